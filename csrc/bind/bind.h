@@ -1,0 +1,15 @@
+// What each binding file registers. Bindings validate, unwrap, drop the GIL and call the core.
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+namespace lds {
+
+void register_resize(pybind11::module_& m);
+void register_decode(pybind11::module_& m);
+void register_pack(pybind11::module_& m);
+void register_store(pybind11::module_& m);
+void register_gather(pybind11::module_& m);
+void register_prefetch(pybind11::module_& m);
+
+}  // namespace lds

@@ -1,0 +1,44 @@
+#include "bind/bind.h"
+#include "common/error.h"
+
+namespace py = pybind11;
+
+namespace {
+
+// lds::Error -> the exception classes of largeds_native.errors, by reason.
+const char* exception_class(lds::Reason reason) {
+  switch (reason) {
+    case lds::Reason::value: return "ArgumentError";
+    case lds::Reason::index: return "RowIndexError";
+    case lds::Reason::io: return "StorageError";
+    case lds::Reason::store: return "StoreError";
+    case lds::Reason::corrupt:
+    case lds::Reason::truncated:
+    case lds::Reason::too_large:
+    case lds::Reason::unsupported:
+    case lds::Reason::shape: return "DecodeError";
+    default: return "LargedsError";
+  }
+}
+
+void translate(std::exception_ptr pointer) {
+  try {
+    if (pointer) std::rethrow_exception(pointer);
+  } catch (const lds::Error& error) {
+    const py::object cls = py::module_::import("largeds_native.errors").attr(exception_class(error.reason()));
+    PyErr_SetString(cls.ptr(), error.what());
+  }
+}
+
+}  // namespace
+
+PYBIND11_MODULE(TORCH_EXTENSION_NAME, m) {
+  m.doc() = "The C++ core of largeds_native. Its functions are wrapped by the package; see there.";
+  py::register_local_exception_translator(&translate);
+  lds::register_resize(m);
+  lds::register_decode(m);
+  lds::register_pack(m);
+  lds::register_store(m);
+  lds::register_gather(m);
+  lds::register_prefetch(m);
+}

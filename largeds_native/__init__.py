@@ -1,0 +1,1 @@
+"""Pack an image data set once, then train at memory bandwidth."""

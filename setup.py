@@ -1,0 +1,87 @@
+"""Builds the C++ core as a torch extension. Everything else about the package stands in pyproject.toml."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+from glob import glob
+
+from setuptools import setup
+
+try:
+    import torch
+    from torch.utils.cpp_extension import BuildExtension, CppExtension
+except ImportError as error:
+    sys.exit(f"largeds_native builds against torch, which can't be imported here: {error}\nType: pip install torch")
+
+# header -> (library to link, Debian's package)
+LIBRARIES = {
+    "jpeglib.h": ("jpeg", "libjpeg-dev"),
+    "png.h": ("png", "libpng-dev"),
+    "webp/decode.h": ("webp", "libwebp-dev"),
+    "webp/demux.h": ("webpdemux", "libwebp-dev"),
+    "xxhash.h": (None, "libxxhash-dev"),
+}
+
+
+def missing_packages() -> list[str]:
+    """Debian's names of the packages whose headers the compiler can't find."""
+    compiler = shlex.split(os.environ.get("CXX", "c++"))
+    flags = shlex.split(os.environ.get("CPPFLAGS", "")) + shlex.split(os.environ.get("CFLAGS", ""))
+
+    def compiles(source: str) -> bool:
+        command = [*compiler, *flags, "-x", "c++", "-fsyntax-only", "-"]
+        try:
+            return subprocess.run(command, input=source, text=True, capture_output=True, check=False).returncode == 0
+        except OSError:
+            return False
+
+    if not compiles("int main() {}"):
+        return ["g++"]
+    return sorted(
+        {
+            package
+            for header, (_, package) in LIBRARIES.items()
+            if not compiles(f"#include <cstddef>\n#include <cstdio>\n#include <{header}>\n")
+        }
+    )
+
+
+class BuildCore(BuildExtension):
+    """Keeps its object files in build/core, so that a second build of any kind compiles only what changed."""
+
+    def finalize_options(self) -> None:
+        super().finalize_options()
+        self.build_temp = os.path.join("build", "core")
+
+    def run(self) -> None:
+        if packages := missing_packages():
+            sys.exit(f"largeds_native can't be built: headers are missing.\nType: apt-get install {' '.join(packages)}")
+        super().run()
+
+
+def write_build_info() -> None:
+    """Lets the package say which torch it was built with, when the extension itself can't be loaded."""
+    text = f'"""Written by the build."""\n\nTORCH = "{torch.__version__}"\n'
+    path = os.path.join("largeds_native", "_build.py")
+    if not os.path.exists(path) or open(path).read() != text:
+        with open(path, "w") as file:
+            file.write(text)
+
+
+write_build_info()
+setup(
+    ext_modules=[
+        CppExtension(
+            "largeds_native._C",
+            sources=sorted(glob("csrc/*/*.cpp")),
+            include_dirs=[os.path.abspath("csrc")],
+            libraries=[library for library, _ in LIBRARIES.values() if library],
+            # -fno-math-errno etc. are not set: float results must not depend on flags. No -std=, no -march=.
+            extra_compile_args=["-O3", "-g0", "-fvisibility=hidden", "-ffp-contract=off", "-Wall", "-Wextra"],
+        )
+    ],
+    cmdclass={"build_ext": BuildCore.with_options(use_ninja=True)},
+)
