@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 from glob import glob
+from pathlib import Path
 
 from setuptools import setup
 
@@ -65,10 +66,9 @@ class BuildCore(BuildExtension):
 def write_build_info() -> None:
     """Lets the package say which torch it was built with, when the extension itself can't be loaded."""
     text = f'"""Written by the build."""\n\nTORCH = "{torch.__version__}"\n'
-    path = os.path.join("largeds_native", "_build.py")
-    if not os.path.exists(path) or open(path).read() != text:
-        with open(path, "w") as file:
-            file.write(text)
+    path = Path("largeds_native", "_build.py")
+    if not path.exists() or path.read_text() != text:
+        path.write_text(text)
 
 
 write_build_info()

@@ -21,7 +21,7 @@ const char* exception_class(lds::Reason reason) {
   }
 }
 
-void translate(std::exception_ptr pointer) {
+void translate(std::exception_ptr pointer) {  // NOLINT(performance-unnecessary-value-param): pybind11's signature
   try {
     if (pointer) std::rethrow_exception(pointer);
   } catch (const lds::Error& error) {

@@ -11,9 +11,7 @@ struct IntBox {
   int x0 = 0, y0 = 0, x1 = 0, y1 = 0;
   int width() const noexcept { return x1 - x0; }
   int height() const noexcept { return y1 - y0; }
-  bool operator==(const IntBox& o) const noexcept {
-    return x0 == o.x0 && y0 == o.y0 && x1 == o.x1 && y1 == o.y1;
-  }
+  bool operator==(const IntBox& o) const noexcept { return x0 == o.x0 && y0 == o.y0 && x1 == o.x1 && y1 == o.y1; }
 };
 
 // An image of interleaved (pixel_stride == channels) or planar (pixel_stride == 1) channels.

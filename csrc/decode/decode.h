@@ -14,10 +14,10 @@ Format sniff_format(const uint8_t* data, size_t size) noexcept;
 const char* format_name(Format format) noexcept;
 
 struct DecodeOptions {
-  int channels = 3;                  // 3: as Pillow's convert("RGB"); 1: as convert("L")
-  bool exif_orientation = true;      // turn the image as its EXIF block says
-  bool keep_truncated = false;       // a JPEG that ends early keeps what it has
-  uint64_t max_pixels = 178956970;   // as Pillow; checked before anything is allocated
+  int channels = 3;                 // 3: as Pillow's convert("RGB"); 1: as convert("L")
+  bool exif_orientation = true;     // turn the image as its EXIF block says
+  bool keep_truncated = false;      // a JPEG that ends early keeps what it has
+  uint64_t max_pixels = 178956970;  // as Pillow; checked before anything is allocated
 };
 
 struct ImageInfo {

@@ -24,17 +24,17 @@ enum class CropMode : uint8_t {
 struct GatherSpec {
   // the store's rows
   int channels = 3, height = 0, width = 0;
-  bool planar_rows = true;                     // CHW rows, else HWC
-  PixelType row_type = PixelType::uint8;       // uint8; floats pass through, without resizing
+  bool planar_rows = true;                // CHW rows, else HWC
+  PixelType row_type = PixelType::uint8;  // uint8; floats pass through, without resizing
   // the batch
   int out_height = 0, out_width = 0;
-  bool planar_out = true;                      // contiguous NCHW, else channels_last (NHWC in memory)
+  bool planar_out = true;  // contiguous NCHW, else channels_last (NHWC in memory)
   PixelType out_type = PixelType::float32;
   // what happens on the way
   CropMode crop = CropMode::none;
   int padding = 0;
   double scale[2] = {0.08, 1.0}, ratio[2] = {3.0 / 4.0, 4.0 / 3.0};
-  double flip = 0.0;                           // probability of a horizontal flip
+  double flip = 0.0;  // probability of a horizontal flip
   // float output = uint8 * multiply[c] + add[c]; the caller folds 1/255, mean and std into these
   std::array<float, 4> multiply{{1.0f / 255, 1.0f / 255, 1.0f / 255, 1.0f / 255}};
   std::array<float, 4> add{{0, 0, 0, 0}};

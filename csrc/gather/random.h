@@ -15,8 +15,8 @@ class SampleRandom {
  public:
   SampleRandom(uint64_t seed, uint64_t epoch, uint64_t sample) noexcept;
   uint32_t next_u32() noexcept;
-  double uniform() noexcept;                 // [0, 1), 32 random bits
-  int64_t below(int64_t n) noexcept;         // uniform in [0, n), unbiased
+  double uniform() noexcept;          // [0, 1), 32 random bits
+  int64_t below(int64_t n) noexcept;  // uniform in [0, n), unbiased
 
  private:
   std::array<uint32_t, 4> counter_;

@@ -1,0 +1,118 @@
+# largeds_native: everything a person types. `make` alone says what there is.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+JOBS ?= 2
+
+# what the extension is built from, and what the C++ tests need beyond it
+SYSTEM_PACKAGES ?= g++ libjpeg-dev libpng-dev libwebp-dev libxxhash-dev \
+  $(shell $(PYTHON) -c 'import ensurepip' 2>/dev/null || echo python3-venv) \
+  $(shell $(PYTHON) -c 'import os, sysconfig; exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' 2>/dev/null || echo python3-dev)
+TEST_PACKAGES ?= cmake doctest-dev
+
+CORE := $(wildcard csrc/*/*.cpp csrc/*/*.h)
+CPP_TESTS := $(shell find tests -name '*.cpp' -o -name '*.h')
+PY := largeds_native tests benchmarks examples setup.py
+
+.DEFAULT_GOAL := help
+.PHONY: help build demo test test-python test-cpp lint format bench fuzz wheel clean
+.DELETE_ON_ERROR:
+
+help:
+	@echo "make demo     the main job on real images: pack, report, train, export, and one table of images/s"
+	@echo "make test     all tests: Python, and the C++ core under ASan+UBSan and under TSan"
+	@echo "make lint     ruff, mypy --strict, clang-format, clang-tidy"
+	@echo "make build    the environment ($(VENV)) and the extension; the others do it when needed"
+	@echo "make bench    the benchmarks, each with its limit and its peers"
+	@echo "make fuzz     fuzz every codec (SECONDS=10 each)"
+	@echo "make format   let ruff and clang-format rewrite the sources"
+	@echo "make clean    remove what was built; $(VENV) stays"
+
+# ---- environment and build -------------------------------------------------------------------------------------
+$(BIN)/python:
+	@tools/system-packages $(SYSTEM_PACKAGES)
+	$(PYTHON) -m venv $(VENV)
+
+# torch comes first: the extension is built against the very torch that will load it
+$(VENV)/.torch: | $(BIN)/python
+	$(BIN)/pip install -q torch torchvision setuptools wheel ninja numpy
+	@touch $@
+
+$(VENV)/.demo: pyproject.toml setup.py $(CORE) | $(VENV)/.torch
+	@tools/system-packages $(SYSTEM_PACKAGES)
+	$(BIN)/pip install -q --no-build-isolation -e '.[demo]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml | $(VENV)/.demo
+	$(BIN)/pip install -q --no-build-isolation -e '.[dev]'
+	@touch $@
+
+build: $(VENV)/.demo
+
+demo: $(VENV)/.demo
+	$(BIN)/largeds demo
+
+# ---- tests -----------------------------------------------------------------------------------------------------
+test: test-python test-cpp
+
+test-python: $(VENV)/.demo $(VENV)/.dev
+	$(BIN)/python -m pytest -n $(JOBS)
+
+build/%/build.ninja: tests/CMakeLists.txt | $(VENV)/.dev
+	@tools/system-packages $(SYSTEM_PACKAGES) $(TEST_PACKAGES)
+	cmake -S tests -B build/$* -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN)/ninja) -DSANITIZE=$(SANITIZE) >/dev/null
+
+build/asan/build.ninja: SANITIZE := address,undefined
+build/tsan/build.ninja: SANITIZE := thread
+build/lint/build.ninja: SANITIZE :=
+
+# TSan can't place its shadow when addresses are randomised over too many bits: run it without
+NO_ASLR := $(shell setarch -R true 2>/dev/null && echo setarch -R)
+
+test-cpp: build/asan/build.ninja build/tsan/build.ninja
+	$(BIN)/ninja -C build/asan -j $(JOBS) && build/asan/core_tests
+	$(BIN)/ninja -C build/tsan -j $(JOBS) && $(NO_ASLR) build/tsan/core_tests
+
+fuzz: $(VENV)/.dev
+	@tools/system-packages $(SYSTEM_PACKAGES) clang
+	tests/fuzz/run.sh $(or $(SECONDS),10)
+
+# ---- lint ------------------------------------------------------------------------------------------------------
+BIND := $(wildcard csrc/bind/*.cpp)
+PLAIN := $(filter-out $(BIND),$(filter %.cpp,$(CORE)))
+LINTED := $(patsubst %.cpp,build/lint/%.tidy,$(PLAIN) $(BIND))
+
+lint: $(VENV)/.dev build/lint/build.ninja
+	$(BIN)/ruff check $(PY)
+	$(BIN)/ruff format --check $(PY)
+	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run -Werror $(CORE) $(CPP_TESTS)
+	@$(MAKE) --no-print-directory -j $(JOBS) tidy
+
+.PHONY: tidy
+tidy: $(LINTED)
+
+# a file is looked at again only when it, a header or the rules changed
+$(patsubst %.cpp,build/lint/%.tidy,$(PLAIN)): build/lint/%.tidy: %.cpp .clang-tidy $(filter %.h,$(CORE))
+	@echo clang-tidy $<
+	@mkdir -p $(@D) && $(BIN)/clang-tidy --quiet -p build/lint $< 2>/dev/null && touch $@
+
+BIND_FLAGS = $(shell $(BIN)/python tools/bind-flags.py)
+$(patsubst %.cpp,build/lint/%.tidy,$(BIND)): build/lint/%.tidy: %.cpp .clang-tidy $(filter %.h,$(CORE))
+	@echo clang-tidy $<
+	@mkdir -p $(@D) && $(BIN)/clang-tidy --quiet $< -- $(BIND_FLAGS) 2>/dev/null && touch $@
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix -q $(PY); $(BIN)/ruff format -q $(PY)
+	$(BIN)/clang-format -i $(CORE) $(CPP_TESTS)
+
+# ---- the rest --------------------------------------------------------------------------------------------------
+bench: $(VENV)/.demo
+	set -e; for question in benchmarks/bench_*.py; do $(BIN)/python $$question; done
+
+wheel: $(VENV)/.torch
+	$(BIN)/pip wheel -q --no-build-isolation --no-deps -w dist .
+
+clean:
+	rm -rf build dist demo *.egg-info largeds_native/*.so largeds_native/_build.py .hypothesis .*_cache
+	rm -f $(VENV)/.demo $(VENV)/.dev
