@@ -1,0 +1,65 @@
+"""What this process may use of the machine: the processors of its affinity and its cgroup's quota, not the machine's count."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+CGROUP_ROOT = Path("/sys/fs/cgroup")
+
+
+def usable_threads() -> int:
+    """The number of threads that can run at once: min(CPU affinity, cgroup v1/v2 CPU quota rounded up), at least 1."""
+    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = cgroup_quota()
+    return max(1, affinity if quota is None else min(affinity, math.ceil(quota)))
+
+
+def cgroup_quota(root: Path = CGROUP_ROOT, membership: Path = Path("/proc/self/cgroup")) -> float | None:
+    """The smallest CPU quota, in processors, of this process's cgroup and those above it; None where there is none."""
+    quotas = [
+        quota
+        for mount, group in _groups(root, membership)
+        for folder in (mount / group, *(mount / group).parents)
+        if folder.is_relative_to(mount) and (quota := _quota_of(folder)) is not None
+    ]
+    return min(quotas, default=None)
+
+
+def _groups(root: Path, membership: Path) -> list[tuple[Path, str]]:
+    """(mount point, group below it) for the unified hierarchy (v2) and the cpu controller of v1.
+
+    Inside a container the group's path may be the host's and not exist: then the mount point itself is our group.
+    """
+    found = [(root, ""), (root / "cpu", ""), (root / "cpu,cpuacct", "")]
+    try:
+        lines = membership.read_text().splitlines()
+    except OSError:
+        return found
+    for line in lines:
+        _, controllers, group = (line.split(":", 2) + ["", ""])[:3]
+        group = group.strip().lstrip("/")
+        if ".." in group.split("/"):
+            continue
+        if not controllers:
+            found += [(root, group), (root / "unified", group)]
+        elif "cpu" in controllers.split(","):
+            found += [(root / "cpu", group), (root / controllers, group)]
+    return found
+
+
+def _quota_of(folder: Path) -> float | None:
+    """v2's cpu.max is 'max 100000' or '150000 100000'; v1 has two files, with -1 for no limit."""
+    try:
+        quota, period = (folder / "cpu.max").read_text().split()[:2]
+    except (OSError, ValueError):
+        try:
+            quota = (folder / "cpu.cfs_quota_us").read_text().strip()
+            period = (folder / "cpu.cfs_period_us").read_text().strip()
+        except OSError:
+            return None
+    try:
+        return int(quota) / int(period) if int(quota) > 0 else None
+    except (ValueError, ZeroDivisionError):
+        return None
