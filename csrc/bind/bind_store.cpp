@@ -1,7 +1,93 @@
+#include <pybind11/numpy.h>
+#include <pybind11/stl.h>
+
+#include <tuple>
+
 #include "bind/bind.h"
+#include "common/error.h"
+#include "store/hash.h"
+#include "store/reserve.h"
+#include "store/rows.h"
+
+namespace py = pybind11;
 
 namespace lds {
+namespace {
 
-void register_store(pybind11::module_&) {}
+using Indices = py::array_t<int64_t, py::array::c_style | py::array::forcecast>;
+using Hashes = py::array_t<uint64_t, py::array::c_style | py::array::forcecast>;
+using FileTuple = std::tuple<std::string, int64_t, int64_t>;
+
+ShardFile shard_file(const FileTuple& tuple) { return {std::get<0>(tuple), std::get<1>(tuple), std::get<2>(tuple)}; }
+
+std::shared_ptr<Rows> make_rows(const std::vector<FileTuple>& files, int64_t row_bytes) {
+  std::vector<ShardFile> shards;
+  shards.reserve(files.size());
+  for (const FileTuple& file : files) shards.push_back(shard_file(file));
+  const py::gil_scoped_release nogil;
+  return std::make_shared<Rows>(std::move(shards), row_bytes);
+}
+
+py::array_t<uint8_t> read_rows(const Rows& rows, const Indices& indices) {
+  py::array_t<uint8_t> out({static_cast<py::ssize_t>(indices.size()), static_cast<py::ssize_t>(rows.row_bytes())});
+  const int64_t* wanted = indices.data();
+  uint8_t* data = out.mutable_data();
+  const int64_t n = indices.size();
+  {
+    const py::gil_scoped_release nogil;
+    rows.read(wanted, n, data);
+  }
+  return out;
+}
+
+void advise(const Rows& rows, const Indices& indices) {
+  const int64_t* wanted = indices.data();
+  const int64_t n = indices.size();
+  const py::gil_scoped_release nogil;
+  rows.will_need(wanted, n);
+}
+
+Hashes hash_buffer(const py::buffer& buffer, int64_t row_bytes, int threads) {
+  const py::buffer_info info = buffer.request();
+  if (row_bytes < 1 || PyBuffer_IsContiguous(info.view(), 'C') == 0 || info.view()->len % row_bytes != 0) {
+    throw Error(Reason::value, "expected a contiguous buffer of whole rows of " + std::to_string(row_bytes) +
+                                   " bytes, found " + std::to_string(info.size * info.itemsize) + " bytes");
+  }
+  const int64_t n = info.view()->len / row_bytes;
+  Hashes hashes(n);
+  uint64_t* out = hashes.mutable_data();
+  {
+    const py::gil_scoped_release nogil;
+    ThreadPool pool(threads);
+    hash_rows(static_cast<const uint8_t*>(info.ptr), n, row_bytes, out, pool);
+  }
+  return hashes;
+}
+
+std::vector<int64_t> verify_file(const FileTuple& file, int64_t row_bytes, const Hashes& expected, int threads) {
+  const ShardFile shard = shard_file(file);
+  if (row_bytes < 1 || expected.size() != shard.rows) {
+    throw Error(Reason::value, "expected " + std::to_string(shard.rows) + " hashes for " + shard.path + ", found " +
+                                   std::to_string(expected.size()));
+  }
+  const uint64_t* hashes = expected.data();
+  const py::gil_scoped_release nogil;
+  ThreadPool pool(threads);
+  return damaged_rows(shard, row_bytes, hashes, pool);
+}
+
+}  // namespace
+
+void register_store(py::module_& m) {
+  py::class_<Rows, std::shared_ptr<Rows>>(m, "Rows")
+      .def(py::init(&make_rows), py::arg("shards"), py::arg("row_bytes"))
+      .def("__len__", &Rows::size)
+      .def_property_readonly("row_bytes", &Rows::row_bytes)
+      .def("read", &read_rows, py::arg("indices"))
+      .def("will_need", &advise, py::arg("indices"));
+  m.def("hash_rows", &hash_buffer, py::arg("buffer"), py::arg("row_bytes"), py::arg("threads") = 1);
+  m.def("verify_file", &verify_file, py::arg("file"), py::arg("row_bytes"), py::arg("expected"), py::arg("threads"));
+  m.def("reserve", &reserve_file, py::arg("path"), py::arg("bytes"), py::call_guard<py::gil_scoped_release>());
+}
 
 }  // namespace lds

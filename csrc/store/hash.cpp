@@ -1,0 +1,53 @@
+#include "store/hash.h"
+
+#include <fcntl.h>
+
+#include <algorithm>
+#include <mutex>
+
+#include "store/mapped_file.h"
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+namespace lds {
+namespace {
+
+constexpr int64_t kPiece = int64_t{4} << 20;  // bytes of one read: large enough for full disk speed
+
+}  // namespace
+
+uint64_t hash_bytes(const uint8_t* data, int64_t bytes) noexcept {
+  return XXH3_64bits(data, static_cast<size_t>(bytes));
+}
+
+void hash_rows(const uint8_t* data, int64_t n, int64_t row_bytes, uint64_t* hashes, ThreadPool& pool) {
+  const int64_t grain = std::max<int64_t>(1, kPiece / row_bytes);
+  pool.parallel_for(n, grain, [&](int64_t begin, int64_t end, int) {
+    for (int64_t i = begin; i < end; ++i) hashes[i] = hash_bytes(data + i * row_bytes, row_bytes);
+  });
+}
+
+std::vector<int64_t> damaged_rows(const ShardFile& file, int64_t row_bytes, const uint64_t* expected,
+                                  ThreadPool& pool) {
+  const FileHandle handle(file.path);
+  posix_fadvise(handle.descriptor(), file.offset, file.rows * row_bytes, POSIX_FADV_SEQUENTIAL);
+  const int64_t grain = std::max<int64_t>(1, kPiece / row_bytes);
+  std::vector<std::vector<uint8_t>> buffers(static_cast<size_t>(pool.size()));
+  std::vector<int64_t> damaged;
+  std::mutex mutex;
+  pool.parallel_for(file.rows, grain, [&](int64_t begin, int64_t end, int worker) {
+    std::vector<uint8_t>& buffer = buffers[static_cast<size_t>(worker)];
+    buffer.resize(static_cast<size_t>(grain * row_bytes));
+    handle.read_exactly(buffer.data(), (end - begin) * row_bytes, file.offset + begin * row_bytes);
+    for (int64_t i = begin; i < end; ++i) {
+      if (hash_bytes(buffer.data() + (i - begin) * row_bytes, row_bytes) == expected[i]) continue;
+      const std::lock_guard<std::mutex> lock(mutex);
+      damaged.push_back(i);
+    }
+  });
+  std::sort(damaged.begin(), damaged.end());
+  return damaged;
+}
+
+}  // namespace lds
