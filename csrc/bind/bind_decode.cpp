@@ -1,7 +1,84 @@
+#include <pybind11/numpy.h>
+#include <pybind11/stl.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <tuple>
+
 #include "bind/bind.h"
+#include "common/error.h"
+#include "decode/decode.h"
+#include "decode/versions.h"
+
+namespace py = pybind11;
 
 namespace lds {
+namespace {
 
-void register_decode(pybind11::module_&) {}
+using Pixels = py::array_t<uint8_t, py::array::c_style>;
+
+// Rows straight into an array.
+class ArraySink : public RowSink {
+ public:
+  ArraySink(uint8_t* out, size_t row_bytes) : next_(out), row_bytes_(row_bytes) {}
+  void push(const uint8_t* row) override {
+    std::copy(row, row + row_bytes_, next_);
+    next_ += row_bytes_;
+  }
+
+ private:
+  uint8_t* next_;
+  size_t row_bytes_;
+};
+
+// box (x0, y0, x1, y1) and draft (min_width, min_height) as Decoder::read and Decoder::set_draft take them.
+Pixels decode_image(const py::bytes& data, int channels, bool exif_orientation, bool keep_truncated,
+                    uint64_t max_pixels, const std::optional<std::array<int, 4>>& part,
+                    const std::optional<std::array<int, 2>>& draft) {
+  const auto bytes = py::cast<std::string_view>(data);
+  Decoder decoder;
+  ImageInfo info;
+  {
+    const py::gil_scoped_release release;
+    info = decoder.open(reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size(),
+                        {channels, exif_orientation, keep_truncated, max_pixels});
+    if (draft) info = decoder.set_draft((*draft)[0], (*draft)[1]);
+  }
+  IntBox box{0, 0, info.width, info.height};
+  if (part) box = {(*part)[0], (*part)[1], (*part)[2], (*part)[3]};
+  decoder.check_box(box);
+  Pixels image({box.height(), box.width(), channels});
+  ArraySink sink(image.mutable_data(), size_t(box.width()) * size_t(channels));
+  {
+    const py::gil_scoped_release release;
+    decoder.read(box, sink);
+  }
+  return image;
+}
+
+std::tuple<const char*, int, int, int> image_info(const py::bytes& data) {
+  const auto bytes = py::cast<std::string_view>(data);
+  const py::gil_scoped_release release;
+  DecodeOptions options;
+  options.keep_truncated = true;  // the header is enough
+  options.max_pixels = UINT64_MAX;
+  Decoder decoder;
+  const ImageInfo info = decoder.open(reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size(), options);
+  return {format_name(info.format), info.width, info.height, info.orientation};
+}
+
+}  // namespace
+
+void register_decode(py::module_& m) {
+  m.def("decode_image", &decode_image, py::arg("data"), py::kw_only(), py::arg("channels") = 3,
+        py::arg("exif_orientation") = true, py::arg("keep_truncated") = false,
+        py::arg("max_pixels") = DecodeOptions{}.max_pixels, py::arg("box") = py::none(), py::arg("draft") = py::none());
+  m.def("image_info", &image_info, py::arg("data"));
+  m.def("codec_versions", &codec_versions);
+}
 
 }  // namespace lds

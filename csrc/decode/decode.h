@@ -47,6 +47,9 @@ class Decoder {
   // min_width x min_height, as Pillow's Image.draft. Returns the new size.
   ImageInfo set_draft(int min_width, int min_height);
 
+  // Throws Error(Reason::value) when the box isn't inside the opened image, or is empty.
+  void check_box(const IntBox& box) const;
+
   // Decodes once the box (in oriented pixels) of the opened image.
   void read(const IntBox& box, RowSink& sink);
 
