@@ -21,3 +21,48 @@ class Rows:
 def hash_rows(buffer: Buffer, row_bytes: int, threads: int = 1) -> NDArray[np.uint64]: ...
 def verify_file(file: tuple[str, int, int], row_bytes: int, expected: ArrayLike, threads: int) -> list[int]: ...
 def reserve(path: str, bytes: int) -> None: ...
+
+# ---- decode ----------------------------------------------------------------------------------------------------
+
+def decode_image(
+    data: bytes,
+    *,
+    channels: int = 3,
+    exif_orientation: bool = True,
+    keep_truncated: bool = False,
+    max_pixels: int = 178956970,
+    box: Sequence[int] | None = None,
+    draft: Sequence[int] | None = None,
+) -> NDArray[np.uint8]: ...
+def image_info(data: bytes) -> tuple[str, int, int, int]: ...
+def codec_versions() -> dict[str, str]: ...
+
+class RowSpec:
+    """How an image becomes a row; sizes of 0 are explained in csrc/pack/image_to_row.h."""
+
+    def __init__(
+        self,
+        *,
+        resize_h: int = 256,
+        resize_w: int = 0,
+        crop_h: int = 224,
+        crop_w: int = 224,
+        out_h: int = 224,
+        out_w: int = 224,
+        planar: bool = True,
+        filter: str = "bilinear",
+        antialias: bool = True,
+        scaled: bool = False,
+        channels: int = 3,
+        exif_orientation: bool = True,
+        keep_truncated: bool = False,
+        max_pixels: int = 178956970,
+    ) -> None: ...
+    @property
+    def row_bytes(self) -> int: ...
+    def output_size(self, width: int, height: int) -> tuple[int, int]: ...
+
+def decode_to_rows(
+    sources: list[bytes | str], out: NDArray[np.uint8], spec: RowSpec, threads: int
+) -> list[tuple[str, str, int, int, str]]: ...
+def pixels_to_row(pixels: NDArray[np.uint8], out: NDArray[np.uint8], spec: RowSpec) -> None: ...

@@ -37,6 +37,7 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, m) {
   py::register_local_exception_translator(&translate);
   lds::register_resize(m);
   lds::register_decode(m);
+  lds::register_rows(m);
   lds::register_pack(m);
   lds::register_store(m);
   lds::register_gather(m);

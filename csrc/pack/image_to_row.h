@@ -22,6 +22,12 @@ struct RowSpec {
   DecodeOptions decode;
 };
 
+// Height and width that an image of width x height pixels ends with; out_h and out_w don't matter.
+struct RowSize {
+  int height = 0, width = 0;
+};
+RowSize row_size(const RowSpec& spec, int width, int height);
+
 struct RowResult {
   int width = 0, height = 0;  // of the source, after orientation
   Format format = Format::unknown;
