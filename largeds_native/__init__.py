@@ -1,1 +1,39 @@
 """Pack an image data set once, then train at memory bandwidth."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+# cheap, and here so that the function, not the folder, is `largeds_native.pack`
+from largeds_native.pack import pack as pack
+
+if TYPE_CHECKING:
+    from largeds_native.store import Store as Store
+    from largeds_native.store import open_store as open
+
+# public name -> (module, name in it); loaded at first use, so that `import largeds_native` costs nothing
+_LAZY = {
+    "Store": ("largeds_native.store", "Store"),
+    "open": ("largeds_native.store", "open_store"),
+}
+
+__all__ = ["Store", "open", "pack"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "_C":
+        from largeds_native._core import load_core
+
+        value: Any = load_core()
+    elif name in _LAZY:
+        module, attribute = _LAZY[name]
+        value = getattr(importlib.import_module(module), attribute)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,4 +1,4 @@
-"""What this process may use of the machine: the processors of its affinity and its cgroup's quota, not the machine's count."""
+"""What this process may use of the machine: its CPU affinity and its cgroup's quota, not the machine's count."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _groups(root: Path, membership: Path) -> list[tuple[Path, str]]:
     except OSError:
         return found
     for line in lines:
-        _, controllers, group = (line.split(":", 2) + ["", ""])[:3]
+        _, controllers, group = [*line.split(":", 2), "", ""][:3]
         group = group.strip().lstrip("/")
         if ".." in group.split("/"):
             continue

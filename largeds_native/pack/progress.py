@@ -1,0 +1,42 @@
+"""The progress bar: images/s, time left, failures. Nothing when the output is no terminal."""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+from typing import Any
+
+
+class ProgressBar:
+    def __init__(self, total: int | None, enabled: bool) -> None:
+        self._bar: Any = None
+        self._task: Any = None
+        if not (enabled and sys.stderr.isatty()):
+            return
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self._bar = Progress(
+            TextColumn("packing"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[failed]}"),
+            console=Console(stderr=True),
+        )
+        self._task = self._bar.add_task("pack", total=total, rate="", failed="")
+
+    def update(self, done: int, failed: int, rate: float) -> None:
+        if self._bar is not None:
+            words = f"[red]{failed:,} failed" if failed else ""
+            self._bar.update(self._task, completed=done, rate=f"{rate:,.0f} images/s", failed=words)
+
+    def __enter__(self) -> ProgressBar:
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        if self._bar is not None:
+            self._bar.stop()

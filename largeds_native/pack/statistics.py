@@ -1,0 +1,58 @@
+"""Exact channel mean and standard deviation: integer sums, so that order and threads do not matter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import sqrt
+
+import numpy as np
+
+from largeds_native.store.manifest import MeanStd
+from largeds_native.store.npy import Array
+
+
+@dataclass(frozen=True)
+class Sums:
+    """Of uint8 values, for each channel: how many, their sum, and the sum of their squares."""
+
+    count: int
+    total: tuple[int, ...]
+    squares: tuple[int, ...]
+
+    @classmethod
+    def zero(cls, channels: int) -> Sums:
+        return cls(0, (0,) * channels, (0,) * channels)
+
+    def __add__(self, other: Sums) -> Sums:
+        return Sums(
+            self.count + other.count,
+            tuple(a + b for a, b in zip(self.total, other.total, strict=True)),
+            tuple(a + b for a, b in zip(self.squares, other.squares, strict=True)),
+        )
+
+
+def sums_of(rows: Array, channels: int, planar: bool) -> Sums:
+    """Of uint8 rows (n, bytes of a row)."""
+    n, row_bytes = rows.shape
+    pixels = row_bytes // channels
+    parts = rows.reshape(n, channels, pixels) if planar else rows.reshape(n, pixels, channels).transpose(0, 2, 1)
+    counts = [np.zeros(256, np.int64) for _ in range(channels)]
+    step = max(1, (4 << 20) // row_bytes)  # bincount makes eight bytes of each value
+    for low in range(0, n, step):
+        for channel in range(channels):
+            counts[channel] += np.bincount(parts[low : low + step, channel].reshape(-1), minlength=256)
+    values = np.arange(256, dtype=np.int64)
+    return Sums(n * pixels, tuple(int(c @ values) for c in counts), tuple(int(c @ values**2) for c in counts))
+
+
+def mean_std(parts: Iterable[Sums], channels: int) -> MeanStd | None:
+    """In [0, 1] units; None for no pixels. The std is that of the population, all pixels together."""
+    sums = sum(parts, Sums.zero(channels))
+    if not sums.count:
+        return None
+    n = sums.count
+    mean = tuple(total / (255 * n) for total in sums.total)
+    # n * squares - total**2 in whole numbers: no digits cancel
+    std = tuple(sqrt((n * s - t * t) / (n * n)) / 255 for t, s in zip(sums.total, sums.squares, strict=True))
+    return mean, std

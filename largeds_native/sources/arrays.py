@@ -1,0 +1,101 @@
+"""Images that are arrays already."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from largeds_native.errors import ArgumentError
+from largeds_native.sources.base import Batch, Source
+from largeds_native.store.check import check_field_name
+from largeds_native.store.manifest import FieldSpec
+from largeds_native.store.npy import Array
+
+BATCH_BYTES = 64 << 20
+
+
+def arrays(
+    images: Any,
+    labels: Any = None,
+    *,
+    fields: Mapping[str, Any] | None = None,
+    classes: tuple[str, ...] | list[str] = (),
+) -> Source:
+    """A source from uint8 images of shape (N, H, W), (N, H, W, C) or (N, C, H, W), C being 1 or 3, as a numpy array,
+    memmap or tensor, with N integer labels and further fields of N values each.
+
+    Where both readings of a shape are possible, the last axis is the channels.
+    """
+    return ArraySource(
+        _array(images), {**({} if labels is None else {"label": labels}), **(fields or {})}, tuple(classes)
+    )
+
+
+def _array(value: Any) -> Array:
+    """Without copying, where that is possible; tensors are taken to the CPU."""
+    if hasattr(value, "detach"):
+        value = value.detach().cpu().numpy()
+    return np.asanyarray(value)
+
+
+class ArraySource(Source):
+    def __init__(self, images: Array, fields: Mapping[str, Any], classes: tuple[str, ...]) -> None:
+        if images.dtype != np.uint8:
+            raise ArgumentError(f"images: expected uint8, found {images.dtype}")
+        if images.ndim == 3:
+            images = images[..., None]
+        if images.ndim != 4 or not (images.shape[3] in (1, 3) or images.shape[1] in (1, 3)):
+            raise ArgumentError(
+                f"images: expected shape (N, H, W, C) or (N, C, H, W) with C 1 or 3, found {images.shape}"
+            )
+        if 0 in images.shape[1:]:
+            raise ArgumentError(f"images: expected pixels, found shape {images.shape}")
+        self._images = images if images.shape[3] in (1, 3) else images.transpose(0, 2, 3, 1)
+        self._fields = {name: self._checked(name, _array(value)) for name, value in fields.items()}
+        self.classes = classes
+        self.description = f"arrays of shape {images.shape}"
+
+    def _checked(self, name: str, values: Array) -> Array:
+        check_field_name(name, "fields")
+        if values.shape[:1] != self._images.shape[:1]:
+            raise ArgumentError(
+                f"{name}: expected {len(self._images)} values, one an image, found shape {values.shape}"
+            )
+        if values.dtype.kind not in "biufcSU" or values.dtype.itemsize == 0:
+            raise ArgumentError(f"{name}: expected numbers or strings of a fixed size, found {values.dtype}")
+        if name == "label" and values.ndim == 1:
+            if values.dtype.kind not in "biu":
+                raise ArgumentError(f"label: expected integers, found {values.dtype}")
+            values = values.astype(np.int64)
+        return values
+
+    @property
+    def fields(self) -> dict[str, FieldSpec]:
+        return {k: FieldSpec(v.dtype.newbyteorder("<"), v.shape[1:]) for k, v in self._fields.items()}
+
+    @property
+    def count(self) -> int:
+        return len(self._images)
+
+    def read(self, start: int, stop: int) -> Iterator[Batch]:
+        step = max(1, BATCH_BYTES // int(np.prod(self._images.shape[1:])))
+        for low in range(start, stop, step):
+            high = min(low + step, stop)
+            yield Batch(
+                list(self._images[low:high]),
+                [f"#{i}" for i in range(low, high)],
+                {name: values[low:high] for name, values in self._fields.items()},
+            )
+
+    def fingerprint(self) -> str:
+        """Of all fields, and of some pixels of about a thousand images: reading all would cost as much as a pack."""
+        digest = hashlib.sha256(repr((self._images.shape, self.classes)).encode())
+        step = max(1, len(self._images) // 1024)
+        digest.update(np.ascontiguousarray(self._images[::step, ::7, ::7]).tobytes())
+        for name, values in sorted(self._fields.items()):
+            digest.update(f"{name} {values.dtype.str} {values.shape}".encode())
+            digest.update(np.ascontiguousarray(values).tobytes())
+        return digest.hexdigest()

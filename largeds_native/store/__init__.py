@@ -1,0 +1,7 @@
+"""The store on disk: its format, opening it, reading rows, verifying it."""
+
+from __future__ import annotations
+
+from largeds_native.store.store import Shard, Store, open_store
+
+__all__ = ["Shard", "Store", "open_store"]

@@ -1,0 +1,65 @@
+"""Files that are whole or absent: temporary names, reserved space, fsync, rename."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from largeds_native.errors import StorageError
+
+
+def reserve(path: Path, size: int) -> None:
+    """Creates `path` with `size` bytes that the disk has promised, so that writing a mapping can't meet a full disk."""
+    from largeds_native import _C
+
+    try:
+        _C.reserve(str(path), size)
+    except StorageError:
+        path.unlink(missing_ok=True)
+        free = _free_bytes(path.parent)
+        if free < size:
+            words = f"{path} needs {size:,} bytes, {free:,} are free; make room and pack again"
+            error = StorageError(f"the disk is full: {words}")
+        raise error from None
+
+
+def _free_bytes(folder: Path) -> int:
+    try:
+        state = os.statvfs(folder)
+    except OSError:
+        return 0
+    return state.f_bavail * state.f_frsize
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes the folder's entries (creations and renames) durable."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def atomic_write(path: Path) -> Iterator[BinaryIO]:
+    """A file to write to that takes the name `path`, synced, only when the block ends without an exception."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def atomic_write_bytes(path: Path, data: bytes) -> None:
+    with atomic_write(path) as file:
+        file.write(data)

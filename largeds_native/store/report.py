@@ -1,0 +1,98 @@
+"""What became of a pack: counts, failures, speed, the limit. In report.json, outside the store's identity."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from largeds_native.store.files import atomic_write_bytes
+
+if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions, RenderResult
+
+NAME = "report.json"
+LISTED = 1000  # failures that the report itself lists; all are in samples.parquet
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A sample that is not in the store: where it came from, a word for the reason, and a sentence."""
+
+    source: str
+    reason: str
+    error: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """Counts are of the whole store; seconds and speeds of the last run alone.
+
+    failed: reason -> number; failures: the first 1,000 of them; decoders: who decoded -> number of images;
+    limit: what held the run back: "source read", "decode" or "disk write".
+    """
+
+    source: str
+    packed: int
+    failed: Mapping[str, int] = field(default_factory=dict)
+    failures: tuple[Failure, ...] = ()
+    decoders: Mapping[str, int] = field(default_factory=dict)
+    shards: int = 0
+    resumed_shards: int = 0
+    seconds: float = 0.0
+    images_per_second: float = 0.0
+    source_mb_per_second: float = 0.0
+    written_mb_per_second: float = 0.0
+    threads: int = 1
+    limit: str = ""
+    root: str | None = None
+
+    @property
+    def total(self) -> int:
+        return self.packed + sum(self.failed.values())
+
+    def write(self, folder: Path) -> None:
+        atomic_write_bytes(folder / NAME, (json.dumps(dataclasses.asdict(self), indent=1) + "\n").encode())
+
+    @classmethod
+    def read(cls, folder: Path) -> Report | None:
+        """None when the folder has none that can be read: a store is whole without it."""
+        try:
+            tree: dict[str, Any] = json.loads((folder / NAME).read_bytes())
+            failures = tuple(Failure(**entry) for entry in tree.pop("failures"))
+            return cls(failures=failures, **tree)
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            return None
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(title=f"packed {self.packed:,} of {self.total:,} images", show_header=False, title_justify="left")
+        for name, value in self._lines():
+            table.add_row(name, Text(value))
+        yield table
+        for failure in self.failures[:5]:
+            yield Text(f"  {failure.source}: {failure.error}")
+        if (more := self.total - self.packed - min(5, len(self.failures))) > 0:
+            yield Text(f"  and {more:,} more: see store.samples")
+
+    def _lines(self) -> list[tuple[str, str]]:
+        speeds = f"{self.source_mb_per_second:,.1f} MB/s read, {self.written_mb_per_second:,.1f} MB/s written"
+        lines = [
+            ("source", self.source),
+            ("failed", ", ".join(f"{n:,} {reason}" for reason, n in self.failed.items()) or "none"),
+            ("decoded by", ", ".join(f"{name} {n:,}" for name, n in self.decoders.items()) or "nothing to decode"),
+            ("time", f"{self.seconds:,.2f} s with {self.threads} threads"),
+            ("speed", f"{self.images_per_second:,.0f} images/s, {speeds}"),
+            ("limit", self.limit),
+        ]
+        if self.resumed_shards:
+            lines.append(("resumed", f"{self.resumed_shards} of {self.shards} shards were finished before"))
+        return lines
+
+    def __str__(self) -> str:
+        return "\n".join([f"packed {self.packed:,} of {self.total:,} images", *(f"{k}: {v}" for k, v in self._lines())])

@@ -1,0 +1,251 @@
+"""An opened store: plain `.npy` shards behind one set of names."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from largeds_native.errors import RowIndexError, StoreError
+from largeds_native.store.joined import JoinedArray
+from largeds_native.store.manifest import Manifest, read_manifest
+from largeds_native.store.npy import DATA_OFFSET, Array, check_array, map_array
+from largeds_native.store.report import Report
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from largeds_native import _C
+
+SAMPLES = "samples.parquet"
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One folder of a store: images [start, start + rows) of it."""
+
+    path: Path
+    rows: int
+    start: int
+    hash: str = ""
+
+
+class Store:
+    """Images of one shape with their fields, mapped from disk. `largeds_native.open(path)` makes one.
+
+    `len(store)` images of shape `.shape` ((C, H, W) or (H, W, C), see `.layout`) and `.dtype`; `.images` is an
+    array-like of shape (N, *shape), with (N, variants, *shape) when each image was packed in several variants;
+    `store["label"]` is a field's array of N values; `store[i]` is (image i, its label or None). Opening checks
+    the manifest and each file's header and size, maps nothing, and does not read rows. Safe to use from threads,
+    in forked workers, and to pickle (by path).
+
+    Raises StoreError when a file is missing, short, foreign, or of another version.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(os.path.abspath(path))
+        self._manifest: Manifest = read_manifest(self.path)
+        starts = np.cumsum([0, *(entry.rows for entry in self._manifest.shards)]).tolist()
+        self.shards: list[Shard] = [
+            Shard(self.path / entry.name, entry.rows, start, entry.hash)
+            for entry, start in zip(self._manifest.shards, starts, strict=False)
+        ]
+        for shard in self.shards:
+            check_array(shard.path / "images.npy", self.dtype, self._manifest.images_shape(shard.rows))
+            for name, spec in self._manifest.fields.items():
+                check_array(shard.path / f"{name}.npy", spec.dtype, (shard.rows, *spec.shape))
+        self._maps: dict[tuple[str, int], Array] = {}
+        self._joined: dict[str, Array | JoinedArray] = {}
+
+    # ---- what it is ------------------------------------------------------------------------------------------
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """One image's shape as stored."""
+        return self._manifest.shape
+
+    @property
+    def layout(self) -> str:
+        return self._manifest.layout
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self._manifest.dtype
+
+    @property
+    def channels(self) -> int:
+        return self.shape[0 if self.layout == "CHW" else 2]
+
+    @property
+    def classes(self) -> list[str]:
+        """Names of the classes, in the order of the label's numbers; empty when there are none."""
+        return list(self._manifest.classes)
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        return tuple(self._manifest.fields)
+
+    @property
+    def mean(self) -> tuple[float, ...] | None:
+        """The mean that is baked into float images, in [0, 1] units; None when none is."""
+        return self._manifest.normalized and self._manifest.normalized[0]
+
+    @property
+    def std(self) -> tuple[float, ...] | None:
+        return self._manifest.normalized and self._manifest.normalized[1]
+
+    @property
+    def statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+        """Exact (mean, std) of each channel over all packed images, before normalising, in [0, 1] units."""
+        return self._manifest.statistics
+
+    @property
+    def variants(self) -> int:
+        return self._manifest.variants
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        return self._manifest.to_json()
+
+    @cached_property
+    def identity(self) -> str:
+        """A short hash: two stores share it only when contents and options are the same."""
+        return self._manifest.identity
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the images alone."""
+        return len(self) * self.variants * self._manifest.row_bytes
+
+    def __len__(self) -> int:
+        return self._manifest.rows
+
+    def __repr__(self) -> str:
+        parts = [f"{len(self):,} images", f"{self.layout} {self.shape}", self.dtype.name]
+        if self.variants > 1:
+            parts.append(f"{self.variants} variants")
+        if self.classes:
+            parts.append(f"{len(self.classes)} classes")
+        if self.fields:
+            parts.append("fields " + ", ".join(self.fields))
+        parts.append(f"{len(self.shards)} shard{'s' * (len(self.shards) != 1)}, {self.nbytes / 1e9:.3g} GB")
+        return f"<Store {str(self.path)!r}: {'; '.join(parts)}>"
+
+    # ---- its arrays ------------------------------------------------------------------------------------------
+    def _map(self, name: str, part: int) -> Array:
+        if (name, part) not in self._maps:
+            shard = self.shards[part]
+            if name == "images":
+                dtype, shape = self.dtype, self._manifest.images_shape(shard.rows)
+            else:
+                spec = self._manifest.fields[name]
+                dtype, shape = spec.dtype, (shard.rows, *spec.shape)
+            check_array(shard.path / f"{name}.npy", dtype, shape)  # it may have been cut since the store was opened
+            self._maps[name, part] = map_array(shard.path / f"{name}.npy", dtype, shape)
+        return self._maps[name, part]
+
+    def _array(self, name: str, row_shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array | JoinedArray:
+        if name not in self._joined:
+            if len(self.shards) == 1:
+                self._joined[name] = self._map(name, 0)
+            else:
+                rows = [shard.rows for shard in self.shards]
+                self._joined[name] = JoinedArray(rows, row_shape, dtype, partial(self._map, name))
+        return self._joined[name]
+
+    @property
+    def images(self) -> Array | JoinedArray:
+        """(N, *shape), read-only: a `np.memmap`, or an array-like that joins the shards' memmaps."""
+        return self._array("images", self._manifest.images_shape(0)[1:], self.dtype)
+
+    def field(self, name: str) -> Array | JoinedArray:
+        """A field's N values, read-only."""
+        if name not in self._manifest.fields:
+            found = ", ".join(self.fields) or "none"
+            raise StoreError(f"{self.path} has no field {name!r}; its fields are: {found}")
+        spec = self._manifest.fields[name]
+        return self._array(name, spec.shape, spec.dtype)
+
+    def __getitem__(self, key: Any) -> Any:
+        if isinstance(key, str):
+            return self.field(key)
+        if isinstance(key, (int, np.integer)):
+            if not -len(self) <= key < len(self):
+                raise RowIndexError(f"row {key} is outside of the {len(self)} rows of {self.path}")
+            return self.images[key], (self.field("label")[key] if "label" in self.fields else None)
+        raise TypeError(f"expected a row number or a field's name, found {type(key).__name__}")
+
+    @cached_property
+    def rows(self) -> _C.Rows:
+        """The images as rows of bytes for the C++ core: image i's variant v is row i * variants + v."""
+        from largeds_native import _C
+
+        shards = [(str(s.path / "images.npy"), DATA_OFFSET, s.rows * self.variants) for s in self.shards if s.rows]
+        return _C.Rows(shards, self._manifest.row_bytes)
+
+    def field_rows(self, name: str) -> _C.Rows:
+        """A field as rows of bytes for the C++ core."""
+        from largeds_native import _C
+
+        self.field(name)  # says which fields there are
+        spec = self._manifest.fields[name]
+        shards = [(str(s.path / f"{name}.npy"), DATA_OFFSET, s.rows) for s in self.shards if s.rows]
+        return _C.Rows(shards, spec.dtype.itemsize * int(np.prod(spec.shape, dtype=np.int64)))
+
+    @cached_property
+    def samples(self) -> pa.Table:
+        """Every sample, packed or failed, in source order.
+
+        Columns: source, row (-1: failed), width, height, status ("ok" or the reason), error, decoder, hash.
+        """
+        return self.samples_of(range(len(self.shards)))
+
+    def samples_of(self, shards: Sequence[int]) -> pa.Table:
+        """The same for some shards; `row` counts in the whole store."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+        import pyarrow.parquet as pq
+
+        tables = []
+        for shard in (self.shards[i] for i in shards):
+            path = shard.path / SAMPLES
+            try:
+                table = pq.read_table(path, partitioning=None)
+                row = pc.cast(table["row"], pa.int64())
+                row = pc.if_else(pc.less(row, 0), row, pc.add(row, shard.start))
+            except (pa.ArrowException, OSError, KeyError) as error:
+                raise StoreError(f"{path} can't be read: {str(error)[:200]}") from error
+            tables.append(table.set_column(table.column_names.index("row"), "row", row))
+        if not tables:
+            raise StoreError(f"{self.path} has no shards")
+        return pa.concat_tables(tables)
+
+    @property
+    def report(self) -> Report | None:
+        """How the pack went; None when the store has no report.json."""
+        return Report.read(self.path)
+
+    # ---- life ------------------------------------------------------------------------------------------------
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (open_store, (str(self.path),))
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Lets the mappings go (each when the last array that uses it goes). The store can be used again."""
+        self._maps.clear()
+        self._joined.clear()
+        self.__dict__.pop("rows", None)
+
+
+def open_store(path: str | os.PathLike[str]) -> Store:
+    """Opens the store in the folder `path`; see `Store`. Time and memory do not grow with the rows."""
+    return Store(path)
