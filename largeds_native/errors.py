@@ -33,3 +33,7 @@ class PackError(LargedsError):
 
 class StateError(LargedsError, ValueError):
     """A saved state belongs to another store, loader, model or version."""
+
+
+class NonFiniteError(LargedsError, ArithmeticError):
+    """A loss or a gradient is infinite or not a number; the message names the step and the samples."""

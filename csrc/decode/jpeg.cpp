@@ -43,6 +43,21 @@ bool has_end_marker(const uint8_t* begin, const uint8_t* end) noexcept {
   return false;
 }
 
+// Where to stop reading a file that ends early: before its last marker segment if that isn't whole, since libjpeg would
+// see a broken segment where there is only a missing end.
+const uint8_t* before_broken_segment(const uint8_t* begin, const uint8_t* end) noexcept {
+  const uint8_t* at = end - 1;  // a marker has two bytes
+  while (at > begin && (at = static_cast<const uint8_t*>(memrchr(begin, 0xFF, static_cast<size_t>(at - begin))))) {
+    const uint8_t code = at[1];
+    if (code == 0x00 || code == 0xFF || (code >= JPEG_RST0 && code <= JPEG_RST0 + 7)) {
+      continue;  // no segment: entropy-coded data
+    }
+    const bool whole = end - at >= 4 && end - at - 2 >= (at[2] << 8 | at[3]);
+    return whole ? end : at;
+  }
+  return end;
+}
+
 }  // namespace
 
 struct JpegDecoder::State {
@@ -111,8 +126,13 @@ void JpegDecoder::open(const uint8_t* data, size_t size, const DecodeOptions& op
     throw Error(Reason::too_large, "JPEG: " + std::to_string(width) + " x " + std::to_string(height) +
                                        " pixels, more than max_pixels = " + std::to_string(options.max_pixels));
   }
-  if (!options.keep_truncated && !has_end_marker(jpeg.position(), s.end)) {
-    throw Error(Reason::truncated, "JPEG: the file ends early (" + std::to_string(size) + " bytes, no EOI marker)");
+  if (!has_end_marker(jpeg.position(), s.end)) {
+    if (options.keep_truncated) {
+      jpeg.source.bytes_in_buffer =
+          static_cast<size_t>(before_broken_segment(jpeg.position(), s.end) - jpeg.position());
+    } else {
+      throw Error(Reason::truncated, "JPEG: the file ends early (" + std::to_string(size) + " bytes, no EOI marker)");
+    }
   }
   s.choose_colour();
   s.check(jpeg.compute_output_size());

@@ -1,67 +1,100 @@
 #include "resize/resize.h"
 
 #include <algorithm>
+#include <cstring>
 #include <string>
 #include <vector>
 
 #include "common/error.h"
-#include "resize/coefficients.h"
+#include "resize/filter_table.h"
+#include "resize/kernels.h"
 
 namespace lds {
 namespace {
 
-uint8_t clip8(int32_t sum) noexcept { return static_cast<uint8_t>(std::clamp(sum >> kPrecisionBits, 0, 255)); }
+void check(const ResizeSpec& spec, const ImageView& out) {
+  const float width = static_cast<float>(spec.in_width);
+  const float height = static_cast<float>(spec.in_height);
+  const bool box_inside = spec.box[0] >= 0 && spec.box[1] >= 0 && spec.box[2] <= width && spec.box[3] <= height &&
+                          spec.box[0] < spec.box[2] && spec.box[1] < spec.box[3];
+  const IntBox& crop = spec.crop;
+  const bool crop_inside = crop.x0 >= 0 && crop.y0 >= 0 && crop.x1 <= spec.out_width && crop.y1 <= spec.out_height &&
+                           crop.width() > 0 && crop.height() > 0;
+  if (spec.in_width < 1 || spec.in_height < 1 || spec.channels < 1 || spec.channels > 4 || !box_inside) {
+    throw Error(Reason::value, "expected a box inside an image of 1 to 4 channels, found an image of " +
+                                   std::to_string(spec.in_width) + "x" + std::to_string(spec.in_height) + "x" +
+                                   std::to_string(spec.channels) + " and the box (" + std::to_string(spec.box[0]) +
+                                   ", " + std::to_string(spec.box[1]) + ", " + std::to_string(spec.box[2]) + ", " +
+                                   std::to_string(spec.box[3]) + ")");
+  }
+  if (!crop_inside || out.width != crop.width() || out.height != crop.height() || out.channels != spec.channels) {
+    throw Error(Reason::value, "expected a crop inside the resized image of " + std::to_string(spec.out_width) + "x" +
+                                   std::to_string(spec.out_height) + ", found " + std::to_string(crop.width()) + "x" +
+                                   std::to_string(crop.height()));
+  }
+}
+
+// Which pass rounds first decides pixels. Pillow's rule since version 13: the vertical one where the height shrinks
+// by more than twice what the width does; before, always the horizontal one.
+bool vertical_first(const ResizeSpec& spec) {
+  const int shrunk = spec.in_height - spec.out_height;
+  return spec.filter != Filter::nearest && shrunk > 0 && shrunk > (spec.in_width - spec.out_width) * 2;
+}
 
 }  // namespace
 
 struct StreamingResizer::State {
-  ResizeSpec spec;
+  const ResizeKernels& kernels = resize_kernels();
+  FilterTable columns, rows;
   ImageView out;
-  Coefficients columns, rows;
-  bool rows_first = false;
-  IntBox needed;
-  int next_in = 0, next_out = 0;
-  size_t line_bytes = 0;        // of the buffer: needed.width() pixels if rows_first, else crop.width()
-  std::vector<uint8_t> buffer;  // the needed rows as they came, or resized horizontally
-  std::vector<uint8_t> line, last_line;
+  int channels = 3;
+  int pushed = 0, emitted = 0;  // source rows taken, output rows written
+  int kept = 1;                 // rows in the ring
+  int ring_pixels = 0;          // pixels of a row in the ring
+  int64_t row_bytes = 0;        // distance of rows in the ring
+  bool vertical_first = false;
+  std::vector<uint8_t> ring, line, narrowed;
+  std::vector<const uint8_t*> taps;
 
-  size_t out_bytes() const { return static_cast<size_t>(spec.crop.width()) * static_cast<size_t>(spec.channels); }
+  uint8_t* ring_row(int source_row) { return ring.data() + source_row % kept * row_bytes; }
 
-  void resize_columns(const uint8_t* in, uint8_t* to) const {
-    const int channels = spec.channels;
-    for (int x = 0; x < spec.crop.width(); ++x) {
-      const uint8_t* from = in + static_cast<ptrdiff_t>(columns.first[x] - needed.x0) * channels;
-      const int32_t* weights = &columns.weights[static_cast<size_t>(x) * static_cast<size_t>(columns.taps)];
-      for (int c = 0; c < channels; ++c) {
-        int32_t sum = 1 << (kPrecisionBits - 1);
-        for (int k = 0; k < columns.count[x]; ++k) sum += from[k * channels + c] * weights[k];
-        *to++ = clip8(sum);
+  // One source row -> one row as wide as the output.
+  void narrow(const uint8_t* row, uint8_t* dst) {
+    const int width = out.width;
+    if (columns.axis.is_identity()) {
+      std::memcpy(dst, row, static_cast<size_t>(width) * static_cast<size_t>(channels));
+    } else if (columns.stride == 0) {
+      for (int x = 0; x < width; ++x) {
+        std::memcpy(dst + x * channels, row + columns.first[static_cast<size_t>(x)] * channels,
+                    static_cast<size_t>(channels));
       }
+    } else {
+      kernels.horizontal(row, columns.source_end - columns.source_begin, channels, columns, dst);
     }
   }
 
-  void resize_rows(int y, uint8_t* to) const {
-    const uint8_t* from = buffer.data() + static_cast<size_t>(rows.first[y] - needed.y0) * line_bytes;
-    const int32_t* weights = &rows.weights[static_cast<size_t>(y) * static_cast<size_t>(rows.taps)];
-    for (size_t i = 0; i < line_bytes; ++i) {
-      int32_t sum = 1 << (kPrecisionBits - 1);
-      for (int k = 0; k < rows.count[y]; ++k) sum += from[k * line_bytes + i] * weights[k];
-      to[i] = clip8(sum);
+  // Rows of the ring -> output row `emitted`.
+  void emit() {
+    const auto output = static_cast<size_t>(emitted);
+    const int first = rows.first[output];
+    const uint8_t* finished = ring_row(first);
+    if (rows.stride != 0) {
+      for (int tap = 0; tap < rows.taps[output]; ++tap) taps[static_cast<size_t>(tap)] = ring_row(first + tap);
+      kernels.vertical(taps.data(), rows.taps[output], rows.weights.data() + output * static_cast<size_t>(rows.stride),
+                       ring_pixels * channels, line.data());
+      finished = line.data();
     }
-  }
-
-  void write_line(const uint8_t* from, int y) const {
-    for (int x = 0; x < out.width; ++x) {
-      uint8_t* to = out.row(y) + x * out.pixel_stride;
-      for (int c = 0; c < spec.channels; ++c) to[c * out.channel_stride] = *from++;
+    if (vertical_first) {
+      narrow(finished, narrowed.data());
+      finished = narrowed.data();
     }
-  }
-
-  // Output row y, whose last source row has come.
-  void finish_row(int y) {
-    resize_rows(y, line.data());
-    if (rows_first) resize_columns(line.data(), last_line.data());
-    write_line(rows_first ? last_line.data() : line.data(), y);
+    uint8_t* target = out.row(emitted);
+    if (out.pixel_stride == channels && (channels == 1 || out.channel_stride == 1)) {
+      std::memcpy(target, finished, static_cast<size_t>(out.width) * static_cast<size_t>(channels));
+    } else {
+      kernels.deinterleave(finished, out.width, channels, target, out.channel_stride);
+    }
+    ++emitted;
   }
 };
 
@@ -69,60 +102,67 @@ StreamingResizer::StreamingResizer() : state_(std::make_unique<State>()) {}
 StreamingResizer::~StreamingResizer() = default;
 
 void StreamingResizer::begin(const ResizeSpec& spec, const ImageView& out) {
-  const IntBox& crop = spec.crop;
-  const float* box = spec.box;
-  if (spec.in_width < 1 || spec.in_height < 1 || spec.channels < 1 || crop.x0 < 0 || crop.y0 < 0 ||
-      crop.x1 > spec.out_width || crop.y1 > spec.out_height || crop.width() < 1 || crop.height() < 1 ||
-      !(box[0] >= 0 && box[1] >= 0 && box[0] < box[2] && box[1] < box[3]) ||
-      box[2] > static_cast<float>(spec.in_width) || box[3] > static_cast<float>(spec.in_height)) {
-    throw Error(Reason::value, "resize: the box must lie inside the image, and the crop inside the output");
-  }
-  if (out.width != crop.width() || out.height != crop.height() || out.channels != spec.channels) {
-    throw Error(Reason::value, "resize: the output view must have the size of the crop");
-  }
+  check(spec, out);
   State& s = *state_;
-  s.spec = spec;
+  s.columns.prepare({spec.in_width, spec.box[0], spec.box[2], spec.out_width, spec.crop.x0, spec.crop.x1, spec.filter,
+                     spec.antialias});
+  s.rows.prepare({spec.in_height, spec.box[1], spec.box[3], spec.out_height, spec.crop.y0, spec.crop.y1, spec.filter,
+                  spec.antialias});
   s.out = out;
-  s.columns =
-      make_coefficients(spec.in_width, box[0], box[2], spec.out_width, crop.x0, crop.x1, spec.filter, spec.antialias);
-  s.rows =
-      make_coefficients(spec.in_height, box[1], box[3], spec.out_height, crop.y0, crop.y1, spec.filter, spec.antialias);
-  const auto last = [](const Coefficients& t) {
-    int end = 0;
-    for (size_t i = 0; i < t.first.size(); ++i) end = std::max(end, t.first[i] + t.count[i]);
-    return end;
-  };
-  s.needed = {s.columns.first.front(), s.rows.first.front(), last(s.columns), last(s.rows)};
-  s.next_in = s.needed.y0;
-  s.next_out = 0;
-  // The order of the passes is Pillow's, since the pixels between them are rounded to 8 bits: rows go first where that
-  // takes away more than twice as many rows as columns would go.
-  s.rows_first = spec.out_height < spec.in_height &&
-                 spec.in_height - spec.out_height > 2 * (int64_t{spec.in_width} - spec.out_width);
-  const int width = s.rows_first ? s.needed.width() : crop.width();
-  s.line_bytes = static_cast<size_t>(width) * static_cast<size_t>(spec.channels);
-  s.buffer.resize(std::max(s.buffer.size(), s.line_bytes * static_cast<size_t>(s.needed.height())));
-  s.line.resize(std::max(s.line.size(), s.line_bytes));
-  s.last_line.resize(std::max(s.last_line.size(), s.out_bytes()));
+  s.channels = spec.channels;
+  s.pushed = 0;
+  s.emitted = 0;
+  s.kept = 1;
+  for (const int taps : s.rows.taps) s.kept = std::max(s.kept, taps);
+  s.vertical_first = vertical_first(spec);
+  s.ring_pixels = s.vertical_first ? s.columns.source_end - s.columns.source_begin : out.width;
+  s.row_bytes = (int64_t{s.ring_pixels} * spec.channels + 2 * kRowSlack - 1) / kRowSlack * kRowSlack;
+  s.ring.resize(static_cast<size_t>(s.row_bytes * s.kept + kRowSlack));
+  s.line.resize(static_cast<size_t>(s.row_bytes + kRowSlack));
+  s.narrowed.resize(static_cast<size_t>(int64_t{out.width} * spec.channels + kRowSlack));
+  s.taps.resize(static_cast<size_t>(s.kept));
 }
 
-IntBox StreamingResizer::needed() const noexcept { return state_->needed; }
+IntBox StreamingResizer::needed() const noexcept {
+  const State& s = *state_;
+  return {s.columns.source_begin, s.rows.source_begin, s.columns.source_end, s.rows.source_end};
+}
 
 void StreamingResizer::push(const uint8_t* row) {
   State& s = *state_;
-  if (s.next_in >= s.needed.y1) throw Error(Reason::value, "resize: more rows than needed");
-  uint8_t* to = s.buffer.data() + static_cast<size_t>(s.next_in - s.needed.y0) * s.line_bytes;
-  if (s.rows_first) {
-    std::copy(row, row + s.line_bytes, to);
+  if (s.vertical_first) {
+    std::memcpy(s.ring_row(s.pushed), row, static_cast<size_t>(s.ring_pixels) * static_cast<size_t>(s.channels));
   } else {
-    s.resize_columns(row, to);
+    s.narrow(row, s.ring_row(s.pushed));
   }
-  ++s.next_in;
-  while (s.next_out < s.out.height && s.rows.first[s.next_out] + s.rows.count[s.next_out] <= s.next_in) {
-    s.finish_row(s.next_out++);
+  ++s.pushed;
+  while (!done()) {
+    const auto next = static_cast<size_t>(s.emitted);
+    if (s.rows.first[next] + s.rows.taps[next] > s.pushed) return;
+    s.emit();
   }
 }
 
-bool StreamingResizer::done() const noexcept { return state_->next_out == state_->out.height; }
+bool StreamingResizer::done() const noexcept { return state_->emitted == state_->out.height; }
+
+void resize_image(const ConstImageView& source, const ResizeSpec& spec, const ImageView& out,
+                  StreamingResizer& resizer) {
+  const bool interleaved = source.pixel_stride == source.channels;
+  const int planes = interleaved ? 1 : source.channels;
+  ResizeSpec one = spec;
+  if (!interleaved) one.channels = 1;
+  for (int plane = 0; plane < planes; ++plane) {
+    ImageView target = out;
+    if (!interleaved) {
+      if (out.pixel_stride != 1) throw Error(Reason::value, "a planar image is resized into a planar one");
+      target.data += plane * out.channel_stride;
+      target.channels = 1;
+    }
+    resizer.begin(one, target);
+    const IntBox needed = resizer.needed();
+    const uint8_t* corner = source.data + plane * source.channel_stride + needed.x0 * source.pixel_stride;
+    for (int y = needed.y0; y < needed.y1; ++y) resizer.push(corner + y * source.row_stride);
+  }
+}
 
 }  // namespace lds

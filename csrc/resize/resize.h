@@ -45,4 +45,8 @@ class StreamingResizer {
   std::unique_ptr<State> state_;
 };
 
+// The same for an image in memory; planar sources go into planar outputs.
+void resize_image(const ConstImageView& source, const ResizeSpec& spec, const ImageView& out,
+                  StreamingResizer& resizer);
+
 }  // namespace lds

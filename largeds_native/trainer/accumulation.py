@@ -1,0 +1,355 @@
+"""Gradient accumulation in which every sample of a step weighs the same. Usable in a hand-written loop:
+
+    accumulator = Accumulator(model, optimizer, accumulate=8, micro_batch=32)
+    for group in accumulator.groups(loader):              # one optimizer step each
+        for images, labels in group:                      # micro-batches: views of the loader's batches
+            group.backward(criterion(model(images), labels))
+        group.step()
+
+Note [Weights]
+The gradient of a step is sum_i w_i grad l_i / sum_i w_i over all samples of the group and all ranks. The total is known
+only when the group's last batch has come (its size may differ, data may end, each rank may have another count).
+Holding the group's batches back until then would cost memory, so each micro-batch is scaled by w / nominal, where
+`nominal` is what a full group weighs on one rank, and the gradients are multiplied once by nominal / total before the
+step. In a full group that factor is 1 and the pass over the gradients is left out. Dividing by the nominal weight at
+once, not only at the end, keeps the scaled gradients in the range of the full batch's, which float16 needs.
+
+Note [Ranks]
+With DistributedDataParallel only the last micro-batch of a group syncs, so there is one all-reduce of gradients a step,
+overlapped with that backward. The ranks agree at the start of a group on who has data (24 bytes over gloo): when a rank
+has none left, or may have to repeat the group (`hold`), the group accumulates without DDP's reducer and the gradients
+are summed afterwards, in one all-reduce. A rank that fails before it can so not leave the others waiting in a backward.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from largeds_native.errors import ArgumentError, NonFiniteError
+from largeds_native.trainer import batches
+from largeds_native.trainer.ranks import Ranks, find_ddp, set_sync, stand_in
+from largeds_native.trainer.weights import Weight
+
+
+@dataclass
+class StepResult:
+    """What one optimizer step was: `loss` is the weighted mean over this rank's samples, `weight` what they weigh."""
+
+    loss: float
+    weight: float
+    samples: int
+    gradient_norm: float
+    stepped: bool  # False: skipped, because a loss or gradient was not finite
+
+
+class Accumulator:
+    """Groups a loader's batches into optimizer steps.
+
+    Args:
+        model: the model; wrapped in DistributedDataParallel when there are several processes.
+        optimizer: stepped once a group.
+        accumulate: loader batches in a group.
+        micro_batch: samples in a micro-batch; None takes each loader batch whole.
+        reduction: "mean" if the loss given to `backward` is a mean over the micro-batch, "sum" if it is a sum. The
+            gradient is that of the same loss over the full batch: a "sum" is divided only if `weight` is given.
+        weight: `weight(inputs, targets)` gives what a micro-batch weighs, the denominator of its mean (tokens, a mask's
+            sum), as a number or a tensor of one element; None: its number of samples.
+        device: where micro-batches are moved to; None leaves them where they are.
+        scaler: a `torch.amp.GradScaler` for float16.
+        clip_grad_norm: the largest norm of the whole gradient, applied once a step, after unscaling.
+        on_nonfinite: "raise" a NonFiniteError that names the samples, or "skip" the step.
+        hold: fetch a group's batches before the first forward and keep them, so that `Group.restart` can repeat it.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: Optimizer,
+        *,
+        accumulate: int = 1,
+        micro_batch: int | None = None,
+        reduction: str = "mean",
+        weight: Weight | None = None,
+        device: torch.device | None = None,
+        scaler: torch.amp.GradScaler | None = None,
+        clip_grad_norm: float | None = None,
+        on_nonfinite: str = "raise",
+        hold: bool = False,
+        ranks: Ranks | None = None,
+    ) -> None:
+        for name, value in (("accumulate", accumulate), ("micro_batch", micro_batch)):
+            if value is not None and (not isinstance(value, int) or value < 1):
+                raise ArgumentError(f"expected {name} to be a whole number of at least 1, found {value!r}")
+        if reduction not in ("mean", "sum"):
+            raise ArgumentError(f"expected reduction 'mean' or 'sum', found {reduction!r}")
+        if on_nonfinite not in ("raise", "skip"):
+            raise ArgumentError(f"expected on_nonfinite 'raise' or 'skip', found {on_nonfinite!r}")
+        if clip_grad_norm is not None and not clip_grad_norm > 0:
+            raise ArgumentError(f"expected clip_grad_norm above 0, found {clip_grad_norm!r}")
+        self.model, self.optimizer = model, optimizer
+        self.accumulate, self.micro_batch, self.hold = accumulate, micro_batch, hold
+        self.reduction, self.weight = reduction, weight
+        self.device, self.scaler = device, scaler
+        self.clip_grad_norm, self.on_nonfinite = clip_grad_norm, on_nonfinite
+        self.ranks = ranks or Ranks()
+        self.ddp = find_ddp(model)
+        if self.ranks.world_size > 1 and self.ddp is None:
+            raise ArgumentError("several processes, but the model is not wrapped in DistributedDataParallel")
+        self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        self.nominal: float | None = None  # what a full group weighs on one rank; see Note [Weights]
+        self.steps = 0
+
+    def groups(self, loader: Iterable[Any], *, start: int = 0) -> Iterator[Group]:
+        """The groups of one pass over the loader; the last may be partial. `start`: samples seen before it."""
+        iterator = iter(loader)
+        while True:
+            fetched = [batch for _, batch in zip(range(self.accumulate if self.hold else 1), iterator, strict=False)]
+            pairs = [batches.split_pair(batch) for batch in fetched]
+            del fetched
+            if self.nominal is None:
+                self._agree_on_nominal(pairs)
+            (with_data,) = self.ranks.sum(float(bool(pairs)))
+            if not with_data:
+                return
+            reduce_after = self.ranks.world_size > 1 and (self.hold or with_data < self.ranks.world_size)
+            group = Group(self, pairs, iterator, reduce_after, start)
+            del pairs
+            yield group
+            start += group.samples
+
+    def weigh(self, inputs: Any, targets: Any) -> float | Tensor:
+        """What these samples weigh."""
+        if self.weight is None:
+            return float(batches.length((inputs, targets)))
+        weight = self.weight(inputs, targets)
+        # on a GPU it stays a tensor: asking for its value would wait for the queue at every micro-batch
+        return weight if isinstance(weight, Tensor) and weight.device.type != "cpu" else float(weight)
+
+    @property
+    def divides(self) -> bool:
+        """Whether the step's gradient is divided by the total weight: not for a plain sum."""
+        return self.reduction == "mean" or self.weight is not None
+
+    def state_dict(self) -> dict[str, Any]:
+        """The nominal weight, the micro-batch and the steps taken, as plain numbers."""
+        return {"nominal": self.nominal, "micro_batch": self.micro_batch, "steps": self.steps}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state_dict()`."""
+        self.nominal, self.steps = state["nominal"], state["steps"]
+        if self.hold:
+            self.micro_batch = state["micro_batch"]
+
+    def _agree_on_nominal(self, pairs: list[tuple[Any, Any]]) -> None:
+        """A full group weighs `accumulate` times the run's first batch: the same number on every rank."""
+        size = batches.length(pairs[0]) if pairs else 0
+        first = float(self.weigh(*pairs[0])) if pairs else 0.0
+        nominal, largest = self.ranks.max(self.accumulate * first, float(size))
+        if not largest:
+            return  # no rank has a sample
+        if self.micro_batch is not None and self.micro_batch > largest and not self.hold:
+            raise ArgumentError(f"micro_batch={self.micro_batch} is larger than the loader's batch of {largest:.0f}")
+        self.nominal = nominal if self.divides and nominal > 0 else 1.0
+        if self.hold and self.micro_batch is None:
+            self.micro_batch = int(largest)
+
+
+class Group:
+    """The micro-batches of one optimizer step; made by `Accumulator.groups`."""
+
+    def __init__(
+        self,
+        accumulator: Accumulator,
+        pairs: list[tuple[Any, Any]],
+        source: Iterator[Any],
+        reduce_after: bool,
+        start: int,
+    ) -> None:
+        self._accumulator, self._pairs, self._source = accumulator, pairs, source
+        self._reduce_after, self._start = reduce_after, start
+        self._empty = not pairs
+        self._reset()
+        if self._empty and accumulator.ddp is not None:
+            stand_in(accumulator.ddp)
+
+    def _reset(self) -> None:
+        self.samples = 0  # given out so far
+        self._total: float | Tensor = 0.0
+        self._current: tuple[float | Tensor, int] | None = None
+        self._losses: list[Tensor] = []  # detached; one a micro-batch
+        self._weights: list[float | Tensor] = []
+        self._ranges: list[tuple[int, int]] = []  # first and last sample of each of them, counted in the epoch
+
+    def __iter__(self) -> Iterator[tuple[Any, Any]]:
+        """The micro-batches, on the device; the next is made when the one before has gone through `backward`."""
+        accumulator = self._accumulator
+        for pair, last_batch in self._loader_batches():
+            count = batches.length(pair)
+            size = accumulator.micro_batch or count
+            for first in range(0, count, size):
+                taken = min(size, count - first)
+                part = pair if taken == count else batches.narrow(pair, first, taken)
+                if accumulator.ddp is not None:
+                    last = last_batch and first + taken == count
+                    set_sync(accumulator.ddp, last and not self._reduce_after)
+                weight = accumulator.weigh(*part)
+                self._current = (weight, taken)
+                self.samples += taken
+                yield batches.to_device(part, accumulator.device)
+                if self._current is not None:
+                    raise ArgumentError("each micro-batch needs a group.backward(loss) before the next one")
+
+    def _loader_batches(self) -> Iterator[tuple[tuple[Any, Any], bool]]:
+        """The group's loader batches, each with whether it is the last.
+
+        Looking one batch ahead tells where a partial group ends, but never past the group: between two groups the
+        loader stands exactly where the step does, and its state can be saved.
+        """
+        if self._accumulator.hold or self._empty:
+            for i, held in enumerate(self._pairs):
+                yield held, i + 1 == len(self._pairs)
+            return
+        pair: tuple[Any, Any] | None = self._pairs.pop()
+        remaining = self._accumulator.accumulate - 1
+        while pair is not None:
+            upcoming = None
+            if remaining > 0:
+                remaining -= 1
+                batch = next(self._source, None)
+                upcoming = None if batch is None else batches.split_pair(batch)
+            yield pair, upcoming is None
+            pair = upcoming
+
+    def backward(self, loss: Tensor) -> None:
+        """Accumulate the gradient of the micro-batch that was given out last; `loss` is one number."""
+        if self._current is None:
+            raise ArgumentError("backward() comes once for each micro-batch that the group gives")
+        if loss.numel() != 1:
+            raise ArgumentError(f"expected the loss to be one number, found a tensor of shape {tuple(loss.shape)}")
+        accumulator, (weight, count) = self._accumulator, self._current
+        nominal = accumulator.nominal or 1.0
+        scaled = loss * (weight / nominal) if accumulator.reduction == "mean" else loss / nominal
+        if isinstance(weight, float) and weight == 0 and accumulator.reduction == "mean":
+            scaled = torch.where(torch.isfinite(scaled), scaled, torch.zeros_like(scaled))
+        if not (isinstance(weight, float) and weight == 0 and self._may_leave_out()):
+            (scaled if accumulator.scaler is None else accumulator.scaler.scale(scaled)).backward()  # type: ignore[no-untyped-call]
+            self._losses.append(loss.detach())
+            self._weights.append(weight)
+            last = self._start + self.samples - 1
+            self._ranges.append((last - count + 1, last))
+        self._total = self._total + weight
+        self._current = None
+
+    def _may_leave_out(self) -> bool:
+        """A mean over nothing is 0 / 0; without a weight it adds nothing, unless DDP waits for its backward."""
+        ddp = self._accumulator.ddp
+        return ddp is None or not ddp.require_backward_grad_sync
+
+    def restart(self, micro_batch: int) -> None:
+        """Begin this group again with another micro-batch size, its gradients gone. Needs `hold`."""
+        if not self._accumulator.hold:
+            raise ArgumentError("only an accumulator with hold=True keeps a group's batches")
+        self._accumulator.micro_batch = micro_batch
+        self._accumulator.optimizer.zero_grad(set_to_none=True)
+        self._reset()
+
+    def step(self) -> StepResult:
+        """Weigh, clip, check and step; then clear the gradients."""
+        accumulator = self._accumulator
+        self._pairs.clear()
+        ranks, scaler = accumulator.ranks, accumulator.scaler
+        if self._reduce_after:
+            ranks.sum_gradients(accumulator.parameters)
+        if scaler is not None:
+            scaler.unscale_(accumulator.optimizer)
+        gradients = [p.grad for p in accumulator.parameters if p.grad is not None]
+        self._apply_total(gradients)
+        norm = _norm(gradients)
+        losses, weights, gradient_norm = self._read(norm)
+        total = sum(weights)
+        mean = sum(v * (w if accumulator.reduction == "mean" else 1.0) for v, w in zip(losses, weights, strict=True))
+        result = StepResult(mean / total if total else 0.0, total, self.samples, gradient_norm, True)
+        result.stepped = self._is_finite(losses, gradient_norm)
+        accumulator.steps += 1
+        if result.stepped:
+            if accumulator.clip_grad_norm is not None and gradient_norm > accumulator.clip_grad_norm:
+                torch._foreach_mul_(gradients, accumulator.clip_grad_norm / (gradient_norm + 1e-6))
+            result.stepped = self._optimizer_step(gradient_norm)
+        elif scaler is not None:
+            scaler.update()
+        accumulator.optimizer.zero_grad(set_to_none=True)
+        return result
+
+    def _optimizer_step(self, norm: float) -> bool:
+        """Step; a GradScaler leaves the step out, and lowers its scale, when the scaled gradients overflowed."""
+        scaler, optimizer = self._accumulator.scaler, self._accumulator.optimizer
+        if scaler is None:
+            optimizer.step()
+            return True
+        scaler.step(optimizer)
+        scaler.update()
+        return math.isfinite(norm)
+
+    def _apply_total(self, gradients: list[Tensor]) -> None:
+        """Multiply by nominal / total, and undo DDP's mean over the ranks."""
+        accumulator = self._accumulator
+        factor: float | Tensor = 1.0
+        if accumulator.divides:
+            total = self._total
+            if accumulator.ranks.world_size > 1:
+                (total,) = accumulator.ranks.sum(float(total))
+            if isinstance(total, Tensor) or total > 0:
+                factor = (accumulator.nominal or 1.0) / total
+        if accumulator.ranks.world_size > 1 and not self._reduce_after:
+            factor = factor * accumulator.ranks.world_size
+        if gradients and not (isinstance(factor, float) and factor == 1.0):
+            torch._foreach_mul_(gradients, factor)
+
+    def _read(self, norm: Tensor | None) -> tuple[list[float], list[float], float]:
+        """The losses, weights and gradient norm as numbers, waiting once for the device."""
+        values = [v.reshape(()).double() for v in self._losses] + ([] if norm is None else [norm.double()])
+        values += [w.reshape(()).double() for w in self._weights if isinstance(w, Tensor)]
+        numbers: list[float] = torch.stack(values).tolist() if values else []
+        losses = numbers[: len(self._losses)]
+        rest = iter(numbers[len(self._losses) :])
+        gradient_norm = 0.0 if norm is None else next(rest)
+        weights = [next(rest) if isinstance(w, Tensor) else float(w) for w in self._weights]
+        return losses, weights, gradient_norm
+
+    def _is_finite(self, losses: list[float], norm: float) -> bool:
+        """Whether every loss and the gradient are finite, on all ranks; else raise, if told to.
+
+        Infinite gradients under a GradScaler are its way to find the scale: they are left to it.
+        """
+        accumulator = self._accumulator
+        bad_loss = [i for i, value in enumerate(losses) if not math.isfinite(value)]
+        bad_gradient = not math.isfinite(norm) and accumulator.scaler is None
+        (anywhere,) = accumulator.ranks.max(float(bool(bad_loss) or bad_gradient))
+        if not anywhere:
+            return True
+        if accumulator.on_nonfinite == "raise":
+            accumulator.optimizer.zero_grad(set_to_none=True)
+            raise NonFiniteError(self._describe(losses, bad_loss, norm))
+        return False
+
+    def _describe(self, losses: list[float], bad: list[int], norm: float) -> str:
+        first, last = self._start, self._start + self.samples - 1
+        where = f"at step {self._accumulator.steps}, samples {first} to {last} of this epoch"
+        if not bad:
+            return f"the gradient is not finite (norm {norm}) {where}, though every loss on this rank is"
+        begin, end = self._ranges[bad[0]]
+        return f"the loss is {losses[bad[0]]} for samples {begin} to {end} of this epoch, {where}"
+
+
+def _norm(gradients: list[Tensor]) -> Tensor | None:
+    if not gradients:
+        return None
+    norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+    return norm

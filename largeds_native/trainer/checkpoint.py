@@ -1,0 +1,113 @@
+"""Checkpoints that survive a kill at any moment: written under a temporary name, synced, renamed."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from largeds_native.errors import ArgumentError, StateError, StorageError
+
+FORMAT = "largeds-checkpoint"
+VERSION = 1
+_NAME = re.compile(r"step-(\d{10})\.pt")
+
+
+class CheckpointFolder:
+    """A folder with the last `keep_last` checkpoints (`step-*.pt`) and the best one (`best.pt`)."""
+
+    def __init__(self, folder: str | os.PathLike[str], keep_last: int = 2) -> None:
+        if keep_last < 1:
+            raise ArgumentError(f"expected keep_last of at least 1, found {keep_last}")
+        self.folder, self.keep_last = Path(folder), keep_last
+
+    def files(self) -> list[Path]:
+        """All checkpoints, the newest first."""
+        if not self.folder.is_dir():
+            return []
+        found = [path for path in self.folder.iterdir() if _NAME.fullmatch(path.name)]
+        return sorted(found, key=lambda path: path.name, reverse=True)
+
+    def save(self, state: dict[str, Any], step: int, *, best: bool = False) -> Path:
+        """Write the checkpoint of this step; with `best`, make it `best.pt` too; delete those no longer kept."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / f"step-{step:010d}.pt"
+        write(path, state)
+        if best:
+            self._mark_best(path)
+        for old in self.files()[self.keep_last :]:
+            old.unlink(missing_ok=True)
+        return path
+
+    def _mark_best(self, path: Path) -> None:
+        temporary = self.folder / ".best.tmp"
+        temporary.unlink(missing_ok=True)
+        try:
+            os.link(path, temporary)  # a second name for the same bytes
+        except OSError:  # a file system without hard links
+            shutil.copyfile(path, temporary)
+        os.replace(temporary, self.folder / "best.pt")
+        _sync_folder(self.folder)
+
+    def newest(self, device: torch.device | str = "cpu") -> tuple[Path, dict[str, Any]] | None:
+        """The newest whole checkpoint; one that can't be read is passed over with a warning. None: there is none."""
+        for path in self.files():
+            try:
+                return path, read(path, device)
+            except StateError as error:  # noqa: PERF203
+                warnings.warn(f"passed over a checkpoint: {error}", stacklevel=2)
+        return None
+
+
+def write(path: Path, state: dict[str, Any]) -> None:
+    """Write one file so that the name `path` never stands for a part of it."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            torch.save({"format": FORMAT, "version": VERSION, **state}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise StorageError(f"can't write the checkpoint {path}: {error}") from error
+
+
+def read(path: str | os.PathLike[str], device: torch.device | str = "cpu") -> dict[str, Any]:
+    """Read a checkpoint without running code from it; StateError if it is cut off, foreign or of another version."""
+    try:
+        state = torch.load(path, map_location=device, weights_only=True)
+    except FileNotFoundError:
+        raise StateError(f"{path}: no such checkpoint") from None
+    except Exception as error:  # torch raises RuntimeError, EOFError, UnpicklingError, KeyError and more here
+        raise StateError(f"{path}: not a whole checkpoint: {str(error).splitlines()[0]}") from error
+    if not isinstance(state, dict) or state.get("format") != FORMAT:
+        raise StateError(f"{path}: not a checkpoint of largeds_native")
+    if state["version"] != VERSION:
+        raise StateError(f"{path}: a checkpoint of version {state['version']}, this release reads {VERSION}")
+    return state
+
+
+def check_model(model: nn.Module, saved: dict[str, Any], path: str | os.PathLike[str]) -> None:
+    """StateError unless names and shapes of the saved weights are this model's."""
+    own = {name: tuple(value.shape) for name, value in model.state_dict().items() if hasattr(value, "shape")}
+    other = {name: tuple(value.shape) for name, value in saved.items() if hasattr(value, "shape")}
+    for name in [*own, *other]:
+        if own.get(name) != other.get(name):
+            expected, found = (str(shapes.get(name, "nothing")) for shapes in (own, other))
+            raise StateError(f"{path}: a checkpoint of another model: {name} is {expected} here, {found} in the file")
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

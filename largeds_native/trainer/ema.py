@@ -1,0 +1,77 @@
+"""An exponential moving average of the weights (Polyak and Juditsky 1992), used for validation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from largeds_native.errors import ArgumentError
+from largeds_native.trainer.callbacks import Callback
+from largeds_native.trainer.ranks import unwrap
+
+if TYPE_CHECKING:
+    from largeds_native.trainer.accumulation import StepResult
+    from largeds_native.trainer.trainer import Trainer
+
+
+class EMA(Callback):
+    """Keep `average = decay * average + (1 - decay) * weight` after each step, and validate with the average.
+
+    Args:
+        decay: from 0 to below 1.
+        every: steps between two updates; the decay is raised to this power, so that its time scale stays.
+
+    Buffers (BatchNorm's statistics) are taken as they are. `copy_to(model)` writes the average into a model.
+    """
+
+    def __init__(self, decay: float = 0.999, every: int = 1) -> None:
+        if not 0 <= decay < 1 or every < 1:
+            raise ArgumentError(f"expected 0 <= decay < 1 and every >= 1, found decay={decay}, every={every}")
+        self.decay, self.every = decay, every
+        self.average: dict[str, Tensor] = {}
+        self._own: dict[str, Tensor] = {}
+
+    def on_fit_start(self, trainer: Trainer) -> None:
+        """Begin with the weights as they are, unless a checkpoint brought an average."""
+        parameters = dict(unwrap(trainer.model).named_parameters())
+        if not self.average:
+            self.average = {name: p.detach().clone() for name, p in parameters.items()}
+        self.average = {name: value.to(parameters[name].device) for name, value in self.average.items()}
+
+    def on_step(self, trainer: Trainer, result: StepResult) -> None:
+        """Take the new weights into the average."""
+        if trainer.step % self.every == 0:
+            weights = [p.detach() for p in unwrap(trainer.model).parameters()]
+            torch._foreach_lerp_(list(self.average.values()), weights, 1 - self.decay**self.every)
+
+    def on_evaluate_start(self, trainer: Trainer) -> None:
+        """Put the average into the model."""
+        if self.average:
+            self._own = {name: p.detach().clone() for name, p in unwrap(trainer.model).named_parameters()}
+            self.copy_to(unwrap(trainer.model))
+
+    def on_evaluate_end(self, trainer: Trainer) -> None:
+        """Put the model's own weights back."""
+        if self._own:
+            _copy(self._own, unwrap(trainer.model))
+            self._own = {}
+
+    def copy_to(self, model: nn.Module) -> None:
+        """Write the average into the model's parameters."""
+        _copy(self.average, model)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The average."""
+        return {"average": self.average}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a saved average."""
+        self.average = dict(state["average"])
+
+
+@torch.no_grad()
+def _copy(values: dict[str, Tensor], model: nn.Module) -> None:
+    for name, parameter in model.named_parameters():
+        parameter.copy_(values[name])

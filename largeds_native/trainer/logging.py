@@ -1,0 +1,70 @@
+"""Write a fit's numbers to a CSV file or to TensorBoard. Only rank 0 writes."""
+
+from __future__ import annotations
+
+import csv
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from largeds_native.trainer.callbacks import Callback
+
+if TYPE_CHECKING:
+    from largeds_native.trainer.accumulation import StepResult
+    from largeds_native.trainer.trainer import Trainer
+
+
+class CSVLogger(Callback):
+    """One line an epoch. After a resume, lines of epochs that are trained again are replaced."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+
+    def on_epoch_end(self, trainer: Trainer, logs: dict[str, float]) -> None:
+        """Write the whole history: it is short, and the file is right after any resume."""
+        if trainer.ranks.rank != 0:
+            return
+        rows = [*trainer.history, logs]
+        columns = list(dict.fromkeys(name for row in rows for name in row))
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = self.path.with_name(f".{self.path.name}.tmp")
+        with open(temporary, "w", newline="") as file:
+            writer = csv.DictWriter(file, columns)
+            writer.writeheader()
+            writer.writerows(rows)
+        os.replace(temporary, self.path)
+
+
+class TensorBoardLogger(Callback):
+    """Loss, gradient norm and learning rate each `every` steps, and each epoch's numbers. Needs `tensorboard`."""
+
+    def __init__(self, folder: str | os.PathLike[str], every: int = 50) -> None:
+        self.folder, self.every = Path(folder), every
+        self._writer: Any = None
+
+    def on_fit_start(self, trainer: Trainer) -> None:
+        """Open the event file; points after the resumed step are dropped."""
+        if trainer.ranks.rank == 0:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._writer = SummaryWriter(str(self.folder), purge_step=trainer.step)
+
+    def on_step(self, trainer: Trainer, result: StepResult) -> None:
+        """Write the step's numbers."""
+        if self._writer is not None and trainer.step % self.every == 0:
+            self._writer.add_scalar("step/loss", result.loss, trainer.step)
+            self._writer.add_scalar("step/gradient_norm", result.gradient_norm, trainer.step)
+            self._writer.add_scalar("step/learning_rate", trainer.optimizer.param_groups[0]["lr"], trainer.step)
+
+    def on_epoch_end(self, trainer: Trainer, logs: dict[str, float]) -> None:
+        """Write the epoch's numbers."""
+        if self._writer is not None:
+            for name, value in logs.items():
+                self._writer.add_scalar(f"epoch/{name}", value, trainer.step)
+            self._writer.flush()
+
+    def on_fit_end(self, trainer: Trainer) -> None:
+        """Close the event file."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None

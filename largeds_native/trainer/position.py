@@ -1,0 +1,107 @@
+"""Where a run stands in its loader, so that it can go on from there.
+
+A loader with `state_dict()` and `load_state_dict()` (largeds_native.Loader, torchdata's StatefulDataLoader) keeps its
+own position. For any other, such as torch's DataLoader, the batches already seen are fetched again and thrown away on
+resume: the random state of the epoch's start, from which its shuffle is drawn, is put back first.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import torch
+
+from largeds_native.errors import StateError
+from largeds_native.trainer.random_state import RandomState
+
+
+class Position:
+    """Counts the batches taken from one loader, and the seconds spent waiting for them."""
+
+    def __init__(self, loader: Iterable[Any]) -> None:
+        self.loader: Any = loader
+        self.stateful = hasattr(loader, "state_dict") and hasattr(loader, "load_state_dict")
+        self.batches = 0
+        self.waited = 0.0
+        self._start: dict[str, Any] = {}
+        self._resumed: dict[str, Any] | None = None
+
+    def epoch(self, number: int) -> Iterator[Any]:
+        """The batches of this epoch; after `load_state_dict`, the rest of the one that was interrupted."""
+        for part in self._parts():
+            if not self.stateful and hasattr(part, "set_epoch"):
+                part.set_epoch(number)
+        resumed, self._resumed = self._resumed, None
+        self.batches = 0 if resumed is None else resumed["batches"]
+        if resumed is not None and not self.stateful:
+            RandomState.from_state_dict(resumed["start"]["random"]).restore()
+            self._set_generators(resumed["start"]["generators"])
+        self._remember_start()
+        iterator = iter(self.loader)
+        if resumed is not None:
+            if not self.stateful:
+                self._skip(iterator)
+            RandomState.from_state_dict(resumed["now"]).restore()
+        return self._count(iterator)
+
+    def _skip(self, iterator: Iterator[Any]) -> None:
+        for seen in range(self.batches):
+            if next(iterator, None) is None:
+                raise StateError(f"the checkpoint was taken after {self.batches} batches, this loader has only {seen}")
+
+    def _count(self, iterator: Iterator[Any]) -> Iterator[Any]:
+        while True:
+            before = time.perf_counter()
+            try:
+                batch = next(iterator)
+            except StopIteration:
+                return
+            finally:
+                self.waited += time.perf_counter() - before
+            self.batches += 1
+            yield batch
+            del batch  # don't keep it alive while the next one is made
+
+    def state_dict(self, *, between_epochs: bool) -> dict[str, Any]:
+        """The position after the batches taken so far, or at the start of the next epoch."""
+        state: dict[str, Any] = {
+            "batches": 0 if between_epochs else self.batches,
+            "now": RandomState.now().state_dict(),
+        }
+        if self.stateful:
+            state["loader"] = self.loader.state_dict()
+        else:
+            state["generators"] = [generator.get_state() for generator in self._generators()]
+            state["start"] = None if between_epochs else self._start
+        return state
+
+    def load_state_dict(self, state: dict[str, Any], *, between_epochs: bool) -> None:
+        """Make the next `epoch()` go on from there."""
+        if self.stateful != ("loader" in state):
+            raise StateError("the checkpoint belongs to another kind of loader: one keeps its own state, the other not")
+        if self.stateful:
+            self.loader.load_state_dict(state["loader"])
+        if between_epochs:
+            RandomState.from_state_dict(state["now"]).restore()
+            self._set_generators(state.get("generators", []))
+        else:
+            self._resumed = state
+
+    def _remember_start(self) -> None:
+        if not self.stateful:
+            generators = [generator.get_state() for generator in self._generators()]
+            self._start = {"random": RandomState.now().state_dict(), "generators": generators}
+
+    def _parts(self) -> list[Any]:
+        return [self.loader, getattr(self.loader, "sampler", None), getattr(self.loader, "batch_sampler", None)]
+
+    def _generators(self) -> list[torch.Generator]:
+        """The loader's and its sampler's own generators, each once."""
+        found = [getattr(part, "generator", None) for part in self._parts()]
+        return list({id(g): g for g in found if isinstance(g, torch.Generator)}.values())
+
+    def _set_generators(self, states: list[Any]) -> None:
+        for generator, state in zip(self._generators(), states, strict=False):
+            generator.set_state(state)

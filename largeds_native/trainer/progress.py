@@ -1,0 +1,72 @@
+"""A progress bar: loss, images/s, and the share of time spent waiting for data."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from largeds_native.trainer.callbacks import Callback
+
+if TYPE_CHECKING:
+    from largeds_native.trainer.accumulation import StepResult
+    from largeds_native.trainer.trainer import Trainer
+
+
+class ProgressBar(Callback):
+    """One bar an epoch on a terminal, one line an epoch elsewhere. Only rank 0 shows it."""
+
+    REFRESH = 0.1  # seconds; drawing more often would cost time and nobody could read it
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+        self._task: Any = None
+        self._drawn = 0.0
+
+    def on_epoch_start(self, trainer: Trainer) -> None:
+        """Begin the epoch's bar."""
+        if trainer.ranks.rank != 0:
+            return
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        console = Console(stderr=True)
+        if not console.is_terminal:
+            return
+        self._bar = Progress(
+            TextColumn("epoch {task.fields[epoch]}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[numbers]}"),
+            TimeRemainingColumn(),
+            console=console,
+            auto_refresh=False,  # drawn by the loop itself: no thread beside it
+        )
+        total = trainer.steps_per_epoch
+        self._task = self._bar.add_task("", total=total, epoch=trainer.epoch + 1, numbers="")
+        self._bar.start()
+
+    def on_step(self, trainer: Trainer, result: StepResult) -> None:
+        """Draw, if it is time to."""
+        now = time.perf_counter()
+        if self._bar is not None and now - self._drawn > self.REFRESH:
+            self._drawn = now
+            speed = trainer.speed()
+            numbers = f"loss {result.loss:.4f}  {speed['images_per_s']:,.0f} img/s  data {speed['data_share']:.0%}"
+            self._bar.update(self._task, completed=trainer.steps_in_epoch, numbers=numbers)
+            self._bar.refresh()
+
+    def on_epoch_end(self, trainer: Trainer, logs: dict[str, float]) -> None:
+        """End the bar and leave one line with the epoch's numbers."""
+        self.on_fit_end(trainer)
+        if trainer.ranks.rank == 0:
+            import sys
+
+            hidden = ("epoch", "step", "data_share")
+            numbers = "  ".join(f"{name} {value:.4g}" for name, value in logs.items() if name not in hidden)
+            print(f"epoch {trainer.epoch + 1}: {numbers}  data {logs['data_share']:.0%}", file=sys.stderr, flush=True)
+
+    def on_fit_end(self, trainer: Trainer) -> None:
+        """Leave the terminal as it was, also after an error."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None

@@ -1,0 +1,69 @@
+"""The random state of the process: torch's on the CPU and on each GPU in use, Python's and numpy's."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+@dataclass
+class RandomState:
+    """All generators that a model or a transform commonly draws from."""
+
+    torch_cpu: Tensor
+    torch_cuda: list[Tensor]
+    python: Any
+    numpy: Any
+
+    @classmethod
+    def now(cls) -> RandomState:
+        """The state at this moment. A GPU that was never used isn't touched."""
+        used = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+        cuda = torch.cuda.get_rng_state_all() if used else []
+        return cls(torch.get_rng_state(), cuda, random.getstate(), np.random.get_state(legacy=False))  # noqa: NPY002
+
+    def restore(self) -> None:
+        """Make this the state of the process."""
+        torch.set_rng_state(self.torch_cpu)
+        if self.torch_cuda and torch.cuda.is_available():
+            torch.cuda.set_rng_state_all(self.torch_cuda[: torch.cuda.device_count()])
+        random.setstate(self.python)
+        np.random.set_state(self.numpy)  # noqa: NPY002
+
+    def state_dict(self) -> dict[str, Any]:
+        """Tensors and plain numbers only, for `torch.load(weights_only=True)`."""
+        version, words, gauss = self.python
+        inner = self.numpy["state"]
+        return {
+            "torch_cpu": self.torch_cpu,
+            "torch_cuda": self.torch_cuda,
+            "python": [version, torch.tensor(words, dtype=torch.int64), gauss],
+            "numpy": {
+                "key": torch.from_numpy(inner["key"].astype(np.int64)),
+                "pos": int(inner["pos"]),
+                "has_gauss": int(self.numpy["has_gauss"]),
+                "gauss": float(self.numpy["gauss"]),
+            },
+        }
+
+    @classmethod
+    def from_state_dict(cls, state: dict[str, Any]) -> RandomState:
+        """The inverse of `state_dict`."""
+        version, words, gauss = state["python"]
+        numpy = state["numpy"]
+        return cls(
+            state["torch_cpu"],
+            list(state["torch_cuda"]),
+            (version, tuple(words.tolist()), gauss),
+            {
+                "bit_generator": "MT19937",
+                "state": {"key": numpy["key"].numpy().astype(np.uint32), "pos": numpy["pos"]},
+                "has_gauss": numpy["has_gauss"],
+                "gauss": numpy["gauss"],
+            },
+        )

@@ -1,0 +1,121 @@
+"""What several processes must agree on, and how: small counts over gloo, gradients in one all-reduce.
+
+The counts travel over a gloo group of their own, on the CPU: an exchange of a few numbers then never waits for the
+GPU's queue. Without `torch.distributed`, or with one process, nothing is sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+
+class Ranks:
+    """The processes of this run. Making it is a collective call: every rank makes one, in the same order."""
+
+    def __init__(self) -> None:
+        joined = dist.is_available() and dist.is_initialized()
+        self.world_size = dist.get_world_size() if joined else 1
+        self.rank = dist.get_rank() if joined else 0
+        self._group: Any = dist.new_group(backend="gloo") if self.world_size > 1 else None
+
+    def sum(self, *values: float) -> list[float]:
+        """The sum of each number over the ranks."""
+        return self._reduce(values, dist.ReduceOp.SUM)
+
+    def max(self, *values: float) -> list[float]:
+        """The largest of each number over the ranks."""
+        return self._reduce(values, dist.ReduceOp.MAX)
+
+    def gather(self, value: Any) -> list[Any]:
+        """The value of each rank, on every rank."""
+        if self.world_size == 1:
+            return [value]
+        gathered: list[Any] = [None] * self.world_size
+        dist.all_gather_object(gathered, value, group=self._group)
+        return gathered
+
+    def first(self, value: Any) -> Any:
+        """Rank 0's value, on every rank."""
+        if self.world_size == 1:
+            return value
+        box = [value]
+        dist.broadcast_object_list(box, src=0, group=self._group)
+        return box[0]
+
+    def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Sum the gradients over the ranks in one all-reduce for each dtype.
+
+        A rank may have no gradient for a parameter (it had no sample, or the layer was not used); only a parameter
+        without a gradient on every rank keeps None, for an optimizer treats None and zeros differently.
+        """
+        if self.world_size == 1:
+            return
+        by_dtype: dict[torch.dtype, list[nn.Parameter]] = {}
+        for parameter in parameters:
+            if parameter.requires_grad:
+                by_dtype.setdefault(parameter.dtype, []).append(parameter)
+        for same in by_dtype.values():
+            self._sum_flat(same)
+
+    def _sum_flat(self, parameters: list[nn.Parameter]) -> None:
+        present = torch.tensor([p.grad is not None for p in parameters])
+        parts = [torch.zeros_like(p).flatten() if p.grad is None else p.grad.flatten() for p in parameters]
+        flat = torch.cat([*parts, present.to(parts[0])])
+        del parts
+        dist.all_reduce(flat)
+        anywhere = flat[-len(parameters) :].tolist()
+        summed = torch.split(flat, [*(p.numel() for p in parameters), len(parameters)])
+        for parameter, values, count in zip(parameters, summed, anywhere, strict=False):
+            if count and parameter.grad is None:
+                parameter.grad = values.view_as(parameter).clone()
+            elif count and parameter.grad is not None:
+                parameter.grad.copy_(values.view_as(parameter))
+
+    def _reduce(self, values: Iterable[float], operation: Any) -> list[float]:
+        if self.world_size == 1:
+            return list(values)
+        numbers: Tensor = torch.tensor(list(values), dtype=torch.float64)
+        dist.all_reduce(numbers, op=operation, group=self._group)
+        result: list[float] = numbers.tolist()
+        return result
+
+
+def find_ddp(model: nn.Module) -> DistributedDataParallel | None:
+    """The DistributedDataParallel wrapper in the model, also under `torch.compile`."""
+    inner = getattr(model, "_orig_mod", model)
+    return inner if isinstance(inner, DistributedDataParallel) else None
+
+
+def unwrap(model: nn.Module) -> nn.Module:
+    """The user's own module, out of DistributedDataParallel and `torch.compile`: what a checkpoint names."""
+    while True:
+        if isinstance(model, DistributedDataParallel):
+            model = model.module
+        elif hasattr(model, "_orig_mod"):
+            model = getattr(model, "_orig_mod")  # noqa: B009
+        else:
+            return model
+
+
+def set_sync(ddp: DistributedDataParallel, sync: bool) -> None:
+    """Choose whether the next forward and backward talk to the other ranks.
+
+    This is what `ddp.no_sync()` switches, and the broadcast of buffers with it: a rank that has no sample in this
+    group makes no forward, so the others must not wait for it there.
+    """
+    ddp.require_backward_grad_sync = sync
+    ddp.require_forward_param_sync = sync
+
+
+def stand_in(ddp: DistributedDataParallel) -> None:
+    """Take part, on a rank without samples, in what the forward of the others does together.
+
+    The first forward after the first synced backward rebuilds the reducer's buckets, which is a collective call.
+    """
+    ddp.reducer._rebuild_buckets()

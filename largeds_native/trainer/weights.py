@@ -1,0 +1,47 @@
+"""How much a micro-batch weighs: the denominator of the loss's mean."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from largeds_native.errors import ArgumentError
+
+Loss = Callable[[Any, Any], Tensor]
+Weight = Callable[[Any, Any], "float | Tensor"]
+
+
+def reduction_of(loss: Loss) -> str:
+    """ "mean" or "sum": the loss's own `reduction`, else "mean", the default of every loss in torch."""
+    given = loss.keywords.get("reduction") if isinstance(loss, functools.partial) else getattr(loss, "reduction", None)
+    reduction = given or "mean"
+    if reduction not in ("mean", "sum"):
+        raise ArgumentError(f"expected a loss with reduction 'mean' or 'sum', found {reduction!r}")
+    return str(reduction)
+
+
+def weight_of(loss: Loss) -> Weight | None:
+    """The weight that a loss of torch divides by, where that isn't the number of samples.
+
+    CrossEntropyLoss and NLLLoss with class-index targets divide by the class weights of the targets that are not
+    `ignore_index`. None: the loss is a mean over samples.
+    """
+    if isinstance(loss, (nn.CrossEntropyLoss, nn.NLLLoss)) and loss.reduction == "mean":
+        return functools.partial(_class_weight, loss.weight, loss.ignore_index)
+    return None
+
+
+def _class_weight(class_weight: Tensor | None, ignore_index: int, inputs: Any, targets: Any) -> float | Tensor:
+    if not isinstance(targets, Tensor) or targets.is_floating_point():  # class probabilities: a mean over samples
+        return float(targets.shape[0] if isinstance(targets, Tensor) else len(targets))
+    counted = targets != ignore_index
+    if class_weight is None:
+        total = counted.sum()
+    else:
+        safe = torch.where(counted, targets, torch.zeros_like(targets))
+        total = (class_weight.to(targets.device)[safe] * counted).sum()
+    return total.double()

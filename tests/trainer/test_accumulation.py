@@ -1,0 +1,234 @@
+"""Every sample of a step weighs the same: the accumulated gradient is that of the full batch."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from largeds_native.errors import ArgumentError, NonFiniteError
+from largeds_native.trainer import Accumulator, Trainer
+from tests.trainer.helpers import Capture, gradient_of_full_batch, parameters_of, samples, small_model
+
+F64 = torch.float64
+
+
+def cut(n_per_batch: list[int], dtype=F64) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    inputs, targets = samples(sum(n_per_batch), dtype)
+    return list(zip(inputs.split(n_per_batch), targets.split(n_per_batch), strict=True))
+
+
+def join(group):
+    return torch.cat([x for x, _ in group]), torch.cat([y for _, y in group])
+
+
+def run(model, optimizer, loss, loader, **options):
+    accumulator = Accumulator(model, optimizer, reduction=loss.reduction, **options)
+    results = []
+    for group in accumulator.groups(loader):
+        for inputs, targets in group:
+            group.backward(loss(model(inputs), targets))
+        results.append(group.step())
+    return results
+
+
+@given(
+    sizes=st.lists(st.integers(1, 9), min_size=1, max_size=9),
+    accumulate=st.integers(1, 4),
+    micro_batch=st.integers(1, 9) | st.none(),
+    reduction=st.sampled_from(["mean", "sum"]),
+    hold=st.booleans(),
+)
+@settings(max_examples=60, deadline=None)
+def test_gradient_is_the_full_batch_s(sizes, accumulate, micro_batch, reduction, hold):
+    loader = cut(sizes)
+    if micro_batch is not None:
+        micro_batch = min(micro_batch, sizes[0])
+    model, loss = small_model().double(), nn.CrossEntropyLoss(reduction=reduction)
+    optimizer = Capture(model.parameters(), lr=0.05)
+    twin = small_model().double()
+    results = run(model, optimizer, loss, loader, accumulate=accumulate, micro_batch=micro_batch, hold=hold)
+    groups = [loader[i : i + accumulate] for i in range(0, len(loader), accumulate)]
+    assert [r.samples for r in results] == [sum(len(y) for _, y in group) for group in groups]
+    for group, result, seen in zip(groups, results, optimizer.seen, strict=True):
+        expected = gradient_of_full_batch(twin, loss, *join(group))
+        for ours, theirs in zip(seen, expected, strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+        mean = nn.CrossEntropyLoss()(twin(join(group)[0]), join(group)[1]).item()
+        assert result.loss == pytest.approx(mean, rel=1e-12)
+        with torch.no_grad():
+            for p, g in zip(twin.parameters(), expected, strict=True):
+                p.sub_(g, alpha=0.05)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_parameters_after_ten_steps(reduction):
+    loader = cut([5, 5, 5, 3] * 8)
+    loss = nn.CrossEntropyLoss(reduction=reduction)
+    model, twin = small_model().double(), small_model().double()
+    run(model, torch.optim.Adam(model.parameters(), 0.01), loss, loader, accumulate=3, micro_batch=2)
+    optimizer = torch.optim.Adam(twin.parameters(), 0.01)
+    for i in range(0, len(loader), 3):
+        inputs, targets = join(loader[i : i + 3])
+        optimizer.zero_grad()
+        loss(twin(inputs), targets).backward()
+        optimizer.step()
+    torch.testing.assert_close(parameters_of(model), parameters_of(twin), rtol=0, atol=1e-12)
+
+
+@given(
+    sizes=st.lists(st.integers(2, 6), min_size=1, max_size=5),
+    ignored=st.floats(0, 0.9),
+    class_weights=st.booleans(),
+    seed=st.integers(0, 99),
+)
+@settings(max_examples=40, deadline=None)
+def test_class_weights_and_ignored_targets_weigh_as_in_the_full_batch(sizes, ignored, class_weights, seed):
+    loader = cut(sizes)
+    generator = torch.Generator().manual_seed(seed)
+    for _, targets in loader:
+        targets[torch.rand(len(targets), generator=generator) < ignored] = -100
+    loader[0][1][0] = 1  # the first sample counts, so that no step is a mean over nothing
+    weights = torch.tensor([0.2, 1.0, 3.0], dtype=F64) if class_weights else None
+    model, loss = small_model().double(), nn.CrossEntropyLoss(weight=weights)
+    expected = gradient_of_full_batch(model, loss, *join(loader))
+    optimizer = Capture(model.parameters())
+    trainer = Trainer(model, optimizer, loss, accumulate=len(sizes), micro_batch=1, progress=False)
+    trainer.fit(loader, 1)
+    for ours, theirs in zip(optimizer.seen[0], expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_a_weight_of_ones_own(reduction):
+    """Token losses: each micro-batch is a mean (or sum) over its mask, the step a mean over all tokens."""
+    loader = cut([4, 4, 2])
+    masks = [(targets != 0).double() for _, targets in loader]
+    masks[0][0] = 1.0
+    batches = [(x, (y, m)) for (x, y), m in zip(loader, masks, strict=True)]
+
+    def loss(outputs, target, reduction=reduction):
+        values = nn.functional.cross_entropy(outputs, target[0], reduction="none") * target[1]
+        return values.sum() / target[1].sum() if reduction == "mean" else values.sum()
+
+    loss.reduction = reduction
+    model = small_model().double()
+    inputs, targets = join(loader)
+    expected = torch.autograd.grad(
+        loss(model(inputs), (targets, torch.cat(masks)), reduction="mean"), list(model.parameters())
+    )
+    optimizer = Capture(model.parameters())
+    Trainer(model, optimizer, loss, accumulate=3, micro_batch=2, weight=lambda x, t: t[1].sum(), progress=False).fit(
+        batches, 1
+    )
+    for ours, theirs in zip(optimizer.seen[0], expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
+def test_micro_batches_are_views():
+    images = torch.randn(10, 6)
+    model = small_model()
+    accumulator = Accumulator(model, torch.optim.SGD(model.parameters(), 0.1), micro_batch=4)
+    sizes = []
+    for group in accumulator.groups([(images, torch.zeros(10, dtype=torch.long))]):
+        for part, targets in group:
+            assert part.untyped_storage().data_ptr() == images.untyped_storage().data_ptr()
+            sizes.append(len(part))
+            group.backward(nn.functional.cross_entropy(model(part), targets))
+        group.step()
+    assert sizes == [4, 4, 2]
+
+
+def test_nothing_is_fetched_beyond_a_group():
+    fetched = []
+
+    def loader():
+        for i, batch in enumerate(cut([2] * 5, torch.float32)):
+            fetched.append(i)
+            yield batch
+
+    model = small_model()
+    accumulator = Accumulator(model, torch.optim.SGD(model.parameters(), 0.1), accumulate=2)
+    at_step = []
+    for group in accumulator.groups(loader()):
+        for inputs, targets in group:
+            group.backward(nn.functional.cross_entropy(model(inputs), targets))
+        group.step()
+        at_step.append(len(fetched))
+    assert at_step == [2, 4, 5]
+
+
+@pytest.mark.parametrize("full", [True, False])
+def test_clipping_is_of_the_whole_step_s_gradient(full):
+    sizes = [4, 4] if full else [4, 3]
+    loader = cut(sizes)
+    model, loss = small_model().double(), nn.CrossEntropyLoss()
+    gradient = torch.cat([g.flatten() for g in gradient_of_full_batch(model, loss, *join(loader))])
+    optimizer = Capture(model.parameters())
+    (result,) = run(model, optimizer, loss, loader, accumulate=2, micro_batch=2, clip_grad_norm=0.01)
+    assert result.gradient_norm == pytest.approx(gradient.norm().item(), rel=1e-10)
+    clipped = torch.cat([g.flatten() for g in optimizer.seen[0]])
+    torch.testing.assert_close(clipped, gradient * (0.01 / gradient.norm()), rtol=1e-3, atol=0)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"accumulate": 0}, {"accumulate": 1.5}, {"micro_batch": 0}, {"reduction": "none"}, {"clip_grad_norm": 0.0}],
+)
+def test_bad_arguments(options):
+    model = small_model()
+    with pytest.raises(ArgumentError, match="expected"):
+        Accumulator(model, torch.optim.SGD(model.parameters(), 0.1), **options)
+
+
+def test_a_micro_batch_larger_than_the_batch():
+    model = small_model()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    with pytest.raises(ArgumentError, match="micro_batch=8 is larger than the loader's batch of 4"):
+        run(model, optimizer, nn.CrossEntropyLoss(), cut([4], torch.float32), micro_batch=8)
+
+
+def train(accumulator, loader, loss):
+    for group in accumulator.groups(loader):
+        for inputs, targets in group:
+            group.backward(loss(accumulator.model(inputs), targets))
+        group.step()
+
+
+def test_a_loss_that_is_a_vector():
+    model = small_model()
+    accumulator = Accumulator(model, torch.optim.SGD(model.parameters(), 0.1))
+    with pytest.raises(ArgumentError, match=r"one number, found a tensor of shape \(4,\)"):
+        train(accumulator, cut([4], torch.float32), nn.CrossEntropyLoss(reduction="none"))
+
+
+def test_a_micro_batch_without_backward():
+    model = small_model()
+    accumulator = Accumulator(model, torch.optim.SGD(model.parameters(), 0.1), micro_batch=2)
+    (group,) = [next(accumulator.groups(cut([4], torch.float32)))]
+    with pytest.raises(ArgumentError, match=r"needs a group\.backward"):
+        list(group)
+
+
+def test_a_nonfinite_loss_names_step_and_samples():
+    loader = cut([4, 4, 4, 4], torch.float32)
+    loader[3][0][2:] = float("nan")
+    model, twin = small_model(), small_model()
+    accumulator = Accumulator(model, torch.optim.SGD(model.parameters(), 0.1), accumulate=2, micro_batch=2)
+    with pytest.raises(NonFiniteError, match="loss is nan for samples 14 to 15 of this epoch, at step 1"):
+        train(accumulator, loader, nn.CrossEntropyLoss())
+    run(twin, torch.optim.SGD(twin.parameters(), 0.1), nn.CrossEntropyLoss(), loader[:2], accumulate=2, micro_batch=2)
+    assert torch.equal(parameters_of(model), parameters_of(twin))
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_a_nonfinite_step_can_be_skipped():
+    loader = cut([4, 4, 4], torch.float32)
+    loader[1][0][:] = float("inf")
+    model, twin = small_model(), small_model()
+    results = run(model, torch.optim.SGD(model.parameters(), 0.1), nn.CrossEntropyLoss(), loader, on_nonfinite="skip")
+    assert [r.stepped for r in results] == [True, False, True]
+    run(twin, torch.optim.SGD(twin.parameters(), 0.1), nn.CrossEntropyLoss(), [loader[0], loader[2]])
+    assert torch.equal(parameters_of(model), parameters_of(twin))
