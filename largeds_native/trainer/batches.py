@@ -48,7 +48,8 @@ def to_device(batch: Any, device: torch.device | None) -> Any:
     if isinstance(batch, dict):
         return {key: to_device(value, device) for key, value in batch.items()}
     if isinstance(batch, (tuple, list)):
-        return tuple(to_device(value, device) for value in batch)
+        moved = [to_device(value, device) for value in batch]
+        return moved if isinstance(batch, list) else tuple(moved)
     return batch
 
 

@@ -55,11 +55,11 @@ class CheckpointFolder:
         os.replace(temporary, self.folder / "best.pt")
         _sync_folder(self.folder)
 
-    def newest(self, device: torch.device | str = "cpu") -> tuple[Path, dict[str, Any]] | None:
+    def newest(self) -> tuple[Path, dict[str, Any]] | None:
         """The newest whole checkpoint; one that can't be read is passed over with a warning. None: there is none."""
         for path in self.files():
             try:
-                return path, read(path, device)
+                return path, read(path)
             except StateError as error:  # noqa: PERF203
                 warnings.warn(f"passed over a checkpoint: {error}", stacklevel=2)
         return None
@@ -80,14 +80,18 @@ def write(path: Path, state: dict[str, Any]) -> None:
         raise StorageError(f"can't write the checkpoint {path}: {error}") from error
 
 
-def read(path: str | os.PathLike[str], device: torch.device | str = "cpu") -> dict[str, Any]:
-    """Read a checkpoint without running code from it; StateError if it is cut off, foreign or of another version."""
+def read(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read a checkpoint to the CPU, without running code from it.
+
+    Raises StateError if it is cut off, foreign, or of another version.
+    """
     try:
-        state = torch.load(path, map_location=device, weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise StateError(f"{path}: no such checkpoint") from None
     except Exception as error:  # torch raises RuntimeError, EOFError, UnpicklingError, KeyError and more here
-        raise StateError(f"{path}: not a whole checkpoint: {str(error).splitlines()[0]}") from error
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise StateError(f"{path}: not a whole checkpoint: {reason}") from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise StateError(f"{path}: not a checkpoint of largeds_native")
     if state["version"] != VERSION:

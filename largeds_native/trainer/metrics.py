@@ -39,6 +39,7 @@ class Metrics:
 
     def __init__(self, metrics: Mapping[str, Any] | None, ranks: Ranks, device: Any) -> None:
         self.metrics: dict[str, Any] = {}
+        self._device = device
         for name, metric in (metrics or {}).items():
             if hasattr(metric, "update") and hasattr(metric, "compute"):
                 metric = copy.deepcopy(metric)
@@ -74,7 +75,7 @@ class Metrics:
         for name, values in state.items():
             if name in self.metrics:
                 for attribute, value in values.items():
-                    setattr(self.metrics[name], attribute, value)
+                    setattr(self.metrics[name], attribute, batches.to_device(value, self._device))
 
 
 def _state(metric: Any) -> dict[str, Any]:

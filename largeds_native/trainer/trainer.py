@@ -400,9 +400,9 @@ class Trainer:
                 raise ArgumentError(f"{self.checkpoints.folder} has checkpoints of another run: resume it, or empty it")
             return
         if resume != "auto":
-            self.load_state_dict(checkpoint.read(resume, self.device), resume)
+            self.load_state_dict(checkpoint.read(resume), resume)
         elif self.checkpoints is not None:
-            newest = self.checkpoints.newest(self.device)
+            newest = self.checkpoints.newest()
             path = None if newest is None else str(newest[0])
             if self.ranks.first(path) != path:
                 raise StateError(f"the ranks see different checkpoints in {self.checkpoints.folder}: {path} here")

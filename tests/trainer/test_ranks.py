@@ -1,0 +1,197 @@
+"""Two processes over gloo: the step is that of one process that saw all samples."""
+
+from __future__ import annotations
+
+import os
+import socket
+import traceback
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from largeds_native.trainer import Callback, Trainer
+from tests.trainer.helpers import parameters_of, samples, small_model
+
+# samples of each batch, by rank: unequal batches, partial groups, and a rank that runs out of data early
+PLANS = {
+    "equal": ([4, 4, 4, 4], [4, 4, 4, 4]),
+    "unequal": ([4, 4, 3], [4, 2, 5]),
+    "a rank ends early": ([4, 4, 4, 4, 2], [4, 3]),
+    "a rank has nothing": ([4, 4, 4], []),
+}
+
+
+def cut(sizes, start, inputs, targets):
+    batches = []
+    for size in sizes:
+        batches.append((inputs[start : start + size], targets[start : start + size]))
+        start += size
+    return batches
+
+
+def make(model, reduction="mean", **options):
+    optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
+    return Trainer(model, optimizer, nn.CrossEntropyLoss(reduction=reduction), progress=False, **options)
+
+
+def count_all_reduces(model: DistributedDataParallel) -> list[int]:
+    """Let DDP's all-reduces go through a hook that counts them."""
+    counts = [0]
+
+    def hook(state, bucket):
+        counts[0] += 1
+        future = dist.all_reduce(bucket.buffer().div_(dist.get_world_size()), async_op=True).get_future()
+        return future.then(lambda f: f.value()[0])
+
+    model.register_comm_hook(None, hook)
+    return counts
+
+
+def check_gradients(rank: int, folder: Path) -> None:
+    """All plans: the parameters after two epochs are those of one process; one all-reduce of gradients a step."""
+    for name, plan in PLANS.items():
+        for reduction in ("mean", "sum"):
+            for accumulate in (1, 2):
+                total = sum(map(sum, plan))
+                inputs, targets = samples(total, torch.float64)
+                ddp = DistributedDataParallel(small_model().double())
+                counts = count_all_reduces(ddp)
+                trainer = make(ddp, reduction, accumulate=accumulate, micro_batch=2)
+                history = trainer.fit(cut(plan[rank], 0 if rank == 0 else sum(plan[0]), inputs, targets), 2)
+                twin = small_model().double()
+                optimizer = torch.optim.SGD(twin.parameters(), 0.1, momentum=0.9)
+                both = [cut(plan[0], 0, inputs, targets), cut(plan[1], sum(plan[0]), inputs, targets)]
+                steps = -(-max(map(len, both)) // accumulate)
+                for _ in range(2):
+                    for i in range(steps):
+                        group = [b for batches in both for b in batches[i * accumulate : (i + 1) * accumulate]]
+                        optimizer.zero_grad()
+                        outputs = twin(torch.cat([x for x, _ in group]))
+                        loss = nn.functional.cross_entropy(
+                            outputs, torch.cat([y for _, y in group]), reduction=reduction
+                        )
+                        loss.backward()
+                        optimizer.step()
+                case = f"{name}, {reduction}, accumulate={accumulate}"
+                close = torch.allclose(parameters_of(ddp), parameters_of(twin), rtol=0, atol=1e-12)
+                assert close, case
+                assert trainer.step == 2 * steps, case
+                if name in ("equal", "unequal"):
+                    assert counts[0] == 2 * steps, f"{case}: {counts[0]} all-reduces in {2 * steps} steps"
+                assert history[0]["train_loss"] == trainer.ranks.first(history[0]["train_loss"]), case
+
+
+class InBackward(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        raise torch.OutOfMemoryError("injected")
+
+
+def check_memory(rank: int, folder: Path) -> None:
+    """One rank runs out of memory: both go on with half, and end as if they had begun with it."""
+    inputs, targets = samples(32)
+    batches = cut([8, 8], rank * 16, inputs, targets)
+
+    class Fails(nn.Module):
+        def __init__(self, where):
+            super().__init__()
+            self.where, self.calls = where, 0
+
+        def forward(self, x):
+            self.calls += 1
+            if rank == 1 and self.calls == 2:
+                if self.where == "forward":
+                    raise torch.OutOfMemoryError("injected")
+                return InBackward.apply(x)
+            return x
+
+    for where in ("forward", "backward"):
+        results = []
+        for fails, micro_batch in ((Fails(where), "auto"), (nn.Identity(), 4)):
+            model = small_model(norm=True, dropout=0.3)
+            model.insert(3, fails)
+            torch.manual_seed(rank)
+            trainer = make(model, accumulate=2, micro_batch=micro_batch)
+            trainer.fit(batches, 2)
+            results.append(parameters_of(model))
+            assert trainer.accumulator.micro_batch == 4
+        torch.testing.assert_close(*results)
+        everyone = trainer.ranks.gather(results[0])
+        assert torch.equal(everyone[0], everyone[1])
+
+
+def check_resume(rank: int, folder: Path) -> None:
+    """Rank 0 writes; each rank gets its own position and random state back."""
+
+    class Stop(Callback):
+        def on_step(self, trainer, result):
+            if trainer.step == 4:
+                raise InterruptedError
+
+    inputs, targets = samples(40)
+    batches = cut([4] * 5, rank * 20, inputs, targets)
+
+    def run(name, seed, callbacks=()):
+        model = small_model(dropout=0.3)
+        trainer = make(
+            model,
+            accumulate=2,
+            checkpoint_dir=folder / name,
+            checkpoint_every=1,
+            callbacks=callbacks,
+            metrics={"accuracy": lambda o, t: (o.argmax(1) == t).double().mean()},
+        )
+        torch.manual_seed(seed + rank)
+        try:
+            history = trainer.fit(batches, 2, batches[: 1 + rank])
+        except InterruptedError:
+            history = []
+        return parameters_of(model), [
+            {k: v for k, v in logs.items() if k not in ("images_per_s", "data_share")} for logs in history
+        ]
+
+    whole = run("whole", 5)
+    run("cut", 5, [Stop()])
+    resumed = run("cut", 99)
+    assert torch.equal(whole[0], resumed[0])
+    assert whole[1] == resumed[1]
+
+
+def child(rank: int, check, folder: Path, port: int) -> None:
+    torch.set_num_threads(1)
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "RANK": str(rank), "WORLD_SIZE": "2"}
+    dist.init_process_group("gloo")
+    try:
+        check(rank, folder)
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)  # the other rank would wait for us in a collective call
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+@pytest.mark.parametrize("check", [check_gradients, check_memory, check_resume])
+def test_two_processes(check, tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    context = mp.get_context("forkserver")
+    context.set_forkserver_preload(["torch", "torch._dynamo", "torch.utils.data", "pytest"])
+    processes = [context.Process(target=child, args=(rank, check, tmp_path, port)) for rank in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(100)
+    codes = [process.exitcode for process in processes]
+    for process in processes:
+        process.kill()
+    assert codes == [0, 0]

@@ -1,0 +1,275 @@
+"""A run that was stopped and resumed ends bit-identical to one that nobody stopped."""
+
+from __future__ import annotations
+
+import itertools
+import multiprocessing
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+
+from largeds_native.errors import ArgumentError, StateError
+from largeds_native.trainer import EMA, Callback, CSVLogger, EarlyStopping, Trainer
+from tests.trainer.helpers import data_loader, parameters_of, samples, small_model
+
+
+class Augmented(Dataset):
+    """Items that draw from all generators of the process, as transforms do."""
+
+    def __init__(self, n: int = 40) -> None:
+        self.inputs, self.targets = samples(n)
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def __getitem__(self, i):
+        noise = torch.randn(6) * 0.1 + random.random() + np.random.rand()  # noqa: NPY002
+        return self.inputs[i] + noise.float(), self.targets[i]
+
+
+class OwnState:
+    """A loader that keeps its position, as largeds_native.Loader does: order and noise are functions of the epoch."""
+
+    def __init__(self, n: int = 40, batch_size: int = 8) -> None:
+        self.inputs, self.targets = samples(n)
+        self.batch_size, self.epoch, self.batch = batch_size, 0, 0
+
+    def __len__(self) -> int:
+        return -(-len(self.targets) // self.batch_size)
+
+    def __iter__(self):
+        generator = torch.Generator().manual_seed(self.epoch)
+        order = torch.randperm(len(self.targets), generator=generator)
+        while self.batch < len(self):
+            rows = order[self.batch * self.batch_size :][: self.batch_size]
+            noise = torch.randn(self.inputs.shape, generator=torch.Generator().manual_seed(1000 + self.epoch))
+            self.batch += 1
+            yield self.inputs[rows] + noise[rows], self.targets[rows]
+        self.epoch, self.batch = self.epoch + 1, 0
+
+    def state_dict(self):
+        return {"epoch": self.epoch, "batch": self.batch}
+
+    def load_state_dict(self, state):
+        self.epoch, self.batch = state["epoch"], state["batch"]
+
+
+def make_loader(kind: str):
+    if kind == "own state":
+        return OwnState()
+    generator = torch.Generator().manual_seed(5) if kind == "generator" else None
+    workers = 1 if kind == "workers" else 0
+    return DataLoader(Augmented(), 8, shuffle=True, generator=generator, num_workers=workers)
+
+
+def make_trainer(folder, callbacks=(), **options) -> Trainer:
+    model = small_model(norm=True, dropout=0.3)
+    optimizer = torch.optim.AdamW(model.parameters(), 0.01)
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 20)
+    random.seed(3)
+    np.random.seed(3)  # noqa: NPY002
+    torch.manual_seed(3)
+    options = {"accumulate": 2, "micro_batch": 3, "checkpoint_every": 1, "keep_last": 99, "progress": False} | options
+    return Trainer(
+        model,
+        optimizer,
+        nn.CrossEntropyLoss(),
+        scheduler=scheduler,
+        scheduler_by="step",
+        checkpoint_dir=folder,
+        metrics={"accuracy": lambda outputs, targets: (outputs.argmax(1) == targets).double().mean()},
+        callbacks=[EMA(0.9), *callbacks],
+        **options,
+    )
+
+
+class Stop(Exception):
+    pass
+
+
+class StopAt(Callback):
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_step(self, trainer, result):
+        if trainer.step == self.step:
+            raise Stop
+
+
+def numbers(history):
+    """The history without what depends on the clock."""
+    return [{k: v for k, v in logs.items() if k not in ("images_per_s", "data_share")} for logs in history]
+
+
+def disturb():
+    """Another process has another random state."""
+    torch.manual_seed(12345)
+    random.seed(7)
+    np.random.seed(7)  # noqa: NPY002
+
+
+KINDS = ["shuffle", "generator", "own state"]
+
+
+@pytest.mark.parametrize(("kind", "stop"), [*itertools.product(KINDS, [2, 3, 4, 5, 8]), ("workers", 2), ("workers", 5)])
+def test_resume_is_bit_identical(tmp_path, kind, stop):
+    """Three steps an epoch, a checkpoint after each but the one in which we stop: within, at the end, at the start."""
+    whole = make_trainer(tmp_path / "whole")
+    history = whole.fit(make_loader(kind), 3, data_loader(16))
+    with pytest.raises(Stop):
+        make_trainer(tmp_path / "cut", [StopAt(stop)]).fit(make_loader(kind), 3, data_loader(16))
+    resumed = make_trainer(tmp_path / "cut")
+    loader = make_loader(kind)
+    disturb()
+    again = resumed.fit(loader, 3, data_loader(16))
+    assert numbers(again) == numbers(history)
+    assert torch.equal(parameters_of(resumed.model), parameters_of(whole.model))
+    ours, theirs = resumed.callbacks[0].average, whole.callbacks[0].average
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert resumed.step == whole.step == 9
+
+
+class Tell(Callback):
+    """Write each step's loss where another process can read it, whatever happens to this one."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_step(self, trainer, result):
+        with open(self.path, "a") as file:
+            file.write(f"{trainer.step} {result.loss.hex()}\n")
+
+
+def train_in_process(folder: Path, kind: str) -> None:
+    torch.set_num_threads(1)
+    disturb()
+    trainer = make_trainer(folder, [Tell(folder / "losses"), CSVLogger(folder / "log.csv")], keep_last=2)
+    trainer.fit(make_loader(kind), 15, data_loader(16))
+    torch.save(parameters_of(trainer.model), folder / "weights.pt")
+
+
+@pytest.mark.parametrize("kind", ["shuffle", "own state"])
+def test_sigkill_at_any_moment(tmp_path, kind):
+    """The process is killed again and again, at random moments; its losses and weights are those of a whole run."""
+    server = multiprocessing.get_context("forkserver")
+    server.set_forkserver_preload(["torch", "torch._dynamo", "torch.utils.data", "pytest"])  # what is slow to import
+    moments = random.Random(0)
+
+    def run(folder: Path, kill_after: int | None) -> int:
+        folder.mkdir(exist_ok=True)
+        (folder / "losses").touch()
+        before = (folder / "losses").read_text().count("\n")
+        process = server.Process(target=train_in_process, args=(folder, kind))
+        process.start()
+        if kill_after is not None:
+            while (folder / "losses").read_text().count("\n") < before + kill_after and process.is_alive():
+                time.sleep(0.001)
+            time.sleep(moments.random() * 0.02)
+            process.kill()
+        process.join()
+        return process.exitcode
+
+    def losses(folder: Path) -> list[tuple[str, ...]]:
+        return [tuple(line.split()) for line in (folder / "losses").read_text().splitlines()]
+
+    assert run(tmp_path / "whole", None) == 0
+    expected = dict(losses(tmp_path / "whole"))
+    assert len(expected) == 45
+    for _ in range(5):
+        assert run(tmp_path / "cut", moments.randint(2, 7)) == -signal.SIGKILL
+    assert run(tmp_path / "cut", None) == 0
+    seen = losses(tmp_path / "cut")
+    assert dict(seen) == expected
+    assert all(expected[step] == loss for step, loss in seen)  # those that were trained twice, too
+    assert torch.equal(torch.load(tmp_path / "cut/weights.pt"), torch.load(tmp_path / "whole/weights.pt"))
+
+
+def test_a_cut_off_checkpoint_is_passed_over(tmp_path):
+    make_trainer(tmp_path).fit(make_loader("own state"), 1)
+    newest, before = sorted(tmp_path.glob("step-*.pt"), reverse=True)[:2]
+    whole = newest.read_bytes()
+    for length in (0, 10, len(whole) // 2, len(whole) - 1):
+        newest.write_bytes(whole[:length])
+        trainer = make_trainer(tmp_path)
+        with pytest.warns(UserWarning, match="not a whole checkpoint"):
+            trainer.fit(make_loader("own state"), 1)
+        assert trainer.step == 3
+        newest.write_bytes(whole[:length])
+        with pytest.raises(StateError, match="not a whole checkpoint"):
+            make_trainer(None).fit(make_loader("own state"), 1, resume=newest)
+    assert before.exists()
+
+
+def test_resume_from_a_path_and_anew(tmp_path):
+    make_trainer(tmp_path).fit(make_loader("own state"), 2)
+    trainer = make_trainer(None)
+    trainer.fit(make_loader("own state"), 2, resume=tmp_path / "step-0000000003.pt")
+    assert trainer.epoch == 2
+    with pytest.raises(StateError, match="no such checkpoint"):
+        make_trainer(None).fit(make_loader("own state"), 2, resume=tmp_path / "none.pt")
+    with pytest.raises(ArgumentError, match="checkpoints of another run"):
+        make_trainer(tmp_path).fit(make_loader("own state"), 2, resume=None)
+
+
+def test_a_second_fit_goes_on(tmp_path):
+    trainer, whole = make_trainer(tmp_path / "a"), make_trainer(tmp_path / "b")
+    loader = make_loader("own state")
+    trainer.fit(loader, 1)
+    trainer.fit(loader, 2)
+    torch.manual_seed(3)
+    whole.fit(make_loader("own state"), 2)
+    assert torch.equal(parameters_of(trainer.model), parameters_of(whole.model))
+
+
+def test_another_model_s_checkpoint(tmp_path):
+    make_trainer(tmp_path).fit(make_loader("own state"), 1)
+    for model, message in (
+        (nn.Sequential(nn.Linear(6, 9)), r"another model: 0\.weight is \(9, 6\) here, \(8, 6\) in the file"),
+        (small_model(), r"another model"),
+    ):
+        before = parameters_of(model).clone()
+        optimizer = torch.optim.AdamW(model.parameters(), 0.01)
+        trainer = Trainer(model, optimizer, nn.CrossEntropyLoss(), checkpoint_dir=tmp_path, progress=False)
+        with pytest.raises(StateError, match=message):
+            trainer.fit(make_loader("own state"), 2)
+        assert torch.equal(before, parameters_of(model))
+
+
+def test_a_checkpoint_that_runs_code_is_refused(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return (os.mkdir, (str(tmp_path / "pwned"),))
+
+    torch.save({"format": "largeds-checkpoint", "version": 1, "model": Evil()}, tmp_path / "evil.pt")
+    with pytest.raises(StateError, match="not a whole checkpoint"):
+        make_trainer(None).fit(make_loader("own state"), 1, resume=tmp_path / "evil.pt")
+    assert not (tmp_path / "pwned").exists()
+
+
+def test_the_last_and_the_best_are_kept(tmp_path):
+    class Fake(Callback):
+        def on_epoch_end(self, trainer, logs):
+            logs["score"] = [0.1, 0.9, 0.5, 0.2][trainer.epoch]
+
+    trainer = make_trainer(tmp_path, [Fake()], keep_last=2, checkpoint_every=None, monitor="score", monitor_mode="max")
+    trainer.fit(make_loader("own state"), 4)
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["best.pt", "step-0000000009.pt", "step-0000000012.pt"]
+    best = torch.load(tmp_path / "best.pt", weights_only=True)
+    assert best["counters"][0] == 2
+    assert trainer.best == 0.9
+
+
+def test_early_stopping_stays_stopped(tmp_path):
+    stopping = EarlyStopping(patience=1, min_delta=100.0)
+    make_trainer(tmp_path, [stopping]).fit(make_loader("own state"), 9, data_loader(16))
+    again = make_trainer(tmp_path, [EarlyStopping(patience=1, min_delta=100.0)])
+    assert len(again.fit(make_loader("own state"), 9, data_loader(16))) == 2
