@@ -11,14 +11,18 @@ from largeds_native.pack import pack as pack
 if TYPE_CHECKING:
     from largeds_native.store import Store as Store
     from largeds_native.store import open_store as open
+    from largeds_native.trainer import Accumulator as Accumulator
+    from largeds_native.trainer import Trainer as Trainer
 
 # public name -> (module, name in it); loaded at first use, so that `import largeds_native` costs nothing
 _LAZY = {
+    "Accumulator": ("largeds_native.trainer", "Accumulator"),
     "Store": ("largeds_native.store", "Store"),
+    "Trainer": ("largeds_native.trainer", "Trainer"),
     "open": ("largeds_native.store", "open_store"),
 }
 
-__all__ = ["Store", "open", "pack"]
+__all__ = ["Accumulator", "Store", "Trainer", "open", "pack"]
 
 
 def __getattr__(name: str) -> Any:
