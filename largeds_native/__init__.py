@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from largeds_native.pack import pack as pack
 
 if TYPE_CHECKING:
+    from largeds_native.decode import decode_batch as decode_batch
     from largeds_native.store import Store as Store
     from largeds_native.store import open_store as open
     from largeds_native.trainer import Accumulator as Accumulator
@@ -17,12 +18,13 @@ if TYPE_CHECKING:
 # public name -> (module, name in it); loaded at first use, so that `import largeds_native` costs nothing
 _LAZY = {
     "Accumulator": ("largeds_native.trainer", "Accumulator"),
+    "decode_batch": ("largeds_native.decode", "decode_batch"),
     "Store": ("largeds_native.store", "Store"),
     "Trainer": ("largeds_native.trainer", "Trainer"),
     "open": ("largeds_native.store", "open_store"),
 }
 
-__all__ = ["Accumulator", "Store", "Trainer", "open", "pack"]
+__all__ = ["Accumulator", "Store", "Trainer", "decode_batch", "open", "pack"]
 
 
 def __getattr__(name: str) -> Any:
