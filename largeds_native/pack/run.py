@@ -24,7 +24,7 @@ from largeds_native.pack.shard import ShardWriter
 from largeds_native.pack.size import row_size
 from largeds_native.pack.statistics import mean_std
 from largeds_native.pack.summary import make_report
-from largeds_native.sources import Source
+from largeds_native.sources import IndexedSource, Shuffled, Source
 from largeds_native.store import Store, open_store
 from largeds_native.store.files import atomic_write_bytes
 from largeds_native.store.manifest import NAME, Manifest, ShardEntry
@@ -49,6 +49,10 @@ def run(
     state.check_output(folder)
     if source.count == 0:
         raise PackError(f"{source.description} has no image")
+    if options.shuffle is not None:
+        if not isinstance(source, IndexedSource):
+            raise ArgumentError(f"shuffle: expected a source that can be read in any order, found {source.description}")
+        source = Shuffled(source, options.shuffle)
     plan = Plan(source, options, row_size(source, options), library_versions())
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -3,7 +3,25 @@
 from __future__ import annotations
 
 from largeds_native.sources.arrays import arrays
-from largeds_native.sources.base import Batch, Item, Source, as_source
+from largeds_native.sources.base import Batch, IndexedSource, Item, Shuffled, Source
 from largeds_native.sources.folder import folder
+from largeds_native.sources.guess import as_source
+from largeds_native.sources.samples import dataset, encoded, hugging_face
+from largeds_native.sources.table import table
+from largeds_native.sources.tar import tar
 
-__all__ = ["Batch", "Item", "Source", "arrays", "as_source", "folder"]
+__all__ = [
+    "Batch",
+    "IndexedSource",
+    "Item",
+    "Shuffled",
+    "Source",
+    "arrays",
+    "as_source",
+    "dataset",
+    "encoded",
+    "folder",
+    "hugging_face",
+    "table",
+    "tar",
+]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from largeds_native.errors import ArgumentError
-from largeds_native.sources.base import Batch, Source
+from largeds_native.sources.base import Batch, IndexedSource, Indices, Source
 from largeds_native.store.check import check_field_name
 from largeds_native.store.manifest import FieldSpec
 from largeds_native.store.npy import Array
@@ -41,7 +41,7 @@ def _array(value: Any) -> Array:
     return np.asanyarray(value)
 
 
-class ArraySource(Source):
+class ArraySource(IndexedSource):
     def __init__(self, images: Array, fields: Mapping[str, Any], classes: tuple[str, ...]) -> None:
         if images.dtype != np.uint8:
             raise ArgumentError(f"images: expected uint8, found {images.dtype}")
@@ -56,6 +56,7 @@ class ArraySource(Source):
         self._images = images if images.shape[3] in (1, 3) else images.transpose(0, 2, 3, 1)
         self._fields = {name: self._checked(name, _array(value)) for name, value in fields.items()}
         self.classes = classes
+        self.batch = max(1, BATCH_BYTES // int(np.prod(images.shape[1:])))
         self.description = f"arrays of shape {images.shape}"
 
     def _checked(self, name: str, values: Array) -> Array:
@@ -80,15 +81,10 @@ class ArraySource(Source):
     def count(self) -> int:
         return len(self._images)
 
-    def read(self, start: int, stop: int) -> Iterator[Batch]:
-        step = max(1, BATCH_BYTES // int(np.prod(self._images.shape[1:])))
-        for low in range(start, stop, step):
-            high = min(low + step, stop)
-            yield Batch(
-                list(self._images[low:high]),
-                [f"#{i}" for i in range(low, high)],
-                {name: values[low:high] for name, values in self._fields.items()},
-            )
+    def take(self, indices: Indices) -> Batch:
+        images = self._images[indices]
+        fields = {name: values[indices] for name, values in self._fields.items()}
+        return Batch(list(images), [f"#{i}" for i in indices.tolist()], fields)
 
     def fingerprint(self) -> str:
         """Of all fields, and of some pixels of about a thousand images: reading all would cost as much as a pack."""

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from largeds_native.errors import ArgumentError
 from largeds_native.store.manifest import FieldSpec
 from largeds_native.store.npy import Array
 
 # A path, encoded bytes, a part of a file (path, offset, length), or uint8 pixels (H, W, C).
 Item = str | bytes | tuple[str, int, int] | Array
+Indices = np.ndarray[Any, np.dtype[np.int64]]
 LABEL = FieldSpec(np.dtype("<i8"))
 
 
@@ -62,23 +62,68 @@ class Source(ABC):
         return []
 
 
-def as_source(source: Any) -> Source:
-    """A source from whatever `pack` takes."""
-    from largeds_native.sources.arrays import arrays
-    from largeds_native.sources.folder import folder
+class IndexedSource(Source):
+    """A source whose samples can be read in any order."""
 
-    if isinstance(source, Source):
-        return source
-    if isinstance(source, (str, os.PathLike)):
-        path = Path(source)
-        if path.is_dir():
-            return folder(path)
-        if not path.exists():
-            raise ArgumentError(f"{path} does not exist: expected a folder of images, a manifest, or a tar file")
-        raise ArgumentError(f"{path}: expected a folder of images")
-    if isinstance(source, tuple) and len(source) == 2:
-        return arrays(*source)
-    raise ArgumentError(
-        "expected a path, an (images, labels) pair of arrays, a torch Dataset, or a source of "
-        f"largeds_native.sources; found {type(source).__name__}"
-    )
+    batch = 1 << 16  # samples that `take` is asked for at once
+
+    @property
+    @abstractmethod
+    def count(self) -> int: ...
+
+    @abstractmethod
+    def take(self, indices: Indices) -> Batch:
+        """These samples."""
+
+    def paths(self, indices: Indices) -> list[tuple[str, str]]:
+        """(name, path of the file that holds it) of these samples; none where there are no files."""
+        return []
+
+    def read(self, start: int, stop: int) -> Iterator[Batch]:
+        for low in range(start, stop, self.batch):
+            yield self.take(np.arange(low, min(low + self.batch, stop)))
+
+    def changed_since(self, start: int, stop: int, time_ns: int) -> list[str]:
+        return changed(self.paths(np.arange(start, stop)), time_ns)
+
+
+class Shuffled(IndexedSource):
+    """The samples of a source in an order drawn from a seed."""
+
+    def __init__(self, source: IndexedSource, seed: int) -> None:
+        self._source = source
+        self._order = np.random.Generator(np.random.Philox(seed)).permutation(source.count)
+        self.classes, self.description, self.root = source.classes, source.description, source.root
+        self.batch = source.batch
+
+    @property
+    def fields(self) -> dict[str, FieldSpec]:
+        return self._source.fields
+
+    @property
+    def count(self) -> int:
+        return self._source.count
+
+    def take(self, indices: Indices) -> Batch:
+        return self._source.take(self._order[indices])
+
+    def paths(self, indices: Indices) -> list[tuple[str, str]]:
+        return self._source.paths(self._order[indices])
+
+    def fingerprint(self) -> str:
+        return hashlib.sha256(self._source.fingerprint().encode() + self._order.tobytes()).hexdigest()
+
+
+def changed(files: list[tuple[str, str]], time_ns: int) -> list[str]:
+    """Names of the files that changed after a time. One that is gone has not: its shard was packed."""
+    found = []
+    times: dict[str, int] = {}
+    for name, path in files:
+        if path not in times:
+            try:
+                times[path] = os.stat(path).st_ctime_ns
+            except OSError:
+                times[path] = 0
+        if times[path] > time_ns:
+            found.append(name)
+    return found

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
 from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
 
 from largeds_native.errors import ArgumentError, PackError
-from largeds_native.sources.base import LABEL, Batch, Source
+from largeds_native.sources.base import LABEL, Batch, IndexedSource, Indices, Source
 from largeds_native.store.manifest import FieldSpec
 
 # torchvision's IMG_EXTENSIONS. A name chooses which files are looked at; their bytes tell the format.
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
-BATCH = 1 << 16
 
 
 def folder(path: str | os.PathLike[str]) -> Source:
@@ -30,11 +28,11 @@ def folder(path: str | os.PathLike[str]) -> Source:
     return FolderSource(Path(path))
 
 
-class FolderSource(Source):
+class FolderSource(IndexedSource):
     """Keeps the paths as one string of bytes: a million of them take what their characters take."""
 
     def __init__(self, root: Path) -> None:
-        self.root = os.path.abspath(root)
+        self.root = self._top = os.path.abspath(root)
         self.description = f"folder {self.root}"
         try:
             with os.scandir(root) as entries:
@@ -42,14 +40,14 @@ class FolderSource(Source):
         except OSError as error:
             raise ArgumentError(f"{root}: {error.strerror}: expected a folder of images") from error
         names: list[bytes] = []
-        counts = [_collect(os.path.join(self.root, name), name, names) for name in classes]
+        counts = [_collect(os.path.join(self._top, name), name, names) for name in classes]
         self._labels: np.ndarray[tuple[int], np.dtype[np.int64]] | None = None
         if names:
             keep = [i for i, (name, count) in enumerate(zip(classes, counts, strict=True)) if count or name[0] != "."]
             self.classes = tuple(classes[i] for i in keep)
             self._labels = np.repeat(np.arange(len(keep), dtype=np.int64), [counts[i] for i in keep])
         else:
-            found, _ = _images_and_folders(self.root)
+            found, _ = _images_and_folders(self._top)
             names = [os.fsencode(name) for name in found]
         if not names:
             raise PackError(f"{root} has no image: expected files named {', '.join(EXTENSIONS)} in a folder a class")
@@ -64,18 +62,18 @@ class FolderSource(Source):
     def count(self) -> int:
         return len(self._ends)
 
-    def _names(self, start: int, stop: int) -> list[str]:
-        ends = self._ends[start:stop].tolist()
-        begin = int(self._ends[start - 1]) if start else 0
-        return [os.fsdecode(self._paths[a:b]) for a, b in zip([begin, *ends], ends, strict=False)]
+    def _names(self, indices: Indices) -> list[str]:
+        begins = np.where(indices > 0, self._ends[indices - 1], 0).tolist()
+        return [os.fsdecode(self._paths[a:b]) for a, b in zip(begins, self._ends[indices].tolist(), strict=True)]
 
-    def read(self, start: int, stop: int) -> Iterator[Batch]:
-        prefix = os.path.join(self.root or "", "")
-        for low in range(start, stop, BATCH):
-            high = min(low + BATCH, stop)
-            names = self._names(low, high)
-            fields = {} if self._labels is None else {"label": self._labels[low:high]}
-            yield Batch([prefix + name for name in names], names, fields)
+    def take(self, indices: Indices) -> Batch:
+        prefix = os.path.join(self._top, "")
+        names = self._names(indices)
+        fields = {} if self._labels is None else {"label": self._labels[indices]}
+        return Batch([prefix + name for name in names], names, fields)
+
+    def paths(self, indices: Indices) -> list[tuple[str, str]]:
+        return [(name, os.path.join(self._top, name)) for name in self._names(indices)]
 
     def fingerprint(self) -> str:
         digest = hashlib.sha256(repr(self.classes).encode())
@@ -84,18 +82,6 @@ class FolderSource(Source):
         if self._labels is not None:
             digest.update(self._labels.tobytes())
         return digest.hexdigest()
-
-    def changed_since(self, start: int, stop: int, time_ns: int) -> list[str]:
-        return [
-            name for name in self._names(start, stop) if _change_time(os.path.join(self.root or "", name)) > time_ns
-        ]
-
-
-def _change_time(path: str) -> int:
-    try:
-        return os.stat(path).st_ctime_ns
-    except OSError:
-        return 0  # gone: the pack of its own shard told so already, or will
 
 
 def _images_and_folders(path: str) -> tuple[list[str], list[os.DirEntry[str]]]:

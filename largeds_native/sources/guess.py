@@ -1,0 +1,52 @@
+"""Which source is meant by what `pack` was given."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from largeds_native.errors import ArgumentError
+from largeds_native.sources.arrays import arrays
+from largeds_native.sources.base import Source
+from largeds_native.sources.folder import folder
+from largeds_native.sources.samples import dataset, encoded, hugging_face
+from largeds_native.sources.table import table
+from largeds_native.sources.tar import tar
+
+TABLES = (".csv", ".parquet")
+
+
+def as_source(source: Any) -> Source:
+    """A source from whatever `pack` takes; ArgumentError says what that is."""
+    if isinstance(source, Source):
+        return source
+    if isinstance(source, (str, os.PathLike)):
+        return _from_path(Path(source))
+    if isinstance(source, tuple) and len(source) == 2:
+        return arrays(*source)
+    if isinstance(source, (list, tuple)) and source and all(isinstance(item, (str, os.PathLike)) for item in source):
+        return tar(source)
+    if hasattr(source, "features") and hasattr(source, "cast_column"):
+        return hugging_face(source)
+    if hasattr(source, "__getitem__") and hasattr(source, "__len__"):
+        return dataset(source)
+    if hasattr(source, "__iter__"):
+        return encoded(source)
+    raise ArgumentError(
+        "expected a path, an (images, labels) pair of arrays, a torch Dataset, an iterable of (bytes, label), or a "
+        f"source of largeds_native.sources; found {type(source).__name__}"
+    )
+
+
+def _from_path(path: Path) -> Source:
+    if path.is_dir():
+        return folder(path)
+    if not path.exists():
+        raise ArgumentError(f"{path} does not exist: expected a folder of images, a manifest, or a tar file")
+    suffix = path.suffix.lower()
+    if suffix in TABLES:
+        return table(path)
+    if suffix == ".tar":
+        return tar(path)
+    raise ArgumentError(f"{path}: expected a folder of images, a .csv or .parquet manifest, or a .tar file")

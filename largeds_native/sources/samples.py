@@ -1,0 +1,196 @@
+"""Images that Python objects yield: torch Datasets, Hugging Face datasets, and iterables of (bytes, label)."""
+
+from __future__ import annotations
+
+import hashlib
+import operator
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+from largeds_native.errors import ArgumentError
+from largeds_native.sources.base import LABEL, Batch, IndexedSource, Indices, Item, Source
+from largeds_native.store.manifest import FieldSpec
+
+BATCH_BYTES = 64 << 20
+
+
+def dataset(samples: Any) -> Source:
+    """A source from a map-style torch Dataset, or any object with `len` and `[i]`, of (image, label) pairs or of
+    images. An image is a PIL image, uint8 array (H, W) or (H, W, C), a uint8 tensor (C, H, W), or a float tensor in
+    [0, 1] as torchvision's ToTensor makes; it is asked for in one thread, in order.
+    """
+    names = getattr(samples, "classes", None)
+    if _is_plain_image_folder(samples):
+        return DatasetSource(samples.samples.__getitem__, len(samples), "torchvision ImageFolder", names)
+    return DatasetSource(samples.__getitem__, len(samples), f"dataset {type(samples).__name__}", names)
+
+
+def _is_plain_image_folder(samples: Any) -> bool:
+    """torchvision's ImageFolder that changes nothing: its files are decoded here, which gives the same pixels."""
+    kind = type(samples)
+    return (
+        (kind.__module__, kind.__name__) == ("torchvision.datasets.folder", "ImageFolder")
+        and samples.transforms is None
+        and samples.loader.__name__ == "default_loader"
+    )
+
+
+def encoded(samples: Iterable[tuple[bytes, int]]) -> Source:
+    """A source from an iterable of (bytes of an image file, label). To resume, it must yield the same again."""
+    return EncodedSource(samples)
+
+
+def hugging_face(data: Any, *, image: str = "image", label: str = "label") -> Source:
+    """A source from a Hugging Face `datasets.Dataset` with an image column and, if it has one, a label column. Image
+    files are taken as they are stored, without decoding them in Python.
+    """
+    from datasets import Image as ImageFeature
+
+    if image not in data.features:
+        raise ArgumentError(f"expected a column {image!r}, found {', '.join(data.features)}")
+    data = data.cast_column(image, ImageFeature(decode=False))
+    has_label = label in data.features
+    names = getattr(data.features.get(label), "names", None)
+
+    def get(i: int) -> Any:
+        row = data[i]
+        cell = row[image]
+        item: Any = cell["bytes"] if cell["bytes"] is not None else cell["path"]
+        return (item, row[label]) if has_label else item
+
+    return DatasetSource(get, len(data), "Hugging Face dataset", names)
+
+
+class DatasetSource(IndexedSource):
+    def __init__(self, get: Callable[[int], Any], count: int, description: str, classes: Any) -> None:
+        self._get, self._count = get, count
+        self.description = description
+        if isinstance(classes, (list, tuple)) and all(isinstance(name, str) for name in classes):
+            self.classes = tuple(classes)
+        first = get(0) if count else None
+        self._labelled = isinstance(first, (tuple, list)) and len(first) == 2
+        size = _bytes_of(_item(first[0] if self._labelled else first, 0)) if count else 1  # type: ignore[index]
+        self.batch = max(1, min(1 << 12, BATCH_BYTES // max(1, size)))
+
+    @property
+    def fields(self) -> dict[str, FieldSpec]:
+        return {"label": LABEL} if self._labelled else {}
+
+    @property
+    def count(self) -> int:
+        return self._count
+
+    def take(self, indices: Indices) -> Batch:
+        items: list[Item] = []
+        labels: list[int] = []
+        for i in indices.tolist():
+            sample = self._get(i)
+            if self._labelled:
+                sample, label = sample
+                labels.append(_label(label, f"sample {i} of {self.description}"))
+            items.append(_item(sample, i))
+        fields = {"label": np.asarray(labels, np.int64)} if self._labelled else {}
+        return Batch(items, [f"#{i}" for i in indices.tolist()], fields)
+
+    def fingerprint(self) -> str:
+        """Of what can be known without reading all: the length, the classes, and the first sample."""
+        digest = hashlib.sha256(repr((self.description, self._count, self.classes, self._labelled)).encode())
+        first = self.take(np.zeros(1, np.int64))
+        item = first.items[0]
+        digest.update(np.ascontiguousarray(item).tobytes() if isinstance(item, np.ndarray) else repr(item).encode())
+        return digest.hexdigest()
+
+
+class EncodedSource(Source):
+    description = "iterable of encoded images"
+
+    def __init__(self, samples: Iterable[tuple[bytes, int]]) -> None:
+        self._samples = samples
+        self._iterator: Iterator[tuple[bytes, int]] | None = None
+        self._position = 0
+
+    @property
+    def fields(self) -> dict[str, FieldSpec]:
+        return {"label": LABEL}
+
+    @property
+    def count(self) -> None:
+        return None
+
+    def read(self, start: int, stop: int) -> Iterator[Batch]:
+        """Goes forward; begins again when `start` lies behind."""
+        self._skip_to(start)
+        while self._position < stop:
+            items: list[Item] = []
+            labels: list[int] = []
+            size, first = 0, self._position
+            while self._position < stop and size < BATCH_BYTES:
+                sample = self._next()
+                if sample is None:
+                    break
+                items.append(sample[0])
+                labels.append(sample[1])
+                size += len(sample[0])
+            if not items:
+                return
+            names = [f"#{first + i}" for i in range(len(items))]
+            yield Batch(items, names, {"label": np.asarray(labels, np.int64)})
+
+    def _skip_to(self, start: int) -> None:
+        if self._iterator is None or start < self._position:
+            if self._iterator is not None and iter(self._samples) is self._samples:
+                raise ArgumentError(f"{self.description} can be read only once: give a list or an object with __iter__")
+            self._iterator, self._position = iter(self._samples), 0
+        while self._position < start and self._next() is not None:
+            pass
+
+    def _next(self) -> tuple[bytes, int] | None:
+        assert self._iterator is not None
+        try:
+            data, label = next(self._iterator)
+        except StopIteration:
+            return None
+        except (TypeError, ValueError):
+            raise ArgumentError(f"sample {self._position}: expected (bytes, label)") from None
+        if not isinstance(data, (bytes, bytearray, memoryview)):
+            raise ArgumentError(f"sample {self._position}: expected (bytes, label), found {type(data).__name__}")
+        self._position += 1
+        return bytes(data), _label(label, f"sample {self._position - 1}")
+
+    def fingerprint(self) -> str:
+        return hashlib.sha256(self.description.encode()).hexdigest()
+
+
+def _label(value: Any, where: str) -> int:
+    try:
+        return operator.index(value.item() if hasattr(value, "item") else value)
+    except (TypeError, ValueError, RuntimeError):
+        raise ArgumentError(f"{where}: expected a label that is a whole number, found {str(value)[:80]}") from None
+
+
+def _bytes_of(item: Item) -> int:
+    return item.nbytes if isinstance(item, np.ndarray) else len(item)
+
+
+def _item(image: Any, index: int) -> Item:
+    """A PIL image, an array, a tensor, or encoded bytes, as pack takes them."""
+    if isinstance(image, (bytes, str)):
+        return image
+    if hasattr(image, "convert") and hasattr(image, "mode"):
+        pixels = np.asarray(image if image.mode in ("RGB", "L") else image.convert("RGB"))
+    elif hasattr(image, "detach"):
+        pixels = image.detach().cpu().numpy()
+        if pixels.ndim == 3 and pixels.shape[0] in (1, 3):
+            pixels = pixels.transpose(1, 2, 0)
+    else:
+        pixels = np.asarray(image)
+    if pixels.dtype.kind == "f" and pixels.size and pixels.min() >= 0 and pixels.max() <= 1:
+        pixels = np.rint(pixels * 255).astype(np.uint8)
+    if pixels.ndim == 2:
+        pixels = pixels[..., None]
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] not in (1, 3) or not pixels.size:
+        words = "a PIL image, uint8 (H, W) or (H, W, C), or a tensor (C, H, W)"
+        raise ArgumentError(f"sample {index}: expected {words}; found {pixels.dtype} of shape {pixels.shape}")
+    return pixels
