@@ -116,11 +116,12 @@ void JpegDecoder::open(const uint8_t* data, size_t size, const DecodeOptions& op
   State& s = *state_;
   JpegHandle& jpeg = s.jpeg;
   jpeg.abort();
-  jpeg.keep_truncated = options.keep_truncated;
+  jpeg.keep_truncated = false;  // without a whole header there is nothing to keep
   jpeg.max_pixels = options.max_pixels;
   s.end = data + size;
   s.channels = options.channels;
   s.check(jpeg.read_header(data, size));
+  jpeg.keep_truncated = options.keep_truncated;
   const uint64_t width = jpeg.info.image_width, height = jpeg.info.image_height;
   if (width * height > options.max_pixels) {
     throw Error(Reason::too_large, "JPEG: " + std::to_string(width) + " x " + std::to_string(height) +

@@ -22,7 +22,7 @@ uint32_t big_endian32(const uint8_t* at) noexcept {
 // Walks the chunks: sees a file that ends early without decoding it, and finds an eXIf chunk wherever it is.
 std::string_view walk_chunks(const uint8_t* data, size_t size) {
   std::string_view exif;
-  for (size_t at = 8; size - at >= 12;) {
+  for (size_t at = 8; at + 12 <= size;) {
     const size_t length = big_endian32(data + at);
     const std::string_view type(reinterpret_cast<const char*>(data) + at + 4, 4);
     if (type == "IEND") return exif;
@@ -148,6 +148,7 @@ int PngDecoder::orientation() const noexcept { return state_->orientation; }
 void PngDecoder::open(const uint8_t* data, size_t size, const DecodeOptions& options) {
   State& s = *state_;
   s.channels = options.channels;
+  const std::string_view exif = walk_chunks(data, size);  // first: libpng allocates what a chunk's length promises
   s.check(s.png.read_header(data, size));
   const uint64_t width = png_get_image_width(s.png.png, s.png.info),
                  height = png_get_image_height(s.png.png, s.png.info);
@@ -159,7 +160,7 @@ void PngDecoder::open(const uint8_t* data, size_t size, const DecodeOptions& opt
   s.height = static_cast<int>(height);
   s.colour = png_get_color_type(s.png.png, s.png.info);
   s.depth = png_get_bit_depth(s.png.png, s.png.info);
-  s.read_orientation(walk_chunks(data, size));
+  s.read_orientation(exif);
   if (s.colour == PNG_COLOR_TYPE_PALETTE) s.read_palette();
 }
 

@@ -1,0 +1,76 @@
+// What the fuzz targets share: options drawn from the input's last bytes, and a sink that reads every pixel.
+#pragma once
+
+#include <algorithm>
+#include <cstdlib>
+
+#include "common/error.h"
+#include "decode/decode.h"
+
+namespace fuzz {
+
+// Takes bytes from the end of the input, where they leave the file's own structure alone.
+struct Choices {
+  const uint8_t* data;
+  size_t size;
+  int next() { return size > 0 ? data[--size] : 0; }
+  int below(int n) { return next() * 256 % n + next() % n; }
+};
+
+inline lds::DecodeOptions options(Choices& choices) {
+  const int flags = choices.next();
+  lds::DecodeOptions options;
+  options.channels = flags & 1 ? 1 : 3;
+  options.exif_orientation = flags & 2;
+  options.keep_truncated = flags & 4;
+  options.max_pixels = 1 << 18;
+  return options;
+}
+
+// A box inside width x height; half of them whole.
+inline lds::IntBox box(Choices& choices, int width, int height) {
+  if (choices.next() & 1) return {0, 0, width, height};
+  const int x0 = std::min(choices.below(width), width - 1), y0 = std::min(choices.below(height), height - 1);
+  const int x1 = x0 + 1 + std::min(choices.below(width - x0), width - x0 - 1);
+  const int y1 = y0 + 1 + std::min(choices.below(height - y0), height - y0 - 1);
+  return {x0, y0, x1, y1};
+}
+
+class Reader : public lds::RowSink {
+ public:
+  Reader(const lds::IntBox& box, int channels) : bytes_(box.width() * channels), rows_(box.height()) {}
+  void push(const uint8_t* row) override {
+    for (int i = 0; i < bytes_; ++i) sum_ = sum_ + row[i];
+    if (--rows_ < 0) std::abort();  // more rows than the box has
+  }
+  void finish() const {
+    if (rows_ != 0) std::abort();
+  }
+
+ private:
+  int bytes_, rows_;
+  volatile unsigned sum_ = 0;
+};
+
+// One codec, kept between inputs as a packing thread keeps it.
+template <class Codec>
+int decode(const uint8_t* data, size_t size, bool with_draft = false) {
+  static Codec codec;
+  Choices choices{data, size};
+  try {
+    const lds::DecodeOptions given = options(choices);
+    codec.open(data, choices.size, given);
+    if constexpr (requires { codec.set_draft(1, 1); }) {
+      if (with_draft && choices.next() & 1) codec.set_draft(1 + choices.next(), 1 + choices.next());
+    }
+    const lds::IntBox part = box(choices, codec.width(), codec.height());
+    Reader reader(part, given.channels);
+    codec.read(part, reader);
+    reader.finish();
+  } catch (const lds::Error& error) {
+    if (error.reason() == lds::Reason::internal || error.reason() == lds::Reason::value) std::abort();
+  }
+  return 0;
+}
+
+}  // namespace fuzz

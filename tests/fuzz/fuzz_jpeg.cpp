@@ -1,0 +1,6 @@
+#include "decode/jpeg.h"
+#include "fuzz_common.h"
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  return fuzz::decode<lds::JpegDecoder>(data, size, true);
+}
