@@ -66,3 +66,18 @@ def decode_to_rows(
     sources: list[bytes | str], out: NDArray[np.uint8], spec: RowSpec, threads: int
 ) -> list[tuple[str, str, int, int, str]]: ...
 def pixels_to_row(pixels: NDArray[np.uint8], out: NDArray[np.uint8], spec: RowSpec) -> None: ...
+
+# ---- resize ----------------------------------------------------------------------------------------------------
+def resize(
+    image: NDArray[np.uint8],
+    out_h: int,
+    out_w: int,
+    *,
+    box: tuple[float, float, float, float] | None = None,
+    crop: tuple[int, int, int, int] | None = None,
+    filter: str = "bilinear",
+    antialias: bool = True,
+    planar: bool = False,
+    planar_source: bool = False,
+) -> NDArray[np.uint8]: ...
+def resize_kernels() -> str: ...

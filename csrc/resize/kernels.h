@@ -1,46 +1,70 @@
-// The loops of a resize. Each has a scalar version that says what is meant, and SIMD versions that must equal it.
+// The inner loops of resizing, once in plain C++ and once for each instruction set.
+//
+// Inside, a row is planar: `channels` lines of bytes, a stride apart, with kPad bytes behind each line
+// that kernels may read and write. Only the caller's memory (source rows, output) has no padding.
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
-#include "resize/filter_table.h"
+#include "resize/coefficients.h"
 
 namespace lds {
 
-// Bytes that may be written beyond the end of a row by a kernel: buffers have this room.
-constexpr int kRowSlack = 64;
+constexpr int kPad = 64;
 
-struct ResizeKernels {
-  const char* name;
+inline int padded(int width) { return (width + 31) / 32 * 32 + kPad; }
 
-  // dst[x] = sum of the taps of output x, for x in [0, outputs). `row_pixels` source pixels may be read.
-  void (*horizontal)(const uint8_t* row, int row_pixels, int channels, const FilterTable& table, uint8_t* dst);
-
-  // dst[i] = sum over taps of rows[tap][i] * weight, i in [0, bytes). Rows and dst have kRowSlack bytes of room.
-  void (*vertical)(const uint8_t* const* rows, int taps, const int32_t* weights, int bytes, uint8_t* dst);
-
-  // Interleaved pixels -> one row of each plane.
-  void (*deinterleave)(const uint8_t* row, int pixels, int channels, uint8_t* dst, int64_t channel_stride);
+// The horizontal direction's table with what a kernel prepared from it.
+struct HorizontalPass {
+  AxisTable table;
+  int channels = 0;
+  enum class Layout : uint8_t { scalar, lanes, blocks } layout = Layout::scalar;
+  int pairs = 0;                   // pairs of taps
+  bool single_load = false;        // lanes: the whole window of 4 outputs lies in 16 bytes
+  std::vector<int> base;           // lanes: where the 4 loads of each block of 16 outputs start
+  std::vector<uint8_t> masks;      // lanes: 2 shuffles of 32 bytes for a block
+  int stride = 0;                  // blocks: weights in an output's window
+  std::vector<int16_t> high, low;  // see split_weights; lanes has an order of its own
+  std::vector<uint8_t> scratch;    // planar source row, or the tail of an interleaved one
 };
 
-const ResizeKernels& scalar_resize_kernels() noexcept;
-// The fastest that this processor runs.
-const ResizeKernels& resize_kernels() noexcept;
+// The vertical direction's table, and its weights in pairs of rows.
+struct VerticalPass {
+  AxisTable table;
+  int pairs = 0;                   // pairs of taps
+  std::vector<int16_t> high, low;  // outputs x pairs x 2
+};
 
-// The rounding and clipping of both passes.
-inline uint8_t clip_sum(int32_t sum) noexcept {
-  const int32_t value = sum >> kPrecisionBits;
-  return static_cast<uint8_t>(value < 0 ? 0 : value > 255 ? 255 : value);
-}
-constexpr int32_t kHalf = 1 << (kPrecisionBits - 1);
+struct Kernels {
+  const char* name;
 
-// Outputs [from, to) of a horizontal pass, the obvious way; SIMD kernels finish with it.
-void horizontal_scalar(const uint8_t* row, int channels, const FilterTable& table, int from, int to, uint8_t* dst);
+  // Interleaved pixels to lines, and back.
+  void (*deinterleave)(const uint8_t* src, int width, int channels, uint8_t* dst, ptrdiff_t dst_stride);
+  void (*interleave)(const uint8_t* src, ptrdiff_t src_stride, int width, int channels, uint8_t* dst);
 
+  // Called once for a new table.
+  void (*prepare)(HorizontalPass& pass);
+
+  // `row`: interleaved pixels from table.begin on, (end - begin) of them, without padding.
+  void (*horizontal)(HorizontalPass& pass, const uint8_t* row, uint8_t* dst, ptrdiff_t dst_stride);
+
+  // Output row i from pass.table.taps lines (padded); writes exactly n bytes.
+  void (*vertical)(const VerticalPass& pass, int i, const uint8_t* const* rows, uint8_t* dst, int n);
+};
+
+extern const Kernels kScalarKernels;
 #if defined(__x86_64__)
-const ResizeKernels& avx2_resize_kernels() noexcept;
+extern const Kernels kAvx2Kernels;
 #elif defined(__aarch64__)
-const ResizeKernels& neon_resize_kernels() noexcept;
+extern const Kernels kNeonKernels;
 #endif
+
+// weight = high * 2^15 + low, both 16 bits; output i starts at i * stride, zeros behind its taps.
+void split_weights(const AxisTable& table, int stride, std::vector<int16_t>& high, std::vector<int16_t>& low);
+
+// All that this processor can run, the slowest (scalar) first.
+std::vector<const Kernels*> supported_kernels();
+const Kernels& best_kernels();
 
 }  // namespace lds

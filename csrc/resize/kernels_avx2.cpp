@@ -1,13 +1,12 @@
-// AVX2. A weight of 22 fractional bits does not fit a 16-bit multiply, so it is split: the sums of
-// pixel * high and of pixel * low are exact, and (high << 15) + low is the 32-bit sum modulo 2^32.
-#include "resize/kernels.h"
-
+// AVX2. A 22-bit weight is high * 2^15 + low, both 16 bits: two multiply-adds of pairs (vpmaddwd) for
+// 8 sums, put together modulo 2^32, are exactly Pillow's sum.
 #if defined(__x86_64__)
-
 #include <immintrin.h>
 
 #include <algorithm>
 #include <cstring>
+
+#include "resize/kernels.h"
 
 #define LDS_AVX2 __attribute__((target("avx2")))
 #define LDS_AVX2_INLINE __attribute__((target("avx2"), always_inline)) inline
@@ -15,184 +14,405 @@
 namespace lds {
 namespace {
 
-LDS_AVX2_INLINE __m256i merge_halves(__m256i low, __m256i high) {
-  return _mm256_add_epi32(low, _mm256_slli_epi32(high, 15));
+using Layout = HorizontalPass::Layout;
+
+LDS_AVX2_INLINE __m256i load(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
+LDS_AVX2_INLINE __m128i load16(const void* p) { return _mm_loadu_si128(static_cast<const __m128i*>(p)); }
+LDS_AVX2_INLINE void store(void* p, __m256i v) { _mm256_storeu_si256(static_cast<__m256i*>(p), v); }
+LDS_AVX2_INLINE __m256i load_lanes(const uint8_t* low, const uint8_t* high) {
+  return _mm256_inserti128_si256(_mm256_castsi128_si256(load16(low)), load16(high), 1);
+}
+LDS_AVX2_INLINE __m256i broadcast4(const int16_t* pair) {
+  int32_t value;
+  std::memcpy(&value, pair, 4);
+  return _mm256_set1_epi32(value);
+}
+LDS_AVX2_INLINE __m256i broadcast8(const int16_t* four) {
+  int64_t value;
+  std::memcpy(&value, four, 8);
+  return _mm256_set1_epi64x(value);
 }
 
-// How many outputs may load 16 bytes at each of their steps without leaving the row.
-int outputs_inside(const FilterTable& table, int channels, int64_t row_bytes) {
-  auto inside = table.reach.size();
-  while (inside > 0 && int64_t{table.reach[inside - 1]} * channels + 16 > row_bytes) --inside;
-  return static_cast<int>(inside);
+// high * 2^15 + low, before rounding.
+LDS_AVX2_INLINE __m256i join(__m256i high, __m256i low) { return _mm256_add_epi32(_mm256_slli_epi32(high, 15), low); }
+LDS_AVX2_INLINE __m256i finish(__m256i sum) {
+  return _mm256_srai_epi32(_mm256_add_epi32(sum, _mm256_set1_epi32(1 << (kPrecisionBits - 1))), kPrecisionBits);
 }
 
-// Four taps a step: the lower lane takes pixels 0 and 1, the upper lane 2 and 3, as 16-bit pairs by channel.
-template <int kChannels>
-LDS_AVX2 void horizontal_pixels(const uint8_t* row, int row_pixels, const FilterTable& table, uint8_t* dst) {
-  const __m256i spread = kChannels == 3
-                             ? _mm256_setr_epi8(0, -1, 3, -1, 1, -1, 4, -1, 2, -1, 5, -1, -1, -1, -1, -1,  //
-                                                6, -1, 9, -1, 7, -1, 10, -1, 8, -1, 11, -1, -1, -1, -1, -1)
-                             : _mm256_setr_epi8(0, -1, 4, -1, 1, -1, 5, -1, 2, -1, 6, -1, 3, -1, 7, -1,  //
-                                                8, -1, 12, -1, 9, -1, 13, -1, 10, -1, 14, -1, 11, -1, 15, -1);
-  const __m256i pick_low = _mm256_setr_epi8(0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3,  //
-                                            4, 5, 6, 7, 4, 5, 6, 7, 4, 5, 6, 7, 4, 5, 6, 7);
-  const __m256i pick_high = _mm256_add_epi8(pick_low, _mm256_set1_epi8(8));
-  const int inside = outputs_inside(table, kChannels, int64_t{row_pixels} * kChannels);
-  for (int x = 0; x < inside; ++x) {
-    const auto output = static_cast<size_t>(x);
-    const uint8_t* source = row + static_cast<int64_t>(table.first[output]) * kChannels;
-    const int16_t* halves = table.halves.data() + output * static_cast<size_t>(table.stride) * 2;
-    const int steps = (table.taps[output] + kTapStep - 1) / kTapStep;
-    __m256i low = _mm256_setzero_si256();
-    __m256i high = _mm256_setzero_si256();
-    for (int step = 0; step < steps; ++step) {
-      const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(source + step * kTapStep * kChannels));
-      const __m128i weights = _mm_loadu_si128(reinterpret_cast<const __m128i*>(halves + step * kTapStep * 2));
-      const __m256i pixels = _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(bytes), spread);
-      const __m256i both = _mm256_broadcastsi128_si256(weights);
-      low = _mm256_add_epi32(low, _mm256_madd_epi16(pixels, _mm256_shuffle_epi8(both, pick_low)));
-      high = _mm256_add_epi32(high, _mm256_madd_epi16(pixels, _mm256_shuffle_epi8(both, pick_high)));
-    }
-    const __m256i lanes = merge_halves(low, high);
-    __m128i sum = _mm_add_epi32(_mm256_castsi256_si128(lanes), _mm256_extracti128_si256(lanes, 1));
-    sum = _mm_srai_epi32(_mm_add_epi32(sum, _mm_set1_epi32(kHalf)), kPrecisionBits);
-    sum = _mm_packus_epi16(_mm_packs_epi32(sum, sum), sum);
-    const int pixel = _mm_cvtsi128_si32(sum);
-    // four bytes even for three channels: the next pixel or the row's slack overwrites the fourth
-    std::memcpy(dst + x * kChannels, &pixel, 4);
-  }
-  horizontal_scalar(row, kChannels, table, inside, static_cast<int>(table.first.size()), dst);
-}
-
-// One channel, few taps: two outputs of four taps (or one of eight) a step would waste lanes on small filters, so
-// eight outputs are summed side by side, four taps each at a time.
-LDS_AVX2 void horizontal_gray(const uint8_t* row, int row_pixels, const FilterTable& table, uint8_t* dst) {
-  const int outputs = static_cast<int>(table.first.size());
-  const int inside = outputs_inside(table, 1, row_pixels) / 4 * 4;
-  const size_t stride = static_cast<size_t>(table.stride) * 2;
-  for (int x = 0; x < inside; x += 4) {
-    const auto output = static_cast<size_t>(x);
-    int steps = 0;
-    for (size_t i = 0; i < 4; ++i) steps = std::max(steps, (table.taps[output + i] + kTapStep - 1) / kTapStep);
-    const int16_t* halves = table.halves.data() + output * stride;
-    __m256i low = _mm256_setzero_si256();
-    __m256i high = _mm256_setzero_si256();
-    for (int step = 0; step < steps; ++step) {
-      int32_t four[4];
-      for (size_t i = 0; i < 4; ++i) std::memcpy(&four[i], row + table.first[output + i] + step * kTapStep, 4);
-      const __m256i pixels = _mm256_cvtepu8_epi16(_mm_setr_epi32(four[0], four[1], four[2], four[3]));
-      __m128i weights[4];
-      for (size_t i = 0; i < 4; ++i) {
-        weights[i] = _mm_loadu_si128(reinterpret_cast<const __m128i*>(halves + i * stride + step * kTapStep * 2));
-      }
-      const __m256i first =
-          _mm256_set_m128i(_mm_unpacklo_epi64(weights[2], weights[3]), _mm_unpacklo_epi64(weights[0], weights[1]));
-      const __m256i second =
-          _mm256_set_m128i(_mm_unpackhi_epi64(weights[2], weights[3]), _mm_unpackhi_epi64(weights[0], weights[1]));
-      low = _mm256_add_epi32(low, _mm256_madd_epi16(pixels, first));
-      high = _mm256_add_epi32(high, _mm256_madd_epi16(pixels, second));
-    }
-    const __m256i pairs = merge_halves(low, high);  // each output: two neighbouring sums
-    const __m256i sums = _mm256_add_epi32(_mm256_hadd_epi32(pairs, pairs), _mm256_set1_epi32(kHalf));
-    const __m128i two = _mm256_castsi256_si128(_mm256_permute4x64_epi64(_mm256_srai_epi32(sums, kPrecisionBits), 0x08));
-    const __m128i bytes = _mm_packus_epi16(_mm_packs_epi32(two, two), two);
-    const int pixel = _mm_cvtsi128_si32(bytes);
-    std::memcpy(dst + x, &pixel, 4);
-  }
-  horizontal_scalar(row, 1, table, inside, outputs, dst);
-}
-
-LDS_AVX2 void horizontal(const uint8_t* row, int row_pixels, int channels, const FilterTable& table, uint8_t* dst) {
-  if (channels == 3) {
-    horizontal_pixels<3>(row, row_pixels, table, dst);
-  } else if (channels == 4) {
-    horizontal_pixels<4>(row, row_pixels, table, dst);
-  } else if (channels == 1) {
-    horizontal_gray(row, row_pixels, table, dst);
-  } else {
-    horizontal_scalar(row, channels, table, 0, static_cast<int>(table.first.size()), dst);
-  }
-}
-
-// Two taps and 32 bytes at a time. Sums of bytes 0-3|8-11 and so on stand in the order that the unpacks leave.
-LDS_AVX2 void vertical(const uint8_t* const* rows, int taps, const int32_t* weights, int bytes, uint8_t* dst) {
-  const __m256i zero = _mm256_setzero_si256();
-  for (int i = 0; i < bytes; i += 32) {
-    __m256i low[4] = {zero, zero, zero, zero};
-    __m256i high[4] = {zero, zero, zero, zero};
-    for (int tap = 0; tap < taps; tap += 2) {
-      const bool pair = tap + 1 < taps;
-      const int32_t second_weight = pair ? weights[tap + 1] : 0;
-      const __m256i a = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(rows[tap] + i));
-      const __m256i b = pair ? _mm256_loadu_si256(reinterpret_cast<const __m256i*>(rows[tap + 1] + i)) : zero;
-      const __m256i lows = _mm256_set1_epi32((weights[tap] & 0x7fff) | (second_weight & 0x7fff) << 16);
-      const __m256i highs = _mm256_set1_epi32(static_cast<int>((static_cast<uint32_t>(weights[tap] >> 15) & 0xffffU) |
-                                                               static_cast<uint32_t>(second_weight >> 15) << 16));
-      const __m256i near = _mm256_unpacklo_epi8(a, b);
-      const __m256i far = _mm256_unpackhi_epi8(a, b);
-      const __m256i pixels[4] = {_mm256_unpacklo_epi8(near, zero), _mm256_unpackhi_epi8(near, zero),
-                                 _mm256_unpacklo_epi8(far, zero), _mm256_unpackhi_epi8(far, zero)};
-      for (int part = 0; part < 4; ++part) {
-        low[part] = _mm256_add_epi32(low[part], _mm256_madd_epi16(pixels[part], lows));
-        high[part] = _mm256_add_epi32(high[part], _mm256_madd_epi16(pixels[part], highs));
+// ---- RGB to lines and back: in 16 pixels, each of 3 vectors holds other bytes of a channel ----------------
+struct RgbMasks {
+  alignas(32) uint8_t shuffle[3][32];    // of channel c, after blending: into pixel order
+  alignas(32) uint8_t unshuffle[3][32];  // of channel c: into the places of all 3 vectors
+  alignas(32) uint8_t select[3][32];     // bytes i with i % 3 == c
+  RgbMasks() {
+    for (int c = 0; c < 3; ++c) {
+      for (int i = 0; i < 32; ++i) {
+        const int pixel = i % 16;
+        shuffle[c][i] = static_cast<uint8_t>((pixel * 3 + c) % 16);
+        unshuffle[c][(i & 16) + (pixel * 3 + c) % 16] = static_cast<uint8_t>(pixel);
+        select[c][i] = pixel % 3 == c ? 0xff : 0;
       }
     }
-    __m256i sums[4];
-    for (int part = 0; part < 4; ++part) {
-      sums[part] = _mm256_add_epi32(merge_halves(low[part], high[part]), _mm256_set1_epi32(kHalf));
-      sums[part] = _mm256_srai_epi32(sums[part], kPrecisionBits);
-    }
-    const __m256i words_near = _mm256_packs_epi32(sums[0], sums[1]);
-    const __m256i words_far = _mm256_packs_epi32(sums[2], sums[3]);
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(dst + i), _mm256_packus_epi16(words_near, words_far));
   }
-}
+};
+const RgbMasks kRgb;
 
-// 16 pixels of three channels a step: each plane's bytes are picked out of three loads.
-LDS_AVX2 void deinterleave(const uint8_t* row, int pixels, int channels, uint8_t* dst, int64_t channel_stride) {
-  if (channels == 1) {
-    std::memcpy(dst, row, static_cast<size_t>(pixels));
+// In vector v (bytes 16 v .. 16 v + 15 of 48), byte i belongs to channel (16 v + i) % 3 = (v + i) % 3.
+LDS_AVX2_INLINE const uint8_t* select_of(int channel, int vector) { return kRgb.select[(channel + 3 - vector) % 3]; }
+
+LDS_AVX2 void deinterleave(const uint8_t* src, int width, int channels, uint8_t* dst, ptrdiff_t dst_stride) {
+  if (channels != 3) {
+    kScalarKernels.deinterleave(src, width, channels, dst, dst_stride);
     return;
   }
   int x = 0;
-  if (channels == 3) {
-    alignas(16) int8_t masks[3][3][16];
-    for (int plane = 0; plane < 3; ++plane) {
-      for (int load = 0; load < 3; ++load) {
-        for (int i = 0; i < 16; ++i) {
-          const int at = 3 * i + plane - 16 * load;
-          masks[plane][load][i] = static_cast<int8_t>(at >= 0 && at < 16 ? at : -1);
-        }
-      }
+  for (; x + 32 <= width; x += 32, src += 96) {
+    const __m256i v0 = load_lanes(src, src + 48), v1 = load_lanes(src + 16, src + 64),
+                  v2 = load_lanes(src + 32, src + 80);
+    for (int c = 0; c < 3; ++c) {
+      const __m256i bytes =
+          _mm256_blendv_epi8(_mm256_blendv_epi8(v0, v1, load(select_of(c, 1))), v2, load(select_of(c, 2)));
+      store(dst + c * dst_stride + x, _mm256_shuffle_epi8(bytes, load(kRgb.shuffle[c])));
     }
-    for (; x + 16 <= pixels; x += 16) {
-      __m128i loads[3];
-      for (int load = 0; load < 3; ++load) {
-        loads[load] = _mm_loadu_si128(reinterpret_cast<const __m128i*>(row + 3 * x + 16 * load));
-      }
-      for (int plane = 0; plane < 3; ++plane) {
-        __m128i bytes = _mm_setzero_si128();
-        for (int load = 0; load < 3; ++load) {
-          const __m128i mask = _mm_load_si128(reinterpret_cast<const __m128i*>(masks[plane][load]));
-          bytes = _mm_or_si128(bytes, _mm_shuffle_epi8(loads[load], mask));
+  }
+  if (x < width) kScalarKernels.deinterleave(src, width - x, 3, dst + x, dst_stride);
+}
+
+LDS_AVX2 void interleave(const uint8_t* src, ptrdiff_t src_stride, int width, int channels, uint8_t* dst) {
+  if (channels != 3) {
+    kScalarKernels.interleave(src, src_stride, width, channels, dst);
+    return;
+  }
+  int x = 0;
+  for (; x + 32 <= width; x += 32, dst += 96) {
+    __m256i line[3], out[3];
+    for (int c = 0; c < 3; ++c) {
+      line[c] = _mm256_shuffle_epi8(load(src + c * src_stride + x), load(kRgb.unshuffle[c]));
+    }
+    for (int v = 0; v < 3; ++v) {
+      out[v] = _mm256_blendv_epi8(_mm256_blendv_epi8(line[0], line[1], load(select_of(1, v))), line[2],
+                                  load(select_of(2, v)));
+    }
+    store(dst, _mm256_permute2x128_si256(out[0], out[1], 0x20));
+    store(dst + 32, _mm256_permute2x128_si256(out[2], out[0], 0x30));
+    store(dst + 64, _mm256_permute2x128_si256(out[1], out[2], 0x31));
+  }
+  if (x < width) kScalarKernels.interleave(src + x, src_stride, width - x, 3, dst);
+}
+
+// ---- Layout::lanes: 16 outputs of one line from four 16-byte loads ------------------------------------------
+// Vector v of a block holds outputs 4 v .. 4 v + 3 in its low lane and 8 + 4 v .. in its high lane, so
+// that packing leaves them in order.
+constexpr int kMaxLanePairs = 8;
+
+int lane_output(int block, int vector, int lane) { return block * 16 + lane * 8 + vector * 4; }
+
+// A lane's 4 windows must start close enough that one load holds a pair of taps of each.
+bool lanes_possible(const AxisTable& table) {
+  if (table.taps > 2 * kMaxLanePairs) return false;
+  for (int i = 0; i < table.outputs; i += 4) {
+    if (table.first[std::min(i + 3, table.outputs - 1)] - table.first[i] > 14) return false;
+  }
+  return true;
+}
+
+void prepare_lanes(HorizontalPass& pass) {
+  const AxisTable& table = pass.table;
+  const int blocks = (table.outputs + 15) / 16, pairs = (table.taps + 1) / 2;
+  pass.layout = Layout::lanes;
+  pass.stride = 0;
+  pass.pairs = pairs;
+  pass.single_load = pairs <= 4;
+  pass.base.assign(blocks * 4, 0);
+  pass.masks.assign(blocks * 64, 0x80);
+  pass.high.assign(static_cast<size_t>(blocks) * 2 * pairs * 16, 0);
+  pass.low.assign(pass.high.size(), 0);
+  for (int block = 0; block < blocks; ++block) {
+    for (int part = 0; part < 4; ++part) {
+      const int vector = part / 2, lane = part % 2;
+      const int from = std::min(lane_output(block, vector, lane), table.outputs - 1);
+      pass.base[block * 4 + part] = table.first[from] - table.begin;
+      for (int o = 0; o < 4; ++o) {
+        const int i = lane_output(block, vector, lane) + o;
+        if (i >= table.outputs) break;
+        const int offset = table.first[i] - table.first[from];
+        uint8_t* mask = &pass.masks[block * 64 + vector * 32 + lane * 16 + o * 4];
+        mask[0] = static_cast<uint8_t>(offset);
+        mask[2] = static_cast<uint8_t>(offset + 1);
+        if (offset + 2 * pairs > 16) pass.single_load = false;
+        for (int j = 0; j < table.taps; ++j) {
+          const int32_t weight = table.weights[static_cast<size_t>(i) * table.taps + j];
+          const size_t at = (static_cast<size_t>(block * 2 + vector) * pairs + j / 2) * 16 + lane * 8 + o * 2 + j % 2;
+          pass.high[at] = static_cast<int16_t>(weight >> 15);
+          pass.low[at] = static_cast<int16_t>(weight & 0x7fff);
         }
-        _mm_storeu_si128(reinterpret_cast<__m128i*>(dst + plane * channel_stride + x), bytes);
       }
     }
   }
-  for (; x < pixels; ++x) {
-    for (int channel = 0; channel < channels; ++channel)
-      dst[channel * channel_stride + x] = row[x * channels + channel];
+}
+
+// kPairs > 0: so many pairs, all in one load. 0: pass.pairs, each with its own load.
+template <int kPairs>
+LDS_AVX2_INLINE __m256i lane_sums(const uint8_t* low_lane, const uint8_t* high_lane, __m256i mask,
+                                  const int16_t* weights_high, const int16_t* weights_low, int pairs) {
+  const int count = kPairs ? kPairs : pairs;
+  __m256i bytes = load_lanes(low_lane, high_lane);
+  __m256i words = _mm256_shuffle_epi8(bytes, mask);
+  __m256i high = _mm256_madd_epi16(words, load(weights_high));
+  __m256i low = _mm256_madd_epi16(words, load(weights_low));
+  for (int j = 1; j < count; ++j) {
+    if (kPairs) {
+      words = _mm256_shuffle_epi8(bytes, _mm256_add_epi8(mask, _mm256_set1_epi8(static_cast<char>(2 * j))));
+    } else {
+      words = _mm256_shuffle_epi8(load_lanes(low_lane + 2 * j, high_lane + 2 * j), mask);
+    }
+    high = _mm256_add_epi32(high, _mm256_madd_epi16(words, load(weights_high + j * 16)));
+    low = _mm256_add_epi32(low, _mm256_madd_epi16(words, load(weights_low + j * 16)));
+  }
+  return finish(join(high, low));
+}
+
+template <int kPairs>
+LDS_AVX2 void horizontal_lanes(const HorizontalPass& pass, const uint8_t* src, ptrdiff_t src_stride, int block_begin,
+                               int block_end, uint8_t* dst, ptrdiff_t dst_stride) {
+  const int pairs = kPairs ? kPairs : pass.pairs;
+  for (int block = block_begin; block < block_end; ++block) {
+    const int* base = &pass.base[static_cast<size_t>(block) * 4];
+    const uint8_t* masks = &pass.masks[static_cast<size_t>(block) * 64];
+    const int16_t* high = &pass.high[static_cast<size_t>(block) * 2 * pairs * 16];
+    const int16_t* low = &pass.low[static_cast<size_t>(block) * 2 * pairs * 16];
+    for (int c = 0; c < pass.channels; ++c) {
+      const uint8_t* line = src + c * src_stride;
+      const __m256i a = lane_sums<kPairs>(line + base[0], line + base[1], load(masks), high, low, pairs);
+      const __m256i b = lane_sums<kPairs>(line + base[2], line + base[3], load(masks + 32), high + pairs * 16,
+                                          low + pairs * 16, pairs);
+      const __m256i words = _mm256_packs_epi32(a, b);
+      const __m256i bytes = _mm256_permute4x64_epi64(_mm256_packus_epi16(words, words), 0x08);
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(dst + c * dst_stride + block * 16), _mm256_castsi256_si128(bytes));
+    }
+  }
+}
+
+using LaneFunction = void (*)(const HorizontalPass&, const uint8_t*, ptrdiff_t, int, int, uint8_t*, ptrdiff_t);
+LaneFunction lane_function(const HorizontalPass& pass) {
+  if (pass.single_load) {
+    switch (pass.pairs) {
+      case 1: return horizontal_lanes<1>;
+      case 2: return horizontal_lanes<2>;
+      case 3: return horizontal_lanes<3>;
+      case 4: return horizontal_lanes<4>;
+      default: break;
+    }
+  }
+  return horizontal_lanes<0>;
+}
+
+// ---- Layout::blocks: one output at a time, for wide windows -------------------------------------------------
+// 3 and 4 channels: 4 pixels a step. The bytes become r0r1 r2r3 g0g1 g2g3 | b0b1 b2b3 a0a1 a2a3, so that
+// the weights of 4 taps are one broadcast of 8 bytes.
+template <int kChannels>
+LDS_AVX2_INLINE __m256i pixel_mask() {
+  alignas(32) uint8_t mask[32];
+  for (int c = 0; c < 4; ++c) {
+    for (int tap = 0; tap < 4; ++tap) {
+      mask[c * 8 + tap * 2] = static_cast<uint8_t>(c < kChannels ? tap * kChannels + c : 0x80);
+      mask[c * 8 + tap * 2 + 1] = 0x80;
+    }
+  }
+  return load(mask);
+}
+
+template <int kChannels>
+LDS_AVX2_INLINE __m256i pixel_sums(const HorizontalPass& pass, const uint8_t* src, int i, __m256i mask) {
+  const int16_t* weights_high = &pass.high[static_cast<size_t>(i) * pass.stride];
+  const int16_t* weights_low = &pass.low[static_cast<size_t>(i) * pass.stride];
+  __m256i high = _mm256_setzero_si256(), low = high;
+  for (int j = 0; j < pass.stride; j += 4, src += 4 * kChannels) {
+    const __m256i words = _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(load16(src)), mask);
+    high = _mm256_add_epi32(high, _mm256_madd_epi16(words, broadcast8(weights_high + j)));
+    low = _mm256_add_epi32(low, _mm256_madd_epi16(words, broadcast8(weights_low + j)));
+  }
+  return join(high, low);
+}
+
+template <int kChannels>
+LDS_AVX2 void horizontal_pixels(const HorizontalPass& pass, const uint8_t* src, int origin, int begin, int end,
+                                uint8_t* dst, ptrdiff_t dst_stride) {
+  const AxisTable& table = pass.table;
+  const __m256i mask = pixel_mask<kChannels>();
+  const auto sums = [&](int i) __attribute__((target("avx2"), always_inline)) {
+    i = std::min(i, end - 1);
+    return pixel_sums<kChannels>(pass, src + static_cast<ptrdiff_t>(table.first[i] - origin) * kChannels, i, mask);
+  };
+  const __m256i order = _mm256_setr_epi8(0, 2, 4, 6, 1, 3, 5, 7, -1, -1, -1, -1, -1, -1, -1, -1, 0, 2, 4, 6, 1, 3, 5, 7,
+                                         -1, -1, -1, -1, -1, -1, -1, -1);
+  for (int i = begin; i < end; i += 4) {
+    const __m256i s0 = sums(i), s1 = sums(i + 1), s2 = sums(i + 2), s3 = sums(i + 3);
+    const __m256i s01 = finish(_mm256_hadd_epi32(s0, s1)), s23 = finish(_mm256_hadd_epi32(s2, s3));
+    const __m256i words = _mm256_packs_epi32(s01, s23);  // r0 g0 r1 g1 r2 g2 r3 g3 | b0 a0 ...
+    const __m256i bytes = _mm256_shuffle_epi8(_mm256_packus_epi16(words, words), order);
+    const uint64_t rg = static_cast<uint64_t>(_mm256_extract_epi64(bytes, 0));
+    const uint64_t ba = static_cast<uint64_t>(_mm256_extract_epi64(bytes, 2));
+    const uint32_t lines[4] = {static_cast<uint32_t>(rg), static_cast<uint32_t>(rg >> 32), static_cast<uint32_t>(ba),
+                               static_cast<uint32_t>(ba >> 32)};
+    for (int c = 0; c < kChannels; ++c) std::memcpy(dst + c * dst_stride + i, &lines[c], 4);
+  }
+}
+
+// 1 channel: 16 taps a step.
+LDS_AVX2_INLINE int32_t line_sum(const HorizontalPass& pass, const uint8_t* src, int i) {
+  const int16_t* weights_high = &pass.high[static_cast<size_t>(i) * pass.stride];
+  const int16_t* weights_low = &pass.low[static_cast<size_t>(i) * pass.stride];
+  __m256i high = _mm256_setzero_si256(), low = high;
+  for (int j = 0; j < pass.stride; j += 16) {
+    const __m256i words = _mm256_cvtepu8_epi16(load16(src + j));
+    high = _mm256_add_epi32(high, _mm256_madd_epi16(words, load(weights_high + j)));
+    low = _mm256_add_epi32(low, _mm256_madd_epi16(words, load(weights_low + j)));
+  }
+  const __m256i sum8 = join(high, low);
+  __m128i sum = _mm_add_epi32(_mm256_castsi256_si128(sum8), _mm256_extracti128_si256(sum8, 1));
+  sum = _mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0x4e));
+  sum = _mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0xb1));
+  return _mm_cvtsi128_si32(sum);
+}
+
+LDS_AVX2 void horizontal_line(const HorizontalPass& pass, const uint8_t* src, int origin, int begin, int end,
+                              uint8_t* dst) {
+  for (int i = begin; i < end; ++i) {
+    const int32_t sum = line_sum(pass, src + (pass.table.first[i] - origin), i) + (1 << (kPrecisionBits - 1));
+    dst[i] = static_cast<uint8_t>(std::clamp(sum >> kPrecisionBits, 0, 255));
+  }
+}
+
+void prepare_blocks(HorizontalPass& pass) {
+  const int step = pass.channels >= 3 ? 4 : 16;
+  pass.layout = Layout::blocks;
+  pass.stride = (pass.table.taps + step - 1) / step * step;
+  split_weights(pass.table, pass.stride, pass.high, pass.low);
+}
+
+void run_blocks(const HorizontalPass& pass, const uint8_t* src, int origin, int begin, int end, uint8_t* dst,
+                ptrdiff_t dst_stride) {
+  if (begin >= end) return;
+  switch (pass.channels) {
+    case 3: horizontal_pixels<3>(pass, src, origin, begin, end, dst, dst_stride); break;
+    case 4: horizontal_pixels<4>(pass, src, origin, begin, end, dst, dst_stride); break;
+    default: horizontal_line(pass, src, origin, begin, end, dst); break;
+  }
+}
+
+// ---- the pass ------------------------------------------------------------------------------------------------
+void prepare(HorizontalPass& pass) {
+  const AxisTable& table = pass.table;
+  if (lanes_possible(table)) {
+    prepare_lanes(pass);
+  } else {
+    prepare_blocks(pass);
+  }
+  // a whole planar row, or the end of an interleaved one, with room for reading beyond it
+  const size_t width = table.end - table.begin;
+  const size_t needed = (width + 2 * pass.stride + 2 * kPad) * pass.channels;
+  if (pass.scratch.size() < needed) pass.scratch.resize(needed);
+}
+
+// Blocks that would read past the row's end take it from the scratch.
+void horizontal_one_line(HorizontalPass& pass, const uint8_t* line, uint8_t* dst) {
+  const int width = pass.table.end - pass.table.begin;
+  const LaneFunction function = lane_function(pass);
+  const int blocks = static_cast<int>(pass.base.size()) / 4, reach = 16 + 2 * (pass.pairs - 1);
+  int safe = blocks;
+  while (safe > 0 && pass.base[safe * 4 - 1] + reach > width) --safe;
+  function(pass, line, 0, 0, safe, dst, 0);
+  if (safe == blocks) return;
+  const int from = pass.base[static_cast<size_t>(safe) * 4];
+  std::memcpy(pass.scratch.data() + from, line + from, width - from);
+  function(pass, pass.scratch.data(), 0, safe, blocks, dst, 0);
+}
+
+void horizontal_blocks(HorizontalPass& pass, const uint8_t* row, uint8_t* dst, ptrdiff_t dst_stride) {
+  const AxisTable& table = pass.table;
+  const int reach = pass.stride + 16 / pass.channels + 1;  // pixels read from first[i] on, at most
+  int safe = table.outputs;
+  while (safe > 0 && table.first[safe - 1] + reach > table.end) --safe;
+  safe = safe / 4 * 4;
+  run_blocks(pass, row, table.begin, 0, safe, dst, dst_stride);
+  if (safe == table.outputs) return;
+  const int from = table.first[safe];
+  std::memcpy(pass.scratch.data(), row + static_cast<ptrdiff_t>(from - table.begin) * pass.channels,
+              static_cast<size_t>(table.end - from) * pass.channels);
+  run_blocks(pass, pass.scratch.data(), from, safe, table.outputs, dst, dst_stride);
+}
+
+void horizontal(HorizontalPass& pass, const uint8_t* row, uint8_t* dst, ptrdiff_t dst_stride) {
+  const int width = pass.table.end - pass.table.begin;
+  if (pass.layout == Layout::blocks && pass.channels != 2) {
+    horizontal_blocks(pass, row, dst, dst_stride);
+  } else if (pass.channels == 1) {
+    horizontal_one_line(pass, row, dst);
+  } else {
+    const ptrdiff_t stride = width + pass.stride + kPad;
+    deinterleave(row, width, pass.channels, pass.scratch.data(), stride);
+    if (pass.layout == Layout::lanes) {
+      const int blocks = static_cast<int>(pass.base.size()) / 4;
+      lane_function(pass)(pass, pass.scratch.data(), stride, 0, blocks, dst, dst_stride);
+    } else {
+      for (int c = 0; c < 2; ++c) {
+        horizontal_line(pass, pass.scratch.data() + c * stride, pass.table.begin, 0, pass.table.outputs,
+                        dst + c * dst_stride);
+      }
+    }
+  }
+}
+
+// ---- vertical ------------------------------------------------------------------------------------------------
+template <int kPairs>
+LDS_AVX2_INLINE __m256i column_bytes(const uint8_t* const* rows, const int16_t* high, const int16_t* low, int pairs,
+                                     int taps, int x) {
+  const __m256i zero = _mm256_setzero_si256();
+  __m256i sum_high[4] = {zero, zero, zero, zero}, sum_low[4] = {zero, zero, zero, zero};
+  const int count = kPairs ? kPairs : pairs;
+  for (int j = 0; j < count; ++j) {
+    const __m256i a = load(rows[2 * j] + x), b = load(rows[std::min(2 * j + 1, taps - 1)] + x);
+    const __m256i ab0 = _mm256_unpacklo_epi8(a, b), ab1 = _mm256_unpackhi_epi8(a, b);
+    const __m256i words[4] = {_mm256_unpacklo_epi8(ab0, zero), _mm256_unpackhi_epi8(ab0, zero),
+                              _mm256_unpacklo_epi8(ab1, zero), _mm256_unpackhi_epi8(ab1, zero)};
+    const __m256i weight_high = broadcast4(high + 2 * j), weight_low = broadcast4(low + 2 * j);
+    for (int k = 0; k < 4; ++k) {
+      sum_high[k] = _mm256_add_epi32(sum_high[k], _mm256_madd_epi16(words[k], weight_high));
+      sum_low[k] = _mm256_add_epi32(sum_low[k], _mm256_madd_epi16(words[k], weight_low));
+    }
+  }
+  for (int k = 0; k < 4; ++k) sum_high[k] = finish(join(sum_high[k], sum_low[k]));
+  return _mm256_packus_epi16(_mm256_packs_epi32(sum_high[0], sum_high[1]),
+                             _mm256_packs_epi32(sum_high[2], sum_high[3]));
+}
+
+template <int kPairs>
+LDS_AVX2 void vertical_pairs(const VerticalPass& pass, int i, const uint8_t* const* rows, uint8_t* dst, int n) {
+  const int16_t* high = &pass.high[static_cast<size_t>(i) * pass.pairs * 2];
+  const int16_t* low = &pass.low[static_cast<size_t>(i) * pass.pairs * 2];
+  const int taps = pass.table.taps;
+  int x = 0;
+  for (; x + 32 <= n; x += 32) store(dst + x, column_bytes<kPairs>(rows, high, low, pass.pairs, taps, x));
+  if (x < n) {
+    alignas(32) uint8_t tail[32];
+    store(tail, column_bytes<kPairs>(rows, high, low, pass.pairs, taps, x));
+    std::memcpy(dst + x, tail, n - x);
+  }
+}
+
+void vertical(const VerticalPass& pass, int i, const uint8_t* const* rows, uint8_t* dst, int n) {
+  switch (pass.pairs) {
+    case 1: vertical_pairs<1>(pass, i, rows, dst, n); break;
+    case 2: vertical_pairs<2>(pass, i, rows, dst, n); break;
+    case 3: vertical_pairs<3>(pass, i, rows, dst, n); break;
+    default: vertical_pairs<0>(pass, i, rows, dst, n); break;
   }
 }
 
 }  // namespace
 
-const ResizeKernels& avx2_resize_kernels() noexcept {
-  static constexpr ResizeKernels kernels{"avx2", horizontal, vertical, deinterleave};
-  return kernels;
-}
+const Kernels kAvx2Kernels = {"avx2", deinterleave, interleave, prepare, horizontal, vertical};
 
 }  // namespace lds
-
 #endif

@@ -41,11 +41,12 @@ class StreamingResizer {
   bool done() const noexcept;
 
  private:
+  friend void resize_image(const ConstImageView&, const ResizeSpec&, const ImageView&, StreamingResizer&);
   struct State;
   std::unique_ptr<State> state_;
 };
 
-// The same for an image in memory; planar sources go into planar outputs.
+// The same for an image in memory, from and to interleaved or planar pixels. `resizer` is the thread's own.
 void resize_image(const ConstImageView& source, const ResizeSpec& spec, const ImageView& out,
                   StreamingResizer& resizer);
 
