@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,8 @@ from largeds_native.decode import decode_with_pillow, failure_reason
 from largeds_native.errors import DecodeError
 from largeds_native.pack.options import Options
 from largeds_native.store.npy import Array
+
+_ADDRESS = re.compile(r" ?<[^<>]* at 0x[0-9a-f]+>")  # in Pillow's messages; another in every process
 
 
 class PixelsError(DecodeError):
@@ -32,7 +35,11 @@ def decode(item: Any, options: Options) -> Array:
             max_pixels=options.max_pixels,
         )
     except DecodeError as error:
-        raise PixelsError(failure_reason(error), f"{label}: {error}") from None
+        reason = failure_reason(error)
+        words = _ADDRESS.sub("", str(error))
+        if reason == "unsupported":
+            words = "no image of a format that the core or Pillow knows"
+        raise PixelsError(reason, f"{label}: {words}") from None
     except OSError as error:
         raise PixelsError("io", f"{label}: {error.strerror}") from None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections import Counter
@@ -16,6 +15,7 @@ import numpy as np
 from largeds_native.pack.engine import DECODERS, Rows
 from largeds_native.pack.statistics import Sums
 from largeds_native.store.npy import Array
+from largeds_native.store.verify import shard_digest
 
 RECORD = "shard.json"
 
@@ -116,10 +116,7 @@ class SampleLog:
     def digest(self, fields: Mapping[str, Array]) -> str:
         """Of the hashes of the rows and of the fields' bytes: what the shard's identity is."""
         kept = self._column("row", np.int64) >= 0
-        digest = hashlib.sha256(self._column("hash", "<u8")[kept].tobytes())
-        for name, values in sorted(fields.items()):
-            digest.update(name.encode() + b"\0" + np.ascontiguousarray(values).tobytes())
-        return digest.hexdigest()[:32]
+        return shard_digest(self._column("hash", np.uint64)[kept], fields)
 
 
 def _text(name: str) -> str:

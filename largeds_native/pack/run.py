@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import time
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from largeds_native.errors import ArgumentError, PackError, StorageError
+from largeds_native.errors import ArgumentError, LargedsError, PackError, StorageError
 from largeds_native.machine import usable_threads
 from largeds_native.pack import resume as state
 from largeds_native.pack.engine import Engine
@@ -71,6 +72,12 @@ def run(
             f"stopped with {ready} of {plan.shards or 'an unknown number of'} shards finished in {folder}: "
             "run the same pack again to go on from there"
         ) from None
+    except LargedsError:
+        raise
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StorageError(error.errno, f"the disk is full: make room for {folder} and pack again") from error
+        raise StorageError(error.errno, f"{error.filename or folder}: {error.strerror or error}") from error
     finally:
         finisher.leave(lock.release, 0.5)
     return open_store(folder)

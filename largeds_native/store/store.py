@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from largeds_native.errors import RowIndexError, StoreError
+from largeds_native.machine import usable_threads
 from largeds_native.store.joined import JoinedArray
 from largeds_native.store.manifest import Manifest, read_manifest
 from largeds_native.store.npy import DATA_OFFSET, Array, check_array, map_array
 from largeds_native.store.report import Report
+from largeds_native.store.verify import Verification, verify_rows
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -136,6 +138,15 @@ class Store:
         return f"<Store {str(self.path)!r}: {'; '.join(parts)}>"
 
     # ---- its arrays ------------------------------------------------------------------------------------------
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one image (of one variant)."""
+        return self._manifest.row_bytes
+
+    def part(self, name: str, shard: int) -> Array:
+        """One shard's "images" or field, mapped read-only."""
+        return self._map(name, shard)
+
     def _map(self, name: str, part: int) -> Array:
         if (name, part) not in self._maps:
             shard = self.shards[part]
@@ -228,6 +239,21 @@ class Store:
     def report(self) -> Report | None:
         """How the pack went; None when the store has no report.json."""
         return Report.read(self.path)
+
+    def verify(self, *, sources: Any = False, sample: int = 1000, threads: int | None = None) -> Verification:
+        """Checks every row against the hash that it was packed with, and every field; see `Verification`.
+
+        sources: True decodes `sample` of the sources again, spread evenly, and compares; or the source to decode,
+        as `pack` took it, where the store's report does not say in which folder it was.
+        """
+        threads = threads or usable_threads()
+        result = verify_rows(self, threads)
+        if sources is False or sources is None:
+            return result
+        from largeds_native.pack.again import different_sources
+
+        checked, different = different_sources(self, None if sources is True else sources, sample, threads)
+        return replace(result, sources_checked=checked, different=tuple(different))
 
     # ---- life ------------------------------------------------------------------------------------------------
     def __reduce__(self) -> tuple[Any, ...]:
