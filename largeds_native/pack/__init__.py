@@ -50,7 +50,7 @@ def pack(
     mode: "RGB" or "L" (grey), as Pillow converts; exif_orientation: turn images as their EXIF block says.
     dtype: "uint8", or "float16" / "float32": then x / 255, or (x / 255 - mean) / std where these are given.
     layout: of the stored rows, "CHW" or "HWC".
-    variants, augment: store so many augmented versions of each image, drawn from the augment's seed.
+    variants, augment: 1 and None; several augmented versions of an image can't be packed yet.
     shuffle: a seed; packs in a shuffled order (default: the source's order).
     shard_bytes: images' bytes a shard, at most (a shard has one image at least).
     threads: default what the process may use. The bytes written do not depend on it.

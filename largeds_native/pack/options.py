@@ -50,8 +50,11 @@ class Options:
         mean, std = _mean_std(given["mean"], given["std"], channels, dtype)
         variants = _integer("variants", given["variants"], 1, 1 << 16)
         augment = given["augment"]
-        if (augment is None) != (variants == 1):
-            raise ArgumentError(f"variants and augment go together: found variants={variants}, augment={augment!r}")
+        if augment is not None or variants != 1:
+            raise ArgumentError(
+                f"variants and augment: this version packs one variant, without augmentation; found variants={variants}, "
+                f"augment={augment!r}"
+            )
         return cls(
             resize=_resize(given["resize"]),
             crop=_size("crop", given["crop"]),
