@@ -52,8 +52,8 @@ class Options:
         augment = given["augment"]
         if augment is not None or variants != 1:
             raise ArgumentError(
-                f"variants and augment: this version packs one variant, without augmentation; found variants={variants}, "
-                f"augment={augment!r}"
+                "variants and augment: this version packs one variant, without augmentation; "
+                f"found variants={variants}, augment={augment!r}"
             )
         return cls(
             resize=_resize(given["resize"]),
