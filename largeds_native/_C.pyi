@@ -65,6 +65,9 @@ class RowSpec:
 def decode_to_rows(
     sources: list[bytes | str], out: NDArray[np.uint8], spec: RowSpec, threads: int
 ) -> list[tuple[str, str, int, int, str]]: ...
+def decode_only(
+    sources: list[bytes | str], out: NDArray[np.uint8], spec: RowSpec, threads: int, whole: bool
+) -> list[tuple[str, str, int, int, str]]: ...
 def pixels_to_row(pixels: NDArray[np.uint8], out: NDArray[np.uint8], spec: RowSpec) -> None: ...
 
 # ---- resize ----------------------------------------------------------------------------------------------------

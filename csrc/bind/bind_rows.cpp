@@ -82,19 +82,24 @@ struct Outcome {
   RowResult result;
 };
 
+// Work::row: each source's row; the others only decode, see ImageToRow::decode_only.
+enum class Work : uint8_t { row, decode_needed, decode_whole };
+
 struct Worker {
   explicit Worker(const RowSpec& spec) : rows(spec) {}
   ImageToRow rows;
   FileBytes file;
 
-  Outcome convert(const Source& source, uint8_t* out) {
+  Outcome run(Work work, const Source& source, uint8_t* out) {
     Outcome outcome;
     try {
-      if (source.is_path) {
-        file.read(source.path);
-        outcome.result = rows.convert(file.data(), file.size(), out);
+      if (source.is_path) file.read(source.path);
+      const auto* data = source.is_path ? file.data() : reinterpret_cast<const uint8_t*>(source.bytes.data());
+      const size_t size = source.is_path ? file.size() : source.bytes.size();
+      if (work == Work::row) {
+        outcome.result = rows.convert(data, size, out);
       } else {
-        outcome.result = rows.convert(reinterpret_cast<const uint8_t*>(source.bytes.data()), source.bytes.size(), out);
+        rows.decode_only(data, size, work == Work::decode_whole, out);
       }
     } catch (const Error& error) {
       outcome.status = reason_name(error.reason());
@@ -107,7 +112,7 @@ struct Worker {
   }
 };
 
-py::list decode_to_rows(const py::list& list, Pixels& out, const RowSpec& spec, int threads) {
+py::list decode_to_rows(const py::list& list, Pixels& out, const RowSpec& spec, int threads, Work work) {
   const std::vector<Source> sources = unwrap_sources(list);
   const auto n = static_cast<int64_t>(sources.size());
   if (out.ndim() != 2 || out.shape(0) != n || out.shape(1) != row_bytes(spec)) {
@@ -123,7 +128,7 @@ py::list decode_to_rows(const py::list& list, Pixels& out, const RowSpec& spec, 
     pool.parallel_for(n, 1, [&](int64_t begin, int64_t end, int worker) {
       std::unique_ptr<Worker>& own = workers[static_cast<size_t>(worker)];
       if (!own) own = std::make_unique<Worker>(spec);
-      for (int64_t i = begin; i < end; ++i) outcomes[i] = own->convert(sources[i], rows + i * row_bytes(spec));
+      for (int64_t i = begin; i < end; ++i) outcomes[i] = own->run(work, sources[i], rows + i * row_bytes(spec));
     });
   }
   py::list results;
@@ -164,8 +169,18 @@ void register_rows(py::module_& m) {
             return std::make_pair(size.height, size.width);
           },
           py::arg("width"), py::arg("height"));
-  m.def("decode_to_rows", &decode_to_rows, py::arg("sources"), py::arg("out").noconvert(), py::arg("spec"),
-        py::arg("threads"));
+  m.def(
+      "decode_to_rows",
+      [](const py::list& sources, Pixels& out, const RowSpec& spec, int threads) {
+        return decode_to_rows(sources, out, spec, threads, Work::row);
+      },
+      py::arg("sources"), py::arg("out").noconvert(), py::arg("spec"), py::arg("threads"));
+  m.def(
+      "decode_only",
+      [](const py::list& sources, Pixels& out, const RowSpec& spec, int threads, bool whole) {
+        return decode_to_rows(sources, out, spec, threads, whole ? Work::decode_whole : Work::decode_needed);
+      },
+      py::arg("sources"), py::arg("out").noconvert(), py::arg("spec"), py::arg("threads"), py::arg("whole"));
   m.def("pixels_to_row", &pixels_to_row, py::arg("pixels").noconvert(), py::arg("out").noconvert(), py::arg("spec"));
 }
 

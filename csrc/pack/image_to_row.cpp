@@ -142,6 +142,19 @@ RowResult ImageToRow::convert(const uint8_t* data, size_t size, uint8_t* out) {
   return result;
 }
 
+void ImageToRow::decode_only(const uint8_t* data, size_t size, bool whole, uint8_t* out) {
+  struct Drop : RowSink {
+    void push(const uint8_t*) override {}
+  } drop;
+  State& s = *state_;
+  ImageInfo info = s.decoder.open(data, size, s.spec.decode);
+  if (whole) return s.decoder.read({0, 0, info.width, info.height}, drop);
+  const Geometry to = s.fitting_geometry(info.width, info.height);
+  if (s.spec.scaled && s.spec.resize_h > 0) info = s.decoder.set_draft(to.width, to.height);
+  s.begin(info.width, info.height, to, out);
+  s.decoder.read(s.resizer.needed(), drop);
+}
+
 RowResult ImageToRow::convert_pixels(const ConstImageView& pixels, uint8_t* out) {
   State& s = *state_;
   if (pixels.channels != s.spec.decode.channels || pixels.pixel_stride != pixels.channels) {

@@ -42,6 +42,10 @@ class ImageToRow {
   // Writes out_h * out_w * channels bytes at `out`. On an Error, what `out` holds is unspecified.
   RowResult convert(const uint8_t* data, size_t size, uint8_t* out);
 
+  // What convert() costs at least: decodes the same part (or the whole image, unscaled) and drops the rows. `out` as in
+  // convert(), with nothing of use in it afterwards. For benchmarks.
+  void decode_only(const uint8_t* data, size_t size, bool whole, uint8_t* out);
+
   // The same from pixels (interleaved, spec.decode.channels channels) that someone else decoded.
   RowResult convert_pixels(const ConstImageView& pixels, uint8_t* out);
 
