@@ -10,6 +10,9 @@ from largeds_native.pack import pack as pack
 
 if TYPE_CHECKING:
     from largeds_native.decode import decode_batch as decode_batch
+    from largeds_native.interchange import HDF5Dataset as HDF5Dataset
+    from largeds_native.interchange import from_hdf5 as from_hdf5
+    from largeds_native.interchange import join_hdf5 as join_hdf5
     from largeds_native.store import Store as Store
     from largeds_native.store import open_store as open
     from largeds_native.trainer import Accumulator as Accumulator
@@ -19,12 +22,25 @@ if TYPE_CHECKING:
 _LAZY = {
     "Accumulator": ("largeds_native.trainer", "Accumulator"),
     "decode_batch": ("largeds_native.decode", "decode_batch"),
+    "HDF5Dataset": ("largeds_native.interchange", "HDF5Dataset"),
+    "from_hdf5": ("largeds_native.interchange", "from_hdf5"),
+    "join_hdf5": ("largeds_native.interchange", "join_hdf5"),
     "Store": ("largeds_native.store", "Store"),
     "Trainer": ("largeds_native.trainer", "Trainer"),
     "open": ("largeds_native.store", "open_store"),
 }
 
-__all__ = ["Accumulator", "Store", "Trainer", "decode_batch", "open", "pack"]
+__all__ = [
+    "Accumulator",
+    "HDF5Dataset",
+    "Store",
+    "Trainer",
+    "decode_batch",
+    "from_hdf5",
+    "join_hdf5",
+    "open",
+    "pack",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -195,8 +195,13 @@ class Store:
         """The images as rows of bytes for the C++ core: image i's variant v is row i * variants + v."""
         from largeds_native import _C
 
-        shards = [(str(s.path / "images.npy"), DATA_OFFSET, s.rows * self.variants) for s in self.shards if s.rows]
+        files = zip(self.shards, self.image_files(), strict=True)
+        shards = [(str(path), offset, s.rows * self.variants) for s, (path, offset) in files if s.rows]
         return _C.Rows(shards, self._manifest.row_bytes)
+
+    def image_files(self) -> list[tuple[Path, int]]:
+        """Of each shard: the file that holds its images, and the byte where they begin."""
+        return [(shard.path / "images.npy", DATA_OFFSET) for shard in self.shards]
 
     def field_rows(self, name: str) -> _C.Rows:
         """A field as rows of bytes for the C++ core."""
@@ -255,6 +260,12 @@ class Store:
         checked, different = different_sources(self, None if sources is True else sources, sample, threads)
         return replace(result, sources_checked=checked, different=tuple(different))
 
+    def to_hdf5(self, path: str | os.PathLike[str], **options: Any) -> Path:
+        """Writes one HDF5 file with the datasets `data` and `labels`; see `largeds_native.interchange.export_hdf5`."""
+        from largeds_native.interchange import export_hdf5
+
+        return export_hdf5(self, path, **options)
+
     # ---- life ------------------------------------------------------------------------------------------------
     def __reduce__(self) -> tuple[Any, ...]:
         return (open_store, (str(self.path),))
@@ -272,6 +283,17 @@ class Store:
         self.__dict__.pop("rows", None)
 
 
-def open_store(path: str | os.PathLike[str]) -> Store:
-    """Opens the store in the folder `path`; see `Store`. Time and memory do not grow with the rows."""
+def open_store(path: str | os.PathLike[str], **fields: Any) -> Store:
+    """Opens the store in the folder `path`; see `Store`. Time and memory do not grow with the rows.
+
+    A .npy file of images, with fields in .npy files of their own (`open("images.npy", label="labels.npy")`), and an
+    HDF5 file whose images are contiguous (`open("x.h5", images="data", labels="labels")`), are mapped where they lie.
+    """
+    if os.path.isfile(path):
+        from largeds_native import interchange
+
+        opener: Any = interchange.open_npy if os.fspath(path).endswith(".npy") else interchange.open_hdf5
+        return opener(path, **fields)  # type: ignore[no-any-return]
+    if fields:
+        raise TypeError(f"{path} is no file: only a .npy or HDF5 file is opened with {', '.join(fields)}")
     return Store(path)

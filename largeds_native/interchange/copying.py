@@ -1,0 +1,86 @@
+"""Rows of a store read through plain file descriptors, so that memory does not grow with what was read."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from largeds_native.errors import StorageError
+
+if TYPE_CHECKING:
+    from largeds_native.store import Store
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+class RowReader:
+    """Reads the images of a store by row number; one image with all its variants is a row here."""
+
+    def __init__(self, store: Store) -> None:
+        self.layout = store.layout
+        self._shape, self._dtype = tuple(store.images.shape[1:]), store.dtype
+        self.row_bytes = self._dtype.itemsize * int(np.prod(self._shape, dtype=np.int64))
+        self._files = [(path, offset) for path, offset in store.image_files()]
+        self._starts = np.array([*(shard.start for shard in store.shards), len(store)], np.int64)
+        self._descriptors: dict[int, int] = {}
+
+    def __del__(self) -> None:
+        for descriptor in self._descriptors.values():
+            with suppress(OSError):
+                os.close(descriptor)
+
+    def _descriptor(self, shard: int) -> int:
+        if shard not in self._descriptors:
+            self._descriptors[shard] = os.open(self._files[shard][0], os.O_RDONLY)
+        return self._descriptors[shard]
+
+    def ranges(self, first: int, count: int) -> Iterator[tuple[int, int, int]]:
+        """(descriptor, byte, bytes) of the files that hold rows [first, first + count), in order."""
+        while count > 0:
+            shard = int(np.searchsorted(self._starts, first, "right")) - 1
+            n = min(count, int(self._starts[shard + 1]) - first)
+            byte = self._files[shard][1] + (first - int(self._starts[shard])) * self.row_bytes
+            yield self._descriptor(shard), byte, n * self.row_bytes
+            first, count = first + n, count - n
+
+    def read(self, rows: Array) -> Array:
+        """(len(rows), *shape of a row), in the order of `rows`; neighbours are read at once."""
+        out = np.empty((len(rows), *self._shape), self._dtype)
+        view = out.reshape(-1).view(np.uint8).data if out.size else memoryview(b"")
+        done = 0
+        for run in np.split(rows, np.flatnonzero(np.diff(rows) != 1) + 1):
+            if not len(run):
+                continue
+            for descriptor, byte, length in self.ranges(int(run[0]), len(run)):
+                read_into(descriptor, byte, view[done : done + length])
+                done += length
+        return out
+
+
+def read_into(descriptor: int, offset: int, view: memoryview) -> None:
+    """Fills `view` from the file; a file that ends before is an error."""
+    while view:
+        n = os.preadv(descriptor, [view], offset)
+        if n == 0:
+            raise StorageError(errno.EIO, f"a file was cut while it was read: byte {offset:,} is past its end")
+        view, offset = view[n:], offset + n
+
+
+def copy_range(source: int, start: int, target: int, offset: int, length: int) -> None:
+    """Copies bytes between two files inside the kernel, or through memory where the file systems can't."""
+    while length:
+        try:
+            n = os.copy_file_range(source, target, length, start, offset)
+        except OSError as error:
+            if error.errno not in (errno.EXDEV, errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP):
+                raise
+            block = os.pread(source, min(length, 8 << 20), start)
+            n = os.pwrite(target, block, offset) if block else 0
+        if n == 0:
+            raise StorageError(errno.EIO, f"a file was cut while it was copied: byte {start:,} is past its end")
+        start, offset, length = start + n, offset + n, length - n

@@ -1,0 +1,329 @@
+"""A store as one HDF5 file.
+
+HDF5 lays out the file; the images' bytes do not go through it where they need not: a contiguous dataset is copied
+between the files by the kernel, and chunks are written as they are with H5Dwrite_chunk.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import h5py
+import numpy as np
+
+from largeds_native.errors import ArgumentError, StorageError
+from largeds_native.interchange.copying import RowReader, copy_range
+from largeds_native.interchange.hdf5_file import CLASSES, IMAGES, LABELS, dataset, image_spec, reading
+from largeds_native.machine import usable_threads
+
+if TYPE_CHECKING:
+    from largeds_native.store import Store
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Progress = Callable[[int, int], object]  # (rows done, rows in all)
+
+BLOCK_BYTES = 16 << 20
+ATTRIBUTE_BYTES = 60_000  # HDF5's compact attributes end at 64 KiB
+PAGE = 4096
+
+
+def export_hdf5(
+    store: Store,
+    path: str | os.PathLike[str],
+    *,
+    layout: str = "contiguous",
+    chunk_images: int = 1,
+    compression: Any = None,
+    indices: Any = None,
+    normalize: tuple[Sequence[float], Sequence[float]] | None = None,
+    progress: Progress | None = None,
+) -> Path:
+    """Writes the images as dataset `data`, the labels as `labels`, further fields by name.
+
+    layout: "contiguous" (one block that can be mapped; default) or "chunked", with `chunk_images` images a chunk.
+    compression: None, "gzip", ("gzip", level), "lzf", or what hdf5plugin makes, for instance `hdf5plugin.Zstd()`;
+        needs layout="chunked".
+    indices: the rows to write, in this order; default all.
+    normalize: (mean, std) in [0, 1] units: writes (x / 255 - mean) / std as float32 instead of the stored uint8.
+    progress: called with (rows done, rows in all).
+
+    Attributes of `data`: layout, mean and std where normalised; of the file: classes, options and libraries of the
+    pack, the store's identity. The file has its name only when it is whole and synced. Memory stays within some tens
+    of MB. Raises ArgumentError for a bad option or an output that exists, StorageError when the disk is full.
+    """
+    rows = _indices(indices, len(store))
+    chunk, filters = _layout(layout, chunk_images, compression)
+    lookup = None if normalize is None else _lookup(store, *normalize)
+    with _new_file(path) as temporary:
+        reader = RowReader(store)
+        with _no_space(path), h5py.File(temporary, "w", alignment_threshold=1 << 16, alignment_interval=PAGE) as file:
+            images = _create(file, store, len(rows), chunk, filters, lookup)
+            _describe(file, images, store, normalize)
+            for name in store.fields:
+                _write_field(file, LABELS if name == "label" else name, store[name], rows)
+            if chunk:
+                _write_chunks(images, _blocks(reader, rows, chunk, lookup, progress), chunk, filters)
+            offset = images.id.get_offset() if not chunk else None
+        if offset is not None:
+            with _no_space(path):
+                _write_contiguous(temporary, offset, reader, rows, lookup, progress)
+    return Path(path)
+
+
+def _indices(indices: Any, n: int) -> Array:
+    if indices is None:
+        return np.arange(n)
+    rows = np.asarray(indices)
+    if rows.ndim != 1 or not rows.size or rows.dtype.kind not in "iu":
+        raise ArgumentError(f"indices: expected a list of row numbers, found {rows.dtype} of shape {rows.shape}")
+    rows = rows.astype(np.int64)
+    outside = rows[(rows < 0) | (rows >= n)]
+    if outside.size:
+        raise ArgumentError(f"indices: expected row numbers from 0 to {n - 1}, found {outside[0]}")
+    return rows
+
+
+def _layout(layout: str, chunk_images: int, compression: Any) -> tuple[int, dict[str, Any]]:
+    """Images a chunk (0: contiguous) and h5py's keywords for the filters."""
+    if layout not in ("contiguous", "chunked"):
+        raise ArgumentError(f"layout: expected 'contiguous' or 'chunked', found {layout!r}")
+    if layout == "contiguous":
+        if compression is not None:
+            raise ArgumentError("compression needs layout='chunked'")
+        return 0, {}
+    if isinstance(chunk_images, bool) or not isinstance(chunk_images, int) or chunk_images < 1:
+        raise ArgumentError(f"chunk_images: expected a number of images from 1, found {chunk_images!r}")
+    if isinstance(compression, (list, tuple)) and len(compression) == 2:
+        compression, options = compression
+        return chunk_images, {"compression": compression, "compression_opts": options}
+    if compression is not None and not isinstance(compression, (str, int)):
+        return chunk_images, dict(compression)  # a filter of hdf5plugin is a mapping of h5py's keywords
+    return chunk_images, {} if compression is None else {"compression": compression}
+
+
+def _lookup(store: Store, mean: Sequence[float], std: Sequence[float]) -> Array:
+    """(C, 256) float32: what each stored value becomes in each channel, rounded once."""
+    channels = store.shape[0 if store.layout == "CHW" else 2]
+    m, s = np.asarray(mean, np.float64).reshape(-1, 1), np.asarray(std, np.float64).reshape(-1, 1)
+    if store.dtype != np.uint8:
+        raise ArgumentError(f"normalize: expected a store of uint8, found {store.dtype}")
+    if m.size != channels or s.size != channels or not (s > 0).all() or not np.isfinite(m).all():
+        raise ArgumentError(
+            f"normalize: expected {channels} means and {channels} positive stds, found {mean!r}, {std!r}"
+        )
+    return ((np.arange(256) / 255 - m) / s).astype(np.float32)
+
+
+@contextmanager
+def _new_file(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """A temporary name beside `path` that becomes it, synced, when the block ends well, and goes away otherwise."""
+    final = Path(path)
+    if final.exists():
+        raise ArgumentError(f"{final} exists: name another file or remove it")
+    if not final.absolute().parent.is_dir():
+        raise ArgumentError(f"{final.absolute().parent} is not a folder: expected where to write {final.name}")
+    temporary = final.with_name(f".{final.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        _sync(temporary)
+        os.link(temporary, final)  # unlike a rename, refuses a file that came to be meanwhile
+        _sync(final.absolute().parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _no_space(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Errors of HDF5 and the system while writing, as one sentence."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, StorageError):
+            raise
+        free = os.statvfs(Path(path).absolute().parent)
+        hint = f"; {free.f_bavail * free.f_frsize:,} bytes are free"
+        raise StorageError(
+            error.errno or 5, f"{path} can't be written: {error.strerror or str(error)[:200]}{hint}"
+        ) from None
+
+
+def _create(
+    file: h5py.File, store: Store, rows: int, chunk: int, filters: dict[str, Any], lookup: Array | None
+) -> h5py.Dataset:
+    shape = (rows, *store.images.shape[1:])
+    dtype = store.dtype if lookup is None else np.dtype("<f4")
+    if chunk:
+        chunks = (min(chunk, rows), *shape[1:])
+        try:
+            return file.create_dataset(IMAGES, shape, dtype, chunks=chunks, track_times=False, **filters)
+        except (ValueError, TypeError, OSError) as error:
+            raise ArgumentError(f"compression: expected a filter that is installed, found {filters}: {error}") from None
+    plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    plist.set_layout(h5py.h5d.CONTIGUOUS)
+    plist.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)  # the offset is known at once, and nothing is written twice
+    plist.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    plist.set_obj_track_times(False)
+    kind = h5py.h5t.py_create(dtype, logical=True)
+    h5py.h5d.create(file.id, IMAGES.encode(), kind, h5py.h5s.create_simple(shape), plist)
+    return file[IMAGES]
+
+
+def _describe(file: h5py.File, images: h5py.Dataset, store: Store, normalize: Any) -> None:
+    images.attrs["layout"] = store.layout
+    mean, std = normalize or (store.mean, store.std)
+    if mean is not None:
+        images.attrs["mean"], images.attrs["std"] = np.asarray(mean, np.float64), np.asarray(std, np.float64)
+    manifest = store.manifest
+    file.attrs["format"] = "largeds export"
+    file.attrs["store"] = store.identity
+    for name in ("options", "libraries"):
+        text = json.dumps(manifest.get(name, {}))
+        if len(text) < ATTRIBUTE_BYTES:
+            file.attrs[name] = text
+    text_type = h5py.string_dtype()
+    if store.classes and 20 * len(store.classes) < ATTRIBUTE_BYTES:
+        file.attrs.create("classes", store.classes, dtype=text_type)
+    elif store.classes:
+        file.create_dataset(CLASSES, data=store.classes, dtype=text_type, track_times=False)
+
+
+def _write_field(file: h5py.File, name: str, values: Any, rows: Array) -> None:
+    if name in (IMAGES, CLASSES) or name in file:
+        raise ArgumentError(f"the store's field {name!r} can't be written: HDF5's dataset of this name is another")
+    dtype = values.dtype
+    kind: Any = dtype
+    if dtype.kind == "U":  # HDF5 has no UTF-32: a code point is at most 4 bytes of UTF-8
+        kind = h5py.string_dtype("utf-8", 4 * (dtype.itemsize // 4))
+    out = file.create_dataset(name, (len(rows), *values.shape[1:]), kind, track_times=False)
+    if dtype.kind == "U":
+        out.attrs["numpy_dtype"] = dtype.str
+    step = max(1, BLOCK_BYTES // max(1, dtype.itemsize * int(np.prod(values.shape[1:], dtype=np.int64))))
+    for low in range(0, len(rows), step):
+        block = np.asarray(values[rows[low : low + step]])
+        out[low : low + step] = block.astype(object) if dtype.kind == "U" else block
+
+
+def _blocks(
+    reader: RowReader, rows: Array, multiple: int, lookup: Array | None, progress: Progress | None
+) -> Iterator[tuple[int, Array]]:
+    """(first row, images) in blocks of about 16 MB, each but the last a multiple of `multiple` rows."""
+    step = max(1, BLOCK_BYTES // reader.row_bytes // multiple) * multiple
+    for low in range(0, len(rows), step):
+        block = reader.read(rows[low : low + step])
+        yield low, block if lookup is None else normalised(block, lookup, reader.layout)
+        if progress:
+            progress(min(low + step, len(rows)), len(rows))
+
+
+def normalised(images: Array, lookup: Array, layout: str) -> Array:
+    """uint8 (N, ..., C, H, W) or (N, ..., H, W, C) to float32 by a table of (C, 256)."""
+    out = np.empty(images.shape, np.float32)
+    axis = images.ndim - (3 if layout == "CHW" else 1)
+    for c in range(len(lookup)):
+        where = (slice(None),) * axis + (c,)
+        out[where] = lookup[c][images[where]]
+    return out
+
+
+def _write_contiguous(
+    path: Path, offset: int, reader: RowReader, rows: Array, lookup: Array | None, progress: Progress | None
+) -> None:
+    from largeds_native import _C
+
+    size = len(rows) * reader.row_bytes * (1 if lookup is None else 4)
+    _C.reserve(str(path), offset + size)
+    with open(path, "r+b", buffering=0) as out:
+        if lookup is None and len(rows) and (np.diff(rows) == 1).all():
+            done = 0
+            for source, start, length in reader.ranges(int(rows[0]), len(rows)):
+                for low in range(0, length, 8 * BLOCK_BYTES):
+                    part = min(8 * BLOCK_BYTES, length - low)
+                    copy_range(source, start + low, out.fileno(), offset + done, part)
+                    done += part
+                    if progress:
+                        progress(done // reader.row_bytes, len(rows))
+            return
+        for low, block in _blocks(reader, rows, 1, lookup, progress):
+            out.seek(offset + low * reader.row_bytes * (1 if lookup is None else 4))
+            view = np.ascontiguousarray(block).reshape(-1).view(np.uint8).data
+            while view:
+                view = view[out.write(view) :]
+
+
+def _write_chunks(
+    images: h5py.Dataset, blocks: Iterator[tuple[int, Array]], chunk: int, filters: dict[str, Any]
+) -> None:
+    """Raw and gzip chunks are made here, several at once; other filters run inside of HDF5."""
+    chunk = images.chunks[0]
+    name = filters.get("compression")
+    if name in (None, "gzip") and set(filters) <= {"compression", "compression_opts"}:
+        level = filters.get("compression_opts", 4)
+
+        def make(part: Array) -> Any:
+            if len(part) < chunk:  # chunks are whole on disk: the last one is filled up
+                part = np.concatenate([part, np.zeros((chunk - len(part), *part.shape[1:]), part.dtype)])
+            raw = np.ascontiguousarray(part).reshape(-1).view(np.uint8).data
+            return raw if name is None else zlib.compress(raw, level)
+
+        origin = (0,) * (images.ndim - 1)
+        with ThreadPoolExecutor(usable_threads()) as pool:
+            for low, block in blocks:
+                parts = [block[i : i + chunk] for i in range(0, len(block), chunk)]
+                made = map(make, parts) if name is None else pool.map(make, parts)
+                for i, data in enumerate(made):
+                    images.id.write_direct_chunk((low + i * chunk, *origin), data)
+        return
+    for low, block in blocks:
+        images[low : low + len(block)] = block
+
+
+def join_hdf5(paths: Sequence[str | os.PathLike[str]], out: str | os.PathLike[str]) -> Path:
+    """One small file whose `data`, `labels` and further fields are those of `paths`, one after the other (a virtual
+    dataset). The parts are found again relative to `out`'s folder when they lie there or below."""
+    if not paths:
+        raise ArgumentError("expected at least one HDF5 file to join, found none")
+    folder = Path(out).absolute().parent
+    parts: list[tuple[str, dict[str, tuple[tuple[int, ...], Any]]]] = []
+    for path in paths:
+        with reading(path) as file:
+            image_spec(dataset(file, IMAGES))
+            found = {n: (d.shape, d.dtype) for n, d in file.items() if isinstance(d, h5py.Dataset) and n != CLASSES}
+        absolute = Path(path).absolute()
+        relative = absolute.relative_to(folder) if absolute.is_relative_to(folder) else absolute
+        parts.append((str(relative), found))
+    kinds = [{name: (shape[1:], dtype) for name, (shape, dtype) in found.items()} for _, found in parts]
+    for path, kind in zip(paths, kinds, strict=True):
+        if kind != kinds[0]:
+            raise ArgumentError(f"{path}: expected the datasets of {paths[0]}, {kinds[0]}, found {kind}")
+    with _new_file(out) as temporary, _no_space(out), h5py.File(temporary, "w") as file:
+        for name, (shape, dtype) in kinds[0].items():
+            starts = np.cumsum([0, *(found[name][0][0] for _, found in parts)])
+            virtual = h5py.VirtualLayout((int(starts[-1]), *shape), dtype)
+            for (path, found), start in zip(parts, starts, strict=False):
+                n = found[name][0][0]
+                virtual[int(start) : int(start) + n] = h5py.VirtualSource(path, name, found[name][0], dtype)
+            file.create_virtual_dataset(name, virtual)
+        with reading(paths[0]) as first:
+            for key, value in first.attrs.items():
+                file.attrs[key] = value
+            for name in kinds[0]:
+                for key, value in first[name].attrs.items():
+                    file[name].attrs[key] = value
+            if CLASSES in first:
+                first.copy(CLASSES, file)
+    return Path(out)

@@ -1,0 +1,123 @@
+"""Any HDF5 file with a dataset of images, as a store."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import h5py
+import numpy as np
+
+from largeds_native.errors import ArgumentError, StoreError
+from largeds_native.interchange.hdf5_file import (
+    IMAGES,
+    LABELS,
+    PLUGIN_HINT,
+    check_fields,
+    dataset,
+    field_names,
+    field_values,
+    image_spec,
+    read_classes,
+    read_json,
+    reading,
+)
+from largeds_native.interchange.mapped import _baked
+from largeds_native.interchange.raw_store import RawStoreWriter
+from largeds_native.store.manifest import IMAGE_DTYPES, FieldSpec, Manifest
+
+if TYPE_CHECKING:
+    from largeds_native.store import Store
+
+Array = np.ndarray[Any, np.dtype[Any]]
+BLOCK_BYTES = 16 << 20
+
+
+def from_hdf5(
+    path: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    images: str = IMAGES,
+    labels: str | None = LABELS,
+    *,
+    dtype: str | None = None,
+    layout: str | None = None,
+    shard_bytes: int = 1 << 30,
+    progress: Callable[[int, int], object] | None = None,
+) -> Store:
+    """Makes a store in the folder `out` from the datasets `images` and `labels` of an HDF5 file, and opens it.
+
+    images: (N, C, H, W), (N, H, W, C) or (N, H, W), of uint8, float16 or float32, in any storage. Pixels stay as they
+        are. labels: N values; None for a file without. Other datasets at the top with N rows become fields.
+    dtype: to convert to, for float64 images: "float32" or "float16". layout: "CHW" or "HWC", where a shape fits both.
+    progress: called with (rows done, rows in all).
+
+    Reads each chunk once, in order, some tens of MB at a time. Raises ArgumentError for datasets that are missing or
+    hold no images, or an output that exists; StoreError for a file that is no HDF5 or whose filter is not installed.
+    """
+    with reading(path) as file:
+        data = dataset(file, images)
+        spec = image_spec(data, layout)
+        stored = np.dtype(dtype or spec.dtype).newbyteorder("<")
+        if stored.name not in IMAGE_DTYPES or (spec.dtype.kind == "f") != (stored.kind == "f"):
+            raise ArgumentError(f"{path}: expected images of {', '.join(IMAGE_DTYPES)}, found {spec.dtype}"
+                                + ("; give dtype='float32'" if spec.dtype.kind == "f" else ""))  # fmt: skip
+        names = field_names(file, images, labels)
+        check_fields(file, names, spec.rows)
+        fields = {name: field_values(file[source]) for name, source in names.items()}
+        if "label" in fields and fields["label"].ndim == 1 and fields["label"].dtype.kind in "biu":
+            fields["label"] = fields["label"].astype(np.int64)
+        manifest = Manifest(
+            rows=0,
+            shape=spec.shape,
+            dtype=stored,
+            layout=spec.layout,
+            shards=(),
+            fields={
+                name: FieldSpec(values.dtype.newbyteorder("<"), values.shape[1:]) for name, values in fields.items()
+            },
+            classes=tuple(read_classes(file)),
+            normalized=_baked(data),
+            variants=spec.variants,
+            options=read_json(file, "options") or {"source": Path(path).name, "images": images},
+            libraries=read_json(file, "libraries"),
+        )
+        with RawStoreWriter(out, manifest, shard_bytes) as writer:
+            done = 0
+            for block in blocks(data):
+                array = np.ascontiguousarray(block.astype(stored, copy=False))
+                part = {name: values[done : done + len(block)] for name, values in fields.items()}
+                writer.add(
+                    array.reshape(len(block), -1).view(np.uint8), part, [f"#{done + i}" for i in range(len(block))]
+                )
+                done += len(block)
+                if progress:
+                    progress(done, spec.rows)
+    from largeds_native.store import open_store
+
+    return open_store(out)
+
+
+def blocks(data: h5py.Dataset) -> Iterator[Array]:
+    """The dataset in blocks of rows that hold whole chunks, so that no chunk is read (or unpacked) twice."""
+    row = max(1, data.dtype.itemsize * int(np.prod(data.shape[1:], dtype=np.int64)))
+    deep = data.chunks[0] if data.chunks else 1
+    step = max(1, BLOCK_BYTES // (row * deep)) * deep
+    for low in range(0, len(data), step):
+        yield read_rows(data, slice(low, low + step))
+
+
+def read_rows(data: h5py.Dataset, rows: slice) -> Array:
+    try:
+        return np.asarray(data[rows])
+    except OSError as error:
+        raise unreadable(data, error) from None
+
+
+def unreadable(data: h5py.Dataset, error: OSError) -> StoreError:
+    """HDF5's message about rows that can't be read, as a sentence."""
+    where, text = f"{data.file.filename}: dataset {data.name!r}", str(error)
+    if "plugin" in text or "filter" in text.lower():
+        return StoreError(f"{where} is compressed with a filter that is not installed; {PLUGIN_HINT}")
+    return StoreError(f"{where} can't be read: {text[:200]}")

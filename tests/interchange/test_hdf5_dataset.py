@@ -1,0 +1,67 @@
+"""HDF5Dataset gives the store's values from any storage, alone and in workers made by fork and spawn."""
+
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+import largeds_native as lds
+from largeds_native.errors import RowIndexError
+
+from .stores import make_store, write_h5
+
+STORAGE: list[dict[str, Any]] = [
+    {},
+    {"layout": "chunked"},
+    {"layout": "chunked", "chunk_images": 3},
+    {"layout": "chunked", "chunk_images": 3, "compression": "gzip"},
+    {"layout": "chunked", "chunk_images": 2, "compression": "lzf"},
+]
+
+
+@pytest.mark.parametrize("storage", STORAGE)
+@pytest.mark.parametrize("layout", ["CHW", "HWC"])
+def test_batches_in_any_order(tmp_path: Path, storage: dict[str, Any], layout: str) -> None:
+    store = make_store(tmp_path / "a.lds", n=11, shape=(3, 4, 5) if layout == "CHW" else (4, 5, 3), layout=layout)
+    dataset = lds.HDF5Dataset(store.to_hdf5(tmp_path / "a.h5", **storage))
+    expected = np.asarray(store.images) if layout == "CHW" else np.moveaxis(np.asarray(store.images), -1, 1)
+    wanted = [7, 0, 10, 3, 3, -1, 8, 1]
+    items = dataset.__getitems__(wanted)
+    np.testing.assert_array_equal(torch.stack([image for image, _ in items]).numpy(), expected[wanted])
+    assert [label for _, label in items] == np.asarray(store["label"])[wanted].tolist()
+    assert torch.equal(dataset[4][0], torch.from_numpy(expected[4].copy()))
+    assert len(dataset) == 11
+
+
+@pytest.mark.parametrize("context", ["fork", "spawn"])
+def test_workers(tmp_path: Path, context: str) -> None:
+    store = make_store(tmp_path / "a.lds", n=20)
+    dataset = lds.HDF5Dataset(store.to_hdf5(tmp_path / "a.h5", layout="chunked"))
+    assert dataset[0][0].shape == (3, 4, 5)  # opened in the parent before the workers are made
+    batches = list(DataLoader(dataset, 6, num_workers=2, multiprocessing_context=context))
+    np.testing.assert_array_equal(torch.cat([images for images, _ in batches]).numpy(), np.asarray(store.images))
+    np.testing.assert_array_equal(torch.cat([labels for _, labels in batches]).numpy(), np.asarray(store["label"]))
+
+
+def test_files_of_others(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).random((9, 6, 5))
+    grey = lds.HDF5Dataset(write_h5(tmp_path / "grey.h5", images, chunks=(2, 3, 5), shuffle=True, compression="gzip"))
+    torch.testing.assert_close(torch.stack(grey.__getitems__([8, 2, 5])), torch.tensor(images[[8, 2, 5], None]))
+    big_endian = lds.HDF5Dataset(write_h5(tmp_path / "be.h5", images.astype(">f4")))
+    torch.testing.assert_close(big_endian[3], torch.tensor(images[3, None], dtype=torch.float32))
+    with h5py.File(tmp_path / "holes.h5", "w") as file:  # chunks that were never written are zeros
+        file.create_dataset("x", (5, 3, 2, 2), "u1", chunks=(1, 3, 2, 2))[2] = 7
+    holes = lds.HDF5Dataset(tmp_path / "holes.h5", images="x")
+    assert [int(image.max()) for image in holes.__getitems__(range(5))] == [0, 0, 7, 0, 0]
+
+
+def test_transform_and_bad_index(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "a.lds")
+    dataset = lds.HDF5Dataset(store.to_hdf5(tmp_path / "a.h5"), transform=lambda image: image.float() / 255)
+    assert dataset[1][0].dtype == torch.float32
+    with pytest.raises(RowIndexError, match="row 7 is outside of the 7 rows"):
+        dataset[7]

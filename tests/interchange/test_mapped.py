@@ -1,0 +1,106 @@
+"""Files of others as stores, mapped where they lie."""
+
+import pickle
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+import largeds_native as lds
+from largeds_native.errors import ArgumentError, StorageError, StoreError
+from largeds_native.interchange import open_hdf5
+
+from .stores import make_store, write_h5
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (9, 4, 5, 3), np.uint8)
+
+
+def test_npy_files(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", IMAGES)
+    np.save(tmp_path / "y.npy", np.arange(9))
+    store = lds.open(tmp_path / "x.npy", label=tmp_path / "y.npy")
+    assert (len(store), store.shape, store.layout, store.fields) == (9, (4, 5, 3), "HWC", ("label",))
+    assert isinstance(store.images, np.memmap)
+    np.testing.assert_array_equal(store.images, IMAGES)
+    np.testing.assert_array_equal(store.rows.read([8, 0]).reshape(2, 4, 5, 3), IMAGES[[8, 0]])
+    np.testing.assert_array_equal(store.field_rows("label").read([3]).view(np.int64).ravel(), [3])
+    again = pickle.loads(pickle.dumps(store))
+    assert again.identity == store.identity
+    np.testing.assert_array_equal(again["label"], np.arange(9))
+
+
+@pytest.mark.parametrize("userblock", [0, 512])
+def test_hdf5_of_others(tmp_path: Path, userblock: int) -> None:
+    with h5py.File(tmp_path / "x.h5", "w", userblock_size=userblock) as file:
+        file["deep/pixels"] = IMAGES
+        file.create_dataset("y", data=np.arange(9, dtype=">i4"), chunks=(2,), compression="gzip")
+        file["names"] = [f"n{i}" for i in range(9)]
+    store = lds.open(tmp_path / "x.h5", images="deep/pixels", labels="y")
+    np.testing.assert_array_equal(store.images, IMAGES)
+    np.testing.assert_array_equal(store["label"], np.arange(9))
+    np.testing.assert_array_equal(store["names"], [f"n{i}" for i in range(9)])
+    rows = store.field_rows("label").read([7]).view(store["label"].dtype).ravel()
+    assert rows.tolist() == [7]
+    assert pickle.loads(pickle.dumps(store)).fields == ("label", "names")
+
+
+def test_a_mapped_store_exports_and_imports(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", IMAGES)
+    exported = lds.open(tmp_path / "x.npy").to_hdf5(tmp_path / "x.h5")
+    np.testing.assert_array_equal(lds.from_hdf5(exported, tmp_path / "x.lds", labels=None).images, IMAGES)
+
+
+def test_what_cannot_be_mapped_says_what_to_do(tmp_path: Path) -> None:
+    cases = [
+        (write_h5(tmp_path / "a.h5", IMAGES, chunks=(1, 4, 5, 3)), "is chunked, which can't be mapped: import it with"),
+        (write_h5(tmp_path / "b.h5", IMAGES, compression="lzf"), r"is compressed \(lzf\)"),
+        (write_h5(tmp_path / "c.h5", IMAGES.astype(np.float64)), "expected images of uint8, float16, float32, found"),
+        (write_h5(tmp_path / "d.h5", IMAGES.astype(">f4")), "foreign byte order"),
+    ]
+    for path, message in cases:
+        with pytest.raises(ArgumentError, match=message):
+            open_hdf5(path)
+
+
+def test_bad_npy_files(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", IMAGES)
+    data = (tmp_path / "x.npy").read_bytes()
+    (tmp_path / "short.npy").write_bytes(data[:-1])
+    (tmp_path / "foreign.npy").write_bytes(b"PK" + data[2:])
+    np.save(tmp_path / "fortran.npy", np.asfortranarray(IMAGES))
+    np.save(tmp_path / "objects.npy", np.array([None, "x"], object), allow_pickle=True)
+    np.save(tmp_path / "vector.npy", np.arange(9))
+    np.save(tmp_path / "wide.npy", np.zeros((9, 4, 5, 7), np.uint8))
+    for name, message in (
+        ("short", "is short: expected"),
+        ("foreign", "is no .npy file"),
+        ("fortran", "Fortran order, which can't be mapped"),
+        ("objects", "Python objects"),
+    ):
+        with pytest.raises(StoreError, match=message):
+            lds.open(tmp_path / f"{name}.npy")
+    for name, message in (("vector", "expected uint8"), ("wide", "an axis of 1 or 3 channels")):
+        with pytest.raises(ArgumentError, match=message):
+            lds.open(tmp_path / f"{name}.npy")
+    np.save(tmp_path / "y.npy", np.arange(8))
+    with pytest.raises(ArgumentError, match="expected 9 values, one an image, found shape \\(8,\\)"):
+        lds.open(tmp_path / "x.npy", label=tmp_path / "y.npy")
+    with pytest.raises(StorageError, match="No such file"):
+        lds.open(tmp_path / "x.npy", label=tmp_path / "none.npy")
+
+
+def test_a_file_cut_while_open(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", IMAGES)
+    store = lds.open(tmp_path / "x.npy")
+    (tmp_path / "x.npy").write_bytes((tmp_path / "x.npy").read_bytes()[:200])
+    with pytest.raises(StoreError, match="was cut since it was opened"):
+        store.images  # noqa: B018
+
+
+def test_nothing_to_verify(tmp_path: Path) -> None:
+    store = lds.open(make_store(tmp_path / "a.lds").to_hdf5(tmp_path / "a.h5"))
+    with pytest.raises(StoreError, match="no hashes to compare with"):
+        store.verify()
+    with pytest.raises(StoreError, match="no list of samples"):
+        store.samples  # noqa: B018

@@ -1,0 +1,17 @@
+"""An imported store carries hashes, and one changed byte is found."""
+
+from pathlib import Path
+
+import largeds_native as lds
+
+from .stores import make_store
+
+
+def test_one_changed_byte(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "a.lds")
+    assert store.verify() == []
+    images = store.shards[1].path / "images.npy"
+    data = bytearray(images.read_bytes())
+    data[-1] ^= 1
+    images.write_bytes(data)
+    assert lds.open(tmp_path / "a.lds").verify() == [5]
