@@ -9,9 +9,9 @@ from .stores import make_store
 
 def test_one_changed_byte(tmp_path: Path) -> None:
     store = make_store(tmp_path / "a.lds")
-    assert store.verify() == []
+    assert store.verify().ok
     images = store.shards[1].path / "images.npy"
     data = bytearray(images.read_bytes())
     data[-1] ^= 1
     images.write_bytes(data)
-    assert lds.open(tmp_path / "a.lds").verify() == [5]
+    assert lds.open(tmp_path / "a.lds").verify().damaged == (5,)

@@ -1,0 +1,60 @@
+"""All commands together."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+from typing import Annotated
+
+import typer
+
+from largeds_native.cli import demo, export, info, pack, verify
+from largeds_native.cli.guard import guarded
+
+HELP = """Pack an image data set once, then train at memory bandwidth.
+
+\b
+  largeds demo                               see everything work, on real images
+  largeds pack photos/train train.lds        decode and resize a class-per-folder tree once
+  largeds info train.lds                     what a store holds
+  largeds verify train.lds                   compare every row with the hash it was packed with
+  largeds export train.lds train.h5          nobody is locked in
+"""
+
+app = typer.Typer(
+    name="largeds",
+    help=HELP,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        try:
+            print(version("largeds-native"))
+        except PackageNotFoundError:
+            print("unknown (not installed)")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+root.__doc__ = HELP
+
+for name, command in (
+    ("pack", pack.pack),
+    ("info", info.info),
+    ("verify", verify.verify),
+    ("export", export.export),
+    ("demo", demo.demo),
+):
+    app.command(name)(guarded(command))

@@ -1,0 +1,76 @@
+"""`largeds export`"""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from largeds_native.cli.output import emit_json, progress_bar, size
+from largeds_native.cli.values import JSON, QUIET, numbers, row_numbers
+
+
+class FileLayout(str, Enum):
+    contiguous = "contiguous"
+    chunked = "chunked"
+
+
+def export(
+    store: Annotated[Path, typer.Argument(help="The store to read.")],
+    out: Annotated[Path, typer.Argument(help="The HDF5 file to write.")],
+    layout: Annotated[
+        FileLayout, typer.Option(help="contiguous: one block that maps into memory.")
+    ] = FileLayout.contiguous,
+    chunk_images: Annotated[int, typer.Option(min=1, help="Images a chunk.")] = 1,
+    compression: Annotated[
+        str | None, typer.Option(help="gzip, lzf, or a filter of hdf5plugin by name (Zstd, Blosc2, LZ4).")
+    ] = None,
+    rows: Annotated[str | None, typer.Option(help="Only these, in this order: 0-99,200")] = None,
+    mean: Annotated[str | None, typer.Option(help="Write float32, normalised: 0.485,0.456,0.406")] = None,
+    std: Annotated[str | None, typer.Option(help="With --mean: 0.229,0.224,0.225")] = None,
+    quiet: QUIET = False,
+    json: JSON = False,
+) -> None:
+    """Write a store as one HDF5 file: datasets `data` and `labels`, further fields by name.
+
+    \b
+    Examples:
+      largeds export train.lds train.h5
+      largeds export train.lds small.h5 --rows 0-999
+      largeds export train.lds train.h5 --layout chunked --compression gzip
+      largeds export train.lds train.h5 --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225
+    """
+    import largeds_native as lds
+
+    if (mean is None) != (std is None):
+        raise typer.BadParameter("--mean and --std go together")
+    m, s = numbers(mean), numbers(std)
+    with lds.open(store) as opened, progress_bar("export", quiet or json) as progress:
+        written = opened.to_hdf5(
+            out,
+            layout=layout.value,
+            chunk_images=chunk_images,
+            compression=_filter(compression),
+            indices=row_numbers(rows),
+            normalize=None if m is None or s is None else (m, s),
+            progress=progress,
+        )
+    if json:
+        emit_json({"file": str(written), "bytes": written.stat().st_size})
+    elif not quiet:
+        print(f"{written}: {size(written.stat().st_size)}")
+
+
+def _filter(name: str | None) -> Any:
+    if name is None or name in ("gzip", "lzf"):
+        return name
+    try:
+        import hdf5plugin
+    except ModuleNotFoundError:
+        raise typer.BadParameter(f"the filter {name!r} needs a package; type: pip install hdf5plugin") from None
+    made = getattr(hdf5plugin, name, None)
+    if not (isinstance(made, type) and hasattr(made, "filter_id")):
+        raise typer.BadParameter(f"expected gzip, lzf or a filter of hdf5plugin (Zstd, Blosc2, LZ4), found {name!r}")
+    return made()

@@ -1,0 +1,88 @@
+"""Whatever goes wrong in a command ends as one sentence on stderr and an exit code, never as a traceback."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+import typer
+
+from largeds_native.errors import LargedsError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+FAILURE, INTERRUPTED, BROKEN_PIPE = 1, 130, 141
+
+
+def guarded(command: Callable[P, R]) -> Callable[P, R]:
+    """For the functions of commands: expected exceptions become `typer.Exit` after their sentence."""
+
+    @functools.wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return command(*args, **kwargs)
+        except BrokenPipeError:
+            silence(sys.stdout)
+            raise typer.Exit(BROKEN_PIPE) from None
+        except KeyboardInterrupt as stop:
+            say(str(stop) or "stopped")
+            raise typer.Exit(INTERRUPTED) from None
+        except LargedsError as error:
+            say(_one_line(error))
+            raise typer.Exit(FAILURE) from None
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename else ""
+            say(f"{where}{error.strerror or error}")
+            raise typer.Exit(FAILURE) from None
+        except MemoryError as error:
+            say(f"not enough memory: {error}")
+            raise typer.Exit(FAILURE) from None
+        except ModuleNotFoundError as error:
+            say(f"the package {error.name!r} is not installed; type: pip install 'largeds-native[demo]'")
+            raise typer.Exit(FAILURE) from None
+
+    return run
+
+
+def exit_code(run: Callable[[], object]) -> int:
+    """Runs the application and gives its exit code, with stdout flushed while a broken pipe can still be quiet."""
+    code = 0
+    try:
+        run()
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except KeyboardInterrupt:
+        say("stopped")
+        code = INTERRUPTED
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        silence(sys.stdout)
+        code = code or BROKEN_PIPE
+    return code
+
+
+def say(sentence: str) -> None:
+    try:
+        print(f"largeds: {sentence}", file=sys.stderr, flush=True)
+    except OSError:
+        silence(sys.stderr)
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def silence(stream: object) -> None:
+    """Points the stream at /dev/null, so that the interpreter's last flush says nothing."""
+    try:
+        descriptor = stream.fileno()  # type: ignore[attr-defined]
+    except (AttributeError, OSError, ValueError):
+        return
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, descriptor)
+    os.close(null)

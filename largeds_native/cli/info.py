@@ -1,0 +1,126 @@
+"""`largeds info`"""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from largeds_native.cli.output import emit_json, facts, size
+from largeds_native.cli.values import JSON
+
+if TYPE_CHECKING:
+    from largeds_native.store import Store
+
+
+def info(
+    store: Annotated[Path, typer.Argument(help="A store, or an HDF5 file with contiguous images.")],
+    classes: Annotated[bool, typer.Option("--classes", help="List the classes with their number of images.")] = False,
+    failures: Annotated[bool, typer.Option("--failures", help="List the images that failed, with the reason.")] = False,
+    json: JSON = False,
+) -> None:
+    """Say what a store holds, without reading its images.
+
+    \b
+    Examples:
+      largeds info train.lds
+      largeds info train.lds --classes
+      largeds info train.lds --failures | head
+      largeds info train.lds --json
+    """
+    import largeds_native as lds
+
+    with lds.open(store) as opened:
+        content = describe(opened)
+        if classes or json:
+            content["images per class"] = class_counts(opened)
+        if failures or json:
+            content["failures"] = list(failed_samples(opened))
+    if json:
+        emit_json(content)
+    elif classes:
+        facts(content["images per class"] or {"": "the store has no class names"})
+    elif failures:
+        for failure in content["failures"]:
+            print(f"{failure['source']}: {failure['status']}: {failure['error']}")
+        if not content["failures"]:
+            print("no image failed")
+    else:
+        facts(_for_people(content))
+
+
+def describe(store: Store) -> dict[str, Any]:
+    """What the manifest says, as plain data."""
+    return {
+        "path": str(store.path),
+        "images": len(store),
+        "shape": list(store.shape),
+        "layout": store.layout,
+        "dtype": store.dtype.name,
+        "bytes": store.nbytes,
+        "variants": store.variants,
+        "fields": {
+            name: {"dtype": str(store[name].dtype), "shape": list(store[name].shape[1:])} for name in store.fields
+        },
+        "classes": len(store.classes),
+        "shards": len(store.shards),
+        "mean": store.mean and list(store.mean),
+        "std": store.std and list(store.std),
+        "statistics": store.manifest.get("statistics"),
+        "identity": store.identity,
+    }
+
+
+def _for_people(content: dict[str, Any]) -> dict[str, object]:
+    fields = ", ".join(f"{name} ({spec['dtype']})" for name, spec in content["fields"].items())
+    lines: dict[str, object] = {
+        "store": content["path"],
+        "images": f"{content['images']:,}",
+        "each": f"{content['layout']} {' x '.join(map(str, content['shape']))}, {content['dtype']}",
+        "size": f"{size(content['bytes'])} in {content['shards']:,} shard{'s' * (content['shards'] != 1)}",
+        "fields": fields or "none",
+        "classes": f"{content['classes']:,}" if content["classes"] else "none named",
+    }
+    if content["variants"] > 1:
+        lines["variants"] = f"{content['variants']} of each image"
+    if content["mean"]:
+        lines["normalised"] = f"mean {_short(content['mean'])}, std {_short(content['std'])}, baked in"
+    elif content["statistics"]:
+        statistics = content["statistics"]
+        lines["statistics"] = f"mean {_short(statistics['mean'])}, std {_short(statistics['std'])}, in [0, 1] units"
+    lines["identity"] = content["identity"]
+    return lines
+
+
+def _short(values: list[float]) -> str:
+    return ",".join(f"{value:.4f}" for value in values)
+
+
+def class_counts(store: Store) -> dict[str, int]:
+    """Images of each class, in the order of the label's numbers; empty where labels are not class numbers."""
+    import numpy as np
+
+    if not store.classes or "label" not in store.fields:
+        return {}
+    counts = np.zeros(len(store.classes), np.int64)
+    labels = store["label"]
+    for low in range(0, len(store), 1 << 20):
+        part = np.asarray(labels[low : low + (1 << 20)])
+        counts += np.bincount(part[(part >= 0) & (part < len(counts))], minlength=len(counts))
+    return dict(zip(store.classes, counts.tolist(), strict=True))
+
+
+def failed_samples(store: Store) -> itertools.chain[dict[str, str]]:
+    """Source, status and error of every sample that is not in the store, read a shard at a time."""
+    import pyarrow.compute as pc
+
+    def of_shard(i: int) -> list[dict[str, str]]:
+        table = store.samples_of([i])
+        found: list[dict[str, str]] = (
+            table.filter(pc.less(table["row"], 0)).select(["source", "status", "error"]).to_pylist()
+        )
+        return found
+
+    return itertools.chain.from_iterable(map(of_shard, range(len(store.shards))))

@@ -1,0 +1,110 @@
+"""`largeds pack`"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from largeds_native.cli.output import console, emit_json
+from largeds_native.cli.values import JSON, QUIET, THREADS, byte_count, numbers, side_or_size
+
+
+class Interpolation(str, Enum):
+    nearest = "nearest"
+    box = "box"
+    bilinear = "bilinear"
+    bicubic = "bicubic"
+    lanczos = "lanczos"
+
+
+class Dtype(str, Enum):
+    uint8 = "uint8"
+    float16 = "float16"
+    float32 = "float32"
+
+
+class Layout(str, Enum):
+    CHW = "CHW"
+    HWC = "HWC"
+
+
+class Mode(str, Enum):
+    RGB = "RGB"
+    L = "L"
+
+
+class Decode(str, Enum):
+    exact = "exact"
+    scaled = "scaled"
+
+
+class OnError(str, Enum):
+    skip = "skip"
+    stop = "raise"
+
+
+def pack(
+    source: Annotated[str, typer.Argument(help="A folder of images: one folder a class, or flat.")],
+    out: Annotated[Path, typer.Argument(help="The store to write, by habit *.lds.")],
+    resize: Annotated[str, typer.Option(help="Shorter side (256), height x width (224x160), or none.")] = "256",
+    crop: Annotated[str, typer.Option(help="Centre crop: a side, height x width, or none.")] = "224",
+    interpolation: Annotated[Interpolation, typer.Option(help="As in torchvision's Resize.")] = Interpolation.bilinear,
+    decode: Annotated[Decode, typer.Option(help="scaled: JPEGs decode smaller first; faster.")] = Decode.exact,
+    mode: Annotated[Mode, typer.Option(help="Colour, or grey.")] = Mode.RGB,
+    dtype: Annotated[Dtype, typer.Option(help="float16 and float32 are x / 255, then mean and std.")] = Dtype.uint8,
+    layout: Annotated[Layout, typer.Option(help="Of the stored images.")] = Layout.CHW,
+    mean: Annotated[str | None, typer.Option(help="For float stores, in [0, 1] units: 0.485,0.456,0.406")] = None,
+    std: Annotated[str | None, typer.Option(help="For float stores: 0.229,0.224,0.225")] = None,
+    shard_bytes: Annotated[str, typer.Option(help="Bytes a shard at most: 65536, 512M, 1G.")] = "1G",
+    on_error: Annotated[OnError, typer.Option(help="skip lists bad images in the report.")] = OnError.skip,
+    resume: Annotated[bool, typer.Option(help="Go on from the shards that a stopped pack finished.")] = True,
+    threads: THREADS = None,
+    quiet: QUIET = False,
+    json: JSON = False,
+) -> None:
+    """Decode, resize and crop images once, into a store that maps into memory.
+
+    \b
+    Examples:
+      largeds pack photos/train train.lds
+      largeds pack photos/train train.lds --resize 160 --crop 128 --threads 8
+      largeds pack scans scans.lds --resize 512x384 --crop none --mode L
+      largeds pack photos/train train.lds --json > report.json
+
+    Ctrl-C stops within a second; the same command goes on from there. Bad images are skipped and listed with their
+    reason: see `largeds info STORE --failures`.
+    """
+    import largeds_native as lds
+    from largeds_native.errors import PackError
+
+    if not os.path.exists(source):
+        raise PackError(f"{source} does not exist: expected a folder of images")
+    arguments: dict[str, Any] = {
+        "resize": side_or_size(resize),
+        "crop": side_or_size(crop),
+        "interpolation": interpolation.value,
+        "decode": decode.value,
+        "mode": mode.value,
+        "dtype": dtype.value,
+        "layout": layout.value,
+        "mean": numbers(mean),
+        "std": numbers(std),
+        "shard_bytes": byte_count(shard_bytes),
+        "on_error": on_error.value,
+    }
+    import sys
+
+    shown = sys.stderr.isatty() and not (quiet or json)
+    store = lds.pack(source, out, threads=threads, resume=resume, progress=shown, **arguments)
+    report = store.report
+    if json:
+        emit_json({"store": str(store.path)} | (dataclasses.asdict(report) if report else {}))
+    elif not quiet:
+        if report and not shown:  # on a terminal, pack itself has shown it
+            print(report)
+        console().print(repr(store), markup=False, soft_wrap=True)

@@ -1,0 +1,149 @@
+"""How the same work is done today, as tutorials show it: what the demo and the benchmarks compare with.
+
+Everything is at module level, because DataLoader's workers may be spawned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+SIDE = 224
+
+
+class PixelTensor:
+    """A PIL image as uint8 (C, H, W)."""
+
+    def __call__(self, image: Any) -> torch.Tensor:
+        return torch.from_numpy(np.array(image)).permute(2, 0, 1)
+
+
+def image_folder(folder: Path, *, normalised: bool) -> Dataset[Any]:
+    """torchvision's ImageFolder with the usual transforms: uint8, or float32 as a model wants it."""
+    from torchvision import transforms
+    from torchvision.datasets import ImageFolder
+
+    last = [transforms.ToTensor(), transforms.Normalize(MEAN, STD)] if normalised else [PixelTensor()]
+    images: Dataset[Any] = ImageFolder(
+        str(folder), transforms.Compose([transforms.Resize(256), transforms.CenterCrop(SIDE), *last])
+    )
+    return images
+
+
+class _Rows(Dataset[Any]):
+    """One image at a time, normalised in the worker."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = str(path)
+        self._mean = torch.tensor(MEAN).view(3, 1, 1)
+        self._std = torch.tensor(STD).view(3, 1, 1)
+        self._images: Any = None
+        self._labels: Any = None
+
+    def _open(self) -> None:
+        raise NotImplementedError
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        if self._images is None:  # in the worker: neither handles of HDF5 nor mappings travel well
+            self._open()
+        image = torch.from_numpy(np.array(self._images[index])).float().div_(255).sub_(self._mean).div_(self._std)
+        return image, int(self._labels[index])
+
+    def __len__(self) -> int:
+        if self._labels is None:
+            self._open()
+        n = len(self._labels)
+        self._images = self._labels = None
+        return n
+
+
+class HDF5Rows(_Rows):
+    """The HDF5Dataset of tutorials."""
+
+    def _open(self) -> None:
+        file = h5py.File(self.path, "r")
+        self._images, self._labels = file["data"], file["labels"]
+
+
+class MemmapRows(_Rows):
+    """A np.memmap, and labels beside it."""
+
+    def _open(self) -> None:
+        self._images = np.load(self.path, mmap_mode="r")
+        self._labels = np.load(Path(self.path).with_name("label.npy"))
+
+
+def loader(dataset: Dataset[Any], workers: int, batch_size: int = 256, shuffle: bool = True) -> DataLoader[Any]:
+    """A DataLoader as one would set it up: workers that live on, and two batches ahead each."""
+    return DataLoader(dataset, batch_size, shuffle=shuffle, num_workers=workers, persistent_workers=workers > 0)
+
+
+def count(batches: Iterable[Any]) -> int:
+    """Goes through the batches and touches each."""
+    images = 0
+    for batch, _ in batches:
+        images += len(batch)
+        float(batch.view(-1)[0])
+    return images
+
+
+def pack_memmap(folder: Path, out: Path, workers: int) -> int:
+    """ImageFolder and DataLoader into a .npy file."""
+    images = image_folder(folder, normalised=False)
+    n = len(images)  # type: ignore[arg-type]
+    array = np.lib.format.open_memmap(out, "w+", np.uint8, (n, 3, SIDE, SIDE))
+    labels = np.empty(n, np.int64)
+    done = 0
+    for batch, targets in DataLoader(images, 64, num_workers=workers):
+        array[done : done + len(batch)] = batch.numpy()
+        labels[done : done + len(batch)] = targets.numpy()
+        done += len(batch)
+    array.flush()
+    np.save(out.with_name("label.npy"), labels)
+    return done
+
+
+def pack_hdf5(folder: Path, out: Path, workers: int) -> int:
+    """ImageFolder and DataLoader into an HDF5 file with an image a chunk."""
+    images = image_folder(folder, normalised=False)
+    n, done = len(images), 0  # type: ignore[arg-type]
+    with h5py.File(out, "w") as file:
+        data = file.create_dataset("data", (n, 3, SIDE, SIDE), "u1", chunks=(1, 3, SIDE, SIDE))
+        labels = file.create_dataset("labels", (n,), "i8")
+        for batch, targets in DataLoader(images, 64, num_workers=workers):
+            data[done : done + len(batch)] = batch.numpy()
+            labels[done : done + len(batch)] = targets.numpy()
+            done += len(batch)
+    return done
+
+
+def pack_torchvision_threads(files: list[str], out: Path, threads: int) -> int:
+    """torchvision's C++ decoder and resize, one image a thread, into a memmap: its fastest way without workers."""
+    from torchvision.io import ImageReadMode, decode_jpeg, read_file
+    from torchvision.transforms.v2 import functional
+
+    array = np.lib.format.open_memmap(out, "w+", np.uint8, (len(files), 3, SIDE, SIDE))
+
+    def one(i: int) -> None:
+        pixels = decode_jpeg(read_file(files[i]), mode=ImageReadMode.RGB)
+        small = functional.resize(pixels, [256], antialias=True)
+        array[i] = functional.center_crop(small, [SIDE, SIDE]).numpy()
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)  # the threads are ours: one image each
+    try:
+        with ThreadPoolExecutor(threads) as pool:
+            for _ in pool.map(one, range(len(files))):
+                pass
+    finally:
+        torch.set_num_threads(before)
+    array.flush()
+    return len(files)

@@ -1,0 +1,60 @@
+"""Running commands: in this process for most, as a process where streams, signals and exit codes are the subject."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from largeds_native.cli import main
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """run("info", path) -> (exit code, stdout, stderr)"""
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as end:
+            main([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        return int(end.value.code or 0), out, err
+
+    return call
+
+
+def process(*arguments: object, **options: Any) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "largeds_native", *map(str, arguments)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)} | options.pop("env", {})
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen(command, text=True, env=environment, **(streams | options))
+
+
+@pytest.fixture(scope="session")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two classes of PNG files, and one file that is no image."""
+    folder = tmp_path_factory.mktemp("tree")
+    rng = np.random.default_rng(0)
+    for name in ("cat", "dog"):
+        (folder / name).mkdir()
+        for i in range(4):
+            pixels = rng.integers(0, 256, (20, 24, 3), np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{i}.png")
+    (folder / "dog" / "broken.jpg").write_bytes(b"not an image")
+    return folder
+
+
+@pytest.fixture
+def store(tree: Path, tmp_path: Path) -> Path:
+    import largeds_native as lds
+
+    lds.pack(tree, tmp_path / "t.lds", resize=18, crop=16, progress=False)
+    return tmp_path / "t.lds"

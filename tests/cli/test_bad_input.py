@@ -1,0 +1,102 @@
+"""Bad input, pipes and signals: a sentence, an exit code, never a traceback."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from .conftest import ROOT, process
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+def sentence(result: tuple[int, str, str], code: int, words: str) -> None:
+    found, out, err = result
+    assert found == code, err
+    assert words in " ".join(err.split())
+    assert "Traceback" not in err
+    assert out == ""
+
+
+def test_paths(run: Run, store: Path, tree: Path, tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    (tmp_path / "file").write_text("text")
+    for command in ("info", "verify"):
+        sentence(run(command, tmp_path / "absent"), 1, "does not exist")
+        sentence(run(command, empty), 1, "is no store")
+        sentence(run(command, tmp_path / "file"), 1, "is no HDF5 file")
+    sentence(run("pack", tmp_path / "absent", tmp_path / "x.lds"), 1, "does not exist")
+    sentence(run("pack", empty, tmp_path / "x.lds"), 1, "no image")
+    sentence(run("pack", tree, empty / "no" / ".." / ".." / "file", "-q"), 1, "file")
+    sentence(run("export", store, tmp_path / "file"), 1, "exists")
+    sentence(run("export", store, tmp_path / "no" / "a.h5"), 1, "not a folder")
+
+
+def test_options(run: Run, store: Path, tree: Path, tmp_path: Path) -> None:
+    out = tmp_path / "x"
+    for arguments, words in (
+        (("pack", tree, out, "--resize", "big"), "expected a side (256)"),
+        (("pack", tree, out, "--shard-bytes", "1X"), "expected a number of bytes"),
+        (("pack", tree, out, "--mean", "a,b"), "expected numbers between commas"),
+        (("pack", tree, out, "--dtype", "int4"), "int4"),
+        (("pack", tree, out, "--threads", "0"), "--threads"),
+        (("pack", tree), "Missing argument"),
+        (("export", store, out, "--rows", "9-x"), "expected rows and ranges"),
+        (("export", store, out, "--mean", "0,0,0"), "go together"),
+        (("export", store, out, "--compression", "zip"), "expected gzip, lzf or"),
+        (("nonsense",), "No such command"),
+        (("info", store, "--nonsense"), "--nonsense"),
+    ):
+        sentence(run(*arguments), 2, words)
+    sentence(run("pack", tree, out, "--mean", "0,0,0", "--dtype", "float32"), 1, "mean and std go together")
+    sentence(run("export", store, out, "--rows", "8"), 1, "expected row numbers from 0 to 7, found 8")
+    assert not out.exists()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_no_permission(run: Run, store: Path) -> None:
+    (store / "manifest.json").chmod(0)
+    sentence(run("info", store), 1, "Permission denied")
+
+
+def test_a_broken_pipe_is_quiet(store: Path) -> None:
+    with process("info", store, stdin=subprocess.DEVNULL) as info:
+        assert info.stdout is not None
+        assert info.stderr is not None
+        info.stdout.close()  # before it has written anything
+        assert info.stderr.read() == ""
+        assert info.wait(60) == 141
+
+
+def test_ctrl_c(tmp_path: Path) -> None:
+    """In the middle of a command, with the sentence that the pack gives."""
+    program = (
+        "import largeds_native.cli.info as info, largeds_native as lds, sys, time\n"
+        "lds.open = lambda path: (print('ready', flush=True), time.sleep(60))\n"
+        "from largeds_native.cli import main\n"
+        "main(['info', 'x'])\n"
+    )
+    command = [sys.executable, "-c", program]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)}
+    ) as info:
+        assert info.stdout is not None
+        assert info.stdout.readline() == "ready\n"
+        time.sleep(0.1)
+        info.send_signal(signal.SIGINT)
+        _, err = info.communicate(timeout=60)
+        assert (info.returncode, err) == (130, "largeds: stopped\n")
+
+
+def test_a_narrow_terminal(store: Path) -> None:
+    with process("--help", env={"COLUMNS": "40", "TERMINAL_WIDTH": "40"}) as shown:
+        out, err = shown.communicate(timeout=60)
+    assert shown.returncode == 0
+    assert err == ""
+    assert "Commands:" in out
