@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
 from typing_extensions import Buffer
 
@@ -71,6 +72,7 @@ def decode_only(
 def pixels_to_row(pixels: NDArray[np.uint8], out: NDArray[np.uint8], spec: RowSpec) -> None: ...
 
 # ---- resize ----------------------------------------------------------------------------------------------------
+
 def resize(
     image: NDArray[np.uint8],
     out_h: int,
@@ -84,3 +86,44 @@ def resize(
     planar_source: bool = False,
 ) -> NDArray[np.uint8]: ...
 def resize_kernels() -> str: ...
+
+# ---- gather ----------------------------------------------------------------------------------------------------
+
+class Pool:
+    """Threads for loops of the core; started when first used, and again in a forked child."""
+
+    def __init__(self, threads: int) -> None: ...
+    @property
+    def threads(self) -> int: ...
+
+class Gather:
+    """Rows of a store -> a batch; the words are those of GatherSpec in csrc/gather/gather.h."""
+
+    def __init__(
+        self,
+        rows: Rows,
+        *,
+        channels: int,
+        height: int,
+        width: int,
+        planar_rows: bool = True,
+        row_type: str = "uint8",
+        out_height: int = ...,
+        out_width: int = ...,
+        planar_out: bool = True,
+        out_type: str = "float32",
+        crop: str = "none",
+        padding: int = 0,
+        scale: Sequence[float] = (0.08, 1.0),
+        ratio: Sequence[float] = (3 / 4, 4 / 3),
+        flip: float = 0.0,
+        multiply: Sequence[float] = ...,
+        add: Sequence[float] = ...,
+    ) -> None: ...
+    @property
+    def sample_bytes(self) -> int: ...
+    def run(self, indices: ArrayLike, seed: int, epoch: int, out: torch.Tensor, pool: Pool) -> None: ...
+
+def permute(n: int, seed: int, epoch: int, start: int, count: int) -> NDArray[np.int64]: ...
+def philox(counter: Sequence[int], key: Sequence[int]) -> list[int]: ...
+def uniforms(seed: int, epoch: int, sample: int, count: int) -> list[float]: ...

@@ -6,13 +6,11 @@
 #include <memory>
 
 #include "common/thread_pool.h"
+#include "convert/convert.h"
 #include "resize/resize.h"
 #include "store/rows.h"
 
 namespace lds {
-
-enum class PixelType : uint8_t { uint8, float32, float16, bfloat16 };
-int64_t pixel_bytes(PixelType type) noexcept;
 
 enum class CropMode : uint8_t {
   none,            // the whole row
@@ -35,7 +33,8 @@ struct GatherSpec {
   int padding = 0;
   double scale[2] = {0.08, 1.0}, ratio[2] = {3.0 / 4.0, 4.0 / 3.0};
   double flip = 0.0;  // probability of a horizontal flip
-  // float output = uint8 * multiply[c] + add[c]; the caller folds 1/255, mean and std into these
+  // float output = uint8 * multiply[c] + add[c]; the caller folds 1/255, mean and std into these.
+  // Padding is uint8 0 before that, so add[c] is also what pads rows that are floats already.
   std::array<float, 4> multiply{{1.0f / 255, 1.0f / 255, 1.0f / 255, 1.0f / 255}};
   std::array<float, 4> add{{0, 0, 0, 0}};
 };
@@ -47,6 +46,7 @@ class Gather {
   ~Gather();
 
   const GatherSpec& spec() const noexcept;
+  const Rows& rows() const noexcept;
   int64_t sample_bytes() const noexcept;  // of one sample in the batch
 
   // Writes sample i of the batch from row indices[i]; its random draws are (seed, epoch, indices[i]).

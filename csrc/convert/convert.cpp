@@ -1,0 +1,75 @@
+#include "convert/convert.h"
+
+#include "convert/scalar.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace lds {
+namespace {
+
+void pixels(const uint8_t* source, int64_t n, int channels, const Scale& scale, PixelType type, void* out, bool) {
+  for (int64_t i = 0; i < n; ++i) {
+    for (int c = 0; c < channels; ++c) {
+      const int64_t at = i * channels + c;
+      convert_one(source[at], scale.multiply[c], scale.add[c], type, out, at);
+    }
+  }
+}
+
+template <int kChannels>
+void mirror_pixels(const uint8_t* pixels, int64_t n, uint8_t* out) noexcept {
+  for (int64_t i = 0; i < n; ++i) {
+    for (int c = 0; c < kChannels; ++c) out[i * kChannels + c] = pixels[(n - 1 - i) * kChannels + c];
+  }
+}
+
+}  // namespace
+
+int64_t pixel_bytes(PixelType type) noexcept {
+  return type == PixelType::uint8 ? 1 : type == PixelType::float32 ? 4 : 2;
+}
+
+const ConvertKernels& scalar_convert_kernels() noexcept {
+  static constexpr ConvertKernels kernels{"scalar", pixels};
+  return kernels;
+}
+
+const ConvertKernels& convert_kernels() noexcept {
+#if defined(__x86_64__)
+  static const bool avx2 =
+      __builtin_cpu_supports("avx2") != 0 && __builtin_cpu_supports("fma") != 0 && __builtin_cpu_supports("f16c") != 0;
+  if (avx2) return avx2_convert_kernels();
+#endif
+  return scalar_convert_kernels();
+}
+
+void finish_stream() noexcept {
+#if defined(__x86_64__)
+  _mm_sfence();
+#endif
+}
+
+void interleave(const uint8_t* const* planes, int64_t n, int channels, uint8_t* out) noexcept {
+  for (int c = 0; c < channels; ++c) {
+    for (int64_t i = 0; i < n; ++i) out[i * channels + c] = planes[c][i];
+  }
+}
+
+void deinterleave(const uint8_t* pixels, int64_t n, int channels, uint8_t* const* planes) noexcept {
+  for (int c = 0; c < channels; ++c) {
+    for (int64_t i = 0; i < n; ++i) planes[c][i] = pixels[i * channels + c];
+  }
+}
+
+void mirror(const uint8_t* pixels, int64_t n, int channels, uint8_t* out) noexcept {
+  switch (channels) {
+    case 1: mirror_pixels<1>(pixels, n, out); break;
+    case 2: mirror_pixels<2>(pixels, n, out); break;
+    case 3: mirror_pixels<3>(pixels, n, out); break;
+    default: mirror_pixels<4>(pixels, n, out); break;
+  }
+}
+
+}  // namespace lds

@@ -1,0 +1,47 @@
+// One value at a time: what the kernels mean, and what they finish their tails with.
+#pragma once
+
+#include <bit>
+#include <cmath>
+#include <cstdint>
+
+#include "convert/convert.h"
+
+namespace lds {
+
+inline float scaled(uint8_t value, float multiply, float add) noexcept {
+  return std::fma(static_cast<float>(value), multiply, add);
+}
+
+// IEEE 754 binary16, round to nearest even.
+inline uint16_t to_float16(float value) noexcept {
+  const auto bits = std::bit_cast<uint32_t>(value);
+  const uint32_t sign = bits >> 16 & 0x8000U;
+  const uint32_t magnitude = bits & 0x7fffffffU;
+  if (magnitude > 0x7f800000U) return static_cast<uint16_t>(sign | 0x7e00U);
+  if (magnitude >= 0x477ff000U) return static_cast<uint16_t>(sign | 0x7c00U);  // rounds to infinity
+  if (magnitude < 0x38800000U) {
+    // subnormal: adding 0.5 aligns the mantissa so that the addition itself rounds
+    const float aligned = std::bit_cast<float>(magnitude) + 0.5F;
+    return static_cast<uint16_t>(sign | (std::bit_cast<uint32_t>(aligned) - std::bit_cast<uint32_t>(0.5F)));
+  }
+  const uint32_t odd = magnitude >> 13 & 1U;
+  return static_cast<uint16_t>(sign | ((magnitude - 0x38000000U + 0xfffU + odd) >> 13));
+}
+
+// The upper half of a float32, round to nearest even. NaN does not occur: factors are finite.
+inline uint16_t to_bfloat16(float value) noexcept {
+  const auto bits = std::bit_cast<uint32_t>(value);
+  return static_cast<uint16_t>((bits + 0x7fffU + (bits >> 16 & 1U)) >> 16);
+}
+
+inline void convert_one(uint8_t value, float multiply, float add, PixelType type, void* out, int64_t at) noexcept {
+  switch (type) {
+    case PixelType::uint8: static_cast<uint8_t*>(out)[at] = value; break;
+    case PixelType::float32: static_cast<float*>(out)[at] = scaled(value, multiply, add); break;
+    case PixelType::float16: static_cast<uint16_t*>(out)[at] = to_float16(scaled(value, multiply, add)); break;
+    case PixelType::bfloat16: static_cast<uint16_t*>(out)[at] = to_bfloat16(scaled(value, multiply, add)); break;
+  }
+}
+
+}  // namespace lds

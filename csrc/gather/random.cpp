@@ -1,0 +1,85 @@
+#include "gather/random.h"
+
+#include <bit>
+#include <string>
+
+#include "common/error.h"
+
+namespace lds {
+namespace {
+
+// Sebastiano Vigna's splitmix64 finaliser: 64 bits in, 64 well-mixed bits out.
+uint64_t mix(uint64_t x) noexcept {
+  x += 0x9e3779b97f4a7c15U;
+  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9U;
+  x = (x ^ (x >> 27)) * 0x94d049bb133111ebU;
+  return x ^ (x >> 31);
+}
+
+}  // namespace
+
+std::array<uint32_t, 4> philox4x32(std::array<uint32_t, 4> counter, std::array<uint32_t, 2> key) noexcept {
+  for (int round = 0; round < 10; ++round) {
+    const uint64_t a = uint64_t{0xD2511F53U} * counter[0];
+    const uint64_t b = uint64_t{0xCD9E8D57U} * counter[2];
+    counter = {static_cast<uint32_t>(b >> 32) ^ counter[1] ^ key[0], static_cast<uint32_t>(b),
+               static_cast<uint32_t>(a >> 32) ^ counter[3] ^ key[1], static_cast<uint32_t>(a)};
+    key[0] += 0x9E3779B9U;
+    key[1] += 0xBB67AE85U;
+  }
+  return counter;
+}
+
+SampleRandom::SampleRandom(uint64_t seed, uint64_t epoch, uint64_t sample) noexcept
+    : counter_{static_cast<uint32_t>(sample), static_cast<uint32_t>(sample >> 32), 0, 0}, key_{} {
+  const uint64_t key = mix(seed ^ mix(epoch));
+  key_ = {static_cast<uint32_t>(key), static_cast<uint32_t>(key >> 32)};
+}
+
+uint32_t SampleRandom::next_u32() noexcept {
+  if (used_ == 4) {
+    block_ = philox4x32(counter_, key_);
+    ++counter_[2];
+    used_ = 0;
+  }
+  return block_[static_cast<size_t>(used_++)];
+}
+
+double SampleRandom::uniform() noexcept { return next_u32() * 0x1p-32; }
+
+// Lemire, "Fast random integer generation in an interval", 2019: multiply, and reject the few that would bias.
+int64_t SampleRandom::below(int64_t n) noexcept {
+  const auto range = static_cast<uint32_t>(n);
+  uint64_t product = uint64_t{next_u32()} * range;
+  if (static_cast<uint32_t>(product) < range) {
+    const uint32_t threshold = (0U - range) % range;
+    while (static_cast<uint32_t>(product) < threshold) product = uint64_t{next_u32()} * range;
+  }
+  return static_cast<int64_t>(product >> 32);
+}
+
+KeyedPermutation::KeyedPermutation(int64_t n, uint64_t seed, uint64_t epoch) : n_(n), half_bits_(1), round_keys_{} {
+  if (n < 0) throw Error(Reason::value, "n must not be negative, found " + std::to_string(n));
+  const int bits = std::bit_width(static_cast<uint64_t>(n > 1 ? n - 1 : 1));
+  half_bits_ = (bits + 1) / 2;
+  uint64_t state = mix(seed ^ mix(epoch ^ 0x6f72646572U));  // another stream than the samples' draws
+  for (uint64_t& key : round_keys_) key = state = mix(state);
+}
+
+int64_t KeyedPermutation::operator()(int64_t position) const noexcept {
+  const uint64_t mask = (uint64_t{1} << half_bits_) - 1;
+  auto value = static_cast<uint64_t>(position);
+  do {
+    uint64_t left = value >> half_bits_;
+    uint64_t right = value & mask;
+    for (const uint64_t key : round_keys_) {
+      const uint64_t next = left ^ (mix(right ^ key) & mask);
+      left = right;
+      right = next;
+    }
+    value = left << half_bits_ | right;
+  } while (value >= static_cast<uint64_t>(n_));
+  return static_cast<int64_t>(value);
+}
+
+}  // namespace lds

@@ -1,0 +1,52 @@
+// Every conversion kernel equals the scalar one, bit for bit, at all alignments and tails.
+#include <doctest/doctest.h>
+
+#include <cstring>
+#include <vector>
+
+#include "convert/convert.h"
+
+using namespace lds;
+
+TEST_CASE("kernels equal scalar") {
+  const Scale scale{{0.017F, 0.0175F, 0.0174F, 1e-6F}, {-2.1F, -2.03F, -1.8F, 0}};
+  std::vector<uint8_t> source(300);
+  for (size_t i = 0; i < source.size(); ++i) source[i] = static_cast<uint8_t>(i * 7);
+  for (const PixelType type : {PixelType::uint8, PixelType::float32, PixelType::float16, PixelType::bfloat16}) {
+    const auto bytes = static_cast<size_t>(pixel_bytes(type));
+    for (int channels = 1; channels <= 4; ++channels) {
+      for (int64_t n = 0; n * channels <= 300; ++n) {
+        const auto total = static_cast<size_t>(n * channels) * bytes;
+        std::vector<uint8_t> expected(total);
+        scalar_convert_kernels().pixels(source.data(), n, channels, scale, type, expected.data(), false);
+        for (const bool stream : {false, true}) {
+          std::vector<uint8_t> found(total + 64);
+          uint8_t* out = found.data() + (static_cast<size_t>(n) * bytes) % 64;
+          convert_kernels().pixels(source.data(), n, channels, scale, type, out, stream);
+          finish_stream();
+          CHECK(std::memcmp(out, expected.data(), total) == 0);
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("layouts and back") {
+  std::vector<uint8_t> pixels(4 * 37);
+  for (size_t i = 0; i < pixels.size(); ++i) pixels[i] = static_cast<uint8_t>(i);
+  for (int channels = 1; channels <= 4; ++channels) {
+    const int64_t n = 37;
+    std::vector<std::vector<uint8_t>> planes(4, std::vector<uint8_t>(37));
+    uint8_t* out[4] = {planes[0].data(), planes[1].data(), planes[2].data(), planes[3].data()};
+    deinterleave(pixels.data(), n, channels, out);
+    CHECK(planes[0][1] == pixels[static_cast<size_t>(channels)]);
+    std::vector<uint8_t> back(static_cast<size_t>(n * channels));
+    interleave(out, n, channels, back.data());
+    CHECK(std::memcmp(back.data(), pixels.data(), back.size()) == 0);
+    std::vector<uint8_t> mirrored(back.size());
+    mirror(back.data(), n, channels, mirrored.data());
+    CHECK(mirrored[0] == back[static_cast<size_t>(36 * channels)]);
+    mirror(mirrored.data(), n, channels, back.data());
+    CHECK(std::memcmp(back.data(), pixels.data(), back.size()) == 0);
+  }
+}

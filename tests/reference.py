@@ -1,0 +1,118 @@
+"""The slow, obvious versions that the fast paths must equal."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+# ---- random numbers: Philox4x32-10 and the keyed permutation, in plain integers --------------------------------
+
+MASK32, MASK64 = 2**32 - 1, 2**64 - 1
+
+
+def philox4x32(counter: list[int], key: list[int]) -> list[int]:
+    c, (k0, k1) = list(counter), key
+    for _ in range(10):
+        a, b = 0xD2511F53 * c[0], 0xCD9E8D57 * c[2]
+        c = [(b >> 32) ^ c[1] ^ k0, b & MASK32, (a >> 32) ^ c[3] ^ k1, a & MASK32]
+        k0, k1 = (k0 + 0x9E3779B9) & MASK32, (k1 + 0xBB67AE85) & MASK32
+    return c
+
+
+def mix(x: int) -> int:
+    x = (x + 0x9E3779B97F4A7C15) & MASK64
+    x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & MASK64
+    x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & MASK64
+    return x ^ (x >> 31)
+
+
+class SampleDraws:
+    """The draws of one sample, as a function of (seed, epoch, sample)."""
+
+    def __init__(self, seed: int, epoch: int, sample: int) -> None:
+        key = mix(seed ^ mix(epoch))
+        self._key = [key & MASK32, key >> 32]
+        self._counter = [sample & MASK32, sample >> 32, 0, 0]
+        self._words: list[int] = []
+
+    def word(self) -> int:
+        if not self._words:
+            self._words = philox4x32(self._counter, self._key)
+            self._counter[2] += 1
+        return self._words.pop(0)
+
+    def uniform(self) -> float:
+        return self.word() / 2**32
+
+    def below(self, n: int) -> int:
+        while True:
+            product = self.word() * n
+            if product & MASK32 >= (2**32 - n) % n:
+                return product >> 32
+
+
+def permuted(n: int, seed: int, epoch: int, position: int) -> int:
+    half = ((max(n - 1, 1)).bit_length() + 1) // 2
+    state, keys = mix(seed ^ mix(epoch ^ 0x6F72646572)), []
+    for _ in range(6):
+        state = mix(state)
+        keys.append(state)
+    value = position
+    while True:
+        left, right = value >> half, value & (2**half - 1)
+        for key in keys:
+            left, right = right, left ^ (mix(right ^ key) & (2**half - 1))
+        value = left << half | right
+        if value < n:
+            return value
+
+
+# ---- gather: one image at a time -------------------------------------------------------------------------------
+
+
+def chosen_crop(draws: SampleDraws, height: int, width: int, words: dict[str, Any]) -> tuple[int, int, int, int]:
+    """(top, left, height, width), as torchvision chooses it, with our draws."""
+    out_h, out_w = words.get("out_height", height), words.get("out_width", width)
+    crop, padding = words.get("crop", "none"), words.get("padding", 0)
+    if crop == "center":
+        return round((height - out_h) / 2), round((width - out_w) / 2), out_h, out_w
+    if crop == "random":
+        top = draws.below(height + 2 * padding - out_h + 1) - padding
+        return top, draws.below(width + 2 * padding - out_w + 1) - padding, out_h, out_w
+    if crop == "random_resized":
+        scale, ratio = words.get("scale", (0.08, 1.0)), words.get("ratio", (3 / 4, 4 / 3))
+        for _ in range(10):
+            area = height * width * (scale[0] + (scale[1] - scale[0]) * draws.uniform())
+            low, high = math.log(ratio[0]), math.log(ratio[1])
+            aspect = math.exp(low + (high - low) * draws.uniform())
+            w, h = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+            if 0 < w <= width and 0 < h <= height:
+                top = draws.below(height - h + 1)
+                return top, draws.below(width - w + 1), h, w
+        w, h = width, height
+        if width / height < ratio[0]:
+            h = min(max(round(width / ratio[0]), 1), height)
+        elif width / height > ratio[1]:
+            w = min(max(round(height * ratio[1]), 1), width)
+        return (height - h) // 2, (width - w) // 2, h, w
+    return 0, 0, height, width
+
+
+def gathered_sample(image: np.ndarray, index: int, seed: int, epoch: int, words: dict[str, Any]) -> np.ndarray:
+    """image (H, W, C) uint8 -> the sample (C, h, w) uint8 before normalisation."""
+    height, width, channels = image.shape
+    draws = SampleDraws(seed, epoch, index)
+    top, left, h, w = chosen_crop(draws, height, width, words)
+    pad = max(words.get("padding", 0), 0)
+    padded = np.pad(image, ((pad, pad), (pad, pad), (0, 0)))
+    part = padded[top + pad : top + pad + h, left + pad : left + pad + w]
+    if words.get("crop") == "random_resized":
+        size = (words.get("out_width", width), words.get("out_height", height))
+        planes = [Image.fromarray(np.ascontiguousarray(part[..., c])) for c in range(channels)]
+        part = np.stack([np.asarray(p.resize(size, Image.Resampling.BILINEAR)) for p in planes], axis=-1)
+    if words.get("flip", 0.0) > 0 and draws.uniform() < words["flip"]:
+        part = part[:, ::-1]
+    return np.ascontiguousarray(part.transpose(2, 0, 1))
