@@ -1,6 +1,7 @@
 """The C++ core, as Python sees it. The package wraps these; arguments are checked here, defaults live there."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -70,6 +71,47 @@ def decode_only(
     sources: list[bytes | str], out: NDArray[np.uint8], spec: RowSpec, threads: int, whole: bool
 ) -> list[tuple[str, str, int, int, str]]: ...
 def pixels_to_row(pixels: NDArray[np.uint8], out: NDArray[np.uint8], spec: RowSpec) -> None: ...
+
+# ---- pack ------------------------------------------------------------------------------------------------------
+
+PackItem = str | bytes | tuple[str, int, int] | NDArray[np.uint8]
+ChannelSums = tuple[int, tuple[int, ...], tuple[int, ...]]  # values a channel; their sums; the sums of their squares
+
+class Packer:
+    """Images -> rows of a file, on threads of its own, one job at a time; see csrc/pack/packer.h."""
+
+    def __init__(
+        self,
+        spec: RowSpec,
+        threads: int,
+        *,
+        versions: int = 1,
+        augment: dict[str, Any] | None = None,
+        seed: int = 0,
+        table: bytes = b"",
+        value_bytes: int = 1,
+    ) -> None: ...
+    @property
+    def sample_bytes(self) -> int: ...
+    def start(
+        self,
+        items: tuple[PackItem, ...],
+        descriptor: int = -1,
+        offset: int = 0,
+        rows: ArrayLike | None = None,
+        samples: ArrayLike | None = None,
+    ) -> None: ...
+    def wait(self, seconds: float) -> bool: ...
+    @property
+    def done(self) -> int: ...
+    def cancel(self) -> None: ...
+    def result(
+        self,
+    ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.uint64], list[tuple[int, str, str]], ChannelSums]: ...
+    def clock(self) -> tuple[float, float, float, int]: ...
+
+def channel_sums(rows: NDArray[np.uint8], channels: int, planar: bool) -> ChannelSums: ...
+def close_gaps(descriptor: int, offset: int, row_bytes: int, kept: ArrayLike) -> None: ...
 
 # ---- resize ----------------------------------------------------------------------------------------------------
 

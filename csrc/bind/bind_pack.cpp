@@ -1,7 +1,196 @@
+#include <pybind11/numpy.h>
+#include <pybind11/stl.h>
+
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
 #include "bind/bind.h"
+#include "bind/gather_spec.h"
+#include "common/error.h"
+#include "pack/packer.h"
+#include "pack/row_file.h"
+
+namespace py = pybind11;
 
 namespace lds {
+namespace {
 
-void register_pack(pybind11::module_&) {}
+using Rows2d = py::array_t<uint8_t, py::array::c_style>;
+using Numbers = py::array_t<int64_t, py::array::c_style | py::array::forcecast>;
+
+// A path as the operating system takes it: names may hold bytes that are no valid text.
+std::string path_of(const py::handle& item) {
+  py::object bytes = py::reinterpret_steal<py::object>(PyUnicode_EncodeFSDefault(item.ptr()));
+  if (!bytes) throw py::error_already_set();
+  return {PyBytes_AS_STRING(bytes.ptr()), static_cast<size_t>(PyBytes_GET_SIZE(bytes.ptr()))};
+}
+
+PackItem part_of(const py::tuple& item) {
+  if (item.size() != 3) throw Error(Reason::value, "a part of a file is (path, offset, length)");
+  PackItem part;
+  part.path = path_of(item[0]);
+  part.offset = item[1].cast<int64_t>();
+  part.length = item[2].cast<int64_t>();
+  if (part.offset < 0 || part.length < 0) throw Error(Reason::value, "a part of a file must not begin or end below 0");
+  return part;
+}
+
+PackItem pixels_of(const py::array& item) {
+  if (!py::isinstance<py::array_t<uint8_t>>(item) || item.ndim() != 3 ||
+      (static_cast<unsigned>(item.flags()) & static_cast<unsigned>(py::array::c_style)) == 0) {
+    throw Error(Reason::value, "pixels must be a contiguous uint8 array (height, width, channels)");
+  }
+  PackItem pixels;
+  pixels.pixels = ConstImageView::hwc(static_cast<const uint8_t*>(item.data()), static_cast<int>(item.shape(0)),
+                                      static_cast<int>(item.shape(1)), static_cast<int>(item.shape(2)));
+  return pixels;
+}
+
+PackItem item_of(const py::handle& item) {
+  PackItem found;
+  if (PyUnicode_Check(item.ptr())) {
+    found.path = path_of(item);
+    return found;
+  }
+  if (PyBytes_Check(item.ptr())) {
+    found.bytes = {PyBytes_AS_STRING(item.ptr()), static_cast<size_t>(PyBytes_GET_SIZE(item.ptr()))};
+    return found;
+  }
+  if (PyTuple_Check(item.ptr())) return part_of(py::reinterpret_borrow<py::tuple>(item));
+  if (py::isinstance<py::array>(item)) return pixels_of(py::reinterpret_borrow<py::array>(item));
+  throw Error(Reason::value, "an item must be a path, bytes, (path, offset, length) or pixels, found " +
+                                 py::cast<std::string>(py::repr(py::type::handle_of(item))));
+}
+
+std::vector<int64_t> numbers_of(const std::optional<Numbers>& numbers) {
+  if (!numbers) return {};
+  return {numbers->data(), numbers->data() + numbers->size()};
+}
+
+template <class Value>
+py::array_t<Value> array_of(const std::vector<Value>& values) {
+  return py::array_t<Value>(static_cast<py::ssize_t>(values.size()), values.data());
+}
+
+py::tuple tuple_of(const ChannelSums& sums, int channels) {
+  py::tuple total(channels);
+  py::tuple squares(channels);
+  for (int c = 0; c < channels; ++c) {
+    total[c] = sums.total[static_cast<size_t>(c)];
+    squares[c] = sums.squares[static_cast<size_t>(c)];
+  }
+  return py::make_tuple(sums.count, total, squares);
+}
+
+// A packer and the Python objects whose memory its job reads.
+class BoundPacker {
+ public:
+  BoundPacker(const PackSpec& spec, int threads) : channels_(spec.row.decode.channels), packer_(spec, threads) {}
+
+  int64_t sample_bytes() const { return packer_.sample_bytes(); }
+
+  void start(const py::tuple& items, int descriptor, int64_t offset, const std::optional<Numbers>& rows,
+             const std::optional<Numbers>& samples) {
+    std::vector<PackItem> list;
+    list.reserve(items.size());
+    for (const py::handle item : items) list.push_back(item_of(item));
+    PackTarget target{descriptor, offset, numbers_of(rows)};
+    auto sample_numbers = numbers_of(samples);
+    {
+      const py::gil_scoped_release nogil;
+      packer_.wait(1e9);
+      packer_.start(std::move(list), std::move(sample_numbers), std::move(target));
+    }
+    items_ = items;
+  }
+
+  bool wait(double seconds) {
+    const py::gil_scoped_release nogil;
+    return packer_.wait(seconds);
+  }
+
+  int64_t done() const { return packer_.done(); }
+  void cancel() { packer_.cancel(); }
+
+  py::tuple result() {
+    PackResult result;
+    {
+      const py::gil_scoped_release nogil;
+      result = packer_.result();
+    }
+    items_ = py::tuple();
+    py::list failures;
+    for (const PackFailure& failure : result.failures) {
+      failures.append(py::make_tuple(failure.item, reason_name(failure.reason), failure.message));
+    }
+    return py::make_tuple(array_of(result.widths), array_of(result.heights), array_of(result.hashes), failures,
+                          tuple_of(result.sums, channels_));
+  }
+
+  py::tuple clock() const {
+    const PackClock clock = packer_.clock();
+    return py::make_tuple(clock.read, clock.decode, clock.write, clock.bytes_read);
+  }
+
+ private:
+  int channels_;
+  py::tuple items_;  // a tuple: nobody can take an item out of it. Before packer_ goes, its threads are joined.
+  Packer packer_;
+};
+
+py::tuple sums_of_rows(const Rows2d& rows, int channels, bool planar) {
+  if (rows.ndim() != 2 || channels < 1 || channels > 4 || rows.shape(1) % channels != 0) {
+    throw Error(Reason::value, "expected rows (n, values) of 1 to 4 channels");
+  }
+  ChannelSums sums;
+  {
+    const py::gil_scoped_release nogil;
+    const int64_t values = rows.shape(1);
+    for (int64_t i = 0; i < rows.shape(0); ++i) sums.add(rows.data() + i * values, values / channels, channels, planar);
+  }
+  return tuple_of(sums, channels);
+}
+
+std::unique_ptr<BoundPacker> make_packer(const RowSpec& row, int threads, int versions,
+                                         const std::optional<py::dict>& augment, uint64_t seed, const py::bytes& table,
+                                         int value_bytes) {
+  PackSpec spec;
+  spec.row = row;
+  spec.versions = versions;
+  if (augment) spec.augment = gather_spec(py::kwargs(*augment));
+  spec.seed = seed;
+  const auto entries = py::cast<std::string_view>(table);
+  spec.table.assign(entries.begin(), entries.end());
+  spec.value_bytes = value_bytes;
+  return std::make_unique<BoundPacker>(spec, threads);
+}
+
+}  // namespace
+
+void register_pack(py::module_& m) {
+  py::class_<BoundPacker>(m, "Packer")
+      .def(py::init(&make_packer), py::arg("spec"), py::arg("threads"), py::kw_only(), py::arg("versions") = 1,
+           py::arg("augment") = py::none(), py::arg("seed") = 0, py::arg("table") = py::bytes(),
+           py::arg("value_bytes") = 1)
+      .def_property_readonly("sample_bytes", &BoundPacker::sample_bytes)
+      .def("start", &BoundPacker::start, py::arg("items"), py::arg("descriptor") = -1, py::arg("offset") = 0,
+           py::arg("rows") = py::none(), py::arg("samples") = py::none())
+      .def("wait", &BoundPacker::wait, py::arg("seconds"))
+      .def_property_readonly("done", &BoundPacker::done)
+      .def("cancel", &BoundPacker::cancel)
+      .def("result", &BoundPacker::result)
+      .def("clock", &BoundPacker::clock);
+  m.def("channel_sums", &sums_of_rows, py::arg("rows").noconvert(), py::arg("channels"), py::arg("planar"));
+  m.def(
+      "close_gaps",
+      [](int descriptor, int64_t offset, int64_t row_bytes, const Numbers& kept) {
+        const std::vector<int64_t> rows(kept.data(), kept.data() + kept.size());
+        const py::gil_scoped_release nogil;
+        close_gaps(descriptor, offset, row_bytes, rows);
+      },
+      py::arg("descriptor"), py::arg("offset"), py::arg("row_bytes"), py::arg("kept"));
+}
 
 }  // namespace lds

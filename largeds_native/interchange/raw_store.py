@@ -94,15 +94,20 @@ class RawStoreWriter:
         while view:
             view = view[self._file.write(view) :]
         n = len(rows)
-        good = Rows.empty(n)
         layout = self._manifest.layout
-        good.height[:], good.width[:] = self._manifest.shape[1 if layout == "CHW" else 0 :][:2]
-        good.decoder[:] = PIXELS
-        hashes = _C.hash_rows(rows.data, self._row_bytes, usable_threads())
-        self._log.add(names, good, np.arange(n), self._rows, hashes)
+        height, width = self._manifest.shape[1 if layout == "CHW" else 0 :][:2]
+        sums = Sums.zero(self._channels)
         if self._manifest.dtype == np.uint8:
-            single = rows.reshape(n * self._manifest.variants, -1)
-            self._sums += sums_of(single, self._channels, layout == "CHW")
+            sums = sums_of(rows.reshape(n * self._manifest.variants, -1), self._channels, layout == "CHW")
+        kept = Rows(
+            width=np.full(n, width, np.int32),
+            height=np.full(n, height, np.int32),
+            hash=_C.hash_rows(rows.data, self._row_bytes, usable_threads()),
+            decoder=np.full(n, PIXELS, np.uint8),
+            sums=sums,
+        )
+        self._log.add(names, kept, np.arange(n))
+        self._sums += sums
         for name, values in fields.items():
             self._fields[name].append(values)
         self._rows += n

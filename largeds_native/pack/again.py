@@ -9,7 +9,6 @@ import numpy as np
 
 from largeds_native.errors import ArgumentError, StoreError
 from largeds_native.pack.engine import Engine
-from largeds_native.pack.normalise import Normaliser
 from largeds_native.pack.options import Options
 from largeds_native.sources import IndexedSource, Shuffled, as_source
 from largeds_native.store import Store
@@ -33,27 +32,20 @@ def different_sources(store: Store, source: Any, sample: int, threads: int) -> t
     engine = Engine(options, (size[0], size[1]), threads)
     found: list[str] = []
     for low in range(0, len(chosen), 256):
-        found += _compare(store, engine, options, indexed.take(chosen[low : low + 256]), lines[low : low + 256])
+        found += _compare(engine, indexed.take(chosen[low : low + 256]), lines[low : low + 256])
     return len(chosen), found
 
 
-def _compare(store: Store, engine: Engine, options: Options, batch: Any, lines: list[dict[str, Any]]) -> list[str]:
-    from largeds_native import _C
-
-    pixels = np.zeros((len(batch.items), int(np.prod(store.shape))), np.uint8)
-    result = engine.rows(batch.items, pixels, lambda _: None)
-    rows = pixels
-    if options.dtype != "uint8":
-        rows = np.empty((len(pixels), store.row_bytes), np.uint8)
-        Normaliser(options).apply(pixels, rows)
-    hashes = _C.hash_rows(rows.data, store.row_bytes, 1).tolist()
+def _compare(engine: Engine, batch: Any, lines: list[dict[str, Any]]) -> list[str]:
+    engine.start(batch.items)
+    result = engine.finish(lambda _: None)
     found = []
     for i, line in enumerate(lines):
         status = result.errors[i][0] if i in result.errors else "ok"
         if (
             batch.names[i] != line["source"]
             or status != line["status"]
-            or (status == "ok" and hashes[i] != line["hash"])
+            or (status == "ok" and int(result.hash[i]) != line["hash"])
         ):
             found.append(line["source"])
     return found

@@ -1,27 +1,29 @@
-"""Items of a batch -> uint8 rows: the C++ job for encoded images, Pillow for formats that the core does not know, and
-pixels that a source decoded itself."""
+"""Items of a batch -> rows of a shard's file: the C++ packer for encoded images and for pixels that a source decoded
+itself, Pillow for formats that the core does not know."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from largeds_native.errors import DecodeError
 from largeds_native.pack import pillow
 from largeds_native.pack.options import Options
 from largeds_native.pack.rowspec import row_spec
+from largeds_native.pack.statistics import Sums
+from largeds_native.pack.values import value_table
 from largeds_native.sources import Item
 from largeds_native.store.npy import Array
 
 CORE, PILLOW, PIXELS, NOBODY = 0, 1, 2, 3
 DECODERS = ("core", "Pillow", "source", "none")
+LOOK_EVERY = 0.1  # seconds between two looks at how far the threads are: as soon a Ctrl-C is heard
 
-Watch = Callable[[int], None]  # called with the number of rows done; may raise to stop
+Watch = Callable[[int], None]  # called with the number of items done; may raise to stop
 
 
 @dataclass
@@ -30,6 +32,7 @@ class Clock:
 
     read: float = 0.0
     decode: float = 0.0
+    write: float = 0.0
     bytes_read: int = 0
 
 
@@ -39,12 +42,10 @@ class Rows:
 
     width: np.ndarray[Any, np.dtype[np.int32]]
     height: np.ndarray[Any, np.dtype[np.int32]]
+    hash: np.ndarray[Any, np.dtype[np.uint64]]
     decoder: np.ndarray[Any, np.dtype[np.uint8]]
+    sums: Sums
     errors: dict[int, tuple[str, str]] = field(default_factory=dict)  # item -> (reason, message)
-
-    @classmethod
-    def empty(cls, n: int) -> Rows:
-        return cls(np.zeros(n, np.int32), np.zeros(n, np.int32), np.full(n, NOBODY, np.uint8))
 
     def good(self) -> np.ndarray[Any, np.dtype[np.int64]]:
         mask = np.ones(len(self.width), bool)
@@ -52,115 +53,134 @@ class Rows:
         return np.flatnonzero(mask)
 
 
+@dataclass
+class _Started:
+    """A batch that the threads work on, and where its rows go."""
+
+    items: list[Item]
+    descriptor: int
+    offset: int
+    first_sample: int
+    refused: dict[int, tuple[str, str]]  # pixels that can't be packed
+
+
 class Engine:
-    """Turns items into rows of one size, with so many threads. Use from one thread."""
+    """Packs batches with so many threads, one at a time. Use from one thread.
+
+    `size`: (height, width) that decoded images end with.
+    """
 
     def __init__(self, options: Options, size: tuple[int, int], threads: int) -> None:
-        self._options = options
-        self._size = size
-        self._threads = threads
-        self._spec = row_spec(options, size)
-        self._chunk = 64
-        self.clock = Clock()
+        from largeds_native import _C
 
-    def rows(self, items: list[Item], out: Array, watch: Watch) -> Rows:
-        """Writes row i of `out` (n, bytes of a row) from item i; rows of failed items are left as they are."""
-        rows = Rows.empty(len(items))
-        encoded = [i for i, item in enumerate(items) if not isinstance(item, np.ndarray)]
-        if len(encoded) == len(items):
-            self._encoded(items, out, rows, watch)
-        elif not encoded:
-            self._pixels(items, out, rows, watch)
-        else:
-            for i, item in enumerate(items):  # a source that mixes both is rare: one at a time
-                part = self.rows([item], out[i : i + 1], lambda _: None)
-                rows.width[i], rows.height[i], rows.decoder[i] = part.width[0], part.height[0], part.decoder[0]
-                if part.errors:
-                    rows.errors[i] = part.errors[0]
-                watch(i + 1)
+        self._options, self._threads = options, threads
+        self._packer = _C.Packer(
+            row_spec(options, size), threads, table=value_table(options), value_bytes=np.dtype(options.dtype).itemsize
+        )
+        self._started: _Started | None = None
+        self._pillow_seconds = 0.0
+
+    @property
+    def sample_bytes(self) -> int:
+        """Stored for each image."""
+        return self._packer.sample_bytes
+
+    @property
+    def clock(self) -> Clock:
+        read, decode, write, bytes_read = self._packer.clock()
+        return Clock(read, decode + self._pillow_seconds, write, bytes_read)
+
+    def start(self, items: list[Item], descriptor: int = -1, offset: int = 0, first_sample: int = 0) -> None:
+        """Begins to write the items' rows into an open file, from byte `offset` on; with no file they are only hashed.
+        `first_sample` is the first item's number in the source."""
+        packed, refused = self._as_pixels(items)
+        self._started = _Started(items, descriptor, offset, first_sample, refused)
+        samples = np.arange(first_sample, first_sample + len(items))
+        self._packer.start(packed, descriptor, offset, None, samples)
+
+    def finish(self, watch: Watch) -> Rows:
+        """Waits for the batch; rows of failed items leave no gap."""
+        assert self._started is not None
+        batch = self._started
+        self._wait(watch)
+        width, height, hashes, failures, sums = self._packer.result()
+        decoder = np.where([isinstance(item, np.ndarray) for item in batch.items], PIXELS, CORE).astype(np.uint8)
+        errors = {i: (reason, message) for i, reason, message in failures} | batch.refused
+        rows = Rows(width, height, hashes, decoder, Sums(*sums), errors)
+        self._with_pillow(batch, rows, watch)
+        rows.decoder[list(rows.errors)] = NOBODY
+        if rows.errors and batch.descriptor >= 0:
+            from largeds_native import _C
+
+            _C.close_gaps(batch.descriptor, batch.offset, self.sample_bytes, rows.good())
+        self._started = None
+        watch(len(batch.items))
         return rows
 
-    def _encoded(self, items: list[Any], out: Array, rows: Rows, watch: Watch) -> None:
-        rows.decoder[:] = CORE
-        self._run_core(items, out, rows, watch)
-        foreign = [i for i, (reason, _) in rows.errors.items() if reason == "unsupported"]
-        for i, result in self._parallel(lambda i: pillow.decode(items[i], self._options), foreign):
-            self._place(i, result, PILLOW, out, rows)
-            watch(len(items))
-        rows.decoder[list(rows.errors)] = NOBODY
-        watch(len(items))
+    def abort(self) -> None:
+        """Stops the threads; when it returns, nothing is written any more."""
+        self._packer.cancel()
+        while not self._packer.wait(1.0):
+            pass
 
-    def _run_core(self, items: list[Any], out: Array, rows: Rows, watch: Watch) -> None:
-        from largeds_native import _C
+    def _wait(self, watch: Watch) -> None:
+        while not self._packer.wait(LOOK_EVERY):
+            watch(self._packer.done)
 
-        low = 0
-        while low < len(items):
-            start = time.perf_counter()
-            part = items[low : low + self._chunk]
-            sources = [self._member(item) if isinstance(item, tuple) else item for item in part]
-            results = _C.decode_to_rows(sources, out[low : low + len(part)], self._spec, self._threads)
-            for i, (status, message, width, height, _) in enumerate(results, low):
-                rows.width[i], rows.height[i] = width, height
-                if status != "ok":
-                    rows.errors[i] = (status, message)
-            low += len(part)
-            watch(low)
-            self._adapt(len(part), time.perf_counter() - start)
+    def _as_pixels(self, items: list[Item]) -> tuple[tuple[Item, ...], dict[int, tuple[str, str]]]:
+        """The items with arrays as the core takes them, and those that it can't take."""
+        refused: dict[int, tuple[str, str]] = {}
+        if not any(isinstance(item, np.ndarray) for item in items):
+            return tuple(items), refused
 
-    def _adapt(self, items: int, seconds: float) -> None:
-        """Chunks of about a third of a second: rarely a pause between them, and a stop is heard soon."""
-        self.clock.decode += seconds * self._threads
-        if items == self._chunk:
-            self._chunk = max(16, min(1 << 14, int(items * min(2.0, 0.33 / max(seconds, 1e-6)))))
-
-    def _member(self, part: tuple[str, int, int]) -> bytes:
-        """Bytes of a part of a file; none when it is gone, which then is the image's failure."""
-        start = time.perf_counter()
-        try:
-            return pillow.read_bytes(part)
-        except OSError:
-            return b""
-        finally:
-            self.clock.read += (time.perf_counter() - start) * self._threads
-
-    def _pixels(self, items: list[Any], out: Array, rows: Rows, watch: Watch) -> None:
-        results = self._parallel(lambda i: pillow.to_mode(items[i], self._options), range(len(items)))
-        for done, (i, result) in enumerate(results):
-            self._place(i, result, PIXELS, out, rows)
-            if done % 256 == 0:
-                watch(done)
-        watch(len(items))
-
-    def _parallel(
-        self, work: Callable[[int], Array], indices: Sequence[int]
-    ) -> Iterator[tuple[int, Array | DecodeError]]:
-        """(index, result or its error) in order, with a bounded number of results waiting."""
-
-        def guarded(i: int) -> Array | DecodeError:
+        def pixels(i: int, item: Array) -> Item:
             try:
-                return work(i)
-            except DecodeError as error:
+                return pillow.to_mode(item, self._options)
+            except pillow.PixelsError as error:
+                refused[i] = error.reason, str(error)
+                return b""
+
+        packed = (pixels(i, item) if isinstance(item, np.ndarray) else item for i, item in enumerate(items))
+        return tuple(packed), refused
+
+    def _with_pillow(self, batch: _Started, rows: Rows, watch: Watch) -> None:
+        """Decodes what the core does not know, a few images at a time: they wait in memory for their rows."""
+        foreign = [i for i, (reason, _) in rows.errors.items() if reason == "unsupported"]
+        step = 4 * self._threads
+        for low in range(0, len(foreign), step):
+            chosen = foreign[low : low + step]
+            start = time.perf_counter()
+            decoded = []
+            for i, result in zip(chosen, self._decode(batch.items, chosen), strict=True):
+                if isinstance(result, pillow.PixelsError):
+                    rows.errors[i] = result.reason, str(result)
+                else:
+                    decoded.append((i, result))
+            self._pillow_seconds += (time.perf_counter() - start) * self._threads
+            self._pack_pixels(batch, decoded, rows)
+            watch(len(batch.items))
+
+    def _decode(self, items: list[Item], chosen: list[int]) -> Iterator[Array | pillow.PixelsError]:
+        def guarded(i: int) -> Array | pillow.PixelsError:
+            try:
+                return pillow.decode(items[i], self._options)
+            except pillow.PixelsError as error:
                 return error
 
-        if not indices:
-            return
         with ThreadPoolExecutor(self._threads) as pool:
-            for low in range(0, len(indices), 64):
-                part = indices[low : low + 64]
-                yield from zip(part, pool.map(guarded, part), strict=True)
+            yield from pool.map(guarded, chosen)
 
-    def _place(self, i: int, result: Array | DecodeError, decoder: int, out: Array, rows: Rows) -> None:
-        """Row i from pixels (H, W, C) that the core did not decode."""
-        from largeds_native import _C
-
-        try:
-            if isinstance(result, DecodeError):
-                raise result
-            rows.height[i], rows.width[i] = result.shape[:2]
-            _C.pixels_to_row(result, out[i], self._spec)
-        except DecodeError as error:
-            rows.errors[i] = (getattr(error, "reason", "shape"), str(error))
-            rows.decoder[i] = NOBODY
-        else:
-            rows.errors.pop(i, None)
-            rows.decoder[i] = decoder
+    def _pack_pixels(self, batch: _Started, decoded: list[tuple[int, Array]], rows: Rows) -> None:
+        places = np.array([i for i, _ in decoded], np.int64)
+        pixels = tuple(np.ascontiguousarray(image) for _, image in decoded)
+        self._packer.start(pixels, batch.descriptor, batch.offset, places, places + batch.first_sample)
+        width, height, hashes, failures, sums = self._packer.result()
+        failed = {i: (reason, message) for i, reason, message in failures}
+        for at, i in enumerate(places.tolist()):
+            rows.width[i], rows.height[i], rows.hash[i] = width[at], height[at], hashes[at]
+            if at in failed:
+                rows.errors[i] = failed[at]
+            else:
+                del rows.errors[i]
+                rows.decoder[i] = PILLOW
+        rows.sums += Sums(*sums)

@@ -51,6 +51,7 @@ class SampleLog:
     """Collects the lines of samples.parquet."""
 
     def __init__(self) -> None:
+        self._rows = 0
         self._sources: list[str] = []
         self._columns: dict[str, list[Array]] = {key: [] for key in ("row", "width", "height", "decoder", "hash")}
         self._status: list[str] = []
@@ -58,19 +59,13 @@ class SampleLog:
         self.failed: Counter[str] = Counter()
         self.decoders: Counter[str] = Counter()
 
-    def add(
-        self,
-        names: list[str],
-        result: Rows,
-        good: np.ndarray[Any, np.dtype[np.int64]],
-        first_row: int,
-        hashes: np.ndarray[Any, np.dtype[np.uint64]],
-    ) -> None:
-        """One batch, whose good samples lie in rows [first_row, first_row + len(good))."""
+    def add(self, names: list[str], result: Rows, good: np.ndarray[Any, np.dtype[np.int64]]) -> None:
+        """One batch, whose samples `good` lie in the shard's next rows."""
         n = len(names)
-        row, full_hashes = np.full(n, -1, np.int64), np.zeros(n, np.uint64)
-        row[good] = np.arange(first_row, first_row + len(good))
-        full_hashes[good] = hashes
+        row, hashes = np.full(n, -1, np.int64), np.zeros(n, np.uint64)
+        row[good] = np.arange(self._rows, self._rows + len(good))
+        hashes[good] = result.hash[good]
+        self._rows += len(good)
         status: list[str] = ["ok"] * n
         errors: list[str | None] = [None] * n
         for i, (reason, message) in result.errors.items():
@@ -85,7 +80,7 @@ class SampleLog:
         self._columns["width"].append(result.width)
         self._columns["height"].append(result.height)
         self._columns["decoder"].append(result.decoder)
-        self._columns["hash"].append(full_hashes)
+        self._columns["hash"].append(hashes)
 
     def _column(self, key: str, dtype: Any) -> Array:
         return np.concatenate([np.zeros(0, dtype), *self._columns[key]]).astype(dtype)

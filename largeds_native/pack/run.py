@@ -16,7 +16,6 @@ from largeds_native.pack import resume as state
 from largeds_native.pack.engine import Engine
 from largeds_native.pack.finisher import Finisher
 from largeds_native.pack.lock import FolderLock
-from largeds_native.pack.normalise import Normaliser
 from largeds_native.pack.options import Options
 from largeds_native.pack.plan import Plan
 from largeds_native.pack.progress import ProgressBar
@@ -102,7 +101,6 @@ class Job:
         self._threads, self._raise_errors = threads, raise_errors
         self._finisher = finisher
         self._engine = Engine(plan.options, plan.size, threads)
-        self._normaliser = None if plan.options.dtype == "uint8" else Normaliser(plan.options)
         self._done = self._failed = 0
 
     def run(self, progress: bool) -> None:
@@ -154,7 +152,7 @@ class Job:
             elapsed = max(time.perf_counter() - start, 1e-9)
             bar.update(done + shard_done, failed + shard_failed, (done + shard_done - resumed) / elapsed)
 
-        writer.fill(self._engine, self._normaliser, self._raise_errors, watch)
+        writer.fill(self._engine, self._raise_errors, watch)
         if writer.samples == 0:
             writer.discard()
             return False

@@ -6,8 +6,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from math import sqrt
 
-import numpy as np
-
 from largeds_native.store.manifest import MeanStd
 from largeds_native.store.npy import Array
 
@@ -33,17 +31,10 @@ class Sums:
 
 
 def sums_of(rows: Array, channels: int, planar: bool) -> Sums:
-    """Of uint8 rows (n, bytes of a row)."""
-    n, row_bytes = rows.shape
-    pixels = row_bytes // channels
-    parts = rows.reshape(n, channels, pixels) if planar else rows.reshape(n, pixels, channels).transpose(0, 2, 1)
-    counts = [np.zeros(256, np.int64) for _ in range(channels)]
-    step = max(1, (4 << 20) // row_bytes)  # bincount makes eight bytes of each value
-    for low in range(0, n, step):
-        for channel in range(channels):
-            counts[channel] += np.bincount(parts[low : low + step, channel].reshape(-1), minlength=256)
-    values = np.arange(256, dtype=np.int64)
-    return Sums(n * pixels, tuple(int(c @ values) for c in counts), tuple(int(c @ values**2) for c in counts))
+    """Of contiguous uint8 rows (n, bytes of a row)."""
+    from largeds_native import _C
+
+    return Sums(*_C.channel_sums(rows, channels, planar))
 
 
 def mean_std(parts: Iterable[Sums], channels: int) -> MeanStd | None:

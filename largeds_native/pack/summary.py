@@ -56,7 +56,7 @@ def make_report(
 def limit_of(seconds: float, threads: int, clock: Clock, waited: float) -> str:
     """Where most of the threads' time went: all threads stand still together for the source and the disk write."""
     available = seconds * threads
-    shares = {"source read": clock.read, "decode": clock.decode, "disk write": waited * threads}
+    shares = {"source read": clock.read, "decode": clock.decode, "disk write": clock.write + waited * threads}
     shares["source"] = max(0.0, available - sum(shares.values()))
     return max(shares, key=lambda name: shares[name])
 

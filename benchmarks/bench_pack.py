@@ -1,0 +1,89 @@
+"""How fast does a folder of JPEGs become a store, against the usual ways and the limits?
+
+Files in the page cache, shorter side 256, centre crop 224, to uint8 on disk. Ours does all that a pack does: scan,
+read, decode, resize, crop, statistics, hashes, samples.parquet, sync, manifest. Limits are libjpeg-turbo decoding
+alone in as many threads, its rows thrown away, and writing the same bytes to a file.
+
+python benchmarks/bench_pack.py [--rounds 5] [--threads N] [--images 1000]
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+from corpus import ROOT, files, jpegs
+from harness import Contender, options_parser, ratio, report, take_turns
+
+import largeds_native as lds
+from largeds_native import _C
+from largeds_native.cli import peers
+
+OUT = ROOT / "pack"
+
+
+def fresh() -> None:
+    shutil.rmtree(OUT, ignore_errors=True)
+    OUT.mkdir(parents=True)
+
+
+def write_alone(n: int, row: bytes) -> int:
+    with open(OUT / "rows", "wb", buffering=0) as file:
+        for _ in range(n):
+            file.write(row)
+        os.fsync(file.fileno())
+    return n
+
+
+def contenders(folder: Path, paths: list[str], threads: int) -> list[Contender]:
+    data: list[bytes | str] = [Path(path).read_bytes() for path in paths]
+    spec = _C.RowSpec()
+    rows = np.zeros((len(paths), spec.row_bytes), np.uint8)
+    row = os.urandom(spec.row_bytes)
+
+    def ours(**more: object) -> int:
+        with lds.pack(folder, OUT / "store", threads=threads, progress=False, **more) as store:  # type: ignore[arg-type]
+            return len(store)
+
+    return [
+        Contender("largeds_native", ours, "ours", before=fresh),
+        Contender("largeds_native, scaled", lambda: ours(decode="scaled"), "ours", before=fresh),
+        Contender("decode and resize", lambda: len(_C.decode_to_rows(list(paths), rows, spec, threads)), "ours"),
+        Contender(
+            "torchvision, threads",
+            lambda: peers.pack_torchvision_threads(paths, OUT / "images.npy", threads),
+            before=fresh,
+        ),
+        Contender(
+            "torchvision, DataLoader", lambda: peers.pack_memmap(folder, OUT / "images.npy", threads), before=fresh
+        ),
+        Contender("HDF5, DataLoader", lambda: peers.pack_hdf5(folder, OUT / "images.h5", threads), before=fresh),
+        Contender("libjpeg-turbo, whole image", lambda: len(_C.decode_only(data, rows, spec, threads, True)), "limit"),
+        Contender("disk write", lambda: write_alone(len(paths), row), "limit", before=fresh),
+    ]
+
+
+def main() -> None:
+    parser = options_parser(__doc__)
+    parser.add_argument("--images", type=int, default=1000, help="ImageNet-like files (1000)")
+    options = parser.parse_args()
+    folder = jpegs(options.images)
+    results = take_turns(contenders(folder, files(folder), options.threads), rounds=options.rounds)
+    shutil.rmtree(OUT, ignore_errors=True)
+    added = 1 - ratio(results, "largeds_native", "decode and resize")
+    report(
+        "pack",
+        f"Pack {options.images:,} JPEGs to 224x224",
+        results,
+        relative_to="torchvision, threads",
+        of="largeds_native",
+        target=1.3,
+        extra={"store_adds_to_decode_and_resize": round(added, 3)},
+    )
+    print(f"the store adds {added:.1%} to decoding and resizing (target: at most 5 %)")
+
+
+if __name__ == "__main__":
+    main()

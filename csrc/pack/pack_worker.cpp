@@ -1,0 +1,144 @@
+#include "pack/pack_worker.h"
+
+#include <cstring>
+#include <new>
+#include <utility>
+
+#include "common/error.h"
+#include "store/hash.h"
+
+namespace lds {
+namespace {
+
+template <class Value>
+void look_up(const uint8_t* values, int64_t pixels, int channels, bool planar, const uint8_t* table, uint8_t* out) {
+  Value entries[4][256];
+  std::memcpy(entries, table, sizeof(Value) * 256 * static_cast<size_t>(channels));
+  const int64_t pixel_step = planar ? 1 : channels;
+  const int64_t channel_step = planar ? pixels : 1;
+  for (int c = 0; c < channels; ++c) {
+    for (int64_t i = 0; i < pixels; ++i) {
+      const int64_t at = c * channel_step + i * pixel_step;
+      std::memcpy(out + at * static_cast<int64_t>(sizeof(Value)), &entries[c][values[at]], sizeof(Value));
+    }
+  }
+}
+
+}  // namespace
+
+PackWorker::PackWorker(const PackSpec& spec) : spec_(spec), image_to_row_(spec.row) {
+  const RowSpec& row = spec.row;
+  if (spec.versions < 1 || (spec.versions > 1 && !spec.augment)) {
+    throw Error(Reason::value, "expected one version of each image, or an augmentation");
+  }
+  const auto channels = static_cast<size_t>(row.decode.channels);
+  if (spec.value_bytes != 1 && spec.value_bytes != 2 && spec.value_bytes != 4) {
+    throw Error(Reason::value, "value_bytes must be 1, 2 or 4, found " + std::to_string(spec.value_bytes));
+  }
+  if (spec.table.size() != (spec.value_bytes == 1 ? 0 : channels * 256 * static_cast<size_t>(spec.value_bytes))) {
+    throw Error(Reason::value, "table must hold 256 values a channel, or nothing for uint8");
+  }
+  pixels_ = int64_t{row.out_h} * row.out_w;
+  image_.resize(static_cast<size_t>(pixels_) * channels);
+  if (spec.augment) {
+    if (spec.augment->height != row.out_h || spec.augment->width != row.out_w) {
+      throw Error(Reason::value, "the augmentation must take images of the rows' size");
+    }
+    versions_.emplace(*spec.augment, spec.seed);
+    pixels_ = int64_t{spec.augment->out_height} * spec.augment->out_width;
+  }
+  values_ = pixels_ * row.decode.channels;
+  bytes_ = values_ * spec.versions * spec.value_bytes;
+  varied_.resize(static_cast<size_t>(values_));
+}
+
+uint8_t* PackWorker::room(int64_t images) {
+  const auto bytes = static_cast<size_t>(images * bytes_);
+  if (room_.size() < bytes) room_.resize(bytes);
+  return room_.data();
+}
+
+// The bytes of the file that holds the image.
+std::string_view PackWorker::encoded(const PackItem& item) {
+  if (item.path.empty()) return item.bytes;
+  const PhaseTimer timer(clock_.read);
+  std::string_view bytes;
+  if (item.length < 0) {
+    file_.read(item.path);
+    bytes = {reinterpret_cast<const char*>(file_.data()), file_.size()};
+  } else {
+    if (!archive_ || archive_path_ != item.path) {
+      archive_.reset();
+      archive_.emplace(item.path);
+      archive_path_ = item.path;
+    }
+    read_part(item);
+    bytes = {reinterpret_cast<const char*>(part_.data()), part_.size()};
+  }
+  clock_.bytes_read += static_cast<int64_t>(bytes.size());
+  return bytes;
+}
+
+void PackWorker::read_part(const PackItem& item) {
+  part_.resize(static_cast<size_t>(item.length));
+  try {
+    archive_->read_exactly(part_.data(), item.length, item.offset);
+  } catch (const Error& error) {
+    throw Error(error.reason() == Reason::store ? Reason::truncated : error.reason(), error.what());
+  }
+}
+
+RowResult PackWorker::decode(const PackItem& item, uint8_t* out) {
+  if (item.pixels.data != nullptr) return image_to_row_.convert_pixels(item.pixels, out);
+  const std::string_view bytes = encoded(item);
+  return image_to_row_.convert(reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size(), out);
+}
+
+PackedRow PackWorker::pack(const PackItem& item, int64_t number, int64_t sample, uint8_t* out) {
+  const double read = clock_.read;
+  PackedRow row;
+  {
+    const PhaseTimer timer(clock_.decode);
+    const bool straight = !versions_ && spec_.table.empty();
+    try {
+      const RowResult result = decode(item, straight ? out : image_.data());
+      store(straight ? out : image_.data(), sample, out);
+      row = {result.width, result.height, hash_bytes(out, bytes_)};
+    } catch (const Error& error) {
+      failures_.push_back({number, error.reason(), error.what()});
+    } catch (const std::bad_alloc&) {
+      failures_.push_back({number, Reason::too_large, "out of memory"});
+    }
+  }
+  clock_.decode -= clock_.read - read;  // reading happened inside
+  return row;
+}
+
+void PackWorker::store(const uint8_t* image, int64_t sample, uint8_t* out) {
+  const int channels = spec_.row.decode.channels;
+  for (int version = 0; version < spec_.versions; ++version) {
+    uint8_t* place = out + version * values_ * spec_.value_bytes;
+    const uint8_t* values = image;
+    if (versions_) {
+      uint8_t* varied = spec_.table.empty() ? place : varied_.data();
+      versions_->make(image, sample, version, varied);
+      values = varied;
+    }
+    sums_.add(values, pixels_, channels, spec_.row.planar);
+    convert(values, place);
+  }
+}
+
+void PackWorker::convert(const uint8_t* values, uint8_t* out) const {
+  const int channels = spec_.row.decode.channels;
+  if (spec_.value_bytes == 2) look_up<uint16_t>(values, pixels_, channels, spec_.row.planar, spec_.table.data(), out);
+  if (spec_.value_bytes == 4) look_up<uint32_t>(values, pixels_, channels, spec_.row.planar, spec_.table.data(), out);
+}
+
+void PackWorker::give(PackResult& result) {
+  std::move(failures_.begin(), failures_.end(), std::back_inserter(result.failures));
+  failures_.clear();
+  result.sums.add(std::exchange(sums_, {}));
+}
+
+}  // namespace lds

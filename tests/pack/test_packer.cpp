@@ -1,0 +1,178 @@
+// The packer's threads, its sums and its file, against what one thread writes into memory.
+#include <doctest/doctest.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "common/error.h"
+#include "pack/packer.h"
+#include "pack/row_file.h"
+#include "store/hash.h"
+
+namespace {
+
+using namespace lds;
+using Bytes = std::vector<uint8_t>;
+
+Bytes noise(size_t n, unsigned seed) {
+  std::mt19937 random(seed);
+  Bytes bytes(n);
+  for (uint8_t& byte : bytes) byte = static_cast<uint8_t>(random());
+  return bytes;
+}
+
+// An unnamed file that goes when it is closed.
+struct Scratch {
+  std::unique_ptr<FILE, int (*)(FILE*)> file{std::tmpfile(), &std::fclose};
+  int descriptor() const { return fileno(file.get()); }
+  Bytes bytes(size_t n) const {
+    Bytes found(n);
+    CHECK(pread(descriptor(), found.data(), n, 0) == static_cast<ssize_t>(n));
+    return found;
+  }
+};
+
+constexpr int kSide = 9;
+
+PackSpec small_spec() {
+  PackSpec spec;
+  spec.row.resize_h = spec.row.resize_w = 7;
+  spec.row.crop_h = spec.row.crop_w = 0;
+  spec.row.out_h = spec.row.out_w = 7;
+  return spec;
+}
+
+std::vector<PackItem> items_of(const std::vector<Bytes>& images) {
+  std::vector<PackItem> items(images.size());
+  for (size_t i = 0; i < images.size(); ++i) items[i].pixels = ConstImageView::hwc(images[i].data(), kSide, kSide, 3);
+  return items;
+}
+
+}  // namespace
+
+TEST_CASE("sums of channels equal those of a plain loop") {
+  for (const int channels : {1, 2, 3, 4}) {
+    for (const int64_t pixels : {1, 15, 16, 17, 1000, 40000}) {
+      Bytes image = noise(static_cast<size_t>(pixels * channels), 1);
+      if (pixels == 40000) image.assign(image.size(), 255);  // where narrow sums would overflow
+      for (const bool planar : {false, true}) {
+        ChannelSums expected;
+        for (int64_t i = 0; i < pixels * channels; ++i) {
+          const auto c = static_cast<size_t>(planar ? i / pixels : i % channels);
+          const uint64_t value = image[static_cast<size_t>(i)];
+          expected.total[c] += value;
+          expected.squares[c] += value * value;
+        }
+        ChannelSums sums;
+        sums.add(image.data(), pixels, channels, planar);
+        CHECK(sums.count == static_cast<uint64_t>(pixels));
+        CHECK(sums.total == expected.total);
+        CHECK(sums.squares == expected.squares);
+      }
+    }
+  }
+}
+
+TEST_CASE("closing gaps keeps the rows in order") {
+  constexpr int64_t kRow = 5;
+  const Bytes rows = noise(64 * kRow, 2);
+  for (const std::vector<int64_t>& kept : {std::vector<int64_t>{}, {0, 1, 2}, {3}, {0, 2, 3, 4, 9, 63}, {60, 61, 62}}) {
+    const Scratch file;
+    write_exactly(file.descriptor(), rows.data(), static_cast<int64_t>(rows.size()), 0);
+    close_gaps(file.descriptor(), 0, kRow, kept);
+    const Bytes found = file.bytes(kept.size() * kRow);
+    for (size_t i = 0; i < kept.size(); ++i) {
+      for (int64_t at = 0; at < kRow; ++at) {
+        CHECK(found[i * kRow + static_cast<size_t>(at)] == rows[static_cast<size_t>(kept[i] * kRow + at)]);
+      }
+    }
+  }
+}
+
+TEST_CASE("any number of threads writes what one thread makes") {
+  std::vector<Bytes> images(300);
+  for (size_t i = 0; i < images.size(); ++i) images[i] = noise(kSide * kSide * 3, static_cast<unsigned>(i));
+  const PackSpec spec = small_spec();
+  Bytes expected(images.size() * 7 * 7 * 3);
+  ChannelSums sums;
+  ImageToRow one(spec.row);
+  for (size_t i = 0; i < images.size(); ++i) {
+    one.convert_pixels(ConstImageView::hwc(images[i].data(), kSide, kSide, 3), expected.data() + i * 147);
+    sums.add(expected.data() + i * 147, 49, 3, true);
+  }
+  for (const int threads : {1, 2, 8}) {
+    Packer packer(spec, threads);
+    REQUIRE(packer.sample_bytes() == 147);
+    for (int job = 0; job < 2; ++job) {
+      const Scratch file;
+      packer.start(items_of(images), {}, {file.descriptor(), 0, {}});
+      while (!packer.wait(0.01)) {
+      }
+      CHECK(packer.done() == 300);
+      const PackResult result = packer.result();
+      CHECK(file.bytes(expected.size()) == expected);
+      CHECK(result.failures.empty());
+      CHECK(result.sums.squares == sums.squares);
+      CHECK(result.hashes[299] == hash_bytes(expected.data() + 299 * 147, 147));
+    }
+  }
+}
+
+TEST_CASE("failures are named by item, and rows go where they are told") {
+  const std::vector<Bytes> images{noise(kSide * kSide * 3, 1), noise(kSide * kSide * 3, 2)};
+  std::vector<PackItem> items = items_of(images);
+  items.resize(5);
+  items[2].path = "/nowhere/at/all.jpg";
+  items[3].bytes = "no image";
+  items[4].path = "/nowhere/at/all.tar";
+  items[4].length = 3;
+  Packer packer(small_spec(), 2);
+  const Scratch file;
+  packer.start(items, {}, {file.descriptor(), 0, {4, 3, 2, 1, 0}});
+  const PackResult result = packer.result();
+  REQUIRE(result.failures.size() == 3);
+  CHECK(result.failures[0].item == 2);
+  CHECK(result.failures[0].reason == Reason::io);
+  CHECK(result.failures[1].reason == Reason::unsupported);
+  CHECK(result.failures[2].reason == Reason::io);
+  CHECK(result.hashes[2] == 0);
+  const Bytes found = file.bytes(5 * 147);
+  CHECK(hash_bytes(found.data() + 4 * 147, 147) == result.hashes[0]);
+  CHECK(hash_bytes(found.data() + 3 * 147, 147) == result.hashes[1]);
+}
+
+TEST_CASE("a job that can't write throws, a cancelled one says so, and the packer goes on") {
+  const std::vector<Bytes> images(500, noise(kSide * kSide * 3, 1));
+  Packer packer(small_spec(), 2);
+  const Scratch file;
+  const int read_only = open("/dev/null", O_RDONLY | O_CLOEXEC);
+  packer.start(items_of(images), {}, {read_only, 0, {}});
+  CHECK_THROWS_AS(packer.result(), Error);
+  close(read_only);
+  packer.start(items_of(images), {}, {file.descriptor(), 0, {}});
+  packer.cancel();
+  CHECK_THROWS_AS(packer.result(), Error);
+  packer.start(items_of(images), {}, {file.descriptor(), 0, {}});
+  const PackResult result = packer.result();
+  CHECK(result.sums.count == 500 * 49);
+  CHECK_THROWS_AS(packer.start(items_of(images), {1, 2}, {}), Error);
+}
+
+TEST_CASE("specs that make no sense are refused") {
+  PackSpec spec = small_spec();
+  spec.versions = 2;
+  CHECK_THROWS_AS(Packer(spec, 1), Error);
+  spec = small_spec();
+  spec.value_bytes = 3;
+  CHECK_THROWS_AS(Packer(spec, 1), Error);
+  spec.value_bytes = 2;
+  CHECK_THROWS_AS(Packer(spec, 1), Error);
+  spec.table.resize(3 * 256 * 2);
+  CHECK(Packer(spec, 1).sample_bytes() == 294);
+}
