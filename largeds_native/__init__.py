@@ -9,10 +9,14 @@ from typing import TYPE_CHECKING, Any
 from largeds_native.pack import pack as pack
 
 if TYPE_CHECKING:
+    from largeds_native.augment import Augment as Augment
     from largeds_native.decode import decode_batch as decode_batch
     from largeds_native.interchange import HDF5Dataset as HDF5Dataset
     from largeds_native.interchange import from_hdf5 as from_hdf5
     from largeds_native.interchange import join_hdf5 as join_hdf5
+    from largeds_native.loader import Loader as Loader
+    from largeds_native.loader import ShuffleSampler as ShuffleSampler
+    from largeds_native.loader import StoreDataset as StoreDataset
     from largeds_native.store import Store as Store
     from largeds_native.store import open_store as open
     from largeds_native.trainer import Accumulator as Accumulator
@@ -21,19 +25,27 @@ if TYPE_CHECKING:
 # public name -> (module, name in it); loaded at first use, so that `import largeds_native` costs nothing
 _LAZY = {
     "Accumulator": ("largeds_native.trainer", "Accumulator"),
+    "Augment": ("largeds_native.augment", "Augment"),
     "decode_batch": ("largeds_native.decode", "decode_batch"),
     "HDF5Dataset": ("largeds_native.interchange", "HDF5Dataset"),
     "from_hdf5": ("largeds_native.interchange", "from_hdf5"),
     "join_hdf5": ("largeds_native.interchange", "join_hdf5"),
+    "Loader": ("largeds_native.loader", "Loader"),
+    "ShuffleSampler": ("largeds_native.loader", "ShuffleSampler"),
     "Store": ("largeds_native.store", "Store"),
+    "StoreDataset": ("largeds_native.loader", "StoreDataset"),
     "Trainer": ("largeds_native.trainer", "Trainer"),
     "open": ("largeds_native.store", "open_store"),
 }
 
 __all__ = [
     "Accumulator",
+    "Augment",
     "HDF5Dataset",
+    "Loader",
+    "ShuffleSampler",
     "Store",
+    "StoreDataset",
     "Trainer",
     "decode_batch",
     "from_hdf5",

@@ -21,7 +21,7 @@ void run(const Gather& gather, const Indices& indices, uint64_t seed, uint64_t e
   const int64_t n = indices.size();
   void* data = out.data_ptr();
   const py::gil_scoped_release nogil;
-  gather.run(wanted, n, seed, epoch, data, pool);
+  gather.run(wanted, nullptr, n, seed, epoch, data, pool);
 }
 
 Indices permute(int64_t n, uint64_t seed, uint64_t epoch, int64_t start, int64_t count) {
@@ -57,6 +57,7 @@ void register_gather(py::module_& m) {
              return std::make_shared<Gather>(rows, gather_spec(words));
            }),
            py::arg("rows"))
+      .def("__len__", &Gather::samples)
       .def_property_readonly("sample_bytes", &Gather::sample_bytes)
       .def("run", &run, py::arg("indices"), py::arg("seed"), py::arg("epoch"), py::arg("out"), py::arg("pool"));
   m.def("permute", &permute, py::arg("n"), py::arg("seed"), py::arg("epoch"), py::arg("start"), py::arg("count"));

@@ -89,6 +89,11 @@ GatherSpec gather_spec(const py::kwargs& words) {
       spec.out_type = pixel_type(value.cast<std::string>());
     } else if (word == "crop") {
       spec.crop = crop_mode(value.cast<std::string>());
+    } else if (word == "variants") {
+      spec.variants = value.cast<int>();
+    } else if (word == "variant_choice") {
+      spec.variant_choice = choose<VariantChoice>(
+          "variant", {{"draw", VariantChoice::draw}, {"cycle", VariantChoice::cycle}}, value.cast<std::string>());
     } else if (word == "padding") {
       spec.padding = value.cast<int>();
     } else if (word == "scale") {

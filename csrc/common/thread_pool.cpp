@@ -1,11 +1,11 @@
 #include "common/thread_pool.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <atomic>
 #include <condition_variable>
 #include <exception>
+#include <mutex>
+#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -16,6 +16,7 @@ namespace lds {
 
 // The threads and the loop that they work on.
 struct ThreadPool::Crew {
+  std::mutex turn;  // held by the caller whose loop it is
   std::mutex mutex;
   std::condition_variable work, done;
   std::vector<std::thread> threads;
@@ -43,8 +44,7 @@ struct ThreadPool::Crew {
     }
   }
 
-  void serve(int worker) {
-    uint64_t seen = 0;
+  void serve(int worker, uint64_t seen) {
     std::unique_lock<std::mutex> lock(mutex);
     for (;;) {
       work.wait(lock, [&] { return quit || loop != seen; });
@@ -56,6 +56,27 @@ struct ThreadPool::Crew {
       if (--busy == 0) done.notify_one();
     }
   }
+
+  // Where the system gives no more threads, the loop runs on those there are.
+  void start(int wanted) {
+    while (static_cast<int>(threads.size()) < wanted) {
+      const int worker = static_cast<int>(threads.size()) + 1;
+      try {
+        threads.emplace_back([this, worker, seen = loop] { serve(worker, seen); });
+      } catch (const std::system_error&) {
+        return;
+      }
+    }
+  }
+
+  ~Crew() {
+    {
+      const std::lock_guard<std::mutex> lock(mutex);
+      quit = true;
+    }
+    work.notify_all();
+    for (std::thread& thread : threads) thread.join();
+  }
 };
 
 ThreadPool::ThreadPool(int threads) : threads_(threads) {
@@ -64,33 +85,7 @@ ThreadPool::ThreadPool(int threads) : threads_(threads) {
   }
 }
 
-ThreadPool::~ThreadPool() {
-  if (!crew_) return;
-  if (owner_pid_ != getpid()) {
-    // After fork() the threads are not ours to join: leave their memory to the process's end.
-    static_cast<void>(crew_.release());
-    return;
-  }
-  {
-    const std::lock_guard<std::mutex> lock(crew_->mutex);
-    crew_->quit = true;
-  }
-  crew_->work.notify_all();
-  for (std::thread& thread : crew_->threads) thread.join();
-}
-
-void ThreadPool::ensure_crew() {
-  if (crew_ && owner_pid_ == getpid()) return;
-  static_cast<void>(crew_.release());  // a forked child's copy; its threads stayed in the parent
-  auto crew = std::make_unique<Crew>();
-  crew->threads.reserve(static_cast<size_t>(threads_ - 1));
-  Crew* shared = crew.get();
-  crew_ = std::move(crew);
-  owner_pid_ = getpid();
-  for (int worker = 1; worker < threads_; ++worker) {
-    crew_->threads.emplace_back([shared, worker] { shared->serve(worker); });
-  }
-}
+ThreadPool::~ThreadPool() = default;
 
 void ThreadPool::parallel_for(int64_t n, int64_t grain, const Body& body) {
   if (n <= 0) return;
@@ -99,9 +94,9 @@ void ThreadPool::parallel_for(int64_t n, int64_t grain, const Body& body) {
     for (int64_t begin = 0; begin < n; begin += grain) body(begin, std::min(begin + grain, n), 0);
     return;
   }
-  const std::lock_guard<std::mutex> turn(turn_);
-  ensure_crew();
-  Crew& crew = *crew_;
+  Crew& crew = crew_.get();
+  const std::lock_guard<std::mutex> turn(crew.turn);
+  crew.start(threads_ - 1);
   {
     const std::lock_guard<std::mutex> lock(crew.mutex);
     crew.body = &body;
@@ -110,7 +105,7 @@ void ThreadPool::parallel_for(int64_t n, int64_t grain, const Body& body) {
     crew.next.store(0, std::memory_order_relaxed);
     crew.failed.store(false, std::memory_order_relaxed);
     crew.error = nullptr;
-    crew.busy = threads_ - 1;
+    crew.busy = static_cast<int>(crew.threads.size());
     ++crew.loop;
   }
   crew.work.notify_all();

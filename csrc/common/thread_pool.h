@@ -4,8 +4,8 @@
 
 #include <cstdint>
 #include <functional>
-#include <memory>
-#include <mutex>
+
+#include "common/fork_local.h"
 
 namespace lds {
 
@@ -29,12 +29,8 @@ class ThreadPool {
 
  private:
   struct Crew;
-  void ensure_crew();
-
   const int threads_;
-  std::mutex turn_;
-  int64_t owner_pid_ = -1;
-  std::unique_ptr<Crew> crew_;
+  ForkLocal<Crew> crew_;
 };
 
 }  // namespace lds

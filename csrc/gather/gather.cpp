@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "common/error.h"
+#include "common/fork_local.h"
 #include "gather/crop.h"
 #include "gather/lines.h"
 #include "gather/random.h"
@@ -60,6 +61,10 @@ void check(const Rows& rows, const GatherSpec& spec) {
   if (spec.row_type != PixelType::uint8 && spec.row_type != spec.out_type) {
     throw bad("a store of floats gives batches of its own type");
   }
+  if (spec.variants < 1 || rows.size() % spec.variants != 0) {
+    throw bad(std::to_string(rows.size()) + " rows are no whole number of samples of " + std::to_string(spec.variants) +
+              " variants");
+  }
   if (spec.padding < 0) throw bad("padding must not be negative, found " + std::to_string(spec.padding));
   if (!(spec.flip >= 0 && spec.flip <= 1)) throw bad("flip is a probability, found " + std::to_string(spec.flip));
   for (int c = 0; c < spec.channels; ++c) {
@@ -83,20 +88,25 @@ struct Gather::State {
   std::shared_ptr<const Rows> rows;
   GatherSpec spec;
   Scale scale{};
-  mutable std::mutex mutex;
-  mutable std::vector<std::unique_ptr<Scratch>> idle;
+  struct Idle {
+    std::mutex mutex;
+    std::vector<std::unique_ptr<Scratch>> scratches;
+  };
+  ForkLocal<Idle> idle;
 
   std::unique_ptr<Scratch> take() const {
-    const std::lock_guard<std::mutex> lock(mutex);
-    if (idle.empty()) return std::make_unique<Scratch>();
-    auto scratch = std::move(idle.back());
-    idle.pop_back();
+    Idle& mine = idle.get();
+    const std::lock_guard<std::mutex> lock(mine.mutex);
+    if (mine.scratches.empty()) return std::make_unique<Scratch>();
+    auto scratch = std::move(mine.scratches.back());
+    mine.scratches.pop_back();
     return scratch;
   }
 
   void give(std::unique_ptr<Scratch> scratch) const {
-    const std::lock_guard<std::mutex> lock(mutex);
-    idle.push_back(std::move(scratch));
+    Idle& mine = idle.get();
+    const std::lock_guard<std::mutex> lock(mine.mutex);
+    mine.scratches.push_back(std::move(scratch));
   }
 
   ConstImageView image(const uint8_t* row) const {
@@ -168,11 +178,19 @@ struct Gather::State {
     }
   }
 
-  void sample(int64_t index, uint64_t seed, uint64_t epoch, uint8_t* out, bool stream, Scratch& scratch) const {
-    SampleRandom random(seed, epoch, static_cast<uint64_t>(index));
+  int64_t variant(uint64_t epoch, SampleRandom& random) const {
+    if (spec.variants == 1) return 0;
+    if (spec.variant_choice == VariantChoice::draw) return random.below(spec.variants);
+    return static_cast<int64_t>(epoch % static_cast<uint64_t>(spec.variants));
+  }
+
+  void sample(int64_t index, int64_t key, uint64_t seed, uint64_t epoch, uint8_t* out, bool stream,
+              Scratch& scratch) const {
+    SampleRandom random(seed, epoch, static_cast<uint64_t>(key));
+    const int64_t row_number = index * spec.variants + variant(epoch, random);
     Crop crop = choose_crop(spec, random);
     const bool flip = spec.flip > 0 && random.uniform() < spec.flip;
-    const uint8_t* row = rows->row(index);
+    const uint8_t* row = rows->row(row_number);
     if (spec.row_type != PixelType::uint8) {
       copy_floats(row, crop, flip, out);
       return;
@@ -201,14 +219,22 @@ const GatherSpec& Gather::spec() const noexcept { return state_->spec; }
 
 const Rows& Gather::rows() const noexcept { return *state_->rows; }
 
+int64_t Gather::samples() const noexcept { return state_->rows->size() / state_->spec.variants; }
+
 int64_t Gather::sample_bytes() const noexcept {
   const GatherSpec& spec = state_->spec;
   return int64_t{spec.channels} * spec.out_height * spec.out_width * pixel_bytes(spec.out_type);
 }
 
-void Gather::run(const int64_t* indices, int64_t n, uint64_t seed, uint64_t epoch, void* out, ThreadPool& pool) const {
+void Gather::run(const int64_t* indices, const int64_t* keys, int64_t n, uint64_t seed, uint64_t epoch, void* out,
+                 ThreadPool& pool) const {
+  if (keys == nullptr) keys = indices;
+  const int64_t count = samples();
   for (int64_t i = 0; i < n; ++i) {
-    if (indices[i] < 0 || indices[i] >= state_->rows->size()) static_cast<void>(state_->rows->row(indices[i]));
+    if (indices[i] < 0 || indices[i] >= count) {
+      throw Error(Reason::index, "row " + std::to_string(indices[i]) + " is outside the store's " +
+                                     std::to_string(count) + " rows; expected 0 to " + std::to_string(count - 1));
+    }
   }
   const int64_t bytes = sample_bytes();
   const bool stream = n * bytes >= kStreamFrom;
@@ -216,7 +242,7 @@ void Gather::run(const int64_t* indices, int64_t n, uint64_t seed, uint64_t epoc
   pool.parallel_for(n, grain, [&](int64_t begin, int64_t end, int) {
     auto scratch = state_->take();
     for (int64_t i = begin; i < end; ++i) {
-      state_->sample(indices[i], seed, epoch, static_cast<uint8_t*>(out) + i * bytes, stream, *scratch);
+      state_->sample(indices[i], keys[i], seed, epoch, static_cast<uint8_t*>(out) + i * bytes, stream, *scratch);
     }
     if (stream) finish_stream();
     state_->give(std::move(scratch));

@@ -12,6 +12,8 @@
 
 namespace lds {
 
+enum class VariantChoice : uint8_t { draw, cycle };  // by the sample's own draw, or epoch % variants
+
 enum class CropMode : uint8_t {
   none,            // the whole row
   center,          // torchvision's center_crop
@@ -28,7 +30,9 @@ struct GatherSpec {
   int out_height = 0, out_width = 0;
   bool planar_out = true;  // contiguous NCHW, else channels_last (NHWC in memory)
   PixelType out_type = PixelType::float32;
-  // what happens on the way
+  // what happens on the way; sample i's variant v is row i * variants + v
+  int variants = 1;
+  VariantChoice variant_choice = VariantChoice::draw;
   CropMode crop = CropMode::none;
   int padding = 0;
   double scale[2] = {0.08, 1.0}, ratio[2] = {3.0 / 4.0, 4.0 / 3.0};
@@ -47,11 +51,14 @@ class Gather {
 
   const GatherSpec& spec() const noexcept;
   const Rows& rows() const noexcept;
+  int64_t samples() const noexcept;       // in the store: rows / variants
   int64_t sample_bytes() const noexcept;  // of one sample in the batch
 
-  // Writes sample i of the batch from row indices[i]; its random draws are (seed, epoch, indices[i]).
+  // Writes image i of the batch from sample indices[i]. Its random draws are (seed, epoch, keys[i]); keys are the
+  // indices where there are none, so that an order that repeats a sample can give it other draws each time.
   // Every index is checked before anything is written.
-  void run(const int64_t* indices, int64_t n, uint64_t seed, uint64_t epoch, void* out, ThreadPool& pool) const;
+  void run(const int64_t* indices, const int64_t* keys, int64_t n, uint64_t seed, uint64_t epoch, void* out,
+           ThreadPool& pool) const;
 
  private:
   struct State;

@@ -9,6 +9,7 @@
 #include <mutex>
 
 #include "common/error.h"
+#include "common/fork_local.h"
 #include "store/mapped_file.h"
 
 namespace lds {
@@ -46,7 +47,7 @@ struct Rows::State {
   int64_t row_bytes = 0;
   int64_t size = 0;
   int64_t even_rows = 0;  // rows of every shard but the last, when they are equal; else 0
-  mutable std::mutex mapping;
+  ForkLocal<std::mutex> mapping;
 
   ~State() {
     for (const auto& shard : shards) delete shard->mapped.load();
@@ -55,7 +56,7 @@ struct Rows::State {
   const MappedFile& map(Shard& shard) const {
     const MappedFile* mapped = shard.mapped.load(std::memory_order_acquire);
     if (mapped == nullptr) {
-      const std::lock_guard<std::mutex> lock(mapping);
+      const std::lock_guard<std::mutex> lock(mapping.get());
       mapped = shard.mapped.load(std::memory_order_relaxed);
       if (mapped == nullptr) {
         mapped = new MappedFile(shard.file.path, shard.file.offset + shard.file.rows * row_bytes);

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -43,7 +43,7 @@ def train(store: Store, *, epochs: int, seed: int, threads: int, progress: bool)
     held_out, training = drawn[: len(drawn) // 5], drawn[len(drawn) // 5 :]
     assert store.statistics is not None
     mean, std = store.statistics
-    normal = {"mean": mean, "std": std, "threads": threads}
+    normal: dict[str, Any] = {"mean": mean, "std": std, "threads": threads}
     with torch.random.fork_rng(devices=[]):  # the caller's generator stays as it was
         torch.manual_seed(seed)
         model = network()

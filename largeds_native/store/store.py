@@ -21,6 +21,8 @@ from largeds_native.store.verify import Verification, verify_rows
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import torch
+    from numpy.typing import ArrayLike
 
     from largeds_native import _C
 
@@ -266,6 +268,46 @@ class Store:
 
         return export_hdf5(self, path, **options)
 
+    def gather(
+        self,
+        indices: ArrayLike | torch.Tensor,
+        out: torch.Tensor | None = None,
+        *,
+        dtype: torch.dtype | None = None,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        channels_last: bool = False,
+        crop: int | tuple[int, int] | None = None,
+        variant: int = 0,
+        threads: int | None = None,
+    ) -> torch.Tensor:
+        """The images with these numbers as one tensor (n, C, H, W), whatever the store's layout.
+
+        indices: n integers in [0, len(store)), in any order, repeated or not.
+        out: filled and returned where given: on the CPU, of that shape, dtype and layout; pinned or not.
+        dtype: torch.uint8, float32, float16 or bfloat16; default the store's, or float32 with mean/std. Floats from
+            uint8 are x / 255, or (x / 255 - mean) / std, as ToTensor and Normalize give. Floats pass through.
+        channels_last: in torch.channels_last memory format. crop: a centre crop, a side or (height, width).
+        variant: which of `store.variants`. threads: default what the process may use, one in a DataLoader's worker.
+
+        Raises RowIndexError for an index outside, ArgumentError for an `out` or an option that does not fit: both
+        before anything is written.
+        """
+        from largeds_native.store.gather import gather
+
+        return gather(
+            self,
+            indices,
+            out,
+            dtype=dtype,
+            mean=mean,
+            std=std,
+            channels_last=channels_last,
+            crop=crop,
+            variant=variant,
+            threads=threads,
+        )
+
     # ---- life ------------------------------------------------------------------------------------------------
     def __reduce__(self) -> tuple[Any, ...]:
         return (open_store, (str(self.path),))
@@ -281,6 +323,7 @@ class Store:
         self._maps.clear()
         self._joined.clear()
         self.__dict__.pop("rows", None)
+        self.__dict__.pop("_formats", None)
 
 
 def open_store(path: str | os.PathLike[str], **fields: Any) -> Store:

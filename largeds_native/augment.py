@@ -1,0 +1,91 @@
+"""Random changes to an image, drawn by (seed, epoch, sample): by the loader in its one pass, or ahead by `pack`."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from largeds_native.errors import ArgumentError
+
+Size = int | tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Augment:
+    """One of three crops, and a horizontal flip; sizes are a side or (height, width) in pixels.
+
+    random_crop: a crop at a uniform position, after `padding` zero pixels on every side (torchvision's RandomCrop).
+    resized_crop: a part of random area (`scale`, of the image's) and aspect (`ratio`, width / height) resized to this
+        size, bilinear and antialiased (torchvision's RandomResizedCrop, with its ten tries).
+    center_crop: the middle (torchvision's CenterCrop), as for validation.
+    flip: probability of a horizontal flip, in [0, 1].
+
+    The draws are a function of (seed, epoch, sample) alone (Philox 4x32-10), not of threads, ranks or restarts.
+    Raises ArgumentError for sizes below 1, more than one crop, or ranges that are none.
+    """
+
+    random_crop: Size | None = None
+    padding: int = 0
+    resized_crop: Size | None = None
+    scale: tuple[float, float] = (0.08, 1.0)
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    flip: float = 0.0
+    center_crop: Size | None = None
+
+    def __post_init__(self) -> None:
+        crops = {name: getattr(self, name) for name in ("random_crop", "resized_crop", "center_crop")}
+        chosen = {name: size for name, size in crops.items() if size is not None}
+        if len(chosen) > 1:
+            raise ArgumentError(f"expected one crop, found {' and '.join(chosen)}")
+        for name, size in chosen.items():
+            object.__setattr__(self, name, size_of(name, size))
+        if not isinstance(self.padding, int) or self.padding < 0:
+            raise ArgumentError(f"padding: expected a number of pixels, 0 or more, found {self.padding!r}")
+        if self.padding and self.random_crop is None:
+            raise ArgumentError("padding is for random_crop: give its size too")
+        scale, ratio = _range("scale", self.scale), _range("ratio", self.ratio)
+        if scale[1] > 1:
+            raise ArgumentError(f"scale: expected shares of the image's area, at most 1, found {scale}")
+        object.__setattr__(self, "scale", scale)
+        object.__setattr__(self, "ratio", ratio)
+        if not 0 <= self.flip <= 1:
+            raise ArgumentError(f"flip: expected a probability in [0, 1], found {self.flip!r}")
+
+    def words(self) -> dict[str, Any]:
+        """The same for `_C.Gather`."""
+        words: dict[str, Any] = {"flip": float(self.flip)}
+        size = self.random_crop or self.resized_crop or self.center_crop
+        if size is not None:
+            words["out_height"], words["out_width"] = size_of("crop", size)
+        if self.random_crop is not None:
+            words |= {"crop": "random", "padding": self.padding}
+        elif self.resized_crop is not None:
+            words |= {"crop": "random_resized", "scale": self.scale, "ratio": self.ratio}
+        elif self.center_crop is not None:
+            words["crop"] = "center"
+        return words
+
+
+def size_of(name: str, value: Any) -> tuple[int, int]:
+    """A side or (height, width) as (height, width)."""
+    sides = tuple(value) if isinstance(value, Sequence) else (value, value)
+    try:
+        height, width = (operator.index(side) for side in sides)
+    except (TypeError, ValueError):
+        raise ArgumentError(f"{name}: expected a side or (height, width) in pixels, found {value!r}") from None
+    if height < 1 or width < 1:
+        raise ArgumentError(f"{name}: expected sides of at least 1 pixel, found {value!r}")
+    return height, width
+
+
+def _range(name: str, value: Any) -> tuple[float, float]:
+    try:
+        low, high = (float(bound) for bound in value)
+    except (TypeError, ValueError):
+        raise ArgumentError(f"{name}: expected (low, high), found {value!r}") from None
+    if not (0 < low <= high and math.isfinite(high)):
+        raise ArgumentError(f"{name}: expected 0 < low <= high, found {value!r}")
+    return low, high

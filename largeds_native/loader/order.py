@@ -1,0 +1,176 @@
+"""Orders of an epoch as functions of (seed, epoch, position): no state, no list of a million numbers to shuffle."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from largeds_native.errors import ArgumentError
+
+Numbers = NDArray[np.int64]
+MASK = (1 << 64) - 1
+
+
+class Order(ABC):
+    """Which of n elements stands at each of the positions 0 .. length of an epoch."""
+
+    name: str
+
+    def __init__(self, n: int, length: int | None = None) -> None:
+        self.n = n
+        self.length = n if length is None else length
+
+    @abstractmethod
+    def elements(self, epoch: int, start: int, count: int) -> Numbers:
+        """The elements at positions start .. start + count, all inside of the epoch."""
+
+    def describe(self) -> tuple[Any, ...]:
+        """What makes two orders the same, for a saved state to be checked with."""
+        return (self.name, self.n, self.length)
+
+    def wrapped(self, epoch: int, start: int, count: int) -> Numbers:
+        """The same, where positions beyond the epoch's end begin again at its start."""
+        parts = []
+        while count > 0:
+            start %= self.length
+            some = min(count, self.length - start)
+            parts.append(self.elements(epoch, start, some))
+            start, count = start + some, count - some
+        return parts[0] if len(parts) == 1 else np.concatenate([np.empty(0, np.int64), *parts])
+
+
+class Sequential(Order):
+    name = "sequential"
+
+    def elements(self, epoch: int, start: int, count: int) -> Numbers:
+        return np.arange(start, start + count, dtype=np.int64)
+
+
+class Random(Order):
+    """A keyed permutation (a Feistel network walked along its cycles): O(1) memory, any position at once."""
+
+    name = "random"
+
+    def __init__(self, n: int, seed: int) -> None:
+        super().__init__(n)
+        self.seed = seed
+
+    def elements(self, epoch: int, start: int, count: int) -> Numbers:
+        from largeds_native import _C
+
+        return _C.permute(self.n, self.seed, epoch, start, count)
+
+    def describe(self) -> tuple[Any, ...]:
+        return (*super().describe(), self.seed)
+
+
+class Block(Order):
+    """Windows of neighbouring rows in random order; `GROUP` windows at a time are shuffled together.
+
+    For data larger than memory: at any time only GROUP windows are read from, each a run of `block` rows, and a row's
+    neighbours on disk come within the same GROUP * block positions. A batch draws from GROUP windows all over the
+    store: on data sorted by class, with at least GROUP classes of `block` images or more, it sees about GROUP classes.
+    """
+
+    name = "block"
+    GROUP = 16
+
+    def __init__(self, n: int, seed: int, block: int) -> None:
+        super().__init__(n)
+        if block < 1:
+            raise ArgumentError(f"block: expected at least 1 row, found {block}")
+        self.seed, self.block = seed, block
+        self._windows = -(-n // block)
+        self._epoch: tuple[int, Numbers, Numbers] | None = None
+
+    def _layout(self, epoch: int) -> tuple[Numbers, Numbers]:
+        """The windows in their order, and the position at which each group begins (and the last one ends)."""
+        if self._epoch is None or self._epoch[0] != epoch:
+            from largeds_native import _C
+
+            windows = _C.permute(self._windows, self.seed, epoch, 0, self._windows)
+            sizes = np.minimum(self.block, self.n - windows * self.block)
+            ends = np.cumsum(np.add.reduceat(sizes, np.arange(0, len(sizes), self.GROUP)))
+            self._epoch = (epoch, windows, np.concatenate([[0], ends]))
+        return self._epoch[1:]
+
+    def elements(self, epoch: int, start: int, count: int) -> Numbers:
+        from largeds_native import _C
+
+        windows, bounds = self._layout(epoch)
+        parts = []
+        group = int(np.searchsorted(bounds, start, "right")) - 1
+        while count > 0:
+            low, high = int(bounds[group]), int(bounds[group + 1])
+            some = min(count, high - start)
+            key = (self.seed + (group + 1) * 0x9E3779B97F4A7C15) & MASK
+            inside = _C.permute(high - low, key, epoch, start - low, some)
+            mine = windows[group * self.GROUP : (group + 1) * self.GROUP]
+            ends = np.cumsum(np.minimum(self.block, self.n - mine * self.block))
+            which = np.searchsorted(ends, inside, "right")
+            parts.append(mine[which] * self.block + inside - np.concatenate([[0], ends])[which])
+            start, count, group = start + some, count - some, group + 1
+        return parts[0] if len(parts) == 1 else np.concatenate([np.empty(0, np.int64), *parts])
+
+    def describe(self) -> tuple[Any, ...]:
+        return (*super().describe(), self.seed, self.block)
+
+
+class Weighted(Order):
+    """n independent draws, element i with probability weights[i] / sum(weights): some come twice, some never.
+
+    Position p's draw is number p of numpy's Philox stream keyed by (seed, epoch). Takes O(n) memory.
+    """
+
+    name = "weighted"
+
+    def __init__(self, weights: ArrayLike, n: int, seed: int) -> None:
+        super().__init__(n)
+        array = np.asarray(weights, np.float64)
+        if array.shape != (n,):
+            raise ArgumentError(f"weights: expected {n} numbers, one a sample, found shape {array.shape}")
+        if not np.isfinite(array).all() or (array < 0).any() or not array.sum() > 0:
+            raise ArgumentError("weights: expected finite numbers, none negative, not all 0")
+        self.seed = seed
+        self._ends = np.cumsum(array)
+
+    def elements(self, epoch: int, start: int, count: int) -> Numbers:
+        stream = np.random.Philox(key=np.array([self.seed, epoch & MASK], np.uint64))
+        stream.advance(start // 4)  # four numbers a step
+        raw = stream.random_raw(count + start % 4)[start % 4 :]
+        drawn = (raw >> np.uint64(11)) * 2.0**-53 * self._ends[-1]
+        # the first end above the draw: never an element of weight 0
+        drawn_elements: Numbers = np.minimum(np.searchsorted(self._ends, drawn, "right"), self._last)
+        return drawn_elements
+
+    @property
+    def _last(self) -> int:
+        """The last element whose weight is not 0, for a draw that rounds up to the sum."""
+        return int(np.searchsorted(self._ends, self._ends[-1], "left"))
+
+    def describe(self) -> tuple[Any, ...]:
+        return (*super().describe(), self.seed, self._ends.tobytes())
+
+
+class Subset(Order):
+    """Another order, of positions in `indices`."""
+
+    def __init__(self, inner: Order, indices: Numbers) -> None:
+        super().__init__(inner.n, inner.length)
+        self.name, self._inner, self._indices = inner.name, inner, indices
+
+    def elements(self, epoch: int, start: int, count: int) -> Numbers:
+        chosen: Numbers = self._indices[self._inner.elements(epoch, start, count)]
+        return chosen
+
+    def describe(self) -> tuple[Any, ...]:
+        return (*self._inner.describe(), self._indices.tobytes())
+
+
+def check_seed(seed: int) -> int:
+    if not isinstance(seed, (int, np.integer)) or not 0 <= seed <= MASK:
+        raise ArgumentError(f"seed: expected an integer from 0 to 2**64 - 1, found {seed!r}")
+    return int(seed)

@@ -1,0 +1,160 @@
+"""Rows of a store -> one batch tensor, in C++ threads without the GIL."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from largeds_native.augment import Augment
+from largeds_native.errors import ArgumentError
+from largeds_native.machine import usable_threads
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+    from largeds_native import _C
+    from largeds_native.store.store import Store
+
+DTYPES = {torch.uint8: "uint8", torch.float32: "float32", torch.float16: "float16", torch.bfloat16: "bfloat16"}
+
+
+class BatchFormat:
+    """What a batch of a store looks like: `.dtype`, `.shape(n)`, and the `_C.Gather` that makes it.
+
+    dtype: of the batch; None is the store's. Floats are x / 255, or (x / 255 - mean) / std where these are given. A
+    store of floats passes through as it is. Raises ArgumentError for what the store can't give.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        dtype: torch.dtype | None = None,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        channels_last: bool = False,
+        augment: Augment | None = None,
+        variant: str = "cycle",
+    ) -> None:
+        from largeds_native import _C
+
+        self.dtype = _batch_dtype(store, dtype, mean is not None or std is not None)
+        self.channels_last = channels_last
+        planar = store.layout == "CHW"
+        channels, height, width = store.shape if planar else (store.shape[2], *store.shape[:2])
+        words: dict[str, Any] = augment.words() if augment else {}
+        words |= {"channels": channels, "height": height, "width": width, "planar_rows": planar}
+        words |= {"row_type": store.dtype.name, "out_type": DTYPES[self.dtype], "planar_out": not channels_last}
+        if store.variants > 1:
+            words |= {"variants": store.variants, "variant_choice": variant}
+        self.scale = words["multiply"], words["add"] = _scale(channels, mean, std)
+        self.image_shape = (channels, words.get("out_height", height), words.get("out_width", width))
+        self.gather = _C.Gather(store.rows, **words)
+
+    def empty(self, n: int) -> torch.Tensor:
+        """An uninitialised batch of n images, (n, C, H, W)."""
+        layout = torch.channels_last if self.channels_last else torch.contiguous_format
+        return torch.empty((n, *self.image_shape), dtype=self.dtype, memory_format=layout)
+
+
+def _batch_dtype(store: Store, dtype: torch.dtype | None, normalise: bool) -> torch.dtype:
+    stored = torch.from_numpy(np.empty(0, store.dtype)).dtype
+    if dtype is None:
+        return torch.float32 if normalise and stored is torch.uint8 else stored
+    if dtype not in DTYPES:
+        known = ", ".join(str(name) for name in DTYPES)
+        raise ArgumentError(f"dtype: expected one of {known}, found {dtype!r}")
+    if stored is torch.uint8:
+        if normalise and dtype is torch.uint8:
+            raise ArgumentError("mean and std make floats: expected a float dtype with them, found torch.uint8")
+        return dtype
+    if normalise:
+        raise ArgumentError(f"mean and std: the images of {store.path} are floats already, and pass through")
+    if dtype is not stored:
+        raise ArgumentError(f"dtype: the images of {store.path} pass through as {stored}, found {dtype}")
+    return stored
+
+
+def _scale(channels: int, mean: Sequence[float] | None, std: Sequence[float] | None) -> tuple[list[float], list[float]]:
+    """(multiply, add) so that x * multiply + add = (x / 255 - mean) / std."""
+    means, stds = _per_channel("mean", mean, channels, 0.0), _per_channel("std", std, channels, 1.0)
+    if any(s <= 0 for s in stds):
+        raise ArgumentError(f"std: expected numbers above 0, found {stds}")
+    return [1 / (255 * s) for s in stds], [-m / s for m, s in zip(means, stds, strict=True)]
+
+
+def _per_channel(name: str, values: Sequence[float] | None, channels: int, default: float) -> list[float]:
+    if values is None:
+        return [default] * channels
+    try:
+        numbers = [float(value) for value in values]
+    except (TypeError, ValueError):
+        raise ArgumentError(f"{name}: expected {channels} numbers, one a channel, found {values!r}") from None
+    if len(numbers) != channels or not np.isfinite(numbers).all():
+        raise ArgumentError(f"{name}: expected {channels} finite numbers, one a channel, found {numbers}")
+    return numbers
+
+
+def index_array(indices: ArrayLike | torch.Tensor) -> NDArray[np.int64]:
+    """One-dimensional int64; ArgumentError for anything that is not whole numbers."""
+    array = np.asarray(indices)
+    if array.size == 0:
+        return np.empty(0, np.int64)
+    if array.ndim != 1 or array.dtype.kind not in "iu":
+        raise ArgumentError(f"indices: expected one dimension of integers, found {array.dtype} of shape {array.shape}")
+    return array.astype(np.int64, copy=False)
+
+
+def default_threads() -> int:
+    """What this process may use; one in a DataLoader's worker, since each worker is one of several."""
+    return 1 if torch.utils.data.get_worker_info() is not None else usable_threads()
+
+
+_pools: dict[int, _C.Pool] = {}
+
+
+def shared_pool(threads: int | None) -> _C.Pool:
+    """The process's pool of so many threads: made once, used by every gather that asks for it."""
+    from largeds_native import _C
+
+    wanted = default_threads() if threads is None else threads
+    if wanted not in _pools:
+        _pools[wanted] = _C.Pool(wanted)
+    return _pools[wanted]
+
+
+def gather(
+    store: Store,
+    indices: ArrayLike | torch.Tensor,
+    out: torch.Tensor | None = None,
+    *,
+    dtype: torch.dtype | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    channels_last: bool = False,
+    crop: int | tuple[int, int] | None = None,
+    variant: int = 0,
+    threads: int | None = None,
+) -> torch.Tensor:
+    """See `Store.gather`."""
+    wanted = index_array(indices)
+    if not 0 <= variant < store.variants:
+        raise ArgumentError(f"variant: expected 0 to {store.variants - 1}, found {variant}")
+    made = _format(store, dtype if out is None else dtype or out.dtype, mean, std, channels_last, crop)
+    if out is None:
+        out = made.empty(len(wanted))
+    made.gather.run(wanted, 0, variant, out, shared_pool(threads))
+    return out
+
+
+def _format(store: Store, dtype: Any, mean: Any, std: Any, channels_last: bool, crop: Any) -> BatchFormat:
+    """Made once for each way of gathering from this store."""
+    formats: dict[Any, BatchFormat] = store.__dict__.setdefault("_formats", {})
+    key = (dtype, mean and tuple(mean), std and tuple(std), channels_last, crop)
+    if key not in formats:
+        augment = None if crop is None else Augment(center_crop=crop)
+        formats[key] = BatchFormat(store, dtype=dtype, mean=mean, std=std, channels_last=channels_last, augment=augment)
+    return formats[key]

@@ -1,0 +1,87 @@
+#include <doctest/doctest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <numeric>
+#include <thread>
+#include <vector>
+
+#include "common/error.h"
+#include "common/thread_pool.h"
+
+using lds::ThreadPool;
+
+namespace {
+
+int64_t sum_to(ThreadPool& pool, int64_t n, int64_t grain) {
+  std::atomic<int64_t> total{0};
+  pool.parallel_for(n, grain, [&](int64_t begin, int64_t end, int) {
+    for (int64_t i = begin; i < end; ++i) total += i;
+  });
+  return total;
+}
+
+}  // namespace
+
+TEST_CASE("every item once, whatever threads and grain") {
+  for (const int threads : {1, 2, 5}) {
+    ThreadPool pool(threads);
+    for (const int64_t n : {0, 1, 2, 63, 1000}) {
+      for (const int64_t grain : {0, 1, 7, 5000}) {
+        std::vector<int> seen(static_cast<size_t>(n));
+        pool.parallel_for(n, grain, [&](int64_t begin, int64_t end, int worker) {
+          CHECK(worker >= 0);
+          CHECK(worker < threads);
+          for (int64_t i = begin; i < end; ++i) ++seen[static_cast<size_t>(i)];
+        });
+        CHECK(std::accumulate(seen.begin(), seen.end(), int64_t{0}) == n);
+      }
+    }
+  }
+  CHECK_THROWS_AS(ThreadPool(0), lds::Error);
+}
+
+TEST_CASE("the first exception is thrown, and the pool goes on") {
+  ThreadPool pool(4);
+  for (int round = 0; round < 20; ++round) {
+    CHECK_THROWS_AS(pool.parallel_for(100, 1,
+                                      [&](int64_t begin, int64_t, int) {
+                                        if (begin == 50) throw lds::Error(lds::Reason::io, "50");
+                                      }),
+                    lds::Error);
+    CHECK(sum_to(pool, 100, 3) == 4950);
+  }
+}
+
+TEST_CASE("callers from several threads take turns") {
+  ThreadPool pool(3);
+  std::vector<std::thread> callers;
+  std::atomic<int> right{0};
+  for (int caller = 0; caller < 4; ++caller) {
+    callers.emplace_back([&] {
+      for (int i = 0; i < 50; ++i) right += sum_to(pool, 200, 1) == 19900;
+    });
+  }
+  for (std::thread& caller : callers) caller.join();
+  CHECK(right == 200);
+}
+
+#if !defined(__SANITIZE_THREAD__)  // TSan does not follow threads that a forked child starts
+TEST_CASE("a child made in the midst of the parent's loops has a pool of its own") {
+  ThreadPool pool(3);
+  std::atomic<bool> stop{false};
+  std::thread busy([&] {
+    while (!stop) sum_to(pool, 500, 1);
+  });
+  for (int i = 0; i < 20; ++i) {
+    const pid_t child = fork();
+    if (child == 0) _exit(sum_to(pool, 1000, 1) == 499500 ? 0 : 1);
+    int status = -1;
+    waitpid(child, &status, 0);
+    CHECK(status == 0);
+  }
+  stop = true;
+  busy.join();
+}
+#endif

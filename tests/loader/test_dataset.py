@@ -1,0 +1,118 @@
+"""StoreDataset and ShuffleSampler in torch's own DataLoader."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+import largeds_native as lds
+from largeds_native.errors import ArgumentError, RowIndexError, StateError
+
+
+def half(image: torch.Tensor) -> torch.Tensor:
+    return image[:, ::2, ::2].float()
+
+
+@pytest.mark.parametrize(("workers", "context"), [(0, None), (2, "fork"), (2, "spawn")])
+def test_in_a_dataloader(store: Any, workers: int, context: str | None) -> None:
+    store.gather([0])  # its maps and threads are there when workers are forked
+    for transform in (None, half):
+        dataset = lds.StoreDataset(store, transform)
+        loader = DataLoader(dataset, 16, num_workers=workers, multiprocessing_context=context)
+        seen = []
+        for images, labels in loader:
+            assert labels.dtype == torch.int64
+            expected = torch.from_numpy(np.stack([store.images[i] for i in labels.tolist()]))
+            assert torch.equal(images, expected if transform is None else half(expected.flatten(0, 1)).view_as(images))
+            seen += labels.tolist()
+        assert seen == list(range(100))
+
+
+def test_items(store: Any) -> None:
+    dataset = lds.StoreDataset(store)
+    image, label = dataset[7]
+    assert (label, type(label)) == (7, int)
+    assert torch.equal(image, torch.from_numpy(np.array(store.images[7])))
+    assert dataset[-1][1] == 99
+    assert [pair[1] for pair in dataset.__getitems__([5, 5, 2])] == [5, 5, 2]
+    for bad in (100, -101):
+        with pytest.raises(RowIndexError):
+            dataset[bad]
+    again = pickle.loads(pickle.dumps(dataset))
+    assert torch.equal(again[7][0], image)
+
+
+def test_a_batch_is_gathered_once_and_not_copied(store: Any) -> None:
+    from torch.utils.data import default_collate
+
+    dataset = lds.StoreDataset(store)
+    samples = dataset.__getitems__([3, 1, 2])
+    images, labels = default_collate(samples)
+    assert images.data_ptr() == samples[0][0].data_ptr()
+    assert labels.tolist() == [3, 1, 2]
+    mixed = [*samples[:2], dataset[9]]
+    assert default_collate(mixed)[1].tolist() == [3, 1, 9]
+    assert default_collate(samples[::-1])[1].tolist() == [2, 1, 3]
+    assert torch.equal(default_collate(samples[::-1])[0], images.flip(0))
+
+
+def test_hwc_gives_chw(store: Any, tmp_path: Any) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (5, 4, 6, 3), np.uint8)
+    hwc = lds.pack((images, range(5)), tmp_path / "h.lds", resize=None, crop=None, layout="HWC", progress=False)
+    assert torch.equal(lds.StoreDataset(hwc)[2][0], torch.from_numpy(images[2]).permute(2, 0, 1))
+
+
+# ---- ShuffleSampler ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("block", [None, 5])
+@pytest.mark.parametrize("world", [1, 3])
+def test_sampler(store: Any, block: int | None, world: int) -> None:
+    samplers = [lds.ShuffleSampler(100, 4, block, rank, world) for rank in range(world)]
+    epochs = []
+    for _ in range(2):
+        parts = [list(sampler) for sampler in samplers]
+        assert {len(part) for part in parts} == {len(samplers[0])}
+        assert set(sum(parts, [])) == set(range(100))
+        assert sum(map(len, parts)) - 100 < world
+        epochs.append(parts)
+    assert epochs[0] != epochs[1]
+    for sampler in samplers:
+        sampler.set_epoch(0)
+    assert [list(sampler) for sampler in samplers] == epochs[0]
+
+
+def test_sampler_resumes_in_another_world() -> None:
+    first = lds.ShuffleSampler(50, 1)
+    iterator = iter(first)
+    seen = [next(iterator) for _ in range(20)]
+    state = first.state_dict()
+    assert state == {"version": 1, "seed": 1, "epoch": 0, "position": 20}
+    others = [lds.ShuffleSampler(50, 1, rank=rank, world_size=2) for rank in range(2)]
+    for other in others:
+        other.load_state_dict(state)
+    assert sorted(seen + sum((list(other) for other in others), [])) == list(range(50))
+    assert others[0].state_dict()["epoch"] == 1
+    with pytest.raises(StateError, match="seed"):
+        first.load_state_dict(state | {"seed": 2})
+    with pytest.raises(StateError, match="position"):
+        first.load_state_dict(state | {"position": 51})
+
+
+def test_sampler_in_a_dataloader(store: Any) -> None:
+    sampler = lds.ShuffleSampler(len(store), seed=2)
+    loader = DataLoader(lds.StoreDataset(store), 16, sampler=sampler, num_workers=2)
+    labels = torch.cat([labels for _, labels in loader])
+    assert sorted(labels.tolist()) == list(range(100))
+    assert labels.tolist() == list(lds.ShuffleSampler(len(store), seed=2))
+
+
+@pytest.mark.parametrize("words", [{"n": 0}, {"n": 5, "seed": -1}, {"n": 5, "block": 0}, {"n": 5, "rank": 1}])
+def test_bad_arguments(words: dict[str, int]) -> None:
+    with pytest.raises(ArgumentError):
+        lds.ShuffleSampler(**words)
