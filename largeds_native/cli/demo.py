@@ -126,11 +126,12 @@ def _corpora(folder: Path, images: int, out: Console) -> tuple[Path, Path]:
 def _pack(source: Path, store: Path, threads: int, out: Console, **options: Any) -> Any:
     """Packs anew each time: it is what the demo shows."""
     import largeds_native as lds
+    from largeds_native.store.manifest import NAME as MANIFEST
 
-    if store.exists():
+    if (store / MANIFEST).exists():
         lds.open(store).close()  # never remove what is no store
         shutil.rmtree(store)
-    packed = lds.pack(source, store, threads=threads, progress=False, **options)
+    packed = lds.pack(source, store, threads=threads, progress=False, resume=False, **options)
     for line in str(packed.report).splitlines():
         out.line(line)
     return packed

@@ -1,0 +1,56 @@
+"""FFCV's loader over the same rows, stored raw, set up as its documentation does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+def ffcv_loader(store: Any, batch: int, threads: int, kind: str, mean: Any, std: Any, crop: int | None) -> Any:
+    """kind: "uint8" or "float32" (normalised). Raises ImportError when FFCV is not installed."""
+    from ffcv.fields.basics import IntDecoder
+    from ffcv.fields.rgb_image import RandomResizedCropRGBImageDecoder, SimpleRGBImageDecoder
+    from ffcv.loader import Loader, OrderOption
+    from ffcv.transforms import NormalizeImage, RandomHorizontalFlip, ToTensor, ToTorchImage
+
+    images: list[Any] = [SimpleRGBImageDecoder()]
+    if crop is not None:
+        images = [RandomResizedCropRGBImageDecoder((crop, crop)), RandomHorizontalFlip()]
+    if kind == "float32":
+        scale = np.array(mean) * 255, np.array(std) * 255
+        images += [NormalizeImage(*scale, np.float32), ToTensor(), ToTorchImage(convert_back_int16=False)]
+    else:
+        images += [ToTensor(), ToTorchImage(convert_back_int16=False)]
+    return Loader(
+        str(_beton(store)),
+        batch,
+        num_workers=threads,
+        order=OrderOption.RANDOM,
+        os_cache=True,
+        drop_last=False,
+        pipelines={"image": images, "label": [IntDecoder(), ToTensor()]},
+    )
+
+
+def _beton(store: Any) -> Path:
+    from ffcv.fields import IntField, RGBImageField
+    from ffcv.writer import DatasetWriter
+
+    path: Path = store.path.with_suffix(".beton")
+    if not path.exists():
+        fields = {"image": RGBImageField(write_mode="raw"), "label": IntField()}
+        DatasetWriter(str(path), fields, num_workers=1).from_indexed_dataset(_Rows(store))
+    return path
+
+
+class _Rows:
+    def __init__(self, store: Any) -> None:
+        self.store = store
+
+    def __len__(self) -> int:
+        return len(self.store)
+
+    def __getitem__(self, index: int) -> tuple[Any, int]:
+        return np.ascontiguousarray(self.store.images[index].transpose(1, 2, 0)), int(self.store["label"][index])
