@@ -9,6 +9,7 @@
 #include "bind/bind.h"
 #include "bind/gather_spec.h"
 #include "common/error.h"
+#include "pack/list_folder.h"
 #include "pack/packer.h"
 #include "pack/row_file.h"
 
@@ -153,6 +154,19 @@ py::tuple sums_of_rows(const Rows2d& rows, int channels, bool planar) {
   return tuple_of(sums, channels);
 }
 
+// (names of images, each with a 0 byte after it; how many; names of folders; whether the images are sorted)
+py::tuple list_images(const py::str& path, const std::vector<std::string>& extensions) {
+  FolderList found;
+  {
+    const std::string native = path_of(path);
+    const py::gil_scoped_release nogil;
+    found = list_folder(native, extensions);
+  }
+  py::list folders;
+  for (const std::string& name : found.folders) folders.append(py::bytes(name));
+  return py::make_tuple(py::bytes(found.images), found.count, folders, found.ascii);
+}
+
 std::unique_ptr<BoundPacker> make_packer(const RowSpec& row, int threads, int versions,
                                          const std::optional<py::dict>& augment, uint64_t seed, const py::bytes& table,
                                          int value_bytes) {
@@ -182,6 +196,7 @@ void register_pack(py::module_& m) {
       .def("cancel", &BoundPacker::cancel)
       .def("result", &BoundPacker::result)
       .def("clock", &BoundPacker::clock);
+  m.def("list_folder", &list_images, py::arg("path"), py::arg("extensions"));
   m.def("channel_sums", &sums_of_rows, py::arg("rows").noconvert(), py::arg("channels"), py::arg("planar"));
   m.def(
       "close_gaps",

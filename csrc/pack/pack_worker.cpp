@@ -67,11 +67,6 @@ std::string_view PackWorker::encoded(const PackItem& item) {
     file_.read(item.path);
     bytes = {reinterpret_cast<const char*>(file_.data()), file_.size()};
   } else {
-    if (!archive_ || archive_path_ != item.path) {
-      archive_.reset();
-      archive_.emplace(item.path);
-      archive_path_ = item.path;
-    }
     read_part(item);
     bytes = {reinterpret_cast<const char*>(part_.data()), part_.size()};
   }
@@ -79,7 +74,13 @@ std::string_view PackWorker::encoded(const PackItem& item) {
   return bytes;
 }
 
+// The archive stays open for its next part.
 void PackWorker::read_part(const PackItem& item) {
+  if (!archive_ || archive_path_ != item.path) {
+    archive_.reset();
+    archive_ = std::make_unique<FileHandle>(item.path);
+    archive_path_ = item.path;
+  }
   part_.resize(static_cast<size_t>(item.length));
   try {
     archive_->read_exactly(part_.data(), item.length, item.offset);

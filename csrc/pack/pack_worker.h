@@ -61,7 +61,7 @@ class PackWorker {
   std::optional<Versions> versions_;
   int64_t pixels_, values_, bytes_;  // pixels and values of one stored version; bytes of all versions
   FileBytes file_;
-  std::optional<FileHandle> archive_;  // whose parts are being read
+  std::unique_ptr<FileHandle> archive_;  // whose parts are being read
   std::string archive_path_;
   std::vector<uint8_t> part_, image_, varied_, room_;
   ChannelSums sums_;

@@ -17,8 +17,8 @@
 namespace lds {
 namespace {
 
-constexpr int64_t kWriteBytes = int64_t{256} << 10;  // small rows are written together
-constexpr int64_t kWriteBack = int64_t{8} << 20;
+constexpr int64_t kWriteBytes = int64_t{256} * 1024;  // small rows are written together
+constexpr int64_t kWriteBack = int64_t{8} * 1024 * 1024;
 
 }  // namespace
 

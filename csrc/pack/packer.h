@@ -66,6 +66,8 @@ class Packer {
  public:
   Packer(const PackSpec& spec, int threads);
   ~Packer();  // cancels a job that runs, and waits for it
+  Packer(const Packer&) = delete;
+  Packer& operator=(const Packer&) = delete;
 
   int64_t sample_bytes() const noexcept;  // stored for one image, with all its versions
 

@@ -13,7 +13,7 @@
 namespace lds {
 namespace {
 
-constexpr int64_t kPiece = int64_t{4} << 20;
+constexpr int64_t kPiece = int64_t{4} * 1024 * 1024;
 
 void read_back(int descriptor, uint8_t* data, int64_t bytes, int64_t offset) {
   while (bytes > 0) {

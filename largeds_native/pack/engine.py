@@ -61,6 +61,7 @@ class _Started:
     descriptor: int
     offset: int
     first_sample: int
+    has_pixels: bool
     refused: dict[int, tuple[str, str]]  # pixels that can't be packed
 
 
@@ -93,8 +94,9 @@ class Engine:
     def start(self, items: list[Item], descriptor: int = -1, offset: int = 0, first_sample: int = 0) -> None:
         """Begins to write the items' rows into an open file, from byte `offset` on; with no file they are only hashed.
         `first_sample` is the first item's number in the source."""
-        packed, refused = self._as_pixels(items)
-        self._started = _Started(items, descriptor, offset, first_sample, refused)
+        has_pixels = any(isinstance(item, np.ndarray) for item in items)
+        packed, refused = self._as_pixels(items) if has_pixels else (tuple(items), {})
+        self._started = _Started(items, descriptor, offset, first_sample, has_pixels, refused)
         samples = np.arange(first_sample, first_sample + len(items))
         self._packer.start(packed, descriptor, offset, None, samples)
 
@@ -104,7 +106,9 @@ class Engine:
         batch = self._started
         self._wait(watch)
         width, height, hashes, failures, sums = self._packer.result()
-        decoder = np.where([isinstance(item, np.ndarray) for item in batch.items], PIXELS, CORE).astype(np.uint8)
+        decoder = np.zeros(len(batch.items), np.uint8) + CORE
+        if batch.has_pixels:
+            decoder[[isinstance(item, np.ndarray) for item in batch.items]] = PIXELS
         errors = {i: (reason, message) for i, reason, message in failures} | batch.refused
         rows = Rows(width, height, hashes, decoder, Sums(*sums), errors)
         self._with_pillow(batch, rows, watch)
@@ -130,8 +134,6 @@ class Engine:
     def _as_pixels(self, items: list[Item]) -> tuple[tuple[Item, ...], dict[int, tuple[str, str]]]:
         """The items with arrays as the core takes them, and those that it can't take."""
         refused: dict[int, tuple[str, str]] = {}
-        if not any(isinstance(item, np.ndarray) for item in items):
-            return tuple(items), refused
 
         def pixels(i: int, item: Array) -> Item:
             try:

@@ -48,42 +48,51 @@ class ShardRecord:
 
 
 class SampleLog:
-    """Collects the lines of samples.parquet."""
+    """Collects the lines of samples.parquet, as columns: a million lines of Python objects would take too much."""
 
     def __init__(self) -> None:
         self._rows = 0
-        self._sources: list[str] = []
-        self._columns: dict[str, list[Array]] = {key: [] for key in ("row", "width", "height", "decoder", "hash")}
-        self._status: list[str] = []
-        self._errors: list[str | None] = []
+        self._numbers: dict[str, list[Array]] = {key: [] for key in ("row", "width", "height", "decoder", "hash")}
+        self._texts: dict[str, list[Any]] = {key: [] for key in ("source", "status", "error")}
         self.failed: Counter[str] = Counter()
         self.decoders: Counter[str] = Counter()
 
     def add(self, names: list[str], result: Rows, good: np.ndarray[Any, np.dtype[np.int64]]) -> None:
         """One batch, whose samples `good` lie in the shard's next rows."""
+        import pyarrow as pa
+
         n = len(names)
         row, hashes = np.full(n, -1, np.int64), np.zeros(n, np.uint64)
         row[good] = np.arange(self._rows, self._rows + len(good))
         hashes[good] = result.hash[good]
         self._rows += len(good)
-        status: list[str] = ["ok"] * n
-        errors: list[str | None] = [None] * n
-        for i, (reason, message) in result.errors.items():
-            status[i], errors[i] = reason, _text(message)
-            self.failed[reason] += 1
+        self._texts["source"].append(_texts(names))
+        if result.errors:
+            status: list[str] = ["ok"] * n
+            errors: list[str | None] = [None] * n
+            for i, (reason, message) in result.errors.items():
+                status[i], errors[i] = reason, _text(message)
+                self.failed[reason] += 1
+            self._texts["status"].append(pa.array(status, pa.string()))
+            self._texts["error"].append(pa.array(errors, pa.string()))
+        else:
+            self._texts["status"].append(pa.repeat("ok", n))
+            self._texts["error"].append(pa.nulls(n, pa.string()))
         for code, count in enumerate(np.bincount(result.decoder[good], minlength=len(DECODERS)).tolist()):
             self.decoders[DECODERS[code]] += count
-        self._sources += [_text(name) for name in names]
-        self._status += status
-        self._errors += errors
-        self._columns["row"].append(row)
-        self._columns["width"].append(result.width)
-        self._columns["height"].append(result.height)
-        self._columns["decoder"].append(result.decoder)
-        self._columns["hash"].append(hashes)
+        self._numbers["row"].append(row)
+        self._numbers["width"].append(result.width)
+        self._numbers["height"].append(result.height)
+        self._numbers["decoder"].append(result.decoder)
+        self._numbers["hash"].append(hashes)
 
     def _column(self, key: str, dtype: Any) -> Array:
-        return np.concatenate([np.zeros(0, dtype), *self._columns[key]]).astype(dtype)
+        return np.concatenate([np.zeros(0, dtype), *self._numbers[key]]).astype(dtype)
+
+    def _text_column(self, key: str) -> Any:
+        import pyarrow as pa
+
+        return pa.chunked_array(self._texts[key], pa.string()).combine_chunks()
 
     def write(self, path: Path) -> None:
         import pyarrow as pa
@@ -93,12 +102,12 @@ class SampleLog:
         decoder = pa.DictionaryArray.from_arrays(pa.array(self._column("decoder", np.int8)), pa.array(DECODERS))
         table = pa.table(
             {
-                "source": pa.array(self._sources, pa.string()),
+                "source": self._text_column("source"),
                 "row": pa.array(row),
                 "width": pa.array(self._column("width", np.int32)),
                 "height": pa.array(self._column("height", np.int32)),
-                "status": pa.array(self._status, pa.string()),
-                "error": pa.array(self._errors, pa.string()),
+                "status": self._text_column("status"),
+                "error": self._text_column("error"),
                 "decoder": decoder.cast(pa.string()),
                 "hash": pa.array(self._column("hash", np.uint64), mask=row < 0),
             }
@@ -114,6 +123,15 @@ class SampleLog:
         return shard_digest(self._column("hash", np.uint64)[kept], fields)
 
 
+def _texts(names: list[str]) -> Any:
+    """File names may hold bytes that are no text: those stand as \\udcXX."""
+    import pyarrow as pa
+
+    try:
+        return pa.array(names, pa.string())
+    except UnicodeEncodeError:
+        return pa.array([_text(name) for name in names], pa.string())
+
+
 def _text(name: str) -> str:
-    """File names may hold bytes that are no text: those stand as \\\\udcXX."""
     return name.encode("utf-8", "backslashreplace").decode()

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
 
-from largeds_native.errors import ArgumentError, PackError
+from largeds_native.errors import ArgumentError, PackError, StorageError
 from largeds_native.sources.base import LABEL, Batch, IndexedSource, Indices, Source
 from largeds_native.store.manifest import FieldSpec
 
@@ -29,30 +28,27 @@ def folder(path: str | os.PathLike[str]) -> Source:
 
 
 class FolderSource(IndexedSource):
-    """Keeps the paths as one string of bytes: a million of them take what their characters take."""
+    """Keeps the paths as one string of bytes, each with a 0 byte after it: a million of them take what their characters
+    take."""
 
     def __init__(self, root: Path) -> None:
         self.root = self._top = os.path.abspath(root)
         self.description = f"folder {self.root}"
-        try:
-            with os.scandir(root) as entries:
-                classes = sorted(entry.name for entry in entries if entry.is_dir())
-        except OSError as error:
-            raise ArgumentError(f"{root}: {error.strerror}: expected a folder of images") from error
-        names: list[bytes] = []
-        counts = [_collect(os.path.join(self._top, name), name, names) for name in classes]
+        flat, folders = _list(self._top, "", f"{root}: expected a folder of images")
+        classes = sorted(folders)
+        found = [_collect(os.path.join(self._top, name), name) for name in classes]
         self._labels: np.ndarray[tuple[int], np.dtype[np.int64]] | None = None
-        if names:
+        if any(found):
+            counts = [block.count(b"\0") for block in found]
             keep = [i for i, (name, count) in enumerate(zip(classes, counts, strict=True)) if count or name[0] != "."]
             self.classes = tuple(classes[i] for i in keep)
             self._labels = np.repeat(np.arange(len(keep), dtype=np.int64), [counts[i] for i in keep])
         else:
-            found, _ = _images_and_folders(self._top)
-            names = [os.fsencode(name) for name in found]
-        if not names:
+            found = [flat]
+        self._paths = b"".join(found)
+        if not self._paths:
             raise PackError(f"{root} has no image: expected files named {', '.join(EXTENSIONS)} in a folder a class")
-        self._paths = b"".join(names)
-        self._ends = np.fromiter(accumulate(map(len, names)), np.int64, len(names))
+        self._ends = np.flatnonzero(np.frombuffer(self._paths, np.uint8) == 0) + 1
 
     @property
     def fields(self) -> dict[str, FieldSpec]:
@@ -63,8 +59,11 @@ class FolderSource(IndexedSource):
         return len(self._ends)
 
     def _names(self, indices: Indices) -> list[str]:
+        if len(indices) and indices[-1] - indices[0] == len(indices) - 1 and (np.diff(indices) == 1).all():
+            begin = int(self._ends[indices[0] - 1]) if indices[0] else 0
+            return os.fsdecode(self._paths[begin : int(self._ends[indices[-1]]) - 1]).split("\0")
         begins = np.where(indices > 0, self._ends[indices - 1], 0).tolist()
-        return [os.fsdecode(self._paths[a:b]) for a, b in zip(begins, self._ends[indices].tolist(), strict=True)]
+        return [os.fsdecode(self._paths[a : b - 1]) for a, b in zip(begins, self._ends[indices].tolist(), strict=True)]
 
     def take(self, indices: Indices) -> Batch:
         prefix = os.path.join(self._top, "")
@@ -78,45 +77,42 @@ class FolderSource(IndexedSource):
     def fingerprint(self) -> str:
         digest = hashlib.sha256(repr(self.classes).encode())
         digest.update(self._paths)
-        digest.update(self._ends.tobytes())
         if self._labels is not None:
             digest.update(self._labels.tobytes())
         return digest.hexdigest()
 
 
-def _images_and_folders(path: str) -> tuple[list[str], list[os.DirEntry[str]]]:
-    """Sorted names of the images, and the folders, that lie in `path`; nothing for a folder that can't be read."""
-    images, folders = [], []
+def _list(path: str, prefix: str, expected: str = "") -> tuple[bytes, list[str]]:
+    """The folder's images, sorted, each with `prefix` before and a 0 byte after its name; and the folders in it."""
+    from largeds_native import _C
+
     try:
-        with os.scandir(path) as entries:
-            for entry in entries:
-                if entry.is_dir():
-                    folders.append(entry)
-                elif entry.name.lower().endswith(EXTENSIONS):
-                    images.append(entry.name)
-    except OSError as error:
-        raise ArgumentError(f"{path} can't be listed: {error.strerror}") from error
-    images.sort()
-    return images, folders
+        block, _, folders, is_sorted = _C.list_folder(path, EXTENSIONS)
+    except StorageError as error:
+        raise ArgumentError(f"{expected}: {error}" if expected else str(error)) from None
+    if not is_sorted:  # strings of other letters than ASCII have an order of their own
+        names = sorted(os.fsdecode(block).split("\0")[:-1])
+        block = os.fsencode("".join(f"{name}\0" for name in names))
+    if prefix and block:
+        start = os.fsencode(prefix)
+        block = start + block[:-1].replace(b"\0", b"\0" + start) + b"\0"
+    return block, [os.fsdecode(name) for name in folders]
 
 
-def _collect(top: str, name: str, names: list[bytes]) -> int:
-    """Appends the images below `top`, in the order of sorted(os.walk(top)), as paths that begin with `name`."""
-    found: list[tuple[str, list[str]]] = []
+def _collect(top: str, name: str) -> bytes:
+    """The images below `top`, in the order of sorted(os.walk(top)), as paths that begin with `name`."""
+    found: list[tuple[str, bytes]] = []
     stack: list[tuple[str, str, tuple[tuple[int, int], ...]]] = [(top, name, (_identity(top),))]
     while stack:
         path, relative, ancestors = stack.pop()
-        images, folders = _images_and_folders(path)
-        if images:
-            found.append((relative, images))
-        for entry in folders:
-            identity = _identity(entry.path)
+        images, folders = _list(path, f"{relative}/")
+        found.append((relative, images))
+        for folder_name in folders:
+            below = os.path.join(path, folder_name)
+            identity = _identity(below)
             if identity not in ancestors:  # a link to a folder above would never end
-                stack.append((entry.path, f"{relative}/{entry.name}", (*ancestors, identity)))
-    before = len(names)
-    for relative, images in sorted(found):
-        names.extend(os.fsencode(f"{relative}/{image}") for image in images)
-    return len(names) - before
+                stack.append((below, f"{relative}/{folder_name}", (*ancestors, identity)))
+    return b"".join(images for _, images in sorted(found))
 
 
 def _identity(path: str) -> tuple[int, int]:
