@@ -1,6 +1,8 @@
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
+
 #include "bind/bind.h"
 #include "bind/gather_spec.h"
 #include "common/error.h"
@@ -42,6 +44,7 @@ Indices permute(int64_t n, uint64_t seed, uint64_t epoch, int64_t start, int64_t
 std::vector<double> uniforms(uint64_t seed, uint64_t epoch, uint64_t sample, int count) {
   SampleRandom random(seed, epoch, sample);
   std::vector<double> out;
+  out.reserve(static_cast<size_t>(std::max(count, 0)));
   for (int i = 0; i < count; ++i) out.push_back(random.uniform());
   return out;
 }

@@ -64,7 +64,7 @@ LDS_AVX2 void convert(const uint8_t* source, int64_t n, int channels, const Scal
     alignas(32) float m[8];
     alignas(32) float a[8];
     for (int lane = 0; lane < 8; ++lane) {
-      const int64_t channel = (head + vector * 8 + lane) % channels;
+      const int64_t channel = (head + int64_t{vector} * 8 + lane) % channels;
       m[lane] = scale.multiply[channel];
       a[lane] = scale.add[channel];
     }
@@ -91,10 +91,10 @@ LDS_AVX2 void copy(const uint8_t* source, int64_t n, void* out, bool stream) {
   std::memcpy(target, source, static_cast<size_t>(i));
   for (; i + 128 <= n; i += 128) {
     __m256i lines[4];
-    for (int line = 0; line < 4; ++line) {
+    for (int64_t line = 0; line < 4; ++line) {
       lines[line] = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(source + i + 32 * line));
     }
-    for (int line = 0; line < 4; ++line) {
+    for (int64_t line = 0; line < 4; ++line) {
       _mm256_stream_si256(reinterpret_cast<__m256i*>(target + i + 32 * line), lines[line]);
     }
   }

@@ -18,10 +18,14 @@ namespace {
 [[noreturn]] void fail(const std::string& path) { fail(path, std::generic_category().message(errno)); }
 
 struct OpenFile {
-  int fd;
+  explicit OpenFile(int descriptor) noexcept : fd(descriptor) {}
+  OpenFile(const OpenFile&) = delete;
+  OpenFile& operator=(const OpenFile&) = delete;
   ~OpenFile() {
     if (fd >= 0) ::close(fd);
   }
+
+  const int fd;
 };
 
 }  // namespace
@@ -29,7 +33,7 @@ struct OpenFile {
 void FileBytes::read(const std::string& path) {
   size_ = 0;
   // O_NONBLOCK: a pipe in the place of an image must not stop us
-  const OpenFile file{::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)};
+  const OpenFile file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (file.fd < 0) fail(path);
   struct stat status{};
   if (fstat(file.fd, &status) != 0) fail(path);

@@ -47,7 +47,9 @@ bool has_end_marker(const uint8_t* begin, const uint8_t* end) noexcept {
 // see a broken segment where there is only a missing end.
 const uint8_t* before_broken_segment(const uint8_t* begin, const uint8_t* end) noexcept {
   const uint8_t* at = end - 1;  // a marker has two bytes
-  while (at > begin && (at = static_cast<const uint8_t*>(memrchr(begin, 0xFF, static_cast<size_t>(at - begin))))) {
+  while (at > begin) {
+    at = static_cast<const uint8_t*>(memrchr(begin, 0xFF, static_cast<size_t>(at - begin)));
+    if (!at) break;
     const uint8_t code = at[1];
     if (code == 0x00 || code == 0xFF || (code >= JPEG_RST0 && code <= JPEG_RST0 + 7)) {
       continue;  // no segment: entropy-coded data

@@ -103,7 +103,7 @@ struct PngDecoder::State {
     png_colorp colours = nullptr;
     int count = 0;
     png_get_PLTE(png.png, png.info, &colours, &count);
-    for (int i = 0; i < 256; ++i) {
+    for (ptrdiff_t i = 0; i < 256; ++i) {
       const png_color colour = i < count ? colours[i] : png_color{0, 0, 0};
       if (channels == 1) {
         palette[i] = gray_of(colour.red, colour.green, colour.blue);
@@ -117,14 +117,16 @@ struct PngDecoder::State {
 
   bool is_gray16() const noexcept { return colour == PNG_COLOR_TYPE_GRAY && depth == 16; }
 
-  // libpng's row, from column x0 on, -> `count` pixels of `channels`.
-  const uint8_t* to_output(const uint8_t* row, int x0, int count) {
+  // libpng's row, from column x0 on, -> `count` pixels of `channels`. A row may have more bytes than an int counts.
+  const uint8_t* to_output(const uint8_t* row, ptrdiff_t x0, int count) {
     if (colour == PNG_COLOR_TYPE_PALETTE) {
-      for (int x = 0; x < count; ++x) std::memcpy(&out[x * channels], &palette[row[x0 + x] * channels], channels);
+      for (ptrdiff_t x = 0; x < count; ++x) {
+        std::memcpy(&out[x * channels], &palette[ptrdiff_t{row[x0 + x]} * channels], channels);
+      }
       return out.data();
     }
     if (is_gray16()) {  // clipped, not scaled: as Pillow's I;16 -> L
-      for (int x = 0; x < count; ++x) {
+      for (ptrdiff_t x = 0; x < count; ++x) {
         const uint8_t value = row[2 * (x0 + x)] ? 255 : row[2 * (x0 + x) + 1];
         std::memset(&out[x * channels], value, channels);
       }

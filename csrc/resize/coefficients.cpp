@@ -99,8 +99,9 @@ void AxisTable::compute_weighted(double filter_support, Function function) {
   fixed_.assign(static_cast<size_t>(outputs) * stride, 0);
   for (int i = 0; i < outputs; ++i) {
     const double center = geometry.in0 + (geometry.crop0 + i + 0.5) * scale;
-    const int low = std::max(static_cast<int>(center - support + 0.5), 0);
-    const int count = std::min(static_cast<int>(center + support + 0.5), geometry.in_size) - low;
+    const double from = center - support + 0.5, to = center + support + 0.5;  // truncated, as Pillow does
+    const int low = std::max(static_cast<int>(from), 0);
+    const int count = std::min(static_cast<int>(to), geometry.in_size) - low;
     double sum = 0.0;
     for (int j = 0; j < count; ++j) {
       raw_[j] = function((j + low - center + 0.5) * inverse);

@@ -23,12 +23,12 @@ LDS_AVX2_INLINE __m256i load_lanes(const uint8_t* low, const uint8_t* high) {
   return _mm256_inserti128_si256(_mm256_castsi128_si256(load16(low)), load16(high), 1);
 }
 LDS_AVX2_INLINE __m256i broadcast4(const int16_t* pair) {
-  int32_t value;
+  int32_t value = 0;
   std::memcpy(&value, pair, 4);
   return _mm256_set1_epi32(value);
 }
 LDS_AVX2_INLINE __m256i broadcast8(const int16_t* four) {
-  int64_t value;
+  int64_t value = 0;
   std::memcpy(&value, four, 8);
   return _mm256_set1_epi64x(value);
 }
@@ -41,10 +41,10 @@ LDS_AVX2_INLINE __m256i finish(__m256i sum) {
 
 // ---- RGB to lines and back: in 16 pixels, each of 3 vectors holds other bytes of a channel ----------------
 struct RgbMasks {
-  alignas(32) uint8_t shuffle[3][32];    // of channel c, after blending: into pixel order
-  alignas(32) uint8_t unshuffle[3][32];  // of channel c: into the places of all 3 vectors
-  alignas(32) uint8_t select[3][32];     // bytes i with i % 3 == c
-  RgbMasks() {
+  alignas(32) uint8_t shuffle[3][32]{};    // of channel c, after blending: into pixel order
+  alignas(32) uint8_t unshuffle[3][32]{};  // of channel c: into the places of all 3 vectors
+  alignas(32) uint8_t select[3][32]{};     // bytes i with i % 3 == c
+  constexpr RgbMasks() noexcept {
     for (int c = 0; c < 3; ++c) {
       for (int i = 0; i < 32; ++i) {
         const int pixel = i % 16;
@@ -55,7 +55,7 @@ struct RgbMasks {
     }
   }
 };
-const RgbMasks kRgb;
+constexpr RgbMasks kRgb;
 
 // In vector v (bytes 16 v .. 16 v + 15 of 48), byte i belongs to channel (16 v + i) % 3 = (v + i) % 3.
 LDS_AVX2_INLINE const uint8_t* select_of(int channel, int vector) { return kRgb.select[(channel + 3 - vector) % 3]; }
@@ -123,8 +123,8 @@ void prepare_lanes(HorizontalPass& pass) {
   pass.stride = 0;
   pass.pairs = pairs;
   pass.single_load = pairs <= 4;
-  pass.base.assign(blocks * 4, 0);
-  pass.masks.assign(blocks * 64, 0x80);
+  pass.base.assign(static_cast<size_t>(blocks) * 4, 0);
+  pass.masks.assign(static_cast<size_t>(blocks) * 64, 0x80);
   pass.high.assign(static_cast<size_t>(blocks) * 2 * pairs * 16, 0);
   pass.low.assign(pass.high.size(), 0);
   for (int block = 0; block < blocks; ++block) {
@@ -142,7 +142,8 @@ void prepare_lanes(HorizontalPass& pass) {
         if (offset + 2 * pairs > 16) pass.single_load = false;
         for (int j = 0; j < table.taps; ++j) {
           const int32_t weight = table.weights[static_cast<size_t>(i) * table.taps + j];
-          const size_t at = (static_cast<size_t>(block * 2 + vector) * pairs + j / 2) * 16 + lane * 8 + o * 2 + j % 2;
+          const size_t pair = (static_cast<size_t>(block) * 2 + vector) * pairs + j / 2;
+          const size_t at = pair * 16 + static_cast<size_t>(lane) * 8 + static_cast<size_t>(o) * 2 + j % 2;
           pass.high[at] = static_cast<int16_t>(weight >> 15);
           pass.low[at] = static_cast<int16_t>(weight & 0x7fff);
         }
@@ -160,7 +161,7 @@ LDS_AVX2_INLINE __m256i lane_sums(const uint8_t* low_lane, const uint8_t* high_l
   __m256i words = _mm256_shuffle_epi8(bytes, mask);
   __m256i high = _mm256_madd_epi16(words, load(weights_high));
   __m256i low = _mm256_madd_epi16(words, load(weights_low));
-  for (int j = 1; j < count; ++j) {
+  for (ptrdiff_t j = 1; j < count; ++j) {
     if (kPairs) {
       words = _mm256_shuffle_epi8(bytes, _mm256_add_epi8(mask, _mm256_set1_epi8(static_cast<char>(2 * j))));
     } else {
@@ -176,7 +177,8 @@ template <int kPairs>
 LDS_AVX2 void horizontal_lanes(const HorizontalPass& pass, const uint8_t* src, ptrdiff_t src_stride, int block_begin,
                                int block_end, uint8_t* dst, ptrdiff_t dst_stride) {
   const int pairs = kPairs ? kPairs : pass.pairs;
-  for (int block = block_begin; block < block_end; ++block) {
+  const ptrdiff_t half = ptrdiff_t{pairs} * 16;  // the weights of one vector
+  for (ptrdiff_t block = block_begin; block < block_end; ++block) {
     const int* base = &pass.base[static_cast<size_t>(block) * 4];
     const uint8_t* masks = &pass.masks[static_cast<size_t>(block) * 64];
     const int16_t* high = &pass.high[static_cast<size_t>(block) * 2 * pairs * 16];
@@ -184,8 +186,8 @@ LDS_AVX2 void horizontal_lanes(const HorizontalPass& pass, const uint8_t* src, p
     for (int c = 0; c < pass.channels; ++c) {
       const uint8_t* line = src + c * src_stride;
       const __m256i a = lane_sums<kPairs>(line + base[0], line + base[1], load(masks), high, low, pairs);
-      const __m256i b = lane_sums<kPairs>(line + base[2], line + base[3], load(masks + 32), high + pairs * 16,
-                                          low + pairs * 16, pairs);
+      const __m256i b =
+          lane_sums<kPairs>(line + base[2], line + base[3], load(masks + 32), high + half, low + half, pairs);
       const __m256i words = _mm256_packs_epi32(a, b);
       const __m256i bytes = _mm256_permute4x64_epi64(_mm256_packus_epi16(words, words), 0x08);
       _mm_storeu_si128(reinterpret_cast<__m128i*>(dst + c * dst_stride + block * 16), _mm256_castsi256_si128(bytes));
@@ -227,7 +229,7 @@ LDS_AVX2_INLINE __m256i pixel_sums(const HorizontalPass& pass, const uint8_t* sr
   const int16_t* weights_high = &pass.high[static_cast<size_t>(i) * pass.stride];
   const int16_t* weights_low = &pass.low[static_cast<size_t>(i) * pass.stride];
   __m256i high = _mm256_setzero_si256(), low = high;
-  for (int j = 0; j < pass.stride; j += 4, src += 4 * kChannels) {
+  for (int j = 0; j < pass.stride; j += 4, src += ptrdiff_t{4} * kChannels) {
     const __m256i words = _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(load16(src)), mask);
     high = _mm256_add_epi32(high, _mm256_madd_epi16(words, broadcast8(weights_high + j)));
     low = _mm256_add_epi32(low, _mm256_madd_epi16(words, broadcast8(weights_low + j)));
@@ -310,8 +312,8 @@ void prepare(HorizontalPass& pass) {
     prepare_blocks(pass);
   }
   // a whole planar row, or the end of an interleaved one, with room for reading beyond it
-  const size_t width = table.end - table.begin;
-  const size_t needed = (width + 2 * pass.stride + 2 * kPad) * pass.channels;
+  const size_t width = table.end - table.begin, stride = pass.stride;
+  const size_t needed = (width + 2 * stride + size_t{2} * kPad) * pass.channels;
   if (pass.scratch.size() < needed) pass.scratch.resize(needed);
 }
 
@@ -371,8 +373,9 @@ LDS_AVX2_INLINE __m256i column_bytes(const uint8_t* const* rows, const int16_t* 
   const __m256i zero = _mm256_setzero_si256();
   __m256i sum_high[4] = {zero, zero, zero, zero}, sum_low[4] = {zero, zero, zero, zero};
   const int count = kPairs ? kPairs : pairs;
-  for (int j = 0; j < count; ++j) {
-    const __m256i a = load(rows[2 * j] + x), b = load(rows[std::min(2 * j + 1, taps - 1)] + x);
+  const ptrdiff_t last = taps - 1;
+  for (ptrdiff_t j = 0; j < count; ++j) {
+    const __m256i a = load(rows[2 * j] + x), b = load(rows[std::min(2 * j + 1, last)] + x);
     const __m256i ab0 = _mm256_unpacklo_epi8(a, b), ab1 = _mm256_unpackhi_epi8(a, b);
     const __m256i words[4] = {_mm256_unpacklo_epi8(ab0, zero), _mm256_unpackhi_epi8(ab0, zero),
                               _mm256_unpacklo_epi8(ab1, zero), _mm256_unpackhi_epi8(ab1, zero)};

@@ -37,7 +37,7 @@ void horizontal(HorizontalPass& pass, const uint8_t* row, uint8_t* dst, ptrdiff_
     for (int c = 0; c < pass.channels; ++c) {
       const uint8_t* source = row + static_cast<ptrdiff_t>(table.first[i] - table.begin) * pass.channels + c;
       int32_t sum = 1 << (kPrecisionBits - 1);
-      for (int j = 0; j < count; ++j) sum += source[j * pass.channels] * weights[j];
+      for (ptrdiff_t j = 0; j < count; ++j) sum += source[j * pass.channels] * weights[j];
       dst[c * dst_stride + i] = clip8(sum);
     }
   }

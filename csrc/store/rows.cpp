@@ -49,6 +49,9 @@ struct Rows::State {
   int64_t even_rows = 0;  // rows of every shard but the last, when they are equal; else 0
   ForkLocal<std::mutex> mapping;
 
+  State() = default;
+  State(const State&) = delete;
+  State& operator=(const State&) = delete;
   ~State() {
     for (const auto& shard : shards) delete shard->mapped.load();
   }
