@@ -23,6 +23,7 @@ import largeds_native as lds
 from largeds_native.cli import peers
 
 MEAN, STD = peers.MEAN, peers.STD
+RANDOM = np.random.default_rng(1)
 
 
 def make_store(folder: Path, n: int, side: int) -> Any:
@@ -42,7 +43,7 @@ def limit(store: Any, batch: int, threads: int, dtype: Any, epochs: int = 1) -> 
 
     def run() -> int:
         for _ in range(epochs):
-            order = np.random.permutation(len(store))
+            order = RANDOM.permutation(len(store))
             for start in range(0, len(order), batch):
                 filler.fill(np.ascontiguousarray(order[start : start + batch]))
         return len(store) * epochs
@@ -54,7 +55,7 @@ def numpy_batches(store: Any) -> Callable[[], int]:
     mean, std = (np.array(v, np.float32).reshape(1, 3, 1, 1) for v in (MEAN, STD))
 
     def run() -> int:
-        order = np.random.permutation(len(store))
+        order = RANDOM.permutation(len(store))
         for start in range(0, len(order), 256):
             rows = store.images[order[start : start + 256]]
             torch.from_numpy((rows.astype(np.float32) / 255 - mean) / std)

@@ -12,5 +12,6 @@ void register_pack(pybind11::module_& m);
 void register_store(pybind11::module_& m);
 void register_gather(pybind11::module_& m);
 void register_prefetch(pybind11::module_& m);
+void register_shared(pybind11::module_& m);
 
 }  // namespace lds

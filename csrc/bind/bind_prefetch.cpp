@@ -31,6 +31,20 @@ std::shared_ptr<Ring> make_ring(int64_t slot_bytes, int slots, bool pinned) {
   return pinned ? std::make_shared<Ring>(slot_bytes, slots, pinned_memory) : std::make_shared<Ring>(slot_bytes, slots);
 }
 
+// An uninitialised tensor over a slot, which comes back when the last tensor over it goes.
+at::Tensor ring_tensor(Ring& ring, const std::vector<int64_t>& shape, at::ScalarType type) {
+  auto bytes = static_cast<int64_t>(c10::elementSize(type));
+  for (const int64_t size : shape) {
+    if (size < 0 || __builtin_mul_overflow(bytes, size, &bytes)) throw Error(Reason::value, "shape: no possible size");
+  }
+  std::shared_ptr<uint8_t> slot;
+  {
+    const py::gil_scoped_release nogil;
+    slot = ring.take(bytes);
+  }
+  return at::from_blob(slot.get(), shape, [slot](void*) {}, at::TensorOptions().dtype(type));
+}
+
 py::dict ring_stats(const Ring& ring) {
   const Ring::Stats stats = ring.stats();
   py::dict out;
@@ -131,6 +145,7 @@ struct WithoutGil {
 void register_prefetch(py::module_& m) {
   py::class_<Ring, std::shared_ptr<Ring>>(m, "Ring")
       .def(py::init(&make_ring), py::arg("slot_bytes"), py::arg("slots"), py::arg("pinned") = false)
+      .def("tensor", &ring_tensor, py::arg("shape"), py::arg("dtype"))
       .def("stats", &ring_stats)
       .def("trim", &Ring::trim, py::call_guard<py::gil_scoped_release>());
   py::class_<TensorPrefetcher, std::unique_ptr<TensorPrefetcher, WithoutGil>>(m, "Prefetcher")

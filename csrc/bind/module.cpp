@@ -42,4 +42,5 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, m) {
   lds::register_store(m);
   lds::register_gather(m);
   lds::register_prefetch(m);
+  lds::register_shared(m);
 }

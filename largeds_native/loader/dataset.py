@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, default_collate, get_worker_info
 from torch.utils.data._utils.collate import default_collate_fn_map
 
+from largeds_native.loader.shared import SharedSlots
 from largeds_native.store import Store
 from largeds_native.store.gather import BatchFormat, shared_pool
 
@@ -20,16 +21,20 @@ class StoreDataset(Dataset[Any]):
 
     A store without labels gives images alone. Of several variants one is drawn with torch's random numbers. DataLoader
     asks for a whole batch at once (`__getitems__`): without a transform it is gathered in one pass, in a worker
-    straight into shared memory, and not copied again. Works in workers made by fork and by spawn.
+    straight into shared memory that is used again when the batch is gone. Workers may be made by fork or by spawn.
 
     Raises RowIndexError for a number outside of -len .. len - 1.
     """
 
     def __init__(self, store: Store, transform: Callable[[Tensor], Any] | None = None) -> None:
+        from largeds_native import _C
+
         self.store = store
         self.transform = transform
         self._labels = store["label"] if "label" in store.fields else None
         self._format = BatchFormat(store, variant="draw")
+        self._ring = _C.Ring(0, 2)  # a page that is new costs more than all that is written to it
+        self._shared = SharedSlots()
 
     def __len__(self) -> int:
         return len(self.store)
@@ -51,18 +56,12 @@ class StoreDataset(Dataset[Any]):
         return [Sample(pair, batch, i) for i, pair in enumerate(zip(images, labels, strict=True))]
 
     def _gather(self, indices: np.ndarray[Any, np.dtype[np.int64]]) -> Tensor:
-        out = self._format.empty(len(indices)) if get_worker_info() is None else self._shared(len(indices))
+        shape, dtype = (len(indices), *self._format.image_shape), self._format.dtype
+        slots: Any = self._ring if get_worker_info() is None else self._shared
+        out: Tensor = slots.tensor(shape, dtype)
         seed = int(torch.randint(1 << 62, ())) if self.store.variants > 1 else 0
         self._format.gather.run(indices, seed, 0, out, shared_pool(None))
         return out
-
-    def _shared(self, n: int) -> Tensor:
-        """In the memory that DataLoader's workers send batches in, as torch's own collate makes it."""
-        shape = (n, *self._format.image_shape)
-        empty = torch.empty(0, dtype=self._format.dtype)
-        nbytes = int(np.prod(shape)) * empty.element_size()
-        storage: Any = torch.UntypedStorage._new_shared(nbytes)  # type: ignore[no-untyped-call]
-        return empty.set_(storage).view(shape)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (StoreDataset, (self.store, self.transform))

@@ -116,3 +116,55 @@ def test_sampler_in_a_dataloader(store: Any) -> None:
 def test_bad_arguments(words: dict[str, int]) -> None:
     with pytest.raises(ArgumentError):
         lds.ShuffleSampler(**words)
+
+
+# ---- slots shared with workers -------------------------------------------------------------------------------------
+
+
+def views(samples: list[Any]) -> list[torch.Tensor]:
+    """A collate function that lets views of the gathered batch go out."""
+    return [image for image, _ in samples]
+
+
+def both(samples: list[Any]) -> tuple[torch.Tensor, torch.Tensor]:
+    from torch.utils.data import default_collate
+
+    images, _ = default_collate(samples)
+    return images, images[1:]
+
+
+@pytest.mark.parametrize("collate", [None, views, both])
+def test_batches_from_workers_are_safe_to_keep(store: Any, collate: Any) -> None:
+    words = {} if collate is None else {"collate_fn": collate}
+    loader = DataLoader(lds.StoreDataset(store), 4, num_workers=2, persistent_workers=True, **words)
+    for _ in range(3):
+        kept = list(loader)
+        for number, batch in enumerate(kept):
+            expected = torch.from_numpy(np.array(store.images[number * 4 : number * 4 + 4]))
+            images = torch.stack(batch) if collate is views else batch[0]
+            assert torch.equal(images, expected)
+            assert type(images) is torch.Tensor
+            if collate is both:
+                assert torch.equal(batch[1], expected[1:])
+
+
+class Counting(lds.StoreDataset):
+    """Says after each batch how many slots its worker has made."""
+
+    def __getitems__(self, indices: Any) -> list[Any]:
+        samples = super().__getitems__(indices)
+        for sample in samples:
+            sample.batch.made = len(self._shared._slots)
+        return samples
+
+
+def with_slots(samples: list[Any]) -> tuple[torch.Tensor, int]:
+    from torch.utils.data import default_collate
+
+    made = samples[0].batch.made
+    return default_collate(samples)[0], made
+
+
+def test_a_worker_uses_its_slots_again(store: Any) -> None:
+    loader = DataLoader(Counting(store), 4, num_workers=1, collate_fn=with_slots)
+    assert max(made for _, made in loader) <= 5  # of 25 batches
