@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
+    from largeds_native.augment import Augment
     from largeds_native.store import Store
 
 # Nothing heavy is imported at the top: `import largeds_native` brings this module in.
@@ -28,7 +29,8 @@ def pack(
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     variants: int = 1,
-    augment: Any = None,
+    augment: Augment | None = None,
+    seed: int = 0,
     shuffle: int | None = None,
     shard_bytes: int = 1 << 30,
     threads: int | None = None,
@@ -50,7 +52,9 @@ def pack(
     mode: "RGB" or "L" (grey), as Pillow converts; exif_orientation: turn images as their EXIF block says.
     dtype: "uint8", or "float16" / "float32": then x / 255, or (x / 255 - mean) / std where these are given.
     layout: of the stored rows, "CHW" or "HWC".
-    variants, augment: 1 and None; several augmented versions of an image can't be packed yet.
+    variants, augment: with an `Augment`, so many augmented versions of each image are stored, made from one decode.
+        Version v is what a Loader with this `augment` and `seed` makes of the image in epoch v.
+    seed: of the augmentation's draws, 0 to 2**63 - 1.
     shuffle: a seed; packs in a shuffled order (default: the source's order).
     shard_bytes: images' bytes a shard, at most (a shard has one image at least).
     threads: default what the process may use. The bytes written do not depend on it.
@@ -80,6 +84,7 @@ def pack(
         std=std,
         variants=variants,
         augment=augment,
+        seed=seed,
         shuffle=shuffle,
         shard_bytes=shard_bytes,
         truncated=truncated,

@@ -10,6 +10,7 @@ import numpy as np
 from largeds_native.errors import ArgumentError, StoreError
 from largeds_native.pack.engine import Engine
 from largeds_native.pack.options import Options
+from largeds_native.pack.size import row_size
 from largeds_native.sources import IndexedSource, Shuffled, as_source
 from largeds_native.store import Store
 
@@ -20,24 +21,22 @@ def different_sources(store: Store, source: Any, sample: int, threads: int) -> t
     `source` as `pack` took it; None where the store's report says in which folder it was.
     """
     options = packed_options(store)
-    if store.variants > 1:
-        raise StoreError(f"{store.path}: sources can be compared only with stores of one variant")
     indexed = _source(store, source, options)
     table = store.samples
     if indexed.count != len(table):
         raise StoreError(f"{store.path}: expected a source of {len(table):,} samples, found {indexed.count:,}")
     chosen = np.unique(np.linspace(0, len(table) - 1, min(sample, len(table))).astype(np.int64))
     lines = table.take(chosen).to_pylist()
-    size = store.shape[1:] if store.layout == "CHW" else store.shape[:2]
-    engine = Engine(options, (size[0], size[1]), threads)
+    engine = Engine(options, row_size(indexed, options), threads)
     found: list[str] = []
     for low in range(0, len(chosen), 256):
-        found += _compare(engine, indexed.take(chosen[low : low + 256]), lines[low : low + 256])
+        samples = chosen[low : low + 256]
+        found += _compare(engine, indexed.take(samples), samples, lines[low : low + 256])
     return len(chosen), found
 
 
-def _compare(engine: Engine, batch: Any, lines: list[dict[str, Any]]) -> list[str]:
-    engine.start(batch.items)
+def _compare(engine: Engine, batch: Any, samples: Any, lines: list[dict[str, Any]]) -> list[str]:
+    engine.start(batch.items, samples)
     result = engine.finish(lambda _: None)
     found = []
     for i, line in enumerate(lines):

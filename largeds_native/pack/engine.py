@@ -13,7 +13,7 @@ import numpy as np
 
 from largeds_native.pack import pillow
 from largeds_native.pack.options import Options
-from largeds_native.pack.rowspec import row_spec
+from largeds_native.pack.rowspec import augment_words, row_spec
 from largeds_native.pack.statistics import Sums
 from largeds_native.pack.values import value_table
 from largeds_native.sources import Item
@@ -23,6 +23,7 @@ CORE, PILLOW, PIXELS, NOBODY = 0, 1, 2, 3
 DECODERS = ("core", "Pillow", "source", "none")
 LOOK_EVERY = 0.1  # seconds between two looks at how far the threads are: as soon a Ctrl-C is heard
 
+Numbers = np.ndarray[Any, np.dtype[np.int64]]
 Watch = Callable[[int], None]  # called with the number of items done; may raise to stop
 
 
@@ -47,7 +48,7 @@ class Rows:
     sums: Sums
     errors: dict[int, tuple[str, str]] = field(default_factory=dict)  # item -> (reason, message)
 
-    def good(self) -> np.ndarray[Any, np.dtype[np.int64]]:
+    def good(self) -> Numbers:
         mask = np.ones(len(self.width), bool)
         mask[list(self.errors)] = False
         return np.flatnonzero(mask)
@@ -60,7 +61,7 @@ class _Started:
     items: list[Item]
     descriptor: int
     offset: int
-    first_sample: int
+    samples: Numbers
     has_pixels: bool
     refused: dict[int, tuple[str, str]]  # pixels that can't be packed
 
@@ -76,14 +77,20 @@ class Engine:
 
         self._options, self._threads = options, threads
         self._packer = _C.Packer(
-            row_spec(options, size), threads, table=value_table(options), value_bytes=np.dtype(options.dtype).itemsize
+            row_spec(options, size),
+            threads,
+            versions=options.variants,
+            augment=augment_words(options, size),
+            seed=options.seed,
+            table=value_table(options),
+            value_bytes=np.dtype(options.dtype).itemsize,
         )
         self._started: _Started | None = None
         self._pillow_seconds = 0.0
 
     @property
     def sample_bytes(self) -> int:
-        """Stored for each image."""
+        """Stored for each image, with all its versions."""
         return self._packer.sample_bytes
 
     @property
@@ -91,13 +98,12 @@ class Engine:
         read, decode, write, bytes_read = self._packer.clock()
         return Clock(read, decode + self._pillow_seconds, write, bytes_read)
 
-    def start(self, items: list[Item], descriptor: int = -1, offset: int = 0, first_sample: int = 0) -> None:
+    def start(self, items: list[Item], samples: Numbers, descriptor: int = -1, offset: int = 0) -> None:
         """Begins to write the items' rows into an open file, from byte `offset` on; with no file they are only hashed.
-        `first_sample` is the first item's number in the source."""
+        `samples` are the items' numbers in the source."""
         has_pixels = any(isinstance(item, np.ndarray) for item in items)
         packed, refused = self._as_pixels(items) if has_pixels else (tuple(items), {})
-        self._started = _Started(items, descriptor, offset, first_sample, has_pixels, refused)
-        samples = np.arange(first_sample, first_sample + len(items))
+        self._started = _Started(items, descriptor, offset, samples, has_pixels, refused)
         self._packer.start(packed, descriptor, offset, None, samples)
 
     def finish(self, watch: Watch) -> Rows:
@@ -175,7 +181,7 @@ class Engine:
     def _pack_pixels(self, batch: _Started, decoded: list[tuple[int, Array]], rows: Rows) -> None:
         places = np.array([i for i, _ in decoded], np.int64)
         pixels = tuple(np.ascontiguousarray(image) for _, image in decoded)
-        self._packer.start(pixels, batch.descriptor, batch.offset, places, places + batch.first_sample)
+        self._packer.start(pixels, batch.descriptor, batch.offset, places, batch.samples[places])
         width, height, hashes, failures, sums = self._packer.result()
         failed = {i: (reason, message) for i, reason, message in failures}
         for at, i in enumerate(places.tolist()):

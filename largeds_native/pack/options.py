@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from largeds_native.augment import Augment
 from largeds_native.errors import ArgumentError
 from largeds_native.store.manifest import IMAGE_DTYPES, LAYOUTS
 
@@ -36,7 +38,8 @@ class Options:
     mean: tuple[float, ...] | None
     std: tuple[float, ...] | None
     variants: int
-    augment: Any
+    augment: Augment | None
+    seed: int
     shuffle: int | None
     shard_bytes: int
     truncated: str
@@ -49,12 +52,8 @@ class Options:
         dtype = _dtype(given["dtype"])
         mean, std = _mean_std(given["mean"], given["std"], channels, dtype)
         variants = _integer("variants", given["variants"], 1, 1 << 16)
-        augment = given["augment"]
-        if augment is not None or variants != 1:
-            raise ArgumentError(
-                "variants and augment: this version packs one variant, without augmentation; "
-                f"found variants={variants}, augment={augment!r}"
-            )
+        augment = _augment(given["augment"], variants)
+        seed = _integer("seed", given["seed"], 0, (1 << 63) - 1)
         return cls(
             resize=_resize(given["resize"]),
             crop=_size("crop", given["crop"]),
@@ -69,6 +68,7 @@ class Options:
             std=std,
             variants=variants,
             augment=augment,
+            seed=seed if augment else 0,  # otherwise nothing is drawn
             shuffle=None if given["shuffle"] is None else _integer("shuffle", given["shuffle"], 0, (1 << 63) - 1),
             shard_bytes=_integer("shard_bytes", given["shard_bytes"], 1, 1 << 50),
             truncated=_choice("truncated", given["truncated"], ("error", "keep")),
@@ -80,7 +80,7 @@ class Options:
         return 3 if self.mode == "RGB" else 1
 
     def fixed_size(self) -> tuple[int, int] | None:
-        """(height, width) of every row, or None when it depends on the images."""
+        """(height, width) of every decoded image, or None when it depends on the images."""
         if self.crop is not None:
             return self.crop
         if self.resize is not None and self.resize[1]:
@@ -89,11 +89,23 @@ class Options:
 
     def to_json(self) -> dict[str, Any]:
         """As it stands in the manifest."""
-        tree = dataclasses.asdict(dataclasses.replace(self, augment=None))
-        tree["augment"] = None if self.augment is None else repr(self.augment)
+        tree = dataclasses.asdict(self)
         if self.resize is not None and not self.resize[1]:
             tree["resize"] = self.resize[0]
-        return {key: list(value) if isinstance(value, tuple) else value for key, value in tree.items()}
+        plain: dict[str, Any] = json.loads(json.dumps(tree))
+        return plain
+
+
+def _augment(value: Any, variants: int) -> Augment | None:
+    """An Augment, or what `to_json` made of it."""
+    if isinstance(value, Mapping):
+        words: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in value.items()}
+        value = Augment(**words)
+    if value is not None and not isinstance(value, Augment):
+        raise ArgumentError(f"augment: expected a largeds_native.Augment or None, found {value!r}")
+    if value is None and variants != 1:
+        raise ArgumentError(f"variants={variants} needs an augment: without one they would all be the same")
+    return value
 
 
 def _integer(name: str, value: Any, low: int, high: int) -> int:

@@ -10,17 +10,22 @@ from dataclasses import dataclass
 from typing import Any
 
 from largeds_native.pack.options import Options
+from largeds_native.pack.rowspec import stored_size
 from largeds_native.sources import Source
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A job: `size` is (height, width) of every row."""
+    """A job: `decoded` is (height, width) of every decoded image, `size` that of every row."""
 
     source: Source
     options: Options
-    size: tuple[int, int]
+    decoded: tuple[int, int]
     libraries: Mapping[str, str]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return stored_size(self.options, self.decoded)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -28,14 +33,13 @@ class Plan:
         channels, (height, width) = self.options.channels, self.size
         return (channels, height, width) if self.options.layout == "CHW" else (height, width, channels)
 
-    @property
-    def pixels(self) -> int:
-        """Values of one image; also its bytes while it is uint8."""
-        return math.prod(self.shape)
+    def images_shape(self, rows: int) -> tuple[int, ...]:
+        """Of the images of so many samples."""
+        return (rows, *self.shape) if self.options.variants == 1 else (rows, self.options.variants, *self.shape)
 
     @property
     def row_bytes(self) -> int:
-        return self.pixels * {"uint8": 1, "float16": 2, "float32": 4}[self.options.dtype]
+        return math.prod(self.shape) * {"uint8": 1, "float16": 2, "float32": 4}[self.options.dtype]
 
     @property
     def shard_rows(self) -> int:
@@ -54,7 +58,7 @@ class Plan:
 
     def fingerprint(self) -> str:
         """Two jobs share it when they write the same bytes: same list of samples, options, and decoders."""
-        job = {"source": self.source.fingerprint(), "size": self.size, **self.manifest_parts()}
+        job = {"source": self.source.fingerprint(), "size": self.size, "decoded": self.decoded, **self.manifest_parts()}
         return hashlib.sha256(json.dumps(job, sort_keys=True).encode()).hexdigest()
 
     def manifest_parts(self) -> dict[str, Any]:

@@ -54,6 +54,7 @@ def run(
             raise ArgumentError(f"shuffle: expected a source that can be read in any order, found {source.description}")
         source = Shuffled(source, options.shuffle)
     plan = Plan(source, options, row_size(source, options), library_versions())
+    plan.images_shape(0)  # an augmentation that does not fit is told before anything is written
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = FolderLock(folder)
@@ -100,7 +101,7 @@ class Job:
         self._plan, self._fingerprint, self._folder = plan, fingerprint, folder
         self._threads, self._raise_errors = threads, raise_errors
         self._finisher = finisher
-        self._engine = Engine(plan.options, plan.size, threads)
+        self._engine = Engine(plan.options, plan.decoded, threads)
         self._done = self._failed = 0
 
     def run(self, progress: bool) -> None:

@@ -58,8 +58,8 @@ class ShardWriter:
         batch = next(batches, None)
         done: tuple[Batch, Rows] | None = None
         while batch is not None:
-            first = start + self.samples
-            engine.start(batch.items, descriptor, DATA_OFFSET + self._rows * engine.sample_bytes, first)
+            samples = np.arange(start + self.samples, start + self.samples + len(batch.items))
+            engine.start(batch.items, samples, descriptor, DATA_OFFSET + self._rows * engine.sample_bytes)
             self._note(done)
             following = next(batches, None)
             before, failed = self.samples, self.failed
@@ -98,7 +98,7 @@ class ShardWriter:
         """Cuts the file to the rows that it has, writes what belongs to them, and renames the folder."""
         images = self._temporary / "images.npy"
         dtype = np.dtype(self._plan.options.dtype).newbyteorder("<")
-        shape = (self._rows, *self._plan.shape)
+        shape = self._plan.images_shape(self._rows)
         with open(images, "r+b") as file:
             file.truncate(file_size(dtype, shape))
             file.write(header_bytes(dtype, shape))
