@@ -15,7 +15,7 @@ CPP_TESTS := $(shell find tests -name '*.cpp' -o -name '*.h')
 PY := largeds_native tests benchmarks examples setup.py
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-python test-cpp lint format bench fuzz wheel clean
+.PHONY: help build demo test test-python test-cpp test-aarch64 lint format bench fuzz fuzz-briefly wheel clean
 .DELETE_ON_ERROR:
 
 help:
@@ -25,6 +25,7 @@ help:
 	@echo "make build    the environment ($(VENV)) and the extension; the others do it when needed"
 	@echo "make bench    the benchmarks, each with its limit and its peers"
 	@echo "make fuzz     fuzz every codec (SECONDS=10 each)"
+	@echo "make test-aarch64   the core's kernels and codecs for 64-bit Arm, under qemu"
 	@echo "make format   let ruff and clang-format rewrite the sources"
 	@echo "make clean    remove what was built; $(VENV) stays"
 
@@ -73,9 +74,31 @@ test-cpp: build/asan/build.ninja build/tsan/build.ninja
 	$(BIN)/ninja -C build/asan -j $(JOBS) && build/asan/core_tests
 	$(BIN)/ninja -C build/tsan -j $(JOBS) && $(NO_ASLR) build/tsan/core_tests
 
+# clang's sanitizers and libFuzzer are a package of their own since Debian 12
+FUZZ_PACKAGES ?= clang $(shell apt-cache show libclang-rt-dev >/dev/null 2>&1 && echo libclang-rt-dev)
+
 fuzz: $(VENV)/.dev
-	@tools/system-packages $(SYSTEM_PACKAGES) clang
-	tests/fuzz/run.sh $(or $(SECONDS),10)
+	@tools/system-packages $(SYSTEM_PACKAGES) $(FUZZ_PACKAGES)
+	JOBS=$(JOBS) tests/fuzz/run.sh $(or $(SECONDS),10)
+
+# for CI: some seconds each, where clang can be had
+fuzz-briefly: $(VENV)/.dev
+	@if tools/system-packages $(FUZZ_PACKAGES); then $(MAKE) --no-print-directory fuzz SECONDS=5; \
+	else echo "fuzz-briefly: SKIPPED, no clang here"; fi
+
+# the NEON kernels and the codecs, built for 64-bit Arm and run under qemu-user (which is no good at threads)
+AARCH64_PACKAGES ?= g++-aarch64-linux-gnu qemu-user doctest-dev \
+  libjpeg-dev:arm64 libpng-dev:arm64 libwebp-dev:arm64 libxxhash-dev:arm64
+AARCH64_TESTS := -sf='*/resize/*,*/convert/*,*/decode/*' -tce='*threads*'
+
+test-aarch64: $(VENV)/.dev
+	@dpkg --print-foreign-architectures | grep -q arm64 || { \
+	  echo "Type: sudo dpkg --add-architecture arm64 && sudo apt-get update"; exit 1; }
+	@tools/system-packages $(AARCH64_PACKAGES)
+	cmake -S tests -B build/aarch64 -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN)/ninja) \
+	  -DCMAKE_TOOLCHAIN_FILE=$(abspath tests/aarch64.cmake) >/dev/null
+	$(BIN)/ninja -C build/aarch64 -j $(JOBS)
+	qemu-aarch64 -L /usr/aarch64-linux-gnu build/aarch64/core_tests $(AARCH64_TESTS)
 
 # ---- lint ------------------------------------------------------------------------------------------------------
 BIND := $(wildcard csrc/bind/*.cpp)

@@ -41,8 +41,12 @@ const ConvertKernels& convert_kernels() noexcept {
   static const bool avx2 =
       __builtin_cpu_supports("avx2") != 0 && __builtin_cpu_supports("fma") != 0 && __builtin_cpu_supports("f16c") != 0;
   if (avx2) return avx2_convert_kernels();
-#endif
   return scalar_convert_kernels();
+#elif defined(__aarch64__)
+  return neon_convert_kernels();
+#else
+  return scalar_convert_kernels();
+#endif
 }
 
 void finish_stream() noexcept {

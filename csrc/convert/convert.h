@@ -38,6 +38,8 @@ void mirror(const uint8_t* pixels, int64_t n, int channels, uint8_t* out) noexce
 
 #if defined(__x86_64__)
 const ConvertKernels& avx2_convert_kernels() noexcept;
+#elif defined(__aarch64__)
+const ConvertKernels& neon_convert_kernels() noexcept;
 #endif
 
 }  // namespace lds

@@ -26,6 +26,7 @@ struct HorizontalPass {
   std::vector<uint8_t> masks;      // lanes: 2 shuffles of 32 bytes for a block
   int stride = 0;                  // blocks: weights in an output's window
   std::vector<int16_t> high, low;  // see split_weights; lanes has an order of its own
+  std::vector<int32_t> whole;      // blocks of NEON: weights that are not split
   std::vector<uint8_t> scratch;    // planar source row, or the tail of an interleaved one
 };
 

@@ -1,43 +1,15 @@
-// AVX2. A 22-bit weight is high * 2^15 + low, both 16 bits: two multiply-adds of pairs (vpmaddwd) for
-// 8 sums, put together modulo 2^32, are exactly Pillow's sum.
-#if defined(__x86_64__)
-#include <immintrin.h>
+// AVX2, horizontally: 16 outputs at a time where their windows are near each other, else kernels_avx2_blocks.cpp.
+#include "resize/avx2.h"
 
+#if defined(__x86_64__)
 #include <algorithm>
 #include <cstring>
-
-#include "resize/kernels.h"
-
-#define LDS_AVX2 __attribute__((target("avx2")))
-#define LDS_AVX2_INLINE __attribute__((target("avx2"), always_inline)) inline
 
 namespace lds {
 namespace {
 
+using namespace avx2;
 using Layout = HorizontalPass::Layout;
-
-LDS_AVX2_INLINE __m256i load(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
-LDS_AVX2_INLINE __m128i load16(const void* p) { return _mm_loadu_si128(static_cast<const __m128i*>(p)); }
-LDS_AVX2_INLINE void store(void* p, __m256i v) { _mm256_storeu_si256(static_cast<__m256i*>(p), v); }
-LDS_AVX2_INLINE __m256i load_lanes(const uint8_t* low, const uint8_t* high) {
-  return _mm256_inserti128_si256(_mm256_castsi128_si256(load16(low)), load16(high), 1);
-}
-LDS_AVX2_INLINE __m256i broadcast4(const int16_t* pair) {
-  int32_t value = 0;
-  std::memcpy(&value, pair, 4);
-  return _mm256_set1_epi32(value);
-}
-LDS_AVX2_INLINE __m256i broadcast8(const int16_t* four) {
-  int64_t value = 0;
-  std::memcpy(&value, four, 8);
-  return _mm256_set1_epi64x(value);
-}
-
-// high * 2^15 + low, before rounding.
-LDS_AVX2_INLINE __m256i join(__m256i high, __m256i low) { return _mm256_add_epi32(_mm256_slli_epi32(high, 15), low); }
-LDS_AVX2_INLINE __m256i finish(__m256i sum) {
-  return _mm256_srai_epi32(_mm256_add_epi32(sum, _mm256_set1_epi32(1 << (kPrecisionBits - 1))), kPrecisionBits);
-}
 
 // ---- RGB to lines and back: in 16 pixels, each of 3 vectors holds other bytes of a channel ----------------
 struct RgbMasks {
@@ -207,100 +179,6 @@ LaneFunction lane_function(const HorizontalPass& pass) {
     }
   }
   return horizontal_lanes<0>;
-}
-
-// ---- Layout::blocks: one output at a time, for wide windows -------------------------------------------------
-// 3 and 4 channels: 4 pixels a step. The bytes become r0r1 r2r3 g0g1 g2g3 | b0b1 b2b3 a0a1 a2a3, so that
-// the weights of 4 taps are one broadcast of 8 bytes.
-template <int kChannels>
-LDS_AVX2_INLINE __m256i pixel_mask() {
-  alignas(32) uint8_t mask[32];
-  for (int c = 0; c < 4; ++c) {
-    for (int tap = 0; tap < 4; ++tap) {
-      mask[c * 8 + tap * 2] = static_cast<uint8_t>(c < kChannels ? tap * kChannels + c : 0x80);
-      mask[c * 8 + tap * 2 + 1] = 0x80;
-    }
-  }
-  return load(mask);
-}
-
-template <int kChannels>
-LDS_AVX2_INLINE __m256i pixel_sums(const HorizontalPass& pass, const uint8_t* src, int i, __m256i mask) {
-  const int16_t* weights_high = &pass.high[static_cast<size_t>(i) * pass.stride];
-  const int16_t* weights_low = &pass.low[static_cast<size_t>(i) * pass.stride];
-  __m256i high = _mm256_setzero_si256(), low = high;
-  for (int j = 0; j < pass.stride; j += 4, src += ptrdiff_t{4} * kChannels) {
-    const __m256i words = _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(load16(src)), mask);
-    high = _mm256_add_epi32(high, _mm256_madd_epi16(words, broadcast8(weights_high + j)));
-    low = _mm256_add_epi32(low, _mm256_madd_epi16(words, broadcast8(weights_low + j)));
-  }
-  return join(high, low);
-}
-
-template <int kChannels>
-LDS_AVX2 void horizontal_pixels(const HorizontalPass& pass, const uint8_t* src, int origin, int begin, int end,
-                                uint8_t* dst, ptrdiff_t dst_stride) {
-  const AxisTable& table = pass.table;
-  const __m256i mask = pixel_mask<kChannels>();
-  const auto sums = [&](int i) __attribute__((target("avx2"), always_inline)) {
-    i = std::min(i, end - 1);
-    return pixel_sums<kChannels>(pass, src + static_cast<ptrdiff_t>(table.first[i] - origin) * kChannels, i, mask);
-  };
-  const __m256i order = _mm256_setr_epi8(0, 2, 4, 6, 1, 3, 5, 7, -1, -1, -1, -1, -1, -1, -1, -1, 0, 2, 4, 6, 1, 3, 5, 7,
-                                         -1, -1, -1, -1, -1, -1, -1, -1);
-  for (int i = begin; i < end; i += 4) {
-    const __m256i s0 = sums(i), s1 = sums(i + 1), s2 = sums(i + 2), s3 = sums(i + 3);
-    const __m256i s01 = finish(_mm256_hadd_epi32(s0, s1)), s23 = finish(_mm256_hadd_epi32(s2, s3));
-    const __m256i words = _mm256_packs_epi32(s01, s23);  // r0 g0 r1 g1 r2 g2 r3 g3 | b0 a0 ...
-    const __m256i bytes = _mm256_shuffle_epi8(_mm256_packus_epi16(words, words), order);
-    const uint64_t rg = static_cast<uint64_t>(_mm256_extract_epi64(bytes, 0));
-    const uint64_t ba = static_cast<uint64_t>(_mm256_extract_epi64(bytes, 2));
-    const uint32_t lines[4] = {static_cast<uint32_t>(rg), static_cast<uint32_t>(rg >> 32), static_cast<uint32_t>(ba),
-                               static_cast<uint32_t>(ba >> 32)};
-    for (int c = 0; c < kChannels; ++c) std::memcpy(dst + c * dst_stride + i, &lines[c], 4);
-  }
-}
-
-// 1 channel: 16 taps a step.
-LDS_AVX2_INLINE int32_t line_sum(const HorizontalPass& pass, const uint8_t* src, int i) {
-  const int16_t* weights_high = &pass.high[static_cast<size_t>(i) * pass.stride];
-  const int16_t* weights_low = &pass.low[static_cast<size_t>(i) * pass.stride];
-  __m256i high = _mm256_setzero_si256(), low = high;
-  for (int j = 0; j < pass.stride; j += 16) {
-    const __m256i words = _mm256_cvtepu8_epi16(load16(src + j));
-    high = _mm256_add_epi32(high, _mm256_madd_epi16(words, load(weights_high + j)));
-    low = _mm256_add_epi32(low, _mm256_madd_epi16(words, load(weights_low + j)));
-  }
-  const __m256i sum8 = join(high, low);
-  __m128i sum = _mm_add_epi32(_mm256_castsi256_si128(sum8), _mm256_extracti128_si256(sum8, 1));
-  sum = _mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0x4e));
-  sum = _mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0xb1));
-  return _mm_cvtsi128_si32(sum);
-}
-
-LDS_AVX2 void horizontal_line(const HorizontalPass& pass, const uint8_t* src, int origin, int begin, int end,
-                              uint8_t* dst) {
-  for (int i = begin; i < end; ++i) {
-    const int32_t sum = line_sum(pass, src + (pass.table.first[i] - origin), i) + (1 << (kPrecisionBits - 1));
-    dst[i] = static_cast<uint8_t>(std::clamp(sum >> kPrecisionBits, 0, 255));
-  }
-}
-
-void prepare_blocks(HorizontalPass& pass) {
-  const int step = pass.channels >= 3 ? 4 : 16;
-  pass.layout = Layout::blocks;
-  pass.stride = (pass.table.taps + step - 1) / step * step;
-  split_weights(pass.table, pass.stride, pass.high, pass.low);
-}
-
-void run_blocks(const HorizontalPass& pass, const uint8_t* src, int origin, int begin, int end, uint8_t* dst,
-                ptrdiff_t dst_stride) {
-  if (begin >= end) return;
-  switch (pass.channels) {
-    case 3: horizontal_pixels<3>(pass, src, origin, begin, end, dst, dst_stride); break;
-    case 4: horizontal_pixels<4>(pass, src, origin, begin, end, dst, dst_stride); break;
-    default: horizontal_line(pass, src, origin, begin, end, dst); break;
-  }
 }
 
 // ---- the pass ------------------------------------------------------------------------------------------------
