@@ -69,6 +69,9 @@ struct ThreadPool::Crew {
     }
   }
 
+  Crew() = default;
+  Crew(const Crew&) = delete;
+  Crew& operator=(const Crew&) = delete;
   ~Crew() {
     {
       const std::lock_guard<std::mutex> lock(mutex);
