@@ -11,16 +11,16 @@ import os
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
 
-from largeds_native.errors import ArgumentError, StorageError
+from largeds_native.errors import ArgumentError
 from largeds_native.interchange.copying import RowReader, copy_range
-from largeds_native.interchange.hdf5_file import CLASSES, IMAGES, LABELS, dataset, image_spec, reading
+from largeds_native.interchange.hdf5_file import CLASSES, IMAGES, LABELS
+from largeds_native.interchange.new_file import new_file, storage_errors
 from largeds_native.machine import usable_threads
 
 if TYPE_CHECKING:
@@ -61,9 +61,12 @@ def export_hdf5(
     rows = _indices(indices, len(store))
     chunk, filters = _layout(layout, chunk_images, compression)
     lookup = None if normalize is None else _lookup(store, *normalize)
-    with _new_file(path) as temporary:
+    with new_file(path) as temporary:
         reader = RowReader(store)
-        with _no_space(path), h5py.File(temporary, "w", alignment_threshold=1 << 16, alignment_interval=PAGE) as file:
+        with (
+            storage_errors(path),
+            h5py.File(temporary, "w", alignment_threshold=1 << 16, alignment_interval=PAGE) as file,
+        ):
             images = _create(file, store, len(rows), chunk, filters, lookup)
             _describe(file, images, store, normalize)
             for name in store.fields:
@@ -72,7 +75,7 @@ def export_hdf5(
                 _write_chunks(images, _blocks(reader, rows, chunk, lookup, progress), chunk, filters)
             offset = images.id.get_offset() if not chunk else None
         if offset is not None:
-            with _no_space(path):
+            with storage_errors(path):
                 _write_contiguous(temporary, offset, reader, rows, lookup, progress)
     return Path(path)
 
@@ -119,47 +122,6 @@ def _lookup(store: Store, mean: Sequence[float], std: Sequence[float]) -> Array:
             f"normalize: expected {channels} means and {channels} positive stds, found {mean!r}, {std!r}"
         )
     return ((np.arange(256) / 255 - m) / s).astype(np.float32)
-
-
-@contextmanager
-def _new_file(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A temporary name beside `path` that becomes it, synced, when the block ends well, and goes away otherwise."""
-    final = Path(path)
-    if final.exists():
-        raise ArgumentError(f"{final} exists: name another file or remove it")
-    if not final.absolute().parent.is_dir():
-        raise ArgumentError(f"{final.absolute().parent} is not a folder: expected where to write {final.name}")
-    temporary = final.with_name(f".{final.name}.{os.getpid()}.tmp")
-    try:
-        yield temporary
-        _sync(temporary)
-        os.link(temporary, final)  # unlike a rename, refuses a file that came to be meanwhile
-        _sync(final.absolute().parent)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-@contextmanager
-def _no_space(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Errors of HDF5 and the system while writing, as one sentence."""
-    try:
-        yield
-    except OSError as error:
-        if isinstance(error, StorageError):
-            raise
-        free = os.statvfs(Path(path).absolute().parent)
-        hint = f"; {free.f_bavail * free.f_frsize:,} bytes are free"
-        raise StorageError(
-            error.errno or 5, f"{path} can't be written: {error.strerror or str(error)[:200]}{hint}"
-        ) from None
 
 
 def _create(
@@ -290,40 +252,3 @@ def _write_chunks(
         return
     for low, block in blocks:
         images[low : low + len(block)] = block
-
-
-def join_hdf5(paths: Sequence[str | os.PathLike[str]], out: str | os.PathLike[str]) -> Path:
-    """One small file whose `data`, `labels` and further fields are those of `paths`, one after the other (a virtual
-    dataset). The parts are found again relative to `out`'s folder when they lie there or below."""
-    if not paths:
-        raise ArgumentError("expected at least one HDF5 file to join, found none")
-    folder = Path(out).absolute().parent
-    parts: list[tuple[str, dict[str, tuple[tuple[int, ...], Any]]]] = []
-    for path in paths:
-        with reading(path) as file:
-            image_spec(dataset(file, IMAGES))
-            found = {n: (d.shape, d.dtype) for n, d in file.items() if isinstance(d, h5py.Dataset) and n != CLASSES}
-        absolute = Path(path).absolute()
-        relative = absolute.relative_to(folder) if absolute.is_relative_to(folder) else absolute
-        parts.append((str(relative), found))
-    kinds = [{name: (shape[1:], dtype) for name, (shape, dtype) in found.items()} for _, found in parts]
-    for path, kind in zip(paths, kinds, strict=True):
-        if kind != kinds[0]:
-            raise ArgumentError(f"{path}: expected the datasets of {paths[0]}, {kinds[0]}, found {kind}")
-    with _new_file(out) as temporary, _no_space(out), h5py.File(temporary, "w") as file:
-        for name, (shape, dtype) in kinds[0].items():
-            starts = np.cumsum([0, *(found[name][0][0] for _, found in parts)])
-            virtual = h5py.VirtualLayout((int(starts[-1]), *shape), dtype)
-            for (path, found), start in zip(parts, starts, strict=False):
-                n = found[name][0][0]
-                virtual[int(start) : int(start) + n] = h5py.VirtualSource(path, name, found[name][0], dtype)
-            file.create_virtual_dataset(name, virtual)
-        with reading(paths[0]) as first:
-            for key, value in first.attrs.items():
-                file.attrs[key] = value
-            for name in kinds[0]:
-                for key, value in first[name].attrs.items():
-                    file[name].attrs[key] = value
-            if CLASSES in first:
-                first.copy(CLASSES, file)
-    return Path(out)

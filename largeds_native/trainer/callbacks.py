@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from largeds_native.trainer.accumulation import StepResult
+    from largeds_native.trainer.group import StepResult
     from largeds_native.trainer.trainer import Trainer
 
 

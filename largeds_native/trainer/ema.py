@@ -12,7 +12,7 @@ from largeds_native.trainer.callbacks import Callback
 from largeds_native.trainer.ranks import unwrap
 
 if TYPE_CHECKING:
-    from largeds_native.trainer.accumulation import StepResult
+    from largeds_native.trainer.group import StepResult
     from largeds_native.trainer.trainer import Trainer
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from largeds_native.trainer.callbacks import Callback
 
 if TYPE_CHECKING:
-    from largeds_native.trainer.accumulation import StepResult
+    from largeds_native.trainer.group import StepResult
     from largeds_native.trainer.trainer import Trainer
 
 

@@ -1,0 +1,52 @@
+"""Several exported HDF5 files seen as one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from largeds_native.errors import ArgumentError
+from largeds_native.interchange.hdf5_file import CLASSES, IMAGES, dataset, image_spec, reading
+from largeds_native.interchange.new_file import new_file, storage_errors
+
+
+def join_hdf5(paths: Sequence[str | os.PathLike[str]], out: str | os.PathLike[str]) -> Path:
+    """One small file whose `data`, `labels` and further fields are those of `paths`, one after the other (a virtual
+    dataset). The parts are found again relative to `out`'s folder when they lie there or below."""
+    if not paths:
+        raise ArgumentError("expected at least one HDF5 file to join, found none")
+    folder = Path(out).absolute().parent
+    parts: list[tuple[str, dict[str, tuple[tuple[int, ...], Any]]]] = []
+    for path in paths:
+        with reading(path) as file:
+            image_spec(dataset(file, IMAGES))
+            found = {n: (d.shape, d.dtype) for n, d in file.items() if isinstance(d, h5py.Dataset) and n != CLASSES}
+        absolute = Path(path).absolute()
+        relative = absolute.relative_to(folder) if absolute.is_relative_to(folder) else absolute
+        parts.append((str(relative), found))
+    kinds = [{name: (shape[1:], dtype) for name, (shape, dtype) in found.items()} for _, found in parts]
+    for path, kind in zip(paths, kinds, strict=True):
+        if kind != kinds[0]:
+            raise ArgumentError(f"{path}: expected the datasets of {paths[0]}, {kinds[0]}, found {kind}")
+    with new_file(out) as temporary, storage_errors(out), h5py.File(temporary, "w") as file:
+        for name, (shape, dtype) in kinds[0].items():
+            starts = np.cumsum([0, *(found[name][0][0] for _, found in parts)])
+            virtual = h5py.VirtualLayout((int(starts[-1]), *shape), dtype)
+            for (path, found), start in zip(parts, starts, strict=False):
+                n = found[name][0][0]
+                virtual[int(start) : int(start) + n] = h5py.VirtualSource(path, name, found[name][0], dtype)
+            file.create_virtual_dataset(name, virtual)
+        with reading(paths[0]) as first:
+            for key, value in first.attrs.items():
+                file.attrs[key] = value
+            for name in kinds[0]:
+                for key, value in first[name].attrs.items():
+                    file[name].attrs[key] = value
+            if CLASSES in first:
+                first.copy(CLASSES, file)
+    return Path(out)

@@ -1,0 +1,223 @@
+"""One optimizer step: its micro-batches, their gradients, the step. See Note [Weights] in accumulation.py."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from largeds_native.errors import ArgumentError, NonFiniteError
+from largeds_native.trainer import batches
+from largeds_native.trainer.ranks import set_sync, stand_in
+
+if TYPE_CHECKING:
+    from largeds_native.trainer.accumulation import Accumulator
+
+
+@dataclass
+class StepResult:
+    """What one optimizer step was: `loss` is the weighted mean over this rank's samples, `weight` what they weigh."""
+
+    loss: float
+    weight: float
+    samples: int
+    gradient_norm: float
+    stepped: bool  # False: skipped, because a loss or gradient was not finite
+
+
+class Group:
+    """The micro-batches of one optimizer step; made by `Accumulator.groups`."""
+
+    def __init__(
+        self,
+        accumulator: Accumulator,
+        pairs: list[tuple[Any, Any]],
+        source: Iterator[Any],
+        reduce_after: bool,
+        start: int,
+    ) -> None:
+        self._accumulator, self._pairs, self._source = accumulator, pairs, source
+        self._reduce_after, self._start = reduce_after, start
+        self._empty = not pairs
+        self._reset()
+        if self._empty and accumulator.ddp is not None:
+            stand_in(accumulator.ddp)
+
+    def _reset(self) -> None:
+        self.samples = 0  # given out so far
+        self._total: float | Tensor = 0.0
+        self._current: tuple[float | Tensor, int] | None = None
+        self._losses: list[Tensor] = []  # detached; one a micro-batch
+        self._weights: list[float | Tensor] = []
+        self._ranges: list[tuple[int, int]] = []  # first and last sample of each of them, counted in the epoch
+
+    def __iter__(self) -> Iterator[tuple[Any, Any]]:
+        """The micro-batches, on the device; the next is made when the one before has gone through `backward`."""
+        accumulator = self._accumulator
+        for pair, last_batch in self._loader_batches():
+            count = batches.length(pair)
+            size = accumulator.micro_batch or count
+            for first in range(0, count, size):
+                taken = min(size, count - first)
+                part = pair if taken == count else batches.narrow(pair, first, taken)
+                if accumulator.ddp is not None:
+                    last = last_batch and first + taken == count
+                    set_sync(accumulator.ddp, last and not self._reduce_after)
+                weight = accumulator.weigh(*part)
+                self._current = (weight, taken)
+                self.samples += taken
+                yield batches.to_device(part, accumulator.device)
+                if self._current is not None:
+                    raise ArgumentError("each micro-batch needs a group.backward(loss) before the next one")
+
+    def _loader_batches(self) -> Iterator[tuple[tuple[Any, Any], bool]]:
+        """The group's loader batches, each with whether it is the last.
+
+        Looking one batch ahead tells where a partial group ends, but never past the group: between two groups the
+        loader stands exactly where the step does, and its state can be saved.
+        """
+        if self._accumulator.hold or self._empty:
+            for i, held in enumerate(self._pairs):
+                yield held, i + 1 == len(self._pairs)
+            return
+        pair: tuple[Any, Any] | None = self._pairs.pop()
+        remaining = self._accumulator.accumulate - 1
+        while pair is not None:
+            upcoming = None
+            if remaining > 0:
+                remaining -= 1
+                batch = next(self._source, None)
+                upcoming = None if batch is None else batches.split_pair(batch)
+            yield pair, upcoming is None
+            pair = upcoming
+
+    def backward(self, loss: Tensor) -> None:
+        """Accumulate the gradient of the micro-batch that was given out last; `loss` is one number."""
+        if self._current is None:
+            raise ArgumentError("backward() comes once for each micro-batch that the group gives")
+        if loss.numel() != 1:
+            raise ArgumentError(f"expected the loss to be one number, found a tensor of shape {tuple(loss.shape)}")
+        accumulator, (weight, count) = self._accumulator, self._current
+        nominal = accumulator.nominal or 1.0
+        scaled = loss * (weight / nominal) if accumulator.reduction == "mean" else loss / nominal
+        if isinstance(weight, float) and weight == 0 and accumulator.reduction == "mean":
+            scaled = torch.where(torch.isfinite(scaled), scaled, torch.zeros_like(scaled))
+        if not (isinstance(weight, float) and weight == 0 and self._may_leave_out()):
+            (scaled if accumulator.scaler is None else accumulator.scaler.scale(scaled)).backward()  # type: ignore[no-untyped-call]
+            self._losses.append(loss.detach())
+            self._weights.append(weight)
+            last = self._start + self.samples - 1
+            self._ranges.append((last - count + 1, last))
+        self._total = self._total + weight
+        self._current = None
+
+    def _may_leave_out(self) -> bool:
+        """A mean over nothing is 0 / 0; without a weight it adds nothing, unless DDP waits for its backward."""
+        ddp = self._accumulator.ddp
+        return ddp is None or not ddp.require_backward_grad_sync
+
+    def restart(self, micro_batch: int) -> None:
+        """Begin this group again with another micro-batch size, its gradients gone. Needs `hold`."""
+        if not self._accumulator.hold:
+            raise ArgumentError("only an accumulator with hold=True keeps a group's batches")
+        self._accumulator.micro_batch = micro_batch
+        self._accumulator.optimizer.zero_grad(set_to_none=True)
+        self._reset()
+
+    def step(self) -> StepResult:
+        """Weigh, clip, check and step; then clear the gradients."""
+        accumulator = self._accumulator
+        self._pairs.clear()
+        ranks, scaler = accumulator.ranks, accumulator.scaler
+        if self._reduce_after:
+            ranks.sum_gradients(accumulator.parameters)
+        if scaler is not None:
+            scaler.unscale_(accumulator.optimizer)
+        gradients = [p.grad for p in accumulator.parameters if p.grad is not None]
+        self._apply_total(gradients)
+        norm = _norm(gradients)
+        losses, weights, gradient_norm = self._read(norm)
+        total = sum(weights)
+        mean = sum(v * (w if accumulator.reduction == "mean" else 1.0) for v, w in zip(losses, weights, strict=True))
+        result = StepResult(mean / total if total else 0.0, total, self.samples, gradient_norm, True)
+        result.stepped = self._is_finite(losses, gradient_norm)
+        accumulator.steps += 1
+        if result.stepped:
+            if accumulator.clip_grad_norm is not None and gradient_norm > accumulator.clip_grad_norm:
+                torch._foreach_mul_(gradients, accumulator.clip_grad_norm / (gradient_norm + 1e-6))
+            result.stepped = self._optimizer_step(gradient_norm)
+        elif scaler is not None:
+            scaler.update()
+        accumulator.optimizer.zero_grad(set_to_none=True)
+        return result
+
+    def _optimizer_step(self, norm: float) -> bool:
+        """Step; a GradScaler leaves the step out, and lowers its scale, when the scaled gradients overflowed."""
+        scaler, optimizer = self._accumulator.scaler, self._accumulator.optimizer
+        if scaler is None:
+            optimizer.step()
+            return True
+        scaler.step(optimizer)
+        scaler.update()
+        return math.isfinite(norm)
+
+    def _apply_total(self, gradients: list[Tensor]) -> None:
+        """Multiply by nominal / total, and undo DDP's mean over the ranks."""
+        accumulator = self._accumulator
+        factor: float | Tensor = 1.0
+        if accumulator.divides:
+            total = self._total
+            if accumulator.ranks.world_size > 1:
+                (total,) = accumulator.ranks.sum(float(total))
+            if isinstance(total, Tensor) or total > 0:
+                factor = (accumulator.nominal or 1.0) / total
+        if accumulator.ranks.world_size > 1 and not self._reduce_after:
+            factor = factor * accumulator.ranks.world_size
+        if gradients and not (isinstance(factor, float) and factor == 1.0):
+            torch._foreach_mul_(gradients, factor)
+
+    def _read(self, norm: Tensor | None) -> tuple[list[float], list[float], float]:
+        """The losses, weights and gradient norm as numbers, waiting once for the device."""
+        values = [v.reshape(()).double() for v in self._losses] + ([] if norm is None else [norm.double()])
+        values += [w.reshape(()).double() for w in self._weights if isinstance(w, Tensor)]
+        numbers: list[float] = torch.stack(values).tolist() if values else []
+        losses = numbers[: len(self._losses)]
+        rest = iter(numbers[len(self._losses) :])
+        gradient_norm = 0.0 if norm is None else next(rest)
+        weights = [next(rest) if isinstance(w, Tensor) else float(w) for w in self._weights]
+        return losses, weights, gradient_norm
+
+    def _is_finite(self, losses: list[float], norm: float) -> bool:
+        """Whether every loss and the gradient are finite, on all ranks; else raise, if told to.
+
+        Infinite gradients under a GradScaler are its way to find the scale: they are left to it.
+        """
+        accumulator = self._accumulator
+        bad_loss = [i for i, value in enumerate(losses) if not math.isfinite(value)]
+        bad_gradient = not math.isfinite(norm) and accumulator.scaler is None
+        (anywhere,) = accumulator.ranks.max(float(bool(bad_loss) or bad_gradient))
+        if not anywhere:
+            return True
+        if accumulator.on_nonfinite == "raise":
+            accumulator.optimizer.zero_grad(set_to_none=True)
+            raise NonFiniteError(self._describe(losses, bad_loss, norm))
+        return False
+
+    def _describe(self, losses: list[float], bad: list[int], norm: float) -> str:
+        first, last = self._start, self._start + self.samples - 1
+        where = f"at step {self._accumulator.steps}, samples {first} to {last} of this epoch"
+        if not bad:
+            return f"the gradient is not finite (norm {norm}) {where}, though every loss on this rank is"
+        begin, end = self._ranges[bad[0]]
+        return f"the loss is {losses[bad[0]]} for samples {begin} to {end} of this epoch, {where}"
+
+
+def _norm(gradients: list[Tensor]) -> Tensor | None:
+    if not gradients:
+        return None
+    norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+    return norm

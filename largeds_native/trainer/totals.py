@@ -1,0 +1,39 @@
+"""What one process has added up in an epoch."""
+
+from __future__ import annotations
+
+import math
+import time
+
+from largeds_native.trainer.group import StepResult
+
+
+class EpochTotals:
+    """Loss, weight and samples of the epoch so far, and how fast they came.
+
+    `loss` is the sum of loss times weight over the finite steps, `weight` that of their weights.
+    """
+
+    def __init__(self) -> None:
+        self.loss = self.weight = 0.0
+        self.samples = 0
+        self._began, self._samples_then, self._waited_then = 0.0, 0, 0.0
+
+    def start_clock(self, waited: float) -> None:
+        """This process begins or goes on with the epoch now, after `waited` seconds of waiting for data in all."""
+        self._began, self._samples_then, self._waited_then = time.perf_counter(), self.samples, waited
+
+    def add(self, result: StepResult) -> None:
+        """Count one optimizer step."""
+        self.samples += result.samples
+        if math.isfinite(result.loss):
+            self.loss += result.loss * result.weight
+            self.weight += result.weight
+
+    def speed(self, waited: float) -> dict[str, float]:
+        """Images/s since the clock was started, and the share of that time spent waiting for data."""
+        seconds = max(time.perf_counter() - self._began, 1e-9)
+        return {
+            "images_per_s": (self.samples - self._samples_then) / seconds,
+            "data_share": (waited - self._waited_then) / seconds,
+        }
