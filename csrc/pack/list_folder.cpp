@@ -30,8 +30,9 @@ bool ends_in(std::string_view name, std::string_view extension) noexcept {
 
 bool is_folder(DIR* folder, const dirent& entry) noexcept {
   if (entry.d_type != DT_UNKNOWN && entry.d_type != DT_LNK) return entry.d_type == DT_DIR;
+  const int descriptor = dirfd(folder);
   struct stat status{};
-  return fstatat(dirfd(folder), entry.d_name, &status, 0) == 0 && S_ISDIR(status.st_mode);
+  return descriptor >= 0 && fstatat(descriptor, entry.d_name, &status, 0) == 0 && S_ISDIR(status.st_mode);
 }
 
 bool is_ascii(std::string_view text) noexcept {
