@@ -38,15 +38,20 @@ PackItem part_of(const py::tuple& item) {
   return part;
 }
 
+// (height, width, channels), with pixels or whole planes lying together.
 PackItem pixels_of(const py::array& item) {
-  if (!py::isinstance<py::array_t<uint8_t>>(item) || item.ndim() != 3 ||
-      (static_cast<unsigned>(item.flags()) & static_cast<unsigned>(py::array::c_style)) == 0) {
-    throw Error(Reason::value, "pixels must be a contiguous uint8 array (height, width, channels)");
-  }
   PackItem pixels;
-  pixels.pixels = ConstImageView::hwc(static_cast<const uint8_t*>(item.data()), static_cast<int>(item.shape(0)),
-                                      static_cast<int>(item.shape(1)), static_cast<int>(item.shape(2)));
-  return pixels;
+  if (py::isinstance<py::array_t<uint8_t>>(item) && item.ndim() == 3) {
+    ConstImageView& view = pixels.pixels;
+    view = ConstImageView::hwc(static_cast<const uint8_t*>(item.data()), static_cast<int>(item.shape(0)),
+                               static_cast<int>(item.shape(1)), static_cast<int>(item.shape(2)));
+    view.row_stride = item.strides(0);
+    view.pixel_stride = item.strides(1);
+    view.channel_stride = item.strides(2);
+    const bool interleaved = view.pixel_stride == view.channels && (view.channel_stride == 1 || view.channels == 1);
+    if (interleaved || view.pixel_stride == 1) return pixels;
+  }
+  throw Error(Reason::value, "pixels must be a uint8 array (height, width, channels), interleaved or planar");
 }
 
 PackItem item_of(const py::handle& item) {

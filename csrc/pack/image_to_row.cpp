@@ -56,10 +56,14 @@ std::string size_words(int width, int height) {
 
 class ResizerSink : public RowSink {
  public:
-  explicit ResizerSink(StreamingResizer& resizer) : resizer_(resizer) {}
-  void push(const uint8_t* row) override { resizer_.push(row); }
+  ResizerSink(StreamingResizer& resizer, const std::atomic<bool>* stop) : resizer_(resizer), stop_(stop) {}
+  void push(const uint8_t* row) override {
+    if (stop_ != nullptr && stop_->load(std::memory_order_relaxed)) throw Error(Reason::cancelled, "cancelled");
+    resizer_.push(row);
+  }
 
  private:
+  const std::atomic<bool>* stop_;
   StreamingResizer& resizer_;
 };
 
@@ -85,6 +89,7 @@ struct ImageToRow::State {
   RowSpec spec;
   Decoder decoder;
   StreamingResizer resizer;
+  const std::atomic<bool>* stop = nullptr;
 
   // Prepares the resizer for a source of width x height pixels, to be resized as `to` says.
   void begin(int width, int height, const Geometry& to, uint8_t* out) {
@@ -129,6 +134,8 @@ ImageToRow::ImageToRow(const RowSpec& spec) {
 }
 ImageToRow::~ImageToRow() = default;
 
+void ImageToRow::stop_when(const std::atomic<bool>* flag) noexcept { state_->stop = flag; }
+
 RowResult ImageToRow::convert(const uint8_t* data, size_t size, uint8_t* out) {
   State& s = *state_;
   ImageInfo info = s.decoder.open(data, size, s.spec.decode);
@@ -136,7 +143,7 @@ RowResult ImageToRow::convert(const uint8_t* data, size_t size, uint8_t* out) {
   const Geometry to = s.fitting_geometry(info.width, info.height);
   if (s.spec.scaled && s.spec.resize_h > 0) info = s.decoder.set_draft(to.width, to.height);
   s.begin(info.width, info.height, to, out);
-  ResizerSink sink(s.resizer);
+  ResizerSink sink(s.resizer, s.stop);
   s.decoder.read(s.resizer.needed(), sink);
   if (!s.resizer.done()) throw Error(Reason::internal, "the decoder gave fewer rows than the resizer needs");
   return result;

@@ -1,6 +1,7 @@
 // One image file's bytes -> one row of the store: decode, orient, resize, centre crop.
 #pragma once
 
+#include <atomic>
 #include <memory>
 
 #include "decode/decode.h"
@@ -41,6 +42,9 @@ class ImageToRow {
 
   // Writes out_h * out_w * channels bytes at `out`. On an Error, what `out` holds is unspecified.
   RowResult convert(const uint8_t* data, size_t size, uint8_t* out);
+
+  // While `flag` is set, an image is given up in its middle with Error(Reason::cancelled).
+  void stop_when(const std::atomic<bool>* flag) noexcept;
 
   // What convert() costs at least: decodes the same part (or the whole image, unscaled) and drops the rows. `out` as in
   // convert(), with nothing of use in it afterwards. For benchmarks.

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "common/error.h"
+#include "convert/convert.h"
 #include "store/hash.h"
 
 namespace lds {
@@ -24,9 +25,35 @@ void look_up(const uint8_t* values, int64_t pixels, int channels, bool planar, c
   }
 }
 
+// To planes, or to interleaved pixels.
+void copy_pixels(const ConstImageView& image, bool planar, uint8_t* out) {
+  const int channels = image.channels;
+  const bool planar_source = image.pixel_stride == 1;
+  const bool same = planar == planar_source || channels == 1;
+  const int64_t line = int64_t{image.width} * (planar ? 1 : channels);
+  const int64_t plane = int64_t{image.width} * image.height;
+  for (int y = 0; y < image.height; ++y) {
+    const uint8_t* row = image.row(y);
+    if (same) {
+      for (int c = 0; c < (planar ? channels : 1); ++c) {
+        std::memcpy(out + c * plane + y * line, row + c * image.channel_stride, static_cast<size_t>(line));
+      }
+    } else if (planar) {
+      uint8_t* planes[4] = {};
+      for (int c = 0; c < channels; ++c) planes[c] = out + c * plane + y * line;
+      deinterleave(row, image.width, channels, planes);
+    } else {
+      const uint8_t* planes[4] = {};
+      for (int c = 0; c < channels; ++c) planes[c] = row + c * image.channel_stride;
+      interleave(planes, image.width, channels, out + y * line);
+    }
+  }
+}
+
 }  // namespace
 
-PackWorker::PackWorker(const PackSpec& spec) : spec_(spec), image_to_row_(spec.row) {
+PackWorker::PackWorker(const PackSpec& spec, const std::atomic<bool>* stop) : spec_(spec), image_to_row_(spec.row) {
+  image_to_row_.stop_when(stop);
   const RowSpec& row = spec.row;
   if (spec.versions < 1 || (spec.versions > 1 && !spec.augment)) {
     throw Error(Reason::value, "expected one version of each image, or an augmentation");
@@ -90,9 +117,25 @@ void PackWorker::read_part(const PackItem& item) {
 }
 
 RowResult PackWorker::decode(const PackItem& item, uint8_t* out) {
-  if (item.pixels.data != nullptr) return image_to_row_.convert_pixels(item.pixels, out);
+  if (item.pixels.data != nullptr) return from_pixels(item.pixels, out);
   const std::string_view bytes = encoded(item);
   return image_to_row_.convert(reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size(), out);
+}
+
+RowResult PackWorker::from_pixels(const ConstImageView& pixels, uint8_t* out) {
+  const RowSpec& row = spec_.row;
+  const bool as_is = row.resize_h == 0 && row.crop_h == 0 && row.crop_w == 0 && pixels.height == row.out_h &&
+                     pixels.width == row.out_w && pixels.channels == row.decode.channels;
+  if (as_is) {
+    copy_pixels(pixels, row.planar, out);
+    return {pixels.width, pixels.height, Format::unknown};
+  }
+  if (pixels.pixel_stride == pixels.channels) return image_to_row_.convert_pixels(pixels, out);
+  part_.resize(static_cast<size_t>(pixels.height) * static_cast<size_t>(pixels.width) *
+               static_cast<size_t>(pixels.channels));
+  copy_pixels(pixels, false, part_.data());
+  return image_to_row_.convert_pixels(ConstImageView::hwc(part_.data(), pixels.height, pixels.width, pixels.channels),
+                                      out);
 }
 
 PackedRow PackWorker::pack(const PackItem& item, int64_t number, int64_t sample, uint8_t* out) {

@@ -1,6 +1,7 @@
 // What one thread of a Packer does with one image, and what it keeps between images.
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <memory>
 #include <optional>
@@ -34,7 +35,8 @@ struct PackedRow {
 
 class PackWorker {
  public:
-  explicit PackWorker(const PackSpec& spec);  // Error(Reason::value) for a spec that makes no sense
+  // `stop`: gives an image up in its middle. Error(Reason::value) for a spec that makes no sense.
+  explicit PackWorker(const PackSpec& spec, const std::atomic<bool>* stop = nullptr);
 
   int64_t bytes() const noexcept { return bytes_; }  // stored for one image
   PackClock& clock() noexcept { return clock_; }
@@ -53,6 +55,7 @@ class PackWorker {
   std::string_view encoded(const PackItem& item);
   void read_part(const PackItem& item);
   RowResult decode(const PackItem& item, uint8_t* out);
+  RowResult from_pixels(const ConstImageView& pixels, uint8_t* out);
   void store(const uint8_t* image, int64_t sample, uint8_t* out);
   void convert(const uint8_t* values, uint8_t* out) const;
 

@@ -50,11 +50,12 @@ struct Packer::State {
 
   void work() {
     const auto n = static_cast<int64_t>(items.size());
-    const int64_t grain = std::clamp<int64_t>(kWriteBytes / sample_bytes, 1, 64);
+    const int64_t share = n / (int64_t{pool.size()} * 8);  // several turns a thread, however few images there are
+    const int64_t grain = std::clamp<int64_t>(std::min(kWriteBytes / sample_bytes, share), 1, 64);
     pool.parallel_for(n, grain, [&](int64_t begin, int64_t end, int number) {
       if (cancelled.load(std::memory_order_relaxed)) return;
       std::unique_ptr<PackWorker>& worker = workers[static_cast<size_t>(number)];
-      if (!worker) worker = std::make_unique<PackWorker>(spec);
+      if (!worker) worker = std::make_unique<PackWorker>(spec, &cancelled);
       pack(begin, end, *worker);
       done.fetch_add(end - begin, std::memory_order_relaxed);
     });

@@ -22,7 +22,7 @@ struct PackItem {
   int64_t offset = 0;      // a part of the file: `length` bytes from here
   int64_t length = -1;     // -1: the whole file
   std::string_view bytes;  // of an encoded image
-  ConstImageView pixels;   // decoded already, when `pixels.data` is set
+  ConstImageView pixels;   // decoded already, interleaved or planar, when `pixels.data` is set
 };
 
 struct PackSpec {

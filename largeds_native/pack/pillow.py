@@ -54,12 +54,12 @@ def read_bytes(item: Any) -> bytes:
 
 
 def to_mode(pixels: Array, options: Options) -> Array:
-    """uint8 (H, W, 1 or 3) -> contiguous (H, W, C) with the mode's channels, as Pillow converts."""
+    """uint8 (H, W, 1 or 3) -> (H, W, C) with the mode's channels, as Pillow converts, interleaved or planar."""
     height, width, channels = pixels.shape
     if height * width > options.max_pixels:
         raise PixelsError("too_large", f"{width} x {height} pixels, more than max_pixels = {options.max_pixels}")
-    pixels = np.ascontiguousarray(pixels)
     if channels != options.channels:
-        image = Image.fromarray(pixels.squeeze(2) if channels == 1 else pixels)
-        pixels = np.asarray(image.convert(options.mode)).reshape(height, width, options.channels)
-    return pixels
+        image = Image.fromarray(np.ascontiguousarray(pixels.squeeze(2) if channels == 1 else pixels))
+        return np.asarray(image.convert(options.mode)).reshape(height, width, options.channels)
+    interleaved = pixels.strides[1:] == (channels, 1) or (channels == 1 and pixels.strides[1] == 1)
+    return pixels if interleaved or pixels.strides[1] == 1 else np.ascontiguousarray(pixels)

@@ -53,7 +53,8 @@ class ArraySource(IndexedSource):
             )
         if 0 in images.shape[1:]:
             raise ArgumentError(f"images: expected pixels, found shape {images.shape}")
-        self._images = images if images.shape[3] in (1, 3) else images.transpose(0, 2, 3, 1)
+        self._planar = images.shape[3] not in (1, 3)
+        self._images = images
         self._fields = {name: self._checked(name, _array(value)) for name, value in fields.items()}
         self.classes = classes
         self.batch = max(1, BATCH_BYTES // int(np.prod(images.shape[1:])))
@@ -82,7 +83,11 @@ class ArraySource(IndexedSource):
         return len(self._images)
 
     def take(self, indices: Indices) -> Batch:
-        images = self._images[indices]
+        """Of consecutive images, views: nothing is copied."""
+        together = len(indices) > 0 and indices[-1] - indices[0] == len(indices) - 1 and (np.diff(indices) == 1).all()
+        images = self._images[indices[0] : indices[-1] + 1] if together else self._images[indices]
+        if self._planar:
+            images = images.transpose(0, 2, 3, 1)
         fields = {name: values[indices] for name, values in self._fields.items()}
         return Batch(list(images), [f"#{i}" for i in indices.tolist()], fields)
 
@@ -90,7 +95,8 @@ class ArraySource(IndexedSource):
         """Of all fields, and of some pixels of about a thousand images: reading all would cost as much as a pack."""
         digest = hashlib.sha256(repr((self._images.shape, self.classes)).encode())
         step = max(1, len(self._images) // 1024)
-        digest.update(np.ascontiguousarray(self._images[::step, ::7, ::7]).tobytes())
+        images = self._images.transpose(0, 2, 3, 1) if self._planar else self._images
+        digest.update(np.ascontiguousarray(images[::step, ::7, ::7]).tobytes())
         for name, values in sorted(self._fields.items()):
             digest.update(f"{name} {values.dtype.str} {values.shape}".encode())
             digest.update(np.ascontiguousarray(values).tobytes())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import os
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 Header = tuple[tuple[int, ...], bool, np.dtype[Any]]  # shape, Fortran order, dtype
 
 
+@lru_cache(maxsize=256)  # most shards of a store have the same
 def header_bytes(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
     """numpy's version 1.0 header for a C-ordered array, padded with spaces to 4096 bytes."""
     stream = io.BytesIO()
@@ -47,12 +49,15 @@ def write_array(path: Path, array: Array) -> None:
         os.fsync(file.fileno())
 
 
-def check_array(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
+def check_array(path: str | os.PathLike[str], dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
     """Raises StoreError unless the file is exactly such an array: its size and its header, nothing mapped."""
     try:
-        with open(path, "rb", buffering=0) as file:
-            found_size = os.fstat(file.fileno()).st_size
-            head = file.read(DATA_OFFSET)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            found_size = os.fstat(descriptor).st_size
+            head = os.read(descriptor, DATA_OFFSET)
+        finally:
+            os.close(descriptor)
     except FileNotFoundError:
         raise StoreError(f"{path} is missing: the store is incomplete or was damaged") from None
     except OSError as error:

@@ -59,10 +59,11 @@ class Store:
             Shard(self.path / entry.name, entry.rows, start, entry.hash)
             for entry, start in zip(self._manifest.shards, starts, strict=False)
         ]
-        for shard in self.shards:
-            check_array(shard.path / "images.npy", self.dtype, self._manifest.images_shape(shard.rows))
+        top = str(self.path)
+        for entry in self._manifest.shards:  # plain strings: there may be many thousands
+            check_array(f"{top}/{entry.name}/images.npy", self.dtype, self._manifest.images_shape(entry.rows))
             for name, spec in self._manifest.fields.items():
-                check_array(shard.path / f"{name}.npy", spec.dtype, (shard.rows, *spec.shape))
+                check_array(f"{top}/{entry.name}/{name}.npy", spec.dtype, (entry.rows, *spec.shape))
         self._maps: dict[tuple[str, int], Array] = {}
         self._joined: dict[str, Array | JoinedArray] = {}
 

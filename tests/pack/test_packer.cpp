@@ -124,6 +124,34 @@ TEST_CASE("any number of threads writes what one thread makes") {
   }
 }
 
+TEST_CASE("pixels of either layout become rows of either layout") {
+  const Bytes image = noise(kSide * kSide * 3, 3);
+  Bytes planes(image.size());
+  for (size_t i = 0; i < image.size(); ++i) planes[i % 3 * kSide * kSide + i / 3] = image[i];
+  for (const bool resized : {false, true}) {
+    for (const bool planar : {false, true}) {
+      PackSpec spec = small_spec();
+      if (!resized) spec.row.resize_h = spec.row.resize_w = 0;
+      if (!resized) spec.row.out_h = spec.row.out_w = kSide;
+      spec.row.planar = planar;
+      std::vector<PackItem> items(2);
+      items[0].pixels = ConstImageView::hwc(image.data(), kSide, kSide, 3);
+      items[1].pixels = ConstImageView::chw(planes.data(), kSide, kSide, 3);
+      Packer packer(spec, 1);
+      const auto bytes = static_cast<size_t>(packer.sample_bytes());
+      const Scratch file;
+      packer.start(items, {}, {file.descriptor(), 0, {}});
+      const PackResult result = packer.result();
+      CHECK(result.failures.empty());
+      CHECK(result.hashes[0] == result.hashes[1]);
+      Bytes expected(bytes);
+      ImageToRow(spec.row).convert_pixels(items[0].pixels, expected.data());
+      CHECK(hash_bytes(expected.data(), static_cast<int64_t>(bytes)) == result.hashes[0]);
+      if (!resized) CHECK(expected == (planar ? planes : image));
+    }
+  }
+}
+
 TEST_CASE("failures are named by item, and rows go where they are told") {
   const std::vector<Bytes> images{noise(kSide * kSide * 3, 1), noise(kSide * kSide * 3, 2)};
   std::vector<PackItem> items = items_of(images);
