@@ -63,8 +63,8 @@ class ResizerSink : public RowSink {
   }
 
  private:
-  const std::atomic<bool>* stop_;
   StreamingResizer& resizer_;
+  const std::atomic<bool>* stop_;
 };
 
 void check(const RowSpec& spec) {

@@ -49,7 +49,7 @@ class OnError(str, Enum):
 
 
 def pack(
-    source: Annotated[str, typer.Argument(help="A folder of images: one folder a class, or flat.")],
+    source: Annotated[str, typer.Argument(help="A folder of images (one a class, or flat), .csv, .parquet or .tar.")],
     out: Annotated[Path, typer.Argument(help="The store to write, by habit *.lds.")],
     resize: Annotated[str, typer.Option(help="Shorter side (256), height x width (224x160), or none.")] = "256",
     crop: Annotated[str, typer.Option(help="Centre crop: a side, height x width, or none.")] = "224",
