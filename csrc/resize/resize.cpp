@@ -13,31 +13,40 @@ namespace {
 
 constexpr int kCachedTables = 8;  // a data set has landscapes and portraits of a few usual sizes
 
-void check(bool good, const std::string& message) {
-  if (!good) throw Error(Reason::value, "resize: " + message);
+// `message` is a function: words cost allocations, which a good image must not.
+template <class Message>
+void check(bool good, Message message) {
+  if (!good) throw Error(Reason::value, std::string("resize: ") + message());
 }
 
+std::string size_words(int width, int height) { return std::to_string(width) + "x" + std::to_string(height); }
+
 void check_spec(const ResizeSpec& spec, const ImageView& out) {
-  const auto size = [](int w, int h) { return std::to_string(w) + "x" + std::to_string(h); };
-  check(spec.in_width >= 1 && spec.in_height >= 1, "the image is empty: " + size(spec.in_width, spec.in_height));
+  check(spec.in_width >= 1 && spec.in_height >= 1,
+        [&] { return "the image is empty: " + size_words(spec.in_width, spec.in_height); });
   check(spec.out_width >= 1 && spec.out_height >= 1,
-        "the size must be at least 1x1, found " + size(spec.out_width, spec.out_height));
-  check(spec.channels >= 1 && spec.channels <= 4, "1 to 4 channels, found " + std::to_string(spec.channels));
+        [&] { return "the size must be at least 1x1, found " + size_words(spec.out_width, spec.out_height); });
+  check(spec.channels >= 1 && spec.channels <= 4,
+        [&] { return "1 to 4 channels, found " + std::to_string(spec.channels); });
   const float* box = spec.box;
   check(box[0] >= 0 && box[1] >= 0 && box[2] <= static_cast<float>(spec.in_width) &&
             box[3] <= static_cast<float>(spec.in_height) && box[2] > box[0] && box[3] > box[1],
-        "the box (" + std::to_string(box[0]) + ", " + std::to_string(box[1]) + ", " + std::to_string(box[2]) + ", " +
-            std::to_string(box[3]) + ") is empty or not inside the image of " + size(spec.in_width, spec.in_height));
+        [&] {
+          return "the box (" + std::to_string(box[0]) + ", " + std::to_string(box[1]) + ", " + std::to_string(box[2]) +
+                 ", " + std::to_string(box[3]) + ") is empty or not inside the image of " +
+                 size_words(spec.in_width, spec.in_height);
+        });
   const IntBox& crop = spec.crop;
   check(crop.x0 >= 0 && crop.y0 >= 0 && crop.x1 <= spec.out_width && crop.y1 <= spec.out_height && crop.width() >= 1 &&
             crop.height() >= 1,
-        "the crop is empty or not inside the output of " + size(spec.out_width, spec.out_height));
-  check(out.data && out.width == crop.width() && out.height == crop.height() && out.channels == spec.channels,
-        "the output must be the crop's " + size(crop.width(), crop.height()) + " with " +
-            std::to_string(spec.channels) + " channels, found " + size(out.width, out.height) + " with " +
-            std::to_string(out.channels));
+        [&] { return "the crop is empty or not inside the output of " + size_words(spec.out_width, spec.out_height); });
+  check(out.data && out.width == crop.width() && out.height == crop.height() && out.channels == spec.channels, [&] {
+    return "the output must be the crop's " + size_words(crop.width(), crop.height()) + " with " +
+           std::to_string(spec.channels) + " channels, found " + size_words(out.width, out.height) + " with " +
+           std::to_string(out.channels);
+  });
   check((out.pixel_stride == 1) || (out.pixel_stride == out.channels && out.channel_stride == 1),
-        "the output must be interleaved or planar");
+        [] { return "the output must be interleaved or planar"; });
 }
 
 // Which pass rounds first decides pixels. Pillow's rule since version 13: the vertical one where the height shrinks
@@ -268,10 +277,10 @@ void resize_image(const ConstImageView& source, const ResizeSpec& spec, const Im
                   StreamingResizer& resizer) {
   check(source.data && source.width == spec.in_width && source.height == spec.in_height &&
             source.channels == spec.channels,
-        "the source is not of the size and channels that the spec says");
+        [] { return "the source is not of the size and channels that the spec says"; });
   const bool interleaved =
       source.channels == 1 || (source.pixel_stride == source.channels && source.channel_stride == 1);
-  check(source.pixel_stride == 1 || interleaved, "the source must be interleaved or planar");
+  check(source.pixel_stride == 1 || interleaved, [] { return "the source must be interleaved or planar"; });
   resizer.state_->begin(spec, out, interleaved ? 0 : source.channel_stride);
   const IntBox box = resizer.needed();
   const uint8_t* corner = source.data + box.x0 * source.pixel_stride;

@@ -79,6 +79,13 @@ def test_jpeg_inverted_ycck() -> None:
     assert_equals_pillow(data[: at + 11] + b"\2" + data[at + 12 :])
 
 
+def test_jpeg_four_components_without_a_word_of_adobe() -> None:
+    data = encode(Image.fromarray(pixels(50, 37)).convert("CMYK"), quality=95)
+    at = data.index(b"Adobe") - 4
+    assert data[at : at + 2] == b"\xff\xee"
+    assert_equals_pillow(data[:at] + data[at + 2 + int.from_bytes(data[at + 2 : at + 4], "big") :])
+
+
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_orientations(form: str, orientation: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,34 @@ def test_paths_and_bytes(tmp_path: Path) -> None:
     for image, file in zip(batch, data, strict=True):
         expected = reference(file, resize=(40, 0), crop=(32, 32))
         np.testing.assert_array_equal(image.permute(1, 2, 0), expected)
+
+
+def test_threads_change_nothing() -> None:
+    sources = [encode(pixels(30 + i, 50, seed=i), ("JPEG", "PNG", "WEBP", "BMP")[i % 4]) for i in range(20)]
+    sources[7] = sources[7][:60]
+    one, failures = decode_batch(sources, resize=20, crop=16, threads=1, on_error="skip")
+    assert [f.index for f in failures] == [7]
+    for threads in (2, 5, 64):
+        batch, found = decode_batch(sources, resize=20, crop=16, threads=threads, on_error="skip")
+        assert torch.equal(batch, one)
+        assert found == failures
+
+
+def test_a_name_says_nothing(tmp_path: Path) -> None:
+    """ImageNet has a PNG called .JPEG."""
+    data = {form: encode(pixels(30, 40), form) for form in ("PNG", "WEBP", "GIF")}
+    for form, file in data.items():
+        (tmp_path / f"{form}.JPEG").write_bytes(file)
+    batch = decode_batch([tmp_path / f"{form}.JPEG" for form in data], resize=20, crop=16)
+    assert torch.equal(batch, decode_batch(list(data.values()), resize=20, crop=16))
+
+
+def test_what_is_not_a_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    sources = [tmp_path, tmp_path / "pipe.jpg", "/dev/zero", tmp_path / "good.jpg" / "below"]
+    (tmp_path / "good.jpg").write_bytes(encode(pixels(30, 40)))
+    _, failures = decode_batch(sources, on_error="skip")
+    assert [f.reason for f in failures] == ["io"] * 4
 
 
 @pytest.mark.parametrize("layout", ["CHW", "HWC"])

@@ -1,0 +1,147 @@
+"""How others turn files into 224x224 uint8 pixels: shorter side 256, centre crop. The peers of bench_decode.py.
+
+Each takes (paths, threads) and returns what does all paths once. `available` leaves out what is not installed, by name.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+RESIZE, CROP = 256, 224
+Run = Callable[[], int]
+
+
+def _threaded(work: Callable[[str], object], paths: list[str], threads: int) -> Run:
+    def run() -> int:
+        with ThreadPoolExecutor(threads) as pool:
+            return sum(1 for _ in pool.map(work, paths))
+
+    return run
+
+
+def torchvision(paths: list[str], threads: int) -> Run:
+    from torchvision.io import ImageReadMode, decode_jpeg, read_file
+    from torchvision.transforms.v2 import functional
+
+    def one(path: str) -> torch.Tensor:
+        image = decode_jpeg(read_file(path), mode=ImageReadMode.RGB)
+        return functional.center_crop(functional.resize(image, [RESIZE], antialias=True), [CROP, CROP])
+
+    return _threaded(one, paths, threads)
+
+
+def opencv(paths: list[str], threads: int) -> Run:
+    import cv2
+
+    cv2.setNumThreads(1)
+
+    def one(path: str) -> Any:
+        image = cv2.imread(path, cv2.IMREAD_COLOR_RGB)
+        height, width, _ = image.shape
+        short = min(height, width)
+        size = (RESIZE * width // short, RESIZE * height // short)
+        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)  # bilinear has no antialiasing here
+        top, left = (size[1] - CROP) // 2, (size[0] - CROP) // 2
+        return np.ascontiguousarray(image[top : top + CROP, left : left + CROP])
+
+    return _threaded(one, paths, threads)
+
+
+def dali(paths: list[str], threads: int) -> Run:
+    from nvidia.dali import fn, pipeline_def, types
+
+    # not ahead of run(): a pass must not begin with batches made before it
+    @pipeline_def(
+        batch_size=min(32, len(paths)), num_threads=threads, device_id=None, exec_async=False, exec_pipelined=False
+    )
+    def images() -> Any:
+        encoded, _ = fn.readers.file(files=paths, name="files", pad_last_batch=False)
+        image = fn.decoders.image(encoded, device="cpu", output_type=types.RGB)
+        image = fn.resize(image, resize_shorter=RESIZE, interp_type=types.INTERP_TRIANGULAR)
+        return fn.crop(image, crop=(CROP, CROP))
+
+    pipeline = images()
+    pipeline.build()
+
+    def run() -> int:
+        done = 0
+        while done < len(paths):
+            done += len(pipeline.run()[0])
+        return done
+
+    return run
+
+
+def spdl(paths: list[str], threads: int) -> Run:
+    import spdl.io
+
+    sizes = {path: Image.open(path).size for path in paths}  # its filter wants numbers: not timed
+
+    def one(path: str) -> Any:
+        width, height = sizes[path]
+        short = min(width, height)
+        size = (RESIZE * width // short, RESIZE * height // short)
+        words = f"scale=w={size[0]}:h={size[1]}:flags=bilinear,crop={CROP}:{CROP},format=pix_fmts=rgb24"
+        frames = spdl.io.decode_packets(spdl.io.demux_image(path), filter_desc=words)
+        return spdl.io.convert_frames(frames)
+
+    one(paths[0])
+    return _threaded(one, paths, threads)
+
+
+def _by_pillow(path: str) -> Any:
+    from torchvision.transforms import functional
+
+    image = Image.open(path).convert("RGB")
+    return np.array(functional.center_crop(functional.resize(image, [RESIZE]), [CROP, CROP]))
+
+
+class PillowFiles(torch.utils.data.Dataset[Any]):
+    def __init__(self, paths: list[str]) -> None:
+        self.paths = paths
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> Any:
+        return _by_pillow(self.paths[index])
+
+
+def dataloader(paths: list[str], threads: int) -> Run:
+    batches = torch.utils.data.DataLoader(PillowFiles(paths), batch_size=16, num_workers=threads)
+    return lambda: sum(len(batch) for batch in batches)
+
+
+def pool(paths: list[str], threads: int) -> Run:
+    def run() -> int:
+        with multiprocessing.get_context("fork").Pool(threads) as workers:
+            return sum(1 for _ in workers.imap(_by_pillow, paths, chunksize=4))
+
+    return run
+
+
+PEERS = {
+    "torchvision, threads": torchvision,
+    "OpenCV, threads": opencv,
+    "DALI, CPU": dali,
+    "SPDL, threads": spdl,
+    "DataLoader + Pillow": dataloader,
+    "multiprocessing.Pool + Pillow": pool,
+}
+
+
+def available(paths: list[str], threads: int, note: Callable[[str], object]) -> dict[str, Run]:
+    found = {}
+    for name, make in PEERS.items():
+        try:
+            found[name] = make(paths, threads)
+        except (ImportError, OSError, RuntimeError) as error:  # noqa: PERF203
+            note(f"left out: {name} ({type(error).__name__}: {str(error).splitlines()[0][:90]})")
+    return found
