@@ -37,12 +37,12 @@ def test_batches_in_any_order(tmp_path: Path, storage: dict[str, Any], layout: s
     assert len(dataset) == 11
 
 
-@pytest.mark.parametrize("context", ["fork", "spawn"])
-def test_workers(tmp_path: Path, context: str) -> None:
+@pytest.mark.parametrize(("context", "workers"), [("fork", 2), ("spawn", 1)])  # each spawned one imports torch anew
+def test_workers(tmp_path: Path, context: str, workers: int) -> None:
     store = make_store(tmp_path / "a.lds", n=20)
     dataset = lds.HDF5Dataset(store.to_hdf5(tmp_path / "a.h5", layout="chunked"))
     assert dataset[0][0].shape == (3, 4, 5)  # opened in the parent before the workers are made
-    batches = list(DataLoader(dataset, 6, num_workers=2, multiprocessing_context=context))
+    batches = list(DataLoader(dataset, 6, num_workers=workers, multiprocessing_context=context))
     np.testing.assert_array_equal(torch.cat([images for images, _ in batches]).numpy(), np.asarray(store.images))
     np.testing.assert_array_equal(torch.cat([labels for _, labels in batches]).numpy(), np.asarray(store["label"]))
 
