@@ -74,7 +74,8 @@ class TensorPrefetcher {
   }
 
   py::tuple next() {
-    std::optional<Batch> batch;
+    // A batch that is there is taken without letting the GIL go: to have it back may take another thread's time slice.
+    std::optional<Batch> batch = core_.next(std::chrono::milliseconds(0));
     while (!batch) {
       {
         const py::gil_scoped_release nogil;
@@ -104,6 +105,7 @@ class TensorPrefetcher {
     py::dict out;
     out["batches"] = stats.batches;
     out["samples"] = stats.samples;
+    out["read_ahead"] = stats.read_ahead;
     out["filling_seconds"] = stats.filling;
     out["waiting_seconds"] = stats.waiting;
     out["pending"] = stats.pending;

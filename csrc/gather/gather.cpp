@@ -18,6 +18,8 @@ namespace {
 
 // Batches above this many bytes leave the caches before they are read: write past them.
 constexpr int64_t kStreamFrom = int64_t{4} << 20;
+// Rows of a batch that are looked at to tell whether it must be read from disk: a system call each.
+constexpr int64_t kLooks = 16;
 
 Error bad(const std::string& message) { return {Reason::value, message}; }
 
@@ -178,16 +180,17 @@ struct Gather::State {
     }
   }
 
-  int64_t variant(uint64_t epoch, SampleRandom& random) const {
-    if (spec.variants == 1) return 0;
-    if (spec.variant_choice == VariantChoice::draw) return random.below(spec.variants);
-    return static_cast<int64_t>(epoch % static_cast<uint64_t>(spec.variants));
+  // Consumes the sample's draw of its variant.
+  int64_t row_of(int64_t index, uint64_t epoch, SampleRandom& random) const {
+    if (spec.variants == 1) return index;
+    if (spec.variant_choice == VariantChoice::draw) return index * spec.variants + random.below(spec.variants);
+    return index * spec.variants + static_cast<int64_t>(epoch % static_cast<uint64_t>(spec.variants));
   }
 
   void sample(int64_t index, int64_t key, uint64_t seed, uint64_t epoch, uint8_t* out, bool stream,
               Scratch& scratch) const {
     SampleRandom random(seed, epoch, static_cast<uint64_t>(key));
-    const int64_t row_number = index * spec.variants + variant(epoch, random);
+    const int64_t row_number = row_of(index, epoch, random);
     Crop crop = choose_crop(spec, random);
     const bool flip = spec.flip > 0 && random.uniform() < spec.flip;
     const uint8_t* row = rows->row(row_number);
@@ -224,6 +227,23 @@ int64_t Gather::samples() const noexcept { return state_->rows->size() / state_-
 int64_t Gather::sample_bytes() const noexcept {
   const GatherSpec& spec = state_->spec;
   return int64_t{spec.channels} * spec.out_height * spec.out_width * pixel_bytes(spec.out_type);
+}
+
+int64_t Gather::read_ahead(const int64_t* indices, const int64_t* keys, int64_t n, uint64_t seed,
+                           uint64_t epoch) const noexcept {
+  const auto row = [&](int64_t i) {
+    SampleRandom random(seed, epoch, static_cast<uint64_t>(keys == nullptr ? indices[i] : keys[i]));
+    return state_->row_of(indices[i], epoch, random);
+  };
+  const int64_t step = std::max<int64_t>(1, n / kLooks);
+  bool cold = false;
+  for (int64_t i = 0; i < n && !cold; i += step) cold = !state_->rows->resident(row(i));
+  if (!cold) return 0;
+  for (int64_t i = 0; i < n; ++i) {
+    const int64_t wanted = row(i);
+    state_->rows->will_need(&wanted, 1);
+  }
+  return n;
 }
 
 void Gather::run(const int64_t* indices, const int64_t* keys, int64_t n, uint64_t seed, uint64_t epoch, void* out,

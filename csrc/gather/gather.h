@@ -54,6 +54,11 @@ class Gather {
   int64_t samples() const noexcept;       // in the store: rows / variants
   int64_t sample_bytes() const noexcept;  // of one sample in the batch
 
+  // Asks the kernel to read what run() with the same arguments will touch, where a look at a few rows finds some that
+  // are not in memory. Does not wait, does not throw; the number of rows asked for.
+  int64_t read_ahead(const int64_t* indices, const int64_t* keys, int64_t n, uint64_t seed,
+                     uint64_t epoch) const noexcept;
+
   // Writes image i of the batch from sample indices[i]. Its random draws are (seed, epoch, keys[i]); keys are the
   // indices where there are none, so that an order that repeats a sample can give it other draws each time.
   // Every index is checked before anything is written.

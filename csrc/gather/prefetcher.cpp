@@ -39,7 +39,8 @@ struct Prefetcher::State {
   std::condition_variable wanted_changed, made_changed;
   std::deque<BatchRequest> wanted;
   std::deque<Made> made;
-  int64_t pending = 0;  // submitted and not delivered
+  size_t read_ahead = 0;  // of `wanted`, how many the kernel was asked to read
+  int64_t pending = 0;    // submitted and not delivered
   bool closed = false;
   Stats stats;
   std::thread thread;  // last: it uses all of the above
@@ -68,15 +69,31 @@ struct Prefetcher::State {
     return batch;
   }
 
+  int64_t ask_for(const BatchRequest& request) const {
+    const int64_t* keys = request.keys.empty() ? nullptr : request.keys.data();
+    const auto n = static_cast<int64_t>(request.samples.size());
+    return gather->read_ahead(request.samples.data(), keys, n, request.seed, request.epoch);
+  }
+
   void serve() {
     std::unique_lock<std::mutex> lock(mutex);
     for (;;) {
       wanted_changed.wait(lock, [&] { return closed || !wanted.empty(); });
       if (closed) return;
+      const Clock::time_point start = Clock::now();
+      // first those that were submitted last, so that the disk works on them while this one is made
+      while (read_ahead < wanted.size() && !closed) {
+        const BatchRequest coming = wanted[read_ahead++];
+        lock.unlock();
+        const int64_t rows = ask_for(coming);
+        lock.lock();
+        stats.read_ahead += rows;
+      }
+      if (closed) return;
       const BatchRequest request = std::move(wanted.front());
       wanted.pop_front();
+      --read_ahead;
       lock.unlock();
-      const Clock::time_point start = Clock::now();
       Made result;
       try {
         result.batch = make(request);
@@ -166,6 +183,7 @@ void Prefetcher::close() noexcept {
     const std::lock_guard<std::mutex> lock(state_->mutex);
     state_->closed = true;
     state_->wanted.clear();
+    state_->read_ahead = 0;
     thread.swap(state_->thread);
   }
   state_->wanted_changed.notify_all();

@@ -48,8 +48,9 @@ class Prefetcher {
 
   struct Stats {
     int64_t batches = 0, samples = 0;
-    double filling = 0;  // seconds that the thread spent making batches
-    double waiting = 0;  // seconds that callers of next() waited
+    int64_t read_ahead = 0;  // samples that were not in memory, or their batch's others, asked for ahead
+    double filling = 0;      // seconds that the thread spent making batches
+    double waiting = 0;      // seconds that callers of next() waited
     int64_t pending = 0, ready = 0;
   };
   Stats stats() const;

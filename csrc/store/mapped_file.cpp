@@ -66,6 +66,14 @@ MappedFile::~MappedFile() {
   if (data_ != nullptr) munmap(const_cast<uint8_t*>(data_), static_cast<size_t>(size_));
 }
 
+bool MappedFile::resident(int64_t offset) const noexcept {
+  static const int64_t page = sysconf(_SC_PAGESIZE);
+  if (data_ == nullptr || offset < 0 || offset >= size_) return true;
+  unsigned char found = 1;
+  if (mincore(const_cast<uint8_t*>(data_) + offset / page * page, 1, &found) != 0) return true;
+  return (found & 1U) != 0;
+}
+
 void MappedFile::will_need(int64_t offset, int64_t bytes) const noexcept {
   static const int64_t page = sysconf(_SC_PAGESIZE);
   const int64_t begin = offset / page * page;

@@ -38,6 +38,9 @@ class MappedFile {
   const uint8_t* data() const noexcept { return data_; }
   int64_t size() const noexcept { return size_; }
 
+  // Whether the page that holds this byte is in memory; true where the kernel won't say.
+  bool resident(int64_t offset) const noexcept;
+
   // Asks the kernel to read [offset, offset + bytes) soon. Does not wait for it.
   void will_need(int64_t offset, int64_t bytes) const noexcept;
 

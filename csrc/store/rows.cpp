@@ -127,6 +127,15 @@ void Rows::will_need(const int64_t* indices, int64_t n) const noexcept {
   }
 }
 
+bool Rows::resident(int64_t index) const noexcept {
+  try {
+    Shard& shard = state_->shard_of(index);
+    return state_->map(shard).resident(state_->offset_in(shard, index));
+  } catch (const std::exception&) {
+    return true;
+  }
+}
+
 void Rows::read(const int64_t* indices, int64_t n, uint8_t* out) const {
   const Shard* opened = nullptr;
   std::unique_ptr<FileHandle> file;

@@ -32,6 +32,9 @@ class Rows {
   // Says that these rows will be read soon (readahead); never blocks for long, never throws.
   void will_need(const int64_t* indices, int64_t n) const noexcept;
 
+  // Whether the row's first page is in memory; true for a row that is not there.
+  bool resident(int64_t index) const noexcept;
+
   // Reads rows with pread into `out` (n * row_bytes), for cold data and for a clear error when a
   // file was cut while open.
   void read(const int64_t* indices, int64_t n, uint8_t* out) const;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import weakref
 from collections import deque
 from collections.abc import Iterator
@@ -27,6 +28,8 @@ class HostBatches:
         assert loader.pool is not None  # it is not closed
         self._core = _C.Prefetcher(loader.format.gather, loader.core_fields, loader.ring, loader.pool)
         self._plan = loader.plan.batches(epoch, position)
+        self._sample_bytes = loader.format.gather.sample_bytes
+        self._begun, self._last = time.perf_counter(), 0.0
         self._seed, self._epoch, self._prefetch = loader.seed, epoch, loader.prefetch
         self._submitted: deque[int] = deque()  # position after each batch that is not yet delivered
         # when it is dropped, and before the interpreter's end
@@ -44,11 +47,16 @@ class HostBatches:
             return None
         after = self._submitted.popleft()
         batch: Batch = self._core.next()
+        self._last = time.perf_counter()
         self._submit(self._prefetch)
         return batch, after
 
     def stats(self) -> dict[str, Any]:
         stats: dict[str, Any] = self._core.stats()
+        seconds = (self._last or time.perf_counter()) - self._begun
+        stats["images_per_second"] = stats["samples"] / seconds if seconds else 0.0
+        stats["waiting_share"] = stats["waiting_seconds"] / seconds if seconds else 0.0
+        stats["bytes"] = stats["samples"] * self._sample_bytes
         return stats
 
 

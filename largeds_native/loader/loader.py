@@ -197,8 +197,10 @@ class Loader:
     def stats(self) -> dict[str, Any]:
         """Of the last iteration while its iterator is alive, and of the ring.
 
-        batches, samples: delivered. filling_seconds: spent making batches. waiting_seconds: the caller waited for
-        one; where it is near 0, the loader is not what limits. pending, ready: submitted, and made, but not delivered.
+        batches, samples, bytes (of images): delivered. images_per_second, and waiting_share: of the time from the
+        first call to the last batch; where the caller waited for nearly 0 of it, the loader is not what limits.
+        filling_seconds: spent making batches; waiting_seconds: in `next()`. pending, ready: submitted, and made, but
+        not delivered. read_ahead: samples of batches that were not in memory when they were submitted, and asked for.
         slots, slots_in_use, slot_bytes, allocations: of the ring.
         """
         latest = self._latest() if self._latest is not None else None

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import itertools
 import os
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -19,6 +21,7 @@ from torch.utils.data import BatchSampler, RandomSampler, SequentialSampler, Sub
 
 import largeds_native as lds
 from largeds_native.errors import ArgumentError, RowIndexError, StateError
+from largeds_native.measure import forget
 from tests.loader.stores import MEAN, STD, assert_same, epoch_of, labels_of, make_store, reference_batch
 
 
@@ -437,3 +440,52 @@ def test_fields_of_any_shape(tmp_path: Path) -> None:
     assert label.tolist() == [0, 1, 0, 1]
     assert images[:, 0, 0, 0].tolist() == [0, 1, 2, 3]
     assert len(next(iter(lds.Loader(store, 4, fields=())))) == 1
+
+
+def test_stats(store: Any) -> None:
+    loader = lds.Loader(store, 10, dtype=torch.uint8)
+    iterator = iter(loader)
+    for _ in range(4):
+        next(iterator)
+    stats = loader.stats()
+    assert (stats["batches"], stats["samples"], stats["bytes"]) == (4, 40, 40 * 3 * 8 * 8)
+    assert stats["images_per_second"] > 0
+    assert 0 <= stats["waiting_share"] <= 1
+    assert stats["pending"] <= 3
+    assert stats["slots_in_use"] >= 1
+    assert len(list(iterator)) == 6
+
+
+ENDS = {
+    "in the midst": "iterator = iter(loader); batch = next(iterator)",
+    "with a batch kept": "batch = list(loader)[3]",
+    "by an exception": "iterator = iter(loader); raise SystemExit(0)",
+    "by a thread that still waits": (
+        "import threading; threading.Thread(target=lambda: list(loader), daemon=True).start(); next(iter(loader))"
+    ),
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_the_interpreter_ends_at_once(store: Any, end: str) -> None:
+    code = f"import largeds_native as lds; loader = lds.Loader(lds.open({str(store.path)!r}), 4); {ENDS[end]}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0
+    assert done.stderr == "" or "closed" in done.stderr  # the thread that waits is told
+
+
+def test_rows_that_are_not_in_memory_are_asked_for_ahead(tmp_path: Path) -> None:
+    store = make_store(tmp_path, 200, 64)
+    files = [path for path, _ in store.image_files()]
+    expected = labels_of(lds.Loader(store, 10, seed=5))
+    for advice in (os.POSIX_FADV_DONTNEED, os.POSIX_FADV_WILLNEED):
+        store.close()
+        gc.collect()  # a mapped page stays
+        fresh = lds.open(store.path)
+        forget(files)
+        for path in files if advice == os.POSIX_FADV_WILLNEED else []:
+            path.read_bytes()
+        loader = lds.Loader(fresh, 10, seed=5, prefetch=0)
+        iterator = iter(loader)
+        assert [next(iterator)[1].tolist() for _ in range(5)] == expected[:5]
+        assert loader.stats()["read_ahead"] <= (50 if advice == os.POSIX_FADV_DONTNEED else 0)
