@@ -1,0 +1,98 @@
+"""How fast do batches come from a store that is not in memory? Against pread at a queue depth of 32 on the same file.
+
+The page cache is dropped before every round. One table of rows of 3x224x224, one of 3x32x32.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from harness import Contender, forget, options_parser, report, take_turns
+
+import largeds_native as lds
+
+DEPTH = 32
+RANDOM = np.random.default_rng(1)
+
+
+def pread_at_depth(path: Path, offset: int, row: int, rows: int) -> Callable[[], int]:
+    """Every row once, in random order, by 32 threads that read and throw away."""
+    buffers = [bytearray(row) for _ in range(DEPTH)]
+
+    def read(descriptor: int, numbers: Any, buffer: bytearray) -> None:
+        for number in numbers:
+            os.preadv(descriptor, [buffer], offset + int(number) * row)
+
+    def run() -> int:
+        descriptor = os.open(path, os.O_RDONLY)
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_RANDOM)
+        parts = np.array_split(RANDOM.permutation(rows), DEPTH)
+        with ThreadPoolExecutor(DEPTH) as pool:
+            list(pool.map(read, [descriptor] * DEPTH, parts, buffers))
+        os.close(descriptor)
+        return rows
+
+    return run
+
+
+def one_by_one(path: Path, rows: int) -> Callable[[], int]:
+    """A np.memmap indexed by a random batch, without readahead by row."""
+
+    def run() -> int:
+        images = np.load(path, mmap_mode="r")
+        order = RANDOM.permutation(rows)
+        for start in range(0, rows, 256):
+            images[order[start : start + 256]]
+        return rows
+
+    return run
+
+
+def question(folder: Path, name: str, n: int, side: int, batch: int, options: Any) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (n, 3, side, side), np.uint8)
+    store = lds.pack((images, np.arange(n)), folder / f"{name}.lds", resize=None, crop=None, progress=False)
+    del images
+    (path, offset), *_ = store.image_files()
+    files = [file for file, _ in store.image_files()]
+
+    def cold() -> None:
+        store.close()
+        forget(files)
+
+    def ours(order: str) -> Callable[[], int]:
+        def run() -> int:
+            fresh = lds.open(store.path)
+            words = {"dtype": torch.uint8, "threads": options.threads, "fields": (), "prefetch": 4}
+            with lds.Loader(fresh, batch, order=order, **words) as loader:
+                return sum(len(images) for (images,) in loader)
+
+        return run
+
+    results = take_turns(
+        [
+            Contender("pread, 32 at a time", pread_at_depth(path, offset, store.row_bytes, n), "limit", before=cold),
+            Contender("Loader", ours("random"), "ours", before=cold),
+            Contender("Loader, block order", ours("block"), "ours", before=cold),
+            Contender("np.memmap, fancy index", one_by_one(path, n), before=cold),
+        ],
+        rounds=options.rounds,
+    )
+    title = f"cold: random batches of {batch}, 3x{side}x{side} uint8"
+    base = "pread, 32 at a time"
+    report(f"cold_{name}", title, results, cache="cold", of="Loader", relative_to=base, target=0.9)
+
+
+if __name__ == "__main__":
+    parser = options_parser(__doc__)
+    parser.add_argument("--images", type=int, default=6000, help="of 3x224x224 (6000: 900 MB)")
+    chosen = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as where:
+        question(Path(where), "large", chosen.images, 224, 256, chosen)
+        question(Path(where), "small", chosen.images * 10, 32, 512, chosen)

@@ -1,0 +1,109 @@
+"""What does the loader cost beside the work: in Python, under a held GIL, and to begin with a huge store?
+
+1. Python's share of a batch: tiny batches, so that nothing but the calls is left (target: under 50 microseconds).
+2. The rate while another thread runs a busy loop in Python, against the rate without (target: above 0.9), with one
+   thread for the core so that the processors suffice for both.
+3. Constructor and first batch of 256 on a store of 30 million rows (target: under 0.2 s), and the memory it takes.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from harness import Contender, console, options_parser, report, take_turns
+
+import largeds_native as lds
+
+
+def store_of(folder: Path, name: str, n: int, side: int) -> Any:
+    """Of zeros: a sparse file, opened where it lies."""
+    for file, shape, dtype in ((name, (n, 3, side, side), np.uint8), (f"{name}-label", (n,), np.int64)):
+        np.lib.format.open_memmap(folder / f"{file}.npy", "w+", dtype, shape).flush()
+    return lds.open(folder / f"{name}.npy", label=folder / f"{name}-label.npy")
+
+
+def python_share(folder: Path) -> None:
+    store = store_of(folder, "tiny", 100_000, 1)
+    with lds.Loader(store, 4, threads=1, dtype=torch.uint8, prefetch=8) as loader:
+        iterator = iter(loader)
+        for _ in range(1000):
+            next(iterator)
+        start = time.thread_time()
+        for _ in range(20_000):
+            next(iterator)
+        spent = (time.thread_time() - start) / 20_000
+        start = time.perf_counter()
+    verdict = "reached" if spent < 50e-6 else "NOT reached"
+    console.print(
+        f"Python's share of a batch: {spent * 1e6:.1f} microseconds of the caller's thread (under 50: {verdict})"
+    )
+
+
+def gil(folder: Path, options: Any) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (2000, 3, 224, 224), np.uint8)
+    store = lds.pack((images, np.arange(2000)), folder / "gil.lds", resize=None, crop=None, progress=False)
+    stop = threading.Event()
+    busy: list[threading.Thread] = []
+
+    def spin() -> None:
+        number = 0
+        while not stop.is_set():
+            number += 1
+
+    def begin() -> None:
+        stop.clear()
+        busy.append(threading.Thread(target=spin))
+        busy[-1].start()
+
+    def end() -> None:
+        stop.set()
+        busy.pop().join()
+
+    loader = lds.Loader(store, 256, threads=1)
+
+    def run() -> int:
+        return sum(len(images) for images, _ in loader)
+
+    results = take_turns(
+        [Contender("alone", run, "limit"), Contender("beside a busy thread", run, "ours", before=begin, after=end)],
+        rounds=options.rounds,
+    )
+    title = "float32 batches by one thread, while Python is busy"
+    report("overhead_gil", title, results, of="beside a busy thread", relative_to="alone", target=0.9)
+
+
+def first_batch(folder: Path) -> None:
+    store_of(folder, "huge", 30_000_000, 8)
+    lds.Loader(lds.open(folder / "tiny.npy", label=folder / "tiny-label.npy"), 4)  # what is imported once
+
+    def peak() -> int:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+    for order in ("random", "sequential", "block"):
+        before, start = peak(), time.perf_counter()
+        store = lds.open(folder / "huge.npy", label=folder / "huge-label.npy")
+        loader = lds.Loader(store, 256, order=order)
+        next(iter(loader))
+        seconds = time.perf_counter() - start
+        verdict = "reached" if seconds < 0.2 else "NOT reached"
+        more = (peak() - before) / 1024
+        console.print(
+            f"30 million rows, {order}: first batch after {seconds:.3f} s (under 0.2: {verdict}), {more:.1f} MiB more"
+        )
+        loader.close()
+
+
+if __name__ == "__main__":
+    chosen = options_parser(__doc__).parse_args()
+    with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as where:
+        python_share(Path(where))
+        gil(Path(where), chosen)
+        first_batch(Path(where))
