@@ -77,7 +77,8 @@ def test_a_broken_pipe_is_quiet(store: Path) -> None:
 def test_ctrl_c(tmp_path: Path) -> None:
     """In the middle of a command, with the sentence that the pack gives."""
     program = (
-        "import largeds_native.cli.info as info, largeds_native as lds, sys, time\n"
+        "import largeds_native.cli.info as info, largeds_native as lds, signal, sys, time\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell's background job ignores it
         "lds.open = lambda path: (print('ready', flush=True), time.sleep(60))\n"
         "from largeds_native.cli import main\n"
         "main(['info', 'x'])\n"
