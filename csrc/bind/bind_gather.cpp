@@ -5,6 +5,7 @@
 
 #include "bind/bind.h"
 #include "bind/gather_spec.h"
+#include "bind/without_gil.h"
 #include "common/error.h"
 #include "gather/random.h"
 
@@ -22,8 +23,7 @@ void run(const Gather& gather, const Indices& indices, uint64_t seed, uint64_t e
   const int64_t* wanted = indices.data();
   const int64_t n = indices.size();
   void* data = out.data_ptr();
-  const py::gil_scoped_release nogil;
-  gather.run(wanted, nullptr, n, seed, epoch, data, pool);
+  without_gil([&] { gather.run(wanted, nullptr, n, seed, epoch, data, pool); });
 }
 
 Indices permute(int64_t n, uint64_t seed, uint64_t epoch, int64_t start, int64_t count) {

@@ -6,6 +6,7 @@
 
 #include "bind/bind.h"
 #include "bind/gather_spec.h"
+#include "bind/without_gil.h"
 #include "common/error.h"
 #include "gather/prefetcher.h"
 
@@ -65,7 +66,9 @@ class TensorPrefetcher {
  public:
   TensorPrefetcher(std::shared_ptr<Gather> gather, const std::vector<FieldTuple>& fields, std::shared_ptr<Ring> ring,
                    std::shared_ptr<ThreadPool> pool)
-      : spec_(gather->spec()), fields_(fields), core_(std::move(gather), rows_of(fields), std::move(ring), pool) {}
+      : spec_(gather->spec()),
+        fields_(fields),
+        core_(std::move(gather), rows_of(fields), std::move(ring), std::move(pool)) {}
 
   void submit(const Indices& samples, const std::optional<Indices>& keys, uint64_t seed, uint64_t epoch) {
     BatchRequest request{numbers(samples), keys ? numbers(*keys) : std::vector<int64_t>{}, seed, epoch};
@@ -77,10 +80,7 @@ class TensorPrefetcher {
     // A batch that is there is taken without letting the GIL go: to have it back may take another thread's time slice.
     std::optional<Batch> batch = core_.next(std::chrono::milliseconds(0));
     while (!batch) {
-      {
-        const py::gil_scoped_release nogil;
-        batch = core_.next(kPatience);
-      }
+      without_gil([&] { batch = core_.next(kPatience); });
       if (!batch && PyErr_CheckSignals() != 0) throw py::error_already_set();
     }
     py::tuple out(fields_.size() + 1);
