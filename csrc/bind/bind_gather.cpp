@@ -23,7 +23,10 @@ void run(const Gather& gather, const Indices& indices, uint64_t seed, uint64_t e
   const int64_t* wanted = indices.data();
   const int64_t n = indices.size();
   void* data = out.data_ptr();
-  without_gil([&] { gather.run(wanted, nullptr, n, seed, epoch, data, pool); });
+  without_gil([&] {
+    gather.read_ahead(wanted, nullptr, n, seed, epoch);
+    gather.run(wanted, nullptr, n, seed, epoch, data, pool);
+  });
 }
 
 Indices permute(int64_t n, uint64_t seed, uint64_t epoch, int64_t start, int64_t count) {

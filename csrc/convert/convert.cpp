@@ -1,5 +1,7 @@
 #include "convert/convert.h"
 
+#include <cstring>
+
 #include "convert/scalar.h"
 
 #if defined(__x86_64__)
@@ -18,11 +20,28 @@ void pixels(const uint8_t* source, int64_t n, int channels, const Scale& scale, 
   }
 }
 
+// Each pixel is moved as one word of the next larger size where its neighbours are there to be overwritten.
 template <int kChannels>
 void mirror_pixels(const uint8_t* pixels, int64_t n, uint8_t* out) noexcept {
-  for (int64_t i = 0; i < n; ++i) {
+  const auto byte_by_byte = [&](int64_t i) {
     for (int c = 0; c < kChannels; ++c) out[i * kChannels + c] = pixels[(n - 1 - i) * kChannels + c];
+  };
+  constexpr int kWord = kChannels == 3 ? 4 : kChannels;
+  if (n > 0) byte_by_byte(0);  // the word would end behind the source
+  for (int64_t i = 1; i < n - 1; ++i) std::memcpy(out + i * kChannels, pixels + (n - 1 - i) * kChannels, kWord);
+  if (n > 1) byte_by_byte(n - 1);  // or behind the output
+}
+
+template <>
+void mirror_pixels<1>(const uint8_t* pixels, int64_t n, uint8_t* out) noexcept {
+  int64_t i = 0;
+  for (; i + 8 <= n; i += 8) {
+    uint64_t eight = 0;
+    std::memcpy(&eight, pixels + n - 8 - i, 8);
+    eight = __builtin_bswap64(eight);
+    std::memcpy(out + i, &eight, 8);
   }
+  for (; i < n; ++i) out[i] = pixels[n - 1 - i];
 }
 
 }  // namespace

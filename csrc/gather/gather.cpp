@@ -1,6 +1,7 @@
 #include "gather/gather.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <cstring>
 #include <mutex>
@@ -20,6 +21,8 @@ namespace {
 constexpr int64_t kStreamFrom = int64_t{4} << 20;
 // Rows of a batch that are looked at to tell whether it must be read from disk: a system call each.
 constexpr int64_t kLooks = 16;
+// Batches that must be wholly in memory before only a few of their rows are looked at again.
+constexpr int kWary = 64;
 
 Error bad(const std::string& message) { return {Reason::value, message}; }
 
@@ -95,6 +98,7 @@ struct Gather::State {
     std::vector<std::unique_ptr<Scratch>> scratches;
   };
   ForkLocal<Idle> idle;
+  mutable std::atomic<int> wary{0};  // batches still to be looked at as a whole
 
   std::unique_ptr<Scratch> take() const {
     Idle& mine = idle.get();
@@ -235,15 +239,23 @@ int64_t Gather::read_ahead(const int64_t* indices, const int64_t* keys, int64_t 
     SampleRandom random(seed, epoch, static_cast<uint64_t>(keys == nullptr ? indices[i] : keys[i]));
     return state_->row_of(indices[i], epoch, random);
   };
-  const int64_t step = std::max<int64_t>(1, n / kLooks);
+  const bool look_at_all = state_->wary.load(std::memory_order_relaxed) > 0;
+  const int64_t step = look_at_all ? 1 : std::max<int64_t>(1, n / kLooks);
   bool cold = false;
   for (int64_t i = 0; i < n && !cold; i += step) cold = !state_->rows->resident(row(i));
-  if (!cold) return 0;
+  if (!cold) {
+    if (look_at_all) state_->wary.fetch_sub(1, std::memory_order_relaxed);
+    return 0;
+  }
+  state_->wary.store(kWary, std::memory_order_relaxed);
+  int64_t asked = 0;
   for (int64_t i = 0; i < n; ++i) {
     const int64_t wanted = row(i);
+    if (state_->rows->resident(wanted)) continue;
     state_->rows->will_need(&wanted, 1);
+    ++asked;
   }
-  return n;
+  return asked;
 }
 
 void Gather::run(const int64_t* indices, const int64_t* keys, int64_t n, uint64_t seed, uint64_t epoch, void* out,

@@ -54,8 +54,9 @@ class Gather {
   int64_t samples() const noexcept;       // in the store: rows / variants
   int64_t sample_bytes() const noexcept;  // of one sample in the batch
 
-  // Asks the kernel to read what run() with the same arguments will touch, where a look at a few rows finds some that
-  // are not in memory. Does not wait, does not throw; the number of rows asked for.
+  // Asks the kernel to read the rows that run() with the same arguments will touch and that are not in memory. Looks at
+  // a few of them, and at all while some were missing lately. Does not wait, does not throw; the number of rows asked
+  // for.
   int64_t read_ahead(const int64_t* indices, const int64_t* keys, int64_t n, uint64_t seed,
                      uint64_t epoch) const noexcept;
 

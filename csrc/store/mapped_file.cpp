@@ -60,6 +60,9 @@ MappedFile::MappedFile(const std::string& path, int64_t at_least) {
   void* address = mmap(nullptr, static_cast<size_t>(size_), PROT_READ, MAP_SHARED, file.descriptor(), 0);
   if (address == MAP_FAILED) throw system_error("can't map", path);
   data_ = static_cast<const uint8_t*>(address);
+  // Rows are asked for one by one, with will_need(). What the kernel would guess around a fault is read in vain, and
+  // where memory is short it drives out the rows that were asked for.
+  madvise(address, static_cast<size_t>(size_), MADV_RANDOM);
 }
 
 MappedFile::~MappedFile() {
