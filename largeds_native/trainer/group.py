@@ -71,29 +71,35 @@ class Group:
                 self._current = (weight, taken)
                 self.samples += taken
                 yield batches.to_device(part, accumulator.device)
+                del part
                 if self._current is not None:
                     raise ArgumentError("each micro-batch needs a group.backward(loss) before the next one")
+            del pair
 
     def _loader_batches(self) -> Iterator[tuple[tuple[Any, Any], bool]]:
-        """The group's loader batches, each with whether it is the last.
+        """The group's loader batches, each with whether it is the last, and never one past the group.
 
-        Looking one batch ahead tells where a partial group ends, but never past the group: between two groups the
-        loader stands exactly where the step does, and its state can be saved.
+        So between two groups the loader stands exactly where the step does, and its state can be saved. DDP must know
+        the last batch before its backward: for it alone, one batch is fetched ahead, and two are in memory.
         """
         if self._accumulator.hold or self._empty:
             for i, held in enumerate(self._pairs):
                 yield held, i + 1 == len(self._pairs)
             return
+        ahead = self._accumulator.ddp is not None and not self._reduce_after
         pair: tuple[Any, Any] | None = self._pairs.pop()
-        remaining = self._accumulator.accumulate - 1
-        while pair is not None:
-            upcoming = None
-            if remaining > 0:
-                remaining -= 1
-                batch = next(self._source, None)
-                upcoming = None if batch is None else batches.split_pair(batch)
-            yield pair, upcoming is None
-            pair = upcoming
+        for remaining in reversed(range(self._accumulator.accumulate)):
+            upcoming = self._fetch() if ahead and remaining else None
+            yield pair, ahead and upcoming is None
+            del pair  # the batch's memory is free before the next one comes
+            pair = upcoming if ahead or not remaining else self._fetch()
+            del upcoming
+            if pair is None:
+                return
+
+    def _fetch(self) -> tuple[Any, Any] | None:
+        batch = next(self._source, None)
+        return None if batch is None else batches.split_pair(batch)
 
     def backward(self, loss: Tensor) -> None:
         """Accumulate the gradient of the micro-batch that was given out last; `loss` is one number."""

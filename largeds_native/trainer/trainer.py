@@ -155,6 +155,8 @@ class Trainer:
             while self.epoch < epochs and not self.stopped:
                 logs = self._train_epoch(self.position)
                 if val_loader is not None:
+                    if val_loader is not train_loader and hasattr(val_loader, "set_epoch"):
+                        val_loader.set_epoch(self.epoch)  # its order doesn't depend on where the run was resumed
                     logs.update({f"val_{name}": value for name, value in self.evaluate(val_loader).items()})
                 self._end_epoch(logs)
         finally:
@@ -188,7 +190,8 @@ class Trainer:
             for inputs, targets in group:
                 outputs = self._micro_batch(group, inputs, targets)
                 if self.train_metrics:
-                    self.train_metrics.update(outputs.detach(), targets)
+                    self.train_metrics.update(outputs, targets)
+                del inputs, targets, outputs  # before the next ones are made
             return
         snapshot = Snapshot(self.model)
         while True:
@@ -198,7 +201,8 @@ class Trainer:
                 for inputs, targets in group:
                     outputs = self._micro_batch(group, inputs, targets)
                     if self.train_metrics:
-                        seen.append((outputs.detach(), targets))
+                        seen.append((outputs, targets))
+                    del inputs, targets, outputs
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
@@ -216,7 +220,7 @@ class Trainer:
             outputs = self.model(inputs)
             loss = self.loss(outputs, targets)
         group.backward(loss)
-        return outputs
+        return outputs.detach() if self.train_metrics else None
 
     def _halve(self, group: Group, failed: str) -> None:
         size = self.accumulator.micro_batch or 1
