@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from largeds_native.cli import demo, export, info, pack, verify
+from largeds_native.cli import demo, export, info, pack, train, verify
 from largeds_native.cli.guard import guarded
 
 HELP = """Pack an image data set once, then train at memory bandwidth.
@@ -16,6 +16,7 @@ HELP = """Pack an image data set once, then train at memory bandwidth.
   largeds demo                               see everything work, on real images
   largeds pack photos/train train.lds        decode and resize a class-per-folder tree once
   largeds info train.lds                     what a store holds
+  largeds train train.lds --model resnet18   train a torchvision model on it
   largeds verify train.lds                   compare every row with the hash it was packed with
   largeds export train.lds train.h5          nobody is locked in
 """
@@ -54,6 +55,7 @@ for name, command in (
     ("pack", pack.pack),
     ("info", info.info),
     ("verify", verify.verify),
+    ("train", train.train),
     ("export", export.export),
     ("demo", demo.demo),
 ):

@@ -88,14 +88,14 @@ class Group:
             return
         ahead = self._accumulator.ddp is not None and not self._reduce_after
         pair: tuple[Any, Any] | None = self._pairs.pop()
-        for remaining in reversed(range(self._accumulator.accumulate)):
+        remaining = self._accumulator.accumulate
+        while pair is not None:
+            remaining -= 1
             upcoming = self._fetch() if ahead and remaining else None
             yield pair, ahead and upcoming is None
             del pair  # the batch's memory is free before the next one comes
             pair = upcoming if ahead or not remaining else self._fetch()
             del upcoming
-            if pair is None:
-                return
 
     def _fetch(self) -> tuple[Any, Any] | None:
         batch = next(self._source, None)

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import random
+import time
+from pathlib import Path
+
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
+
+from largeds_native.trainer import Callback
 
 
 def small_model(seed: int = 0, *, norm: bool = False, dropout: float = 0.0) -> nn.Module:
@@ -49,3 +55,64 @@ class Capture(torch.optim.Optimizer):
         self.seen.append([p.grad.clone() for p in parameters])
         for p in parameters:
             p.sub_(p.grad, alpha=self.param_groups[0]["lr"])
+
+
+class Stop(Exception):
+    pass
+
+
+class StopAt(Callback):
+    """Fail after this step, before its checkpoint."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_step(self, trainer, result):
+        if trainer.step == self.step:
+            raise Stop
+
+
+class Tell(Callback):
+    """Write each step's loss where another process can read it, whatever happens to this one."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_step(self, trainer, result):
+        with open(self.path, "a") as file:
+            file.write(f"{trainer.step} {result.loss.hex()}\n")
+
+
+def numbers(history):
+    """The history without what depends on the clock."""
+    return [{k: v for k, v in logs.items() if k not in ("images_per_s", "data_share")} for logs in history]
+
+
+def kill_and_go_on(server, train, folder: Path, argument, kills: int):
+    """Run `train(folder, argument)` in processes: once in `whole`; in `cut` killed so often at random moments.
+
+    `train` tells its losses in the file `losses`. What comes back: the (step, loss) of both, and the exit codes of the
+    killed; a run that isn't killed must end with 0.
+    """
+    moments = random.Random(0)
+
+    def run(name: str, kill_after: int | None) -> int:
+        told = folder / name / "losses"
+        told.parent.mkdir(exist_ok=True)
+        told.touch()
+        before = told.read_text().count("\n")
+        process = server.Process(target=train, args=(told.parent, argument))
+        process.start()
+        if kill_after is not None:
+            while told.read_text().count("\n") < before + kill_after and process.is_alive():
+                time.sleep(0.001)
+            time.sleep(moments.random() * 0.02)
+            process.kill()
+        process.join()
+        return process.exitcode
+
+    assert run("whole", None) == 0
+    codes = [run("cut", moments.randint(2, 5)) for _ in range(kills)]
+    assert run("cut", None) == 0
+    lines = {name: (folder / name / "losses").read_text().splitlines() for name in ("whole", "cut")}
+    return {name: [tuple(line.split()) for line in of] for name, of in lines.items()}, codes

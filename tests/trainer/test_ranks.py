@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import traceback
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
@@ -14,8 +16,9 @@ import torch.multiprocessing as mp
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+import largeds_native as lds
 from largeds_native.trainer import Callback, Trainer
-from tests.trainer.helpers import parameters_of, samples, small_model
+from tests.trainer.helpers import Stop, StopAt, numbers, parameters_of, samples, small_model
 
 # samples of each batch, by rank: unequal batches, partial groups, and a rank that runs out of data early
 PLANS = {
@@ -166,6 +169,58 @@ def check_resume(rank: int, folder: Path) -> None:
     assert whole[1] == resumed[1]
 
 
+class ToDouble(nn.Module):
+    def forward(self, x):
+        return x.double()
+
+
+def check_loader(rank: int, folder: Path) -> None:
+    """With the package's Loader each rank takes its part of each global batch; resumed, each goes on in its own."""
+    if rank == 0:
+        images = np.random.default_rng(0).integers(0, 256, (44, 3, 4, 4), np.uint8)
+        lds.pack((images, np.arange(44) % 3), folder / "s.lds", resize=None, crop=None, progress=False)
+    dist.barrier()
+    store = lds.open(folder / "s.lds")
+    augment = lds.Augment(random_crop=4, padding=1, flip=0.5)
+
+    def model_of(dropout: float) -> nn.Module:
+        torch.manual_seed(0)
+        layers = [ToDouble(), nn.Flatten(), nn.Linear(48, 8), nn.Tanh(), nn.Dropout(dropout), nn.Linear(8, 3)]
+        return nn.Sequential(*layers).double()
+
+    def run(name: str, seed: int, callbacks=(), dropout: float = 0.3):
+        model = model_of(dropout)
+        trainer = make(model, accumulate=2, checkpoint_dir=folder / name, checkpoint_every=1, callbacks=callbacks)
+        torch.manual_seed(seed + rank)
+        with contextlib.suppress(Stop):
+            trainer.fit(lds.Loader(store, 6, augment=augment, seed=1), 2, lds.Loader(store, 9, order="sequential"))
+        return parameters_of(model), numbers(trainer.history)
+
+    whole, history = run("plain", 5, dropout=0.0)
+    twin = model_of(0.0)  # one process with batches of 12: the last has 8
+    optimizer = torch.optim.SGD(twin.parameters(), 0.1, momentum=0.9)
+    loader = lds.Loader(store, 12, augment=augment, seed=1, rank=0, world_size=1)
+    for _ in range(2):
+        batches = list(loader)
+        for group in (batches[:2], batches[2:]):
+            optimizer.zero_grad()
+            outputs = twin(torch.cat([x for x, _ in group]))
+            nn.functional.cross_entropy(outputs, torch.cat([y for _, y in group])).backward()
+            optimizer.step()
+    torch.testing.assert_close(whole, parameters_of(twin), rtol=0, atol=1e-12)
+    with torch.no_grad():
+        everything = next(iter(lds.Loader(store, 44, order="sequential", rank=0, world_size=1)))
+        expected = nn.functional.cross_entropy(twin(everything[0]), everything[1]).item()
+    assert abs(history[-1]["val_loss"] - expected) < 1e-12
+
+    whole, history = run("whole", 5)
+    for stop in (2, 4):  # the checkpoints are of steps 1 and 3: within an epoch of two steps
+        run(f"cut-{stop}", 5, [StopAt(stop)])
+        resumed, again = run(f"cut-{stop}", 99)
+        assert torch.equal(whole, resumed)
+        assert again == history
+
+
 def child(rank: int, check, folder: Path, port: int) -> None:
     torch.set_num_threads(1)
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "RANK": str(rank), "WORLD_SIZE": "2"}
@@ -179,7 +234,7 @@ def child(rank: int, check, folder: Path, port: int) -> None:
     dist.destroy_process_group()
 
 
-@pytest.mark.parametrize("check", [check_gradients, check_memory, check_resume])
+@pytest.mark.parametrize("check", [check_gradients, check_memory, check_resume, check_loader])
 def test_two_processes(check, tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

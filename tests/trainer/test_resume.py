@@ -7,7 +7,6 @@ import multiprocessing
 import os
 import random
 import signal
-import time
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,17 @@ from torch.utils.data import DataLoader, Dataset
 
 from largeds_native.errors import ArgumentError, StateError
 from largeds_native.trainer import EMA, Callback, CSVLogger, EarlyStopping, Trainer
-from tests.trainer.helpers import data_loader, parameters_of, samples, small_model
+from tests.trainer.helpers import (
+    Stop,
+    StopAt,
+    Tell,
+    data_loader,
+    kill_and_go_on,
+    numbers,
+    parameters_of,
+    samples,
+    small_model,
+)
 
 
 class Augmented(Dataset):
@@ -91,24 +100,6 @@ def make_trainer(folder, callbacks=(), **options) -> Trainer:
     )
 
 
-class Stop(Exception):
-    pass
-
-
-class StopAt(Callback):
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def on_step(self, trainer, result):
-        if trainer.step == self.step:
-            raise Stop
-
-
-def numbers(history):
-    """The history without what depends on the clock."""
-    return [{k: v for k, v in logs.items() if k not in ("images_per_s", "data_share")} for logs in history]
-
-
 def disturb():
     """Another process has another random state."""
     torch.manual_seed(12345)
@@ -137,17 +128,6 @@ def test_resume_is_bit_identical(tmp_path, kind, stop):
     assert resumed.step == whole.step == 9
 
 
-class Tell(Callback):
-    """Write each step's loss where another process can read it, whatever happens to this one."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def on_step(self, trainer, result):
-        with open(self.path, "a") as file:
-            file.write(f"{trainer.step} {result.loss.hex()}\n")
-
-
 def train_in_process(folder: Path, kind: str) -> None:
     torch.set_num_threads(1)
     disturb()
@@ -161,34 +141,12 @@ def test_sigkill_at_any_moment(tmp_path, kind):
     """The process is killed again and again, at random moments; its losses and weights are those of a whole run."""
     server = multiprocessing.get_context("forkserver")
     server.set_forkserver_preload(["torch", "torch._dynamo", "torch.utils.data", "pytest"])  # what is slow to import
-    moments = random.Random(0)
-
-    def run(folder: Path, kill_after: int | None) -> int:
-        folder.mkdir(exist_ok=True)
-        (folder / "losses").touch()
-        before = (folder / "losses").read_text().count("\n")
-        process = server.Process(target=train_in_process, args=(folder, kind))
-        process.start()
-        if kill_after is not None:
-            while (folder / "losses").read_text().count("\n") < before + kill_after and process.is_alive():
-                time.sleep(0.001)
-            time.sleep(moments.random() * 0.02)
-            process.kill()
-        process.join()
-        return process.exitcode
-
-    def losses(folder: Path) -> list[tuple[str, ...]]:
-        return [tuple(line.split()) for line in (folder / "losses").read_text().splitlines()]
-
-    assert run(tmp_path / "whole", None) == 0
-    expected = dict(losses(tmp_path / "whole"))
+    losses, codes = kill_and_go_on(server, train_in_process, tmp_path, kind, kills=5)
+    assert codes == [-signal.SIGKILL] * 5
+    expected = dict(losses["whole"])
     assert len(expected) == 45
-    for _ in range(5):
-        assert run(tmp_path / "cut", moments.randint(2, 7)) == -signal.SIGKILL
-    assert run(tmp_path / "cut", None) == 0
-    seen = losses(tmp_path / "cut")
-    assert dict(seen) == expected
-    assert all(expected[step] == loss for step, loss in seen)  # those that were trained twice, too
+    assert dict(losses["cut"]) == expected
+    assert all(expected[step] == loss for step, loss in losses["cut"])  # those that were trained twice, too
     assert torch.equal(torch.load(tmp_path / "cut/weights.pt"), torch.load(tmp_path / "whole/weights.pt"))
 
 

@@ -1,0 +1,114 @@
+"""`largeds train`"""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from largeds_native.cli.output import emit_json, facts
+from largeds_native.cli.values import JSON, QUIET, THREADS
+
+
+class Precision(str, Enum):
+    fp32 = "fp32"
+    bf16 = "bf16"
+    fp16 = "fp16"
+
+
+def train(
+    store: Annotated[Path, typer.Argument(help="The store to train on, with class numbers in its field label.")],
+    model: Annotated[str, typer.Option(help="A classifier of torchvision, by name.")] = "resnet18",
+    epochs: Annotated[int, typer.Option("--epochs", "-e", min=1, help="In all, those before a resume counted.")] = 10,
+    batch_size: Annotated[int, typer.Option("--batch-size", "-b", min=1, help="Images in a batch.")] = 64,
+    accumulate: Annotated[int, typer.Option(min=1, help="Batches in one step of the optimizer.")] = 1,
+    micro_batch: Annotated[
+        str | None, typer.Option(help="Images in the model at once; auto: halved when memory runs out.")
+    ] = None,
+    lr: Annotated[float, typer.Option(help="Learning rate at the start; falls to 0 along a cosine.")] = 1e-3,
+    weight_decay: Annotated[float, typer.Option(min=0, help="Of AdamW.")] = 1e-2,
+    precision: Annotated[Precision, typer.Option(help="Of forward and backward.")] = Precision.fp32,
+    augment: Annotated[bool, typer.Option(help="Shift by up to an eighth of the side, and flip.")] = True,
+    val: Annotated[Path | None, typer.Option(help="A store to validate on, with the same classes.")] = None,
+    val_split: Annotated[
+        float, typer.Option(min=0, max=0.9, help="Without --val: this share of STORE is held out; 0: none.")
+    ] = 0.1,
+    checkpoint_dir: Annotated[Path | None, typer.Option(help="The last two epochs, and best.pt.")] = None,
+    resume: Annotated[bool, typer.Option(help="Go on from the newest checkpoint.")] = True,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; default cuda where there is one.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the split, the weights and the order.")] = 0,
+    threads: THREADS = None,
+    quiet: QUIET = False,
+    json: JSON = False,
+) -> None:
+    """Train a torchvision classifier on a store: a start to copy (largeds_native/cli/training.py).
+
+    \b
+    Examples:
+      largeds train train.lds
+      largeds train train.lds --model efficientnet_b0 --epochs 30 --val val.lds
+      largeds train train.lds -b 64 --accumulate 4 --micro-batch auto --precision bf16
+      largeds train train.lds --checkpoint-dir runs/one
+      largeds train train.lds --epochs 1 --json
+
+    With --checkpoint-dir, a stopped run goes on by the same command and ends as if it had not been stopped.
+    """
+    from largeds_native.cli.training import Options, run
+
+    options = Options(
+        store=store,
+        model=model,
+        epochs=epochs,
+        batch_size=batch_size,
+        accumulate=accumulate,
+        micro_batch=_micro_batch(micro_batch),
+        lr=lr,
+        weight_decay=weight_decay,
+        precision=precision.value,
+        augment=augment,
+        val=val,
+        val_split=val_split,
+        checkpoint_dir=checkpoint_dir,
+        resume=resume,
+        device=device,
+        seed=seed,
+        threads=threads,
+        progress=not (quiet or json),
+    )
+    try:
+        result = run(options)
+    except KeyboardInterrupt:
+        rest = "the same command goes on from the last checkpoint" if checkpoint_dir else "nothing was kept"
+        raise KeyboardInterrupt(f"stopped; {rest}") from None
+    if json:
+        emit_json(result)
+    elif not quiet:
+        facts(_for_people(result))
+
+
+def _micro_batch(text: str | None) -> int | str | None:
+    if text is None or text == "auto":
+        return text
+    if not text.isdecimal() or int(text) == 0:
+        raise typer.BadParameter(f"--micro-batch: expected a number of images or auto, found {text!r}")
+    return int(text)
+
+
+def _for_people(result: dict[str, Any]) -> dict[str, object]:
+    last = result["history"][-1] if result["history"] else {}
+    lines: dict[str, object] = {
+        "model": f"{result['model']}, {result['parameters']:,} parameters",
+        "images": f"{result['images']:,} to train on, {result['held_out']:,} held out",
+        "epochs": f"{len(result['history'])}, {result['steps']:,} steps",
+    }
+    lines |= {
+        name.replace("_", " "): f"{value:.4g}" for name, value in last.items() if name.endswith(("loss", "accuracy"))
+    }
+    lines["speed"] = (
+        f"{last.get('images_per_s', 0):,.0f} images/s, {last.get('data_share', 0):.0%} of it waiting for data"
+    )
+    if result["checkpoints"]:
+        lines["checkpoints"] = result["checkpoints"]
+    return lines

@@ -1,0 +1,151 @@
+"""`largeds train`: a torchvision model learns from a store, stops, goes on, and says what is wrong."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import largeds_native as lds
+
+Run = Callable[..., tuple[int, str, str]]
+SMALL = ("--model", "squeezenet1_1", "--threads", "1", "--lr", "0.0003")
+
+
+@pytest.fixture(scope="module")
+def bright_and_dark(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """40 images of 3x32x32 in two classes, one bright, one dark: easy."""
+    random = np.random.default_rng(0)
+    labels = np.arange(40) % 2
+    images = (random.integers(0, 128, (40, 3, 32, 32)) + 127 * labels[:, None, None, None]).astype(np.uint8)
+    folder = tmp_path_factory.mktemp("train")
+    lds.pack((images, labels), folder / "s.lds", resize=None, crop=None, progress=False)
+    return folder / "s.lds"
+
+
+@pytest.fixture(autouse=True)
+def same_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    assert torch.get_num_threads() == before
+
+
+def without_clock(history: list[dict[str, float]]) -> list[dict[str, float]]:
+    return [{k: v for k, v in logs.items() if k not in ("images_per_s", "data_share")} for logs in history]
+
+
+def test_it_learns_and_reports(run: Run, bright_and_dark: Path) -> None:
+    code, out, err = run(
+        "train", bright_and_dark, *SMALL, "-e", "2", "-b", "8", "--accumulate", "2", "--val-split", "0.2"
+    )
+    assert code == 0
+    for words in (
+        "squeezenet1_1, 723,522 parameters",
+        "32 to train on, 8 held out",
+        "2, 4 steps",
+        "val accuracy",
+        "waiting",
+    ):
+        assert words in out
+    assert err.startswith("epoch 1: ")
+    assert err.count("\n") == 2
+
+
+def test_every_option(run: Run, bright_and_dark: Path, tmp_path: Path) -> None:
+    options = "--micro-batch auto --precision bf16 --no-augment --weight-decay 0 --device cpu --seed 3 --no-resume"
+    code, out, err = run(
+        "train", bright_and_dark, *SMALL, *options.split(), "--epochs", "1", "--batch-size", "16",
+        "--val", bright_and_dark, "--checkpoint-dir", tmp_path / "run", "--json",
+    )  # fmt: skip
+    assert (code, err) == (0, "")
+    result = json.loads(out)
+    assert (result["images"], result["held_out"], result["micro_batch"], result["classes"]) == (40, 40, 16, 2)
+    assert {"val_loss", "val_accuracy", "train_loss"} <= set(result["history"][0])
+    assert (tmp_path / "run" / "best.pt").exists()
+
+
+def test_resumed_it_ends_like_one_run(run: Run, bright_and_dark: Path, tmp_path: Path) -> None:
+    """And with more --epochs it goes on."""
+    common = ("train", bright_and_dark, *SMALL, "-b", "8", "-e", "2", "--json", "--checkpoint-dir")
+    whole = json.loads(run(*common, tmp_path / "whole")[1])
+    run(*common, tmp_path / "cut")
+    newest = max((tmp_path / "cut").glob("step-*.pt"))
+    newest.unlink()  # as if killed before it was written
+    again = json.loads(run(*common, tmp_path / "cut")[1])
+    assert without_clock(again["history"]) == without_clock(whole["history"])
+    ours, theirs = (torch.load(tmp_path / name / newest.name)["model"] for name in ("cut", "whole"))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    longer = json.loads(run(*common, tmp_path / "cut", "-e", "3")[1])
+    assert len(longer["history"]) == 3
+    code, _, err = run(*common, tmp_path / "cut", "--no-resume")
+    assert code == 1
+    assert "checkpoints of another run" in err
+
+
+def test_grey_images_and_other_models(run: Run, tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    images, labels = random.integers(0, 256, (9, 1, 32, 32), np.uint8), np.arange(9, dtype=np.uint8) % 3
+    lds.pack((images, labels), tmp_path / "g.lds", resize=None, crop=None, mode="L", progress=False)
+    for model in ("resnet18", "vit_b_32"):
+        code, out, err = run(
+            "train", tmp_path / "g.lds", "--model", model, "-e", "1", "-b", "4", "--val-split", "0", "-q"
+        )
+        assert (code, out) == (0, ""), err
+
+
+def sentence(result: tuple[int, str, str], code: int, words: str) -> None:
+    found, out, err = result
+    assert (found, out) == (code, ""), err
+    assert words in " ".join(err.split())
+    assert "Traceback" not in err
+
+
+def test_bad_input(run: Run, bright_and_dark: Path, store: Path, tmp_path: Path) -> None:
+    for arguments, code, words in (
+        ((tmp_path / "absent",), 1, "does not exist"),
+        ((bright_and_dark, "--model", "resnet19"), 1, "no classifier 'resnet19'; did you mean resnet1"),
+        ((bright_and_dark, "--model", "inception_v3"), 1, "inception_v3 does not take images of 3 x 32 x 32"),
+        ((bright_and_dark, "--epochs", "0"), 2, "--epochs"),
+        ((bright_and_dark, "--accumulate", "0"), 2, "--accumulate"),
+        ((bright_and_dark, "--micro-batch", "some"), 2, "expected a number of images or auto"),
+        ((bright_and_dark, *SMALL, "-b", "8", "--micro-batch", "16"), 1, "micro_batch=16 is larger than"),
+        ((bright_and_dark, "--precision", "fp8"), 2, "fp8"),
+        ((bright_and_dark, *SMALL, "--val", store), 1, "expected the shape of"),
+        ((bright_and_dark, *SMALL, "--val-split", "0.01"), 1, "nothing is left"),
+        ((bright_and_dark, *SMALL, "--device", "qpu"), 1, "--device"),
+    ):
+        sentence(run("train", *arguments), code, words)
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [(np.zeros((6, 2)), "expected one class number each image"), (np.arange(6) - 1, "found -1 to 4")],
+)
+def test_labels_that_are_no_classes(run: Run, tmp_path: Path, labels: Any, words: str) -> None:
+    images = np.zeros((6, 3, 32, 32), np.uint8)
+    lds.pack((images, labels), tmp_path / "s.lds", resize=None, crop=None, progress=False)
+    sentence(run("train", tmp_path / "s.lds", *SMALL), 1, words)
+
+
+def test_without_torchvision(run: Run, bright_and_dark: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torchvision", None)
+    sentence(run("train", bright_and_dark), 1, "the package 'torchvision' is not installed; type: pip install")
+
+
+def test_memory_that_runs_out_and_ctrl_c(run: Run, bright_and_dark: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(error: BaseException) -> Callable[..., None]:
+        def fit(*_: Any) -> None:
+            raise error
+
+        return fit
+
+    monkeypatch.setattr(lds.Trainer, "fit", fail(torch.OutOfMemoryError("out of memory")))
+    sentence(run("train", bright_and_dark, *SMALL), 1, "try a smaller --batch-size, or --micro-batch auto")
+    monkeypatch.setattr(lds.Trainer, "fit", fail(KeyboardInterrupt()))
+    sentence(run("train", bright_and_dark, *SMALL), 130, "stopped; nothing was kept")
