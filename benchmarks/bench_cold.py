@@ -57,7 +57,8 @@ def one_by_one(path: Path, rows: int) -> Callable[[], int]:
 
 def question(folder: Path, name: str, n: int, side: int, batch: int, options: Any) -> None:
     images = np.random.default_rng(0).integers(0, 256, (n, 3, side, side), np.uint8)
-    store = lds.pack((images, np.arange(n)), folder / f"{name}.lds", resize=None, crop=None, progress=False)
+    words: dict[str, Any] = {"resize": None, "crop": None, "shard_bytes": 8 << 30, "progress": False}
+    store = lds.pack((images, np.arange(n)), folder / f"{name}.lds", **words)
     del images
     (path, offset), *_ = store.image_files()
     files = [file for file, _ in store.image_files()]
@@ -91,8 +92,8 @@ def question(folder: Path, name: str, n: int, side: int, batch: int, options: An
 
 if __name__ == "__main__":
     parser = options_parser(__doc__)
-    parser.add_argument("--images", type=int, default=6000, help="of 3x224x224 (6000: 900 MB)")
+    parser.add_argument("--images", type=int, default=10_000, help="of 3x224x224 (10,000: 1.5 GB)")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as where:
         question(Path(where), "large", chosen.images, 224, 256, chosen)
-        question(Path(where), "small", chosen.images * 10, 32, 512, chosen)
+        question(Path(where), "small", chosen.images * 6, 32, 512, chosen)

@@ -109,7 +109,6 @@ def float32(store: Any, o: Any) -> None:
         [
             Contender("streaming stores, no loader", limit(store, 256, o.threads, np.float32, 2), "limit"),
             Contender("Loader", drained(ours(store, o.threads, **normal), 2), "ours"),
-            Contender("Loader, bfloat16", drained(ours(store, o.threads, dtype=torch.bfloat16, **normal), 2), "ours"),
             *ffcv(store, o, "float32"),
             Contender("numpy fancy index, normalised", numpy_batches(store)),
             Contender("DataLoader over np.memmap", drained(torch_loader(memmap_rows(store), o.threads))),
@@ -119,6 +118,25 @@ def float32(store: Any, o: Any) -> None:
     )
     base = "DataLoader over np.memmap"
     report("load_float32", "random batches, normalised float32", results, of="Loader", relative_to=base, target=15)
+
+
+def halves(store: Any, o: Any) -> None:
+    words = {"mean": MEAN, "std": STD}
+    results = take_turns(
+        [
+            Contender(name, drained(ours(store, o.threads, dtype=getattr(torch, name), **words), 4), "ours")
+            for name in ("float32", "bfloat16", "float16")
+        ],
+        rounds=o.rounds,
+    )
+    report(
+        "load_halves",
+        "normalised floats of 4 and of 2 bytes",
+        results,
+        of="bfloat16",
+        relative_to="float32",
+        target=1.25,
+    )
 
 
 def augmented(store: Any, o: Any) -> None:
@@ -177,7 +195,7 @@ def ffcv(store: Any, o: Any, kind: str, crop: int | None = None) -> list[Contend
     return [Contender(f"FFCV, {kind}" if crop else "FFCV", drained(batches))]
 
 
-QUESTIONS = {"uint8": uint8, "float32": float32, "augmented": augmented, "dataset": dataset}
+QUESTIONS = {"uint8": uint8, "float32": float32, "halves": halves, "augmented": augmented, "dataset": dataset}
 
 if __name__ == "__main__":
     parser = options_parser(__doc__)

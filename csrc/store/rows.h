@@ -32,7 +32,7 @@ class Rows {
   // Says that these rows will be read soon (readahead); never blocks for long, never throws.
   void will_need(const int64_t* indices, int64_t n) const noexcept;
 
-  // Whether the row's first page is in memory; true for a row that is not there.
+  // Whether the row's middle is in memory; true for a row that is not there.
   bool resident(int64_t index) const noexcept;
 
   // Reads rows with pread into `out` (n * row_bytes), for cold data and for a clear error when a
