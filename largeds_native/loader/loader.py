@@ -53,8 +53,9 @@ class Loader:
     of threads, and with another world size over exactly the samples not yet seen.
 
     Raises ArgumentError for arguments that don't fit, before any thread starts, and at `next()` whatever befell a
-    batch. Rows are mapped: a store's file that is cut off while it is open ends the process (SIGBUS), as with any memory
-    map; `Store.rows.read` reads with pread and says so. Use it as a context manager, or `close()` it, to give its memory back; a dropped loader does so too.
+    batch. Rows are mapped: a store's file that is cut off while it is open ends the process (SIGBUS), as with any
+    memory map; `store.rows.read` reads with pread and says so. Use the loader as a context manager, or `close()` it,
+    to give its memory back; a dropped loader does so too.
     """
 
     def __init__(
