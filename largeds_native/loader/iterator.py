@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 import weakref
 from collections import deque
@@ -67,11 +68,16 @@ class BatchIterator(Iterator[Batch]):
         self.loader, self.epoch = loader, epoch
         self.host = HostBatches(loader, epoch, position)
         self._ended = False
+        self._turn = threading.Lock()
 
     def _take(self) -> Taken | None:
         return self.host.take()
 
     def __next__(self) -> Batch:
+        with self._turn:  # several threads may share an iterator
+            return self._following()
+
+    def _following(self) -> Batch:
         if self._ended:
             raise StopIteration
         if not self.host.close.alive:

@@ -24,6 +24,7 @@ from largeds_native.store.gather import BatchFormat, default_threads, index_arra
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
+VARIANTS = ("draw", "cycle")
 ORDERS = ("sequential", "random", "block", "weighted")
 WINDOW_BYTES = 1 << 26  # default size of a window of the block order
 
@@ -84,6 +85,12 @@ class Loader:
     ) -> None:
         from largeds_native import _C
 
+        if not isinstance(store, Store):
+            raise ArgumentError(f"store: expected a Store, as largeds_native.open gives, found {type(store).__name__}")
+        if augment is not None and not isinstance(augment, Augment):
+            raise ArgumentError(f"augment: expected an Augment or None, found {type(augment).__name__}")
+        if variant not in VARIANTS:
+            raise ArgumentError(f"variant: expected one of {', '.join(VARIANTS)}, found {variant!r}")
         self.store, self.seed, self.drop_last = store, check_seed(seed), bool(drop_last)
         self.batch_size = None if batch_size is None else _at_least("batch_size", batch_size, 1)
         self.prefetch = _at_least("prefetch", prefetch, 0)
@@ -95,7 +102,7 @@ class Loader:
         self.fields = (fields,) if isinstance(fields, str) else tuple(fields)
         self.core_fields = [_core_field(store, name) for name in self.fields]
         sample = self.format.gather.sample_bytes + sum(rows.row_bytes for rows, _, _ in self.core_fields)
-        slot = (self.batch_size or 0) * sample
+        slot = min(self.batch_size or 0, len(store)) * sample
         # the caller holds one batch while the next is delivered
         pinned = self.device.type == "cuda"
         self.ring = _C.Ring(slot + 64 * len(self.core_fields), self.prefetch + 2, pinned)
@@ -221,6 +228,9 @@ class Loader:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def __reduce__(self) -> Any:
+        raise TypeError("a Loader can't be pickled: make one in each process; its state_dict() can be carried there")
 
     def __repr__(self) -> str:
         order = self.plan.order.name if isinstance(self.plan, OrderPlan) else type(self.plan.sampler).__name__

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import itertools
 import os
+import pickle
 import subprocess
 import sys
 import threading
@@ -279,6 +280,8 @@ def test_ranks_share_an_epoch_and_resume_in_another_world(
         ({"std": (0.5, 0.5, 0)}, "std: expected numbers above 0"),
         ({"mean": MEAN, "dtype": torch.uint8}, "expected a float dtype"),
         ({"dtype": torch.float64}, "dtype: expected one of"),
+        ({"augment": 0.5}, "augment: expected an Augment"),
+        ({"variant": "any"}, "variant: expected one of draw, cycle"),
         ({"device": "meta"}, "device"),
         ({"indices": [0, 100]}, "indices: expected numbers from 0 to 99, found 0 to 100"),
         ({"indices": [-1]}, "indices"),
@@ -300,6 +303,27 @@ def test_bad_arguments(store: Any, words: dict[str, Any], message: str) -> None:
     with pytest.raises(ArgumentError, match=message):
         lds.Loader(store, **{"batch_size": 4, **words})
     assert (threading.active_count(), len(os.listdir("/proc/self/task"))) == before
+
+
+def test_threads_share_an_iterator(store: Any) -> None:
+    iterator = iter(lds.Loader(store, 3))
+    seen: list[int] = []
+    threads = [
+        threading.Thread(target=lambda: seen.extend(sum((b[1].tolist() for b in iterator), []))) for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(seen) == list(range(100))
+
+
+def test_a_huge_batch_takes_no_more_than_the_store(store: Any) -> None:
+    assert labels_of(lds.Loader(store, 1 << 40, order="sequential")) == [list(range(100))]
+    with pytest.raises(ArgumentError, match="expected a Store"):
+        lds.Loader("train.lds", 4)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="can't be pickled"):
+        pickle.dumps(lds.Loader(store, 4))
 
 
 def test_what_a_sampler_gives_is_checked(store: Any) -> None:
