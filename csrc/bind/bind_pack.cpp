@@ -202,6 +202,8 @@ void register_pack(py::module_& m) {
       .def("result", &BoundPacker::result)
       .def("clock", &BoundPacker::clock);
   m.def("list_folder", &list_images, py::arg("path"), py::arg("extensions"));
+  m.def("begin_write_back", &begin_write_back, py::arg("descriptor"), py::arg("offset"), py::arg("bytes"),
+        py::call_guard<py::gil_scoped_release>());
   m.def("channel_sums", &sums_of_rows, py::arg("rows").noconvert(), py::arg("channels"), py::arg("planar"));
   m.def(
       "close_gaps",

@@ -15,6 +15,7 @@ from largeds_native.errors import StorageError
 if TYPE_CHECKING:
     from largeds_native.store import Store
 
+VECTORS = 1024  # buffers that one preadv takes (IOV_MAX)
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
@@ -48,9 +49,13 @@ class RowReader:
             yield self._descriptor(shard), byte, n * self.row_bytes
             first, count = first + n, count - n
 
-    def read(self, rows: Array) -> Array:
-        """(len(rows), *shape of a row), in the order of `rows`; neighbours are read at once."""
-        out = np.empty((len(rows), *self._shape), self._dtype)
+    def empty(self, rows: int) -> Array:
+        """Memory for so many rows."""
+        return np.empty((rows, *self._shape), self._dtype)
+
+    def read(self, rows: Array, out: Array | None = None) -> Array:
+        """(len(rows), *shape of a row), in the order of `rows`, in `out` where given; neighbours are read at once."""
+        out = self.empty(len(rows)) if out is None else out
         view = out.reshape(-1).view(np.uint8).data if out.size else memoryview(b"")
         done = 0
         for run in np.split(rows, np.flatnonzero(np.diff(rows) != 1) + 1):
@@ -69,6 +74,17 @@ def read_into(descriptor: int, offset: int, view: memoryview) -> None:
         if n == 0:
             raise StorageError(errno.EIO, f"a file was cut while it was read: byte {offset:,} is past its end")
         view, offset = view[n:], offset + n
+
+
+def scatter(descriptor: int, offset: int, views: list[memoryview]) -> None:
+    """Fills `views`, one after the other, from the bytes of the file at `offset`."""
+    for low in range(0, len(views), VECTORS):
+        part = views[low : low + VECTORS]
+        done = os.preadv(descriptor, part, offset)
+        for view in part:  # a read may end early: what is missing is asked for by itself
+            if done < len(view):
+                read_into(descriptor, offset + done, view[done:])
+            offset, done = offset + len(view), max(0, done - len(view))
 
 
 def copy_range(source: int, start: int, target: int, offset: int, length: int) -> None:

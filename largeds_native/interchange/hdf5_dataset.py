@@ -5,19 +5,22 @@ from __future__ import annotations
 import os
 import zlib
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 import torch
-from torch.utils.data import Dataset
+from torch import Tensor
+from torch.utils.data import Dataset, get_worker_info
 
 from largeds_native.errors import RowIndexError
-from largeds_native.interchange.copying import read_into
+from largeds_native.interchange.copying import scatter
 from largeds_native.interchange.hdf5_file import (
     IMAGES,
     LABELS,
+    ImageSpec,
     check_fields,
     dataset,
     field_values,
@@ -25,6 +28,8 @@ from largeds_native.interchange.hdf5_file import (
     reading,
 )
 from largeds_native.interchange.hdf5_import import unreadable
+from largeds_native.loader.dataset import Sample
+from largeds_native.loader.shared import SharedSlots
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Item = tuple[Any, int] | Any
@@ -35,7 +40,8 @@ class HDF5Dataset(Dataset[Item]):
 
     The file is opened in each process that reads (DataLoader workers made by fork or spawn), never before. A batch
     (`__getitems__`) is read in the order of the file, each chunk once. Where the bytes lie in the file as they are,
-    or deflated alone, they are read past HDF5's library, by the chunks' addresses.
+    or deflated alone, they are read past HDF5's library, by the chunks' addresses. Without a transform a worker reads
+    straight into memory that it shares with the DataLoader, and uses it again when the batch is gone.
 
     path, images, labels: as in `largeds_native.from_hdf5`; labels="labels" may be missing. transform: of one tensor.
     Raises ArgumentError for datasets that hold no images, RowIndexError for an index outside.
@@ -63,84 +69,117 @@ class HDF5Dataset(Dataset[Item]):
         return self.__dict__ | {"_reader": None, "_owner": -1}
 
     def __getitem__(self, index: int) -> Item:
-        return self.__getitems__([index])[0]
+        return self._items([index], whole=False)[0]
 
     def __getitems__(self, indices: Sequence[int]) -> list[Item]:
-        """Items in the order of `indices`; their tensors are views of one block."""
+        """Items in the order of `indices`; their tensors are views of one batch, which default_collate takes whole."""
+        return self._items(indices, whole=self.transform is None and self.labels is not None)
+
+    def _items(self, indices: Sequence[int], whole: bool) -> list[Item]:
         wanted = np.asarray(indices, np.int64)
         n = len(self)
-        if ((wanted < -n) | (wanted >= n)).any():
-            raise RowIndexError(
-                f"row {wanted[(wanted < -n) | (wanted >= n)][0]} is outside of the {n} rows of {self.path}"
-            )
+        outside = (wanted < -n) | (wanted >= n)
+        if outside.any():
+            raise RowIndexError(f"row {wanted[outside][0]} is outside of the {n} rows of {self.path}")
         wanted = np.where(wanted < 0, wanted + n, wanted)
         if self._reader is None or self._owner != os.getpid():  # a handle of HDF5 must not cross a fork
-            self._reader, self._owner = _Reader(self.path, self.images, self.labels), os.getpid()
-        pixels = torch.from_numpy(self._reader.rows(wanted))
-        pixels = pixels.reshape(len(wanted), *([self._spec.variants] * (self._spec.variants > 1)), *self._spec.shape)
-        if self._spec.layout == "HWC":
-            pixels = pixels.movedim(-1, -3)
-        tensors = [self.transform(image) for image in pixels] if self.transform else list(pixels)
+            self._reader, self._owner = _Reader(self.path, self.images, self.labels, self._spec), os.getpid()
+        batch = self._reader.batch(wanted, whole)
+        images: Any = batch.unbind(0)
+        tensors = [self.transform(image) for image in images] if self.transform else list(images)
         if self._reader.labels is None:
             return tensors
-        return list(zip(tensors, self._reader.labels[wanted].tolist(), strict=True))
+        pairs = zip(tensors, self._reader.labels[wanted].tolist(), strict=True)
+        return [Sample(pair, batch, i) for i, pair in enumerate(pairs)] if whole else list(pairs)
 
 
 class _Reader:
-    """The opened file, in one process."""
+    """The opened file, in one process, and the memory of its batches: a page that is new costs more than filling it."""
 
-    def __init__(self, path: Path, images: str, labels: str | None) -> None:
+    def __init__(self, path: Path, images: str, labels: str | None, spec: ImageSpec) -> None:
+        from largeds_native import _C
+
         self._file = h5py.File(path, "r")
         self._data = dataset(self._file, images)
         self.labels: Array | None = None if labels is None else field_values(self._file[labels])
-        self._row = self._data.dtype.itemsize * int(np.prod(self._data.shape[1:], dtype=np.int64))
-        self._deep = self._data.chunks[0] if self._data.chunks else 1
-        self._deflated = self._data.compression == "gzip"
-        self._chunks = _addresses(self._data)
-        self._descriptor = os.open(path, os.O_RDONLY) if self._chunks is not None else -1
+        self._spec = spec
+        native = self._data.dtype.newbyteorder("=")
+        self._dtype = torch.from_numpy(np.empty(0, native)).dtype
+        self._row = native.itemsize * int(np.prod(self._data.shape[1:], dtype=np.int64))
+        self._places = _places(self._data)
+        self._descriptor = os.open(path, os.O_RDONLY) if self._places is not None else -1
+        self._ring, self._shared = _C.Ring(0, 2), SharedSlots()
 
     def __del__(self) -> None:
         if getattr(self, "_descriptor", -1) >= 0:
             os.close(self._descriptor)
 
-    def rows(self, wanted: Array) -> Array:
-        """(len(wanted), ...) in that order."""
-        out = np.empty((len(wanted), *self._data.shape[1:]), self._data.dtype)
+    def batch(self, wanted: Array, whole: bool) -> Tensor:
+        """(len(wanted), C, H, W) in that order, with an axis of versions before C where there are several.
+
+        whole: it will go to the process of the DataLoader as one tensor, so it may lie in a slot shared with it."""
+        slots: Any = self._shared if whole and get_worker_info() is not None else self._ring
+        versions = [self._spec.variants] * (self._spec.variants > 1)
+        shape = (len(wanted), *versions, *self._spec.shape)
+        if self._spec.layout == "CHW":
+            out: Tensor = slots.tensor(shape, self._dtype)
+            self._read(wanted, out)
+            return out
+        stored: Tensor = self._ring.tensor(shape, self._dtype)
+        self._read(wanted, stored)
+        turned = stored.movedim(-1, -3)
+        out = slots.tensor(tuple(turned.shape), self._dtype)
+        out.copy_(turned)
+        return out
+
+    def _read(self, wanted: Array, out: Tensor) -> None:
+        if not len(wanted):
+            return
         order = np.argsort(wanted, kind="stable")
+        rows = out.numpy().reshape(len(wanted), *self._data.shape[1:])
         try:
-            if self._chunks is None:
-                self._through_hdf5(wanted, order, out)
+            if self._places is None:
+                self._through_hdf5(wanted[order], order, rows)
+            elif self._places.sizes is not None:
+                self._inflated(wanted[order], order, rows, self._places.sizes)
             else:
-                self._direct(wanted, order, out)
+                self._direct(wanted[order], order, rows)
         except OSError as error:
             raise unreadable(self._data, error) from None
-        return out.astype(out.dtype.newbyteorder("="), copy=False)
 
-    def _direct(self, wanted: Array, order: Array, out: Array) -> None:
-        assert self._chunks is not None
-        flat = out.reshape(len(wanted), -1).view(np.uint8)
+    def _direct(self, ordered: Array, order: Array, out: Array) -> None:
+        """Rows that lie one after the other are read at once."""
+        assert self._places is not None
+        number, inside = np.divmod(ordered, self._places.deep)
+        starts = self._places.offsets[number] + inside * self._row
+        flat = out.reshape(len(out), -1).view(np.uint8)
+        ends = np.append(np.flatnonzero(np.diff(starts) != self._row) + 1, len(starts)).tolist()
+        low = 0
+        for high in ends:
+            scatter(self._descriptor, int(starts[low]), [flat[slot].data for slot in order[low:high].tolist()])
+            low = high
+
+    def _inflated(self, ordered: Array, order: Array, out: Array, sizes: Array) -> None:
+        assert self._places is not None
+        flat, deep = out.reshape(len(out), -1).view(np.uint8), self._places.deep
         last, chunk = -1, np.empty(0, np.uint8)
-        for slot in order:
-            number, inside = divmod(int(wanted[slot]), self._deep)
-            address, size = self._chunks[number]
-            if not self._deflated:
-                read_into(self._descriptor, int(address) + inside * self._row, flat[slot].data)
-                continue
+        for row, slot in zip(ordered.tolist(), order.tolist(), strict=True):
+            number, inside = divmod(row, deep)
             if number != last:
-                packed = os.pread(self._descriptor, int(size), int(address))
-                last, chunk = number, np.frombuffer(_inflate(packed, self._deep * self._row), np.uint8)
+                packed = os.pread(self._descriptor, int(sizes[number]), int(self._places.offsets[number]))
+                last, chunk = number, np.frombuffer(_inflate(packed, deep * self._row), np.uint8)
             flat[slot] = chunk[inside * self._row : (inside + 1) * self._row]
 
-    def _through_hdf5(self, wanted: Array, order: Array, out: Array) -> None:
+    def _through_hdf5(self, ordered: Array, order: Array, out: Array) -> None:
         """Rows of one chunk, and neighbours, are asked for at once."""
-        ordered = wanted[order]
+        deep = self._data.chunks[0] if self._data.chunks else 1
         low = 0
         while low < len(ordered):
             first = int(ordered[low])
-            limit = (first // self._deep + 1) * self._deep
+            limit = (first // deep + 1) * deep
             high = low + 1
             while high < len(ordered) and (ordered[high] < limit or ordered[high] - ordered[high - 1] <= 1):
-                limit = max(limit, (int(ordered[high]) // self._deep + 1) * self._deep)
+                limit = max(limit, (int(ordered[high]) // deep + 1) * deep)
                 high += 1
             block = self._data[first : int(ordered[high - 1]) + 1]
             out[order[low:high]] = block[ordered[low:high] - first]
@@ -157,25 +196,35 @@ def _inflate(packed: bytes, size: int) -> bytes:
     return data
 
 
-def _addresses(data: h5py.Dataset) -> Array | None:
-    """(chunks, 2): where in the file each chunk of rows lies, and its bytes. None where HDF5 has to read.
+@dataclass(frozen=True)
+class _Places:
+    """Where chunks of `deep` rows lie in the file; `sizes` where they are deflated."""
 
-    A contiguous dataset counts as chunks of one row."""
+    deep: int
+    offsets: Array
+    sizes: Array | None
+
+
+def _places(data: h5py.Dataset) -> _Places | None:
+    """None where HDF5 has to read. A contiguous dataset is one chunk."""
     plain = data.dtype.isnative and not data.is_virtual and not data.external
     if not plain or data.file.userblock_size:
         return None
-    row = data.dtype.itemsize * int(np.prod(data.shape[1:], dtype=np.int64))
     if data.chunks is None:
         offset = data.id.get_offset()
-        return None if offset is None else np.stack([offset + np.arange(len(data)) * row, np.full(len(data), row)], 1)
+        return None if offset is None else _Places(max(1, len(data)), np.array([offset], np.int64), None)
     filters = data.id.get_create_plist().get_nfilters()
-    if data.chunks[1:] != data.shape[1:] or filters > (data.compression == "gzip"):
+    deflated, deep = data.compression == "gzip", data.chunks[0]
+    if data.chunks[1:] != data.shape[1:] or filters > deflated:
         return None
-    found = np.full((-(-len(data) // data.chunks[0]), 2), -1, np.int64)
+    offsets = np.full(-(-len(data) // deep), -1, np.int64)
+    sizes = np.zeros(len(offsets), np.int64) if deflated else None
 
     def note(info: Any) -> None:
         if info.filter_mask == 0:
-            found[info.chunk_offset[0] // data.chunks[0]] = info.byte_offset, info.size
+            offsets[info.chunk_offset[0] // deep] = info.byte_offset
+            if sizes is not None:
+                sizes[info.chunk_offset[0] // deep] = info.size
 
     data.id.chunk_iter(note)
-    return None if (found < 0).any() else found  # chunks that were never written have no address
+    return None if (offsets < 0).any() else _Places(deep, offsets, sizes)  # chunks never written have no place

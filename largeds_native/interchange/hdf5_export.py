@@ -72,7 +72,7 @@ def export_hdf5(
             for name in store.fields:
                 _write_field(file, LABELS if name == "label" else name, store[name], rows)
             if chunk:
-                _write_chunks(images, _blocks(reader, rows, chunk, lookup, progress), chunk, filters)
+                _write_chunks(images, _written_back(temporary, _blocks(reader, rows, chunk, lookup, progress)), filters)
             offset = images.id.get_offset() if not chunk else None
         if offset is not None:
             with storage_errors(path):
@@ -184,9 +184,11 @@ def _blocks(
     reader: RowReader, rows: Array, multiple: int, lookup: Array | None, progress: Progress | None
 ) -> Iterator[tuple[int, Array]]:
     """(first row, images) in blocks of about 16 MB, each but the last a multiple of `multiple` rows."""
-    step = max(1, BLOCK_BYTES // reader.row_bytes // multiple) * multiple
+    written = reader.row_bytes * (1 if lookup is None else 4)
+    step = max(1, BLOCK_BYTES // written // multiple) * multiple
+    memory = reader.empty(min(step, len(rows)))
     for low in range(0, len(rows), step):
-        block = reader.read(rows[low : low + step])
+        block = reader.read(rows[low : low + step], memory[: len(rows) - low])
         yield low, block if lookup is None else normalised(block, lookup, reader.layout)
         if progress:
             progress(min(low + step, len(rows)), len(rows))
@@ -213,23 +215,36 @@ def _write_contiguous(
         if lookup is None and len(rows) and (np.diff(rows) == 1).all():
             done = 0
             for source, start, length in reader.ranges(int(rows[0]), len(rows)):
-                for low in range(0, length, 8 * BLOCK_BYTES):
-                    part = min(8 * BLOCK_BYTES, length - low)
+                for low in range(0, length, BLOCK_BYTES):
+                    part = min(BLOCK_BYTES, length - low)
                     copy_range(source, start + low, out.fileno(), offset + done, part)
+                    _C.begin_write_back(out.fileno(), offset + done, part)  # the disk works while the rest is copied
                     done += part
                     if progress:
                         progress(done // reader.row_bytes, len(rows))
             return
         for low, block in _blocks(reader, rows, 1, lookup, progress):
-            out.seek(offset + low * reader.row_bytes * (1 if lookup is None else 4))
+            begin = out.seek(offset + low * reader.row_bytes * (1 if lookup is None else 4))
             view = np.ascontiguousarray(block).reshape(-1).view(np.uint8).data
             while view:
                 view = view[out.write(view) :]
+            _C.begin_write_back(out.fileno(), begin, block.nbytes)
 
 
-def _write_chunks(
-    images: h5py.Dataset, blocks: Iterator[tuple[int, Array]], chunk: int, filters: dict[str, Any]
-) -> None:
+def _written_back(path: Path, blocks: Iterator[tuple[int, Array]]) -> Iterator[tuple[int, Array]]:
+    """The blocks; what the file grew by since the last one goes to the disk meanwhile."""
+    from largeds_native import _C
+
+    with path.open("rb") as file:
+        done = 0
+        for item in blocks:
+            size = os.fstat(file.fileno()).st_size
+            _C.begin_write_back(file.fileno(), done, size - done)
+            done = size
+            yield item
+
+
+def _write_chunks(images: h5py.Dataset, blocks: Iterator[tuple[int, Array]], filters: dict[str, Any]) -> None:
     """Raw and gzip chunks are made here, several at once; other filters run inside of HDF5."""
     chunk = images.chunks[0]
     name = filters.get("compression")

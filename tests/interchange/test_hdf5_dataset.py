@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import DataLoader
 
 import largeds_native as lds
-from largeds_native.errors import RowIndexError
+from largeds_native.errors import RowIndexError, StoreError
 
 from .stores import make_store, write_h5
 
@@ -65,3 +65,68 @@ def test_transform_and_bad_index(tmp_path: Path) -> None:
     assert dataset[1][0].dtype == torch.float32
     with pytest.raises(RowIndexError, match="row 7 is outside of the 7 rows"):
         dataset[7]
+
+
+# ---- memory that is used again -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("layout", ["CHW", "HWC"])
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("transform", [None, torch.clone])
+def test_batches_are_safe_to_keep(tmp_path: Path, layout: str, workers: int, transform: Any) -> None:
+    shape = (3, 4, 5) if layout == "CHW" else (4, 5, 3)
+    store = make_store(tmp_path / "a.lds", n=90, shape=shape, layout=layout, shard_rows=90)
+    dataset = lds.HDF5Dataset(store.to_hdf5(tmp_path / "a.h5", layout="chunked"), transform=transform)
+    loader = DataLoader(dataset, 4, num_workers=workers, persistent_workers=workers > 0)
+    expected = list(DataLoader(lds.StoreDataset(store), 4))
+    for _ in range(2):
+        kept = list(loader)
+        for (images, labels), (wanted, classes) in zip(kept, expected, strict=True):
+            assert type(images) is torch.Tensor
+            assert torch.equal(images, wanted)
+            assert torch.equal(labels, classes)
+
+
+class Counting(lds.HDF5Dataset):
+    """Says in the label how many slots its worker has made."""
+
+    def __getitems__(self, indices: Any) -> list[Any]:
+        samples = super().__getitems__(indices)
+        assert self._reader is not None
+        made = len(self._reader._shared._slots)
+        return [type(sample)((sample[0], made), sample.batch, sample.place) for sample in samples]
+
+
+def test_a_worker_uses_its_slots_again(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "a.lds", n=100, shard_rows=100)
+    loader = DataLoader(Counting(store.to_hdf5(tmp_path / "a.h5")), 4, num_workers=1)
+    assert max(int(made.max()) for _, made in loader) <= 5  # of 25 batches
+
+
+def test_many_neighbours_at_once(tmp_path: Path) -> None:
+    n = 2500  # more than one preadv takes
+    store = make_store(tmp_path / "a.lds", n=n, shape=(1, 2, 3), shard_rows=n)
+    for name, storage in (("a", {}), ("b", {"layout": "chunked", "chunk_images": 7})):
+        dataset = lds.HDF5Dataset(store.to_hdf5(tmp_path / f"{name}.h5", **storage))  # type: ignore[arg-type]
+        wanted = np.r_[np.random.default_rng(0).permutation(n), 5, 5, n - 1]
+        images = torch.stack([image for image, _ in dataset.__getitems__(wanted.tolist())])
+        np.testing.assert_array_equal(images.numpy(), np.asarray(store.images)[wanted])
+    assert dataset.__getitems__([]) == []
+
+
+def test_versions_of_each_image(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "a.lds", shape=(4, 5, 3), layout="HWC", variants=2)
+    image, _ = lds.HDF5Dataset(store.to_hdf5(tmp_path / "a.h5"))[3]
+    np.testing.assert_array_equal(image.numpy(), np.moveaxis(np.asarray(store.images)[3], -1, 1))
+
+
+def test_a_file_cut_while_it_is_read(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "a.lds", fields={"label": np.zeros(7, np.int64)})
+    dataset = lds.HDF5Dataset(store.to_hdf5(tmp_path / "a.h5"))
+    assert len(dataset.__getitems__(range(7))) == 7
+    with h5py.File(tmp_path / "a.h5") as file:
+        offset = file["data"].id.get_offset()
+    with open(tmp_path / "a.h5", "r+b") as opened:
+        opened.truncate(offset + 5 * 60 + 1)
+    with pytest.raises(StoreError, match=r"can't be read: .* was cut while it was read"):
+        dataset.__getitems__(range(7))
