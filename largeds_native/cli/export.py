@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from largeds_native.cli.output import emit_json, progress_bar, size
+from largeds_native.cli.output import emit_json, size
 from largeds_native.cli.values import JSON, QUIET, numbers, row_numbers
 
 
@@ -47,7 +47,7 @@ def export(
     if (mean is None) != (std is None):
         raise typer.BadParameter("--mean and --std go together")
     m, s = numbers(mean), numbers(std)
-    with lds.open(store) as opened, progress_bar("export", quiet or json) as progress:
+    with lds.open(store) as opened:
         written = opened.to_hdf5(
             out,
             layout=layout.value,
@@ -55,7 +55,7 @@ def export(
             compression=_filter(compression),
             indices=row_numbers(rows),
             normalize=None if m is None or s is None else (m, s),
-            progress=progress,
+            progress=not (quiet or json),
         )
     if json:
         emit_json({"file": str(written), "bytes": written.stat().st_size})

@@ -20,14 +20,14 @@ import numpy as np
 from largeds_native.errors import ArgumentError
 from largeds_native.interchange.copying import RowReader, copy_range
 from largeds_native.interchange.hdf5_file import CLASSES, IMAGES, LABELS
-from largeds_native.interchange.new_file import new_file, storage_errors
+from largeds_native.interchange.new_file import created, new_file, reserve, storage_errors
+from largeds_native.interchange.progress import Told, progress_of
 from largeds_native.machine import usable_threads
 
 if TYPE_CHECKING:
     from largeds_native.store import Store
 
 Array = np.ndarray[Any, np.dtype[Any]]
-Progress = Callable[[int, int], object]  # (rows done, rows in all)
 
 BLOCK_BYTES = 16 << 20
 ATTRIBUTE_BYTES = 60_000  # HDF5's compact attributes end at 64 KiB
@@ -43,7 +43,7 @@ def export_hdf5(
     compression: Any = None,
     indices: Any = None,
     normalize: tuple[Sequence[float], Sequence[float]] | None = None,
-    progress: Progress | None = None,
+    progress: bool | Told | None = True,
 ) -> Path:
     """Writes the images as dataset `data`, the labels as `labels`, further fields by name.
 
@@ -52,7 +52,7 @@ def export_hdf5(
         needs layout="chunked".
     indices: the rows to write, in this order; default all.
     normalize: (mean, std) in [0, 1] units: writes (x / 255 - mean) / std as float32 instead of the stored uint8.
-    progress: called with (rows done, rows in all).
+    progress: a bar when the output is a terminal, or a function called with (rows done, rows in all).
 
     Attributes of `data`: layout, mean and std where normalised; of the file: classes, options and libraries of the
     pack, the store's identity. The file has its name only when it is whole and synced. Memory stays within some tens
@@ -61,22 +61,23 @@ def export_hdf5(
     rows = _indices(indices, len(store))
     chunk, filters = _layout(layout, chunk_images, compression)
     lookup = None if normalize is None else _lookup(store, *normalize)
-    with new_file(path) as temporary:
+    with progress_of(progress, "export") as told, new_file(path) as temporary:
         reader = RowReader(store)
         with (
             storage_errors(path),
-            h5py.File(temporary, "w", alignment_threshold=1 << 16, alignment_interval=PAGE) as file,
+            created(temporary, alignment_threshold=1 << 16, alignment_interval=PAGE) as (file, room),
         ):
             images = _create(file, store, len(rows), chunk, filters, lookup)
-            _describe(file, images, store, normalize)
+            _describe(file, images, store, normalize, room)
             for name in store.fields:
-                _write_field(file, LABELS if name == "label" else name, store[name], rows)
+                _write_field(file, LABELS if name == "label" else name, store[name], rows, room)
             if chunk:
-                _write_chunks(images, _written_back(temporary, _blocks(reader, rows, chunk, lookup, progress)), filters)
+                blocks = _blocks(reader, rows, images.chunks[0], lookup, told)
+                _write_chunks(images, _with_room(temporary, images, blocks, room), filters)
             offset = images.id.get_offset() if not chunk else None
         if offset is not None:
             with storage_errors(path):
-                _write_contiguous(temporary, offset, reader, rows, lookup, progress)
+                _write_contiguous(temporary, offset, reader, rows, lookup, told)
     return Path(path)
 
 
@@ -145,7 +146,7 @@ def _create(
     return file[IMAGES]
 
 
-def _describe(file: h5py.File, images: h5py.Dataset, store: Store, normalize: Any) -> None:
+def _describe(file: h5py.File, images: h5py.Dataset, store: Store, normalize: Any, room: Callable[[int], None]) -> None:
     images.attrs["layout"] = store.layout
     mean, std = normalize or (store.mean, store.std)
     if mean is not None:
@@ -153,8 +154,9 @@ def _describe(file: h5py.File, images: h5py.Dataset, store: Store, normalize: An
     manifest = store.manifest
     file.attrs["format"] = "largeds export"
     file.attrs["store"] = store.identity
-    for name in ("options", "libraries"):
-        text = json.dumps(manifest.get(name, {}))
+    texts = {name: json.dumps(manifest.get(name, {})) for name in ("options", "libraries")}
+    room(sum(map(len, texts.values())) + sum(64 + 4 * len(name) for name in store.classes))
+    for name, text in texts.items():
         if len(text) < ATTRIBUTE_BYTES:
             file.attrs[name] = text
     text_type = h5py.string_dtype()
@@ -164,13 +166,14 @@ def _describe(file: h5py.File, images: h5py.Dataset, store: Store, normalize: An
         file.create_dataset(CLASSES, data=store.classes, dtype=text_type, track_times=False)
 
 
-def _write_field(file: h5py.File, name: str, values: Any, rows: Array) -> None:
+def _write_field(file: h5py.File, name: str, values: Any, rows: Array, room: Callable[[int], None]) -> None:
     if name in (IMAGES, CLASSES) or name in file:
         raise ArgumentError(f"the store's field {name!r} can't be written: HDF5's dataset of this name is another")
     dtype = values.dtype
     kind: Any = dtype
     if dtype.kind == "U":  # HDF5 has no UTF-32: a code point is at most 4 bytes of UTF-8
         kind = h5py.string_dtype("utf-8", 4 * (dtype.itemsize // 4))
+    room(len(rows) * dtype.itemsize * int(np.prod(values.shape[1:], dtype=np.int64)) + PAGE)
     out = file.create_dataset(name, (len(rows), *values.shape[1:]), kind, track_times=False)
     if dtype.kind == "U":
         out.attrs["numpy_dtype"] = dtype.str
@@ -181,7 +184,7 @@ def _write_field(file: h5py.File, name: str, values: Any, rows: Array) -> None:
 
 
 def _blocks(
-    reader: RowReader, rows: Array, multiple: int, lookup: Array | None, progress: Progress | None
+    reader: RowReader, rows: Array, multiple: int, lookup: Array | None, told: Told
 ) -> Iterator[tuple[int, Array]]:
     """(first row, images) in blocks of about 16 MB, each but the last a multiple of `multiple` rows."""
     written = reader.row_bytes * (1 if lookup is None else 4)
@@ -190,8 +193,7 @@ def _blocks(
     for low in range(0, len(rows), step):
         block = reader.read(rows[low : low + step], memory[: len(rows) - low])
         yield low, block if lookup is None else normalised(block, lookup, reader.layout)
-        if progress:
-            progress(min(low + step, len(rows)), len(rows))
+        told(min(low + step, len(rows)), len(rows))
 
 
 def normalised(images: Array, lookup: Array, layout: str) -> Array:
@@ -205,12 +207,12 @@ def normalised(images: Array, lookup: Array, layout: str) -> Array:
 
 
 def _write_contiguous(
-    path: Path, offset: int, reader: RowReader, rows: Array, lookup: Array | None, progress: Progress | None
+    path: Path, offset: int, reader: RowReader, rows: Array, lookup: Array | None, told: Told
 ) -> None:
     from largeds_native import _C
 
     size = len(rows) * reader.row_bytes * (1 if lookup is None else 4)
-    _C.reserve(str(path), offset + size)
+    reserve(path, offset + size)
     with open(path, "r+b", buffering=0) as out:
         if lookup is None and len(rows) and (np.diff(rows) == 1).all():
             done = 0
@@ -220,10 +222,9 @@ def _write_contiguous(
                     copy_range(source, start + low, out.fileno(), offset + done, part)
                     _C.begin_write_back(out.fileno(), offset + done, part)  # the disk works while the rest is copied
                     done += part
-                    if progress:
-                        progress(done // reader.row_bytes, len(rows))
+                    told(done // reader.row_bytes, len(rows))
             return
-        for low, block in _blocks(reader, rows, 1, lookup, progress):
+        for low, block in _blocks(reader, rows, 1, lookup, told):
             begin = out.seek(offset + low * reader.row_bytes * (1 if lookup is None else 4))
             view = np.ascontiguousarray(block).reshape(-1).view(np.uint8).data
             while view:
@@ -231,17 +232,21 @@ def _write_contiguous(
             _C.begin_write_back(out.fileno(), begin, block.nbytes)
 
 
-def _written_back(path: Path, blocks: Iterator[tuple[int, Array]]) -> Iterator[tuple[int, Array]]:
-    """The blocks; what the file grew by since the last one goes to the disk meanwhile."""
+def _with_room(
+    path: Path, images: h5py.Dataset, blocks: Iterator[tuple[int, Array]], room: Callable[[int], None]
+) -> Iterator[tuple[int, Array]]:
+    """The blocks, each when the disk has room for its chunks; what was written before goes to the disk meanwhile."""
     from largeds_native import _C
 
+    deep, size = images.chunks[0], images.dtype.itemsize * int(np.prod(images.chunks, dtype=np.int64))
+    done = 0
     with path.open("rb") as file:
-        done = 0
-        for item in blocks:
-            size = os.fstat(file.fileno()).st_size
-            _C.begin_write_back(file.fileno(), done, size - done)
-            done = size
-            yield item
+        for low, block in blocks:
+            room(-(-len(block) // deep) * (size + size // 100 + 2 * PAGE))  # aligned, indexed, and not compressible
+            yield low, block
+            end = images.file.id.get_filesize()
+            _C.begin_write_back(file.fileno(), done, end - done)
+            done = end
 
 
 def _write_chunks(images: h5py.Dataset, blocks: Iterator[tuple[int, Array]], filters: dict[str, Any]) -> None:
@@ -267,3 +272,4 @@ def _write_chunks(images: h5py.Dataset, blocks: Iterator[tuple[int, Array]], fil
         return
     for low, block in blocks:
         images[low : low + len(block)] = block
+        images.flush()  # what stays in HDF5's cache has no place in the file yet, and room was taken for it now

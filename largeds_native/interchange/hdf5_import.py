@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ from largeds_native.interchange.hdf5_file import (
     reading,
 )
 from largeds_native.interchange.mapped import _baked
+from largeds_native.interchange.progress import Told, progress_of
 from largeds_native.interchange.raw_store import RawStoreWriter
 from largeds_native.store.manifest import IMAGE_DTYPES, FieldSpec, Manifest
 
@@ -44,14 +45,14 @@ def from_hdf5(
     dtype: str | None = None,
     layout: str | None = None,
     shard_bytes: int = 1 << 30,
-    progress: Callable[[int, int], object] | None = None,
+    progress: bool | Told | None = True,
 ) -> Store:
     """Makes a store in the folder `out` from the datasets `images` and `labels` of an HDF5 file, and opens it.
 
     images: (N, C, H, W), (N, H, W, C) or (N, H, W), of uint8, float16 or float32, in any storage. Pixels stay as they
         are. labels: N values; None for a file without. Other datasets at the top with N rows become fields.
     dtype: to convert to, for float64 images: "float32" or "float16". layout: "CHW" or "HWC", where a shape fits both.
-    progress: called with (rows done, rows in all).
+    progress: a bar when the output is a terminal, or a function called with (rows done, rows in all).
 
     Reads each chunk once, in order, some tens of MB at a time. Raises ArgumentError for datasets that are missing or
     hold no images, or an output that exists; StoreError for a file that is no HDF5 or whose filter is not installed.
@@ -83,7 +84,7 @@ def from_hdf5(
             options=read_json(file, "options") or {"source": Path(path).name, "images": images},
             libraries=read_json(file, "libraries"),
         )
-        with RawStoreWriter(out, manifest, shard_bytes) as writer:
+        with RawStoreWriter(out, manifest, shard_bytes) as writer, progress_of(progress, "import") as told:
             done = 0
             for block in blocks(data):
                 array = np.ascontiguousarray(block.astype(stored, copy=False))
@@ -92,8 +93,7 @@ def from_hdf5(
                     array.reshape(len(block), -1).view(np.uint8), part, [f"#{done + i}" for i in range(len(block))]
                 )
                 done += len(block)
-                if progress:
-                    progress(done, spec.rows)
+                told(done, spec.rows)
     from largeds_native.store import open_store
 
     return open_store(out)

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+import h5py
 
 from largeds_native.errors import ArgumentError, StorageError
+
+ROOM = 1 << 15  # bytes for HDF5's own structures, beside what is written
 
 
 @contextmanager
@@ -37,6 +44,37 @@ def _sync(path: Path) -> None:
 
 
 @contextmanager
+def created(path: Path, **options: Any) -> Iterator[tuple[h5py.File, Callable[[int], None]]]:
+    """A new HDF5 file, and the function that takes room on the disk for so many bytes more.
+
+    HDF5 can't close a file whose last bytes it can't write: after one failure it stays open, its space taken, until the
+    process ends. So it must never meet a full disk: who writes takes the room before."""
+    reserve(path, ROOM)
+    with h5py.File(path, "w", **options) as file:
+
+        def room(size: int) -> None:
+            reserve(path, file.id.get_filesize() + size + ROOM)
+
+        room(0)
+        yield file, room
+        file.flush()
+        size = file.id.get_filesize()
+    os.truncate(path, size)
+
+
+def reserve(path: Path, size: int) -> None:
+    """Takes the space on disk. The error is to be read inside of `storage_errors`, which names the file."""
+    from largeds_native import _C
+
+    try:
+        _C.reserve(str(path), size)
+    except StorageError as error:
+        reason = str(error).rpartition(": ")[2]
+        number = errno.ENOSPC if reason == os.strerror(errno.ENOSPC) else errno.EIO
+        raise OSError(number, f"{reason}; {size:,} bytes are needed") from None
+
+
+@contextmanager
 def storage_errors(path: str | os.PathLike[str]) -> Iterator[None]:
     """Errors of HDF5 and the system while writing, as one sentence."""
     try:
@@ -44,8 +82,9 @@ def storage_errors(path: str | os.PathLike[str]) -> Iterator[None]:
     except OSError as error:
         if isinstance(error, StorageError):
             raise
-        free = os.statvfs(Path(path).absolute().parent)
-        hint = f"; {free.f_bavail * free.f_frsize:,} bytes are free"
-        raise StorageError(
-            error.errno or 5, f"{path} can't be written: {error.strerror or str(error)[:200]}{hint}"
-        ) from None
+        text = error.strerror or str(error)
+        inner = re.search("error message = '([^']+)'", text)  # the system's own words, in the midst of HDF5's
+        state = os.statvfs(Path(path).absolute().parent)
+        free = f"{state.f_bavail * state.f_frsize:,} bytes are free"
+        message = f"{path} can't be written: {inner[1] if inner else text[:200]}; {free}"
+        raise StorageError(error.errno or errno.EIO, message) from None

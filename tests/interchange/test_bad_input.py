@@ -4,6 +4,7 @@ import errno
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,16 @@ from largeds_native.interchange import copying, hdf5_export
 from .stores import make_store, write_h5
 
 IMAGES = np.zeros((5, 3, 4, 4), np.uint8)
+
+
+READERS = (lambda path: lds.open(path), lambda path: lds.HDF5Dataset(path).__getitems__([0]))
+
+
+def unread(path: Path, error: type[Exception], message: str) -> None:
+    """Neither opened where it lies nor read by HDF5Dataset."""
+    for reader in READERS:
+        with pytest.raises(error, match=message):
+            reader(path)
 
 
 def refused(path: Path, out: Path, error: type[Exception], message: str, **options: Any) -> None:
@@ -51,6 +62,18 @@ def test_datasets(tmp_path: Path) -> None:
     refused(tmp_path / "a.h5", out, ArgumentError, message, labels="short")
     with h5py.File(tmp_path / "a.h5", "a") as file:
         del file["ragged"]
+        for name, values in (("b", file["flat"][()]), ("c", IMAGES)):
+            with h5py.File(tmp_path / f"{name}.h5", "w") as other:
+                other["data" if name == "b" else "images"] = values
+    write_h5(tmp_path / "d.h5", IMAGES, np.arange(4))
+    write_h5(tmp_path / "e.h5", IMAGES, np.arange(6))
+    with h5py.File(tmp_path / "f.h5", "w") as file:
+        file.create_dataset("data", (5,), ragged)
+    unread(tmp_path / "b.h5", ArgumentError, r"expected shape \(N, C, H, W\)")
+    unread(tmp_path / "c.h5", ArgumentError, "has no dataset 'data'; its datasets are: 'images'")
+    unread(tmp_path / "d.h5", ArgumentError, r"expected 5 values, one an image, found shape \(4,\)")
+    unread(tmp_path / "e.h5", ArgumentError, r"expected 5 values, one an image, found shape \(6,\)")
+    unread(tmp_path / "f.h5", ArgumentError, "variable length")
     assert lds.from_hdf5(tmp_path / "a.h5", out, "double", None, dtype="float16").dtype == np.float16
 
 
@@ -61,6 +84,9 @@ def test_files(tmp_path: Path) -> None:
     (tmp_path / "empty.h5").touch()
     (tmp_path / "cut.h5").write_bytes(good.read_bytes()[:-100])
     (tmp_path / "folder.h5").mkdir()
+    unread(tmp_path / "text.h5", StoreError, "is no HDF5 file")
+    unread(tmp_path / "cut.h5", StoreError, "is cut off")
+    unread(tmp_path / "absent.h5", LargedsError, "does not exist|no such file")
     refused(tmp_path / "text.h5", out, StoreError, "is no HDF5 file")
     refused(tmp_path / "empty.h5", out, StoreError, "HDF5")
     refused(tmp_path / "cut.h5", out, StoreError, "is cut off: HDF5 expects more bytes")
@@ -72,6 +98,7 @@ def test_files(tmp_path: Path) -> None:
         assert process.stdout is not None
         assert process.stdout.readline()
         refused(good, out, StorageError, "open for writing elsewhere")
+        unread(good, StorageError, "open for writing elsewhere")
         process.communicate(b"\n")
 
 
@@ -128,6 +155,45 @@ def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layout: st
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.lds"]
 
 
+@pytest.fixture
+def tiny_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 128 KiB, where the tests may mount one."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", str(folder)]
+    try:
+        subprocess.run(mount, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("a tmpfs can't be mounted here")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_disk_that_is_full_indeed(tmp_path: Path, tiny_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hdf5_export, "BLOCK_BYTES", 20_000)  # so that it comes in the middle
+    store = make_store(tmp_path / "a.lds", n=50, shape=(3, 32, 32))
+    storages: list[dict[str, Any]] = [
+        {},
+        {"indices": range(49, -1, -1)},
+        {"layout": "chunked"},
+        {"layout": "chunked", "chunk_images": 4, "compression": "gzip"},
+        {"layout": "chunked", "chunk_images": 4, "compression": "lzf"},
+        {"normalize": ((0.5,) * 3, (0.2,) * 3)},
+    ]
+    for storage in storages:
+        with pytest.raises(StorageError, match=r"can't be written: .*No space left on device.* bytes are free"):
+            store.to_hdf5(tiny_disk / "a.h5", **storage)
+        assert list(tiny_disk.iterdir()) == [], storage
+    path = store.to_hdf5(tmp_path / "a.h5")
+    assert lds.join_hdf5([path], tiny_disk / "a.h5").exists()
+    (tiny_disk / "filler").write_bytes(bytes(120_000))
+    (tiny_disk / "a.h5").unlink()
+    with pytest.raises(StorageError, match="No space left on device"):
+        lds.join_hdf5([path], tiny_disk / "a.h5")
+    (tiny_disk / "filler").unlink()
+    refused(path, tiny_disk / "b.lds", StorageError, "disk is full|No space left")
+
+
 def test_a_filter_that_is_not_installed(tmp_path: Path) -> None:
     path = write_h5(tmp_path / "a.h5", IMAGES, chunks=(1, 3, 4, 4), shuffle=True)
     data = path.read_bytes()
@@ -137,6 +203,10 @@ def test_a_filter_that_is_not_installed(tmp_path: Path) -> None:
         pytest.skip("this HDF5 writes its filters another way")
     path.write_bytes(data.replace(marker, (300).to_bytes(2, "little") + (8).to_bytes(2, "little")))
     refused(path, tmp_path / "out.lds", StoreError, "filter that is not installed; type: pip install", labels=None)
+    with pytest.raises(StoreError, match="filter that is not installed; type: pip install"):
+        lds.HDF5Dataset(path)[0]
+    with pytest.raises(ArgumentError, match="can't be mapped: import it with"):
+        lds.open(path)
 
 
 def test_a_store_cut_while_it_is_exported(tmp_path: Path) -> None:
@@ -155,4 +225,6 @@ def test_parts_that_do_not_fit_together(tmp_path: Path) -> None:
         lds.join_hdf5([first, second], tmp_path / "all.h5")
     with pytest.raises(LargedsError, match="at least one"):
         lds.join_hdf5([], tmp_path / "all.h5")
+    with pytest.raises(ArgumentError, match="exists: name another file"):
+        lds.join_hdf5([first], second)
     assert not (tmp_path / "all.h5").exists()

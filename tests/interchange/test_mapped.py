@@ -6,6 +6,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 import largeds_native as lds
 from largeds_native.errors import ArgumentError, StorageError, StoreError
@@ -59,8 +61,37 @@ def test_what_cannot_be_mapped_says_what_to_do(tmp_path: Path) -> None:
         (write_h5(tmp_path / "d.h5", IMAGES.astype(">f4")), "foreign byte order"),
     ]
     for path, message in cases:
-        with pytest.raises(ArgumentError, match=message):
-            open_hdf5(path)
+        for opened in (lds.open, open_hdf5):
+            with pytest.raises(ArgumentError, match=message):
+                opened(path)
+    with h5py.File(tmp_path / "e.h5", "w") as file:
+        file.create_dataset("data", IMAGES.shape, "u1", external=[(str(tmp_path / "raw"), 0, IMAGES.nbytes)])
+    with pytest.raises(ArgumentError, match="is in another file, which can't be mapped"):
+        lds.open(tmp_path / "e.h5")
+
+
+@pytest.mark.parametrize("kind", ["h5", "npy"])
+@pytest.mark.parametrize("layout", ["CHW", "HWC"])
+def test_gather_loader_and_trainer_run_on_it(tmp_path: Path, kind: str, layout: str) -> None:
+    shape = (3, 8, 8) if layout == "CHW" else (8, 8, 3)
+    packed = make_store(tmp_path / "a.lds", n=20, shape=shape, layout=layout, shard_rows=20)
+    if kind == "h5":
+        mapped = lds.open(packed.to_hdf5(tmp_path / "a.h5"))
+    else:
+        shard = packed.shards[0].path
+        mapped = lds.open(shard / "images.npy", label=shard / "label.npy")
+    assert torch.equal(mapped.gather([3, 0, 19]), packed.gather([3, 0, 19]))
+    words = {"seed": 5, "augment": lds.Augment(random_crop=6, flip=0.5), "mean": (0.5,) * 3, "std": (0.2,) * 3}
+    for (images, labels), (wanted, classes) in zip(
+        lds.Loader(mapped, 6, **words), lds.Loader(packed, 6, **words), strict=True
+    ):
+        assert torch.equal(images, wanted)
+        assert torch.equal(labels, classes)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(192, 2))
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    before = model[1].weight.detach().clone()
+    lds.Trainer(model, optimizer, nn.CrossEntropyLoss(), progress=False).fit(lds.Loader(mapped, 6), 1)
+    assert not torch.equal(model[1].weight, before)
 
 
 def test_bad_npy_files(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """store -> HDF5 -> store is byte-identical, in order; h5py and h5dump read what we write."""
 
+import json
 import shutil
 import subprocess
 from pathlib import Path
@@ -8,13 +9,15 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import largeds_native as lds
 import largeds_native.errors
+from largeds_native.interchange import hdf5_import
 
-from .stores import assert_equal_stores, make_store, store_arguments
+from .stores import assert_equal_stores, make_store, store_arguments, write_h5
 
 STORAGE: list[dict[str, Any]] = [
     {},
@@ -102,6 +105,97 @@ def test_h5dump_reads_what_we_write(tmp_path: Path, storage: dict[str, Any]) -> 
     numbers = shown[shown.index('DATASET "data"') :].split("DATA {")[1].split("}")[0]
     assert [int(word) for word in numbers.replace(",", " ").split()] == np.asarray(store.images).reshape(-1).tolist()
     subprocess.run(["h5stat", str(path)], capture_output=True, check=True)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float16", "float32"])
+@pytest.mark.parametrize("layout", ["CHW", "HWC"])
+@pytest.mark.skipif(shutil.which("h5dump") is None, reason="h5dump is not installed (Debian: hdf5-tools)")
+def test_h5dump_finds_our_bytes_and_h5stat_our_storage(tmp_path: Path, dtype: str, layout: str) -> None:
+    store = make_store(
+        tmp_path / "a.lds", n=5, dtype=dtype, layout=layout, shape=(3, 4, 5)[:: 1 if layout == "CHW" else -1]
+    )
+    storages = (("a", {}, "CONTIGUOUS"), ("b", {"layout": "chunked", "chunk_images": 2}, "CHUNKED ( 2, "))
+    for name, storage, shown in storages:
+        path = store.to_hdf5(tmp_path / f"{name}.h5", **storage)  # type: ignore[arg-type]
+        for dataset, values in (("data", store.images), ("labels", store["label"])):
+            if dtype == "float16" and dataset == "data":
+                continue  # h5dump writes no binary of half floats
+            out = tmp_path / f"{name}.{dataset}"
+            subprocess.run(["h5dump", "-d", dataset, "-b", "LE", "-o", out, path], capture_output=True, check=True)
+            assert out.read_bytes() == np.asarray(values).tobytes()
+        header = subprocess.run(
+            ["h5dump", "-pH", "-d", "data", path], capture_output=True, text=True, check=True
+        ).stdout
+        assert shown in header
+        stat = subprocess.run(["h5stat", path], capture_output=True, text=True, check=True).stdout
+        contiguous, chunked = (1, 1) if storage else (2, 0)
+        assert f"Dataset layout counts[CHUNKED]: {chunked}" in stat
+        assert f"Dataset layout counts[CONTIG]: {contiguous}" in stat
+
+
+@pytest.mark.parametrize("name", ["Zstd", "Blosc2", "LZ4"])
+def test_filters_of_hdf5plugin(tmp_path: Path, name: str) -> None:
+    hdf5plugin = pytest.importorskip("hdf5plugin")
+    store = make_store(tmp_path / "a.lds", n=7)
+    compression = getattr(hdf5plugin, name)()
+    path = store.to_hdf5(tmp_path / "a.h5", layout="chunked", chunk_images=3, compression=compression)
+    with h5py.File(path) as file:
+        assert str(compression.filter_id) in file["data"]._filters
+    assert_equal_stores(lds.from_hdf5(path, tmp_path / "b.lds"), store)
+    images = torch.stack([image for image, _ in lds.HDF5Dataset(path).__getitems__([6, 0, 3])])
+    np.testing.assert_array_equal(images.numpy(), np.asarray(store.images)[[6, 0, 3]])
+
+
+def test_each_chunk_is_read_once_and_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (10, 3, 4, 4), np.uint8)
+    path = write_h5(tmp_path / "a.h5", images, chunks=(3, 3, 4, 2), compression="gzip")
+    asked: list[slice] = []
+    read = hdf5_import.read_rows
+
+    def counted(data: Any, rows: slice) -> Any:
+        asked.append(rows)
+        return read(data, rows)
+
+    monkeypatch.setattr(hdf5_import, "read_rows", counted)
+    monkeypatch.setattr(hdf5_import, "BLOCK_BYTES", 7 * 48)  # two chunks of rows and a bit
+    store = lds.from_hdf5(path, tmp_path / "a.lds", labels=None)
+    assert asked == [slice(0, 6), slice(6, 12)]
+    np.testing.assert_array_equal(store.images, images)
+
+
+def test_what_the_attributes_tell(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 3, 6, 6), np.uint8)
+    source = (pixels, np.arange(4) % 2)
+    mean, std = (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)
+    store = lds.pack(
+        source, tmp_path / "a.lds", resize=None, crop=None, mean=mean, std=std, dtype="float32", progress=False
+    )
+    with h5py.File(store.to_hdf5(tmp_path / "a.h5")) as file:
+        data = file["data"].attrs
+        assert (data["layout"], tuple(data["mean"]), tuple(data["std"])) == ("CHW", mean, std)
+        assert file.attrs["store"] == store.identity
+        assert json.loads(file.attrs["options"]) == store.manifest["options"]
+        assert json.loads(file.attrs["libraries"]) == store.manifest["libraries"]
+        first = dict(file["data"].attrs)
+    again = lds.from_hdf5(tmp_path / "a.h5", tmp_path / "b.lds")
+    assert (again.mean, again.std) == (mean, std)
+    with h5py.File(again.to_hdf5(tmp_path / "b.h5")) as file:
+        assert {name: list(value) for name, value in file["data"].attrs.items()} == {
+            n: list(v) for n, v in first.items()
+        }
+        assert json.loads(file.attrs["options"]) == store.manifest["options"]
+
+
+def test_a_bar_on_a_terminal_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
+    store = make_store(tmp_path / "a.lds")
+    store.to_hdf5(tmp_path / "a.h5", progress=True)
+    assert capsys.readouterr() == ("", "")
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    store.to_hdf5(tmp_path / "b.h5", progress=True)
+    assert "export" in capsys.readouterr().err
+    lds.from_hdf5(tmp_path / "b.h5", tmp_path / "b.lds", progress=False)
+    assert capsys.readouterr() == ("", "")
 
 
 def test_progress_and_classes_too_many_for_an_attribute(tmp_path: Path) -> None:
