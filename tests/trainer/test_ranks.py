@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 import largeds_native as lds
-from largeds_native.trainer import Callback, Trainer
+from largeds_native.trainer import Callback, CheckpointFolder, Trainer
 from tests.trainer.helpers import Stop, StopAt, numbers, parameters_of, samples, small_model
 
 # samples of each batch, by rank: unequal batches, partial groups, and a rank that runs out of data early
@@ -151,7 +151,7 @@ def check_resume(rank: int, folder: Path) -> None:
             checkpoint_dir=folder / name,
             checkpoint_every=1,
             callbacks=callbacks,
-            metrics={"accuracy": lambda o, t: (o.argmax(1) == t).double().mean()},
+            metrics={"accuracy": accuracy},
         )
         torch.manual_seed(seed + rank)
         try:
@@ -169,13 +169,22 @@ def check_resume(rank: int, folder: Path) -> None:
     assert whole[1] == resumed[1]
 
 
+def accuracy(outputs, targets):
+    return (outputs.argmax(1) == targets).double().mean()
+
+
 class ToDouble(nn.Module):
     def forward(self, x):
         return x.double()
 
 
 def check_loader(rank: int, folder: Path) -> None:
-    """With the package's Loader each rank takes its part of each global batch; resumed, each goes on in its own."""
+    """With the package's Loader each rank takes its part of each global batch; resumed, each goes on in its own.
+
+    Metrics are over all ranks, and only rank 0 writes.
+    """
+    if rank != 0:
+        CheckpointFolder.save = None  # to call it would fail
     if rank == 0:
         images = np.random.default_rng(0).integers(0, 256, (44, 3, 4, 4), np.uint8)
         lds.pack((images, np.arange(44) % 3), folder / "s.lds", resize=None, crop=None, progress=False)
@@ -190,7 +199,8 @@ def check_loader(rank: int, folder: Path) -> None:
 
     def run(name: str, seed: int, callbacks=(), dropout: float = 0.3):
         model = model_of(dropout)
-        trainer = make(model, accumulate=2, checkpoint_dir=folder / name, checkpoint_every=1, callbacks=callbacks)
+        words = {"checkpoint_dir": folder / name, "checkpoint_every": 1, "callbacks": callbacks}
+        trainer = make(model, accumulate=2, metrics={"accuracy": accuracy}, **words)
         torch.manual_seed(seed + rank)
         with contextlib.suppress(Stop):
             trainer.fit(lds.Loader(store, 6, augment=augment, seed=1), 2, lds.Loader(store, 9, order="sequential"))
@@ -210,8 +220,10 @@ def check_loader(rank: int, folder: Path) -> None:
     torch.testing.assert_close(whole, parameters_of(twin), rtol=0, atol=1e-12)
     with torch.no_grad():
         everything = next(iter(lds.Loader(store, 44, order="sequential", rank=0, world_size=1)))
-        expected = nn.functional.cross_entropy(twin(everything[0]), everything[1]).item()
+        outputs = twin(everything[0])
+    expected = nn.functional.cross_entropy(outputs, everything[1]).item()
     assert abs(history[-1]["val_loss"] - expected) < 1e-12
+    assert abs(history[-1]["val_accuracy"] - accuracy(outputs, everything[1]).item()) < 1e-12
 
     whole, history = run("whole", 5)
     for stop in (2, 4):  # the checkpoints are of steps 1 and 3: within an epoch of two steps
