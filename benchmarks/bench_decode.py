@@ -13,6 +13,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 import torch
@@ -74,7 +75,7 @@ def verdicts(name: str, results: Sequence[Measured]) -> list[dict[str, object]]:
 
 def by_processor_time(runs: Mapping[str, Callable[[], int]], name: str, rounds: int) -> dict[str, float]:
     """Ours against libjpeg-turbo, by the processor time of this process, which other programs disturb less: the ratio
-    of the best rounds. Of peers in other processes it would tell nothing."""
+    of the medians. Of peers in other processes it would tell nothing."""
 
     def seconds(run: Callable[[], int]) -> float:
         start = time.process_time()
@@ -82,11 +83,11 @@ def by_processor_time(runs: Mapping[str, Callable[[], int]], name: str, rounds: 
         return time.process_time() - start
 
     pairs = [(ours, to) for ours, to, _ in TARGETS[name] if "libjpeg" in to]
-    best: dict[str, float] = {}
+    taken: dict[str, list[float]] = {run: [] for pair in pairs for run in pair}
     for _ in range(rounds):
-        for run in dict.fromkeys(run for pair in pairs for run in pair):
-            best[run] = min(seconds(runs[run]), best.get(run, float("inf")))
-    return {f"{ours} / {to}": round(best[to] / best[ours], 3) for ours, to in pairs}
+        for run, times in taken.items():
+            times.append(seconds(runs[run]))
+    return {f"{ours} / {to}": round(median(taken[to]) / median(taken[ours]), 3) for ours, to in pairs}
 
 
 def psnr(paths: list[str]) -> list[float]:

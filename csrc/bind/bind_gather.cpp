@@ -1,20 +1,18 @@
-#include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
 #include <algorithm>
 
+#include "bind/arrays.h"
 #include "bind/bind.h"
 #include "bind/gather_spec.h"
 #include "bind/without_gil.h"
 #include "common/error.h"
-#include "gather/random.h"
+#include "common/random.h"
 
 namespace py = pybind11;
 
 namespace lds {
 namespace {
-
-using Indices = py::array_t<int64_t, py::array::c_style | py::array::forcecast>;
 
 void run(const Gather& gather, const Indices& indices, uint64_t seed, uint64_t epoch, const at::Tensor& out,
          ThreadPool& pool) {
@@ -66,6 +64,7 @@ void register_gather(py::module_& m) {
       .def("__len__", &Gather::samples)
       .def_property_readonly("sample_bytes", &Gather::sample_bytes)
       .def("run", &run, py::arg("indices"), py::arg("seed"), py::arg("epoch"), py::arg("out"), py::arg("pool"));
+  m.def("check_sample", [](const py::kwargs& words) { check(gather_spec(words)); });
   m.def("permute", &permute, py::arg("n"), py::arg("seed"), py::arg("epoch"), py::arg("start"), py::arg("count"));
   m.def("philox", &philox4x32, py::arg("counter"), py::arg("key"), py::call_guard<py::gil_scoped_release>());
   m.def("uniforms", &uniforms, py::arg("seed"), py::arg("epoch"), py::arg("sample"), py::arg("count"),

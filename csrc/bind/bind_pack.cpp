@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "bind/arrays.h"
 #include "bind/bind.h"
 #include "bind/gather_spec.h"
 #include "common/error.h"
@@ -19,7 +20,6 @@ namespace lds {
 namespace {
 
 using Rows2d = py::array_t<uint8_t, py::array::c_style>;
-using Numbers = py::array_t<int64_t, py::array::c_style | py::array::forcecast>;
 
 // A path as the operating system takes it: names may hold bytes that are no valid text.
 std::string path_of(const py::handle& item) {
@@ -70,11 +70,6 @@ PackItem item_of(const py::handle& item) {
                                  py::cast<std::string>(py::repr(py::type::handle_of(item))));
 }
 
-std::vector<int64_t> numbers_of(const std::optional<Numbers>& numbers) {
-  if (!numbers) return {};
-  return {numbers->data(), numbers->data() + numbers->size()};
-}
-
 template <class Value>
 py::array_t<Value> array_of(const std::vector<Value>& values) {
   return py::array_t<Value>(static_cast<py::ssize_t>(values.size()), values.data());
@@ -97,16 +92,15 @@ class BoundPacker {
 
   int64_t sample_bytes() const { return packer_.sample_bytes(); }
 
-  void start(const py::tuple& items, int descriptor, int64_t offset, const std::optional<Numbers>& rows,
-             const std::optional<Numbers>& samples) {
+  void start(const py::tuple& items, int descriptor, int64_t offset, const std::optional<Indices>& rows,
+             const std::optional<Indices>& samples) {
     std::vector<PackItem> list;
     list.reserve(items.size());
     for (const py::handle item : items) list.push_back(item_of(item));
-    PackTarget target{descriptor, offset, numbers_of(rows)};
-    auto sample_numbers = numbers_of(samples);
+    PackTarget target{descriptor, offset, rows ? numbers(*rows) : std::vector<int64_t>{}};
+    auto sample_numbers = samples ? numbers(*samples) : std::vector<int64_t>{};
     {
       const py::gil_scoped_release nogil;
-      packer_.wait(1e9);
       packer_.start(std::move(list), std::move(sample_numbers), std::move(target));
     }
     items_ = items;
@@ -178,7 +172,7 @@ std::unique_ptr<BoundPacker> make_packer(const RowSpec& row, int threads, int ve
   PackSpec spec;
   spec.row = row;
   spec.versions = versions;
-  if (augment) spec.augment = gather_spec(py::kwargs(*augment));
+  if (augment) spec.augment = static_cast<SampleSpec>(gather_spec(py::kwargs(*augment)));
   spec.seed = seed;
   const auto entries = py::cast<std::string_view>(table);
   spec.table.assign(entries.begin(), entries.end());
@@ -207,8 +201,8 @@ void register_pack(py::module_& m) {
   m.def("channel_sums", &sums_of_rows, py::arg("rows").noconvert(), py::arg("channels"), py::arg("planar"));
   m.def(
       "close_gaps",
-      [](int descriptor, int64_t offset, int64_t row_bytes, const Numbers& kept) {
-        const std::vector<int64_t> rows(kept.data(), kept.data() + kept.size());
+      [](int descriptor, int64_t offset, int64_t row_bytes, const Indices& kept) {
+        const std::vector<int64_t> rows = numbers(kept);
         const py::gil_scoped_release nogil;
         close_gaps(descriptor, offset, row_bytes, rows);
       },

@@ -1,9 +1,9 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
-#include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 #include <torch/csrc/utils/pybind.h>
 
+#include "bind/arrays.h"
 #include "bind/bind.h"
 #include "bind/gather_spec.h"
 #include "bind/without_gil.h"
@@ -14,8 +14,6 @@ namespace py = pybind11;
 
 namespace lds {
 namespace {
-
-using Indices = py::array_t<int64_t, py::array::c_style | py::array::forcecast>;
 
 // Long enough to cost nothing, short enough for Ctrl-C.
 constexpr std::chrono::milliseconds kPatience{100};
@@ -34,10 +32,7 @@ std::shared_ptr<Ring> make_ring(int64_t slot_bytes, int slots, bool pinned) {
 
 // An uninitialised tensor over a slot, which comes back when the last tensor over it goes.
 at::Tensor ring_tensor(Ring& ring, const std::vector<int64_t>& shape, at::ScalarType type) {
-  auto bytes = static_cast<int64_t>(c10::elementSize(type));
-  for (const int64_t size : shape) {
-    if (size < 0 || __builtin_mul_overflow(bytes, size, &bytes)) throw Error(Reason::value, "shape: no possible size");
-  }
+  const int64_t bytes = tensor_bytes(shape, type);
   std::shared_ptr<uint8_t> slot;
   {
     const py::gil_scoped_release nogil;
@@ -54,11 +49,6 @@ py::dict ring_stats(const Ring& ring) {
   out["slot_bytes"] = stats.slot_bytes;
   out["allocations"] = stats.allocations;
   return out;
-}
-
-std::vector<int64_t> numbers(const Indices& array) {
-  if (array.ndim() != 1) throw Error(Reason::value, "expected one dimension, found " + std::to_string(array.ndim()));
-  return {array.data(), array.data() + array.size()};
 }
 
 // A Prefetcher whose batches are tensors.
@@ -84,13 +74,13 @@ class TensorPrefetcher {
       if (!batch && PyErr_CheckSignals() != 0) throw py::error_already_set();
     }
     py::tuple out(fields_.size() + 1);
-    out[0] = tensor(*batch, 0, batch_shape(spec_, batch->samples), batch_strides(spec_), scalar_type(spec_.out_type));
+    const auto held = [slot = batch->memory](void*) {};  // by the tensors' storages, until the last view of one goes
+    out[0] = at::from_blob(batch->memory.get() + batch->offsets[0], batch_shape(spec_, batch->samples),
+                           batch_strides(spec_), held, scalar_type(spec_.out_type));
     for (size_t i = 0; i < fields_.size(); ++i) {
       std::vector<int64_t> shape = std::get<2>(fields_[i]);
       shape.insert(shape.begin(), batch->samples);
-      std::vector<int64_t> strides(shape.size(), 1);
-      for (size_t d = shape.size() - 1; d > 0; --d) strides[d - 1] = strides[d] * shape[d];
-      out[i + 1] = tensor(*batch, i + 1, shape, strides, std::get<1>(fields_[i]));
+      out[i + 1] = at::from_blob(batch->memory.get() + batch->offsets[i + 1], shape, held, std::get<1>(fields_[i]));
     }
     return out;
   }
@@ -119,14 +109,6 @@ class TensorPrefetcher {
     rows.reserve(fields.size());
     for (const FieldTuple& field : fields) rows.push_back(std::get<0>(field));
     return rows;
-  }
-
-  // The tensor's storage holds the slot: it goes back to the ring with the last tensor or view.
-  static at::Tensor tensor(const Batch& batch, size_t part, const std::vector<int64_t>& shape,
-                           const std::vector<int64_t>& strides, at::ScalarType type) {
-    return at::from_blob(
-        batch.memory.get() + batch.offsets[part], shape, strides, [slot = batch.memory](void*) {},
-        at::TensorOptions().dtype(type));
   }
 
   GatherSpec spec_;

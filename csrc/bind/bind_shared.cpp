@@ -6,6 +6,7 @@
 
 #include <atomic>
 
+#include "bind/arrays.h"
 #include "bind/bind.h"
 #include "common/error.h"
 
@@ -30,10 +31,7 @@ void hold_slot(const at::Tensor& slot) { state(slot).store(kHeld, std::memory_or
 // The batch in the slot from byte `offset` on; the slot is free when the last tensor over it goes.
 at::Tensor lend_slot(const at::Tensor& slot, int64_t offset, const std::vector<int64_t>& shape, at::ScalarType type) {
   state(slot);
-  auto bytes = static_cast<int64_t>(c10::elementSize(type));
-  for (const int64_t size : shape) {
-    if (size < 0 || __builtin_mul_overflow(bytes, size, &bytes)) throw Error(Reason::value, "shape: no possible size");
-  }
+  const int64_t bytes = tensor_bytes(shape, type);
   if (offset < 1 || bytes > slot.numel() - offset) {
     throw Error(Reason::value, "a batch of " + std::to_string(bytes) + " bytes does not fit into its slot");
   }

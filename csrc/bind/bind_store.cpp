@@ -3,6 +3,7 @@
 
 #include <tuple>
 
+#include "bind/arrays.h"
 #include "bind/bind.h"
 #include "common/error.h"
 #include "store/hash.h"
@@ -14,7 +15,6 @@ namespace py = pybind11;
 namespace lds {
 namespace {
 
-using Indices = py::array_t<int64_t, py::array::c_style | py::array::forcecast>;
 using Hashes = py::array_t<uint64_t, py::array::c_style | py::array::forcecast>;
 using FileTuple = std::tuple<std::string, int64_t, int64_t>;
 

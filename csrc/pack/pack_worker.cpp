@@ -5,7 +5,6 @@
 #include <utility>
 
 #include "common/error.h"
-#include "convert/convert.h"
 #include "store/hash.h"
 
 namespace lds {
@@ -26,26 +25,14 @@ void look_up(const uint8_t* values, int64_t pixels, int channels, bool planar, c
 }
 
 // To planes, or to interleaved pixels.
-void copy_pixels(const ConstImageView& image, bool planar, uint8_t* out) {
-  const int channels = image.channels;
-  const bool planar_source = image.pixel_stride == 1;
-  const bool same = planar == planar_source || channels == 1;
-  const int64_t line = int64_t{image.width} * (planar ? 1 : channels);
-  const int64_t plane = int64_t{image.width} * image.height;
+void copy_pixels(const ConstImageView& image, bool planar, Lines& lines, uint8_t* out) {
+  const int planes = planar ? image.channels : 1;
+  const int64_t line_bytes = int64_t{image.width} * (planar ? 1 : image.channels);
+  lines.begin(image, {0, 0, image.width, image.height}, false, planar);
   for (int y = 0; y < image.height; ++y) {
-    const uint8_t* row = image.row(y);
-    if (same) {
-      for (int c = 0; c < (planar ? channels : 1); ++c) {
-        std::memcpy(out + c * plane + y * line, row + c * image.channel_stride, static_cast<size_t>(line));
-      }
-    } else if (planar) {
-      uint8_t* planes[4] = {};
-      for (int c = 0; c < channels; ++c) planes[c] = out + c * plane + y * line;
-      deinterleave(row, image.width, channels, planes);
-    } else {
-      const uint8_t* planes[4] = {};
-      for (int c = 0; c < channels; ++c) planes[c] = row + c * image.channel_stride;
-      interleave(planes, image.width, channels, out + y * line);
+    for (int c = 0; c < planes; ++c) {
+      std::memcpy(out + (int64_t{c} * image.height + y) * line_bytes, lines.line(y, c),
+                  static_cast<size_t>(line_bytes));
     }
   }
 }
@@ -71,7 +58,11 @@ PackWorker::PackWorker(const PackSpec& spec, const std::atomic<bool>* stop) : sp
     if (spec.augment->height != row.out_h || spec.augment->width != row.out_w) {
       throw Error(Reason::value, "the augmentation must take images of the rows' size");
     }
-    versions_.emplace(*spec.augment, spec.seed);
+    if (spec.augment->row_type != PixelType::uint8 || spec.augment->out_type != PixelType::uint8 ||
+        spec.augment->planar_rows != spec.augment->planar_out) {
+      throw Error(Reason::value, "versions of an image are uint8, in the image's own layout");
+    }
+    augment_.emplace(*spec.augment);
     pixels_ = int64_t{spec.augment->out_height} * spec.augment->out_width;
   }
   values_ = pixels_ * row.decode.channels;
@@ -127,13 +118,13 @@ RowResult PackWorker::from_pixels(const ConstImageView& pixels, uint8_t* out) {
   const bool as_is = row.resize_h == 0 && row.crop_h == 0 && row.crop_w == 0 && pixels.height == row.out_h &&
                      pixels.width == row.out_w && pixels.channels == row.decode.channels;
   if (as_is) {
-    copy_pixels(pixels, row.planar, out);
+    copy_pixels(pixels, row.planar, scratch_.lines, out);
     return {pixels.width, pixels.height, Format::unknown};
   }
   if (pixels.pixel_stride == pixels.channels) return image_to_row_.convert_pixels(pixels, out);
   part_.resize(static_cast<size_t>(pixels.height) * static_cast<size_t>(pixels.width) *
                static_cast<size_t>(pixels.channels));
-  copy_pixels(pixels, false, part_.data());
+  copy_pixels(pixels, false, scratch_.lines, part_.data());
   return image_to_row_.convert_pixels(ConstImageView::hwc(part_.data(), pixels.height, pixels.width, pixels.channels),
                                       out);
 }
@@ -143,7 +134,7 @@ PackedRow PackWorker::pack(const PackItem& item, int64_t number, int64_t sample,
   PackedRow row;
   {
     const PhaseTimer timer(clock_.decode);
-    const bool straight = !versions_ && spec_.table.empty();
+    const bool straight = !augment_ && spec_.table.empty();
     try {
       const RowResult result = decode(item, straight ? out : image_.data());
       store(straight ? out : image_.data(), sample, out);
@@ -163,9 +154,11 @@ void PackWorker::store(const uint8_t* image, int64_t sample, uint8_t* out) {
   for (int version = 0; version < spec_.versions; ++version) {
     uint8_t* place = out + version * values_ * spec_.value_bytes;
     const uint8_t* values = image;
-    if (versions_) {
+    if (augment_) {
+      // what a Gather gives for the same sample in epoch `version`
+      SampleRandom random(spec_.seed, static_cast<uint64_t>(version), static_cast<uint64_t>(sample));
       uint8_t* varied = spec_.table.empty() ? place : varied_.data();
-      versions_->make(image, sample, version, varied);
+      augment_->make(image, random, varied, false, scratch_);
       values = varied;
     }
     sums_.add(values, pixels_, channels, spec_.row.planar);

@@ -6,11 +6,12 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include "augment/sample.h"
 #include "decode/file_bytes.h"
 #include "pack/packer.h"
-#include "pack/versions.h"
 #include "store/mapped_file.h"
 
 namespace lds {
@@ -61,7 +62,8 @@ class PackWorker {
 
   const PackSpec& spec_;
   ImageToRow image_to_row_;
-  std::optional<Versions> versions_;
+  std::optional<SampleMaker> augment_;
+  SampleScratch scratch_;
   int64_t pixels_, values_, bytes_;  // pixels and values of one stored version; bytes of all versions
   FileBytes file_;
   std::unique_ptr<FileHandle> archive_;  // whose parts are being read

@@ -8,9 +8,9 @@
 #include <string_view>
 #include <vector>
 
+#include "augment/sample_spec.h"
 #include "common/error.h"
 #include "common/image_view.h"
-#include "gather/gather.h"
 #include "pack/image_to_row.h"
 #include "pack/sums.h"
 
@@ -28,7 +28,7 @@ struct PackItem {
 struct PackSpec {
   RowSpec row;                        // of the decoded image
   int versions = 1;                   // stored of each image, one after the other
-  std::optional<GatherSpec> augment;  // none: the decoded image itself, once
+  std::optional<SampleSpec> augment;  // none: the decoded image itself, once
   uint64_t seed = 0;                  // of the augmentation's draws
   // What a uint8 value is stored as: 256 entries of value_bytes a channel, in order. Empty: itself.
   std::vector<uint8_t> table;

@@ -125,7 +125,7 @@ def loaders(
     words: dict[str, Any] = {"threads": options.threads, "device": device}
     if store.statistics is not None and store.dtype == np.uint8:
         words["mean"], words["std"] = store.statistics
-    height, width = image_size(store)
+    height, width = store.image_size
     shift = lds.Augment(random_crop=(height, width), padding=max(height, width) // 8, flip=0.5)
     train_loader = lds.Loader(
         store,
@@ -178,28 +178,22 @@ def build(name: str, classes: int, store: Store) -> nn.Module:
     if name not in known:
         near = difflib.get_close_matches(name, known, 4) or known[:4]
         raise ArgumentError(f"--model: torchvision has no classifier {name!r}; did you mean {', '.join(near)}?")
-    height, width = image_size(store)
+    height, width = store.image_size
     words: dict[str, Any] = {}
     if name in ("googlenet", "inception_v3"):
         words = {"aux_logits": False, "init_weights": True}
     elif name.startswith("vit_"):
         words = {"image_size": height}
-    channels = store.shape[0] if store.layout == "CHW" else store.shape[2]
     try:
         model: nn.Module = models.get_model(name, weights=None, num_classes=classes, **words)
-        if channels == 1:
+        if store.channels == 1:
             model = nn.Sequential(GreyToColour(), model)
         with torch.no_grad():
-            model.eval()(torch.zeros(1, channels, height, width))
+            model.eval()(torch.zeros(1, store.channels, height, width))
     except (RuntimeError, ValueError, AssertionError) as error:
         reason = str(error).partition("\n")[0]
-        raise ArgumentError(f"{name} does not take images of {channels} x {height} x {width}: {reason}") from None
+        raise ArgumentError(f"{name} does not take images of {store.channels} x {height} x {width}: {reason}") from None
     return model
-
-
-def image_size(store: Store) -> tuple[int, int]:
-    """Height and width."""
-    return store.shape[1:] if store.layout == "CHW" else store.shape[:2]
 
 
 class GreyToColour(nn.Module):

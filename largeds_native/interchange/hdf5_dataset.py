@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, get_worker_info
+from torch.utils.data import Dataset
 
 from largeds_native.errors import RowIndexError
 from largeds_native.interchange.copying import scatter
@@ -28,8 +28,8 @@ from largeds_native.interchange.hdf5_file import (
     reading,
 )
 from largeds_native.interchange.hdf5_import import unreadable
-from largeds_native.loader.dataset import Sample
-from largeds_native.loader.shared import SharedSlots
+from largeds_native.loader.sample import items_of
+from largeds_native.loader.shared import BatchMemory
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Item = tuple[Any, int] | Any
@@ -85,20 +85,14 @@ class HDF5Dataset(Dataset[Item]):
         if self._reader is None or self._owner != os.getpid():  # a handle of HDF5 must not cross a fork
             self._reader, self._owner = _Reader(self.path, self.images, self.labels, self._spec), os.getpid()
         batch = self._reader.batch(wanted, whole)
-        images: Any = batch.unbind(0)
-        tensors = [self.transform(image) for image in images] if self.transform else list(images)
-        if self._reader.labels is None:
-            return tensors
-        pairs = zip(tensors, self._reader.labels[wanted].tolist(), strict=True)
-        return [Sample(pair, batch, i) for i, pair in enumerate(pairs)] if whole else list(pairs)
+        labels = None if self._reader.labels is None else self._reader.labels[wanted].tolist()
+        return items_of(batch, labels, self.transform, whole)
 
 
 class _Reader:
-    """The opened file, in one process, and the memory of its batches: a page that is new costs more than filling it."""
+    """The opened file, in one process, and the memory of its batches."""
 
     def __init__(self, path: Path, images: str, labels: str | None, spec: ImageSpec) -> None:
-        from largeds_native import _C
-
         self._file = h5py.File(path, "r")
         self._data = dataset(self._file, images)
         self.labels: Array | None = None if labels is None else field_values(self._file[labels])
@@ -108,7 +102,7 @@ class _Reader:
         self._row = native.itemsize * int(np.prod(self._data.shape[1:], dtype=np.int64))
         self._places = _places(self._data)
         self._descriptor = os.open(path, os.O_RDONLY) if self._places is not None else -1
-        self._ring, self._shared = _C.Ring(0, 2), SharedSlots()
+        self._memory = BatchMemory()
 
     def __del__(self) -> None:
         if getattr(self, "_descriptor", -1) >= 0:
@@ -118,17 +112,16 @@ class _Reader:
         """(len(wanted), C, H, W) in that order, with an axis of versions before C where there are several.
 
         whole: it will go to the process of the DataLoader as one tensor, so it may lie in a slot shared with it."""
-        slots: Any = self._shared if whole and get_worker_info() is not None else self._ring
         versions = [self._spec.variants] * (self._spec.variants > 1)
         shape = (len(wanted), *versions, *self._spec.shape)
         if self._spec.layout == "CHW":
-            out: Tensor = slots.tensor(shape, self._dtype)
+            out = self._memory.tensor(shape, self._dtype, whole)
             self._read(wanted, out)
             return out
-        stored: Tensor = self._ring.tensor(shape, self._dtype)
+        stored = self._memory.tensor(shape, self._dtype, whole=False)
         self._read(wanted, stored)
         turned = stored.movedim(-1, -3)
-        out = slots.tensor(tuple(turned.shape), self._dtype)
+        out = self._memory.tensor(tuple(turned.shape), self._dtype, whole)
         out.copy_(turned)
         return out
 

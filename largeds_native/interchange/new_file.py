@@ -13,6 +13,7 @@ from typing import Any
 import h5py
 
 from largeds_native.errors import ArgumentError, StorageError
+from largeds_native.store.files import sync
 
 ROOM = 1 << 15  # bytes for HDF5's own structures, beside what is written
 
@@ -28,19 +29,11 @@ def new_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     temporary = final.with_name(f".{final.name}.{os.getpid()}.tmp")
     try:
         yield temporary
-        _sync(temporary)
+        sync(temporary)
         os.link(temporary, final)  # unlike a rename, refuses a file that came to be meanwhile
-        _sync(final.absolute().parent)
+        sync(final.absolute().parent)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from largeds_native.machine import usable_threads
 from largeds_native.pack.engine import PIXELS, Rows
 from largeds_native.pack.record import SampleLog
 from largeds_native.pack.statistics import Sums, mean_std, sums_of
-from largeds_native.store.files import atomic_write_bytes, reserve, sync_folder
+from largeds_native.store.files import atomic_write_bytes, reserve, sync
 from largeds_native.store.manifest import NAME, Manifest, ShardEntry
 from largeds_native.store.npy import file_size, header_bytes, write_array
 from largeds_native.store.store import SAMPLES
@@ -124,7 +124,7 @@ class RawStoreWriter:
             fields[name] = np.concatenate(self._fields[name]).astype(spec.dtype, copy=False)
             write_array(self._shard / f"{name}.npy", fields[name])
         self._log.write(self._shard / SAMPLES)
-        sync_folder(self._shard)
+        sync(self._shard)
         self._shards.append(ShardEntry(self._shard.name, self._rows, self._log.digest(fields)))
         self._begin_shard()
 
@@ -140,6 +140,6 @@ class RawStoreWriter:
             statistics=mean_std([self._sums], self._channels),
         )
         atomic_write_bytes(self._folder / NAME, manifest.to_bytes())
-        sync_folder(self._folder)
+        sync(self._folder)
         self._folder.rename(self._final)
-        sync_folder(self._final.parent)
+        sync(self._final.parent)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from abc import ABC, abstractmethod
 from typing import Any
 
@@ -152,7 +153,7 @@ class Weighted(Order):
         return int(np.searchsorted(self._ends, self._ends[-1], "left"))
 
     def describe(self) -> tuple[Any, ...]:
-        return (*super().describe(), self.seed, self._ends.tobytes())
+        return (*super().describe(), self.seed, zlib.crc32(self._ends.data))
 
 
 class Subset(Order):
@@ -160,14 +161,14 @@ class Subset(Order):
 
     def __init__(self, inner: Order, indices: Numbers) -> None:
         super().__init__(inner.n, inner.length)
-        self.name, self._inner, self._indices = inner.name, inner, indices
+        self.name, self._inner, self._indices = inner.name, inner, np.ascontiguousarray(indices)
 
     def elements(self, epoch: int, start: int, count: int) -> Numbers:
         chosen: Numbers = self._indices[self._inner.elements(epoch, start, count)]
         return chosen
 
     def describe(self) -> tuple[Any, ...]:
-        return (*self._inner.describe(), self._indices.tobytes())
+        return (*self._inner.describe(), zlib.crc32(self._indices.data))
 
 
 def check_seed(seed: int) -> int:

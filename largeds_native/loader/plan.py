@@ -7,12 +7,13 @@ import operator
 import zlib
 from collections.abc import Iterable, Iterator, Sized
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from torch.utils.data import BatchSampler
 
-from largeds_native.errors import ArgumentError, StateError
+from largeds_native.errors import ArgumentError
 from largeds_native.loader.order import Numbers, Order, Weighted
 from largeds_native.loader.ranks import Ranks
 
@@ -43,6 +44,7 @@ class OrderPlan:
             keys = np.arange(first, first + count) if isinstance(self.order, Weighted) else None
             yield Planned(samples, keys, after)
 
+    @cached_property
     def fingerprint(self) -> int:
         return zlib.crc32(repr(self.order.describe()).encode())
 
@@ -91,6 +93,7 @@ class SamplerPlan:
             raise ArgumentError(f"{kind} gave an empty batch")
         return samples
 
+    @cached_property
     def fingerprint(self) -> int:
         return zlib.crc32(type(self.sampler).__name__.encode())
 
@@ -99,9 +102,3 @@ def _keys(samples: Numbers, position: int) -> Numbers:
     """A sample that a sampler gives twice is augmented in two ways: the place where it stands is part of the key."""
     places = (np.arange(len(samples), dtype=np.uint64) + np.uint64(position << 20)) * np.uint64(0x9E3779B97F4A7C15)
     return (places + samples.astype(np.uint64)).view(np.int64)
-
-
-def check_position(position: Any, plan: OrderPlan | SamplerPlan) -> int:
-    if not isinstance(position, int) or position < 0 or (plan.length is not None and position > plan.length):
-        raise StateError(f"the state's position is outside of the epoch: expected 0 to {plan.length}, found {position}")
-    return position

@@ -10,6 +10,7 @@ from torch.utils.data import Sampler
 from largeds_native.errors import ArgumentError, StateError
 from largeds_native.loader.order import Block, Order, Random, check_seed
 from largeds_native.loader.ranks import Ranks
+from largeds_native.loader.state import check_epoch, check_position
 
 VERSION = 1
 STEP = 4096  # positions looked up at a time
@@ -46,7 +47,6 @@ class ShuffleSampler(Sampler[int]):
     def __iter__(self) -> Iterator[int]:
         rank, world = self._ranks.rank, self._ranks.world_size
         epoch, position = self._epoch, self._position
-        self._epoch, self._position = epoch, position
         while position < self.n:
             rounds = min(STEP, -(-(self.n - position) // world))
             numbers = self._order.wrapped(epoch, position, rounds * world)[rank::world]
@@ -67,7 +67,4 @@ class ShuffleSampler(Sampler[int]):
         for name, value in expected.items():
             if state.get(name) != value:
                 raise StateError(f"the state's {name} is {state.get(name)!r}, expected {value}")
-        position = state.get("position")
-        if not isinstance(position, int) or not 0 <= position <= self.n:
-            raise StateError(f"the state's position is outside of the epoch: expected 0 to {self.n}, found {position}")
-        self._epoch, self._position = int(state["epoch"]), position
+        self._epoch, self._position = check_epoch(state), check_position(state, self.n)

@@ -14,9 +14,25 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.multiprocessing.reductions import reduce_tensor
+from torch.utils.data import get_worker_info
 
 HEADER = 4096  # bytes before the batch
 KEPT = 8  # slots a worker keeps; more live as long as whoever holds them
+
+
+class BatchMemory:
+    """Where a dataset's batches lie: in slots of its own process, or in those that it shares. Neither is allocated anew
+    for each batch: a page that is new costs more than all that is written to it."""
+
+    def __init__(self) -> None:
+        from largeds_native import _C
+
+        self._ring, self._shared = _C.Ring(0, 2), SharedSlots()
+
+    def tensor(self, shape: Sequence[int], dtype: torch.dtype, whole: bool) -> Tensor:
+        """An uninitialised batch. `whole`: it goes to the process of the DataLoader, if there is one, as it is."""
+        slots = self._shared if whole and get_worker_info() is not None else self._ring
+        return slots.tensor(shape, dtype)
 
 
 class SharedSlots:
@@ -38,9 +54,6 @@ class SharedSlots:
             self._slots = [*self._slots[-KEPT + 1 :], slot]
         _C.hold_slot(slot)
         return SharedBatch.over(slot, shape, dtype)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (SharedSlots, ())
 
 
 class SharedBatch(Tensor):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from largeds_native.errors import StateError
-from largeds_native.loader.plan import check_position
 
 if TYPE_CHECKING:
     from largeds_native.loader.loader import Loader
@@ -27,7 +26,7 @@ def _same(loader: Loader) -> dict[str, int]:
     return {
         "seed": loader.seed,
         "store": int(loader.store.identity, 16),
-        "order": loader.plan.fingerprint(),
+        "order": loader.plan.fingerprint,
     }
 
 
@@ -40,7 +39,19 @@ def checked_state(loader: Loader, state: dict[str, Any]) -> tuple[int, int]:
     for name, value in _same(loader).items():
         if state.get(name) != value:
             raise StateError(f"the loader's state {MEANING[name]}: {name} is {state.get(name)!r}, expected {value}")
+    return check_epoch(state), check_position(state, loader.plan.length)
+
+
+def check_epoch(state: dict[str, Any]) -> int:
     epoch = state.get("epoch")
     if not isinstance(epoch, int) or epoch < 0:
-        raise StateError(f"the loader's state has no epoch: found {epoch!r}")
-    return epoch, check_position(state.get("position"), loader.plan)
+        raise StateError(f"the state has no epoch: found {epoch!r}")
+    return epoch
+
+
+def check_position(state: dict[str, Any], length: int | None) -> int:
+    """`length`: of the epoch; None where it is not known."""
+    position = state.get("position")
+    if not isinstance(position, int) or position < 0 or (length is not None and position > length):
+        raise StateError(f"the state's position is outside of the epoch: expected 0 to {length}, found {position}")
+    return position

@@ -53,7 +53,7 @@ def augment_words(options: Options, size: tuple[int, int]) -> dict[str, Any] | N
         "out_type": "uint8",
         **options.augment.words(),
     }
-    _C.Gather(_C.Rows([], options.channels * size[0] * size[1]), **words)  # checks the words
+    _C.check_sample(**words)
     return words
 
 

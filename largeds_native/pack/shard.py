@@ -15,7 +15,7 @@ from largeds_native.pack.plan import Plan, shard_name
 from largeds_native.pack.record import RECORD, SampleLog, ShardRecord
 from largeds_native.pack.statistics import Sums
 from largeds_native.sources import Batch
-from largeds_native.store.files import atomic_write_bytes, reserve, sync_folder
+from largeds_native.store.files import atomic_write_bytes, reserve, sync
 from largeds_native.store.npy import DATA_OFFSET, Array, file_size, header_bytes, write_array
 from largeds_native.store.store import SAMPLES
 
@@ -122,7 +122,7 @@ class ShardWriter:
         )
         atomic_write_bytes(self._temporary / RECORD, record.to_bytes())
         self._temporary.rename(self._final)
-        sync_folder(self._final.parent)
+        sync(self._final.parent)
         return record
 
 

@@ -17,13 +17,13 @@ def reserve(path: Path, size: int) -> None:
 
     try:
         _C.reserve(str(path), size)
-    except StorageError:
+    except StorageError as error:
         path.unlink(missing_ok=True)
         free = _free_bytes(path.parent)
         if free < size:
             words = f"{path} needs {size:,} bytes, {free:,} are free; make room and pack again"
-            error = StorageError(f"the disk is full: {words}")
-        raise error from None
+            raise StorageError(f"the disk is full: {words}") from error
+        raise
 
 
 def _free_bytes(folder: Path) -> int:
@@ -34,9 +34,9 @@ def _free_bytes(folder: Path) -> int:
     return state.f_bavail * state.f_frsize
 
 
-def sync_folder(folder: Path) -> None:
-    """Makes the folder's entries (creations and renames) durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+def sync(path: Path) -> None:
+    """Makes a file's bytes durable, or a folder's entries (creations and renames)."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
@@ -57,7 +57,7 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise
-    sync_folder(path.parent)
+    sync(path.parent)
 
 
 def atomic_write_bytes(path: Path, data: bytes) -> None:

@@ -43,10 +43,9 @@ class BatchFormat:
 
         self.dtype = _batch_dtype(store, dtype, mean is not None or std is not None)
         self.channels_last = channels_last
-        planar = store.layout == "CHW"
-        channels, height, width = store.shape if planar else (store.shape[2], *store.shape[:2])
+        channels, (height, width) = store.channels, store.image_size
         words: dict[str, Any] = augment.words() if augment else {}
-        words |= {"channels": channels, "height": height, "width": width, "planar_rows": planar}
+        words |= {"channels": channels, "height": height, "width": width, "planar_rows": store.layout == "CHW"}
         words |= {"row_type": store.dtype.name, "out_type": DTYPES[self.dtype], "planar_out": not channels_last}
         if store.variants > 1:
             words |= {"variants": store.variants, "variant_choice": variant}
@@ -127,34 +126,27 @@ def shared_pool(threads: int | None) -> _C.Pool:
 
 
 def gather(
-    store: Store,
-    indices: ArrayLike | torch.Tensor,
-    out: torch.Tensor | None = None,
-    *,
-    dtype: torch.dtype | None = None,
-    mean: Sequence[float] | None = None,
-    std: Sequence[float] | None = None,
-    channels_last: bool = False,
-    crop: int | tuple[int, int] | None = None,
-    variant: int = 0,
-    threads: int | None = None,
+    store: Store, indices: Any, out: torch.Tensor | None, variant: int, threads: int | None, look: dict[str, Any]
 ) -> torch.Tensor:
-    """See `Store.gather`."""
+    """See `Store.gather`; `look` is what its other arguments make of an image."""
     wanted = index_array(indices)
     if not 0 <= variant < store.variants:
         raise ArgumentError(f"variant: expected 0 to {store.variants - 1}, found {variant}")
-    made = _format(store, dtype if out is None else dtype or out.dtype, mean, std, channels_last, crop)
+    if out is not None and look["dtype"] is None:
+        look = look | {"dtype": out.dtype}
+    made = _format(store, **look)
     if out is None:
         out = made.empty(len(wanted))
     made.gather.run(wanted, 0, variant, out, shared_pool(threads))
     return out
 
 
-def _format(store: Store, dtype: Any, mean: Any, std: Any, channels_last: bool, crop: Any) -> BatchFormat:
+def _format(store: Store, mean: Any, std: Any, crop: Any, **words: Any) -> BatchFormat:
     """Made once for each way of gathering from this store."""
     formats: dict[Any, BatchFormat] = store.__dict__.setdefault("_formats", {})
-    key = (dtype, mean and tuple(mean), std and tuple(std), channels_last, crop)
+    mean, std = (None if values is None else tuple(values) for values in (mean, std))
+    key = (mean, std, crop, *words.values())
     if key not in formats:
         augment = None if crop is None else Augment(center_crop=crop)
-        formats[key] = BatchFormat(store, dtype=dtype, mean=mean, std=std, channels_last=channels_last, augment=augment)
+        formats[key] = BatchFormat(store, mean=mean, std=std, augment=augment, **words)
     return formats[key]

@@ -86,6 +86,11 @@ class Store:
         return self.shape[0 if self.layout == "CHW" else 2]
 
     @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width of an image, in pixels."""
+        return self.shape[1:] if self.layout == "CHW" else self.shape[:2]
+
+    @property
     def classes(self) -> list[str]:
         """Names of the classes, in the order of the label's numbers; empty when there are none."""
         return list(self._manifest.classes)
@@ -296,18 +301,8 @@ class Store:
         """
         from largeds_native.store.gather import gather
 
-        return gather(
-            self,
-            indices,
-            out,
-            dtype=dtype,
-            mean=mean,
-            std=std,
-            channels_last=channels_last,
-            crop=crop,
-            variant=variant,
-            threads=threads,
-        )
+        look = {"dtype": dtype, "mean": mean, "std": std, "channels_last": channels_last, "crop": crop}
+        return gather(self, indices, out, variant, threads, look)
 
     # ---- life ------------------------------------------------------------------------------------------------
     def __reduce__(self) -> tuple[Any, ...]:

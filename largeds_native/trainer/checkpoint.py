@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from largeds_native.errors import ArgumentError, StateError, StorageError
+from largeds_native.store.files import atomic_write, sync
 
 FORMAT = "largeds-checkpoint"
 VERSION = 1
@@ -53,7 +54,7 @@ class CheckpointFolder:
         except OSError:  # a file system without hard links
             shutil.copyfile(path, temporary)
         os.replace(temporary, self.folder / "best.pt")
-        _sync_folder(self.folder)
+        sync(self.folder)
 
     def newest(self) -> tuple[Path, dict[str, Any]] | None:
         """The newest whole checkpoint; one that can't be read is passed over with a warning. None: there is none."""
@@ -67,16 +68,10 @@ class CheckpointFolder:
 
 def write(path: Path, state: dict[str, Any]) -> None:
     """Write one file so that the name `path` never stands for a part of it."""
-    temporary = path.with_name(f".{path.name}.tmp")
     try:
-        with open(temporary, "wb") as file:
+        with atomic_write(path) as file:
             torch.save({"format": FORMAT, "version": VERSION, **state}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        _sync_folder(path.parent)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise StorageError(f"can't write the checkpoint {path}: {error}") from error
 
 
@@ -107,11 +102,3 @@ def check_model(model: nn.Module, saved: dict[str, Any], path: str | os.PathLike
         if own.get(name) != other.get(name):
             expected, found = (str(shapes.get(name, "nothing")) for shapes in (own, other))
             raise StateError(f"{path}: a checkpoint of another model: {name} is {expected} here, {found} in the file")
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "decode/jpeg_handle.h"
+#include "jpeg_of.h"
 #include "pack/image_to_row.h"
 
 // of <sanitizer/allocator_interface.h>, which gcc leaves out
@@ -15,36 +16,16 @@ extern "C" int __sanitizer_install_malloc_and_free_hooks(void (*malloc_hook)(con
 
 namespace {
 
-using Bytes = std::vector<uint8_t>;
 int allocations = 0;
 void count_one(const volatile void*, size_t) { ++allocations; }
 void count_none(const volatile void*) {}
 
 Bytes noisy_jpeg(int width, int height) {
-  jpeg_compress_struct info{};
-  jpeg_error_mgr errors{};
-  info.err = jpeg_std_error(&errors);
-  jpeg_create_compress(&info);
-  unsigned char* out = nullptr;
-  unsigned long size = 0;
-  jpeg_mem_dest(&info, &out, &size);
-  info.image_width = static_cast<JDIMENSION>(width);
-  info.image_height = static_cast<JDIMENSION>(height);
-  info.input_components = 3;
-  info.in_color_space = JCS_RGB;
-  jpeg_set_defaults(&info);
-  jpeg_start_compress(&info, TRUE);
-  Bytes row(static_cast<size_t>(width) * 3);
-  for (int y = 0; y < height; ++y) {
-    for (size_t i = 0; i < row.size(); ++i) row[i] = static_cast<uint8_t>(i * 7 + static_cast<size_t>(y) * 11);
-    JSAMPROW rows[1] = {row.data()};
-    jpeg_write_scanlines(&info, rows, 1);
+  Bytes pixels(static_cast<size_t>(width) * static_cast<size_t>(height) * 3);
+  for (size_t i = 0; i < pixels.size(); ++i) {
+    pixels[i] = static_cast<uint8_t>(i * 7 + i / (static_cast<size_t>(width) * 3) * 11);
   }
-  jpeg_finish_compress(&info);
-  Bytes bytes(out, out + size);
-  jpeg_destroy_compress(&info);
-  std::free(out);
-  return bytes;
+  return jpeg_of(pixels, width, height, false);
 }
 
 // libjpeg alone, with a decompressor that is used again.

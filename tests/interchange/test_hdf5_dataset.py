@@ -93,7 +93,7 @@ class Counting(lds.HDF5Dataset):
     def __getitems__(self, indices: Any) -> list[Any]:
         samples = super().__getitems__(indices)
         assert self._reader is not None
-        made = len(self._reader._shared._slots)
+        made = len(self._reader._memory._shared._slots)
         return [type(sample)((sample[0], made), sample.batch, sample.place) for sample in samples]
 
 

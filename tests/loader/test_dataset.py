@@ -154,7 +154,7 @@ class Counting(lds.StoreDataset):
     def __getitems__(self, indices: Any) -> list[Any]:
         samples = super().__getitems__(indices)
         for sample in samples:
-            sample.batch.made = len(self._shared._slots)
+            sample.batch.made = len(self._memory._shared._slots)
         return samples
 
 
@@ -168,3 +168,16 @@ def with_slots(samples: list[Any]) -> tuple[torch.Tensor, int]:
 def test_a_worker_uses_its_slots_again(store: Any) -> None:
     loader = DataLoader(Counting(store), 4, num_workers=1, collate_fn=with_slots)
     assert max(made for _, made in loader) <= 5  # of 25 batches
+
+
+class Transformed(lds.StoreDataset):
+    """Gives the number of slots that its worker has made, in place of the labels."""
+
+    def __getitems__(self, indices: Any) -> list[Any]:
+        return [(image, len(self._memory._shared._slots)) for image, _ in super().__getitems__(indices)]
+
+
+def test_what_is_transformed_takes_no_shared_slots(store: Any) -> None:
+    """It would never give them back: what goes out is made of the batch, and is not the batch."""
+    loader = DataLoader(Transformed(store, half), 4, num_workers=1)
+    assert {int(made) for _, slots in loader for made in slots} == {0}

@@ -167,20 +167,7 @@ def test_read_only_output(tmp_path: Path) -> None:
         lds.pack(tmp_path / "tree", "/proc/nothing/here", **OPTIONS)
 
 
-@pytest.fixture
-def tiny_disk(tmp_path: Path) -> Any:
-    """A file system of 256 KiB, where the tests may mount one."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)]
-    try:
-        subprocess.run(mount, check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError):
-        pytest.skip("a tmpfs can't be mounted here")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
-
-
+@pytest.mark.parametrize("tiny_disk", ["256k"], indirect=True)
 def test_disk_full_in_the_middle(tmp_path: Path, tiny_disk: Path) -> None:
     make_tree(tmp_path / "tree", 4, 25)
     options = {**OPTIONS, "resize": 40, "crop": 40, "shard_bytes": 10 * 3 * 40 * 40}

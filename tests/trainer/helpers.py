@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import signal
 import time
 from pathlib import Path
 
@@ -91,8 +92,8 @@ def numbers(history):
 def kill_and_go_on(server, train, folder: Path, argument, kills: int):
     """Run `train(folder, argument)` in processes: once in `whole`; in `cut` killed so often at random moments.
 
-    `train` tells its losses in the file `losses`. What comes back: the (step, loss) of both, and the exit codes of the
-    killed; a run that isn't killed must end with 0.
+    `train` tells its losses in the file `losses`, and leaves its weights in `weights.pt`: both must be the same.
+    What comes back: the losses by step.
     """
     moments = random.Random(0)
 
@@ -115,4 +116,10 @@ def kill_and_go_on(server, train, folder: Path, argument, kills: int):
     codes = [run("cut", moments.randint(2, 5)) for _ in range(kills)]
     assert run("cut", None) == 0
     lines = {name: (folder / name / "losses").read_text().splitlines() for name in ("whole", "cut")}
-    return {name: [tuple(line.split()) for line in of] for name, of in lines.items()}, codes
+    whole, cut = ([tuple(line.split()) for line in lines[name]] for name in ("whole", "cut"))
+    expected = dict(whole)
+    assert codes == [-signal.SIGKILL] * kills
+    assert dict(cut) == expected
+    assert all(expected[step] == loss for step, loss in cut)  # those that were trained twice, too
+    assert torch.equal(torch.load(folder / "cut/weights.pt"), torch.load(folder / "whole/weights.pt"))
+    return expected

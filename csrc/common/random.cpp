@@ -1,4 +1,4 @@
-#include "gather/random.h"
+#include "common/random.h"
 
 #include <bit>
 #include <string>

@@ -1,4 +1,4 @@
-#include "gather/lines.h"
+#include "augment/lines.h"
 
 #include <algorithm>
 #include <cstring>

@@ -3,8 +3,8 @@
 
 #include <vector>
 
+#include "augment/crop.h"
 #include "common/image_view.h"
-#include "gather/crop.h"
 
 namespace lds {
 

@@ -1,4 +1,4 @@
-#include "gather/crop.h"
+#include "augment/crop.h"
 
 #include <algorithm>
 #include <cmath>
@@ -9,19 +9,19 @@ namespace {
 // Python's round(): half to even, in the default rounding mode.
 int round_half_even(double x) { return static_cast<int>(std::nearbyint(x)); }
 
-Crop center(const GatherSpec& spec) {
+Crop center(const SampleSpec& spec) {
   return {round_half_even((spec.width - spec.out_width) / 2.0), round_half_even((spec.height - spec.out_height) / 2.0),
           spec.out_width, spec.out_height};
 }
 
-Crop anywhere(const GatherSpec& spec, SampleRandom& random) {
+Crop anywhere(const SampleSpec& spec, SampleRandom& random) {
   const int y = static_cast<int>(random.below(spec.height + 2 * spec.padding - spec.out_height + 1));
   const int x = static_cast<int>(random.below(spec.width + 2 * spec.padding - spec.out_width + 1));
   return {x - spec.padding, y - spec.padding, spec.out_width, spec.out_height};
 }
 
 // torchvision.transforms.RandomResizedCrop.get_params
-Crop resized(const GatherSpec& spec, SampleRandom& random) {
+Crop resized(const SampleSpec& spec, SampleRandom& random) {
   const double area = double{1} * spec.height * spec.width;
   const double log_low = std::log(spec.ratio[0]);
   const double log_high = std::log(spec.ratio[1]);
@@ -48,7 +48,7 @@ Crop resized(const GatherSpec& spec, SampleRandom& random) {
 
 }  // namespace
 
-Crop choose_crop(const GatherSpec& spec, SampleRandom& random) noexcept {
+Crop choose_crop(const SampleSpec& spec, SampleRandom& random) noexcept {
   switch (spec.crop) {
     case CropMode::center: return center(spec);
     case CropMode::random: return anywhere(spec, random);

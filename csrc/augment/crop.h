@@ -1,8 +1,8 @@
 // Which part of an image a sample takes, drawn as torchvision draws it.
 #pragma once
 
-#include "gather/gather.h"
-#include "gather/random.h"
+#include "augment/sample_spec.h"
+#include "common/random.h"
 
 namespace lds {
 
@@ -11,6 +11,6 @@ struct Crop {
 };
 
 // Consumes the sample's draws for its crop.
-Crop choose_crop(const GatherSpec& spec, SampleRandom& random) noexcept;
+Crop choose_crop(const SampleSpec& spec, SampleRandom& random) noexcept;
 
 }  // namespace lds

@@ -1,0 +1,54 @@
+"""Items of a dataset that know the gathered batch which they are a part of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import default_collate
+from torch.utils.data._utils.collate import default_collate_fn_map
+
+
+class Sample(tuple[Any, ...]):
+    """(image, label) that knows the batch which its image is a view of, and where in it."""
+
+    batch: Tensor
+    place: int
+
+    def __new__(cls, pair: tuple[Tensor, int], batch: Tensor, place: int) -> Sample:
+        sample = super().__new__(cls, pair)
+        sample.batch, sample.place = batch, place
+        return sample
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (tuple, (tuple(self),))
+
+
+def items_of(
+    batch: Tensor, labels: list[int] | None, transform: Callable[[Tensor], Any] | None, whole: bool
+) -> list[Any]:
+    """(image, label) for each of the batch, or images alone; `whole`: as Samples, which are collated without a copy."""
+    images: Any = batch.unbind(0)
+    if transform is not None:
+        images = [transform(image) for image in images]
+    if labels is None:
+        return list(images)
+    pairs = zip(images, labels, strict=True)
+    return [Sample(pair, batch, place) for place, pair in enumerate(pairs)] if whole else list(pairs)
+
+
+def collate_samples(samples: list[Any], *, collate_fn_map: Any = None) -> Any:
+    """What default_collate gives, without a copy where the samples are one whole gathered batch."""
+    batch = getattr(samples[0], "batch", None)
+    if batch is None or len(batch) != len(samples):
+        return default_collate([tuple(sample) for sample in samples])
+    for place, sample in enumerate(samples):
+        if not isinstance(sample, Sample) or sample.batch is not batch or sample.place != place:
+            return default_collate([tuple(sample) for sample in samples])
+    return [batch, torch.tensor([sample[1] for sample in samples])]
+
+
+# torch's way of teaching default_collate a type of one's own; see its documentation
+default_collate_fn_map[Sample] = collate_samples
