@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from largeds_native.cli import demo, export, info, pack, train, verify
+from largeds_native.cli import demo, export, import_hdf5, info, pack, train, verify
 from largeds_native.cli.guard import guarded
 
 HELP = """Pack an image data set once, then train at memory bandwidth.
@@ -18,7 +18,19 @@ HELP = """Pack an image data set once, then train at memory bandwidth.
   largeds info train.lds                     what a store holds
   largeds train train.lds --model resnet18   train a torchvision model on it
   largeds verify train.lds                   compare every row with the hash it was packed with
-  largeds export train.lds train.h5          nobody is locked in
+  largeds export train.lds train.h5          one HDF5 file: nobody is locked in
+  largeds import theirs.h5 theirs.lds        and the way back, from anybody's file
+
+Each command has --help with examples, and --json where it has a result.
+Progress goes to stderr, and only to a terminal.
+
+\b
+Exit codes:
+  0    it worked
+  1    it failed, or `verify` found damage; one sentence on stderr says why
+  2    the command was typed wrongly
+  130  Ctrl-C; a stopped pack or train goes on by the same command
+  141  the reader of the output went away, as in `largeds info x | head -1`
 """
 
 app = typer.Typer(
@@ -57,6 +69,7 @@ for name, command in (
     ("verify", verify.verify),
     ("train", train.train),
     ("export", export.export),
+    ("import", import_hdf5.import_hdf5),
     ("demo", demo.demo),
 ):
     app.command(name)(guarded(command))

@@ -43,6 +43,11 @@ class Decode(str, Enum):
     scaled = "scaled"
 
 
+class Truncated(str, Enum):
+    error = "error"
+    keep = "keep"
+
+
 class OnError(str, Enum):
     skip = "skip"
     stop = "raise"
@@ -54,14 +59,33 @@ def pack(
     resize: Annotated[str, typer.Option(help="Shorter side (256), height x width (224x160), or none.")] = "256",
     crop: Annotated[str, typer.Option(help="Centre crop: a side, height x width, or none.")] = "224",
     interpolation: Annotated[Interpolation, typer.Option(help="As in torchvision's Resize.")] = Interpolation.bilinear,
+    antialias: Annotated[bool, typer.Option(help="As in torchvision's Resize.")] = True,
     decode: Annotated[Decode, typer.Option(help="scaled: JPEGs decode smaller first; faster.")] = Decode.exact,
     mode: Annotated[Mode, typer.Option(help="Colour, or grey.")] = Mode.RGB,
+    exif_orientation: Annotated[bool, typer.Option(help="Turn images as their EXIF block says.")] = True,
     dtype: Annotated[Dtype, typer.Option(help="float16 and float32 are x / 255, then mean and std.")] = Dtype.uint8,
     layout: Annotated[Layout, typer.Option(help="Of the stored images.")] = Layout.CHW,
     mean: Annotated[str | None, typer.Option(help="For float stores, in [0, 1] units: 0.485,0.456,0.406")] = None,
     std: Annotated[str | None, typer.Option(help="For float stores: 0.229,0.224,0.225")] = None,
+    variants: Annotated[int, typer.Option(min=1, help="Augmented versions of each image, from one decode.")] = 1,
+    random_crop: Annotated[str | None, typer.Option(help="Of a version: a side, or height x width.")] = None,
+    padding: Annotated[int, typer.Option(min=0, help="Zero pixels around the image before --random-crop.")] = 0,
+    resized_crop: Annotated[
+        str | None, typer.Option(help="Of a version: a part of random area and aspect, resized to this.")
+    ] = None,
+    scale: Annotated[str | None, typer.Option(help="Of --resized-crop: shares of the area; default 0.08,1.")] = None,
+    ratio: Annotated[
+        str | None, typer.Option(help="Of --resized-crop: width / height; default from 3/4 to 4/3.")
+    ] = None,
+    flip: Annotated[float, typer.Option(min=0, max=1, help="Of a version: probability of a horizontal flip.")] = 0.0,
+    seed: Annotated[int, typer.Option(min=0, help="Of what is drawn for the versions.")] = 0,
+    shuffle: Annotated[
+        int | None, typer.Option(min=0, metavar="SEED", help="Pack in a shuffled order; default the source's.")
+    ] = None,
     shard_bytes: Annotated[str, typer.Option(help="Bytes a shard at most: 65536, 512M, 1G.")] = "1G",
     on_error: Annotated[OnError, typer.Option(help="skip lists bad images in the report.")] = OnError.skip,
+    truncated: Annotated[Truncated, typer.Option(help="keep: what a JPEG that ends early has.")] = Truncated.error,
+    max_pixels: Annotated[int, typer.Option(min=1, help="Larger images fail.")] = 178_956_970,
     resume: Annotated[bool, typer.Option(help="Go on from the shards that a stopped pack finished.")] = True,
     threads: THREADS = None,
     quiet: QUIET = False,
@@ -74,7 +98,8 @@ def pack(
       largeds pack photos/train train.lds
       largeds pack photos/train train.lds --resize 160 --crop 128 --threads 8
       largeds pack scans scans.lds --resize 512x384 --crop none --mode L
-      largeds pack photos/train train.lds --json > report.json
+      largeds pack photos/train train.lds --resize none --crop none --resized-crop 176 --flip 0.5 --variants 4
+      largeds pack photos/train train.lds --shuffle 0 --json > report.json
 
     Ctrl-C stops within a second; the same command goes on from there. Bad images are skipped and listed with their
     reason: see `largeds info STORE --failures`.
@@ -82,19 +107,32 @@ def pack(
     import largeds_native as lds
     from largeds_native.errors import PackError
 
+    crops = {"random_crop": side_or_size(random_crop), "resized_crop": side_or_size(resized_crop)}
+    augment: dict[str, Any] = {name: size for name, size in crops.items() if size is not None}
+    augment |= {"padding": padding} if padding else {}
+    augment |= {name: numbers(text) for name, text in (("scale", scale), ("ratio", ratio)) if text is not None}
+    augment |= {"flip": flip} if flip else {}
     if not os.path.exists(source):
         raise PackError(f"{source} does not exist: expected a folder of images")
     arguments: dict[str, Any] = {
         "resize": side_or_size(resize),
         "crop": side_or_size(crop),
         "interpolation": interpolation.value,
+        "antialias": antialias,
         "decode": decode.value,
         "mode": mode.value,
+        "exif_orientation": exif_orientation,
         "dtype": dtype.value,
         "layout": layout.value,
         "mean": numbers(mean),
         "std": numbers(std),
+        "variants": variants,
+        "augment": lds.Augment(**augment) if augment else None,
+        "seed": seed,
+        "shuffle": shuffle,
         "shard_bytes": byte_count(shard_bytes),
+        "truncated": truncated.value,
+        "max_pixels": max_pixels,
         "on_error": on_error.value,
     }
     import sys

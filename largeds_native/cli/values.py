@@ -13,9 +13,9 @@ THREADS = Annotated[
 ]
 
 
-def side_or_size(text: str) -> int | tuple[int, int] | None:
+def side_or_size(text: str | None) -> int | tuple[int, int] | None:
     """'256' is one side, '224x160' is height x width, 'none' leaves it out."""
-    if text.lower() == "none":
+    if text is None or text.lower() == "none":
         return None
     parts = text.lower().split("x")
     if len(parts) > 2 or not all(part.isdecimal() and int(part) > 0 for part in parts):

@@ -1,14 +1,20 @@
 """Each command does its work, in words and as JSON."""
 
+import inspect
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 import pytest
 
 import largeds_native as lds
+from largeds_native.cli.pack import pack as pack_command
+
+from .conftest import process
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -28,6 +34,49 @@ def test_pack_with_every_option(run: Run, tree: Path, tmp_path: Path) -> None:
     assert json.loads(out)["packed"] == 8
     store = lds.open(tmp_path / "t.lds")
     assert (store.shape, store.dtype, store.mean, len(store.shards)) == ((18, 20, 3), np.float32, (0.5, 0.5, 0.5), 3)
+
+
+@pytest.mark.parametrize(
+    ("typed", "given"),
+    [
+        (
+            "--resize 20 --crop 18 --variants 3 --random-crop 16x14 --padding 2 --flip 0.5 --seed 7 --shuffle 3",
+            {"resize": 20, "crop": 18, "variants": 3, "seed": 7, "shuffle": 3}
+            | {"augment": lds.Augment(random_crop=(16, 14), padding=2, flip=0.5)},
+        ),
+        (
+            "--resize none --crop none --variants 2 --resized-crop 12 --scale 0.2,0.9 --ratio 0.5,2 --mode L",
+            {"resize": None, "crop": None, "variants": 2, "mode": "L"}
+            | {"augment": lds.Augment(resized_crop=12, scale=(0.2, 0.9), ratio=(0.5, 2))},
+        ),
+        (
+            "--resize 9 --crop none --no-antialias --no-exif-orientation --truncated keep --max-pixels 480",
+            {"resize": 9, "crop": None, "antialias": False, "exif_orientation": False}
+            | {"truncated": "keep", "max_pixels": 480},
+        ),
+    ],
+)
+def test_a_store_packed_by_the_command_equals_one_packed_by_the_function(
+    run: Run, tree: Path, tmp_path: Path, typed: str, given: dict[str, Any]
+) -> None:
+    code, _, err = run("pack", tree, tmp_path / "command.lds", *typed.split(), "-q")
+    assert (code, err) == (0, "")
+    lds.pack(tree, tmp_path / "function.lds", progress=False, **given)
+    ours, theirs = (
+        {
+            path.relative_to(tmp_path / name): path.read_bytes()
+            for path in (tmp_path / name).rglob("*")
+            if path.is_file() and path.name != "report.json"
+        }
+        for name in ("command.lds", "function.lds")
+    )
+    assert ours == theirs
+
+
+def test_pack_has_every_option_of_the_function() -> None:
+    of_function = set(inspect.signature(lds.pack).parameters) - {"augment", "progress"}
+    of_function |= set(inspect.signature(lds.Augment).parameters) - {"center_crop"}  # that is --crop
+    assert of_function == set(inspect.signature(pack_command).parameters) - {"quiet", "json"}
 
 
 def test_pack_can_stop_at_the_first_bad_file(run: Run, tree: Path, tmp_path: Path) -> None:
@@ -79,6 +128,38 @@ def test_export(run: Run, store: Path, tmp_path: Path) -> None:
         np.testing.assert_array_equal(c["data"][()], (images[[6, 7, 0]] / 255).astype(np.float32))
 
 
+def test_import(run: Run, store: Path, tmp_path: Path) -> None:
+    run("export", store, tmp_path / "a.h5")
+    run("export", store, tmp_path / "b.h5", "--rows", "2-4", "--layout", "chunked")
+    images, labels = np.asarray(lds.open(store).images), np.asarray(lds.open(store)["label"])
+    code, out, err = run("import", tmp_path / "a.h5", tmp_path / "a.lds")
+    assert (code, err) == (0, "")
+    assert "8 images" in out
+    np.testing.assert_array_equal(lds.open(tmp_path / "a.lds").images, images)
+    code, out, _ = run("import", tmp_path / "a.h5", tmp_path / "b.h5", tmp_path / "both.lds", "--json")
+    assert (code, json.loads(out)["images"]) == (0, 11)
+    both = lds.open(tmp_path / "both.lds")
+    np.testing.assert_array_equal(both.images, np.concatenate([images, images[2:5]]))
+    np.testing.assert_array_equal(both["label"], np.concatenate([labels, labels[2:5]]))
+    assert both.classes == ["cat", "dog"]
+
+
+def test_import_of_anybodys_file(run: Run, tmp_path: Path) -> None:
+    x = np.random.default_rng(0).random((5, 4, 3, 3))
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["train/x"], file["train/y"] = x, np.arange(5)
+    common = ("import", tmp_path / "x.h5")
+    options = "--images train/x --labels train/y --dtype float32 --layout HWC --shard-bytes 200 --quiet"
+    assert run(*common, tmp_path / "x.lds", *options.split()) == (0, "", "")
+    store = lds.open(tmp_path / "x.lds")
+    assert (store.shape, store.dtype, len(store.shards)) == ((4, 3, 3), np.float32, 5)
+    np.testing.assert_array_equal(store.images[:], x.astype(np.float32))
+    np.testing.assert_array_equal(store["label"][:], np.arange(5))
+    options = "--images train/x --labels none --dtype float16 --layout HWC"
+    assert run(*common, tmp_path / "y.lds", *options.split())[0] == 0
+    assert lds.open(tmp_path / "y.lds").fields == ()
+
+
 def test_info_of_a_mapped_file(run: Run, store: Path, tmp_path: Path) -> None:
     run("export", store, tmp_path / "a.h5")
     code, out, _ = run("info", tmp_path / "a.h5")
@@ -86,11 +167,27 @@ def test_info_of_a_mapped_file(run: Run, store: Path, tmp_path: Path) -> None:
     assert "CHW 3 x 16 x 16, uint8" in out
 
 
-@pytest.mark.parametrize("name", ["pack", "info", "verify", "train", "export", "demo"])
+@pytest.mark.parametrize("name", ["pack", "info", "verify", "train", "export", "import", "demo"])
 def test_help_teaches_with_examples(run: Run, name: str) -> None:
     code, out, _ = run(name, "--help")
     assert code == 0
     assert f"largeds {name}" in out.split("Examples:")[1]
+
+
+def test_the_top_level_help_names_exit_codes(run: Run) -> None:
+    code, out, _ = run("--help")
+    assert code == 0
+    for number in "0", "1", "2", "130", "141":
+        assert re.search(rf"^ *{number}  ", out.split("Exit codes:")[1], re.MULTILINE)
+
+
+def test_completion() -> None:
+    """As the shell asks for it, after --install-completion."""
+    words = {"_LARGEDS_COMPLETE": "complete_bash", "COMP_WORDS": "largeds ver", "COMP_CWORD": "1"}
+    with process(env=words) as asked:
+        assert asked.communicate(timeout=60) == ("verify\n", "")
+    with process("--show-completion", "bash", env={"SHELL": "/bin/bash"}) as shown:
+        assert "_LARGEDS_COMPLETE=complete_bash" in shown.communicate(timeout=60)[0]
 
 
 def test_version(run: Run) -> None:

@@ -1,0 +1,63 @@
+"""`largeds import`"""
+
+from __future__ import annotations
+
+import tempfile
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from largeds_native.cli.info import describe
+from largeds_native.cli.output import console, emit_json
+from largeds_native.cli.pack import Layout
+from largeds_native.cli.values import JSON, QUIET, byte_count
+
+
+class FloatDtype(str, Enum):
+    float16 = "float16"
+    float32 = "float32"
+
+
+def import_hdf5(
+    files: Annotated[list[Path], typer.Argument(help="An HDF5 file; or several exported ones, one after the other.")],
+    out: Annotated[Path, typer.Argument(help="The store to write, by habit *.lds.")],
+    images: Annotated[str, typer.Option(help="Name of the dataset of images, (N, C, H, W) or (N, H, W, C).")] = "data",
+    labels: Annotated[str, typer.Option(help="Name of the dataset of labels, or none.")] = "labels",
+    dtype: Annotated[FloatDtype | None, typer.Option(help="To convert to, for float images.")] = None,
+    layout: Annotated[Layout | None, typer.Option(help="Of the images, where their shape fits both.")] = None,
+    shard_bytes: Annotated[str, typer.Option(help="Bytes a shard at most: 65536, 512M, 1G.")] = "1G",
+    quiet: QUIET = False,
+    json: JSON = False,
+) -> None:
+    """Make a store of anybody's HDF5 file: pixels stay as they are, other datasets of as many rows become fields.
+
+    \b
+    Examples:
+      largeds import train.h5 train.lds
+      largeds import theirs.h5 train.lds --images /train/x --labels /train/y --dtype float32
+      largeds import part-0.h5 part-1.h5 train.lds
+      largeds import train.h5 train.lds --json
+
+    A file whose images are contiguous needs no import: `largeds info FILE.h5` and `lds.open("FILE.h5")` map it.
+    """
+    import largeds_native as lds
+
+    with tempfile.TemporaryDirectory(prefix="largeds-") as temporary:
+        file = files[0] if len(files) == 1 else lds.join_hdf5(files, Path(temporary) / "joined.h5")
+        store = lds.from_hdf5(
+            file,
+            out,
+            images,
+            None if labels.lower() == "none" else labels,
+            dtype=dtype and dtype.value,
+            layout=layout and layout.value,
+            shard_bytes=byte_count(shard_bytes),
+            progress=not (quiet or json),
+        )
+    with store:
+        if json:
+            emit_json(describe(store))
+        elif not quiet:
+            console().print(repr(store), markup=False, soft_wrap=True)
