@@ -8,6 +8,8 @@ from typing import Any
 
 from rich.console import Console
 
+from largeds_native.units import size as size
+
 
 def console() -> Console:
     """Of results. Without a terminal, lines are never wrapped or cut: they are for grep and files."""
@@ -23,12 +25,3 @@ def facts(pairs: dict[str, object]) -> None:
     width = max(map(len, pairs))
     for name, value in pairs.items():
         print(f"{name:<{width}}  {value}")
-
-
-def size(n: float) -> str:
-    """Bytes for people, in powers of ten."""
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if n < 1000 or unit == "TB":
-            return f"{n:,.0f} {unit}" if unit == "B" else f"{n:,.1f} {unit}"
-        n /= 1000
-    raise AssertionError

@@ -29,7 +29,8 @@ from largeds_native.interchange.hdf5_file import (
     shape_spec,
 )
 from largeds_native.store.manifest import IMAGE_DTYPES, FieldSpec, Manifest, ShardEntry
-from largeds_native.store.store import Shard, Store
+from largeds_native.store.samples import Shard
+from largeds_native.store.store import Store
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -19,7 +19,7 @@ from largeds_native.pack.statistics import Sums, mean_std, sums_of
 from largeds_native.store.files import atomic_write_bytes, reserve, sync
 from largeds_native.store.manifest import NAME, Manifest, ShardEntry
 from largeds_native.store.npy import file_size, header_bytes, write_array
-from largeds_native.store.store import SAMPLES
+from largeds_native.store.samples import SAMPLES
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

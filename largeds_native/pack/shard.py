@@ -17,7 +17,7 @@ from largeds_native.pack.statistics import Sums
 from largeds_native.sources import Batch
 from largeds_native.store.files import atomic_write_bytes, reserve, sync
 from largeds_native.store.npy import DATA_OFFSET, Array, file_size, header_bytes, write_array
-from largeds_native.store.store import SAMPLES
+from largeds_native.store.samples import SAMPLES
 
 Watch = Callable[[int, int], None]  # (samples done in this shard, of which failed); may raise to stop
 

@@ -10,7 +10,7 @@ from largeds_native.pack.engine import Clock
 from largeds_native.pack.plan import Plan
 from largeds_native.pack.record import ShardRecord
 from largeds_native.store.report import LISTED, Failure, Report
-from largeds_native.store.store import SAMPLES
+from largeds_native.store.samples import SAMPLES
 
 
 def make_report(

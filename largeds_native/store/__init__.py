@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from largeds_native.store.store import Shard, Store, open_store
+from largeds_native.store.samples import Shard
+from largeds_native.store.store import Store, open_store
 
 __all__ = ["Shard", "Store", "open_store"]

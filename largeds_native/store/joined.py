@@ -11,6 +11,24 @@ from largeds_native.errors import RowIndexError
 from largeds_native.store.npy import Array
 
 
+def row_numbers(key: Any, n: int) -> Array:
+    """Numbers from -n to n - 1, or n booleans, as int64 numbers from 0 to n - 1; RowIndexError for anything else."""
+    index = np.asarray(key)
+    if index.dtype == np.bool_:
+        if index.shape != (n,):
+            raise RowIndexError(f"expected {n} booleans, found shape {index.shape}")
+        index = np.flatnonzero(index)
+    if index.size == 0:
+        index = index.astype(np.int64)
+    if index.dtype.kind not in "iu":
+        raise RowIndexError(f"expected row numbers, found {index.dtype.name}")
+    index = index.astype(np.int64)
+    bad = (index < -n) | (index >= n)
+    if bad.any():
+        raise RowIndexError(f"row {index[bad][0]} is outside of {n} rows")
+    return np.where(index < 0, index + n, index)
+
+
 class JoinedArray:
     """Joins arrays along their first axis without copying; parts are mapped when first touched.
 
@@ -59,17 +77,8 @@ class JoinedArray:
             return self._row(int(key))
         if isinstance(key, slice):
             return self._take(np.arange(*key.indices(len(self)), dtype=np.int64))
-        index = np.asarray(key)
-        if index.dtype == np.bool_:
-            if index.shape != (len(self),):
-                raise RowIndexError(f"expected {len(self)} booleans, found shape {index.shape}")
-            index = np.flatnonzero(index)
-        if index.size == 0:
-            index = index.astype(np.int64)
-        if index.dtype.kind not in "iu":
-            raise RowIndexError(f"expected row numbers, found {index.dtype.name}")
-        taken = self._take(self._checked(index.reshape(-1).astype(np.int64)))
-        return taken.reshape(*index.shape, *self.shape[1:])
+        index = row_numbers(key, len(self))
+        return self._take(index.reshape(-1)).reshape(*index.shape, *self.shape[1:])
 
     def _row(self, index: int) -> Any:
         if not -len(self) <= index < len(self):
@@ -77,12 +86,6 @@ class JoinedArray:
         index %= len(self)
         part = int(np.searchsorted(self._starts, index, "right")) - 1
         return self._part(part)[index - int(self._starts[part])]
-
-    def _checked(self, index: np.ndarray[Any, np.dtype[np.int64]]) -> np.ndarray[Any, np.dtype[np.int64]]:
-        bad = (index < -len(self)) | (index >= len(self))
-        if bad.any():
-            raise RowIndexError(f"row {index[bad][0]} is outside of {len(self)} rows")
-        return np.where(index < 0, index + len(self), index)
 
     def _take(self, index: np.ndarray[Any, np.dtype[np.int64]]) -> Array:
         out = np.empty((len(index), *self.shape[1:]), self.dtype)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+import operator
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,10 +15,12 @@ import numpy as np
 
 from largeds_native.errors import RowIndexError, StoreError
 from largeds_native.machine import usable_threads
-from largeds_native.store.joined import JoinedArray
-from largeds_native.store.manifest import Manifest, read_manifest
+from largeds_native.store.facts import StoreFacts
+from largeds_native.store.joined import JoinedArray, row_numbers
+from largeds_native.store.manifest import read_manifest
 from largeds_native.store.npy import DATA_OFFSET, Array, check_array, map_array
 from largeds_native.store.report import Report
+from largeds_native.store.samples import Shard, read_samples
 from largeds_native.store.verify import Verification, verify_rows
 
 if TYPE_CHECKING:
@@ -26,34 +30,23 @@ if TYPE_CHECKING:
 
     from largeds_native import _C
 
-SAMPLES = "samples.parquet"
 
-
-@dataclass(frozen=True)
-class Shard:
-    """One folder of a store: images [start, start + rows) of it."""
-
-    path: Path
-    rows: int
-    start: int
-    hash: str = ""
-
-
-class Store:
+class Store(StoreFacts):
     """Images of one shape with their fields, mapped from disk. `largeds_native.open(path)` makes one.
 
     `len(store)` images of shape `.shape` ((C, H, W) or (H, W, C), see `.layout`) and `.dtype`; `.images` is an
     array-like of shape (N, *shape), with (N, variants, *shape) when each image was packed in several variants;
-    `store["label"]` is a field's array of N values; `store[i]` is (image i, its label or None). Opening checks
-    the manifest and each file's header and size, maps nothing, and does not read rows. Safe to use from threads,
-    in forked workers, and to pickle (by path).
+    `store["label"]` is a field's array of N values. `store[i]` is (image i, its label or None), views of the mapping;
+    a slice, row numbers or booleans give (images, labels). `np.asarray(store)` is its images, and a loop over the
+    store gives (image, label). Opening checks the manifest and each file's header and size, maps nothing, and does
+    not read rows. Safe to use from threads, in forked workers, and to pickle (by path).
 
     Raises StoreError when a file is missing, short, foreign, or of another version.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(os.path.abspath(path))
-        self._manifest: Manifest = read_manifest(self.path)
+        self._manifest = read_manifest(self.path)
         starts = np.cumsum([0, *(entry.rows for entry in self._manifest.shards)]).tolist()
         self.shards: list[Shard] = [
             Shard(self.path / entry.name, entry.rows, start, entry.hash)
@@ -67,90 +60,58 @@ class Store:
         self._maps: dict[tuple[str, int], Array] = {}
         self._joined: dict[str, Array | JoinedArray] = {}
 
-    # ---- what it is ------------------------------------------------------------------------------------------
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """One image's shape as stored."""
-        return self._manifest.shape
-
-    @property
-    def layout(self) -> str:
-        return self._manifest.layout
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        return self._manifest.dtype
-
-    @property
-    def channels(self) -> int:
-        return self.shape[0 if self.layout == "CHW" else 2]
-
-    @property
-    def image_size(self) -> tuple[int, int]:
-        """Height and width of an image, in pixels."""
-        return self.shape[1:] if self.layout == "CHW" else self.shape[:2]
-
-    @property
-    def classes(self) -> list[str]:
-        """Names of the classes, in the order of the label's numbers; empty when there are none."""
-        return list(self._manifest.classes)
-
-    @property
-    def fields(self) -> tuple[str, ...]:
-        return tuple(self._manifest.fields)
-
-    @property
-    def mean(self) -> tuple[float, ...] | None:
-        """The mean that is baked into float images, in [0, 1] units; None when none is."""
-        return self._manifest.normalized and self._manifest.normalized[0]
-
-    @property
-    def std(self) -> tuple[float, ...] | None:
-        return self._manifest.normalized and self._manifest.normalized[1]
-
-    @property
-    def statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
-        """Exact (mean, std) of each channel over all packed images, before normalising, in [0, 1] units."""
-        return self._manifest.statistics
-
-    @property
-    def variants(self) -> int:
-        return self._manifest.variants
-
-    @property
-    def manifest(self) -> dict[str, Any]:
-        return self._manifest.to_json()
-
-    @cached_property
-    def identity(self) -> str:
-        """A short hash: two stores share it only when contents and options are the same."""
-        return self._manifest.identity
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the images alone."""
-        return len(self) * self.variants * self._manifest.row_bytes
-
+    # ---- what people expect of a sequence ---------------------------------------------------------------------
     def __len__(self) -> int:
         return self._manifest.rows
 
     def __repr__(self) -> str:
-        parts = [f"{len(self):,} images", f"{self.layout} {self.shape}", self.dtype.name]
-        if self.variants > 1:
-            parts.append(f"{self.variants} variants")
-        if self.classes:
-            parts.append(f"{len(self.classes)} classes")
-        if self.fields:
-            parts.append("fields " + ", ".join(self.fields))
-        parts.append(f"{len(self.shards)} shard{'s' * (len(self.shards) != 1)}, {self.nbytes / 1e9:.3g} GB")
-        return f"<Store {str(self.path)!r}: {'; '.join(parts)}>"
+        return f"<Store {str(self.path)!r}: {'; '.join(self.summary())}>"
+
+    def _repr_html_(self) -> str:
+        """For a notebook: the facts, and a few images spread over the store."""
+        from largeds_native.store.display import as_html
+
+        return as_html(self)
+
+    def __contains__(self, name: object) -> bool:
+        """Whether there is such a field, as `store[name]` takes it. Images are not searched."""
+        return name in self.fields
+
+    def __iter__(self) -> Iterator[tuple[Array, Any]]:
+        """(image, label or None) of each row in turn, read-only."""
+        labels = self.field("label") if "label" in self.fields else itertools.repeat(None, len(self))
+        return zip(self.images, labels, strict=True)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        """The images, (N, *shape). One shard is copied when asked for; several always, so not with copy=False."""
+        if isinstance(self.images, JoinedArray):
+            return self.images.__array__(dtype, copy)
+        mapped = np.asarray(self.images)
+        if copy is False and dtype is not None and mapped.dtype != dtype:
+            raise ValueError(f"{mapped.dtype} images can't be an array of {np.dtype(dtype)} without a copy")
+        return np.array(mapped, dtype) if copy else np.asarray(mapped, dtype)
+
+    def __getitem__(self, key: Any) -> Any:
+        if isinstance(key, str):
+            return self.field(key)
+        rows = self._rows_of(key)
+        return self.images[rows], (self.field("label")[rows] if "label" in self.fields else None)
+
+    def _rows_of(self, key: Any) -> Any:
+        """What a key chooses, checked: a row number, a slice, or an array of row numbers."""
+        if isinstance(key, slice):
+            return key
+        if isinstance(key, (list, range)) or (not isinstance(key, tuple) and np.ndim(key) > 0):
+            return row_numbers(key, len(self))
+        if not hasattr(key, "__index__") or isinstance(key, bool):
+            expected = "a row number, a slice, row numbers, booleans, or a field's name"
+            raise TypeError(f"expected {expected}, found {type(key).__name__}")
+        row = operator.index(key)
+        if not -len(self) <= row < len(self):
+            raise RowIndexError(f"row {row} is outside of the {len(self)} rows of {self.path}")
+        return row
 
     # ---- its arrays ------------------------------------------------------------------------------------------
-    @property
-    def row_bytes(self) -> int:
-        """Bytes of one image (of one variant)."""
-        return self._manifest.row_bytes
-
     def part(self, name: str, shard: int) -> Array:
         """One shard's "images" or field, mapped read-only."""
         return self._map(name, shard)
@@ -189,15 +150,6 @@ class Store:
         spec = self._manifest.fields[name]
         return self._array(name, spec.shape, spec.dtype)
 
-    def __getitem__(self, key: Any) -> Any:
-        if isinstance(key, str):
-            return self.field(key)
-        if isinstance(key, (int, np.integer)):
-            if not -len(self) <= key < len(self):
-                raise RowIndexError(f"row {key} is outside of the {len(self)} rows of {self.path}")
-            return self.images[key], (self.field("label")[key] if "label" in self.fields else None)
-        raise TypeError(f"expected a row number or a field's name, found {type(key).__name__}")
-
     @cached_property
     def rows(self) -> _C.Rows:
         """The images as rows of bytes for the C++ core: image i's variant v is row i * variants + v."""
@@ -230,23 +182,7 @@ class Store:
 
     def samples_of(self, shards: Sequence[int]) -> pa.Table:
         """The same for some shards; `row` counts in the whole store."""
-        import pyarrow as pa
-        import pyarrow.compute as pc
-        import pyarrow.parquet as pq
-
-        tables = []
-        for shard in (self.shards[i] for i in shards):
-            path = shard.path / SAMPLES
-            try:
-                table = pq.read_table(path, partitioning=None)
-                row = pc.cast(table["row"], pa.int64())
-                row = pc.if_else(pc.less(row, 0), row, pc.add(row, shard.start))
-            except (pa.ArrowException, OSError, KeyError) as error:
-                raise StoreError(f"{path} can't be read: {str(error)[:200]}") from error
-            tables.append(table.set_column(table.column_names.index("row"), "row", row))
-        if not tables:
-            raise StoreError(f"{self.path} has no shards")
-        return pa.concat_tables(tables)
+        return read_samples(self.path, [self.shards[i] for i in shards])
 
     @property
     def report(self) -> Report | None:

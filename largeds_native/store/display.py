@@ -1,0 +1,61 @@
+"""A store for the eye: rows as pixels, and a few of them with their labels for a notebook."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from largeds_native.store.npy import Array
+    from largeds_native.store.store import Store
+
+SHOWN = 8  # images in a notebook
+SIDE = 96  # pixels of the longer side there
+FIGURE = '<figure style="margin:0 4px 4px 0;text-align:center"><img alt="row {row}" src="{source}"/>'
+
+
+def pixels(store: Store, image: Array) -> Array:
+    """One image as it was before normalising: uint8 of shape (H, W, 3), or (H, W) for one channel."""
+    image = np.moveaxis(image, 0, -1) if store.layout == "CHW" else np.asarray(image)
+    if image.dtype != np.uint8:
+        mean, std = (np.asarray(values, np.float32) for values in (store.mean or 0.0, store.std or 1.0))
+        values = np.nan_to_num(image.astype(np.float32) * std + mean)
+        image = np.rint(values * 255).clip(0, 255).astype(np.uint8)
+    return image[..., 0] if store.channels == 1 else image
+
+
+def caption(store: Store, label: Any) -> str:
+    """A label in words: the name of its class where there is one."""
+    if label is None:
+        return ""
+    if np.ndim(label) == 0 and np.asarray(label).dtype.kind in "iu" and 0 <= int(label) < len(store.classes):
+        return store.classes[int(label)]
+    text = str(np.asarray(label).tolist())
+    return text if len(text) <= 24 else text[:21] + "..."
+
+
+def as_html(store: Store) -> str:
+    """The facts, and images spread evenly over the store (the first of several variants), all in one fragment."""
+    figures = []
+    for row in sorted({i * (len(store) - 1) // (SHOWN - 1) for i in range(SHOWN)} if len(store) else ()):
+        image, label = store[row]
+        source = _data_uri(pixels(store, image[0] if store.variants > 1 else image))
+        text = html.escape(caption(store, label))
+        figures.append(f"{FIGURE.format(row=row, source=source)}<figcaption>{text}</figcaption></figure>")
+    facts = html.escape("; ".join(store.summary()))
+    sheet = f'<div style="display:flex;flex-wrap:wrap">{"".join(figures)}</div>'
+    return f"<div><p><b>{html.escape(str(store.path))}</b><br/>{facts}</p>{sheet}</div>"
+
+
+def _data_uri(image: Array) -> str:
+    from PIL import Image
+
+    thumbnail = Image.fromarray(np.ascontiguousarray(image))
+    thumbnail.thumbnail((SIDE, SIDE))
+    file = io.BytesIO()
+    thumbnail.save(file, "PNG")
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()

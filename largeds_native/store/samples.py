@@ -1,0 +1,46 @@
+"""The table of samples: what became of each image of the source, shard by shard."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from largeds_native.errors import StoreError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+SAMPLES = "samples.parquet"
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One folder of a store: images [start, start + rows) of it."""
+
+    path: Path
+    rows: int
+    start: int
+    hash: str = ""
+
+
+def read_samples(store: Path, shards: Sequence[Shard]) -> pa.Table:
+    """The shards' tables as one; `row` counts in the whole store, -1 for what failed."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    tables = []
+    for shard in shards:
+        path = shard.path / SAMPLES
+        try:
+            table = pq.read_table(path, partitioning=None)
+            row = pc.cast(table["row"], pa.int64())
+            row = pc.if_else(pc.less(row, 0), row, pc.add(row, shard.start))
+        except (pa.ArrowException, OSError, KeyError) as error:
+            raise StoreError(f"{path} can't be read: {str(error)[:200]}") from error
+        tables.append(table.set_column(table.column_names.index("row"), "row", row))
+    if not tables:
+        raise StoreError(f"{store} has no shards")
+    return pa.concat_tables(tables)
