@@ -93,9 +93,11 @@ class Accumulator:
         self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
         self.nominal: float | None = None  # what a full group weighs on one rank; see Note [Weights]
         self.steps = 0
+        self._gradient: tuple[Any, Tensor | None] = (None, None)
 
     def groups(self, loader: Iterable[Any], *, start: int = 0) -> Iterator[Group]:
         """The groups of one pass over the loader; the last may be partial. `start`: samples seen before it."""
+        self.optimizer.zero_grad(set_to_none=True)  # what a group that was broken off, or anybody, left behind
         iterator = iter(loader)
         while True:
             fetched = [batch for _, batch in zip(range(self.accumulate if self.hold else 1), iterator, strict=False)]
@@ -118,7 +120,21 @@ class Accumulator:
             return float(batches.length((inputs, targets)))
         weight = self.weight(inputs, targets)
         # on a GPU it stays a tensor: asking for its value would wait for the queue at every micro-batch
-        return weight if isinstance(weight, Tensor) and weight.device.type != "cpu" else float(weight)
+        return weight.double() if isinstance(weight, Tensor) and weight.device.type != "cpu" else float(weight)
+
+    def gradient_of(self, loss: Tensor, weight: float | Tensor) -> Tensor:
+        """What `loss.backward()` begins with: the micro-batch's weight over the nominal one; see Note [Weights]."""
+        factor = (weight if self.reduction == "mean" else 1.0) / (self.nominal or 1.0)
+        if isinstance(factor, Tensor):
+            gradient = factor.to(loss.dtype).reshape(loss.shape)
+        else:
+            key = (factor, loss.dtype, loss.device, loss.shape)
+            if self._gradient[0] != key:  # the same number for most micro-batches
+                self._gradient = (key, torch.full_like(loss, factor, requires_grad=False))
+            gradient = self._gradient[1]  # type: ignore[assignment]
+        if self.scaler is not None:
+            gradient = self.scaler.scale(gradient)
+        return gradient
 
     @property
     def divides(self) -> bool:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,13 +17,15 @@ def split_pair(batch: Any) -> tuple[Any, Any]:
     """`(inputs, targets)` of a loader's batch; with more than two members the targets are a tuple."""
     if not isinstance(batch, (tuple, list)) or len(batch) < 2:
         found = f"{type(batch).__name__} of {len(batch)}" if isinstance(batch, (tuple, list)) else type(batch).__name__
+        if isinstance(batch, dict):
+            found += f" with {sorted(map(str, batch))}: let the DataLoader's collate_fn give (inputs, targets)"
         raise ArgumentError(f"expected the loader to give (inputs, targets), found {found}")
     return batch[0], batch[1] if len(batch) == 2 else tuple(batch[1:])
 
 
 def length(batch: Any) -> int:
-    """The number of samples: the first dimension of every tensor in the batch, which must agree."""
-    sizes = {t.shape[0] if t.dim() else -1 for t in _tensors(batch)}
+    """The number of samples: the first dimension of every tensor and list in the batch, which must agree."""
+    sizes = set(_sizes(batch))
     if len(sizes) != 1 or -1 in sizes:
         found = sorted(sizes) if sizes else "no tensor"
         raise ArgumentError(f"expected tensors with the same first dimension in a batch, found {found}")
@@ -30,12 +34,12 @@ def length(batch: Any) -> int:
 
 def narrow(batch: Any, start: int, count: int) -> Any:
     """Samples start .. start + count of the batch; tensors are views, nothing is copied."""
-    if isinstance(batch, Tensor):
-        return batch.narrow(0, start, count)
+    if isinstance(batch, (Tensor, np.ndarray)) or _is_column(batch):
+        return batch[start : start + count]
     if isinstance(batch, dict):
         return {key: narrow(value, start, count) for key, value in batch.items()}
     if isinstance(batch, (tuple, list)):
-        return tuple(narrow(value, start, count) for value in batch)
+        return _like(batch, [narrow(value, start, count) for value in batch])
     return batch
 
 
@@ -48,17 +52,49 @@ def to_device(batch: Any, device: torch.device | None) -> Any:
     if isinstance(batch, dict):
         return {key: to_device(value, device) for key, value in batch.items()}
     if isinstance(batch, (tuple, list)):
-        moved = [to_device(value, device) for value in batch]
-        return moved if isinstance(batch, list) else tuple(moved)
+        return _like(batch, [to_device(value, device) for value in batch])
     return batch
 
 
-def _tensors(batch: Any) -> Iterator[Tensor]:
-    if isinstance(batch, Tensor):
-        yield batch
+def detach(outputs: Any) -> Any:
+    """A model's outputs without their graph."""
+    if isinstance(outputs, Tensor):
+        return outputs.detach()
+    if isinstance(outputs, dict):
+        return _like(outputs, {key: detach(value) for key, value in outputs.items()})
+    if isinstance(outputs, (tuple, list)):
+        return _like(outputs, [detach(value) for value in outputs])
+    return outputs
+
+
+def _like(original: Any, members: Any) -> Any:
+    """The members in a container of the original's type."""
+    if type(original) in (list, dict):
+        return members
+    if isinstance(original, dict):  # a user's class, such as a model's named outputs
+        made = copy.copy(original)
+        for key, value in members.items():
+            made[key] = value
+        return made
+    return type(original)(*members) if hasattr(original, "_fields") else tuple(members)
+
+
+def _is_column(batch: Any) -> bool:
+    """A list with one plain value a sample, such as the paths that a DataLoader collates."""
+    if not isinstance(batch, (tuple, list)) or not batch:
+        return False
+    kind = type(batch[0])
+    return kind in (str, bytes, int, float) and all(type(value) is kind for value in batch)
+
+
+def _sizes(batch: Any) -> Iterator[int]:
+    if isinstance(batch, (Tensor, np.ndarray)):
+        yield batch.shape[0] if batch.ndim else -1
     elif isinstance(batch, dict):
         for value in batch.values():
-            yield from _tensors(value)
+            yield from _sizes(value)
+    elif _is_column(batch):
+        yield len(batch)
     elif isinstance(batch, (tuple, list)):
         for value in batch:
-            yield from _tensors(value)
+            yield from _sizes(value)

@@ -9,8 +9,9 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from largeds_native.errors import ArgumentError, StateError, StorageError
 from largeds_native.store.files import atomic_write, sync
@@ -68,11 +69,31 @@ class CheckpointFolder:
 
 def write(path: Path, state: dict[str, Any]) -> None:
     """Write one file so that the name `path` never stands for a part of it."""
+    whole = plain(state, "")
     try:
         with atomic_write(path) as file:
-            torch.save({"format": FORMAT, "version": VERSION, **state}, file)
+            torch.save({"format": FORMAT, "version": VERSION, **whole}, file)
     except OSError as error:
         raise StorageError(f"can't write the checkpoint {path}: {error}") from error
+
+
+def plain(value: Any, name: str) -> Any:
+    """The state with numpy's numbers as Python's; ArgumentError for what `weights_only=True` wouldn't read again."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if value is None or isinstance(value, (bool, int, float, complex, str, bytes, Tensor)):
+        return value
+    if isinstance(value, dict):  # also a Counter (MultiStepLR's milestones) and an OrderedDict
+        return {plain(key, name): plain(item, f"{name}[{key!r}]") for key, item in value.items()}
+    if isinstance(value, (list, tuple, set)):
+        items = [plain(item, f"{name}[{i}]") for i, item in enumerate(value)]
+        return items if isinstance(value, list) else tuple(items) if isinstance(value, tuple) else set(items)
+    if isinstance(value, (torch.dtype, torch.device)):
+        return value
+    raise ArgumentError(
+        f"state{name}: a checkpoint holds tensors and plain values, found {type(value).__name__}: "
+        "it could not be read again without running code"
+    )
 
 
 def read(path: str | os.PathLike[str]) -> dict[str, Any]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 from largeds_native.errors import ArgumentError
+from largeds_native.trainer.best import Best
 from largeds_native.trainer.callbacks import Callback
 
 if TYPE_CHECKING:
@@ -21,32 +21,33 @@ class EarlyStopping(Callback):
     """
 
     def __init__(self, monitor: str = "val_loss", patience: int = 5, mode: str = "min", min_delta: float = 0.0) -> None:
-        if mode not in ("min", "max") or patience < 1 or min_delta < 0:
+        if patience < 1 or min_delta < 0:
             raise ArgumentError(
-                "expected mode 'min' or 'max', patience >= 1 and min_delta >= 0, "
-                f"found mode={mode!r}, patience={patience}, min_delta={min_delta}"
+                f"expected patience >= 1 and min_delta >= 0, found patience={patience}, min_delta={min_delta}"
             )
-        self.monitor, self.patience, self.mode, self.min_delta = monitor, patience, mode, min_delta
-        self.best = math.inf if mode == "min" else -math.inf
-        self.waited = 0
+        self.monitor, self.patience, self.min_delta = monitor, patience, min_delta
+        self.best = Best(mode)
+        self.waited = 0  # epochs since the best
+
+    def on_fit_start(self, trainer: Trainer) -> None:
+        """A resumed run that had stopped stays stopped, unless there is more patience now."""
+        self._stop_if_in_vain(trainer)
 
     def on_epoch_end(self, trainer: Trainer, logs: dict[str, float]) -> None:
         """Count this epoch."""
         if self.monitor not in logs:
             raise ArgumentError(f"EarlyStopping: no {self.monitor!r} among {sorted(logs)}")
-        value = logs[self.monitor]
-        gain = self.best - value if self.mode == "min" else value - self.best
-        if gain > self.min_delta:
-            self.best, self.waited = value, 0
-        else:
-            self.waited += 1
+        self.waited = 0 if self.best.improves(logs[self.monitor], self.min_delta) else self.waited + 1
+        self._stop_if_in_vain(trainer)
+
+    def _stop_if_in_vain(self, trainer: Trainer) -> None:
         if self.waited >= self.patience:
             trainer.stop()
 
     def state_dict(self) -> dict[str, Any]:
         """The best value and the epochs since."""
-        return {"best": self.best, "waited": self.waited}
+        return {"best": self.best.value, "waited": self.waited}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from there."""
-        self.best, self.waited = state["best"], state["waited"]
+        self.best.value, self.waited = state["best"], state["waited"]

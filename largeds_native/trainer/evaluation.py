@@ -9,7 +9,8 @@ import torch
 
 from largeds_native.errors import ArgumentError
 from largeds_native.trainer import batches
-from largeds_native.trainer.ranks import unwrap
+from largeds_native.trainer.ranks import unwrap, without_ddp
+from largeds_native.trainer.weights import check_one_number
 
 if TYPE_CHECKING:
     from largeds_native.trainer.trainer import Trainer
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 def evaluate(trainer: Trainer, loader: Iterable[Any]) -> dict[str, float]:
     """`Trainer.evaluate`: in eval mode, micro-batch by micro-batch; each module's mode is put back."""
     weigh, reduction = trainer.accumulator.weigh, trainer.accumulator.reduction
-    model, was_training = unwrap(trainer.model), trainer.model.training
+    model, forward, was_training = unwrap(trainer.model), without_ddp(trainer.model), trainer.model.training
     loss_sum = torch.zeros((), dtype=torch.float64, device=trainer.device)
     weight_sum: Any = 0.0
     trainer.metrics.reset()
@@ -36,9 +37,13 @@ def evaluate(trainer: Trainer, loader: Iterable[Any]) -> dict[str, float]:
                     weight = weigh(*part)
                     inputs, targets = batches.to_device(part, trainer.device)
                     with trainer.precision.autocast():
-                        outputs = model(inputs)
+                        outputs = forward(inputs)
                         loss = trainer.loss(outputs, targets)
-                    loss_sum += loss * weight if reduction == "mean" else loss
+                    check_one_number(loss)
+                    # a mean over nothing is 0 / 0, and weighs nothing
+                    if reduction == "mean":
+                        loss = torch.where(torch.as_tensor(weight != 0, device=loss.device), loss * weight, 0)
+                    loss_sum += loss.reshape(())
                     weight_sum = weight_sum + weight
                     trainer.metrics.update(outputs, targets)
     finally:

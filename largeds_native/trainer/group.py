@@ -12,7 +12,9 @@ from torch import Tensor
 
 from largeds_native.errors import ArgumentError, NonFiniteError
 from largeds_native.trainer import batches
+from largeds_native.trainer.buffers import Buffers
 from largeds_native.trainer.ranks import set_sync, stand_in
+from largeds_native.trainer.weights import check_one_number
 
 if TYPE_CHECKING:
     from largeds_native.trainer.accumulation import Accumulator
@@ -43,6 +45,8 @@ class Group:
         self._accumulator, self._pairs, self._source = accumulator, pairs, source
         self._reduce_after, self._start = reduce_after, start
         self._empty = not pairs
+        # a batch of NaN would stay in BatchNorm's statistics, though its step is skipped
+        self._buffers = Buffers(accumulator.model) if accumulator.on_nonfinite == "skip" else None
         self._reset()
         if self._empty and accumulator.ddp is not None:
             stand_in(accumulator.ddp)
@@ -98,22 +102,18 @@ class Group:
             del upcoming
 
     def _fetch(self) -> tuple[Any, Any] | None:
-        batch = next(self._source, None)
-        return None if batch is None else batches.split_pair(batch)
+        for batch in self._source:
+            return batches.split_pair(batch)
+        return None
 
     def backward(self, loss: Tensor) -> None:
         """Accumulate the gradient of the micro-batch that was given out last; `loss` is one number."""
         if self._current is None:
             raise ArgumentError("backward() comes once for each micro-batch that the group gives")
-        if loss.numel() != 1:
-            raise ArgumentError(f"expected the loss to be one number, found a tensor of shape {tuple(loss.shape)}")
-        accumulator, (weight, count) = self._accumulator, self._current
-        nominal = accumulator.nominal or 1.0
-        scaled = loss * (weight / nominal) if accumulator.reduction == "mean" else loss / nominal
-        if isinstance(weight, float) and weight == 0 and accumulator.reduction == "mean":
-            scaled = torch.where(torch.isfinite(scaled), scaled, torch.zeros_like(scaled))
+        check_one_number(loss)
+        weight, count = self._current
         if not (isinstance(weight, float) and weight == 0 and self._may_leave_out()):
-            (scaled if accumulator.scaler is None else accumulator.scaler.scale(scaled)).backward()  # type: ignore[no-untyped-call]
+            loss.backward(self._accumulator.gradient_of(loss, weight))  # type: ignore[no-untyped-call]
             self._losses.append(loss.detach())
             self._weights.append(weight)
             last = self._start + self.samples - 1
@@ -138,37 +138,40 @@ class Group:
         """Weigh, clip, check and step; then clear the gradients."""
         accumulator = self._accumulator
         self._pairs.clear()
-        ranks, scaler = accumulator.ranks, accumulator.scaler
         if self._reduce_after:
-            ranks.sum_gradients(accumulator.parameters)
+            accumulator.ranks.sum_gradients(accumulator.parameters)
+        gradients = [p.grad for p in accumulator.parameters if p.grad is not None]
+        scaler = accumulator.scaler if gradients else None  # a GradScaler refuses a step without gradients
         if scaler is not None:
             scaler.unscale_(accumulator.optimizer)
-        gradients = [p.grad for p in accumulator.parameters if p.grad is not None]
         self._apply_total(gradients)
         norm = _norm(gradients)
         losses, weights, gradient_norm = self._read(norm)
         total = sum(weights)
-        mean = sum(v * (w if accumulator.reduction == "mean" else 1.0) for v, w in zip(losses, weights, strict=True))
+        by_weight = accumulator.reduction == "mean"
+        mean = sum(v * (w if by_weight else 1.0) for v, w in zip(losses, weights, strict=True) if w or not by_weight)
         result = StepResult(mean / total if total else 0.0, total, self.samples, gradient_norm, True)
-        result.stepped = self._is_finite(losses, gradient_norm)
+        try:
+            result.stepped = self._is_finite(losses, weights, gradient_norm)
+            if result.stepped:
+                if accumulator.clip_grad_norm is not None and gradient_norm > accumulator.clip_grad_norm:
+                    torch._foreach_mul_(gradients, accumulator.clip_grad_norm / (gradient_norm + 1e-6))
+                result.stepped = self._optimizer_step(scaler, gradient_norm)
+        finally:
+            if scaler is not None:
+                scaler.update()
+            accumulator.optimizer.zero_grad(set_to_none=True)
         accumulator.steps += 1
-        if result.stepped:
-            if accumulator.clip_grad_norm is not None and gradient_norm > accumulator.clip_grad_norm:
-                torch._foreach_mul_(gradients, accumulator.clip_grad_norm / (gradient_norm + 1e-6))
-            result.stepped = self._optimizer_step(gradient_norm)
-        elif scaler is not None:
-            scaler.update()
-        accumulator.optimizer.zero_grad(set_to_none=True)
+        if not result.stepped and self._buffers is not None:
+            self._buffers.restore()
         return result
 
-    def _optimizer_step(self, norm: float) -> bool:
-        """Step; a GradScaler leaves the step out, and lowers its scale, when the scaled gradients overflowed."""
-        scaler, optimizer = self._accumulator.scaler, self._accumulator.optimizer
+    def _optimizer_step(self, scaler: torch.amp.GradScaler | None, norm: float) -> bool:
+        """Step; a GradScaler leaves the step out when the scaled gradients overflowed."""
         if scaler is None:
-            optimizer.step()
+            self._accumulator.optimizer.step()
             return True
-        scaler.step(optimizer)
-        scaler.update()
+        scaler.step(self._accumulator.optimizer)
         return math.isfinite(norm)
 
     def _apply_total(self, gradients: list[Tensor]) -> None:
@@ -188,28 +191,32 @@ class Group:
 
     def _read(self, norm: Tensor | None) -> tuple[list[float], list[float], float]:
         """The losses, weights and gradient norm as numbers, waiting once for the device."""
-        values = [v.reshape(()).double() for v in self._losses] + ([] if norm is None else [norm.double()])
-        values += [w.reshape(()).double() for w in self._weights if isinstance(w, Tensor)]
-        numbers: list[float] = torch.stack(values).tolist() if values else []
+        values = self._losses + ([] if norm is None else [norm])
+        values += [w for w in self._weights if isinstance(w, Tensor)]
+        numbers: list[float]
+        if all(value.device.type == "cpu" for value in values):
+            numbers = [value.item() for value in values]
+        else:
+            numbers = torch.stack([value.reshape(()).double() for value in values]).tolist()
         losses = numbers[: len(self._losses)]
         rest = iter(numbers[len(self._losses) :])
         gradient_norm = 0.0 if norm is None else next(rest)
         weights = [next(rest) if isinstance(w, Tensor) else float(w) for w in self._weights]
         return losses, weights, gradient_norm
 
-    def _is_finite(self, losses: list[float], norm: float) -> bool:
+    def _is_finite(self, losses: list[float], weights: list[float], norm: float) -> bool:
         """Whether every loss and the gradient are finite, on all ranks; else raise, if told to.
 
         Infinite gradients under a GradScaler are its way to find the scale: they are left to it.
         """
         accumulator = self._accumulator
-        bad_loss = [i for i, value in enumerate(losses) if not math.isfinite(value)]
+        # a mean over nothing is 0 / 0, and weighs nothing
+        bad_loss = [i for i, value in enumerate(losses) if not math.isfinite(value) and weights[i] != 0]
         bad_gradient = not math.isfinite(norm) and accumulator.scaler is None
         (anywhere,) = accumulator.ranks.max(float(bool(bad_loss) or bad_gradient))
         if not anywhere:
             return True
         if accumulator.on_nonfinite == "raise":
-            accumulator.optimizer.zero_grad(set_to_none=True)
             raise NonFiniteError(self._describe(losses, bad_loss, norm))
         return False
 

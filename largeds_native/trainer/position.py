@@ -47,8 +47,9 @@ class Position:
         return self._count(iterator)
 
     def _skip(self, iterator: Iterator[Any]) -> None:
+        nothing = object()
         for seen in range(self.batches):
-            if next(iterator, None) is None:
+            if next(iterator, nothing) is nothing:
                 raise StateError(f"the checkpoint was taken after {self.batches} batches, this loader has only {seen}")
 
     def _count(self, iterator: Iterator[Any]) -> Iterator[Any]:

@@ -32,6 +32,15 @@ class Ranks:
         """The largest of each number over the ranks."""
         return self._reduce(values, dist.ReduceOp.MAX)
 
+    def longest(self, loader: Any) -> int | None:
+        """Batches in the loader of the rank with most; None if a length is unknown."""
+        try:
+            length = len(loader)
+        except TypeError:
+            length = -1
+        negative_shortest, longest = self.max(-length, length)
+        return None if negative_shortest > 0 else int(longest)
+
     def gather(self, value: Any) -> list[Any]:
         """The value of each rank, on every rank."""
         if self.world_size == 1:
@@ -101,6 +110,12 @@ def unwrap(model: nn.Module) -> nn.Module:
             model = getattr(model, "_orig_mod")  # noqa: B009
         else:
             return model
+
+
+def without_ddp(model: nn.Module) -> nn.Module:
+    """The module to call where the ranks don't go in step: without DistributedDataParallel, still compiled."""
+    ddp = find_ddp(model)
+    return model if ddp is None else ddp.module
 
 
 def set_sync(ddp: DistributedDataParallel, sync: bool) -> None:

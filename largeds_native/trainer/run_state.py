@@ -34,10 +34,10 @@ def capture(trainer: Trainer) -> dict[str, Any]:
             trainer.steps_in_epoch,
             trainer.skipped,
             trainer.in_epoch,
-            trainer.stopped,
         ],
         "history": trainer.history,
-        "best": trainer.best,
+        "best": trainer.best.value,
+        "classes": _classes(trainer),
         "ranks": trainer.ranks.gather(own),
     }
 
@@ -48,22 +48,22 @@ def restore(trainer: Trainer, state: dict[str, Any], path: str | os.PathLike[str
     checkpoint.check_model(model, state["model"], path)
     if len(state["ranks"]) != trainer.ranks.world_size:
         raise StateError(f"{path}: saved by {len(state['ranks'])} processes, there are {trainer.ranks.world_size}")
-    for name, value in (("scheduler", trainer.scheduler), ("scaler", scaler)):
-        if (value is None) != (state[name] is None):
-            raise StateError(f"{path}: saved {'without' if value is not None else 'with'} a {name}")
-    model.load_state_dict(state["model"])
+    for name, found in state["classes"].items():
+        if found != (expected := _classes(trainer)[name]):
+            raise StateError(f"{path}: a checkpoint of another {name}: expected {expected}, found {found}")
     try:
         trainer.optimizer.load_state_dict(state["optimizer"])
     except ValueError as error:
         raise StateError(f"{path}: a checkpoint of another optimizer: {error}") from error
+    model.load_state_dict(state["model"])
     if trainer.scheduler is not None:
         trainer.scheduler.load_state_dict(state["scheduler"])
     if scaler is not None:
         scaler.load_state_dict(state["scaler"])
     trainer.accumulator.load_state_dict(state["accumulator"])
     trainer.epoch, trainer.step, trainer.steps_in_epoch, trainer.skipped = state["counters"][:4]
-    trainer.in_epoch, trainer.stopped = state["counters"][4:]
-    trainer.history, trainer.best = list(state["history"]), state["best"]
+    (trainer.in_epoch,) = state["counters"][4:]
+    trainer.history, trainer.best.value = list(state["history"]), state["best"]
     saved = list(state["callbacks"])
     for callback in trainer.callbacks:
         found = next((item for item in saved if item[0] == type(callback).__name__), None)
@@ -77,9 +77,15 @@ def restore(trainer: Trainer, state: dict[str, Any], path: str | os.PathLike[str
         trainer.position.load_state_dict(own["position"], between_epochs=not trainer.in_epoch)
 
 
+def _classes(trainer: Trainer) -> dict[str, str]:
+    """What kind of object each part's state belongs to."""
+    parts = {"optimizer": trainer.optimizer, "scheduler": trainer.scheduler, "scaler": trainer.precision.scaler}
+    return {name: "none" if part is None else type(part).__name__ for name, part in parts.items()}
+
+
 def resume(trainer: Trainer, source: str | os.PathLike[str] | None) -> None:
     """Before a fit: go on from `source` ("auto": the newest whole checkpoint), or make sure that none is mixed in."""
-    if source is None or trainer.step:
+    if source is None or (source == "auto" and trainer.step):
         if trainer.checkpoints is not None and not trainer.step and trainer.checkpoints.files():
             raise ArgumentError(f"{trainer.checkpoints.folder} has checkpoints of another run: resume it, or empty it")
         return

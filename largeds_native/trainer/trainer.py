@@ -16,21 +16,22 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from largeds_native.errors import ArgumentError
-from largeds_native.trainer import checkpoint, run_state
+from largeds_native.trainer import batches, checkpoint, run_state
 from largeds_native.trainer.accumulation import Accumulator
+from largeds_native.trainer.best import Best
 from largeds_native.trainer.callbacks import Callback
 from largeds_native.trainer.device import device_of
 from largeds_native.trainer.evaluation import evaluate
 from largeds_native.trainer.group import Group
-from largeds_native.trainer.memory import Snapshot, is_out_of_memory
+from largeds_native.trainer.memory import until_it_fits
 from largeds_native.trainer.metrics import Metrics
 from largeds_native.trainer.position import Position
 from largeds_native.trainer.precision import Precision
 from largeds_native.trainer.progress import ProgressBar
 from largeds_native.trainer.ranks import Ranks, find_ddp
+from largeds_native.trainer.schedule import Schedule
 from largeds_native.trainer.totals import EpochTotals
 from largeds_native.trainer.weights import Loss, Weight, reduction_of, weight_of
 
@@ -60,7 +61,8 @@ class Trainer:
         on_nonfinite: "raise" NonFiniteError, or "skip" the step, when a loss or gradient is infinite or NaN.
         callbacks: see callbacks.py; EMA, EarlyStopping, Freeze, CSVLogger, TensorBoardLogger are there.
 
-    Attributes: `epoch` (epochs done), `step` (optimizer steps taken), `history` (each epoch's numbers), `skipped`.
+    Attributes: `epoch` (epochs done), `step` (optimizer steps), `skipped` (those of them that were left out), `history`
+        (each epoch's numbers).
 
     Raises:
         ArgumentError: for an argument that makes no sense; StateError: a checkpoint of another model or run.
@@ -90,10 +92,6 @@ class Trainer:
         on_nonfinite: str = "raise",
         callbacks: Sequence[Callback] = (),
     ) -> None:
-        if scheduler_by not in ("epoch", "step"):
-            raise ArgumentError(f"expected scheduler_by 'epoch' or 'step', found {scheduler_by!r}")
-        if monitor_mode not in ("min", "max"):
-            raise ArgumentError(f"expected monitor_mode 'min' or 'max', found {monitor_mode!r}")
         if isinstance(micro_batch, str) and micro_batch != "auto":
             raise ArgumentError(f"expected micro_batch to be a whole number, None or 'auto', found {micro_batch!r}")
         if checkpoint_every is not None and checkpoint_every < 1:
@@ -103,7 +101,7 @@ class Trainer:
         if self.ranks.world_size > 1 and find_ddp(model) is None:
             model = DistributedDataParallel(model)
         self.model, self.optimizer, self.loss = model, optimizer, loss
-        self.scheduler, self.scheduler_by = scheduler, scheduler_by
+        self.scheduler, self.schedule = scheduler, Schedule(scheduler, scheduler_by)
         self.precision = Precision(precision, self.device)
         self.accumulator = Accumulator(
             model,
@@ -120,13 +118,12 @@ class Trainer:
             ranks=self.ranks,
         )
         self.checkpoints = checkpoint.CheckpointFolder(checkpoint_dir, keep_last) if checkpoint_dir else None
-        self.checkpoint_every, self.monitor, self.monitor_mode = checkpoint_every, monitor, monitor_mode
+        self.checkpoint_every, self.monitor, self.best = checkpoint_every, monitor, Best(monitor_mode, "monitor_mode")
         self.train_metrics = Metrics(metrics, self.ranks, self.device)
         self.metrics = Metrics(metrics, self.ranks, self.device)
         self.callbacks = [*callbacks, *([ProgressBar()] if progress else [])]
         self.epoch = self.step = self.skipped = 0
         self.history: list[dict[str, float]] = []
-        self.best: float | None = None
         self.steps_per_epoch: int | None = None
         self.steps_in_epoch = 0
         self.in_epoch = self.stopped = False
@@ -143,12 +140,20 @@ class Trainer:
         """Train until `epochs` epochs are done in all, and return the history.
 
         `resume`: "auto" goes on from the newest whole checkpoint of `checkpoint_dir`, if there is one; a path reads
-        that checkpoint; None starts anew, in a folder without checkpoints. The loaders give `(inputs, targets)`.
+        that checkpoint; None starts anew, in a folder without checkpoints. A second fit of this trainer goes on; an
+        epoch that was broken off in this process is begun again.
+
+        The loaders give `(inputs, targets)`; with more members, the targets are a tuple of all but the first. Inputs
+        and targets may be dicts, lists and tuples of tensors; the model's outputs go to `loss` as they are.
         """
         if epochs < 0:
             raise ArgumentError(f"expected epochs of at least 0, found {epochs}")
+        if val_loader is not None and self.ranks.longest(val_loader) == 0:
+            raise ArgumentError("the loader to evaluate on is empty")
+        self.in_epoch = self.stopped = False
         self.position = Position(train_loader)
-        self.steps_per_epoch = self._count_steps(train_loader)
+        batches_per_epoch = self.ranks.longest(train_loader)
+        self.steps_per_epoch = batches_per_epoch and math.ceil(batches_per_epoch / self.accumulator.accumulate)
         run_state.resume(self, resume)
         try:
             self.call("on_fit_start")
@@ -171,62 +176,35 @@ class Trainer:
         source = position.epoch(self.epoch)
         self.totals.start_clock(position.waited)
         for group in self.accumulator.groups(source, start=self.totals.samples):
-            self._forward_backward(group)
+            if self.accumulator.hold:
+                until_it_fits(self, group)
+            else:
+                self._forward_backward(group)
             result = group.step()
             self.step += 1
             self.steps_in_epoch += 1
             self.totals.add(result)
             self.skipped += not result.stepped
-            if self.scheduler is not None and self.scheduler_by == "step" and result.stepped:
-                self.scheduler.step()
+            self.schedule.after_step(result)
             self.call("on_step", result)
             if self._step_checkpoint_is_due():
                 self.save()
         return self._epoch_numbers()
 
     def _forward_backward(self, group: Group) -> None:
-        """All micro-batches of a group; with "auto", again and again until they fit into memory."""
-        if not self.accumulator.hold:
-            for inputs, targets in group:
-                outputs = self._micro_batch(group, inputs, targets)
-                if self.train_metrics:
-                    self.train_metrics.update(outputs, targets)
-                del inputs, targets, outputs  # before the next ones are made
-            return
-        snapshot = Snapshot(self.model)
-        while True:
-            seen: list[tuple[Any, Any]] = []  # for the metrics, which must not count a failed attempt
-            failed = ""
-            try:
-                for inputs, targets in group:
-                    outputs = self._micro_batch(group, inputs, targets)
-                    if self.train_metrics:
-                        seen.append((outputs, targets))
-                    del inputs, targets, outputs
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
-                    raise
-                failed = str(error) or type(error).__name__
-            if not any(self.ranks.max(float(bool(failed)))):
-                break
-            # outside of the except block: the traceback, and with it the failed forward's tensors, is gone
-            self._halve(group, failed)
-            snapshot.restore()
-        for outputs, targets in seen:
-            self.train_metrics.update(outputs, targets)
+        for inputs, targets in group:
+            outputs = self.micro_batch(group, inputs, targets)
+            if self.train_metrics:
+                self.train_metrics.update(outputs, targets)
+            del inputs, targets, outputs  # before the next ones are made
 
-    def _micro_batch(self, group: Group, inputs: Any, targets: Any) -> Any:
+    def micro_batch(self, group: Group, inputs: Any, targets: Any) -> Any:
+        """Forward, loss and backward of one micro-batch; the outputs, for the metrics."""
         with self.precision.autocast():
             outputs = self.model(inputs)
             loss = self.loss(outputs, targets)
         group.backward(loss)
-        return outputs.detach() if self.train_metrics else None
-
-    def _halve(self, group: Group, failed: str) -> None:
-        size = self.accumulator.micro_batch or 1
-        if size == 1:
-            raise torch.OutOfMemoryError(f"a micro-batch of one sample does not fit: {failed or 'on another rank'}")
-        group.restart(size // 2)
+        return batches.detach(outputs) if self.train_metrics else None
 
     def grow_micro_batch(self) -> None:
         """With `micro_batch="auto"`: try twice the size from the next step on, halved again if it does not fit."""
@@ -244,7 +222,7 @@ class Trainer:
         return self.totals.speed(0.0 if self.position is None else self.position.waited)
 
     def stop(self) -> None:
-        """End the fit after this epoch."""
+        """End this fit after this epoch."""
         self.stopped = True
 
     def _begin_epoch(self) -> None:
@@ -257,43 +235,28 @@ class Trainer:
         loss_sum, weight_sum, samples = self.ranks.sum(self.totals.loss, self.totals.weight, self.totals.samples)
         if samples == 0:
             raise ArgumentError("the training loader is empty")
-        logs: dict[str, float] = {
-            "epoch": self.epoch + 1,
-            "step": self.step,
-            "lr": self.optimizer.param_groups[0]["lr"],
-        }
+        logs: dict[str, float] = {"epoch": self.epoch + 1, "step": self.step}
+        logs["lr"] = float(self.optimizer.param_groups[0]["lr"])
         logs["train_loss"] = loss_sum / weight_sum if weight_sum else math.nan
         if self.train_metrics:
             logs.update({f"train_{name}": value for name, value in self.train_metrics.compute().items()})
         return {**logs, **self.speed()}
 
     def _end_epoch(self, logs: dict[str, float]) -> None:
-        if self.scheduler is not None and isinstance(self.scheduler, ReduceLROnPlateau):
-            self.scheduler.step(logs[self.monitor])
-        elif self.scheduler is not None and self.scheduler_by == "epoch":
-            self.scheduler.step()
+        self.schedule.after_epoch(logs, self.monitor)
         self.call("on_epoch_end", logs)
-        value, sign = logs.get(self.monitor), 1 if self.monitor_mode == "min" else -1
-        improved = value is not None and (self.best is None or sign * value < sign * self.best)
-        self.best = value if improved else self.best
+        if self.monitor not in logs and self.monitor != "val_loss":  # the default, absent without a validation
+            raise ArgumentError(f"monitor: no {self.monitor!r} among {sorted(logs)}")
+        best = self.monitor in logs and self.best.improves(logs[self.monitor])
         self.history.append(logs)
         self.epoch += 1
         self.in_epoch = False
-        self.save(best=improved)
+        self.save(best=best)
 
     def call(self, moment: str, *arguments: Any) -> None:
         """Call this moment of every callback."""
         for callback in self.callbacks:
             getattr(callback, moment)(self, *arguments)
-
-    def _count_steps(self, loader: Any) -> int | None:
-        """Optimizer steps in an epoch: those of the rank with most; None if a loader's length is unknown."""
-        try:
-            length = len(loader)
-        except TypeError:
-            length = -1
-        shortest, longest = self.ranks.max(-length, length)
-        return None if -shortest < 0 else math.ceil(longest / self.accumulator.accumulate)
 
     def _step_checkpoint_is_due(self) -> bool:
         every = self.checkpoint_every

@@ -18,7 +18,7 @@ Weight = Callable[[Any, Any], "float | Tensor"]
 def reduction_of(loss: Loss) -> str:
     """ "mean" or "sum": the loss's own `reduction`, else "mean", the default of every loss in torch."""
     given = loss.keywords.get("reduction") if isinstance(loss, functools.partial) else getattr(loss, "reduction", None)
-    reduction = given or "mean"
+    reduction = {None: "mean", "batchmean": "mean"}.get(given, given)  # KLDivLoss's batchmean is a mean over samples
     if reduction not in ("mean", "sum"):
         raise ArgumentError(f"expected a loss with reduction 'mean' or 'sum', found {reduction!r}")
     return str(reduction)
@@ -40,8 +40,14 @@ def _class_weight(class_weight: Tensor | None, ignore_index: int, inputs: Any, t
         return float(targets.shape[0] if isinstance(targets, Tensor) else len(targets))
     counted = targets != ignore_index
     if class_weight is None:
-        total = counted.sum()
-    else:
-        safe = torch.where(counted, targets, torch.zeros_like(targets))
-        total = (class_weight.to(targets.device)[safe] * counted).sum()
-    return total.double()
+        return counted.sum()
+    safe = torch.where(counted, targets, torch.zeros_like(targets))
+    return (class_weight.to(targets.device, torch.float64)[safe] * counted).sum()
+
+
+def check_one_number(loss: Any) -> None:
+    """ArgumentError unless a loss function gave what `backward` needs."""
+    if not isinstance(loss, Tensor):
+        raise ArgumentError(f"expected the loss to be one number in a tensor, found {type(loss).__name__}")
+    if loss.numel() != 1:
+        raise ArgumentError(f"expected the loss to be one number, found a tensor of shape {tuple(loss.shape)}")

@@ -216,7 +216,7 @@ def test_the_last_and_the_best_are_kept(tmp_path):
     assert names == ["best.pt", "step-0000000009.pt", "step-0000000012.pt"]
     best = torch.load(tmp_path / "best.pt", weights_only=True)
     assert best["counters"][0] == 2
-    assert trainer.best == 0.9
+    assert trainer.best.value == 0.9
 
 
 def test_early_stopping_stays_stopped(tmp_path):

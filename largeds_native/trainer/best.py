@@ -1,0 +1,27 @@
+"""The best value of a number so far."""
+
+from __future__ import annotations
+
+from largeds_native.errors import ArgumentError
+
+
+class Best:
+    """Remembers the smallest ("min") or largest ("max") value; NaN is never the best.
+
+    Attributes: `value`: None before the first.
+    """
+
+    def __init__(self, mode: str, name: str = "mode") -> None:
+        if mode not in ("min", "max"):
+            raise ArgumentError(f"expected {name} 'min' or 'max', found {mode!r}")
+        self.value: float | None = None
+        self._sign = 1.0 if mode == "min" else -1.0
+
+    def improves(self, value: float, by_more_than: float = 0.0) -> bool:
+        """Take the value if it is better; whether it was."""
+        if value != value:
+            return False
+        better = self.value is None or self._sign * (self.value - value) > by_more_than
+        if better:
+            self.value = value
+        return better

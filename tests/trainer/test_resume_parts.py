@@ -1,0 +1,216 @@
+"""What else must survive a resume: schedulers, EMA and early stopping, loaders of unknown length, odd state."""
+
+from __future__ import annotations
+
+import copy
+import os
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.optim import lr_scheduler
+
+from largeds_native.errors import ArgumentError, StateError
+from largeds_native.trainer import EMA, Callback, EarlyStopping, Freeze, Trainer
+from tests.trainer.helpers import Stop, StopAt, data_loader, numbers, parameters_of, small_model
+
+EPOCHS, STEPS = 4, 3  # five batches, two to a step
+
+
+def make(folder, callbacks=(), scheduler=None, optimizer=torch.optim.AdamW, **options):
+    model = small_model(norm=True, dropout=0.3)
+    optimizer = optimizer(model.parameters(), 0.01)
+    torch.manual_seed(3)
+    options = {"accumulate": 2, "checkpoint_every": 1, "progress": False} | options
+    return Trainer(
+        model,
+        optimizer,
+        nn.CrossEntropyLoss(),
+        scheduler=scheduler and scheduler(optimizer),
+        checkpoint_dir=folder,
+        callbacks=callbacks,
+        **options,
+    )
+
+
+def check(tmp_path, make_one, loader=data_loader, stops=(1, 3, 4, 8), epochs=EPOCHS):
+    """Stopped and resumed, the run ends as if nobody had stopped it."""
+    whole = make_one(tmp_path / "whole")
+    history = whole.fit(loader(), epochs, data_loader(16))
+    for stop in stops:
+        trainer = make_one(tmp_path / f"cut-{stop}")
+        trainer.callbacks.append(StopAt(stop))
+        with pytest.raises(Stop):
+            trainer.fit(loader(), epochs, data_loader(16))
+        torch.manual_seed(99)
+        resumed = make_one(tmp_path / f"cut-{stop}")
+        assert numbers(resumed.fit(loader(), epochs, data_loader(16))) == numbers(history), stop
+        assert torch.equal(parameters_of(resumed.model), parameters_of(whole.model)), stop
+    return whole
+
+
+SCHEDULERS = {
+    "step": partial(lr_scheduler.StepLR, step_size=2),
+    "several milestones": partial(lr_scheduler.MultiStepLR, milestones=[1, 3]),
+    "lambda": partial(lr_scheduler.LambdaLR, lr_lambda=lambda n: 0.9**n),
+    "one cycle": partial(lr_scheduler.OneCycleLR, max_lr=0.1, total_steps=EPOCHS * STEPS),
+    "warm restarts": partial(lr_scheduler.CosineAnnealingWarmRestarts, T_0=3),
+    "cyclic": partial(lr_scheduler.CyclicLR, base_lr=0.001, max_lr=0.1, cycle_momentum=False),
+    "plateau": partial(lr_scheduler.ReduceLROnPlateau, patience=0, threshold=0.05),
+    "warm-up": lambda optimizer: lr_scheduler.SequentialLR(
+        optimizer,
+        [lr_scheduler.LinearLR(optimizer, 0.1, total_iters=2), lr_scheduler.CosineAnnealingLR(optimizer, 10)],
+        milestones=[2],
+    ),
+    "chained": lambda optimizer: lr_scheduler.ChainedScheduler(
+        [lr_scheduler.ConstantLR(optimizer, 0.5, 2), lr_scheduler.ExponentialLR(optimizer, 0.9)]
+    ),
+}
+
+
+@pytest.mark.parametrize("by", ["epoch", "step"])
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_scheduler(tmp_path, name, by):
+    if (name, by) == ("plateau", "step"):
+        with pytest.raises(ArgumentError, match="'epoch' with ReduceLROnPlateau"):
+            make(None, scheduler=SCHEDULERS[name], scheduler_by=by)
+        return
+    check(tmp_path, partial(make, scheduler=SCHEDULERS[name], scheduler_by=by), stops=(2, 7))
+
+
+def test_plateau_without_its_number():
+    with pytest.raises(ArgumentError, match="ReduceLROnPlateau: no 'val_loss' among"):
+        make(None, scheduler=SCHEDULERS["plateau"]).fit(data_loader(), 1)
+
+
+@pytest.mark.parametrize("every", [1, 2])
+def test_ema_early_stopping_and_frozen_layers(tmp_path, every):
+    def make_one(folder):
+        stopping = EarlyStopping("val_loss", patience=2, min_delta=0.005)
+        return make(folder, [EMA(0.5, every=every), stopping, Freeze("0", "1", until_epoch=2)])
+
+    whole = check(tmp_path, make_one, epochs=30, stops=(2, 7, 9))
+    assert 3 <= whole.epoch < 30
+
+
+def test_more_patience_lets_a_stopped_run_go_on(tmp_path):
+    words = {"patience": 1, "min_delta": 100.0}
+    make(tmp_path, [EarlyStopping(**words)]).fit(data_loader(), 9, data_loader(16))
+    same = make(tmp_path, [EarlyStopping(**words)])
+    assert len(same.fit(data_loader(), 9, data_loader(16))) == 2
+    more = make(tmp_path, [EarlyStopping(**words | {"patience": 3})])
+    assert len(more.fit(data_loader(), 9, data_loader(16))) == 4
+
+
+def test_a_run_that_a_callback_stopped_goes_on_in_the_next_fit(tmp_path):
+    """As a job does whose time is over."""
+
+    class Stopping(Callback):
+        def on_step(self, trainer, result):
+            trainer.stop()
+
+    assert len(make(tmp_path, [Stopping()]).fit(data_loader(), 3)) == 1
+    assert len(make(tmp_path, [Stopping()]).fit(data_loader(), 3)) == 2
+    assert len(make(tmp_path).fit(data_loader(), 3)) == 3
+
+
+class Stream:
+    """Batches without a length."""
+
+    def __iter__(self):
+        return iter(list(data_loader()))
+
+
+def test_a_loader_of_unknown_length(tmp_path):
+    """Stopped after each step, the last of an epoch too: it was saved within the epoch, for nobody knew its end."""
+    check(tmp_path, make, Stream, stops=range(1, 8), epochs=3)
+
+
+def test_a_fit_that_was_interrupted_begins_its_epoch_again():
+    trainer = make(None, [StopAt(2)])
+    with pytest.raises(Stop):
+        trainer.fit(data_loader(), 1)
+    trainer.callbacks.clear()
+    (logs,) = trainer.fit(data_loader(), 1)
+    assert trainer.totals.samples == 40
+    assert (trainer.step, trainer.steps_in_epoch) == (5, 3)
+    assert logs["epoch"] == 1
+
+
+def test_a_path_is_read_whenever_it_is_given(tmp_path):
+    trainer = make(tmp_path, keep_last=9)
+    trainer.fit(data_loader(), 1)
+    first = copy.deepcopy(trainer.model.state_dict())
+    trainer.fit(data_loader(), 2)
+    trainer.fit(data_loader(), 1, resume=tmp_path / "step-0000000003.pt")
+    assert trainer.epoch == 1
+    assert all(torch.equal(first[name], value) for name, value in trainer.model.state_dict().items())
+
+
+def test_numpy_s_numbers_don_t_make_a_checkpoint_unreadable(tmp_path):
+    class Score(Callback):
+        seen = 0
+
+        def on_epoch_end(self, trainer, logs):
+            logs["score"] = np.float64(0.5)
+
+        def state_dict(self):
+            return {"seen": np.int64(7), "names": {"a"}, "type": torch.float32}
+
+        def load_state_dict(self, state):
+            self.seen = state["seen"]
+
+    trainer = make(tmp_path, [Score()])
+    trainer.optimizer.param_groups[0]["lr"] = np.float64(0.01)
+    trainer.fit(data_loader(), 1)
+    resumed = make(tmp_path, [Score()])
+    resumed.fit(data_loader(), 1)
+    assert resumed.history == trainer.history
+    assert resumed.callbacks[0].seen == 7
+
+
+def test_what_could_not_be_read_again_is_not_written(tmp_path):
+    class Odd(Callback):
+        def state_dict(self):
+            return {"path": [tmp_path]}
+
+    with pytest.raises(ArgumentError, match=r"state\['callbacks'\]\[0\]\[1\]\['path'\]\[0\]: .* found PosixPath"):
+        make(tmp_path / "run", [Odd()]).fit(data_loader(), 1)
+    assert not [name for _, _, names in os.walk(tmp_path) for name in names]
+
+
+def test_another_optimizer_or_scheduler_is_refused_before_anything_is_changed(tmp_path):
+    make(tmp_path, scheduler=SCHEDULERS["step"]).fit(data_loader(), 1)
+    for words, message in (
+        ({"optimizer": torch.optim.SGD}, "another optimizer: expected SGD, found AdamW"),
+        ({"scheduler": None}, "another scheduler: expected none, found StepLR"),
+        ({"scheduler": SCHEDULERS["lambda"]}, "another scheduler: expected LambdaLR, found StepLR"),
+        ({"precision": "fp16"}, "another scaler: expected GradScaler, found none"),
+    ):
+        trainer = make(tmp_path, **{"scheduler": SCHEDULERS["step"]} | words)
+        before = parameters_of(trainer.model).clone()
+        with pytest.raises(StateError, match=message):
+            trainer.fit(data_loader(), 2)
+        assert torch.equal(before, parameters_of(trainer.model))
+
+
+def test_the_best_is_never_nan_and_must_exist(tmp_path):
+    class Score(Callback):
+        def on_epoch_end(self, trainer, logs):
+            logs["score"] = [float("nan"), 0.5, float("nan"), 0.7][trainer.epoch]
+
+    trainer = make(tmp_path, [Score(), EarlyStopping("score", patience=2)], monitor="score")
+    assert len(trainer.fit(data_loader(), 4)) == 4
+    assert trainer.best.value == 0.5
+    assert torch.load(tmp_path / "best.pt", weights_only=True)["counters"][0] == 2
+    with pytest.raises(ArgumentError, match="monitor: no 'val_acuracy' among"):
+        make(None, monitor="val_acuracy").fit(data_loader(), 1)
+
+
+def test_an_empty_validation_loader_is_found_before_the_first_epoch():
+    trainer = make(None)
+    with pytest.raises(ArgumentError, match="evaluate on is empty"):
+        trainer.fit(data_loader(), 1, [])
+    assert trainer.step == 0
