@@ -9,6 +9,8 @@ SYSTEM_PACKAGES ?= g++ libjpeg-dev libpng-dev libwebp-dev libxxhash-dev \
   $(shell $(PYTHON) -c 'import ensurepip' 2>/dev/null || echo python3-venv) \
   $(shell $(PYTHON) -c 'import os, sysconfig; exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' 2>/dev/null || echo python3-dev)
 TEST_PACKAGES ?= cmake doctest-dev
+# the browser in which the tests open pages; Ubuntu's package is a snap, which tests can't drive
+BROWSER_PACKAGES ?= $(shell grep -qi debian /etc/os-release && echo chromium)
 
 CORE := $(wildcard csrc/*/*.cpp csrc/*/*.h)
 CPP_TESTS := $(shell find tests -name '*.cpp' -o -name '*.h')
@@ -57,6 +59,7 @@ demo: $(VENV)/.demo
 test: test-python test-cpp
 
 test-python: $(VENV)/.demo $(VENV)/.dev
+	@tools/system-packages $(BROWSER_PACKAGES) || echo "test-python: the tests of pages in a browser are SKIPPED"
 	$(BIN)/python -m pytest -n $(JOBS)
 
 build/%/build.ninja: tests/CMakeLists.txt | $(VENV)/.dev

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from largeds_native.cli import demo, export, import_hdf5, info, pack, train, verify
+from largeds_native.cli import demo, export, import_hdf5, info, pack, train, verify, view
 from largeds_native.cli.guard import guarded
 
 HELP = """Pack an image data set once, then train at memory bandwidth.
@@ -16,6 +16,7 @@ HELP = """Pack an image data set once, then train at memory bandwidth.
   largeds demo                               see everything work, on real images
   largeds pack photos/train train.lds        decode and resize a class-per-folder tree once
   largeds info train.lds                     what a store holds
+  largeds view train.lds --html              see the images, the classes and what failed
   largeds train train.lds --model resnet18   train a torchvision model on it
   largeds verify train.lds                   compare every row with the hash it was packed with
   largeds export train.lds train.h5          one HDF5 file: nobody is locked in
@@ -68,6 +69,7 @@ for name, command in (
     ("info", info.info),
     ("verify", verify.verify),
     ("train", train.train),
+    ("view", view.view),
     ("export", export.export),
     ("import", import_hdf5.import_hdf5),
     ("demo", demo.demo),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import io
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,13 +20,27 @@ FIGURE = '<figure style="margin:0 4px 4px 0;text-align:center"><img alt="row {ro
 
 
 def pixels(store: Store, image: Array) -> Array:
-    """One image as it was before normalising: uint8 of shape (H, W, 3), or (H, W) for one channel."""
-    image = np.moveaxis(image, 0, -1) if store.layout == "CHW" else np.asarray(image)
+    """One image of the store as it was before normalising: uint8 of shape (H, W, 3), or (H, W) for one channel."""
+    return visible(image, store.layout, store.mean, store.std)
+
+
+def visible(image: Array, layout: str, mean: Sequence[float] | None, std: Sequence[float] | None) -> Array:
+    """One image, (C, H, W) or (H, W, C), as uint8 of shape (H, W, 3), or (H, W) for one channel.
+
+    Floats are x * std + mean where these were baked in; without, floats that leave [0, 1] are stretched from their
+    smallest to their largest value. What is no number is black.
+    """
+    image = np.moveaxis(image, 0, -1) if layout == "CHW" else np.asarray(image)
     if image.dtype != np.uint8:
-        mean, std = (np.asarray(values, np.float32) for values in (store.mean or 0.0, store.std or 1.0))
-        values = np.nan_to_num(image.astype(np.float32) * std + mean)
-        image = np.rint(values * 255).clip(0, 255).astype(np.uint8)
-    return image[..., 0] if store.channels == 1 else image
+        finite = np.isfinite(image)
+        values = np.where(finite, image, 0).astype(np.float32)
+        if mean is not None and std is not None:
+            values = values * np.asarray(std, np.float32) + np.asarray(mean, np.float32)
+        elif values.size and (values.min() < 0 or values.max() > 1):
+            low, high = float(values.min()), float(values.max())
+            values = (values - low) / max(high - low, 1e-12)
+        image = np.rint(np.where(finite, values, 0) * 255).clip(0, 255).astype(np.uint8)
+    return image[..., 0] if image.shape[-1] == 1 else image
 
 
 def caption(store: Store, label: Any) -> str:

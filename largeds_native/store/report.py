@@ -63,16 +63,30 @@ class Report:
         try:
             tree: dict[str, Any] = json.loads((folder / NAME).read_bytes())
             failures = tuple(Failure(**entry) for entry in tree.pop("failures"))
-            return cls(failures=failures, **tree)
+            report = cls(failures=failures, **tree)
+            report._check()
+            return report
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
             return None
+
+    def _check(self) -> None:
+        """TypeError where a value is of another kind than pack writes: the file may be anybody's."""
+        texts = [self.source, self.limit, self.root or "", *self.failed, *self.decoders]
+        texts += [text for failure in self.failures for text in dataclasses.astuple(failure)]
+        counts = [self.packed, self.shards, self.resumed_shards, self.threads]
+        counts += [*self.failed.values(), *self.decoders.values()]
+        speeds = [self.seconds, self.images_per_second, self.source_mb_per_second, self.written_mb_per_second]
+        for values, kinds in ((texts, (str,)), (counts, (int,)), (speeds, (int, float))):
+            for value in values:
+                if not isinstance(value, kinds):
+                    raise TypeError(f"expected {kinds[-1].__name__}, found {value!r}")
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         from rich.table import Table
         from rich.text import Text
 
         table = Table(title=f"packed {self.packed:,} of {self.total:,} images", show_header=False, title_justify="left")
-        for name, value in self._lines():
+        for name, value in self.lines():
             table.add_row(name, Text(value))
         yield table
         for failure in self.failures[:5]:
@@ -80,7 +94,8 @@ class Report:
         if (more := self.total - self.packed - min(5, len(self.failures))) > 0:
             yield Text(f"  and {more:,} more: see store.samples")
 
-    def _lines(self) -> list[tuple[str, str]]:
+    def lines(self) -> list[tuple[str, str]]:
+        """Names and values for people, without the counts of packed images."""
         speeds = f"{self.source_mb_per_second:,.1f} MB/s read, {self.written_mb_per_second:,.1f} MB/s written"
         lines = [
             ("source", self.source),
@@ -95,4 +110,4 @@ class Report:
         return lines
 
     def __str__(self) -> str:
-        return "\n".join([f"packed {self.packed:,} of {self.total:,} images", *(f"{k}: {v}" for k, v in self._lines())])
+        return "\n".join([f"packed {self.packed:,} of {self.total:,} images", *(f"{k}: {v}" for k, v in self.lines())])

@@ -31,8 +31,10 @@ def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str
     return call
 
 
-def process(*arguments: object, **options: Any) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "largeds_native", *map(str, arguments)]
+def process(*arguments: object, program: str | None = None, **options: Any) -> subprocess.Popen[str]:
+    """`largeds` with these arguments, or a program in Python."""
+    what = ["-m", "largeds_native"] if program is None else ["-c", program]
+    command = [sys.executable, *what, *map(str, arguments)]
     environment = os.environ | {"PYTHONPATH": str(ROOT)} | options.pop("env", {})
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     return subprocess.Popen(command, text=True, env=environment, **(streams | options))

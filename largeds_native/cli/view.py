@@ -1,0 +1,161 @@
+"""`largeds view`"""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from largeds_native.cli.info import class_counts, failed_samples
+from largeds_native.cli.output import emit_json, size
+from largeds_native.cli.pictures import checked, write_picture
+from largeds_native.cli.values import JSON, QUIET, row_numbers, side_or_size
+from largeds_native.errors import ArgumentError, StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from largeds_native import Augment
+    from largeds_native.store import Store
+    from largeds_native.view.tiles import Exhibition, Failed
+
+TILES = 2000  # on a sheet: more than anybody looks at
+LISTED = 1000  # failures on a page; `largeds info --failures` has all
+
+
+def view(
+    store: Annotated[Path, typer.Argument(help="A store, or an HDF5 file with contiguous images.")],
+    out: Annotated[
+        Path | None, typer.Argument(help="The .png or .html to write. Default: the store's name, here.")
+    ] = None,
+    html: Annotated[
+        bool, typer.Option("--html", help="A page: images, classes, failures, report. It needs no network.")
+    ] = False,
+    rows: Annotated[str | None, typer.Option(help="Only these: 0-31,200")] = None,
+    classes: Annotated[
+        list[str] | None, typer.Option("--class", help="Only this class, by name or number; may come again.")
+    ] = None,
+    failures: Annotated[bool, typer.Option("--failures", help="The images that failed, with the reason.")] = False,
+    count: Annotated[int, typer.Option("--count", "-n", min=1, max=TILES, help="So many images at most.")] = 32,
+    versions: Annotated[int, typer.Option(min=1, max=16, help="Augmented versions beside each image, at most.")] = 4,
+    flip: Annotated[float, typer.Option(min=0, max=1, help="Augment: probability of a horizontal flip.")] = 0.0,
+    random_crop: Annotated[str | None, typer.Option(help="Augment: a side (224) or height x width.")] = None,
+    padding: Annotated[int, typer.Option(min=0, help="Augment: zeros around, before --random-crop.")] = 0,
+    resized_crop: Annotated[str | None, typer.Option(help="Augment: a side (224) or height x width.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the augmentation, as the Loader's.")] = 0,
+    quiet: QUIET = False,
+    json: JSON = False,
+) -> None:
+    """Draw a contact sheet of a store: a PNG, or with --html a page that also has the report and the class counts.
+
+    \b
+    Examples:
+      largeds view train.lds
+      largeds view train.lds cats.png --class cat --class lynx -n 64
+      largeds view train.lds --rows 0-15,900
+      largeds view train.lds augmented.png --resized-crop 192 --flip 0.5
+      largeds view train.lds failures.png --failures
+      largeds view train.lds page.html --html
+
+    Without --rows or --class, the images are spread evenly over the store. Augmented versions are those that a Loader
+    with the same Augment and seed makes in its first epochs; versions stored by `pack` are shown without asking.
+    """
+    import largeds_native as lds
+    from largeds_native.interchange.progress import progress_of
+
+    if sum((rows is not None, bool(classes), failures)) > 1:
+        raise typer.BadParameter("--rows, --class and --failures choose images in different ways: give one of them")
+    chosen, augment = row_numbers(rows), _augment(flip, random_crop, padding, resized_crop)
+    html = html or (out is not None and out.suffix.lower() in (".html", ".htm"))
+    with lds.open(store) as opened, progress_of(not (quiet or json), "drawing") as told:
+        name = opened.path.name.removesuffix(".lds")
+        kinds = (".html", ".htm") if html else (".png",)
+        path = checked(Path(f"{name or 'store'}{kinds[0]}") if out is None else out, kinds)
+        picked = _picked(opened, chosen, classes or [], failures, count)
+        shown = _exhibition(opened, picked, augment, versions, seed, told)
+        if failures or html:
+            shown.failed, shown.failures_said = _failures(opened, LISTED if html else count, failures, told)
+        if failures and not html and not shown.failed:
+            raise ArgumentError(f"{opened.path}: no image failed, there is nothing to draw")
+        data = _page(opened, shown) if html else _sheet(opened, shown)
+    write_picture(path, data)
+    if json:
+        emit_json({"file": str(path), "bytes": len(data), "rows": picked, "failures": len(shown.failed)})
+    elif not quiet:
+        print(f"{path}: {size(len(data))}")
+
+
+def _augment(flip: float, random_crop: str | None, padding: int, resized_crop: str | None) -> Augment | None:
+    import largeds_native as lds
+
+    sizes = {"random_crop": random_crop, "resized_crop": resized_crop}
+    words: dict[str, Any] = {name: side_or_size(text) for name, text in sizes.items() if text is not None}
+    if not (flip or padding or words):
+        return None
+    return lds.Augment(flip=flip, padding=padding, **words)
+
+
+def _picked(store: Store, rows: list[int] | None, classes: list[str], failures: bool, count: int) -> list[int]:
+    from largeds_native.view import choose
+
+    if failures:
+        return []
+    if rows is not None:
+        return choose.of_rows(store, rows, count)
+    return choose.of_classes(store, classes, count) if classes else choose.spread(store, count)
+
+
+def _exhibition(
+    store: Store, rows: list[int], augment: Augment | None, versions: int, seed: int, told: Callable[[int, int], object]
+) -> Exhibition:
+    from largeds_native.view.collect import strips_of
+    from largeds_native.view.tiles import Exhibition, printable
+
+    each = 1 + versions * (augment is not None or store.variants > 1)
+    if len(rows) * each > TILES:
+        raise ArgumentError(f"{len(rows):,} images with {each - 1} versions each: expected at most {TILES:,} tiles")
+    shape = " x ".join(map(str, store.shape))
+    facts = f"{len(store):,} images, {store.layout} {shape} {store.dtype.name}"
+    said = f"{len(rows):,} of {len(store):,}" if rows else ""
+    if augment:
+        said += f"; beside each, what a Loader makes of it in its first {versions} epochs (seed {seed})"
+    elif store.variants > 1:
+        said += f"; beside each, {min(versions, store.variants)} of its {store.variants} stored variants"
+    if store.mean:
+        said += "; normalised floats, shown as they were before"
+    strips = strips_of(store, rows, augment=augment, versions=versions, seed=seed, told=told)
+    return Exhibition(printable(store.path.name), facts, said, strips)
+
+
+def _failures(store: Store, limit: int, needed: bool, told: Callable[[int, int], object]) -> tuple[list[Failed], str]:
+    """The first failures, and a sentence about all of them."""
+    from largeds_native.view.collect import PICTURES, failures_of
+
+    try:
+        found = failures_of(store, itertools.islice(failed_samples(store), limit), PICTURES, told)
+    except StoreError as error:
+        if needed:
+            raise
+        return [], str(error)
+    report = store.report
+    total = max(len(found), sum(report.failed.values()) if report else 0)
+    if not total:
+        return [], "No image failed."
+    more = f"; the first {len(found):,} are listed, `largeds info --failures` has all" if total > len(found) else ""
+    return found, f"{total:,} image{'s are' if total > 1 else ' is'} not in the store{more}"
+
+
+def _sheet(store: Store, shown: Exhibition) -> bytes:
+    from largeds_native.view.sheet import sheet_png
+
+    return sheet_png(shown, store.image_size)
+
+
+def _page(store: Store, shown: Exhibition) -> bytes:
+    from largeds_native.view.page import page_html
+
+    report = store.report
+    lines = [("packed", f"{report.packed:,} of {report.total:,} images"), *report.lines()] if report else []
+    return page_html(shown, class_counts(store), lines)

@@ -1,0 +1,1 @@
+"""Looking into a store: tiles with their captions, drawn as a contact sheet (PNG) or written as a page (HTML)."""

@@ -1,0 +1,64 @@
+"""Which images of a store are shown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from largeds_native.errors import ArgumentError, RowIndexError
+from largeds_native.store.display import caption
+from largeds_native.view.tiles import printable
+
+if TYPE_CHECKING:
+    from largeds_native.store import Store
+
+CLASSES_NAMED = 10  # in an error message
+
+
+def spread(store: Store, count: int) -> list[int]:
+    """`count` images at equal distances: where a store lies class after class, some of each."""
+    return spread_over(np.arange(len(store)), count)
+
+
+def spread_over(rows: np.ndarray[Any, np.dtype[np.int64]], count: int) -> list[int]:
+    places = np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(np.int64)
+    return [int(row) for row in rows[places]]
+
+
+def of_rows(store: Store, rows: Sequence[int], count: int) -> list[int]:
+    for row in rows:
+        if row >= len(store):
+            raise RowIndexError(f"--rows: expected row numbers from 0 to {len(store) - 1}, found {row}")
+    return list(rows[:count])
+
+
+def of_classes(store: Store, wanted: Sequence[str], count: int) -> list[int]:
+    """Of classes by name, or by number where no class has that name: the same share of each."""
+    if "label" not in store.fields or len(store["label"].shape) != 1 or store["label"].dtype.kind not in "iu":
+        raise ArgumentError(f"{store.path} has no class numbers to choose by: expected a field label of integers")
+    labels = np.asarray(store["label"][:])
+    found: list[int] = []
+    for i, name in enumerate(wanted):
+        rows = np.flatnonzero(labels == _number_of(store, name))
+        share = (count - len(found)) // (len(wanted) - i)
+        found += spread_over(rows, share)
+    return found
+
+
+def _number_of(store: Store, name: str) -> int:
+    if name in store.classes:
+        return store.classes.index(name)
+    if name.isdecimal() and (not store.classes or int(name) < len(store.classes)):
+        return int(name)
+    known = ", ".join(printable(known) for known in store.classes[:CLASSES_NAMED]) or "none named"
+    more = len(store.classes) - CLASSES_NAMED
+    raise ArgumentError(
+        f"--class: {store.path} has no class {name!r}; its classes are: {known}{f' and {more} more' * (more > 0)}"
+    )
+
+
+def label_of(store: Store, row: int) -> str:
+    """The class's name, or the label as it is; "" where there is none."""
+    return printable(caption(store, store["label"][row])) if "label" in store.fields else ""

@@ -1,0 +1,118 @@
+"""From a store to what is shown of it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from largeds_native.errors import StoreError
+from largeds_native.view.choose import label_of
+from largeds_native.view.files import thumbnail
+from largeds_native.view.pixels import picture_of
+from largeds_native.view.tiles import Failed, Strip, Tile, printable
+
+if TYPE_CHECKING:
+    from largeds_native import Augment
+    from largeds_native.store import Store
+
+SIDE = 256  # pixels of a file's thumbnail, at most
+PICTURES = 200  # thumbnails of failed files: the rest is listed
+
+
+def strips_of(
+    store: Store,
+    rows: Sequence[int],
+    *,
+    augment: Augment | None,
+    versions: int,
+    seed: int,
+    told: Callable[[int, int], object],
+) -> list[Strip]:
+    """Each row's image with what a loader makes of it beside it: `versions` epochs of `augment`, or stored variants."""
+    sources = sources_of(store, rows)
+    drawn = _drawn(store, rows, augment, versions, seed) if augment else [[] for _ in rows]
+    strips = []
+    for done, row in enumerate(rows):
+        caption = f"#{row}: {label_of(store, row)}".removesuffix(": ")
+        source = sources.get(row, "")
+        if store.variants > 1 and not augment:
+            tiles = _variants(store, row, caption, source, versions)
+        else:
+            stored = store.images[row] if store.variants == 1 else store.images[row][0]
+            tiles = [Tile(_picture(store, stored), caption)]
+        pictures = [Tile(picture, f"epoch {epoch}") for epoch, picture in enumerate(drawn[done])]
+        strips.append(Strip((*tiles, *pictures), printable(source)))
+        told(done + 1, len(rows))
+    return strips
+
+
+def _picture(store: Store, row: Any) -> Image.Image:
+    return picture_of(row, store.layout, store.mean, store.std)
+
+
+def _variants(store: Store, row: int, caption: str, source: str, versions: int) -> list[Tile]:
+    """The file where it is still there, and the versions that were made from it."""
+    stored = store.images[row][:versions]
+    tiles = [Tile(_picture(store, one), f"variant {i}") for i, one in enumerate(stored)]
+    original = thumbnail(_root(store), source, SIDE) if source else None
+    if original is not None:
+        return [Tile(original, caption, "its file"), *tiles]
+    return [Tile(tiles[0].picture, caption, "variant 0"), *tiles[1:]]
+
+
+def _drawn(store: Store, rows: Sequence[int], augment: Augment, epochs: int, seed: int) -> list[list[Image.Image]]:
+    """What a Loader with this augment and seed gives for each row in its first epochs."""
+    import torch
+
+    import largeds_native as lds
+
+    dtype = torch.uint8 if store.dtype == np.uint8 else torch.float32
+    drawn: list[list[Image.Image]] = [[] for _ in rows]
+    # a subset, not a sampler: so the draws are those of the row's number
+    order: dict[str, Any] = {"order": "sequential", "indices": list(rows)}
+    with lds.Loader(store, 16, **order, seed=seed, augment=augment, dtype=dtype, fields=(), prefetch=1) as loader:
+        for _ in range(epochs):
+            images = itertools.chain.from_iterable(batch.numpy() for batch, *_ in loader)
+            for pictures, image in zip(drawn, images, strict=True):
+                pictures.append(picture_of(image, "CHW", store.mean, store.std))
+    return drawn
+
+
+def _root(store: Store) -> str | None:
+    report = store.report
+    return report.root if report and isinstance(report.root, str) else None
+
+
+def sources_of(store: Store, rows: Iterable[int]) -> dict[int, str]:
+    """Where the rows came from, as far as the store knows: read from the shards that hold them, and no others."""
+    starts = np.array([shard.start for shard in store.shards], np.int64)
+    wanted = np.unique(np.fromiter(rows, np.int64))
+    found: dict[int, str] = {}
+    for shard in np.unique(np.searchsorted(starts, wanted, "right") - 1).tolist():
+        try:
+            table = store.samples_of([shard])
+        except StoreError:  # a mapped file has no list of samples
+            return {}
+        numbers = np.asarray(table["row"])
+        places = np.flatnonzero(np.isin(numbers, wanted))
+        names = table["source"].take(places).to_pylist()
+        found.update(zip(numbers[places].tolist(), (str(name) for name in names), strict=True))
+    return found
+
+
+def failures_of(
+    store: Store, samples: Iterable[dict[str, Any]], pictures: int, told: Callable[[int, int], object]
+) -> list[Failed]:
+    """Samples that failed, `pictures` of them with their file's thumbnail where there is one."""
+    root = _root(store)
+    found = []
+    for done, sample in enumerate(samples):
+        source, reason, error = (str(sample[key] or "") for key in ("source", "status", "error"))
+        picture = thumbnail(root, source, SIDE) if done < pictures else None
+        found.append(Failed(printable(source), printable(reason), printable(error), picture))
+        told(done + 1, max(done + 1, pictures))
+    return found

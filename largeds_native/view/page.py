@@ -1,0 +1,58 @@
+"""The page: one HTML file that needs no network. All that comes from the store is escaped, and the page's own policy
+lets no script run but the one whose hash it names."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+from collections.abc import Mapping, Sequence
+from importlib import resources
+
+from PIL import Image
+
+from largeds_native.view.pixels import fitted
+from largeds_native.view.tiles import Exhibition, printable
+
+LARGEST = 256  # pixels of a picture's side on the page
+SMALL = 64  # pictures up to this side are written without loss, magnified so that each pixel is seen
+
+
+def page_html(shown: Exhibition, histogram: Mapping[str, int], report: Sequence[tuple[str, str]]) -> bytes:
+    """The page as UTF-8. `histogram`: images of each class, {} without classes; `report`: names and values."""
+    from jinja2 import Environment, StrictUndefined  # comes with torch
+
+    folder = resources.files(__package__)
+    template, style, script = ((folder / f"page.{kind}").read_text("utf-8") for kind in ("html", "css", "js"))
+    # autoescape does for every value of the store what must be done
+    environment = Environment(autoescape=True, undefined=StrictUndefined)
+    environment.globals.update(uri=data_uri, sha256=_sha256)
+    counts = list(histogram.values())
+    text = environment.from_string(template).render(
+        shown=shown,
+        histogram=[(printable(name), count) for name, count in histogram.items()],
+        fewest=min(counts, default=0),
+        most=max(counts, default=0),
+        report=[(name, printable(value)) for name, value in report],
+        side=160,
+        style=style,
+        script=script,
+    )
+    return text.encode("utf-8", "replace")
+
+
+def data_uri(picture: Image.Image) -> str:
+    stream = io.BytesIO()
+    if max(picture.size) <= SMALL:
+        fitted(picture, LARGEST, LARGEST).save(stream, "PNG")
+        kind = "png"
+    else:
+        if max(picture.size) > LARGEST:
+            picture = fitted(picture, LARGEST, LARGEST)
+        picture.save(stream, "JPEG", quality=90)
+        kind = "jpeg"
+    return f"data:image/{kind};base64,{base64.b64encode(stream.getvalue()).decode()}"
+
+
+def _sha256(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

@@ -1,0 +1,60 @@
+"""What is shown, whether on a sheet or on a page: pictures with captions, in strips that belong together."""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import dataclass, field
+
+from PIL import Image
+
+LONGEST = 200  # characters of a caption
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A picture (None: there is nothing to see) and what stands under it."""
+
+    picture: Image.Image | None
+    caption: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Strip:
+    """An image of the store, then its versions. `source`: where it came from, "" where that isn't known."""
+
+    tiles: tuple[Tile, ...]
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A sample that is not in the store; its file as a picture where it is still there and can be opened."""
+
+    source: str
+    reason: str
+    error: str
+    picture: Image.Image | None = None
+
+
+@dataclass
+class Exhibition:
+    """All that is shown of a store. `said`, `failures_said`: a line about the images, and one about the failures."""
+
+    title: str
+    facts: str
+    said: str
+    strips: list[Strip] = field(default_factory=list)
+    failed: list[Failed] = field(default_factory=list)
+    failures_said: str = ""
+
+
+def printable(text: object) -> str:
+    """Text of a store for people's eyes: one line, cut, no characters that steer a terminal or turn the direction."""
+    shown = str(text)[: LONGEST + 1]
+    shown = "".join(" " if c.isspace() else c if _harmless(c) else "\ufffd" for c in shown)
+    return shown if len(shown) <= LONGEST else shown[: LONGEST - 1] + "…"
+
+
+def _harmless(character: str) -> bool:
+    return unicodedata.category(character) not in ("Cc", "Cf", "Cs", "Cn", "Co")
