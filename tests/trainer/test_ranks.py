@@ -89,6 +89,22 @@ def check_gradients(rank: int, folder: Path) -> None:
                 assert history[0]["train_loss"] == trainer.ranks.first(history[0]["train_loss"]), case
 
 
+def check_ignored(rank: int, folder: Path) -> None:
+    """A rank whose last micro-batch, or all of whose samples, don't count: the step is a mean over those that do."""
+    inputs, targets = samples(16, torch.float64)
+    for ignored in (slice(12, 16), slice(8, 16)):
+        labels = targets.clone()
+        labels[ignored] = -100
+        ddp, twin = DistributedDataParallel(small_model().double()), small_model().double()
+        trainer = make(ddp, accumulate=2)
+        (logs,) = trainer.fit(cut([4, 4], rank * 8, inputs, labels), 1)
+        loss = nn.functional.cross_entropy(twin(inputs), labels)
+        loss.backward()
+        torch.optim.SGD(twin.parameters(), 0.1, momentum=0.9).step()
+        torch.testing.assert_close(parameters_of(ddp), parameters_of(twin), rtol=0, atol=1e-12)
+        assert abs(logs["train_loss"] - loss.item()) < 1e-12
+
+
 class InBackward(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x):
@@ -246,7 +262,7 @@ def child(rank: int, check, folder: Path, port: int) -> None:
     dist.destroy_process_group()
 
 
-@pytest.mark.parametrize("check", [check_gradients, check_memory, check_resume, check_loader])
+@pytest.mark.parametrize("check", [check_gradients, check_ignored, check_memory, check_resume, check_loader])
 def test_two_processes(check, tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

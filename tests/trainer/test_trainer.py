@@ -9,7 +9,6 @@ import math
 import pytest
 import torch
 import torchmetrics
-import torchvision
 from torch import nn
 
 from largeds_native.errors import ArgumentError, NonFiniteError
@@ -184,24 +183,6 @@ def test_a_nonfinite_loss_is_raised_or_skipped():
     (logs,) = trainer.fit(loader, 1)
     assert trainer.skipped == 1
     assert math.isfinite(logs["train_loss"])
-
-
-def test_torch_compile():
-    model = small_model()
-    trainer, twin = make(torch.compile(model, backend="eager"), micro_batch=4), make(micro_batch=4)
-    trainer.fit(data_loader(), 1)
-    twin.fit(data_loader(), 1)
-    torch.testing.assert_close(parameters_of(model), parameters_of(twin.model))
-    assert set(trainer.state_dict()["model"]) == set(model.state_dict())
-
-
-def test_a_torchvision_model():
-    torch.manual_seed(0)
-    model = torchvision.models.resnet18(num_classes=4)
-    images, labels = torch.randn(6, 3, 32, 32), torch.tensor([0, 1, 2, 3, 0, 1])
-    trainer = make(model, lr=0.01, micro_batch=3, metrics={"accuracy": accuracy})
-    history = trainer.fit([(images, labels)], 2, [(images, labels)])
-    assert math.isfinite(history[-1]["val_loss"])
 
 
 @pytest.mark.parametrize(
