@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from harness import Contender, console, options_parser, report, take_turns
 from limits import Limit
-from peers_ffcv import ffcv_loader
 from torch.utils.data import DataLoader, Dataset
 
 import largeds_native as lds
 from largeds_native.cli import peers
+from largeds_native.cli.bench.ffcv import ffcv_loader
 
 MEAN, STD = peers.MEAN, peers.STD
 RANDOM = np.random.default_rng(1)

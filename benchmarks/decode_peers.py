@@ -7,76 +7,15 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 
-RESIZE, CROP = 256, 224
-Run = Callable[[], int]
+from largeds_native.cli.bench.decoders import CROP, RESIZE, Run, dali_rows, opencv, threaded, torchvision
 
-
-def _threaded(work: Callable[[str], object], paths: list[str], threads: int) -> Run:
-    def run() -> int:
-        with ThreadPoolExecutor(threads) as pool:
-            return sum(1 for _ in pool.map(work, paths))
-
-    return run
-
-
-def torchvision(paths: list[str], threads: int) -> Run:
-    from torchvision.io import ImageReadMode, decode_jpeg, read_file
-    from torchvision.transforms.v2 import functional
-
-    def one(path: str) -> torch.Tensor:
-        image = decode_jpeg(read_file(path), mode=ImageReadMode.RGB)
-        return functional.center_crop(functional.resize(image, [RESIZE], antialias=True), [CROP, CROP])
-
-    return _threaded(one, paths, threads)
-
-
-def opencv(paths: list[str], threads: int) -> Run:
-    import cv2
-
-    cv2.setNumThreads(1)
-
-    def one(path: str) -> Any:
-        image = cv2.imread(path, cv2.IMREAD_COLOR_RGB)
-        height, width, _ = image.shape
-        short = min(height, width)
-        size = (RESIZE * width // short, RESIZE * height // short)
-        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)  # bilinear has no antialiasing here
-        top, left = (size[1] - CROP) // 2, (size[0] - CROP) // 2
-        return np.ascontiguousarray(image[top : top + CROP, left : left + CROP])
-
-    return _threaded(one, paths, threads)
-
-
-def dali(paths: list[str], threads: int) -> Run:
-    from nvidia.dali import fn, pipeline_def, types
-
-    # not ahead of run(): a pass must not begin with batches made before it
-    @pipeline_def(
-        batch_size=min(32, len(paths)), num_threads=threads, device_id=None, exec_async=False, exec_pipelined=False
-    )
-    def images() -> Any:
-        encoded, _ = fn.readers.file(files=paths, name="files", pad_last_batch=False)
-        image = fn.decoders.image(encoded, device="cpu", output_type=types.RGB)
-        image = fn.resize(image, resize_shorter=RESIZE, interp_type=types.INTERP_TRIANGULAR)
-        return fn.crop(image, crop=(CROP, CROP))
-
-    pipeline = images()
-    pipeline.build()
-
-    def run() -> int:
-        done = 0
-        while done < len(paths):
-            done += len(pipeline.run()[0])
-        return done
-
-    return run
+__all__ = ["CROP", "available"]
 
 
 def spdl(paths: list[str], threads: int) -> Run:
@@ -93,7 +32,7 @@ def spdl(paths: list[str], threads: int) -> Run:
         return spdl.io.convert_frames(frames)
 
     one(paths[0])
-    return _threaded(one, paths, threads)
+    return threaded(one, paths, threads)
 
 
 def _by_pillow(path: str) -> Any:
@@ -130,7 +69,7 @@ def pool(paths: list[str], threads: int) -> Run:
 PEERS = {
     "torchvision, threads": torchvision,
     "OpenCV, threads": opencv,
-    "DALI, CPU": dali,
+    "DALI, CPU": dali_rows,
     "SPDL, threads": spdl,
     "DataLoader + Pillow": dataloader,
     "multiprocessing.Pool + Pillow": pool,

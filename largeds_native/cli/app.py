@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from largeds_native.cli import demo, export, import_hdf5, info, pack, train, verify, view
+from largeds_native.cli.bench import command as bench
 from largeds_native.cli.guard import guarded
 
 HELP = """Pack an image data set once, then train at memory bandwidth.
@@ -18,6 +19,7 @@ HELP = """Pack an image data set once, then train at memory bandwidth.
   largeds info train.lds                     what a store holds
   largeds view train.lds --html              see the images, the classes and what failed
   largeds train train.lds --model resnet18   train a torchvision model on it
+  largeds bench photos/train                 ours and the usual ways, measured on your images
   largeds verify train.lds                   compare every row with the hash it was packed with
   largeds export train.lds train.h5          one HDF5 file: nobody is locked in
   largeds import theirs.h5 theirs.lds        and the way back, from anybody's file
@@ -72,6 +74,7 @@ for name, command in (
     ("view", view.view),
     ("export", export.export),
     ("import", import_hdf5.import_hdf5),
+    ("bench", bench.bench),
     ("demo", demo.demo),
 ):
     app.command(name)(guarded(command))

@@ -91,7 +91,7 @@ def count(batches: Iterable[Any]) -> int:
     images = 0
     for batch, _ in batches:
         images += len(batch)
-        float(batch.view(-1)[0])
+        float(batch[(0,) * batch.dim()])
     return images
 
 

@@ -167,7 +167,7 @@ def test_info_of_a_mapped_file(run: Run, store: Path, tmp_path: Path) -> None:
     assert "CHW 3 x 16 x 16, uint8" in out
 
 
-@pytest.mark.parametrize("name", ["pack", "info", "verify", "train", "view", "export", "import", "demo"])
+@pytest.mark.parametrize("name", ["pack", "info", "verify", "train", "view", "bench", "export", "import", "demo"])
 def test_help_teaches_with_examples(run: Run, name: str) -> None:
     code, out, _ = run(name, "--help")
     assert code == 0

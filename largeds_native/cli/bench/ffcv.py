@@ -1,7 +1,9 @@
-"""FFCV's loader over the same rows, stored raw, set up as its documentation does."""
+"""FFCV's writer and its loader, rows stored raw, as its documentation does it. ImportError where it isn't installed."""
 
 from __future__ import annotations
 
+import contextlib
+import io
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ import numpy as np
 
 
 def ffcv_loader(store: Any, batch: int, threads: int, kind: str, mean: Any, std: Any, crop: int | None) -> Any:
-    """kind: "uint8" or "float32" (normalised). Raises ImportError when FFCV is not installed."""
+    """Batches of a store's images; kind: "uint8" or "float32" (normalised)."""
     from ffcv.fields.basics import IntDecoder
     from ffcv.fields.rgb_image import RandomResizedCropRGBImageDecoder, SimpleRGBImageDecoder
     from ffcv.loader import Loader, OrderOption
@@ -35,14 +37,21 @@ def ffcv_loader(store: Any, batch: int, threads: int, kind: str, mean: Any, std:
 
 
 def _beton(store: Any) -> Path:
+    path: Path = store.path.with_suffix(".beton")
+    if not path.exists():
+        write(_Rows(store), path, 1)
+    return path
+
+
+def write(images: Any, path: Path, workers: int) -> int:
+    """A dataset of (PIL image or array (H, W, C), label) as a .beton file."""
     from ffcv.fields import IntField, RGBImageField
     from ffcv.writer import DatasetWriter
 
-    path: Path = store.path.with_suffix(".beton")
-    if not path.exists():
-        fields = {"image": RGBImageField(write_mode="raw"), "label": IntField()}
-        DatasetWriter(str(path), fields, num_workers=1).from_indexed_dataset(_Rows(store))
-    return path
+    fields = {"image": RGBImageField(write_mode="raw"), "label": IntField()}
+    with contextlib.redirect_stderr(io.StringIO()):  # its progress bar
+        DatasetWriter(str(path), fields, num_workers=workers).from_indexed_dataset(images)
+    return len(images)
 
 
 class _Rows:

@@ -1,0 +1,117 @@
+"""Others' fast ways from files to 224x224 pixels: shorter side 256, centre crop, uint8, in so many threads.
+
+Each takes (paths, threads) and gives what does all paths once; `keep(i, image)` gets what became of path i, (H, W, C).
+What a way needs is imported when it is made, and an ImportError says that it isn't there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+RESIZE, CROP = 256, 224
+Run = Callable[[], int]
+Keep = Callable[[int, Any], object]
+# of run(), on the processor: a round of DALI must not begin with batches made while others had their turn
+NOT_AHEAD: dict[str, Any] = {"device_id": None, "exec_async": False, "exec_pipelined": False}
+
+
+def nowhere(i: int, image: Any) -> None:
+    """For those who measure decoding alone."""
+
+
+def threaded(work: Callable[[str], Any], paths: Sequence[str], threads: int, keep: Keep = nowhere) -> Run:
+    """One image a thread."""
+
+    def run() -> int:
+        with ThreadPoolExecutor(threads) as pool:
+            return sum(1 for _ in pool.map(lambda i: keep(i, work(paths[i])), range(len(paths))))
+
+    return run
+
+
+def torchvision(paths: Sequence[str], threads: int, keep: Keep = nowhere) -> Run:
+    """Its C++ decoder and its resize on tensors."""
+    from torchvision.io import ImageReadMode, decode_image, read_file
+    from torchvision.transforms.v2 import functional
+
+    def one(path: str) -> Any:
+        image = decode_image(read_file(path), mode=ImageReadMode.RGB)
+        image = functional.center_crop(functional.resize(image, [RESIZE], antialias=True), [CROP, CROP])
+        return image.permute(1, 2, 0)
+
+    return threaded(one, paths, threads, keep)
+
+
+def opencv_image(path: str) -> Any:
+    """One image by OpenCV; its bilinear resize has no antialiasing, so INTER_AREA, as its documentation advises."""
+    cv2: Any = import_module("cv2")
+    image = cv2.imread(path, cv2.IMREAD_COLOR_RGB)
+    height, width, _ = image.shape
+    short = min(height, width)
+    size = (RESIZE * width // short, RESIZE * height // short)
+    image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    top, left = (size[1] - CROP) // 2, (size[0] - CROP) // 2
+    return np.ascontiguousarray(image[top : top + CROP, left : left + CROP])
+
+
+def opencv(paths: Sequence[str], threads: int, keep: Keep = nowhere) -> Run:
+    cv2: Any = import_module("cv2")
+    cv2.setNumThreads(1)  # the threads are ours: one image each
+    return threaded(opencv_image, paths, threads, keep)
+
+
+def dali_rows(paths: Sequence[str], threads: int, keep: Keep = nowhere) -> Run:
+    dali: Any = import_module("nvidia.dali")
+    fn, types = dali.fn, dali.types
+
+    def images() -> Any:
+        encoded, _ = fn.readers.file(files=list(paths), name="files", pad_last_batch=False)
+        image = fn.decoders.image(encoded, device="cpu", output_type=types.RGB)
+        image = fn.resize(image, resize_shorter=RESIZE, interp_type=types.INTERP_TRIANGULAR)
+        return fn.crop(image, crop=(CROP, CROP))
+
+    pipeline = dali.pipeline_def(batch_size=min(32, len(paths)), num_threads=threads, **NOT_AHEAD)(images)()
+    pipeline.build()
+
+    def run() -> int:
+        done = 0
+        while done < len(paths):
+            (batch,) = pipeline.run()
+            for image in batch if keep is not nowhere else ():
+                keep(done % len(paths), np.asarray(image))
+                done += 1
+            done += len(batch) if keep is nowhere else 0
+        return done
+
+    return run
+
+
+def dali_batches(folder: str, batch: int, threads: int, mean: Sequence[float], std: Sequence[float]) -> Run:
+    """An epoch of normalised float32 batches from a class-per-folder tree, shuffled."""
+    dali: Any = import_module("nvidia.dali")
+    fn, types = dali.fn, dali.types
+
+    def images() -> Any:
+        encoded, label = fn.readers.file(file_root=folder, random_shuffle=True, name="files")
+        image = fn.decoders.image(encoded, device="cpu", output_type=types.RGB)
+        image = fn.resize(image, resize_shorter=RESIZE, interp_type=types.INTERP_TRIANGULAR)
+        scale = {"mean": [255 * value for value in mean], "std": [255 * value for value in std]}
+        return fn.crop_mirror_normalize(image, crop=(CROP, CROP), dtype=types.FLOAT, **scale), label
+
+    pipeline = dali.pipeline_def(batch_size=batch, num_threads=threads, **NOT_AHEAD)(images)()
+    pipeline.build()
+    size = pipeline.epoch_size("files")
+
+    def run() -> int:
+        done = 0
+        while done < size:
+            pictures, _ = pipeline.run()
+            done += len(pictures)
+        return done
+
+    return run

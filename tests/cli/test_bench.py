@@ -1,0 +1,199 @@
+"""`largeds bench`: everybody does the same work on the same files; who can't is named; the chart shows the rates."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import largeds_native as lds
+from largeds_native.cli.bench import decoders, packing
+from largeds_native.cli.bench.candidates import Candidate, answered
+from largeds_native.cli.bench.chart import chart
+from largeds_native.cli.bench.work import prepared, writer
+from largeds_native.corpus import jpeg_corpus
+
+from .conftest import process
+from .test_bad_input import sentence
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+def quiet(text: str) -> None:
+    pass
+
+
+@pytest.fixture(scope="module")
+def jpegs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return jpeg_corpus(tmp_path_factory.mktemp("bench") / "jpeg", 12)
+
+
+def test_all_questions_on_a_folder_of_ones_own(run: Run, tree: Path, tmp_path: Path) -> None:
+    """PNG files, one of them no image, as a user may have them."""
+    code, out, err = run("bench", tree, "--rounds", "1", "--threads", "1", "--chart", tmp_path / "b.png", "--json")
+    assert (code, err) == (0, "")
+    content = json.loads(out)
+    assert (content["images"], content["threads"], content["source"]) == (8, 1, str(tree))
+    assert {"processor", "threads", "torch", "torchvision", "h5py"} <= content["machine"].keys()
+    for question in content["questions"]:
+        roles = [result["role"] for result in question["results"]]
+        assert roles.count("ours") == 1
+        assert roles[0] == "limit"
+        names = {result["name"] for result in question["results"]} | set(question["missing"])
+        assert {"torchvision + DataLoader", "HDF5 + DataLoader", "largeds_native"} <= names
+        assert all(rate > 0 for result in question["results"] for rate in result["rates"])
+    pack, load, train = content["questions"]
+    for question, peers in ((pack, ("OpenCV, threads", "DALI, CPU", "FFCV writer")), (load, ("DALI, CPU", "FFCV"))):
+        assert set(peers) <= {r["name"] for r in question["results"]} | set(question["missing"])
+    assert train["question"] == "train: shufflenet_v2_x0_5, batches of 32, on the CPU"
+    with Image.open(tmp_path / "b.png") as picture:
+        assert picture.size[0] > 1000
+
+
+def test_the_built_in_corpus_in_words(run: Run, tmp_path: Path) -> None:
+    code, out, err = run("bench", "--only", "pack", "-n", "2", "--rounds", "1", "--work", tmp_path / "w")
+    assert (code, err) == (0, "")
+    for words in ("2 images of the built-in corpus", "limit: decoding alone", "largeds_native", "processor "):
+        assert words in out
+    assert len(list((tmp_path / "w" / "jpeg").rglob("*.jpg"))) == 2
+
+
+@pytest.mark.filterwarnings("ignore:.*TorchVision are deprecated:DeprecationWarning")
+@pytest.mark.parametrize("name", ["torchvision", "opencv", "dali_rows"])
+def test_peers_do_the_same_work(name: str, jpegs: Path, tmp_path: Path) -> None:
+    """Their rows are our images, as far as another resize may differ."""
+    paths = sorted(map(str, jpegs.rglob("*.jpg")))
+    try:
+        run = getattr(decoders, name)(paths, 2, writer(tmp_path / "rows.npy", len(paths)))
+    except ImportError as error:
+        pytest.skip(str(error))
+    assert run() == len(paths)
+    rows = np.load(tmp_path / "rows.npy").astype(int)
+    ours = lds.decode_batch(paths).permute(0, 2, 3, 1).numpy()
+    assert np.abs(rows - ours).mean() < 8
+
+
+def test_the_sample_is_spread_over_classes_and_whole(jpegs: Path, tree: Path, tmp_path: Path) -> None:
+    work = prepared(jpegs, tmp_path, 4, 1, quiet)
+    assert [Path(path).suffix for path in work.paths] == [".jpg"] * 4
+    assert len({Path(path).parent for path in work.paths}) == 4
+    work = prepared(tree / "dog", tmp_path, 100, 1, quiet)  # flat, and one is broken; made anew
+    assert len(work.paths) == work.count == 4
+    assert work.store.classes == ["images"]
+
+
+def test_who_fails_is_named_with_the_reason() -> None:
+    def fails() -> int:
+        raise ValueError("this machine\nis too small")
+
+    def absent() -> Callable[[], int]:
+        raise ModuleNotFoundError("No module named 'nvidia.dali'", name="nvidia.dali")
+
+    calls: list[str] = []
+    good = [
+        Candidate(
+            "slow", lambda: lambda: [calls.append("slow"), time.sleep(0.02)] and 1, before=lambda: calls.append("-")
+        ),
+        Candidate("fast", lambda: lambda: [calls.append("fast")] and 1, "ours"),
+        Candidate("wall", lambda: lambda: 1, "limit"),
+    ]
+    answer = answered("q", "Question", [*good, Candidate("a", lambda: fails), Candidate("b", absent)], 2, quiet)
+    assert [measured.name for measured in answer.results] == ["wall", "fast", "slow"]
+    assert answer.missing == {
+        "a": "ValueError: this machine",
+        "b": "not installed (pip install nvidia-dali-cuda120)",
+    }
+    assert calls.count("slow") == calls.count("-") == 3
+    with pytest.raises(ValueError, match="too small"):
+        answered("q", "Question", [Candidate("ours", lambda: fails, "ours")], 1, quiet)
+
+
+def test_contenders_begin_with_an_empty_folder(tree: Path, tmp_path: Path) -> None:
+    work = prepared(tree, tmp_path, 100, 1, quiet)
+    for candidate in packing.candidates(work):
+        assert candidate.before is not None
+        candidate.before()
+        assert list(work.out.iterdir()) == []
+        (work.out / "left.npy").touch()
+
+
+def question(**rates: list[float]) -> dict[str, Any]:
+    roles = {"ours": "ours", "limit": "limit"}
+    results = [
+        {"name": name, "role": roles.get(name, "peer"), "rates": values, "median": float(np.median(values))}
+        for name, values in rates.items()
+    ]
+    return {"question": "load: <b>&", "results": results}
+
+
+def test_the_chart_names_everybody_and_the_limit() -> None:
+    drawn = question(peer=[10.0, 12.0], ours=[300.0], limit=[400.0])
+    svg = chart([drawn, question(ours=[1.0])], "a machine", "svg").decode()
+    assert svg == chart([drawn, question(ours=[1.0])], "a machine", "svg").decode()
+    # matplotlib draws letters as shapes, and leaves the text beside them
+    for words in ("load: &lt;b&gt;&amp;", "limit: limit, 400", "ours", "peer", "300", "a machine"):
+        assert f"<!-- {words} -->" in svg.replace("limit, 400 ", "limit, 400"), words
+    assert svg.index("<!-- ours -->") < svg.index("<!-- peer -->")
+    with pytest.raises(lds.errors.LargedsError, match="nothing to draw"):
+        chart([question()], "", "png")
+
+
+def test_bad_input(run: Run, tree: Path, tmp_path: Path) -> None:
+    empty, store, broken = tmp_path / "empty", tmp_path / "s.lds", tmp_path / "broken"
+    empty.mkdir()
+    broken.mkdir()
+    (broken / "a.jpg").write_bytes(b"not an image")
+    lds.pack(tree, store, resize=18, crop=16, progress=False)
+    for arguments, code, words in (
+        ((tmp_path / "absent",), 1, "expected a folder of images"),
+        ((tree / "dog" / "0.png",), 1, "expected a folder of images, found a file"),
+        ((empty,), 1, "has no image"),
+        ((store,), 1, "has no image"),
+        ((broken,), 1, "none of"),
+        ((tree, "--only", "all"), 2, "all"),
+        ((tree, "-n", "1"), 2, "--images"),
+        ((tree, "--chart", tmp_path / "a.gif"), 1, "expected a name that ends in .png or .svg"),
+        ((tree, "--chart", tmp_path / "no" / "a.png"), 1, "is not a folder"),
+        ((tree, "--work", tree / "dog" / "0.png"), 1, "0.png"),
+    ):
+        sentence(run("bench", *arguments, "--json"), code, words)
+    sentence(run("bench", tree, "--only", "train", "--model", "resnet19", "--json"), 1, "no classifier 'resnet19'")
+
+
+def test_without_matplotlib(run: Run, tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    sentence(run("bench", tree, "--chart", tmp_path / "a.png"), 1, "pip install 'largeds-native[charts]'")
+
+
+@pytest.mark.parametrize("tiny_disk", ["40k"], indirect=True)
+def test_a_full_disk(run: Run, tree: Path, tiny_disk: Path) -> None:
+    sentence(run("bench", tree, "--work", tiny_disk, "--json"), 1, "are needed")
+    (tiny_disk / "filler").write_bytes(bytes(30_000))
+    chart_too = ("--only", "pack", "--rounds", "1", "--chart", tiny_disk / "a.png", "--json")
+    sentence(run("bench", tree, *chart_too), 1, "a.png can't be written: No space left on device")
+    assert [path.name for path in tiny_disk.iterdir()] == ["filler"]
+
+
+def test_ctrl_c_leaves_no_folder(tree: Path, tmp_path: Path) -> None:
+    program = (
+        "import signal, time, largeds_native.cli.bench.packing as packing\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "packing.candidates = lambda *_: (print('ready', flush=True), time.sleep(60))\n"
+        "from largeds_native.cli import main\n"
+        f"main(['bench', {str(tree)!r}, '--json'])\n"
+    )
+    with process(program=program, env={"TMPDIR": str(tmp_path)}) as bench:
+        assert bench.stdout is not None
+        assert bench.stdout.readline() == "ready\n"
+        bench.send_signal(signal.SIGINT)
+        _, err = bench.communicate(timeout=60)
+        assert (bench.returncode, err) == (130, "largeds: stopped\n")
+    assert list(tmp_path.iterdir()) == []
