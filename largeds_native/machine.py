@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from contextlib import suppress
 from pathlib import Path
 
 CGROUP_ROOT = Path("/sys/fs/cgroup")
@@ -25,6 +26,20 @@ def cgroup_quota(root: Path = CGROUP_ROOT, membership: Path = Path("/proc/self/c
         if folder.is_relative_to(mount) and (quota := _quota_of(folder)) is not None
     ]
     return min(quotas, default=None)
+
+
+def usable_memory(root: Path = CGROUP_ROOT, meminfo: Path = Path("/proc/meminfo")) -> int:
+    """Bytes that this process and its files may still take: what the system has available, or less where a cgroup's
+    limit is smaller."""
+    try:
+        lines = dict(line.split(":", 1) for line in meminfo.read_text().splitlines() if ":" in line)
+        available = int(lines["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):
+        available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for name in ("memory.max", "memory/memory.limit_in_bytes"):
+        with suppress(OSError, ValueError):  # "max" is no limit
+            available = min(available, int((root / name).read_text()))
+    return available
 
 
 def _groups(root: Path, membership: Path) -> list[tuple[Path, str]]:

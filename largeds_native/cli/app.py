@@ -9,6 +9,7 @@ import typer
 
 from largeds_native.cli import demo, export, import_hdf5, info, pack, train, verify, view
 from largeds_native.cli.bench import command as bench
+from largeds_native.cli.doctor import command as doctor
 from largeds_native.cli.guard import guarded
 
 HELP = """Pack an image data set once, then train at memory bandwidth.
@@ -16,6 +17,7 @@ HELP = """Pack an image data set once, then train at memory bandwidth.
 \b
   largeds demo                               see everything work, on real images
   largeds pack photos/train train.lds        decode and resize a class-per-folder tree once
+  largeds doctor photos/train                what limits an epoch, and what packing would save
   largeds info train.lds                     what a store holds
   largeds view train.lds --html              see the images, the classes and what failed
   largeds train train.lds --model resnet18   train a torchvision model on it
@@ -72,6 +74,7 @@ for name, command in (
     ("verify", verify.verify),
     ("train", train.train),
     ("view", view.view),
+    ("doctor", doctor.doctor),
     ("export", export.export),
     ("import", import_hdf5.import_hdf5),
     ("bench", bench.bench),

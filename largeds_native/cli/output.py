@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
@@ -14,6 +16,16 @@ from largeds_native.units import size as size
 def console() -> Console:
     """Of results. Without a terminal, lines are never wrapped or cut: they are for grep and files."""
     return Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+
+
+@contextmanager
+def noted(shown: bool) -> Iterator[Callable[[str], None]]:
+    """A function that says what is being done, on one line of the terminal that is overwritten and gone at the end."""
+    if not (shown and sys.stderr.isatty()):
+        yield lambda text: None
+        return
+    with Console(stderr=True).status("") as status:
+        yield lambda text: status.update(text)
 
 
 def emit_json(content: Any) -> None:

@@ -122,17 +122,13 @@ def loaders(
         if not 0 < count < len(store):
             raise ArgumentError(f"--val-split {options.val_split} of {len(store)} images is {count}: nothing is left")
         held_out, chosen = np.sort(drawn[:count]), np.sort(drawn[count:])
-    words: dict[str, Any] = {"threads": options.threads, "device": device}
-    if store.statistics is not None and store.dtype == np.uint8:
-        words["mean"], words["std"] = store.statistics
-    height, width = store.image_size
-    shift = lds.Augment(random_crop=(height, width), padding=max(height, width) // 8, flip=0.5)
+    words: dict[str, Any] = {"threads": options.threads, "device": device} | normalised(store)
     train_loader = lds.Loader(
         store,
         options.batch_size,
         seed=options.seed,
         indices=chosen,
-        augment=shift if options.augment else None,
+        augment=shift_and_flip(store) if options.augment else None,
         # one image alone has no variance for BatchNorm to divide by
         drop_last=len(chosen) > options.batch_size and len(chosen) % options.batch_size == 1,
         **words,
@@ -151,6 +147,19 @@ def loaders(
     val_loader = lds.Loader(val_store, options.batch_size, order="sequential", indices=subset, **words)
     stack.callback(val_loader.close)
     return train_loader, val_loader
+
+
+def normalised(store: Store) -> dict[str, Any]:
+    """The loader's mean and std, where the store knows them and its images are not normalised already."""
+    if store.statistics is None or store.dtype != np.uint8:
+        return {}
+    mean, std = store.statistics
+    return {"mean": mean, "std": std}
+
+
+def shift_and_flip(store: Store) -> lds.Augment:
+    height, width = store.image_size
+    return lds.Augment(random_crop=(height, width), padding=max(height, width) // 8, flip=0.5)
 
 
 def number_of_classes(store: Store) -> int:
