@@ -26,8 +26,8 @@ class Watch:
     def __init__(self, result: str, seconds: float) -> None:
         self.result, self.seconds = result, seconds
         self.owner = os.getpid()
-        self.loaders: dict[int, dict[str, Any]] = {}
-        self._kept: list[Any] = []  # so that no other loader gets the id of one that is gone
+        self.loaders: dict[tuple[Any, ...], dict[str, Any]] = {}
+        self._kept: list[Any] = []
 
     def patch(self) -> None:
         from torch.utils.data import DataLoader
@@ -49,22 +49,19 @@ class Watch:
         kind.__iter__ = timed
 
     def begun(self, loader: Any) -> dict[str, Any]:
-        if id(loader) not in self.loaders:
-            self._kept.append(loader)
-            try:
-                batches = len(loader)
-            except TypeError:
-                batches = None
-            self.loaders[id(loader)] = {
-                "kind": type(loader).__name__,
-                "batches": batches,
-                "batch_size": getattr(loader, "batch_size", None),
-                "workers": getattr(loader, "num_workers", None),
-                "steady_seconds": 0.0,
-                "passes": [],
-            }
-        record: dict[str, Any] = self.loaders[id(loader)]
-        return record
+        """The record of this loader: one for all that are made alike, as some scripts make one an epoch."""
+        try:
+            batches = len(loader)
+        except TypeError:
+            batches = None
+        data = getattr(loader, "dataset", getattr(loader, "store", loader))
+        facts = {"kind": type(loader).__name__, "batches": batches, "batch_size": getattr(loader, "batch_size", None)}
+        key = (*facts.values(), id(data))
+        if key not in self.loaders:
+            self._kept.append(data)  # so that nothing else gets its id
+            workers = getattr(loader, "num_workers", None)
+            self.loaders[key] = facts | {"workers": workers, "steady_seconds": 0.0, "passes": []}
+        return self.loaders[key]
 
     def write(self, alone: float | None = None, ended: bool = False) -> None:
         content = {"loaders": list(self.loaders.values()), "alone": alone, "ended": ended}
