@@ -154,7 +154,7 @@ def normalised(store: Store) -> dict[str, Any]:
     if store.statistics is None or store.dtype != np.uint8:
         return {}
     mean, std = store.statistics
-    return {"mean": mean, "std": std}
+    return {"mean": mean, "std": [s or 1.0 for s in std]}  # a channel that is one value everywhere stays 0
 
 
 def shift_and_flip(store: Store) -> lds.Augment:

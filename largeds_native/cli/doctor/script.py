@@ -21,7 +21,7 @@ from largeds_native.cli.doctor.steady import Pass, estimate
 from largeds_native.cli.doctor.watched import START_UP
 from largeds_native.errors import ArgumentError, LargedsError
 
-PATIENCE = 6  # times the seconds to watch, until a script has to have begun its loop
+PATIENCE = 30  # seconds, and six times those to watch, until a script has been through enough of its loop
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def run_script(words: list[str], seconds: float, images: int, note: Callable[[st
         result, log = Path(folder) / "result.json", Path(folder) / "log"
         code = _run(words, result, log, seconds, lambda text: note(f"{words[0]}: {text}"))
         if not result.exists():
-            raise LargedsError(_why(words[0], code, log, seconds * PATIENCE))
+            raise LargedsError(_why(words[0], code, log, PATIENCE + 6 * seconds))
         return _understood(json.loads(result.read_text()), words[0], images)
 
 
@@ -74,7 +74,7 @@ def _run(words: list[str], result: Path, log: Path, seconds: float, note: Callab
     command = [sys.executable, "-m", "largeds_native.cli.doctor.watched", str(result), str(seconds), *words]
     package = str(Path(__file__).parents[3])
     path = os.pathsep.join(filter(None, (package, os.environ.get("PYTHONPATH"))))
-    deadline = time.monotonic() + max(seconds * PATIENCE, 30)
+    deadline = time.monotonic() + PATIENCE + 6 * seconds
     with (
         log.open("wb") as output,
         subprocess.Popen(
@@ -100,7 +100,7 @@ def _run(words: list[str], result: Path, log: Path, seconds: float, note: Callab
 def _why(script: str, code: int | None, log: Path, patience: float) -> str:
     lines = log.read_text(errors="replace").strip().splitlines()
     if code is None:
-        return f"{script} did not iterate a DataLoader or Loader for long enough in {max(patience, 30):.0f} s"
+        return f"{script} did not iterate a DataLoader or Loader for long enough in {patience:.0f} s"
     last = f": {lines[-1]}" if lines else ""
     return f"{script} ended with exit code {code}{last}"
 

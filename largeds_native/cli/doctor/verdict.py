@@ -109,9 +109,7 @@ def _saving(findings: Findings) -> str:
         return f"packing ({duration(pack)}, once) would save nothing: packed, it takes {duration(packed)}"
     epochs = max(1, math.ceil(pack / saved))
     paid = "the first epoch" if epochs == 1 else f"{epochs:,} epochs"
-    return (
-        f"packed it takes {duration(packed)}; packing takes {duration(pack)} once and has paid for itself after {paid}"
-    )
+    return f"packed it takes {duration(packed)}, and packing ({duration(pack)}, once) has paid for itself after {paid}"
 
 
 def advice(findings: Findings) -> str:
