@@ -6,9 +6,7 @@
 #include <mutex>
 
 #include "store/mapped_file.h"
-
-#define XXH_INLINE_ALL
-#include <xxhash.h>
+#include "store/xxh3.h"
 
 namespace lds {
 namespace {
@@ -16,10 +14,20 @@ namespace {
 constexpr int64_t kPiece = int64_t{4} << 20;      // of a file at a time: large enough for full disk speed
 constexpr int64_t kCached = int64_t{256} * 1024;  // bytes that stay in a processor's own cache from reading to hashing
 
+using Hash = uint64_t (*)(const uint8_t*, size_t) noexcept;
+
+Hash fastest() noexcept {
+#if defined(__x86_64__)
+  if (__builtin_cpu_supports("avx2")) return xxh3_avx2;
+#endif
+  return xxh3;
+}
+
 }  // namespace
 
 uint64_t hash_bytes(const uint8_t* data, int64_t bytes) noexcept {
-  return XXH3_64bits(data, static_cast<size_t>(bytes));
+  static const Hash hash = fastest();
+  return hash(data, static_cast<size_t>(bytes));
 }
 
 void hash_rows(const uint8_t* data, int64_t n, int64_t row_bytes, uint64_t* hashes, ThreadPool& pool) {
