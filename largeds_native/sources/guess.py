@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ def as_source(source: Any) -> Source:
         return arrays(*source)
     if isinstance(source, (list, tuple)) and source and all(isinstance(item, (str, os.PathLike)) for item in source):
         return tar(source)
+    if isinstance(source, Mapping):
+        raise ArgumentError(f"expected one data set, found several by name: {', '.join(map(str, source))}; take one")
     if hasattr(source, "features") and hasattr(source, "cast_column"):
         return hugging_face(source)
     if hasattr(source, "__getitem__") and hasattr(source, "__len__"):

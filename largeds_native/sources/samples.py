@@ -48,6 +48,11 @@ def hugging_face(data: Any, *, image: str = "image", label: str = "label") -> So
     """
     from datasets import Image as ImageFeature
 
+    if not hasattr(data, "__len__"):
+        raise ArgumentError(
+            f"expected a datasets.Dataset, found the streaming {type(data).__name__}: an iterable of (bytes, label) "
+            "can be packed instead"
+        )
     if image not in data.features:
         raise ArgumentError(f"expected a column {image!r}, found {', '.join(data.features)}")
     data = data.cast_column(image, ImageFeature(decode=False))

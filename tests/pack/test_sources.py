@@ -133,3 +133,25 @@ def test_shuffled(tree: Any, tmp_path: Path) -> None:
     assert order != list(range(12))
     np.testing.assert_array_equal(store.images, np.asarray(expected.images)[order])
     np.testing.assert_array_equal(store["label"][:], np.asarray(expected["label"])[order])
+
+
+def test_hugging_face_itself(tree: Any, tmp_path: Path) -> None:
+    """The package, with files by path and as bytes, in another order; what can't be packed is said."""
+    datasets = pytest.importorskip("datasets")
+    _, paths, expected = tree
+    cells = [
+        {"path": str(path), "bytes": None} if i % 2 else {"path": None, "bytes": path.read_bytes()}
+        for i, path in enumerate(paths)
+    ]
+    columns = {"image": cells, "label": [int(label) for label in expected["label"][:]]}
+    label = datasets.ClassLabel(names=list(expected.classes))
+    data = datasets.Dataset.from_dict(columns, datasets.Features({"image": datasets.Image(), "label": label}))
+    store = lds.pack(data, tmp_path / "all", **SMALL)
+    assert_same(store, expected)
+    assert store.classes == expected.classes
+    some = lds.pack(data.select([7, 2, 5]), tmp_path / "some", **SMALL)
+    np.testing.assert_array_equal(some.images, np.asarray(expected.images)[[7, 2, 5]])
+    with pytest.raises(ArgumentError, match="streaming IterableDataset: an iterable of"):
+        lds.pack(data.to_iterable_dataset(), tmp_path / "stream", **SMALL)
+    with pytest.raises(ArgumentError, match="found several by name: train, test; take one"):
+        lds.pack(datasets.DatasetDict(train=data, test=data), tmp_path / "splits", **SMALL)
