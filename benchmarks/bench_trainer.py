@@ -1,58 +1,36 @@
-"""What does the trainer cost beside a hand-written loop, and how much memory does accumulation take?
+"""What does the trainer cost beside a hand-written loop, Lightning's Trainer and Accelerate's loop?
 
-All contenders train the same model from the same weights on the same DataLoader with accumulate=4. The loop written by
-hand is the correct one: each batch weighs by its samples, the last partial group too. Peers that are not installed are
-named and left out: `pip install lightning accelerate`.
-
-The memory is the peak of what torch's CPU allocator holds during a step, read from its own allocation records.
+All contenders train the same model from the same weights on the same batches with accumulate=4, on one thread; how they
+take turns, and what is measured: interleave.py. The loop written by hand is the correct one, which weighs each batch by
+its samples; it reads no loss and looks at no gradient, while the Trainer counts both and checks that they are finite.
+The models that do next to nothing show what each loop costs by itself: their microseconds, over a model's step, bound
+the slow-down there. "by hand, again" is the same loop once more, and shows how far equal ones seem apart. Peers that
+are not installed are named and left out: `pip install lightning accelerate`.
 """
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import functools
 import importlib.util
-import io
 import logging
+import os
+import statistics
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from harness import RESULTS, Contender, console, machine_facts, options_parser, report, take_turns
+from harness import RESULTS, console, machine_facts, options_parser
+from interleave import difference, quotient, take_turns
 from rich.table import Table
 from torch import nn
-from torch.profiler import ProfilerActivity, profile
-from torch.utils.data import DataLoader, TensorDataset
+from trainer_models import OnlyParameters, next_to_nothing, resnet18, sgd, small_cnn
 
-from largeds_native.measure import ratio, write_json
+from largeds_native.measure import write_json
 from largeds_native.trainer import Accumulator, Trainer
 
 ACCUMULATE = 4
-
-
-def small_cnn() -> nn.Module:
-    torch.manual_seed(0)
-    layers = [nn.Conv2d(3, 16, 3, 2, 1), nn.ReLU(), nn.Conv2d(16, 32, 3, 2, 1), nn.ReLU()]
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 10))
-
-
-def resnet18() -> nn.Module:
-    import torchvision
-
-    torch.manual_seed(0)
-    return torchvision.models.resnet18(num_classes=10)
-
-
-def loader_of(images: int, size: int, batch_size: int) -> DataLoader[Any]:
-    generator = torch.Generator().manual_seed(1)
-    pixels = torch.randn(images, 3, size, size, generator=generator)
-    return DataLoader(TensorDataset(pixels, torch.randint(10, (images,), generator=generator)), batch_size)
-
-
-def sgd(model: nn.Module) -> torch.optim.Optimizer:
-    return torch.optim.SGD(model.parameters(), 0.01, momentum=0.9)
 
 
 def by_hand(model: nn.Module, loader: Any) -> None:
@@ -130,132 +108,66 @@ def by_accelerate(model: nn.Module, loader: Any) -> None:
             optimizer.zero_grad()
 
 
-def contenders(make: Callable[[], nn.Module], loader: DataLoader[Any]) -> list[Contender]:
-    ways: list[tuple[str, Callable[[nn.Module, Any], None], str]] = [
-        ("by hand", by_hand, "peer"),
-        ("Accumulator", by_accumulator, "ours"),
-        ("Trainer", by_trainer, "ours"),
-    ]
+def loops(make: Callable[[], nn.Module]) -> dict[str, Callable[[Any], None]]:
+    """Each contender with a model of its own."""
+    ways = {"by hand": by_hand, "by hand, again": by_hand, "Accumulator": by_accumulator, "Trainer": by_trainer}
     peers = [("lightning", "Lightning Trainer", by_lightning), ("accelerate", "Accelerate", by_accelerate)]
     for module, name, way in peers:
         if importlib.util.find_spec(module):
-            ways.append((name, way, "peer"))
+            ways[name] = way
         else:
             console.print(f"not measured: {name} (pip install {module})")
-
-    def run(way: Callable[[nn.Module, Any], None]) -> int:
-        way(make(), loader)
-        return len(loader.dataset)  # type: ignore[arg-type]
-
-    return [Contender(name, lambda way=way: run(way), role) for name, way, role in ways]  # type: ignore[misc, arg-type]
+    return {name: functools.partial(way, make()) for name, way in ways.items()}
 
 
-def fresh_batches(count: int, size: int, batch_size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Batches that exist only while they are used, as a loader's do."""
-    for _ in range(count):
-        yield torch.randn(batch_size, 3, size, size), torch.zeros(batch_size).long()
-
-
-def plain_step(model: nn.Module, batches: Any, optimizer: torch.optim.Optimizer, *, keep_gradients: bool) -> None:
-    """One batch, one step, by hand. `keep_gradients`: as after `zero_grad(set_to_none=False)`, they exist before it."""
-    if keep_gradients:
-        allocate_gradients(model)
-    for inputs, targets in batches:
-        nn.functional.cross_entropy(model(inputs), targets).backward()
-        optimizer.step()
-        optimizer.zero_grad()
-
-
-def allocate_gradients(model: nn.Module) -> None:
-    for p in model.parameters():
-        p.grad = torch.zeros_like(p)
-
-
-def with_momentum(model: nn.Module) -> torch.optim.Optimizer:
-    """An optimizer whose own memory is there already."""
-    optimizer = sgd(model)
-    allocate_gradients(model)
-    optimizer.step()
-    optimizer.zero_grad()
-    return optimizer
-
-
-def peak_bytes(run: Callable[[], object]) -> int:
-    """The most bytes that torch's CPU allocator holds at once beyond what it held before."""
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as records:
-        run()
-    held = peak = 0
-    events = (e for e in records.profiler.kineto_results.events() if e.name() == "[memory]")
-    for event in sorted(events, key=lambda e: e.start_ns()):
-        held += event.nbytes()
-        peak = max(peak, held)
-    return peak
-
-
-def measure_memory(make: Callable[[], nn.Module], size: int, batch: int) -> tuple[int, int, int, int]:
-    """(one micro-batch, one with gradients kept, the Trainer's step of eight, the gradients) in bytes."""
-    peaks = []
-    for keep in (False, True):
-        model = make().train()
-        step = functools.partial(plain_step, model, fresh_batches(1, size, batch), with_momentum(model))
-        peaks.append(peak_bytes(functools.partial(step, keep_gradients=keep)))
-    model = make()
-    trainer = Trainer(model, with_momentum(model), nn.CrossEntropyLoss(), accumulate=8, progress=False)
-    eight = peak_bytes(lambda: trainer.fit(fresh_batches(8, size, batch), 1))
-    return peaks[0], peaks[1], eight, sum(p.numel() * p.element_size() for p in model.parameters())
-
-
-def report_memory() -> None:
-    """Where gradients are dropped after each step, none exist in the forward; while they accumulate, they must."""
-    table = Table(
-        title="Peak memory of a step beyond model and optimizer: accumulate=8 against one micro-batch, by hand"
-    )
-    columns = ("", "1 micro-batch", "1, gradients kept", "Trainer, 8", "ratio", "to gradients kept", "the gradients")
-    for column in columns:
-        table.add_column(column, justify="left" if not column else "right")
+def measure(title: str, seconds: dict[str, list[float]], steps: int) -> dict[str, Any]:
+    """Print a table, and give what goes to results/."""
+    table = Table(title=f"{title}, accumulate={ACCUMULATE}, {len(seconds['by hand'])} rounds of {steps} steps")
+    for column in ("", "ms a step", "to by hand, 95 %", "µs a step more, 95 %", "Trainer to it, 95 %"):
+        table.add_column(column, justify="right" if column else "left")
     rows = []
-    for name, make, size, batch in (
-        ("small CNN, 32x32, batch 64", small_cnn, 32, 64),
-        ("resnet18, 128x128, batch 16", resnet18, 128, 16),
-        ("resnet18, 224x224, batch 64", resnet18, 224, 64),
-    ):
-        one, kept, eight, gradients = measure_memory(make, size, batch)
-        mib = [f"{n / 2**20:,.1f} MiB" for n in (one, kept, eight, gradients)]
-        table.add_row(name, *mib[:3], f"{eight / one:.3f}", f"{eight / kept:.3f}", mib[3])
-        rows.append({"name": name, "one": one, "one_gradients_kept": kept, "eight": eight, "gradients": gradients})
+    for name in seconds:
+        step = 1000 * statistics.median(seconds[name]) / steps
+        times, ours = quotient(seconds, name, "by hand"), quotient(seconds, "Trainer", name)
+        more = tuple(1e6 * value / steps for value in difference(seconds, name, "by hand"))
+        columns = (interval(times, 3), interval(more, 0), interval(ours, 3))
+        table.add_row(name, f"{step:.3f}", *columns)
+        rows.append({"name": name, "ms": step, "to_by_hand": times, "us_more": more, "trainer_to_it": ours})
     console.print(table)
-    content = {"question": str(table.title), "unit": "bytes", "machine": machine_facts(), "results": rows}
-    write_json(RESULTS / "trainer-memory.json", content | {"date": datetime.date.today().isoformat()})
+    return {"name": title, "steps": steps, "results": rows}
+
+
+def interval(values: tuple[float, ...], digits: int) -> str:
+    value, low, high = (f"{v:.{digits}f}" for v in values)
+    return f"{value} ({low} to {high})"
+
+
+QUESTIONS: dict[str, tuple[str, Callable[[], nn.Module], tuple[int, ...], int, int]] = {
+    # name: (title, model, a batch's shape, steps in a block, rounds)
+    "nothing": ("a model of 20 weights", next_to_nothing, (4, 4), 25, 100),
+    "parameters": ("the parameters of resnet18, no work", OnlyParameters, (4, 4), 1, 60),
+    "cnn": ("small CNN, 32x32, batch 64", small_cnn, (64, 3, 32, 32), 2, 60),
+    "resnet18": ("resnet18, 32x32, batch 16", resnet18, (16, 3, 32, 32), 1, 15),
+}
 
 
 def main() -> None:
     parser = options_parser(__doc__)
-    parser.add_argument("--only", choices=["cnn", "resnet18", "memory"], help="one part of the question")
+    parser.set_defaults(rounds=None)
+    parser.add_argument("--only", choices=[*QUESTIONS], help="one part of the question")
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
+    torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    questions = (
-        ("cnn", "small CNN, 32x32, batch 64", small_cnn, loader_of(64 * 60 + 17, 32, 64), 0.95),
-        ("resnet18", "resnet18, 96x96, batch 16", resnet18, loader_of(16 * 4 + 5, 96, 16), 0.99),
-    )
-    for name, title, make, loader, target in questions:
+    os.environ.setdefault("ACCELERATE_LOG_LEVEL", "ERROR")
+    for name, (title, make, shape, steps, rounds) in QUESTIONS.items():
         if options.only in (None, name):
-            with contextlib.redirect_stderr(io.StringIO()):
-                results = take_turns(contenders(make, loader), rounds=options.rounds)
-            report(
-                f"trainer-{name}",
-                f"Training, {title}, accumulate=4",
-                results,
-                relative_to="by hand",
-                target=target,
-                of="Trainer",
-            )
-            for peer in ("Lightning Trainer", "Accelerate"):
-                if any(m.name == peer for m in results):
-                    console.print(f"Trainer is {ratio(results, 'Trainer', peer):.3f} times as fast as {peer}")
-    if options.only in (None, "memory"):
-        report_memory()
+            generator = torch.Generator().manual_seed(1)
+            classes = make()(torch.zeros(2, *shape[1:])).shape[1]
+            batch = (torch.randn(shape, generator=generator), torch.randint(classes, shape[:1], generator=generator))
+            seconds = take_turns(loops(make), batch, block=steps * ACCUMULATE, rounds=options.rounds or rounds)
+            content = measure(title, seconds, steps) | {"machine": machine_facts(), "unit": "CPU time, one thread"}
+            write_json(RESULTS / f"trainer-{name}.json", content | {"date": datetime.date.today().isoformat()})
 
 
 if __name__ == "__main__":

@@ -1,0 +1,39 @@
+"""What the trainer's benchmarks train."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+
+def next_to_nothing() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Linear(4, 4)
+
+
+def small_cnn() -> nn.Module:
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(3, 16, 3, 2, 1), nn.ReLU(), nn.Conv2d(16, 32, 3, 2, 1), nn.ReLU()]
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 10))
+
+
+def resnet18() -> nn.Module:
+    import torchvision
+
+    torch.manual_seed(0)
+    return torchvision.models.resnet18(num_classes=10)
+
+
+class OnlyParameters(nn.Module):
+    """The parameters of resnet18 without its work: what is left is what a loop does with them and their gradients."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.rest = next_to_nothing(), nn.ParameterList(resnet18().parameters())
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layer(x) + 1e-3 * torch.stack([p.flatten()[0] for p in self.rest]).sum()
+
+
+def sgd(model: nn.Module) -> torch.optim.Optimizer:
+    return torch.optim.SGD(model.parameters(), 0.01, momentum=0.9)
