@@ -111,7 +111,7 @@ def test_who_fails_is_named_with_the_reason() -> None:
         "a": "ValueError: this machine",
         "b": "not installed (pip install nvidia-dali-cuda120)",
     }
-    assert calls.count("slow") == calls.count("-") == 3
+    assert calls.count("slow") == calls.count("-") == 4
     with pytest.raises(ValueError, match="too small"):
         answered("q", "Question", [Candidate("ours", lambda: fails, "ours")], 1, quiet)
 

@@ -33,7 +33,7 @@ class Answer:
 
 
 def answered(name: str, title: str, candidates: Sequence[Candidate], rounds: int, note: Note) -> Answer:
-    """Everybody once to warm up, which shows who can, and then in turns."""
+    """Everybody once, which shows who can, once more to warm up, and then in turns."""
     contenders, missing = [], {}
     for candidate in candidates:
         note(f"{name}: {candidate.name} (warm-up)")
@@ -43,7 +43,8 @@ def answered(name: str, title: str, candidates: Sequence[Candidate], rounds: int
             if candidate.role != "peer":
                 raise
             missing[candidate.name] = reason(error)
-    results = take_turns(contenders, rounds=rounds, warmup=0, progress=lambda text: note(f"{name}: {text}"))
+    # and once more: peers have forked their workers meanwhile, after which a process copies each page that it writes to
+    results = take_turns(contenders, rounds=rounds, warmup=1, progress=lambda text: note(f"{name}: {text}"))
     note("")
     results.sort(key=lambda measured: (measured.role != "limit", -measured.median))
     return Answer(name, title, results, missing)

@@ -83,12 +83,11 @@ def bench(
         "seconds": round(time.perf_counter() - start, 1),
     }
     caption = f"images/s. {content['machine']['processor']}, {done.threads} threads or workers each"
-    caption += f"; {done.count:,} images of {Path(content['source']).name}; medians and extremes of {rounds} rounds"
+    caption += f"; {done.count:,} images of {Path(content['source']).name}"
+    caption += f"; medians and extremes of {rounds} round{'s' * (rounds > 1)}"
     if chart is not None:
         kind = chart.suffix.lower()[1:]
-        write_picture(
-            chart, charts.chart(content["questions"], f"images/s. {caption}, medians of {rounds} rounds", kind)
-        )
+        write_picture(chart, charts.chart(content["questions"], caption, kind))
     if json:
         emit_json(content)
     else:
