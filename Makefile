@@ -14,10 +14,10 @@ BROWSER_PACKAGES ?= $(shell grep -qi debian /etc/os-release && echo chromium)
 
 CORE := $(wildcard csrc/*/*.cpp csrc/*/*.h)
 CPP_TESTS := $(shell find tests -name '*.cpp' -o -name '*.h')
-PY := largeds_native tests benchmarks examples setup.py
+PY := largeds_native tests benchmarks examples docs setup.py
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-python test-cpp test-aarch64 lint format bench fuzz fuzz-briefly wheel clean
+.PHONY: help build demo test test-python test-cpp test-aarch64 lint format docs bench fuzz fuzz-briefly wheel clean
 .DELETE_ON_ERROR:
 
 help:
@@ -25,6 +25,7 @@ help:
 	@echo "make test     all tests: Python, and the C++ core under ASan+UBSan and under TSan"
 	@echo "make lint     ruff, mypy --strict, clang-format, clang-tidy"
 	@echo "make build    the environment ($(VENV)) and the extension; the others do it when needed"
+	@echo "make docs     the documents and the reference, in build/docs/index.html"
 	@echo "make bench    the benchmarks, each with its limit and its peers"
 	@echo "make fuzz     fuzz every codec (SECONDS=10 each)"
 	@echo "make test-aarch64   the core's kernels and codecs for 64-bit Arm, under qemu"
@@ -131,6 +132,10 @@ $(patsubst %.cpp,build/lint/%.tidy,$(BIND)): build/lint/%.tidy: %.cpp .clang-tid
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix -q $(PY); $(BIN)/ruff format -q $(PY)
 	$(BIN)/clang-format -i $(CORE) $(CPP_TESTS)
+
+# ---- documents -------------------------------------------------------------------------------------------------
+docs: $(VENV)/.demo $(VENV)/.dev
+	$(BIN)/python -m sphinx -q -W --keep-going -b html -d build/doctrees docs build/docs
 
 # ---- the rest --------------------------------------------------------------------------------------------------
 bench: $(VENV)/.demo

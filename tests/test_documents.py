@@ -1,45 +1,80 @@
-"""The code in the documents runs, in the order in which it stands there."""
+"""The code in the documents runs: a document's blocks one after the other, in one namespace and one folder."""
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import largeds_native as lds
+from largeds_native import errors
+
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+BLOCK = re.compile(r"^```(\S+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 
-def blocks() -> list[tuple[str, str]]:
-    return [
-        (f"{path.name}:{number}", code)
-        for path in DOCUMENTS
-        for number, code in enumerate(BLOCK.findall(path.read_text()), 1)
-    ]
+def blocks(document: Path) -> list[tuple[str, str]]:
+    """(language, code) of each."""
+    return BLOCK.findall(document.read_text())
 
 
 @pytest.fixture
 def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder `photos/train` with two classes, in the working directory."""
+    """Folders `photos/train` and `photos/val` with two classes, in the working directory."""
     monkeypatch.chdir(tmp_path)
     random = np.random.default_rng(0)
-    for name in ("cat", "dog"):
-        folder = tmp_path / "photos" / "train" / name
+    for name in ("train/cat", "train/dog", "val/cat", "val/dog"):
+        folder = tmp_path / "photos" / name
         folder.mkdir(parents=True)
         for i in range(4):
             pixels = random.integers(0, 256, (260 + i, 300, 3), np.uint8)
             Image.fromarray(pixels).save(folder / f"{i}.jpg")
 
 
+def run_in_shell(code: str) -> None:
+    """With `largeds` as it is here, installed or not."""
+    largeds = f'largeds() {{ "{sys.executable}" -m largeds_native "$@"; }}\n'
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(["bash", "-e"], input=largeds + code, text=True, capture_output=True, env=environment)
+    assert done.returncode == 0, f"{code}\n{done.stderr}"
+
+
 @pytest.mark.usefixtures("photos")
-@pytest.mark.parametrize(("where", "code"), blocks(), ids=[name for name, _ in blocks()])
-def test_code_runs(where: str, code: str) -> None:
-    exec(compile(code, where, "exec"), {"__name__": "__main__"})
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_code_runs(document: Path) -> None:
+    namespace = {"__name__": "__main__"}
+    for number, (language, code) in enumerate(blocks(document), 1):
+        if language == "python":
+            exec(compile(code, f"{document.name}, block {number}", "exec"), namespace)
+        elif language == "bash":
+            run_in_shell(code)
+        else:
+            assert language in ("{toctree}", "{eval-rst}"), f"{document}: a block of {language} is not run"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_somewhere(document: Path) -> None:
+    for target in re.findall(r"\]\(([^)#:]+?)(?:#[^)]*)?\)", document.read_text()):
+        assert (document.parent / target).exists(), f"{document}: {target} is not there"
 
 
 def test_the_readme_has_code() -> None:
-    assert any(name.startswith("README.md") for name, _ in blocks())
+    assert [language for language, _ in blocks(ROOT / "README.md")].count("python") >= 2
+
+
+def test_the_reference_has_every_public_name() -> None:
+    text = (ROOT / "docs" / "reference.md").read_text()
+    for name in lds.__all__:
+        assert re.search(rf":: largeds_native\.{name}$", text, re.MULTILINE), name
+        assert getattr(lds, name).__doc__, f"{name} says nothing"
+    for name, error in vars(errors).items():
+        assert not isinstance(error, type) or error.__doc__, f"{name} says nothing"
+    for name in (name for name in dir(lds.Store) if not name.startswith("_")):
+        assert getattr(lds.Store, name).__doc__, f"Store.{name} says nothing"

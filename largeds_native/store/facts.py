@@ -35,14 +35,17 @@ class StoreFacts:
 
     @property
     def layout(self) -> str:
+        """ "CHW" or "HWC": the order of the dimensions of an image as stored."""
         return self._manifest.layout
 
     @property
     def dtype(self) -> np.dtype[Any]:
+        """Of the images: uint8, float16 or float32, little-endian."""
         return self._manifest.dtype
 
     @property
     def channels(self) -> int:
+        """1 (grey) or 3 (RGB)."""
         return self.shape[0 if self.layout == "CHW" else 2]
 
     @property
@@ -57,6 +60,7 @@ class StoreFacts:
 
     @property
     def fields(self) -> tuple[str, ...]:
+        """Names of what is stored beside the images, in the order of the manifest; "label" where there are labels."""
         return tuple(self._manifest.fields)
 
     @property
@@ -66,6 +70,7 @@ class StoreFacts:
 
     @property
     def std(self) -> tuple[float, ...] | None:
+        """The standard deviation that is baked into float images, in [0, 1] units; None when none is."""
         return self._manifest.normalized and self._manifest.normalized[1]
 
     @property
@@ -75,10 +80,12 @@ class StoreFacts:
 
     @property
     def variants(self) -> int:
+        """Augmented versions stored of each image; 1 when the images are as they were."""
         return self._manifest.variants
 
     @property
     def manifest(self) -> dict[str, Any]:
+        """`manifest.json` as plain data; see docs/store-format.md."""
         return self._manifest.to_json()
 
     @cached_property
