@@ -14,6 +14,7 @@ import h5py
 import numpy as np
 
 from largeds_native.errors import ArgumentError, StorageError, StoreError
+from largeds_native.store.check import is_field_name
 
 IMAGES, LABELS, CLASSES = "data", "labels", "classes"
 PLUGIN_HINT = "type: pip install hdf5plugin, and import hdf5plugin before opening"
@@ -103,11 +104,15 @@ def _text(value: Any) -> str | None:
 
 
 def field_names(file: h5py.File, images: str, labels: str | None) -> dict[str, str]:
-    """field of a store -> dataset of the file: the labels, and all others at the top with as many rows."""
+    """field of a store -> dataset of the file: the labels, and all others at the top with as many rows.
+
+    Those whose names can't be a field's, or mean something else in a store, are left out.
+    """
     rows = dataset(file, images).shape[0]
     fields = {} if labels is None else {"label": labels}
     others = [n for n, item in file.items() if isinstance(item, h5py.Dataset) and item.shape and item.shape[0] == rows]
-    return fields | {name: name for name in others if name not in (images, labels, CLASSES)}
+    taken = {images, labels, CLASSES, *fields}
+    return fields | {name: name for name in others if name not in taken and is_field_name(name)}
 
 
 def check_fields(file: h5py.File, fields: dict[str, str], rows: int) -> None:

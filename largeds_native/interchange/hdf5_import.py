@@ -50,7 +50,8 @@ def from_hdf5(
     """Makes a store in the folder `out` from the datasets `images` and `labels` of an HDF5 file, and opens it.
 
     images: (N, C, H, W), (N, H, W, C) or (N, H, W), of uint8, float16 or float32, in any storage. Pixels stay as they
-        are. labels: N values; None for a file without. Other datasets at the top with N rows become fields.
+        are. labels: N values; None for a file without. Other datasets at the top with N rows become fields,
+        where their names can be a field's.
     dtype: to convert to, for float64 images: "float32" or "float16". layout: "CHW" or "HWC", where a shape fits both.
     progress: a bar when the output is a terminal, or a function called with (rows done, rows in all).
 

@@ -28,8 +28,12 @@ def field_dtype(text: object, where: str) -> np.dtype[Any]:
     return np.dtype(text).newbyteorder("<")
 
 
+def is_field_name(name: str) -> bool:
+    return _FIELD_NAME.fullmatch(name) is not None and name not in RESERVED_FIELDS
+
+
 def check_field_name(name: object, where: str) -> str:
-    if not isinstance(name, str) or not _FIELD_NAME.fullmatch(name) or name in RESERVED_FIELDS:
+    if not isinstance(name, str) or not is_field_name(name):
         words = f"letters, digits, '_' and '-', at most 100, and not {' or '.join(RESERVED_FIELDS)}"
         raise StoreError(f"{where}: expected a field's name ({words}), found {short(name)}")
     return name

@@ -47,6 +47,21 @@ def test_hdf5_of_others(tmp_path: Path, userblock: int) -> None:
     assert pickle.loads(pickle.dumps(store)).fields == ("label", "names")
 
 
+def test_datasets_that_cannot_be_fields(tmp_path: Path) -> None:
+    """Their names mean something else in a store, or are none that a field may have."""
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["pixels"], file["y"], file["weight"] = IMAGES, np.arange(9), np.arange(9.0)
+        for name in ("images", "samples", "label", "two words", "é"):
+            file[name] = np.zeros(9)
+    for store in (
+        lds.open(tmp_path / "x.h5", images="pixels", labels="y"),
+        lds.from_hdf5(tmp_path / "x.h5", tmp_path / "x.lds", "pixels", "y"),
+    ):
+        assert store.fields == ("label", "weight")
+        np.testing.assert_array_equal(store["label"], np.arange(9))
+        np.testing.assert_array_equal(store["weight"], np.arange(9.0))
+
+
 def test_a_mapped_store_exports_and_imports(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", IMAGES)
     exported = lds.open(tmp_path / "x.npy").to_hdf5(tmp_path / "x.h5")
