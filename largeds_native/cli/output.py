@@ -13,9 +13,15 @@ from rich.console import Console
 from largeds_native.units import size as size
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Left to guard.py, as for what is printed: rich would end with 1."""
+        raise BrokenPipeError
+
+
 def console() -> Console:
     """Of results. Without a terminal, lines are never wrapped or cut: they are for grep and files."""
-    return Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+    return _Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 
 
 @contextmanager

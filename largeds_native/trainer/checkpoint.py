@@ -73,8 +73,12 @@ def write(path: Path, state: dict[str, Any]) -> None:
     try:
         with atomic_write(path) as file:
             torch.save({"format": FORMAT, "version": VERSION, **whole}, file)
-    except OSError as error:
-        raise StorageError(f"can't write the checkpoint {path}: {error}") from error
+    except (OSError, RuntimeError) as error:
+        # torch's writer raises its own error over the file's
+        refused = error if isinstance(error, OSError) else error.__context__
+        if not isinstance(refused, OSError):
+            raise
+        raise StorageError(f"can't write the checkpoint {path}: {refused}") from error
 
 
 def plain(value: Any, name: str) -> Any:

@@ -136,6 +136,8 @@ def advice(findings: Findings) -> str:
 
 def duration(seconds: float) -> str:
     """For people: 0.35 s, 42 s, 3 min 20 s, 2 h 10 min."""
+    if seconds < 0.001:
+        return "under 1 ms"
     if seconds < 9.95:
         return f"{seconds:.2g} s"
     whole = round(seconds)
