@@ -10,16 +10,14 @@ python benchmarks/bench_decode.py [--rounds 5] [--threads N] [--images 1000] [--
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from statistics import median
 
 import numpy as np
 import torch
 from corpus import ROOT, files, jpegs, photos
 from decode_peers import CROP, available
-from harness import Contender, Measured, console, options_parser, ratio, report, take_turns
+from harness import Contender, Measured, console, options_parser, processor_seconds, ratio, report, take_turns
 
 from largeds_native import _C, decode_batch
 
@@ -72,21 +70,12 @@ def verdicts(name: str, results: Sequence[Measured]) -> list[dict[str, object]]:
     return out
 
 
-def by_processor_time(runs: Mapping[str, Callable[[], int]], name: str, rounds: int) -> dict[str, float]:
-    """Ours against libjpeg-turbo, by the processor time of this process, which other programs disturb less: the ratio
-    of the medians. Of peers in other processes it would tell nothing."""
-
-    def seconds(run: Callable[[], int]) -> float:
-        start = time.process_time()
-        run()
-        return time.process_time() - start
-
+def by_processor_time(contenders: Sequence[Contender], name: str, rounds: int) -> dict[str, float]:
+    """Ours against libjpeg-turbo."""
     pairs = [(ours, to) for ours, to, _ in TARGETS[name] if "libjpeg" in to]
-    taken: dict[str, list[float]] = {run: [] for pair in pairs for run in pair}
-    for _ in range(rounds):
-        for run, times in taken.items():
-            times.append(seconds(runs[run]))
-    return {f"{ours} / {to}": round(median(taken[to]) / median(taken[ours]), 3) for ours, to in pairs}
+    asked = {run for pair in pairs for run in pair}
+    taken = processor_seconds([one for one in contenders if one.name in asked], rounds)
+    return {f"{ours} / {to}": round(taken[to] / taken[ours], 3) for ours, to in pairs}
 
 
 def psnr(paths: list[str]) -> list[float]:
@@ -110,7 +99,7 @@ def main() -> None:
         contenders = [Contender(label, run, "limit" if "libjpeg" in label else "ours") for label, run in own.items()]
         contenders += [Contender(label, run) for label, run in available(paths, options.threads, console.print).items()]
         results = take_turns(contenders, rounds=options.rounds)
-        alone = by_processor_time(own, name, options.rounds)
+        alone = by_processor_time(contenders, name, options.rounds)
         console.print(f"by processor time: {alone}")
         (ROOT / "decoded.npy").unlink()
         values = psnr(paths)

@@ -11,18 +11,16 @@ from __future__ import annotations
 
 import os
 import shutil
-import statistics
-import time
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from corpus import ROOT, files, jpegs
-from harness import Contender, options_parser, ratio, report, take_turns
+from harness import Contender, options_parser, processor_seconds, ratio, report, take_turns
 
 import largeds_native as lds
 from largeds_native import _C
 from largeds_native.cli import peers
+from largeds_native.cli.bench import decoders
 
 OUT = ROOT / "pack"
 
@@ -56,7 +54,7 @@ def contenders(folder: Path, paths: list[str], threads: int) -> list[Contender]:
         Contender("decode and resize", lambda: len(_C.decode_to_rows(list(paths), rows, spec, threads)), "ours"),
         Contender(
             "torchvision, threads",
-            lambda: peers.pack_torchvision_threads(paths, OUT / "images.npy", threads),
+            lambda: decoders.to_rows(decoders.torchvision, paths, threads, OUT / "images.npy"),
             before=fresh,
         ),
         Contender(
@@ -68,26 +66,6 @@ def contenders(folder: Path, paths: list[str], threads: int) -> list[Contender]:
     ]
 
 
-def by_processor_time(runs: Mapping[str, Contender], rounds: int) -> tuple[float, float]:
-    """What the pack takes beyond decoding and resizing, and what writing alone takes, as shares of the latter; by the
-    processor time of this process, which other programs disturb less."""
-
-    def seconds(run: Contender) -> float:
-        if run.before:
-            run.before()
-        start = time.process_time()
-        run.run()
-        return time.process_time() - start
-
-    names = ("largeds_native", "decode and resize", "disk write")
-    taken: dict[str, list[float]] = {name: [] for name in names}
-    for _ in range(rounds):
-        for name, times in taken.items():
-            times.append(seconds(runs[name]))
-    pack, decode, write = (statistics.median(taken[name]) for name in names)
-    return pack / decode - 1, write / decode
-
-
 def main() -> None:
     parser = options_parser(__doc__)
     parser.add_argument("--images", type=int, default=1000, help="ImageNet-like files (1000)")
@@ -95,9 +73,11 @@ def main() -> None:
     folder = jpegs(options.images)
     runs = contenders(folder, files(folder), options.threads)
     results = take_turns(runs, rounds=options.rounds)
-    shares = by_processor_time({run.name: run for run in runs}, options.rounds)
+    names = ("largeds_native", "decode and resize", "disk write")
+    taken = processor_seconds([run for run in runs if run.name in names], options.rounds)
+    pack, decode, write = (taken[name] for name in names)
     shutil.rmtree(OUT, ignore_errors=True)
-    added = 1 - ratio(results, "largeds_native", "decode and resize")
+    added = ratio(results, "decode and resize", "largeds_native") - 1
     report(
         "pack",
         f"Pack {options.images:,} JPEGs to 224x224",
@@ -107,11 +87,11 @@ def main() -> None:
         target=1.3,
         extra={
             "store_adds_to_decode_and_resize": round(added, 3),
-            "by_processor_time": {"store_adds": round(shares[0], 3), "bare_write": round(shares[1], 3)},
+            "by_processor_time": {"store_adds": round(pack / decode - 1, 3), "bare_write": round(write / decode, 3)},
         },
     )
     print(f"the store adds {added:.1%} to decoding and resizing (target: at most 5 %)")
-    print("by processor time: {:.1%}, of which a bare write of the rows takes {:.1%}".format(*shares))
+    print(f"by processor time: {pack / decode - 1:.1%}, where a bare write of the rows takes {write / decode:.1%}")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from largeds_native.cli.guard import FAILURE
-from largeds_native.cli.output import console, emit_json
+from largeds_native.cli.output import Narrator, emit_json
 from largeds_native.cli.values import JSON, THREADS
 
 GOAL = 0.97
@@ -37,10 +36,11 @@ def demo(
     The images come with scikit-learn and scikit-image: nothing is downloaded. About three minutes on two cores.
     """
     from largeds_native.cli import demo_digits, demo_speed
+    from largeds_native.cli.bench.work import Work
     from largeds_native.machine import usable_threads
     from largeds_native.measure import machine_facts
 
-    out = Console(json)
+    out = Narrator(json)
     start = time.perf_counter()
     threads = threads or usable_threads()
     folder.mkdir(parents=True, exist_ok=True)
@@ -63,8 +63,7 @@ def demo(
     )
 
     out.step(f"5. Speed, with {threads} thread{'s' * (threads != 1)} or workers each (rounds in turn, medians)")
-    packing = demo_speed.packing(jpegs, folder / "speed", threads, out.note)
-    loading = demo_speed.loading(jpegs, jpeg_store, folder / "jpeg-chunked.h5", threads, out.note)
+    packing, loading = demo_speed.measured(Work(jpegs, folder / "speed", jpeg_store, threads), out.note)
     facts = machine_facts()
     seconds = time.perf_counter() - start
     if json:
@@ -87,32 +86,7 @@ def demo(
         raise typer.Exit(FAILURE)
 
 
-class Console:
-    """What the demo says while it works; nothing but JSON with --json."""
-
-    def __init__(self, silent: bool) -> None:
-        self.silent = silent
-        self._console = console()
-
-    def step(self, title: str) -> None:
-        if not self.silent:
-            self._console.print(f"\n{title}", style="bold", markup=False)
-
-    def line(self, text: str) -> None:
-        if not self.silent:
-            self._console.print(f"   {text}", markup=False, soft_wrap=True)
-
-    def show(self, thing: Any) -> None:
-        if not self.silent:
-            self._console.print(thing)
-
-    def note(self, text: str) -> None:
-        """What is being measured, on one line of the terminal that is overwritten."""
-        if not self.silent and sys.stderr.isatty():
-            print(f"\r\033[K   {text}", end="" if text else "\r", file=sys.stderr, flush=True)
-
-
-def _corpora(folder: Path, images: int, out: Console) -> tuple[Path, Path]:
+def _corpora(folder: Path, images: int, out: Narrator) -> tuple[Path, Path]:
     from largeds_native.corpus import digits_tree, jpeg_corpus
 
     digits = digits_tree(folder / "digits")
@@ -123,7 +97,7 @@ def _corpora(folder: Path, images: int, out: Console) -> tuple[Path, Path]:
     return digits, jpegs
 
 
-def _pack(source: Path, store: Path, threads: int, out: Console, **options: Any) -> Any:
+def _pack(source: Path, store: Path, threads: int, out: Narrator, **options: Any) -> Any:
     """Packs anew each time: it is what the demo shows."""
     import largeds_native as lds
     from largeds_native.store.manifest import NAME as MANIFEST
@@ -137,7 +111,7 @@ def _pack(source: Path, store: Path, threads: int, out: Console, **options: Any)
     return packed
 
 
-def _export(store: Any, path: Path, out: Console) -> bool:
+def _export(store: Any, path: Path, out: Narrator) -> bool:
     """Whether every image and label comes back from the file as it is in the store."""
     import h5py
     import numpy as np

@@ -4,64 +4,31 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
+from contextlib import ExitStack
 
 from rich.table import Table
 
-from largeds_native.cli import peers
+from largeds_native.cli.bench import loading, packing
+from largeds_native.cli.bench.candidates import OURS, Candidate
+from largeds_native.cli.bench.work import Work
 from largeds_native.measure import Contender, Measured, take_turns
 
-if TYPE_CHECKING:
-    from largeds_native.store import Store
-
-OURS, TORCHVISION, HDF5 = "largeds_native", "torchvision + DataLoader", "HDF5 + DataLoader"
+SHOWN = (OURS, "torchvision + DataLoader", "HDF5 + DataLoader")  # of those that `largeds bench` compares
 
 
-def packing(jpegs: Path, work: Path, threads: int, note: Callable[[str], object]) -> list[Measured]:
-    """JPEG files to 224x224 on disk: a store, a .npy file, an HDF5 file."""
-    import largeds_native as lds
-
-    def fresh() -> None:
-        shutil.rmtree(work, ignore_errors=True)
-        work.mkdir(parents=True)
-
-    def ours() -> int:
-        with lds.pack(jpegs, work / "store.lds", threads=threads, progress=False) as store:
-            return len(store)
-
-    contenders = [
-        Contender(OURS, ours, "ours", before=fresh),
-        Contender(TORCHVISION, lambda: peers.pack_memmap(jpegs, work / "images.npy", threads), before=fresh),
-        Contender(HDF5, lambda: peers.pack_hdf5(jpegs, work / "images.h5", threads), before=fresh),
-    ]
-    try:
-        return take_turns(contenders, rounds=2, warmup=1, progress=lambda text: note(f"packing: {text}"))
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-        note("")
+def measured(work: Work, note: Callable[[str], object]) -> tuple[list[Measured], list[Measured]]:
+    """(JPEG files to 224x224 on disk, random batches of normalised float32), each in the order of SHOWN."""
+    with ExitStack() as stack:
+        stack.callback(shutil.rmtree, work.out, ignore_errors=True)
+        stack.callback(note, "")
+        packs = _in_turns("packing", packing.candidates(work), 2, note)
+        return packs, _in_turns("loading", loading.candidates(work, stack), 3, note)
 
 
-def loading(jpegs: Path, store: Store, chunked: Path, threads: int, note: Callable[[str], object]) -> list[Measured]:
-    """Random batches of 256, 3x224x224, normalised float32: from the store, the JPEG files, an HDF5 file."""
-    import largeds_native as lds
-
-    chunked.unlink(missing_ok=True)
-    store.to_hdf5(chunked, layout="chunked")
-    batches = lds.Loader(store, 256, mean=peers.MEAN, std=peers.STD, threads=threads)
-    files = peers.loader(peers.image_folder(jpegs, normalised=True), threads)
-    rows = peers.loader(peers.HDF5Rows(chunked), threads)
-    contenders = [
-        Contender(OURS, lambda: sum(peers.count(batches) for _ in range(8)), "ours"),
-        Contender(TORCHVISION, lambda: peers.count(files)),
-        Contender(HDF5, lambda: peers.count(rows)),
-    ]
-    try:
-        return take_turns(contenders, rounds=3, warmup=1, progress=lambda text: note(f"loading: {text}"))
-    finally:
-        batches.close()
-        chunked.unlink(missing_ok=True)
-        note("")
+def _in_turns(what: str, candidates: Sequence[Candidate], rounds: int, note: Callable[[str], object]) -> list[Measured]:
+    by_name = {candidate.name: candidate for candidate in candidates}
+    contenders = [Contender(name, by_name[name].make(), by_name[name].role, by_name[name].before) for name in SHOWN]
+    return take_turns(contenders, rounds=rounds, warmup=1, progress=lambda text: note(f"{what}: {text}"))
 
 
 def joined_table(packing: Sequence[Measured], loading: Sequence[Measured]) -> Table:

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import itertools
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from largeds_native.cli.output import emit_json, facts, size
-from largeds_native.cli.values import JSON
+from largeds_native.cli.values import JSON, STORE
 
 if TYPE_CHECKING:
     from largeds_native.store import Store
 
 
 def info(
-    store: Annotated[Path, typer.Argument(help="A store, or an HDF5 file with contiguous images.")],
+    store: STORE,
     classes: Annotated[bool, typer.Option("--classes", help="List the classes with their number of images.")] = False,
     failures: Annotated[bool, typer.Option("--failures", help="List the images that failed, with the reason.")] = False,
     json: JSON = False,

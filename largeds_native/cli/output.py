@@ -26,12 +26,37 @@ def console() -> Console:
 
 @contextmanager
 def noted(shown: bool) -> Iterator[Callable[[str], None]]:
-    """A function that says what is being done, on one line of the terminal that is overwritten and gone at the end."""
-    if not (shown and sys.stderr.isatty()):
-        yield lambda text: None
-        return
-    with Console(stderr=True).status("") as status:
-        yield lambda text: status.update(text)
+    """A function that says what is being done; what it said is gone at the end."""
+    narrator = Narrator(not shown)
+    try:
+        yield narrator.note
+    finally:
+        narrator.note("")
+
+
+class Narrator:
+    """What a command says while it works; nothing with `silent`."""
+
+    def __init__(self, silent: bool) -> None:
+        self.silent = silent
+        self._console = console()
+
+    def step(self, title: str) -> None:
+        if not self.silent:
+            self._console.print(f"\n{title}", style="bold", markup=False)
+
+    def line(self, text: str) -> None:
+        if not self.silent:
+            self._console.print(f"   {text}", markup=False, soft_wrap=True)
+
+    def show(self, thing: Any) -> None:
+        if not self.silent:
+            self._console.print(thing)
+
+    def note(self, text: str) -> None:
+        """What is being done, on one line of the terminal that is overwritten."""
+        if not self.silent and sys.stderr.isatty():
+            print(f"\r\033[K   {text}", end="" if text else "\r", file=sys.stderr, flush=True)
 
 
 def emit_json(content: Any) -> None:

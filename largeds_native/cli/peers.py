@@ -6,7 +6,6 @@ Everything is at module level, because DataLoader's workers may be spawned.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -123,27 +122,3 @@ def pack_hdf5(folder: Path, out: Path, workers: int) -> int:
             labels[done : done + len(batch)] = targets.numpy()
             done += len(batch)
     return done
-
-
-def pack_torchvision_threads(files: list[str], out: Path, threads: int) -> int:
-    """torchvision's C++ decoder and resize, one image a thread, into a memmap: its fastest way without workers."""
-    from torchvision.io import ImageReadMode, decode_jpeg, read_file
-    from torchvision.transforms.v2 import functional
-
-    array = np.lib.format.open_memmap(out, "w+", np.uint8, (len(files), 3, SIDE, SIDE))
-
-    def one(i: int) -> None:
-        pixels = decode_jpeg(read_file(files[i]), mode=ImageReadMode.RGB)
-        small = functional.resize(pixels, [256], antialias=True)
-        array[i] = functional.center_crop(small, [SIDE, SIDE]).numpy()
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)  # the threads are ours: one image each
-    try:
-        with ThreadPoolExecutor(threads) as pool:
-            for _ in pool.map(one, range(len(files))):
-                pass
-    finally:
-        torch.set_num_threads(before)
-    array.flush()
-    return len(files)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from largeds_native.cli.output import emit_json, facts
-from largeds_native.cli.values import JSON, QUIET, THREADS
+from largeds_native.cli.values import BATCH_SIZE, DEVICE, JSON, QUIET, THREADS
 
 
 class Precision(str, Enum):
@@ -22,7 +22,7 @@ def train(
     store: Annotated[Path, typer.Argument(help="The store to train on, with class numbers in its field label.")],
     model: Annotated[str, typer.Option(help="A classifier of torchvision, by name.")] = "resnet18",
     epochs: Annotated[int, typer.Option("--epochs", "-e", min=1, help="In all, those before a resume counted.")] = 10,
-    batch_size: Annotated[int, typer.Option("--batch-size", "-b", min=1, help="Images in a batch.")] = 64,
+    batch_size: BATCH_SIZE = 64,
     accumulate: Annotated[int, typer.Option(min=1, help="Batches in one step of the optimizer.")] = 1,
     micro_batch: Annotated[
         str | None, typer.Option(help="Images in the model at once; auto: halved when memory runs out.")
@@ -37,7 +37,7 @@ def train(
     ] = 0.1,
     checkpoint_dir: Annotated[Path | None, typer.Option(help="The last two epochs, and best.pt.")] = None,
     resume: Annotated[bool, typer.Option(help="Go on from the newest checkpoint.")] = True,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; default cuda where there is one.")] = None,
+    device: DEVICE = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the split, the weights and the order.")] = 0,
     threads: THREADS = None,
     quiet: QUIET = False,

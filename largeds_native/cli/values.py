@@ -1,11 +1,15 @@
-"""Values that are typed as text: sizes and lists of numbers."""
+"""What several commands take, and values that are typed as text: sizes and lists of numbers."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+STORE = Annotated[Path, typer.Argument(help="A store, or an HDF5 file with contiguous images.")]
+BATCH_SIZE = Annotated[int, typer.Option("--batch-size", "-b", min=1, help="Images in a batch.")]
+DEVICE = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; default cuda where there is one.")]
 JSON = Annotated[bool, typer.Option("--json", help="Machine-readable output, nothing else on stdout.")]
 QUIET = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no report.")]
 THREADS = Annotated[

@@ -11,7 +11,7 @@ import typer
 from largeds_native.cli.info import class_counts, failed_samples
 from largeds_native.cli.output import emit_json, size
 from largeds_native.cli.pictures import checked, write_picture
-from largeds_native.cli.values import JSON, QUIET, row_numbers, side_or_size
+from largeds_native.cli.values import JSON, QUIET, STORE, row_numbers, side_or_size
 from largeds_native.errors import ArgumentError, StoreError
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ LISTED = 1000  # failures on a page; `largeds info --failures` has all
 
 
 def view(
-    store: Annotated[Path, typer.Argument(help="A store, or an HDF5 file with contiguous images.")],
+    store: STORE,
     out: Annotated[
         Path | None, typer.Argument(help="The .png or .html to write. Default: the store's name, here.")
     ] = None,

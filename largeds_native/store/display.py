@@ -11,17 +11,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from largeds_native.store.npy import Array
     from largeds_native.store.store import Store
 
 SHOWN = 8  # images in a notebook
 SIDE = 96  # pixels of the longer side there
 FIGURE = '<figure style="margin:0 4px 4px 0;text-align:center"><img alt="row {row}" src="{source}"/>'
-
-
-def pixels(store: Store, image: Array) -> Array:
-    """One image of the store as it was before normalising: uint8 of shape (H, W, 3), or (H, W) for one channel."""
-    return visible(image, store.layout, store.mean, store.std)
 
 
 def visible(image: Array, layout: str, mean: Sequence[float] | None, std: Sequence[float] | None) -> Array:
@@ -58,19 +55,26 @@ def as_html(store: Store) -> str:
     figures = []
     for row in sorted({i * (len(store) - 1) // (SHOWN - 1) for i in range(SHOWN)} if len(store) else ()):
         image, label = store[row]
-        source = _data_uri(pixels(store, image[0] if store.variants > 1 else image))
+        picture = picture_of(image[0] if store.variants > 1 else image, store.layout, store.mean, store.std)
+        picture.thumbnail((SIDE, SIDE))
         text = html.escape(caption(store, label))
-        figures.append(f"{FIGURE.format(row=row, source=source)}<figcaption>{text}</figcaption></figure>")
+        figures.append(f"{FIGURE.format(row=row, source=data_uri(picture))}<figcaption>{text}</figcaption></figure>")
     facts = html.escape("; ".join(store.summary()))
     sheet = f'<div style="display:flex;flex-wrap:wrap">{"".join(figures)}</div>'
     return f"<div><p><b>{html.escape(str(store.path))}</b><br/>{facts}</p>{sheet}</div>"
 
 
-def _data_uri(image: Array) -> str:
+def picture_of(
+    image: Array, layout: str, mean: Sequence[float] | None = None, std: Sequence[float] | None = None
+) -> Image.Image:
+    """One image, (C, H, W) or (H, W, C) with 1 or 3 channels, as Pillow's "L" or "RGB"; see `visible`."""
     from PIL import Image
 
-    thumbnail = Image.fromarray(np.ascontiguousarray(image))
-    thumbnail.thumbnail((SIDE, SIDE))
+    return Image.fromarray(np.ascontiguousarray(visible(image, layout, mean, std)))
+
+
+def data_uri(picture: Image.Image, kind: str = "png", **options: Any) -> str:
+    """The picture as a file inside a page; kind: "png" or "jpeg"."""
     file = io.BytesIO()
-    thumbnail.save(file, "PNG")
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+    picture.save(file, kind.upper(), **options)
+    return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"

@@ -93,7 +93,7 @@ class Accumulator:
         self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
         self.nominal: float | None = None  # what a full group weighs on one rank; see Note [Weights]
         self.steps = 0
-        self._gradient: tuple[Any, Tensor | None] = (None, None)
+        self._gradient: tuple[Any, Tensor] = (None, torch.empty(0))
 
     def groups(self, loader: Iterable[Any], *, start: int = 0) -> Iterator[Group]:
         """The groups of one pass over the loader; the last may be partial. `start`: samples seen before it."""
@@ -131,7 +131,7 @@ class Accumulator:
             key = (factor, loss.dtype, loss.device, loss.shape)
             if self._gradient[0] != key:  # the same number for most micro-batches
                 self._gradient = (key, torch.full_like(loss, factor, requires_grad=False))
-            gradient = self._gradient[1]  # type: ignore[assignment]
+            gradient = self._gradient[1]
         if self.scaler is not None:
             gradient = self.scaler.scale(gradient)
         return gradient

@@ -28,13 +28,7 @@ def capture(trainer: Trainer) -> dict[str, Any]:
         "scaler": None if scaler is None else scaler.state_dict(),
         "accumulator": trainer.accumulator.state_dict(),
         "callbacks": [[type(callback).__name__, callback.state_dict()] for callback in trainer.callbacks],
-        "counters": [
-            trainer.epoch,
-            trainer.step,
-            trainer.steps_in_epoch,
-            trainer.skipped,
-            trainer.in_epoch,
-        ],
+        "counters": [trainer.epoch, trainer.step, trainer.steps_in_epoch, trainer.skipped, trainer.in_epoch],
         "history": trainer.history,
         "best": trainer.best.value,
         "classes": _classes(trainer),
@@ -61,8 +55,7 @@ def restore(trainer: Trainer, state: dict[str, Any], path: str | os.PathLike[str
     if scaler is not None:
         scaler.load_state_dict(state["scaler"])
     trainer.accumulator.load_state_dict(state["accumulator"])
-    trainer.epoch, trainer.step, trainer.steps_in_epoch, trainer.skipped = state["counters"][:4]
-    (trainer.in_epoch,) = state["counters"][4:]
+    trainer.epoch, trainer.step, trainer.steps_in_epoch, trainer.skipped, trainer.in_epoch = state["counters"]
     trainer.history, trainer.best.value = list(state["history"]), state["best"]
     saved = list(state["callbacks"])
     for callback in trainer.callbacks:

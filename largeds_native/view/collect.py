@@ -10,9 +10,9 @@ import numpy as np
 from PIL import Image
 
 from largeds_native.errors import StoreError
+from largeds_native.store.display import picture_of
 from largeds_native.view.choose import label_of
 from largeds_native.view.files import thumbnail
-from largeds_native.view.pixels import picture_of
 from largeds_native.view.tiles import Failed, Strip, Tile, printable
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def _drawn(store: Store, rows: Sequence[int], augment: Augment, epochs: int, see
 
 def _root(store: Store) -> str | None:
     report = store.report
-    return report.root if report and isinstance(report.root, str) else None
+    return report.root if report else None
 
 
 def sources_of(store: Store, rows: Iterable[int]) -> dict[int, str]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import io
 from collections.abc import Mapping, Sequence
 from importlib import resources
 
 from PIL import Image
 
+from largeds_native.store.display import data_uri
 from largeds_native.view.pixels import fitted
 from largeds_native.view.tiles import Exhibition, printable
 
@@ -26,7 +26,7 @@ def page_html(shown: Exhibition, histogram: Mapping[str, int], report: Sequence[
     template, style, script = ((folder / f"page.{kind}").read_text("utf-8") for kind in ("html", "css", "js"))
     # autoescape does for every value of the store what must be done
     environment = Environment(autoescape=True, undefined=StrictUndefined)
-    environment.globals.update(uri=data_uri, sha256=_sha256)
+    environment.globals.update(uri=_uri, sha256=_sha256)
     counts = list(histogram.values())
     text = environment.from_string(template).render(
         shown=shown,
@@ -41,17 +41,10 @@ def page_html(shown: Exhibition, histogram: Mapping[str, int], report: Sequence[
     return text.encode("utf-8", "replace")
 
 
-def data_uri(picture: Image.Image) -> str:
-    stream = io.BytesIO()
+def _uri(picture: Image.Image) -> str:
     if max(picture.size) <= SMALL:
-        fitted(picture, LARGEST, LARGEST).save(stream, "PNG")
-        kind = "png"
-    else:
-        if max(picture.size) > LARGEST:
-            picture = fitted(picture, LARGEST, LARGEST)
-        picture.save(stream, "JPEG", quality=90)
-        kind = "jpeg"
-    return f"data:image/{kind};base64,{base64.b64encode(stream.getvalue()).decode()}"
+        return data_uri(fitted(picture, LARGEST, LARGEST))
+    return data_uri(fitted(picture, LARGEST, LARGEST) if max(picture.size) > LARGEST else picture, "jpeg", quality=90)
 
 
 def _sha256(text: str) -> str:

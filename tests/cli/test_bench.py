@@ -18,7 +18,7 @@ import largeds_native as lds
 from largeds_native.cli.bench import decoders, packing
 from largeds_native.cli.bench.candidates import Candidate, answered
 from largeds_native.cli.bench.chart import chart
-from largeds_native.cli.bench.work import prepared, writer
+from largeds_native.cli.bench.work import prepared
 from largeds_native.corpus import jpeg_corpus
 
 from .conftest import process
@@ -72,10 +72,10 @@ def test_peers_do_the_same_work(name: str, jpegs: Path, tmp_path: Path) -> None:
     """Their rows are our images, as far as another resize may differ."""
     paths = sorted(map(str, jpegs.rglob("*.jpg")))
     try:
-        run = getattr(decoders, name)(paths, 2, writer(tmp_path / "rows.npy", len(paths)))
+        done = decoders.to_rows(getattr(decoders, name), paths, 2, tmp_path / "rows.npy")
     except ImportError as error:
         pytest.skip(str(error))
-    assert run() == len(paths)
+    assert done == len(paths)
     rows = np.load(tmp_path / "rows.npy").astype(int)
     ours = lds.decode_batch(paths).permute(0, 2, 3, 1).numpy()
     assert np.abs(rows - ours).mean() < 8

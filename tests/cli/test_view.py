@@ -15,9 +15,9 @@ import pytest
 from PIL import Image
 
 import largeds_native as lds
+from largeds_native.store.display import picture_of
 from largeds_native.view import sheet
 from largeds_native.view.files import thumbnail
-from largeds_native.view.pixels import picture_of
 from largeds_native.view.tiles import printable
 
 from .browser import Browser

@@ -19,7 +19,7 @@ from PIL import Image
 
 import largeds_native as lds
 from largeds_native.errors import RowIndexError
-from largeds_native.store.display import pixels
+from largeds_native.store.display import visible
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (11, 3, 6, 8), np.uint8)
 LABELS = np.arange(11) % 3
@@ -174,7 +174,9 @@ def test_pixels_are_those_that_were_packed(tmp_path: Path, layout: Any, dtype: s
     given = (images.transpose(0, 2, 3, 1).squeeze(), LABELS)
     store = lds.pack(given, tmp_path / "s.lds", layout=layout, dtype=dtype, mode=mode, **baked, **QUIET)
     for (image, _), expected in zip(store, images, strict=True):
-        np.testing.assert_array_equal(pixels(store, image), expected.transpose(1, 2, 0).squeeze())
+        np.testing.assert_array_equal(
+            visible(image, store.layout, store.mean, store.std), expected.transpose(1, 2, 0).squeeze()
+        )
     assert store._repr_html_().count("<img") == 8
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import Any
 
 from largeds_native.errors import LargedsError
@@ -15,10 +16,8 @@ ROW, HEAD, WIDTH = 0.34, 0.85, 9.0  # inches
 
 def needed() -> None:
     """Says, before anything is measured, what a chart needs."""
-    try:
-        import matplotlib  # noqa: F401
-    except ModuleNotFoundError:
-        raise LargedsError("a chart needs matplotlib; type: pip install 'largeds-native[charts]'") from None
+    if find_spec("matplotlib") is None:
+        raise LargedsError("a chart needs matplotlib; type: pip install 'largeds-native[charts]'")
 
 
 def chart(questions: Sequence[dict[str, Any]], caption: str, kind: str) -> bytes:
@@ -78,7 +77,6 @@ def _panel(axes: Any, question: dict[str, Any]) -> None:
         text = axes.text(beside, place, f"{bar['median']:,.0f}", va="center", fontsize=8.5, weight=weight)
         text.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0.8, "alpha": 0.85})
     axes.set_title(question["question"], loc="left", fontsize=10.5, weight="bold", pad=14)
-    axes.set_xlabel("")
     axes.tick_params(left=False, colors=INK)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     axes.tick_params(axis="x", labelsize=7.5, colors=FAINT)

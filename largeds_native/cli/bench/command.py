@@ -8,12 +8,13 @@ import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack
 from enum import Enum
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from largeds_native.cli.output import emit_json
+from largeds_native.cli.output import Narrator, emit_json
 from largeds_native.cli.pictures import checked, write_picture
 from largeds_native.cli.values import JSON, THREADS
 
@@ -58,14 +59,13 @@ def bench(
     """
     from largeds_native.cli.bench import chart as charts
     from largeds_native.cli.bench.work import prepared
-    from largeds_native.cli.demo import Console
     from largeds_native.machine import usable_threads
     from largeds_native.measure import machine_facts
 
     if chart is not None:
         checked(chart, charts.KINDS)
         charts.needed()
-    out, start = Console(json), time.perf_counter()
+    out, start = Narrator(json), time.perf_counter()
     asked = [question for question in Question if question in (only or Question)]
     with ExitStack() as stack:
         stack.enter_context(warnings.catch_warnings())
@@ -118,9 +118,7 @@ def _answer(question: Question, work: Work, model: str, rounds: int, note: Note)
             return answered("load", loading.TITLE, loading.candidates(work, stack), rounds, note)
         from largeds_native.cli.bench import training
 
-        try:
-            import torchvision  # noqa: F401
-        except ModuleNotFoundError:
+        if find_spec("torchvision") is None:
             words = "not installed (pip install 'largeds-native[demo]'), so there is no model to train"
             return Answer("train", "train", [], {"torchvision": words})
         candidates = training.candidates(work, model, stack)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -34,8 +35,17 @@ def threaded(work: Callable[[str], Any], paths: Sequence[str], threads: int, kee
     return run
 
 
+def to_rows(way: Callable[..., Run], paths: Sequence[str], threads: int, out: Path) -> int:
+    """A way's images, written as rows (H, W, C) of a new .npy file."""
+    rows = np.lib.format.open_memmap(out, "w+", np.uint8, (len(paths), CROP, CROP, 3))
+    way(paths, threads, rows.__setitem__)()
+    rows.flush()
+    return len(paths)
+
+
 def torchvision(paths: Sequence[str], threads: int, keep: Keep = nowhere) -> Run:
     """Its C++ decoder and its resize on tensors."""
+    import torch
     from torchvision.io import ImageReadMode, decode_image, read_file
     from torchvision.transforms.v2 import functional
 
@@ -44,7 +54,17 @@ def torchvision(paths: Sequence[str], threads: int, keep: Keep = nowhere) -> Run
         image = functional.center_crop(functional.resize(image, [RESIZE], antialias=True), [CROP, CROP])
         return image.permute(1, 2, 0)
 
-    return threaded(one, paths, threads, keep)
+    run = threaded(one, paths, threads, keep)
+
+    def one_thread_each() -> int:
+        before = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            return run()
+        finally:
+            torch.set_num_threads(before)
+
+    return one_thread_each
 
 
 def opencv_image(path: str) -> Any:

@@ -52,7 +52,8 @@ def _workers(dataset: Any, work: Work) -> Callable[[], int]:
 
 def exported(work: Work) -> Any:
     """The store as the HDF5 file of tutorials, an image a chunk; made once."""
-    path = work.store.path.with_suffix(".h5")
+    work.out.mkdir(exist_ok=True)
+    path = work.out / "chunked.h5"
     path.unlink(missing_ok=True)
     return work.store.to_hdf5(path, layout="chunked", progress=False)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import largeds_native as lds
 from largeds_native.cli import peers
 from largeds_native.cli.bench import decoders, ffcv
 from largeds_native.cli.bench.candidates import OURS, Candidate
-from largeds_native.cli.bench.work import Work, writer
+from largeds_native.cli.bench.work import Work
 
 TITLE = "pack: files to 224x224 on disk"
 
@@ -26,7 +27,7 @@ def candidates(work: Work) -> list[Candidate]:
 
         def made() -> decoders.Run:
             make(work.paths[:1], 1)  # whether it is there
-            return lambda: make(work.paths, work.threads, writer(work.out / "rows.npy", work.count))()
+            return lambda: decoders.to_rows(make, work.paths, work.threads, work.out / "rows.npy")
 
         return made
 
@@ -52,7 +53,7 @@ def candidates(work: Work) -> list[Candidate]:
 
 
 def _ffcv(work: Work) -> decoders.Run:
-    import ffcv as _  # noqa: F401 - whether it is there
+    import_module("ffcv")  # whether it is there
     from torchvision import transforms
     from torchvision.datasets import ImageFolder
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 
 import largeds_native as lds
 from largeds_native.cli.bench.candidates import Note
+from largeds_native.cli.info import failed_samples
 from largeds_native.cli.peers import SIDE
 from largeds_native.errors import ArgumentError, PackError, StorageError
 from largeds_native.sources.folder import FolderSource
@@ -59,18 +59,12 @@ def prepared(source: Path | None, folder: Path, images: int, threads: int, note:
     note("packing what will be loaded")
     shutil.rmtree(folder / "store.lds", ignore_errors=True)
     store = lds.pack(tree, folder / "store.lds", threads=threads, progress=False, resume=False)
-    for name in store.samples.filter(_failed(store))["source"].to_pylist():
-        (tree / name).unlink()
+    for failed in failed_samples(store):
+        (tree / failed["source"]).unlink()
     if not len(store):
         raise PackError(f"none of {images:,} images of {source} can be decoded; see `largeds pack`")
     note("")
     return Work(tree, folder / "out", store, threads)
-
-
-def _failed(store: Store) -> object:
-    import pyarrow.compute as pc
-
-    return pc.less(store.samples["row"], 0)
 
 
 def _link(source: Path, tree: Path, images: int) -> None:
@@ -90,13 +84,3 @@ def _room(folder: Path, images: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < (needed := images * ROW * COPIES):
         raise StorageError(f"{folder}: up to {size(needed)} are needed, {size(free)} are free; take fewer --images")
-
-
-def writer(path: Path, count: int) -> Callable[[int, object], None]:
-    """Keeps images as rows (H, W, C) of a new .npy file."""
-    array = np.lib.format.open_memmap(path, "w+", np.uint8, (count, SIDE, SIDE, 3))
-
-    def keep(i: int, image: object) -> None:
-        array[i] = image
-
-    return keep

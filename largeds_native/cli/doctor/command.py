@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from largeds_native.cli.output import console, emit_json, noted
-from largeds_native.cli.values import JSON, QUIET, THREADS, side_or_size
+from largeds_native.cli.values import BATCH_SIZE, DEVICE, JSON, QUIET, THREADS, side_or_size
 
 if TYPE_CHECKING:
     from largeds_native.cli.doctor.examine import Question
@@ -26,10 +26,10 @@ def doctor(
     script: Annotated[
         str | None, typer.Option(help="Instead of --model: your training script, with its arguments.")
     ] = None,
-    batch_size: Annotated[int, typer.Option("--batch-size", "-b", min=1, help="Images in a batch.")] = 64,
+    batch_size: BATCH_SIZE = 64,
     resize: Annotated[str, typer.Option(help="Of images to pack: a side, height x width, or none.")] = "256",
     crop: Annotated[str, typer.Option(help="Of images to pack: a side, height x width, or none.")] = "224",
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; default cuda where there is one.")] = None,
+    device: DEVICE = None,
     seconds: Annotated[
         float, typer.Option(min=1, help="For all of it; at least some training steps are waited for.")
     ] = 25.0,

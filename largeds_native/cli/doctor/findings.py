@@ -22,7 +22,7 @@ class Loop:
     """The true loop, all parts at once, and the epoch that follows from a window of it.
 
     spread: half the 95 % interval of the epoch's time, as a share of it. waiting: share of the time spent waiting for
-    data. batches: how many were watched."""
+    data."""
 
     name: str
     images_per_s: float
@@ -52,9 +52,6 @@ class Findings:
     packed: Loop | None = None
     pack_seconds: float | None = None
     script: str | None = None
-
-    def part(self, kind: Kind) -> float | None:
-        return next((part.images_per_s for part in self.parts if part.kind == kind), None)
 
     @property
     def store_bytes(self) -> int:
