@@ -135,7 +135,7 @@ class MappedStore(Store):
         for descriptor in getattr(self, "_memory", {}).values():
             os.close(descriptor)
 
-    def samples_of(self, shards: Any) -> pa.Table:
+    def samples_of(self, shards: Any, columns: Any = None) -> pa.Table:
         raise StoreError(f"{self.path} was not packed by largeds: it has no list of samples. {IMPORT}")
 
     def verify(self, *args: Any, **kwargs: Any) -> Any:

@@ -25,8 +25,8 @@ class Shard:
     hash: str = ""
 
 
-def read_samples(store: Path, shards: Sequence[Shard]) -> pa.Table:
-    """The shards' tables as one; `row` counts in the whole store, -1 for what failed."""
+def read_samples(store: Path, shards: Sequence[Shard], columns: Sequence[str] | None = None) -> pa.Table:
+    """The shards' tables as one, or these columns of them and `row`, which counts in the whole store; -1: failed."""
     import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
@@ -35,7 +35,8 @@ def read_samples(store: Path, shards: Sequence[Shard]) -> pa.Table:
     for shard in shards:
         path = shard.path / SAMPLES
         try:
-            table = pq.read_table(path, partitioning=None)
+            with pq.ParquetFile(path) as file:
+                table = file.read(columns)
             row = pc.cast(table["row"], pa.int64())
             row = pc.if_else(pc.less(row, 0), row, pc.add(row, shard.start))
         except (pa.ArrowException, OSError, KeyError) as error:

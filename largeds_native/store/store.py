@@ -180,9 +180,9 @@ class Store(StoreFacts):
         """
         return self.samples_of(range(len(self.shards)))
 
-    def samples_of(self, shards: Sequence[int]) -> pa.Table:
-        """The same for some shards; `row` counts in the whole store."""
-        return read_samples(self.path, [self.shards[i] for i in shards])
+    def samples_of(self, shards: Sequence[int], columns: Sequence[str] | None = None) -> pa.Table:
+        """The same for some shards, whole or these columns with `row`; `row` counts in the whole store."""
+        return read_samples(self.path, [self.shards[i] for i in shards], columns)
 
     @property
     def report(self) -> Report | None:

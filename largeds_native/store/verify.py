@@ -94,7 +94,7 @@ def verify_rows(store: Store, threads: int) -> Verification:
 
 def row_hashes(store: Store, shard: int) -> Hashes:
     """Of one shard's rows, in order."""
-    table = store.samples_of([shard])
+    table = store.samples_of([shard], ["row", "hash"])
     keep = np.asarray(table["row"].to_numpy()) >= 0
     hashes: Hashes = np.asarray(table["hash"].fill_null(0).to_numpy(), np.uint64)[keep]
     return hashes
