@@ -8,8 +8,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
 from .conftest import ROOT, process
 
 Run = Callable[..., tuple[int, str, str]]
@@ -59,12 +57,6 @@ def test_options(run: Run, store: Path, tree: Path, tmp_path: Path) -> None:
     assert not out.exists()
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_no_permission(run: Run, store: Path) -> None:
-    (store / "manifest.json").chmod(0)
-    sentence(run("info", store), 1, "Permission denied")
-
-
 def test_a_broken_pipe_is_quiet(store: Path) -> None:
     with process("info", store, stdin=subprocess.DEVNULL) as info:
         assert info.stdout is not None
@@ -93,11 +85,3 @@ def test_ctrl_c(tmp_path: Path) -> None:
         info.send_signal(signal.SIGINT)
         _, err = info.communicate(timeout=60)
         assert (info.returncode, err) == (130, "largeds: stopped\n")
-
-
-def test_a_narrow_terminal(store: Path) -> None:
-    with process("--help", env={"COLUMNS": "40", "TERMINAL_WIDTH": "40"}) as shown:
-        out, err = shown.communicate(timeout=60)
-    assert shown.returncode == 0
-    assert err == ""
-    assert "Commands:" in out
