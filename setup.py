@@ -26,6 +26,19 @@ LIBRARIES = {
     "xxhash.h": (None, "libxxhash-dev"),
 }
 
+# C++ libraries that use torch's fit its minor version alone, so what is installed must be what was built with
+TORCH = ".".join(torch.__version__.split(".")[:2])
+DEPENDENCIES = [
+    f"torch=={TORCH}.*",
+    "numpy>=1.24",
+    "pillow>=10.0",
+    "pyarrow>=14",
+    "h5py>=3.8",
+    "jinja2>=3.0",
+    "typer>=0.12",
+    "rich>=13",
+]
+
 
 def missing_packages() -> list[str]:
     """Debian's names of the packages whose headers the compiler can't find."""
@@ -73,6 +86,7 @@ def write_build_info() -> None:
 
 write_build_info()
 setup(
+    install_requires=DEPENDENCIES,
     ext_modules=[
         CppExtension(
             "largeds_native._C",
