@@ -18,6 +18,7 @@ struct DecodeOptions {
   bool exif_orientation = true;     // turn the image as its EXIF block says
   bool keep_truncated = false;      // a JPEG that ends early keeps what it has
   uint64_t max_pixels = 178956970;  // as Pillow; checked before anything is allocated
+  bool plain_libjpeg = false;       // JPEG: without our HuffmanScan, to compare with
 };
 
 struct ImageInfo {

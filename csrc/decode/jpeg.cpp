@@ -119,6 +119,7 @@ void JpegDecoder::open(const uint8_t* data, size_t size, const DecodeOptions& op
   JpegHandle& jpeg = s.jpeg;
   jpeg.abort();
   jpeg.keep_truncated = false;  // without a whole header there is nothing to keep
+  jpeg.libjpeg_reads_scan = options.plain_libjpeg;
   jpeg.max_pixels = options.max_pixels;
   s.end = data + size;
   s.channels = options.channels;

@@ -117,6 +117,18 @@ void take_back(Table* (&tables)[N], Table** spare, int* spares) {
   }
 }
 
+// The beginning of libjpeg's jpeg_entropy_decoder (its jpegint.h is not installed everywhere), the same since version
+// 6b.
+struct EntropyDecoder {
+  void (*start_pass)(j_decompress_ptr);
+  boolean (*decode_mcu)(j_decompress_ptr, JBLOCKROW*);
+};
+
+boolean read_mcu(j_decompress_ptr info, JBLOCKROW* mcu) {
+  handle_of(info)->scan.read_mcu(info, mcu);
+  return TRUE;
+}
+
 bool create(JpegHandle* handle) {
   if (setjmp(handle->jump)) return false;
   jpeg_create_decompress(&handle->info);
@@ -173,12 +185,16 @@ bool JpegHandle::compute_output_size() {
 bool JpegHandle::start() {
   if (setjmp(jump)) return false;
   jpeg_start_decompress(&info);
+  // what a file that ends early leaves is libjpeg's to say
+  scan_is_ours = !keep_truncated && !libjpeg_reads_scan && scan.begin(&info);
+  if (scan_is_ours) reinterpret_cast<EntropyDecoder*>(info.entropy)->decode_mcu = &read_mcu;
   return true;
 }
 
 bool JpegHandle::crop(JDIMENSION* x, JDIMENSION* width) {
   if (setjmp(jump)) return false;
   jpeg_crop_scanline(&info, x, width);
+  if (scan_is_ours) scan.limit_columns(&info, *x, *width);
   return true;
 }
 

@@ -10,6 +10,7 @@
 // clang-format on
 
 #include "common/error.h"
+#include "decode/huffman_scan.h"
 
 namespace lds {
 
@@ -21,6 +22,10 @@ struct JpegHandle {
   jpeg_source_mgr source{};
   jpeg_progress_mgr progress{};
   std::jmp_buf jump{};
+
+  HuffmanScan scan;
+  bool scan_is_ours = false;
+  bool libjpeg_reads_scan = false;  // whatever the file
 
   bool keep_truncated = false;
   bool ended = false;       // libjpeg asked for bytes after the last one

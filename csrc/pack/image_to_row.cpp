@@ -154,7 +154,9 @@ void ImageToRow::decode_only(const uint8_t* data, size_t size, bool whole, uint8
     void push(const uint8_t*) override {}
   } drop;
   State& s = *state_;
-  ImageInfo info = s.decoder.open(data, size, s.spec.decode);
+  DecodeOptions options = s.spec.decode;
+  options.plain_libjpeg = true;
+  ImageInfo info = s.decoder.open(data, size, options);
   if (whole) return s.decoder.read({0, 0, info.width, info.height}, drop);
   const Geometry to = s.fitting_geometry(info.width, info.height);
   if (s.spec.scaled && s.spec.resize_h > 0) info = s.decoder.set_draft(to.width, to.height);

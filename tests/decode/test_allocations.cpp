@@ -25,7 +25,7 @@ Bytes noisy_jpeg(int width, int height) {
   for (size_t i = 0; i < pixels.size(); ++i) {
     pixels[i] = static_cast<uint8_t>(i * 7 + i / (static_cast<size_t>(width) * 3) * 11);
   }
-  return jpeg_of(pixels, width, height, false);
+  return jpeg_of(pixels, width, height);
 }
 
 // libjpeg alone, with a decompressor that is used again.

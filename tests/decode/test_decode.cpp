@@ -93,7 +93,7 @@ TEST_CASE("lossless formats give the pixels back") {
 TEST_CASE("a box is the same box of the whole image, whatever was decoded before") {
   Decoder decoder;
   for (const bool progressive : {false, true}) {
-    const Bytes file = jpeg_of(picture(90, 70), 90, 70, progressive);
+    const Bytes file = jpeg_of(picture(90, 70), 90, 70, {.progressive = progressive});
     const Bytes whole = decode(decoder, file);
     for (const IntBox& box :
          {IntBox{0, 0, 90, 70}, IntBox{13, 9, 14, 10}, IntBox{31, 17, 90, 70}, IntBox{5, 33, 60, 50}}) {
@@ -113,8 +113,8 @@ TEST_CASE("a box is the same box of the whole image, whatever was decoded before
 TEST_CASE("files cut at every length fail, and keep what they have when asked to") {
   Decoder decoder;
   const Bytes pixels = picture(24, 24);
-  for (const Bytes& file : {jpeg_of(pixels, 24, 24, false), jpeg_of(pixels, 24, 24, true), png_of(pixels, 24, 24),
-                            webp_of(pixels, 24, 24)}) {
+  for (const Bytes& file : {jpeg_of(pixels, 24, 24), jpeg_of(pixels, 24, 24, {.progressive = true}),
+                            png_of(pixels, 24, 24), webp_of(pixels, 24, 24)}) {
     for (size_t length = 0; length < file.size(); ++length) {
       // a copy of just that length, so that a byte read too far is seen by the sanitizer
       const Bytes cut(file.begin(), file.begin() + static_cast<ptrdiff_t>(length));
@@ -138,7 +138,7 @@ TEST_CASE("every byte of a file damaged in turn") {
   const Bytes pixels = picture(20, 20);
   DecodeOptions options;
   options.max_pixels = 100000;
-  for (Bytes file : {jpeg_of(pixels, 20, 20, false), jpeg_of(pixels, 20, 20, true), png_of(pixels, 20, 20),
+  for (Bytes file : {jpeg_of(pixels, 20, 20), jpeg_of(pixels, 20, 20, {.progressive = true}), png_of(pixels, 20, 20),
                      webp_of(pixels, 20, 20)}) {
     for (uint8_t& byte : file) {
       const uint8_t before = byte;
@@ -161,7 +161,7 @@ TEST_CASE("sizes are checked before anything is allocated") {
   DecodeOptions options;
   options.max_pixels = 24 * 24 - 1;
   const Bytes pixels = picture(24, 24);
-  CHECK(failure(decoder, jpeg_of(pixels, 24, 24, false), options) == Reason::too_large);
+  CHECK(failure(decoder, jpeg_of(pixels, 24, 24), options) == Reason::too_large);
   CHECK(failure(decoder, png_of(pixels, 24, 24), options) == Reason::too_large);
   CHECK(failure(decoder, webp_of(pixels, 24, 24), options) == Reason::too_large);
 }
@@ -170,7 +170,7 @@ TEST_CASE("a box outside the image, or a read without an open, is refused") {
   Decoder decoder;
   Collector rows(3);
   CHECK_THROWS_AS(decoder.read({0, 0, 1, 1}, rows), Error);
-  const Bytes file = jpeg_of(picture(8, 8), 8, 8, false);
+  const Bytes file = jpeg_of(picture(8, 8), 8, 8);
   decoder.open(file.data(), file.size(), {});
   CHECK_THROWS_AS(decoder.read({0, 0, 9, 8}, rows), Error);
   CHECK_THROWS_AS(decoder.read({4, 4, 4, 8}, rows), Error);
@@ -184,7 +184,7 @@ TEST_CASE("a sink that throws leaves the decoder ready for the next file") {
   };
   Decoder decoder;
   const Bytes pixels = picture(24, 24);
-  for (const Bytes& file : {jpeg_of(pixels, 24, 24, false), png_of(pixels, 24, 24), webp_of(pixels, 24, 24)}) {
+  for (const Bytes& file : {jpeg_of(pixels, 24, 24), png_of(pixels, 24, 24), webp_of(pixels, 24, 24)}) {
     Thrower thrower;
     const Bytes expected = decode(decoder, file);
     decoder.open(file.data(), file.size(), {});
@@ -195,7 +195,7 @@ TEST_CASE("a sink that throws leaves the decoder ready for the next file") {
 
 TEST_CASE("decoders in several threads do not meet") {
   const Bytes pixels = picture(60, 50);
-  const Bytes file = jpeg_of(pixels, 60, 50, true);
+  const Bytes file = jpeg_of(pixels, 60, 50, {.progressive = true});
   Decoder first;
   const Bytes expected = decode(first, file);
   std::vector<std::thread> threads;

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <string>
 
 #include "common/error.h"
 #include "decode/decode.h"
@@ -40,25 +41,35 @@ class Reader : public lds::RowSink {
  public:
   Reader(const lds::IntBox& box, int channels) : bytes_(box.width() * channels), rows_(box.height()) {}
   void push(const uint8_t* row) override {
-    for (int i = 0; i < bytes_; ++i) sum_ = sum_ + row[i];
-    if (--rows_ < 0) std::abort();  // more rows than the box has
+    for (int i = 0; i < bytes_; ++i) hash_ = (hash_ ^ row[i]) * 0x100000001b3U;  // FNV-1a
+    if (--rows_ < 0) std::abort();                                               // more rows than the box has
   }
-  void finish() const {
+  uint64_t finish() const {
     if (rows_ != 0) std::abort();
+    return hash_;
   }
 
  private:
   int bytes_, rows_;
-  volatile unsigned sum_ = 0;
+  uint64_t hash_ = 0xcbf29ce484222325U;
 };
 
-// One codec, kept between inputs as a packing thread keeps it.
+// What became of an input: the hash of its pixels, or the error.
+struct Outcome {
+  uint64_t pixels = 0;
+  std::string error;
+  bool operator==(const Outcome&) const = default;
+};
+
+// One codec, kept between inputs as a packing thread keeps it. `adjust` may change the options.
 template <class Codec>
-int decode(const uint8_t* data, size_t size, bool with_draft = false) {
+Outcome decode(const uint8_t* data, size_t size, bool with_draft = false,
+               void (*adjust)(lds::DecodeOptions&) = nullptr) {
   static Codec codec;
   Choices choices{data, size};
   try {
-    const lds::DecodeOptions given = options(choices);
+    lds::DecodeOptions given = options(choices);
+    if (adjust) adjust(given);
     codec.open(data, choices.size, given);
     if constexpr (requires { codec.set_draft(1, 1); }) {
       if (with_draft && choices.next() & 1) codec.set_draft(1 + choices.next(), 1 + choices.next());
@@ -66,11 +77,11 @@ int decode(const uint8_t* data, size_t size, bool with_draft = false) {
     const lds::IntBox part = box(choices, codec.width(), codec.height());
     Reader reader(part, given.channels);
     codec.read(part, reader);
-    reader.finish();
+    return {reader.finish(), ""};
   } catch (const lds::Error& error) {
     if (error.reason() == lds::Reason::internal || error.reason() == lds::Reason::value) std::abort();
+    return {0, error.what()};
   }
-  return 0;
 }
 
 }  // namespace fuzz
