@@ -40,7 +40,7 @@ $(BIN)/python:
 
 # torch comes first: the extension is built against the very torch that will load it
 $(VENV)/.torch: | $(BIN)/python
-	$(BIN)/pip install -q torch torchvision setuptools wheel ninja numpy
+	$(BIN)/pip install -q torch torchvision setuptools wheel ninja numpy pybind11
 	@touch $@
 
 $(VENV)/.demo: pyproject.toml setup.py $(CORE) | $(VENV)/.torch
@@ -157,5 +157,5 @@ test-wheel: wheel
 	PYTHON=$(PYTHON) tools/test-wheel -n $(JOBS)
 
 clean:
-	rm -rf build dist demo *.egg-info largeds_native/*.so largeds_native/_build.py .hypothesis .*_cache
+	rm -rf build dist demo *.egg-info largeds_native/*.so .hypothesis .*_cache
 	rm -f $(VENV)/.demo $(VENV)/.dev

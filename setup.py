@@ -7,15 +7,10 @@ import shlex
 import subprocess
 import sys
 from glob import glob
-from pathlib import Path
 
-from setuptools import setup
-
-try:
-    import torch
-    from torch.utils.cpp_extension import BuildExtension, CppExtension
-except ImportError as error:
-    sys.exit(f"largeds_native builds against torch, which can't be imported here: {error}\nType: pip install torch")
+import pybind11
+from setuptools import Extension, setup
+from torch.utils.cpp_extension import BuildExtension
 
 # header -> (library to link, Debian's package)
 LIBRARIES = {
@@ -25,19 +20,6 @@ LIBRARIES = {
     "webp/demux.h": ("webpdemux", "libwebp-dev"),
     "xxhash.h": (None, "libxxhash-dev"),
 }
-
-# C++ libraries that use torch's fit its minor version alone, so what is installed must be what was built with
-TORCH = ".".join(torch.__version__.split(".")[:2])
-DEPENDENCIES = [
-    f"torch=={TORCH}.*",
-    "numpy>=1.24",
-    "pillow>=10.0",
-    "pyarrow>=14",
-    "h5py>=3.8",
-    "jinja2>=3.0",
-    "typer>=0.12",
-    "rich>=13",
-]
 
 
 def missing_packages() -> list[str]:
@@ -76,25 +58,24 @@ class BuildCore(BuildExtension):
         super().run()
 
 
-def write_build_info() -> None:
-    """Lets the package say which torch it was built with, when the extension itself can't be loaded."""
-    text = f'"""Written by the build."""\n\nTORCH = "{torch.__version__}"\n'
-    path = Path("largeds_native", "_build.py")
-    if not path.exists() or path.read_text() != text:
-        path.write_text(text)
-
-
-write_build_info()
 setup(
-    install_requires=DEPENDENCIES,
     ext_modules=[
-        CppExtension(
+        Extension(
             "largeds_native._C",
             sources=sorted(glob("csrc/*/*.cpp")),
-            include_dirs=[os.path.abspath("csrc")],
+            include_dirs=[os.path.abspath("csrc"), pybind11.get_include()],
             libraries=[library for library, _ in LIBRARIES.values() if library],
-            # -fno-math-errno etc. are not set: float results must not depend on flags. No -std=, no -march=.
-            extra_compile_args=["-O3", "-g0", "-fvisibility=hidden", "-ffp-contract=off", "-Wall", "-Wextra"],
+            language="c++",
+            # -fno-math-errno etc. are not set: float results must not depend on flags. No -march=.
+            extra_compile_args=[
+                "-std=c++20",
+                "-O3",
+                "-g0",
+                "-fvisibility=hidden",
+                "-ffp-contract=off",
+                "-Wall",
+                "-Wextra",
+            ],
         )
     ],
     cmdclass={"build_ext": BuildCore.with_options(use_ninja=True)},

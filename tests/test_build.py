@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-import torch
 
 ROOT = Path(__file__).parent.parent
 
@@ -69,8 +67,3 @@ def test_without_apt_get_they_are_named(bare_path: Path) -> None:
     done = system_packages(bare_path)
     assert done.returncode == 1
     assert "g++ libpng-dev" in done.stderr
-
-
-def test_the_package_asks_for_the_torch_that_it_was_built_with() -> None:
-    minor = ".".join(torch.__version__.split(".")[:2])
-    assert f"torch=={minor}.*" in (importlib.metadata.requires("largeds-native") or [])

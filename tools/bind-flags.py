@@ -2,7 +2,7 @@
 
 import sysconfig
 
-from torch.utils.cpp_extension import include_paths
+import pybind11
 
-folders = [*include_paths(), sysconfig.get_path("include")]
-print("-std=c++20", "-Icsrc", "-DTORCH_EXTENSION_NAME=_C", *(f"-isystem{folder}" for folder in folders))
+folders = [pybind11.get_include(), sysconfig.get_path("include")]
+print("-std=c++20", "-Icsrc", *(f"-isystem{folder}" for folder in folders))

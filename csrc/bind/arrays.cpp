@@ -11,12 +11,4 @@ std::vector<int64_t> numbers(const Indices& array) {
   return {array.data(), array.data() + array.size()};
 }
 
-int64_t tensor_bytes(const std::vector<int64_t>& shape, at::ScalarType type) {
-  auto bytes = static_cast<int64_t>(c10::elementSize(type));
-  for (const int64_t size : shape) {
-    if (size < 0 || __builtin_mul_overflow(bytes, size, &bytes)) throw Error(Reason::value, "shape: no possible size");
-  }
-  return bytes;
-}
-
 }  // namespace lds

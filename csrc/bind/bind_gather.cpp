@@ -5,6 +5,7 @@
 #include "bind/arrays.h"
 #include "bind/bind.h"
 #include "bind/gather_spec.h"
+#include "bind/tensor.h"
 #include "bind/without_gil.h"
 #include "common/error.h"
 #include "common/random.h"
@@ -14,13 +15,14 @@ namespace py = pybind11;
 namespace lds {
 namespace {
 
-void run(const Gather& gather, const Indices& indices, uint64_t seed, uint64_t epoch, const at::Tensor& out,
+void run(const Gather& gather, const Indices& indices, uint64_t seed, uint64_t epoch, const py::handle& out,
          ThreadPool& pool) {
   if (indices.ndim() != 1) throw Error(Reason::value, "indices: expected one dimension");
-  check_batch(gather.spec(), indices.size(), out);
+  const TensorView batch("out", out);
+  check_batch(gather.spec(), indices.size(), batch);
   const int64_t* wanted = indices.data();
   const int64_t n = indices.size();
-  void* data = out.data_ptr();
+  uint8_t* data = batch.data();
   without_gil([&] {
     gather.read_ahead(wanted, nullptr, n, seed, epoch);
     gather.run(wanted, nullptr, n, seed, epoch, data, pool);

@@ -1,11 +1,9 @@
-#include <ATen/ops/empty.h>
-#include <ATen/ops/from_blob.h>
 #include <pybind11/stl.h>
-#include <torch/csrc/utils/pybind.h>
 
 #include "bind/arrays.h"
 #include "bind/bind.h"
 #include "bind/gather_spec.h"
+#include "bind/tensor.h"
 #include "bind/without_gil.h"
 #include "common/error.h"
 #include "gather/prefetcher.h"
@@ -19,49 +17,76 @@ namespace {
 constexpr std::chrono::milliseconds kPatience{100};
 
 // What a field looks like in a batch: its rows, dtype, and shape of one value.
-using FieldTuple = std::tuple<std::shared_ptr<Rows>, at::ScalarType, std::vector<int64_t>>;
+using FieldTuple = std::tuple<std::shared_ptr<Rows>, std::string, std::vector<int64_t>>;
 
+// torch pins the memory, and keeps what it has pinned for the next who asks. Needs the GIL.
 std::shared_ptr<uint8_t> pinned_memory(int64_t bytes) {
-  const at::Tensor tensor = at::empty({bytes}, at::TensorOptions().dtype(at::kByte).pinned_memory(true));
-  return {tensor.data_ptr<uint8_t>(), [tensor](uint8_t*) {}};
+  const py::gil_scoped_acquire gil;
+  const py::module_ torch = py::module_::import("torch");
+  const TensorView pinned("pinned memory", torch.attr("empty")(bytes, py::arg("dtype") = torch.attr("uint8"),
+                                                               py::arg("pin_memory") = true));
+  return {pinned.data(), [owner = pinned.owner()](uint8_t*) {}};
 }
 
-std::shared_ptr<Ring> make_ring(int64_t slot_bytes, int slots, bool pinned) {
-  return pinned ? std::make_shared<Ring>(slot_bytes, slots, pinned_memory) : std::make_shared<Ring>(slot_bytes, slots);
-}
+// Slots for tensors.
+class TensorRing {
+ public:
+  TensorRing(int64_t slot_bytes, int slots, bool pinned)
+      : pinned_(pinned), core_(std::make_shared<Ring>(slot_bytes, slots, pinned ? pinned_memory : page_memory)) {}
 
-// An uninitialised tensor over a slot, which comes back when the last tensor over it goes.
-at::Tensor ring_tensor(Ring& ring, const std::vector<int64_t>& shape, at::ScalarType type) {
-  const int64_t bytes = tensor_bytes(shape, type);
-  std::shared_ptr<uint8_t> slot;
-  {
-    const py::gil_scoped_release nogil;
-    slot = ring.take(bytes);
+  bool pinned() const noexcept { return pinned_; }
+  const std::shared_ptr<Ring>& core() const noexcept { return core_; }
+
+  // Uninitialised, over a slot, which comes back when the last tensor over it goes.
+  py::object tensor(const std::vector<int64_t>& shape, const std::string& dtype) const {
+    const dlpack::DataType type = dtype_named(dtype);
+    const int64_t bytes = tensor_bytes(shape, type);
+    std::shared_ptr<uint8_t> slot;
+    {
+      const py::gil_scoped_release nogil;
+      slot = core_->take(bytes);
+    }
+    uint8_t* data = slot.get();
+    return make_tensor(std::move(slot), data, shape, type);
   }
-  return at::from_blob(slot.get(), shape, [slot](void*) {}, at::TensorOptions().dtype(type));
-}
 
-py::dict ring_stats(const Ring& ring) {
-  const Ring::Stats stats = ring.stats();
-  py::dict out;
-  out["slots"] = stats.slots;
-  out["slots_in_use"] = stats.in_use;
-  out["slot_bytes"] = stats.slot_bytes;
-  out["allocations"] = stats.allocations;
-  return out;
-}
+  py::dict stats() const {
+    const Ring::Stats stats = core_->stats();
+    py::dict out;
+    out["slots"] = stats.slots;
+    out["slots_in_use"] = stats.in_use;
+    out["slot_bytes"] = stats.slot_bytes;
+    out["allocations"] = stats.allocations;
+    return out;
+  }
+
+  void trim() const {
+    const py::gil_scoped_release nogil;
+    core_->trim();
+  }
+
+ private:
+  bool pinned_;
+  std::shared_ptr<Ring> core_;
+};
 
 // A Prefetcher whose batches are tensors.
 class TensorPrefetcher {
  public:
-  TensorPrefetcher(std::shared_ptr<Gather> gather, const std::vector<FieldTuple>& fields, std::shared_ptr<Ring> ring,
+  TensorPrefetcher(std::shared_ptr<Gather> gather, const std::vector<FieldTuple>& fields, const TensorRing& ring,
                    std::shared_ptr<ThreadPool> pool)
       : spec_(gather->spec()),
         fields_(fields),
-        core_(std::move(gather), rows_of(fields), std::move(ring), std::move(pool)) {}
+        ring_(ring),
+        core_(std::move(gather), rows_of(fields), ring.core(), std::move(pool)) {
+    for (const FieldTuple& field : fields) types_.push_back(dtype_named(std::get<1>(field)));
+  }
 
   void submit(const Indices& samples, const std::optional<Indices>& keys, uint64_t seed, uint64_t epoch) {
-    BatchRequest request{numbers(samples), keys ? numbers(*keys) : std::vector<int64_t>{}, seed, epoch};
+    BatchRequest request{numbers(samples), keys ? numbers(*keys) : std::vector<int64_t>{}, seed, epoch, nullptr};
+    // The thread that fills it must never wait for the GIL: whoever holds it may be waiting for the batch, or be
+    // ending.
+    if (ring_.pinned()) request.memory = ring_.core()->take(core_.batch_bytes(samples.size()));
     const py::gil_scoped_release nogil;
     core_.submit(std::move(request));
   }
@@ -74,13 +99,13 @@ class TensorPrefetcher {
       if (!batch && PyErr_CheckSignals() != 0) throw py::error_already_set();
     }
     py::tuple out(fields_.size() + 1);
-    const auto held = [slot = batch->memory](void*) {};  // by the tensors' storages, until the last view of one goes
-    out[0] = at::from_blob(batch->memory.get() + batch->offsets[0], batch_shape(spec_, batch->samples),
-                           batch_strides(spec_), held, scalar_type(spec_.out_type));
+    const auto part = [&](size_t i) { return batch->memory.get() + batch->offsets[i]; };
+    out[0] = make_tensor(batch->memory, part(0), batch_shape(spec_, batch->samples), dtype_of(spec_.out_type),
+                         batch_strides(spec_));
     for (size_t i = 0; i < fields_.size(); ++i) {
       std::vector<int64_t> shape = std::get<2>(fields_[i]);
       shape.insert(shape.begin(), batch->samples);
-      out[i + 1] = at::from_blob(batch->memory.get() + batch->offsets[i + 1], shape, held, std::get<1>(fields_[i]));
+      out[i + 1] = make_tensor(batch->memory, part(i + 1), std::move(shape), types_[i]);
     }
     return out;
   }
@@ -113,6 +138,8 @@ class TensorPrefetcher {
 
   GatherSpec spec_;
   std::vector<FieldTuple> fields_;
+  std::vector<dlpack::DataType> types_;  // of the fields
+  TensorRing ring_;
   Prefetcher core_;
 };
 
@@ -127,14 +154,14 @@ struct WithoutGil {
 }  // namespace
 
 void register_prefetch(py::module_& m) {
-  py::class_<Ring, std::shared_ptr<Ring>>(m, "Ring")
-      .def(py::init(&make_ring), py::arg("slot_bytes"), py::arg("slots"), py::arg("pinned") = false)
-      .def("tensor", &ring_tensor, py::arg("shape"), py::arg("dtype"))
-      .def("stats", &ring_stats)
-      .def("trim", &Ring::trim, py::call_guard<py::gil_scoped_release>());
+  py::class_<TensorRing>(m, "Ring")
+      .def(py::init<int64_t, int, bool>(), py::arg("slot_bytes"), py::arg("slots"), py::arg("pinned") = false)
+      .def("tensor", &TensorRing::tensor, py::arg("shape"), py::arg("dtype"))
+      .def("stats", &TensorRing::stats)
+      .def("trim", &TensorRing::trim);
   py::class_<TensorPrefetcher, std::unique_ptr<TensorPrefetcher, WithoutGil>>(m, "Prefetcher")
       .def(py::init([](const std::shared_ptr<Gather>& gather, const std::vector<FieldTuple>& fields,
-                       const std::shared_ptr<Ring>& ring, const std::shared_ptr<ThreadPool>& pool) {
+                       const TensorRing& ring, const std::shared_ptr<ThreadPool>& pool) {
              return std::unique_ptr<TensorPrefetcher, WithoutGil>(new TensorPrefetcher(gather, fields, ring, pool));
            }),
            py::arg("gather"), py::arg("fields"), py::arg("ring"), py::arg("pool"))

@@ -1,13 +1,11 @@
-// Batches in memory that two processes share: a slot whose first byte says whether somebody holds it.
+// Batches in memory that two processes share: the first byte of a slot counts who holds it.
 
-#include <ATen/ops/from_blob.h>
 #include <pybind11/stl.h>
-#include <torch/csrc/utils/pybind.h>
 
-#include <atomic>
+#include <string>
 
-#include "bind/arrays.h"
 #include "bind/bind.h"
+#include "bind/tensor.h"
 #include "common/error.h"
 
 namespace py = pybind11;
@@ -15,40 +13,47 @@ namespace py = pybind11;
 namespace lds {
 namespace {
 
-constexpr uint8_t kFree = 0, kHeld = 1;
-
-std::atomic_ref<uint8_t> state(const at::Tensor& slot) {
-  if (slot.scalar_type() != at::kByte || !slot.is_contiguous() || slot.numel() < 1 || !slot.device().is_cpu()) {
-    throw Error(Reason::value, "slot: expected contiguous bytes on the CPU");
+// The count is in memory of both processes. GCC's and clang's builtins, since libc++ has no std::atomic_ref before 19.
+uint8_t* count_of(const TensorView& slot) {
+  const dlpack::DataType dtype = slot.dtype();
+  if (dtype.code != dlpack::kUInt || dtype.bits != 8 || slot.shape().size() != 1 || slot.bytes() < 1 ||
+      !slot.has_strides({1})) {
+    throw Error(Reason::value, "slot: expected contiguous bytes");
   }
-  return std::atomic_ref<uint8_t>(*slot.data_ptr<uint8_t>());
+  return slot.data();
 }
 
-bool slot_is_free(const at::Tensor& slot) { return state(slot).load(std::memory_order_acquire) == kFree; }
+bool slot_is_free(const py::handle& slot) {
+  return __atomic_load_n(count_of(TensorView("slot", slot)), __ATOMIC_ACQUIRE) == 0;
+}
 
-void hold_slot(const at::Tensor& slot) { state(slot).store(kHeld, std::memory_order_relaxed); }
+// One holder more: whoever fills the slot, or is about to receive it.
+void hold_slot(const py::handle& slot) {
+  __atomic_fetch_add(count_of(TensorView("slot", slot)), uint8_t{1}, __ATOMIC_RELAXED);
+}
 
-// The batch in the slot from byte `offset` on; the slot is free when the last tensor over it goes.
-at::Tensor lend_slot(const at::Tensor& slot, int64_t offset, const std::vector<int64_t>& shape, at::ScalarType type) {
-  state(slot);
+// The batch in the slot from byte `offset` on, for a holder who is counted already. When the last tensor over it goes,
+// there is one holder less.
+py::object slot_tensor(const py::handle& slot, int64_t offset, const std::vector<int64_t>& shape,
+                       const std::string& dtype) {
+  const TensorView view("slot", slot);
+  uint8_t* count = count_of(view);
+  const dlpack::DataType type = dtype_named(dtype);
   const int64_t bytes = tensor_bytes(shape, type);
-  if (offset < 1 || bytes > slot.numel() - offset) {
+  if (offset < 1 || bytes > view.bytes() - offset) {
     throw Error(Reason::value, "a batch of " + std::to_string(bytes) + " bytes does not fit into its slot");
   }
-  return at::from_blob(
-      slot.data_ptr<uint8_t>() + offset, shape, [slot](void*) { state(slot).store(kFree, std::memory_order_release); },
-      at::TensorOptions().dtype(type));
+  const std::shared_ptr<void> held(
+      count, [owner = view.owner()](uint8_t* holders) { __atomic_fetch_sub(holders, uint8_t{1}, __ATOMIC_RELEASE); });
+  return make_tensor(held, count + offset, shape, type);
 }
-
-int64_t storage_uses(const at::Tensor& tensor) { return static_cast<int64_t>(tensor.storage().use_count()); }
 
 }  // namespace
 
 void register_shared(py::module_& m) {
   m.def("slot_is_free", &slot_is_free, py::arg("slot"));
   m.def("hold_slot", &hold_slot, py::arg("slot"));
-  m.def("lend_slot", &lend_slot, py::arg("slot"), py::arg("offset"), py::arg("shape"), py::arg("dtype"));
-  m.def("storage_uses", &storage_uses, py::arg("tensor"));
+  m.def("slot_tensor", &slot_tensor, py::arg("slot"), py::arg("offset"), py::arg("shape"), py::arg("dtype"));
 }
 
 }  // namespace lds

@@ -113,14 +113,14 @@ GatherSpec gather_spec(const py::kwargs& words) {
   return spec;
 }
 
-at::ScalarType scalar_type(PixelType type) {
+dlpack::DataType dtype_of(PixelType type) {
   switch (type) {
-    case PixelType::uint8: return at::kByte;
-    case PixelType::float32: return at::kFloat;
-    case PixelType::float16: return at::kHalf;
+    case PixelType::uint8: return {dlpack::kUInt, 8};
+    case PixelType::float32: return {dlpack::kFloat, 32};
+    case PixelType::float16: return {dlpack::kFloat, 16};
     case PixelType::bfloat16: break;
   }
-  return at::kBFloat16;
+  return {dlpack::kBfloat, 16};
 }
 
 std::vector<int64_t> batch_shape(const GatherSpec& spec, int64_t n) {
@@ -135,24 +135,17 @@ std::vector<int64_t> batch_strides(const GatherSpec& spec) {
   return {c * h * w, 1, w * c, c};
 }
 
-void check_batch(const GatherSpec& spec, int64_t n, const at::Tensor& out) {
+void check_batch(const GatherSpec& spec, int64_t n, const TensorView& out) {
   const std::vector<int64_t> shape = batch_shape(spec, n);
-  if (!out.defined() || !out.device().is_cpu() || out.layout() != at::kStrided) {
-    throw Error(Reason::value, "out: expected a dense tensor on the CPU");
+  if (out.shape() != shape) {
+    throw Error(Reason::value, "out: expected shape " + text(shape) + ", found " + text(out.shape()));
   }
-  if (out.sizes() != at::IntArrayRef(shape)) {
-    throw Error(Reason::value, "out: expected shape " + text(shape) + ", found " + text(out.sizes().vec()));
-  }
-  if (out.scalar_type() != scalar_type(spec.out_type)) {
-    throw Error(Reason::value, std::string("out: expected dtype ") + c10::toString(scalar_type(spec.out_type)) +
-                                   ", found " + c10::toString(out.scalar_type()));
-  }
-  const bool laid_out = spec.planar_out ? out.is_contiguous() : out.is_contiguous(at::MemoryFormat::ChannelsLast);
-  if (!laid_out) {
+  const std::string expected = name_of(dtype_of(spec.out_type)), found = name_of(out.dtype());
+  if (found != expected) throw Error(Reason::value, "out: expected dtype " + expected + ", found " + found);
+  if (!out.has_strides(batch_strides(spec))) {
     throw Error(Reason::value, std::string("out: expected a ") + (spec.planar_out ? "contiguous" : "channels_last") +
-                                   " tensor, found strides " + text(out.strides().vec()));
+                                   " tensor, found strides " + text(out.strides()));
   }
-  if (out.requires_grad()) throw Error(Reason::value, "out: expected a tensor that does not require grad");
 }
 
 }  // namespace lds

@@ -2,21 +2,23 @@
 #pragma once
 
 #include <pybind11/pybind11.h>
-#include <torch/csrc/utils/pybind.h>
 
+#include <vector>
+
+#include "bind/tensor.h"
 #include "gather/gather.h"
 
 namespace lds {
 
 GatherSpec gather_spec(const pybind11::kwargs& words);
 
-at::ScalarType scalar_type(PixelType type);
+dlpack::DataType dtype_of(PixelType type);
 
 // (n, C, H, W), and the strides that planar_out asks for.
 std::vector<int64_t> batch_shape(const GatherSpec& spec, int64_t n);
 std::vector<int64_t> batch_strides(const GatherSpec& spec);
 
 // Error(Reason::value) naming expected and found unless `out` is a batch of n for this spec.
-void check_batch(const GatherSpec& spec, int64_t n, const at::Tensor& out);
+void check_batch(const GatherSpec& spec, int64_t n, const TensorView& out);
 
 }  // namespace lds

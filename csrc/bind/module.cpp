@@ -32,7 +32,7 @@ void translate(std::exception_ptr pointer) {  // NOLINT(performance-unnecessary-
 
 }  // namespace
 
-PYBIND11_MODULE(TORCH_EXTENSION_NAME, m) {
+PYBIND11_MODULE(_C, m) {
   m.doc() = "The C++ core of largeds_native. Its functions are wrapped by the package; see there.";
   py::register_local_exception_translator(&translate);
   lds::register_resize(m);

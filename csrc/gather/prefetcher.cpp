@@ -45,17 +45,23 @@ struct Prefetcher::State {
   Stats stats;
   std::thread thread;  // last: it uses all of the above
 
+  // Where each part of a batch begins, and the end of the last.
+  std::vector<int64_t> layout(int64_t samples) const {
+    std::vector<int64_t> offsets = {0};
+    const auto add = [&](int64_t row_bytes) {
+      offsets.push_back((offsets.back() + samples * row_bytes + kAlignment - 1) / kAlignment * kAlignment);
+    };
+    add(gather->sample_bytes());
+    for (const auto& field : fields) add(field->row_bytes());
+    return offsets;
+  }
+
   Batch make(const BatchRequest& request) const {
     Batch batch;
     batch.samples = static_cast<int64_t>(request.samples.size());
-    int64_t bytes = 0;
-    const auto place = [&](int64_t row_bytes) {
-      batch.offsets.push_back(bytes);
-      bytes = (bytes + batch.samples * row_bytes + kAlignment - 1) / kAlignment * kAlignment;
-    };
-    place(gather->sample_bytes());
-    for (const auto& field : fields) place(field->row_bytes());
-    batch.memory = ring->take(bytes);
+    batch.offsets = layout(batch.samples);
+    batch.memory = request.memory ? request.memory : ring->take(batch.offsets.back());
+    batch.offsets.pop_back();
     const int64_t* samples = request.samples.data();
     const int64_t* keys = request.keys.empty() ? nullptr : request.keys.data();
     gather->run(samples, keys, batch.samples, request.seed, request.epoch, batch.memory.get(), *pool);
@@ -139,6 +145,8 @@ Prefetcher::State& Prefetcher::mine() const {
   }
   return *state_;
 }
+
+int64_t Prefetcher::batch_bytes(int64_t samples) const { return mine().layout(samples).back(); }
 
 void Prefetcher::submit(BatchRequest request) {
   State& state = mine();

@@ -17,6 +17,7 @@ struct BatchRequest {
   std::vector<int64_t> samples;
   std::vector<int64_t> keys;  // of the random draws; empty: the samples
   uint64_t seed = 0, epoch = 0;
+  std::shared_ptr<uint8_t> memory;  // of batch_bytes(); nullptr: a slot of the ring, taken when the batch is filled
 };
 
 // One slot: the images, then each field, each on a 64-byte boundary.
@@ -34,6 +35,9 @@ class Prefetcher {
   ~Prefetcher();  // drops what is not delivered, and joins the thread
   Prefetcher(const Prefetcher&) = delete;
   Prefetcher& operator=(const Prefetcher&) = delete;
+
+  // What a batch of so many samples takes.
+  int64_t batch_bytes(int64_t samples) const;
 
   // Batches are made in the order in which they are submitted.
   void submit(BatchRequest request);

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from largeds_native.loader.sample import items_of
+from largeds_native.loader.sample import COLLATES_WHOLE, items_of
 from largeds_native.loader.shared import BatchMemory
 from largeds_native.store import Store
 from largeds_native.store.gather import BatchFormat, shared_pool
@@ -40,7 +40,7 @@ class StoreDataset(Dataset[Any]):
         return self._items([index + len(self) if index < 0 else index], whole=False)[0]
 
     def __getitems__(self, indices: Sequence[int]) -> list[Any]:
-        return self._items(indices, whole=self.transform is None and self._labels is not None)
+        return self._items(indices, whole=COLLATES_WHOLE and self.transform is None and self._labels is not None)
 
     def _items(self, indices: Sequence[int], whole: bool) -> list[Any]:
         wanted = np.asarray(indices, np.int64)

@@ -19,7 +19,7 @@ from largeds_native.loader.plan import OrderPlan, SamplerPlan
 from largeds_native.loader.ranks import Ranks
 from largeds_native.loader.state import checked_state, state_of
 from largeds_native.store import Store
-from largeds_native.store.gather import BatchFormat, default_threads, index_array
+from largeds_native.store.gather import BatchFormat, default_threads, dtype_name, index_array
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -264,8 +264,8 @@ def _subset(indices: Any, n: int) -> Numbers:
     return numbers
 
 
-def _core_field(store: Store, name: str) -> tuple[Any, torch.dtype, list[int]]:
-    """A field for the core: its rows, torch's dtype, and the shape of one value."""
+def _core_field(store: Store, name: str) -> tuple[Any, str, list[int]]:
+    """A field for the core: its rows, the name of torch's dtype, and the shape of one value."""
     if name not in store.fields:
         found = ", ".join(repr(field) for field in store.fields) or "none"
         raise ArgumentError(f"fields: {store.path} has no field {name!r}, its fields are: {found}. Say fields=(...)")
@@ -274,4 +274,4 @@ def _core_field(store: Store, name: str) -> tuple[Any, torch.dtype, list[int]]:
         dtype = torch.from_numpy(np.empty(0, values.dtype)).dtype
     except TypeError:
         raise ArgumentError(f"fields: {name!r} is of {values.dtype}, which torch has no tensors of") from None
-    return store.field_rows(name), dtype, list(values.shape[1:])
+    return store.field_rows(name), dtype_name(dtype), list(values.shape[1:])

@@ -8,7 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils.data import default_collate
-from torch.utils.data._utils.collate import default_collate_fn_map
+
+try:  # torch's way of teaching default_collate a type of one's own, named in its documentation
+    from torch.utils.data._utils.collate import default_collate_fn_map
+except ImportError:  # samples are plain pairs then, and collated as any others
+    default_collate_fn_map = None  # type: ignore[assignment]
 
 
 class Sample(tuple[Any, ...]):
@@ -50,5 +54,6 @@ def collate_samples(samples: list[Any], *, collate_fn_map: Any = None) -> Any:
     return [batch, torch.tensor([sample[1] for sample in samples])]
 
 
-# torch's way of teaching default_collate a type of one's own; see its documentation
-default_collate_fn_map[Sample] = collate_samples
+COLLATES_WHOLE = default_collate_fn_map is not None
+if COLLATES_WHOLE:
+    default_collate_fn_map[Sample] = collate_samples

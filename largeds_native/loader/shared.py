@@ -1,8 +1,10 @@
 """Batches that a DataLoader's worker sends in memory which it uses again.
 
 torch makes new shared memory for every batch, and the kernel zeroes each of its pages. Here a worker keeps some slots.
-The first byte of a slot says whether it is held: set by the worker that fills it, cleared by whoever received it when
-the last tensor over it goes. A batch that leaves in any other way than whole and alone never gives its slot back.
+The first byte of a slot counts its holders: the worker, as long as a tensor over the batch is alive there, and whoever
+has been sent the batch, until the last tensor over it goes there. At zero the slot is used again. What is made of a
+batch and sent (a view, a copy) is sent as torch sends any tensor. A batch that is sent and never received keeps its
+slot.
 """
 
 from __future__ import annotations
@@ -13,11 +15,16 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.multiprocessing.reductions import reduce_tensor
 from torch.utils.data import get_worker_info
+
+from largeds_native.store.gather import dtype_name
 
 HEADER = 4096  # bytes before the batch
 KEPT = 8  # slots a worker keeps; more live as long as whoever holds them
+
+# A subclass of Tensor that nothing but its pickling tells from one. torch's notes on extending it name this function;
+# without it batches are plain tensors, which torch copies into new shared memory.
+NO_TORCH_FUNCTION: Any = getattr(torch._C, "_disabled_torch_function_impl", None)
 
 
 class BatchMemory:
@@ -31,8 +38,9 @@ class BatchMemory:
 
     def tensor(self, shape: Sequence[int], dtype: torch.dtype, whole: bool) -> Tensor:
         """An uninitialised batch. `whole`: it goes to the process of the DataLoader, if there is one, as it is."""
-        slots = self._shared if whole and get_worker_info() is not None else self._ring
-        return slots.tensor(shape, dtype)
+        if whole and NO_TORCH_FUNCTION is not None and get_worker_info() is not None:
+            return self._shared.tensor(shape, dtype)
+        return self._ring.tensor(shape, dtype_name(dtype))
 
 
 class SharedSlots:
@@ -49,40 +57,29 @@ class SharedSlots:
         free = (slot for slot in self._slots if _C.slot_is_free(slot) and len(slot) >= nbytes)
         slot = next(free, None)
         if slot is None:
-            storage: Any = torch.UntypedStorage._new_shared(nbytes)  # type: ignore[no-untyped-call]
-            slot = torch.empty(0, dtype=torch.uint8).set_(storage)
+            slot = torch.empty(nbytes, dtype=torch.uint8).share_memory_()  # type: ignore[no-untyped-call]
+            slot[0] = 0
             self._slots = [*self._slots[-KEPT + 1 :], slot]
         _C.hold_slot(slot)
-        return SharedBatch.over(slot, shape, dtype)
+        batch = _C.slot_tensor(slot, HEADER, shape, dtype_name(dtype)).as_subclass(SharedBatch)
+        batch.slot = slot
+        return batch
 
 
 class SharedBatch(Tensor):
     """A batch in a slot. In another process it is a plain tensor, and gives the slot back when it goes."""
 
-    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
+    __torch_function__ = NO_TORCH_FUNCTION
     slot: Tensor
-    uses: int
-
-    @classmethod
-    def over(cls, slot: Tensor, shape: Sequence[int], dtype: torch.dtype) -> SharedBatch:
-        from largeds_native import _C
-
-        data = slot[HEADER : HEADER + prod(shape) * dtype.itemsize]
-        batch = data.view(dtype).view(tuple(shape)).as_subclass(cls)
-        del data
-        batch.slot = slot
-        batch.uses = _C.storage_uses(slot)
-        return batch
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         from largeds_native import _C
 
-        if _C.storage_uses(self.slot) > self.uses:  # a view of it may go on living, here or there
-            return reduce_tensor(self.as_subclass(Tensor))  # type: ignore[no-untyped-call]
+        _C.hold_slot(self.slot)
         return (received, (self.slot, tuple(self.shape), self.dtype))
 
 
 def received(slot: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     from largeds_native import _C
 
-    return _C.lend_slot(slot, HEADER, shape, dtype)
+    return _C.slot_tensor(slot, HEADER, shape, dtype_name(dtype))

@@ -97,6 +97,11 @@ def _per_channel(name: str, values: Sequence[float] | None, channels: int, defau
     return numbers
 
 
+def dtype_name(dtype: torch.dtype) -> str:
+    """'float32' of torch.float32: how the core is told."""
+    return str(dtype).removeprefix("torch.")
+
+
 def index_array(indices: ArrayLike | torch.Tensor) -> NDArray[np.int64]:
     """One-dimensional int64; ArgumentError for anything that is not whole numbers."""
     array = np.asarray(indices)

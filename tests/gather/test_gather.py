@@ -141,7 +141,7 @@ def test_the_batch_must_fit(tmp_path: Path) -> None:
     for out, message in [
         (torch.empty(2, 3, 8, 7), r"expected shape \(2, 3, 8, 8\), found \(2, 3, 8, 7\)"),
         (torch.empty(3, 3, 8, 8), "expected shape"),
-        (torch.empty(2, 3, 8, 8, dtype=torch.float16), "expected dtype Float, found Half"),
+        (torch.empty(2, 3, 8, 8, dtype=torch.float16), "expected dtype float32, found float16"),
         (torch.empty(2, 3, 8, 8).contiguous(memory_format=torch.channels_last), "expected a contiguous tensor"),
         (torch.empty(2, 3, 8, 8, requires_grad=True), "require grad"),
         (torch.empty(2, 3, 8, 8, device="meta"), "on the CPU"),

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import pickle
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +15,8 @@ from torch.utils.data import DataLoader
 
 import largeds_native as lds
 from largeds_native.errors import ArgumentError, RowIndexError, StateError
+
+ROOT = Path(__file__).parent.parent.parent
 
 
 def half(image: torch.Tensor) -> torch.Tensor:
@@ -181,3 +186,81 @@ def test_what_is_transformed_takes_no_shared_slots(store: Any) -> None:
     """It would never give them back: what goes out is made of the batch, and is not the batch."""
     loader = DataLoader(Transformed(store, half), 4, num_workers=1)
     assert {int(made) for _, slots in loader for made in slots} == {0}
+
+
+class Keeping(lds.StoreDataset):
+    """Its worker keeps a view of every fourth batch, and puts what the views hold in place of the labels."""
+
+    kept: list[torch.Tensor]
+
+    def __getitems__(self, indices: Any) -> list[Any]:
+        self.kept = getattr(self, "kept", [])
+        samples = super().__getitems__(indices)
+        if indices[0] % 16 == 0:
+            self.kept.append(samples[0][0])
+        return samples
+
+
+def with_what_is_kept(samples: list[Any]) -> tuple[torch.Tensor, torch.Tensor]:
+    from torch.utils.data import default_collate, get_worker_info
+
+    info = get_worker_info()
+    assert info is not None
+    return default_collate(samples)[0], torch.stack([*info.dataset.kept])
+
+
+def test_a_view_that_a_worker_keeps_stays_as_it_is(store: Any) -> None:
+    """The batch is sent whole all the same; its slot waits until nobody holds it, on either side."""
+    loader = DataLoader(Keeping(store), 4, num_workers=1, collate_fn=with_what_is_kept)
+    for number, (images, kept) in enumerate(loader):
+        assert torch.equal(images, torch.from_numpy(np.array(store.images[number * 4 : number * 4 + 4])))
+        assert torch.equal(kept, torch.from_numpy(np.array(store.images[: number * 4 + 1 : 16])))
+
+
+def test_the_count_of_holders() -> None:
+    import pickle
+    from multiprocessing.reduction import ForkingPickler
+
+    from largeds_native import _C
+    from largeds_native.loader.shared import SharedSlots
+
+    slots = SharedSlots()
+    batch = slots.tensor((2, 3), torch.float32).fill_(5)
+    (slot,) = slots._slots
+    assert int(slot[0]) == 1
+    view = batch[1]
+    assert type(view) is torch.Tensor
+    sent = [bytes(ForkingPickler.dumps(batch)) for _ in range(2)]  # to two processes
+    assert int(slot[0]) == 3
+    received = [pickle.loads(data) for data in sent]
+    assert all(type(one) is torch.Tensor for one in received)
+    assert all(bool((one == 5).all()) for one in received)
+    del batch
+    assert int(slot[0]) == 3  # a view is alive
+    del view
+    assert int(slot[0]) == 2
+    part = received.pop()[0]
+    received.clear()
+    assert int(slot[0]) == 1
+    assert not _C.slot_is_free(slot)
+    del part
+    assert _C.slot_is_free(slot)
+    assert slots.tensor((2, 3), torch.float32).slot is slot
+
+
+# ---- private names of torch ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "missing",
+    [
+        ["_disabled_torch_function_impl"],
+        ["default_collate_fn_map"],
+        ["_disabled_torch_function_impl", "default_collate_fn_map"],
+    ],
+    ids=" ".join,
+)
+def test_without_torch_s_private_names_batches_are_plain_tensors(store: Any, missing: list[str]) -> None:
+    program = [sys.executable, "-W", "error", "-m", "tests.programs.torch_without_hooks", str(store.path), *missing]
+    done = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
