@@ -5,10 +5,26 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from largeds_native import errors as errors
+from largeds_native.errors import ArgumentError as ArgumentError
+from largeds_native.errors import DecodeError as DecodeError
+from largeds_native.errors import LargedsError as LargedsError
+from largeds_native.errors import NonFiniteError as NonFiniteError
+from largeds_native.errors import PackError as PackError
+from largeds_native.errors import RowIndexError as RowIndexError
+from largeds_native.errors import StateError as StateError
+from largeds_native.errors import StorageError as StorageError
+from largeds_native.errors import StoreError as StoreError
+
 # cheap, and here so that the function, not the folder, is `largeds_native.pack`
 from largeds_native.pack import pack as pack
 
 if TYPE_CHECKING:
+    from largeds_native import interchange as interchange
+    from largeds_native import loader as loader
+    from largeds_native import sources as sources
+    from largeds_native import store as store
+    from largeds_native import trainer as trainer
     from largeds_native.augment import Augment as Augment
     from largeds_native.decode import decode_batch as decode_batch
     from largeds_native.interchange import HDF5Dataset as HDF5Dataset
@@ -37,15 +53,25 @@ _LAZY = {
     "Trainer": ("largeds_native.trainer", "Trainer"),
     "open": ("largeds_native.store", "open_store"),
 }
+_MODULES = ("interchange", "loader", "sources", "store", "trainer")
 
 __all__ = [
     "Accumulator",
+    "ArgumentError",
     "Augment",
+    "DecodeError",
     "HDF5Dataset",
+    "LargedsError",
     "Loader",
+    "NonFiniteError",
+    "PackError",
+    "RowIndexError",
     "ShuffleSampler",
+    "StateError",
+    "StorageError",
     "Store",
     "StoreDataset",
+    "StoreError",
     "Trainer",
     "decode_batch",
     "from_hdf5",
@@ -60,6 +86,8 @@ def __getattr__(name: str) -> Any:
         from largeds_native._core import load_core
 
         value: Any = load_core()
+    elif name in _MODULES:
+        value = importlib.import_module(f"largeds_native.{name}")
     elif name in _LAZY:
         module, attribute = _LAZY[name]
         value = getattr(importlib.import_module(module), attribute)
@@ -70,4 +98,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, *_MODULES})

@@ -69,10 +69,22 @@ def test_the_readme_has_code() -> None:
     assert [language for language, _ in blocks(ROOT / "README.md")].count("python") >= 2
 
 
+REFERENCE = (ROOT / "docs" / "reference.md").read_text()
+ERRORS = [name for name, value in vars(errors).items() if isinstance(value, type)]
+
+
+def test_what_the_reference_names_is_reached_from_a_fresh_import() -> None:
+    names = re.findall(r":: largeds_native\.(\S+)$", REFERENCE, re.MULTILINE)
+    assert len(names) > 30
+    names += [*ERRORS, *(f"errors.{name}" for name in ERRORS)]
+    program = [sys.executable, "-W", "error", "-m", "tests.programs.reach", *names]
+    done = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+
+
 def test_the_reference_has_every_public_name() -> None:
-    text = (ROOT / "docs" / "reference.md").read_text()
-    for name in lds.__all__:
-        assert re.search(rf":: largeds_native\.{name}$", text, re.MULTILINE), name
+    for name in set(lds.__all__) - set(ERRORS):
+        assert re.search(rf":: largeds_native\.{name}$", REFERENCE, re.MULTILINE), name
         assert getattr(lds, name).__doc__, f"{name} says nothing"
     for name, error in vars(errors).items():
         assert not isinstance(error, type) or error.__doc__, f"{name} says nothing"
