@@ -26,12 +26,12 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 import largeds_native as lds
+from largeds_native._internal.measure import write_json
 from largeds_native.cli import demo_digits, training
 from largeds_native.cli.doctor.examine import Question, examine_source, examine_store
 from largeds_native.cli.doctor.script import run_script
 from largeds_native.cli.doctor.verdict import every_epoch
 from largeds_native.cli.peers import image_folder
-from largeds_native.measure import write_json
 from largeds_native.sources import as_source
 
 CPU = torch.device("cpu")

@@ -26,8 +26,8 @@ from harness import RESULTS, Contender, console, machine_facts, options_parser, 
 from torch.utils.data import Dataset
 
 import largeds_native as lds
+from largeds_native._internal.measure import write_json
 from largeds_native.cli import peers
-from largeds_native.measure import write_json
 
 FOLDER = ROOT / "hdf5"
 OUT = FOLDER / "out"

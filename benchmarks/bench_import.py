@@ -15,7 +15,7 @@ from pathlib import Path
 from harness import RESULTS, console, machine_facts, options_parser
 from rich.table import Table
 
-from largeds_native.measure import write_json
+from largeds_native._internal.measure import write_json
 
 LIMIT = 0.1
 PACKAGE = "import torch and largeds_native"

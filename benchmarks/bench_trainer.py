@@ -27,7 +27,7 @@ from rich.table import Table
 from torch import nn
 from trainer_models import OnlyParameters, next_to_nothing, resnet18, sgd, small_cnn
 
-from largeds_native.measure import write_json
+from largeds_native._internal.measure import write_json
 from largeds_native.trainer import Accumulator, Trainer
 
 ACCUMULATE = 4

@@ -17,7 +17,7 @@ from torch import nn
 from torch.profiler import ProfilerActivity, profile
 from trainer_models import resnet18, sgd, small_cnn
 
-from largeds_native.measure import write_json
+from largeds_native._internal.measure import write_json
 from largeds_native.trainer import Trainer
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from largeds_native.corpus import digits_tree, jpeg_corpus, photo_corpus
+from largeds_native._internal.corpus import digits_tree, jpeg_corpus, photo_corpus
 
 ROOT = Path(os.environ.get("LARGEDS_BENCH_DIR", Path(__file__).parent.parent / "build" / "bench"))
 

@@ -22,8 +22,8 @@ from rich.console import Console
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # run from a checkout without installing
 
-from largeds_native.machine import usable_threads
-from largeds_native.measure import (
+from largeds_native._internal.machine import usable_threads
+from largeds_native._internal.measure import (
     Contender,
     Measured,
     as_json,

@@ -16,45 +16,49 @@ from largeds_native.errors import StateError as StateError
 from largeds_native.errors import StorageError as StorageError
 from largeds_native.errors import StoreError as StoreError
 
-# cheap, and here so that the function, not the folder, is `largeds_native.pack`
-from largeds_native.pack import pack as pack
-
 if TYPE_CHECKING:
     from largeds_native import interchange as interchange
-    from largeds_native import loader as loader
+    from largeds_native import loading as loading
+    from largeds_native import packing as packing
     from largeds_native import sources as sources
     from largeds_native import store as store
     from largeds_native import trainer as trainer
-    from largeds_native.augment import Augment as Augment
-    from largeds_native.decode import decode_batch as decode_batch
+    from largeds_native import transform as transform
     from largeds_native.interchange import HDF5Dataset as HDF5Dataset
     from largeds_native.interchange import from_hdf5 as from_hdf5
     from largeds_native.interchange import join_hdf5 as join_hdf5
-    from largeds_native.loader import Loader as Loader
-    from largeds_native.loader import ShuffleSampler as ShuffleSampler
-    from largeds_native.loader import StoreDataset as StoreDataset
+    from largeds_native.loading import Loader as Loader
+    from largeds_native.loading import ShuffleSampler as ShuffleSampler
+    from largeds_native.loading import StoreDataset as StoreDataset
+    from largeds_native.packing import pack as pack
+    from largeds_native.packing.decoding import decode_batch as decode_batch
     from largeds_native.store import Store as Store
-    from largeds_native.store import open_store as open
+    from largeds_native.store import open_store
     from largeds_native.trainer import Accumulator as Accumulator
     from largeds_native.trainer import Trainer as Trainer
+
+    open = open_store
+    from largeds_native.transform import Augment as Augment
 
 # public name -> (module, name in it); loaded at first use, so that `import largeds_native` costs nothing
 _LAZY = {
     "Accumulator": ("largeds_native.trainer", "Accumulator"),
-    "Augment": ("largeds_native.augment", "Augment"),
-    "decode_batch": ("largeds_native.decode", "decode_batch"),
+    "Augment": ("largeds_native.transform", "Augment"),
+    "decode_batch": ("largeds_native.packing.decoding", "decode_batch"),
     "HDF5Dataset": ("largeds_native.interchange", "HDF5Dataset"),
     "from_hdf5": ("largeds_native.interchange", "from_hdf5"),
     "join_hdf5": ("largeds_native.interchange", "join_hdf5"),
-    "Loader": ("largeds_native.loader", "Loader"),
-    "ShuffleSampler": ("largeds_native.loader", "ShuffleSampler"),
+    "Loader": ("largeds_native.loading", "Loader"),
+    "ShuffleSampler": ("largeds_native.loading", "ShuffleSampler"),
     "Store": ("largeds_native.store", "Store"),
-    "StoreDataset": ("largeds_native.loader", "StoreDataset"),
+    "StoreDataset": ("largeds_native.loading", "StoreDataset"),
     "Trainer": ("largeds_native.trainer", "Trainer"),
     "open": ("largeds_native.store", "open_store"),
+    "pack": ("largeds_native.packing", "pack"),
 }
-_MODULES = ("interchange", "loader", "sources", "store", "trainer")
+_MODULES = ("interchange", "loading", "packing", "sources", "store", "trainer", "transform")
 
+# without `open`, which would shadow the builtin after `from largeds_native import *`
 __all__ = [
     "Accumulator",
     "ArgumentError",
@@ -76,14 +80,13 @@ __all__ = [
     "decode_batch",
     "from_hdf5",
     "join_hdf5",
-    "open",
     "pack",
 ]
 
 
 def __getattr__(name: str) -> Any:
     if name == "_C":
-        from largeds_native._core import load_core
+        from largeds_native._internal.core import load_core
 
         value: Any = load_core()
     elif name in _MODULES:
@@ -98,4 +101,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__, *_MODULES})
+    return sorted({*globals(), *__all__, *_LAZY, *_MODULES})

@@ -35,10 +35,10 @@ def demo(
 
     The images come with scikit-learn and scikit-image: nothing is downloaded. About three minutes on two cores.
     """
+    from largeds_native._internal.machine import usable_threads
+    from largeds_native._internal.measure import machine_facts
     from largeds_native.cli import demo_digits, demo_speed
     from largeds_native.cli.bench.work import Work
-    from largeds_native.machine import usable_threads
-    from largeds_native.measure import machine_facts
 
     out = Narrator(json)
     start = time.perf_counter()
@@ -87,7 +87,7 @@ def demo(
 
 
 def _corpora(folder: Path, images: int, out: Narrator) -> tuple[Path, Path]:
-    from largeds_native.corpus import digits_tree, jpeg_corpus
+    from largeds_native._internal.corpus import digits_tree, jpeg_corpus
 
     digits = digits_tree(folder / "digits")
     jpegs = jpeg_corpus(folder / "jpeg", images)

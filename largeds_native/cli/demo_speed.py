@@ -8,10 +8,10 @@ from contextlib import ExitStack
 
 from rich.table import Table
 
+from largeds_native._internal.measure import Contender, Measured, take_turns
 from largeds_native.cli.bench import loading, packing
 from largeds_native.cli.bench.candidates import OURS, Candidate
 from largeds_native.cli.bench.work import Work
-from largeds_native.measure import Contender, Measured, take_turns
 
 SHOWN = (OURS, "torchvision + DataLoader", "HDF5 + DataLoader")  # of those that `largeds bench` compares
 

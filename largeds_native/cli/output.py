@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.console import Console
 
-from largeds_native.units import size as size
+from largeds_native._internal.units import size as size
 
 
 class _Console(Console):

@@ -28,8 +28,8 @@ from largeds_native.interchange.hdf5_file import (
     reading,
 )
 from largeds_native.interchange.hdf5_import import unreadable
-from largeds_native.loader.sample import items_of
-from largeds_native.loader.shared import BatchMemory
+from largeds_native.loading.sample import items_of
+from largeds_native.loading.shared import BatchMemory
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Item = tuple[Any, int] | Any

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import numpy as np
 
+from largeds_native._internal.machine import usable_threads
 from largeds_native.errors import ArgumentError
 from largeds_native.interchange.copying import RowReader, copy_range
 from largeds_native.interchange.hdf5_file import CLASSES, IMAGES, LABELS
 from largeds_native.interchange.new_file import created, new_file, reserve, storage_errors
 from largeds_native.interchange.progress import Told, progress_of
-from largeds_native.machine import usable_threads
 
 if TYPE_CHECKING:
     from largeds_native.store import Store

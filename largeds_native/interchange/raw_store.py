@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from largeds_native._internal.machine import usable_threads
 from largeds_native.errors import ArgumentError, PackError
-from largeds_native.machine import usable_threads
-from largeds_native.pack.engine import PIXELS, Rows
-from largeds_native.pack.record import SampleLog
-from largeds_native.pack.statistics import Sums, mean_std, sums_of
+from largeds_native.packing.engine import PIXELS, Rows
+from largeds_native.packing.record import SampleLog
+from largeds_native.packing.statistics import Sums, mean_std, sums_of
 from largeds_native.store.files import atomic_write_bytes, reserve, sync
 from largeds_native.store.manifest import NAME, Manifest, ShardEntry
 from largeds_native.store.npy import file_size, header_bytes, write_array

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from largeds_native._internal.units import size
 from largeds_native.store.manifest import Manifest
-from largeds_native.units import size
 
 
 class StoreFacts:

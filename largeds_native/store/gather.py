@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from largeds_native.augment import Augment
+from largeds_native._internal.machine import usable_threads
 from largeds_native.errors import ArgumentError
-from largeds_native.machine import usable_threads
+from largeds_native.transform import Augment
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray

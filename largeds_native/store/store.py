@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from largeds_native._internal.machine import usable_threads
 from largeds_native.errors import RowIndexError, StoreError
-from largeds_native.machine import usable_threads
 from largeds_native.store.facts import StoreFacts
 from largeds_native.store.joined import JoinedArray, row_numbers
 from largeds_native.store.manifest import read_manifest
@@ -199,7 +199,7 @@ class Store(StoreFacts):
         result = verify_rows(self, threads)
         if sources is False or sources is None:
             return result
-        from largeds_native.pack.again import different_sources
+        from largeds_native.packing.again import different_sources
 
         checked, different = different_sources(self, None if sources is True else sources, sample, threads)
         return replace(result, sources_checked=checked, different=tuple(different))

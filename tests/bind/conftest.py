@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.loader.stores import make_store
+from tests.loading.stores import make_store
 
 
 @pytest.fixture(scope="session")

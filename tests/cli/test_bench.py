@@ -15,11 +15,11 @@ import pytest
 from PIL import Image
 
 import largeds_native as lds
+from largeds_native._internal.corpus import jpeg_corpus
 from largeds_native.cli.bench import decoders, packing
 from largeds_native.cli.bench.candidates import Candidate, answered
 from largeds_native.cli.bench.chart import chart
 from largeds_native.cli.bench.work import prepared
-from largeds_native.corpus import jpeg_corpus
 
 from .conftest import process
 from .test_bad_input import sentence

@@ -220,7 +220,7 @@ def test_ctrl_c(run: Run, inputs: dict[str, Path], out: Path, monkeypatch: pytes
         raise KeyboardInterrupt
 
     monkeypatch.setattr(lds, WORKS.get(name, "open"), stop)
-    monkeypatch.setattr("largeds_native.corpus.digits_tree", stop)
+    monkeypatch.setattr("largeds_native._internal.corpus.digits_tree", stop)
     monkeypatch.setattr("largeds_native.cli.bench.work.prepared", stop)
     code, _, err = run(name, *TYPED[name](inputs[name], out))
     assert (code, err.count("\n"), err[:9]) == (130, 1, "largeds: ")

@@ -11,8 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
-from largeds_native.decode import DecodeFailure, decode_batch
 from largeds_native.errors import ArgumentError, DecodeError
+from largeds_native.packing.decoding import DecodeFailure, decode_batch
 from tests.decode.files import encode, pixels
 from tests.decode.test_rows import reference
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from largeds_native.measure import Contender, Measured, Role, take_turns
+from largeds_native._internal.measure import Contender, Measured, Role, take_turns
 
 Note = Callable[[str], object]
 OURS = "largeds_native"

@@ -57,10 +57,10 @@ def bench(
     crop). Compared are torchvision, OpenCV, DALI, FFCV and HDF5 (h5py), as far as they are installed; the others are
     named. Rates are medians over the rounds, ± half the distance between the slowest and the fastest. Some minutes.
     """
+    from largeds_native._internal.machine import usable_threads
+    from largeds_native._internal.measure import machine_facts
     from largeds_native.cli.bench import chart as charts
     from largeds_native.cli.bench.work import prepared
-    from largeds_native.machine import usable_threads
-    from largeds_native.measure import machine_facts
 
     if chart is not None:
         checked(chart, charts.KINDS)
@@ -126,7 +126,7 @@ def _answer(question: Question, work: Work, model: str, rounds: int, note: Note)
 
 
 def _show(answer: Answer, out: Any) -> None:
-    from largeds_native.measure import table
+    from largeds_native._internal.measure import table
 
     if answer.results:
         out.show(table(answer.title, answer.results, relative_to="largeds_native"))
@@ -135,7 +135,7 @@ def _show(answer: Answer, out: Any) -> None:
 
 
 def _content(answers: Sequence[Answer], facts: dict[str, str], work: Work, source: Path | None) -> dict[str, Any]:
-    from largeds_native.measure import as_json
+    from largeds_native._internal.measure import as_json
 
     questions = []
     for answer in answers:

@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 
 import largeds_native as lds
+from largeds_native._internal.units import size
 from largeds_native.cli.bench.candidates import Note
 from largeds_native.cli.info import failed_samples
 from largeds_native.cli.peers import SIDE
 from largeds_native.errors import ArgumentError, PackError, StorageError
 from largeds_native.sources.folder import FolderSource
 from largeds_native.store import Store
-from largeds_native.units import size
 
 ROW = 3 * SIDE * SIDE  # bytes of an image in a store
 COPIES = 7  # of all rows, at most, that lie on the disk at once
@@ -51,7 +51,7 @@ def prepared(source: Path | None, folder: Path, images: int, threads: int, note:
     tree = folder / "images"
     shutil.rmtree(tree, ignore_errors=True)
     if source is None:
-        from largeds_native.corpus import jpeg_corpus
+        from largeds_native._internal.corpus import jpeg_corpus
 
         note(f"making {images:,} JPEG files")
         source = jpeg_corpus(folder / "jpeg", images)

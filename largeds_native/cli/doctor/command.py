@@ -79,9 +79,9 @@ def _examined(
     threads: int | None,
     note: Any,
 ) -> Findings:
+    from largeds_native._internal.machine import usable_threads
     from largeds_native.cli import training
     from largeds_native.cli.doctor.examine import Question
-    from largeds_native.machine import usable_threads
 
     name = None if model.lower() == "none" or script is not None else model
     question = Question(

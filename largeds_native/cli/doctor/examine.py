@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 import largeds_native as lds
+from largeds_native._internal.machine import usable_memory
 from largeds_native.cli.doctor import parts
 from largeds_native.cli.doctor.course import Course, guarded, loop_of
 from largeds_native.cli.doctor.findings import Findings, Loop, Part
@@ -20,7 +21,6 @@ from largeds_native.cli.doctor.today import Files, Size, loop_over_files
 from largeds_native.cli.doctor.work import Nothing, TrainingStep
 from largeds_native.cli.training import normalised, number_of_classes, shift_and_flip
 from largeds_native.errors import ArgumentError
-from largeds_native.machine import usable_memory
 from largeds_native.sources.base import IndexedSource, Source
 
 if TYPE_CHECKING:

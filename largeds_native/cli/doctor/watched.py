@@ -32,7 +32,7 @@ class Watch:
     def patch(self) -> None:
         from torch.utils.data import DataLoader
 
-        from largeds_native.loader import Loader
+        from largeds_native.loading import Loader
 
         for kind in (DataLoader, Loader):
             self._patch(kind)

@@ -1,0 +1,62 @@
+"""Loads the C++ core, and says in a sentence what to type when it can't be.
+
+`from largeds_native import _C` comes here through the package's `__getattr__`. The core knows nothing of torch's C++
+interface: tensors go in and out by DLPack, so that one binary works beside every torch from OLDEST_TORCH on.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from importlib.machinery import EXTENSION_SUFFIXES
+from pathlib import Path
+from types import ModuleType
+
+OLDEST_TORCH = (2, 4)
+REINSTALL = "pip install --force-reinstall --no-deps largeds-native"
+TYPE = f"Type: {REINSTALL}   (in a checkout: make build)"
+
+
+def load_core() -> ModuleType:
+    """The extension `largeds_native._C`. Raises ImportError where it, or torch, is missing or does not fit."""
+    _check_torch()
+    try:
+        return importlib.import_module("largeds_native._C")
+    except ModuleNotFoundError:
+        raise ImportError(_missing(Path(__file__).parents[1])) from None
+    except ImportError as error:
+        raise ImportError(f"largeds_native's C++ core can't be loaded: {error}\n{TYPE}") from error
+
+
+def _check_torch() -> None:
+    oldest = ".".join(map(str, OLDEST_TORCH))
+    try:
+        import torch
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise ImportError(
+            f"largeds_native needs torch {oldest} or newer, and there is none in {sys.prefix}.\nType: pip install torch"
+        ) from None
+    found = str(torch.__version__)
+    if _release(found) < OLDEST_TORCH:
+        raise ImportError(
+            f"largeds_native needs torch {oldest} or newer, found torch {found}.\nType: pip install 'torch>={oldest}'"
+        )
+
+
+def _release(version: str) -> tuple[int, ...]:
+    """'2.14.1+cu130' and '2.14.0a0+git1234567' -> (2, 14)."""
+    return tuple(int(part) for part in version.split("+")[0].split(".")[:2])
+
+
+def _missing(folder: Path) -> str:
+    """Why the package has no core for this Python."""
+    others = sorted(path.name for path in folder.glob("_C.*.so"))
+    if not others:
+        return f"largeds_native's C++ core has not been built.\n{TYPE}"
+    version = ".".join(map(str, sys.version_info[:2]))
+    return (
+        f"largeds_native's C++ core was built for another Python: found {', '.join(others)}, and Python {version} "
+        f"loads _C{EXTENSION_SUFFIXES[0]}.\n{TYPE}"
+    )

@@ -1,9 +1,0 @@
-"""Batches of a store: in which order, who gets which, and the state to go on from."""
-
-from __future__ import annotations
-
-from largeds_native.loader.dataset import StoreDataset
-from largeds_native.loader.loader import Loader
-from largeds_native.loader.sampler import ShuffleSampler
-
-__all__ = ["Loader", "ShuffleSampler", "StoreDataset"]

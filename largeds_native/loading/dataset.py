@@ -1,0 +1,54 @@
+"""A store as a torch Dataset, for DataLoader."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from largeds_native.loading.sample import COLLATES_WHOLE, items_of
+from largeds_native.loading.shared import BatchMemory
+from largeds_native.store import Store
+from largeds_native.store.gather import BatchFormat, shared_pool
+
+
+class StoreDataset(Dataset[Any]):
+    """Item i is (image, label): a tensor (C, H, W) of the store's dtype, and an int; then `transform(image)`.
+
+    A store without labels gives images alone. Of several variants one is drawn with torch's random numbers. DataLoader
+    asks for a whole batch at once (`__getitems__`): without a transform it is gathered in one pass, in a worker
+    straight into shared memory that is used again when the batch is gone. Workers may be made by fork or by spawn.
+
+    Raises RowIndexError for a number outside of -len .. len - 1.
+    """
+
+    def __init__(self, store: Store, transform: Callable[[Tensor], Any] | None = None) -> None:
+        self.store = store
+        self.transform = transform
+        self._labels = store["label"] if "label" in store.fields else None
+        self._format = BatchFormat(store, variant="draw")
+        self._memory = BatchMemory()
+
+    def __len__(self) -> int:
+        return len(self.store)
+
+    def __getitem__(self, index: int) -> Any:
+        return self._items([index + len(self) if index < 0 else index], whole=False)[0]
+
+    def __getitems__(self, indices: Sequence[int]) -> list[Any]:
+        return self._items(indices, whole=COLLATES_WHOLE and self.transform is None and self._labels is not None)
+
+    def _items(self, indices: Sequence[int], whole: bool) -> list[Any]:
+        wanted = np.asarray(indices, np.int64)
+        batch = self._memory.tensor((len(wanted), *self._format.image_shape), self._format.dtype, whole)
+        seed = int(torch.randint(1 << 62, ())) if self.store.variants > 1 else 0
+        self._format.gather.run(wanted, seed, 0, batch, shared_pool(None))
+        labels = None if self._labels is None else np.asarray(self._labels[wanted]).tolist()
+        return items_of(batch, labels, self.transform, whole)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (StoreDataset, (self.store, self.transform))

@@ -1,0 +1,70 @@
+"""A torch Sampler in the loader's own orders, for those who stay with DataLoader."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from torch.utils.data import Sampler
+
+from largeds_native.errors import ArgumentError, StateError
+from largeds_native.loading.order import Block, Order, Random, check_seed
+from largeds_native.loading.ranks import Ranks
+from largeds_native.loading.state import check_epoch, check_position
+
+VERSION = 1
+STEP = 4096  # positions looked up at a time
+
+
+class ShuffleSampler(Sampler[int]):
+    """0 .. n - 1 in a shuffled order that is a function of (seed, epoch), in O(1) memory, resumable.
+
+    n: the number of samples. seed: an integer from 0 to 2**64 - 1. block: None shuffles all; a number of rows
+    shuffles windows of so many neighbours (see `largeds_native.loading.order.Block`), for data larger than memory.
+    rank, world_size: gives this process every world_size-th position; all ranks get equally many, the last ones
+    perhaps a sample from the epoch's start again.
+
+    Each iteration is the next epoch, unless `set_epoch(e)` says which. `state_dict()` is {"version", "seed", "epoch",
+    "position"}: the number of samples that all ranks have been given; `load_state_dict` makes the next iteration go
+    on from there, with any world size. With DataLoader's workers, samples are drawn ahead of the batches: count the
+    batches yourself and `load_state_dict(dict(state, position=batches * batch_size * world_size))`.
+
+    Raises ArgumentError for n below 1, a bad seed, block or rank; StateError for a state that does not fit.
+    """
+
+    def __init__(self, n: int, seed: int = 0, block: int | None = None, rank: int = 0, world_size: int = 1) -> None:
+        if n < 1:
+            raise ArgumentError(f"n: expected at least 1 sample, found {n}")
+        seed = check_seed(seed)
+        self.n, self.seed, self.block = n, seed, block
+        self._ranks = Ranks.found(rank, world_size)
+        self._order: Order = Random(n, seed) if block is None else Block(n, seed, block)
+        self._epoch, self._position = 0, 0  # of the next sample
+
+    def __len__(self) -> int:
+        return -(-self.n // self._ranks.world_size)
+
+    def __iter__(self) -> Iterator[int]:
+        rank, world = self._ranks.rank, self._ranks.world_size
+        epoch, position = self._epoch, self._position
+        while position < self.n:
+            rounds = min(STEP, -(-(self.n - position) // world))
+            numbers = self._order.wrapped(epoch, position, rounds * world)[rank::world]
+            for number in numbers.tolist():
+                position = min(position + world, self.n)
+                self._epoch, self._position = (epoch, position) if position < self.n else (epoch + 1, 0)
+                yield number
+
+    def set_epoch(self, epoch: int) -> None:
+        """The next iteration is this epoch, from its start."""
+        self._epoch, self._position = int(epoch), 0
+
+    def state_dict(self) -> dict[str, int]:
+        return {"version": VERSION, "seed": self.seed, "epoch": self._epoch, "position": self._position}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        expected = {"version": VERSION, "seed": self.seed}
+        for name, value in expected.items():
+            if state.get(name) != value:
+                raise StateError(f"the state's {name} is {state.get(name)!r}, expected {value}")
+        self._epoch, self._position = check_epoch(state), check_position(state, self.n)

@@ -1,0 +1,93 @@
+"""Packing: a source of images into a store."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from largeds_native.store import Store
+    from largeds_native.transform import Augment
+
+# Nothing heavy is imported at the top: `import largeds_native` brings this module in.
+
+
+def pack(
+    source: Any,
+    out: str | os.PathLike[str],
+    *,
+    resize: int | Sequence[int] | None = 256,
+    crop: int | Sequence[int] | None = 224,
+    interpolation: Literal["nearest", "box", "bilinear", "bicubic", "lanczos"] = "bilinear",
+    antialias: bool = True,
+    decode: Literal["exact", "scaled"] = "exact",
+    mode: Literal["RGB", "L"] = "RGB",
+    exif_orientation: bool = True,
+    dtype: Any = "uint8",
+    layout: Literal["CHW", "HWC"] = "CHW",
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    variants: int = 1,
+    augment: Augment | None = None,
+    seed: int = 0,
+    shuffle: int | None = None,
+    shard_bytes: int = 1 << 30,
+    threads: int | None = None,
+    on_error: Literal["skip", "raise"] = "skip",
+    truncated: Literal["error", "keep"] = "error",
+    max_pixels: int = 178_956_970,
+    resume: bool = True,
+    progress: bool = True,
+) -> Store:
+    """Packs `source` into a new store in the folder `out`, and returns it opened; `store.report` says how it went.
+
+    source: a folder (one folder a class, by the rules of torchvision's ImageFolder; or flat), a CSV or Parquet
+        manifest, a tar file or a list of them (WebDataset's convention), an (images, labels) pair of arrays, a torch
+        Dataset of (image, label), or anything that `largeds_native.sources` makes.
+    resize: shorter side (int), exact (height, width), or None; crop: centre crop of a side or (height, width), or
+        None. Both as in torchvision. All images must end in one shape; with neither, that of the first good image.
+    interpolation, antialias: as in torchvision's Resize; decode="scaled" lets JPEGs decode at a smaller scale first
+        (faster, not bit-exact to a full decode).
+    mode: "RGB" or "L" (grey), as Pillow converts; exif_orientation: turn images as their EXIF block says.
+    dtype: "uint8", or "float16" / "float32": then x / 255, or (x / 255 - mean) / std where these are given.
+    layout: of the stored rows, "CHW" or "HWC".
+    variants, augment: with an `Augment`, so many augmented versions of each image are stored, made from one decode.
+        Version v is what a Loader with this `augment` and `seed` makes of the image in epoch v.
+    seed: of the augmentation's draws, 0 to 2**63 - 1.
+    shuffle: a seed; packs in a shuffled order (default: the source's order).
+    shard_bytes: images' bytes a shard, at most (a shard has one image at least).
+    threads: default what the process may use. The bytes written do not depend on it.
+    on_error: "skip" leaves failed images out and lists them in the report; "raise" stops at the first.
+    truncated: "keep" keeps what a JPEG that ends early has. max_pixels: larger images fail.
+    resume: go on from the finished shards of a pack that was stopped; False begins again.
+    progress: a progress bar and the report's table, when the output is a terminal.
+
+    Raises ArgumentError for a bad option; PackError when the source has no image or `out` is something else, or
+    belongs to another job; StorageError for a full disk; with on_error="raise", DecodeError.
+    """
+    from largeds_native.packing.options import Options
+    from largeds_native.packing.run import run
+    from largeds_native.sources import as_source
+
+    options = Options.checked(
+        resize=resize,
+        crop=crop,
+        interpolation=interpolation,
+        antialias=antialias,
+        decode=decode,
+        mode=mode,
+        exif_orientation=exif_orientation,
+        dtype=dtype,
+        layout=layout,
+        mean=mean,
+        std=std,
+        variants=variants,
+        augment=augment,
+        seed=seed,
+        shuffle=shuffle,
+        shard_bytes=shard_bytes,
+        truncated=truncated,
+        max_pixels=max_pixels,
+    )
+    return run(as_source(source), out, options, threads, on_error, resume, progress)

@@ -1,0 +1,59 @@
+"""The one (height, width) that all rows have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from largeds_native.errors import DecodeError, PackError
+from largeds_native.packing import pillow
+from largeds_native.packing.options import Options
+from largeds_native.packing.rowspec import row_spec
+from largeds_native.sources import Item, Source
+
+PROBES = 1000
+
+
+def row_size(source: Source, options: Options) -> tuple[int, int]:
+    """From the options, or where these leave it open, from the first image that decodes."""
+    size = options.fixed_size()
+    if size is not None:
+        return size
+    first = ""
+    limit = PROBES if source.count is None else min(PROBES, source.count)
+    seen = 0
+    for batch in source.read(0, limit):
+        for item, name in zip(batch.items, batch.names, strict=True):
+            try:
+                height, width = _size(item, options)
+            except (DecodeError, OSError) as error:
+                first = first or f"{name}: {error}"
+                continue
+            return row_spec(options, (1, 1)).output_size(width, height)
+        seen += len(batch.items)
+    raise PackError(f"none of the first {seen:,} images can be decoded; the first: {first or 'none'}")
+
+
+def _size(item: Item, options: Options) -> tuple[int, int]:
+    if isinstance(item, np.ndarray):
+        return int(item.shape[0]), int(item.shape[1])
+    from largeds_native import _C
+
+    if isinstance(item, str):
+        data = Path(item).read_bytes()
+    elif isinstance(item, tuple):
+        data = pillow.read_bytes(item)
+    else:
+        data = item
+    try:
+        pixels = _C.decode_image(
+            data,
+            channels=options.channels,
+            exif_orientation=options.exif_orientation,
+            keep_truncated=options.truncated == "keep",
+            max_pixels=options.max_pixels,
+        )
+    except DecodeError:
+        pixels = pillow.decode(data, options)
+    return int(pixels.shape[0]), int(pixels.shape[1])

@@ -1,0 +1,20 @@
+"""What a uint8 value is stored as, for stores of floats."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from largeds_native.packing.options import Options
+from largeds_native.store.npy import Array
+
+
+def value_table(options: Options) -> bytes:
+    """256 values a channel: (x / 255 - mean) / std as torchvision's ToTensor and Normalize give, computed in double
+    precision and rounded once. Empty for uint8."""
+    if options.dtype == "uint8":
+        return b""
+    values = np.arange(256, dtype=np.float64) / 255
+    mean = np.asarray(options.mean or (0.0,) * options.channels)[:, None]
+    std = np.asarray(options.std or (1.0,) * options.channels)[:, None]
+    table: Array = ((values - mean) / std).astype(np.dtype(options.dtype))
+    return table.tobytes()

@@ -1,0 +1,7 @@
+"""What becomes of an image's pixels: sizes, crops and flips, drawn once a sample."""
+
+from __future__ import annotations
+
+from largeds_native.transform.augment import Augment
+
+__all__ = ["Augment"]

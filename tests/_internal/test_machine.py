@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from largeds_native._internal import machine
+
+
+def group(root: Path, name: str, **files: str) -> None:
+    folder = root / name
+    folder.mkdir(parents=True, exist_ok=True)
+    for key, text in files.items():
+        (folder / key.replace("__", ".")).write_text(text)
+
+
+def test_at_least_one_and_within_affinity() -> None:
+    assert 1 <= machine.usable_threads() <= len(os.sched_getaffinity(0))
+
+
+def test_quota_rounds_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(16)))
+    monkeypatch.setattr(machine, "cgroup_quota", lambda: 2.5)
+    assert machine.usable_threads() == 3
+    monkeypatch.setattr(machine, "cgroup_quota", lambda: 0.1)
+    assert machine.usable_threads() == 1
+    monkeypatch.setattr(machine, "cgroup_quota", lambda: None)
+    assert machine.usable_threads() == 16
+
+
+def test_cgroup_v2_takes_the_smallest_up_the_tree(tmp_path: Path) -> None:
+    root, membership = tmp_path / "cgroup", tmp_path / "self"
+    group(root, "", cpu__max="max 100000\n")
+    group(root, "a", cpu__max="200000 100000\n")
+    group(root, "a/b", cpu__max="300000 100000\n")
+    membership.write_text("0::/a/b\n")
+    assert machine.cgroup_quota(root, membership) == 2.0
+    membership.write_text("0::/elsewhere/not/here\n")
+    assert machine.cgroup_quota(root, membership) is None
+
+
+def test_cgroup_v1(tmp_path: Path) -> None:
+    root, membership = tmp_path / "cgroup", tmp_path / "self"
+    group(root, "cpu/job", cpu__cfs_quota_us="150000", cpu__cfs_period_us="100000")
+    group(root, "cpu", cpu__cfs_quota_us="-1", cpu__cfs_period_us="100000")
+    membership.write_text("3:cpuset:/\n1:cpu:/job\n0::/\n")
+    assert machine.cgroup_quota(root, membership) == 1.5
+
+
+@pytest.mark.parametrize("text", ["", "max", "abc def", "1 0", "0 100000"])
+def test_nonsense_is_no_quota(tmp_path: Path, text: str) -> None:
+    group(tmp_path, "", cpu__max=text)
+    assert machine.cgroup_quota(tmp_path, tmp_path / "missing") is None

@@ -1,0 +1,56 @@
+"""Arguments that do not fit are told before any thread starts."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import largeds_native as lds
+from largeds_native.errors import ArgumentError
+from tests.loading.stores import MEAN
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ({"batch_size": 0}, "batch_size: expected an integer, 1 or more, found 0"),
+        ({"batch_size": 2.5}, "batch_size"),
+        ({"batch_size": None}, "batch sampler"),
+        ({"prefetch": -1}, "prefetch"),
+        ({"threads": 0}, "threads"),
+        ({"seed": -1}, "seed"),
+        ({"order": "shuffled"}, "order: expected one of sequential, random, block, weighted"),
+        ({"augment": lds.Augment(random_crop=9)}, "9x9 does not fit into images of 8x8"),
+        ({"augment": lds.Augment(center_crop=9)}, "9x9 does not fit into images of 8x8"),
+        ({"mean": (0.5,)}, "mean: expected 3"),
+        ({"std": (0.5, 0.5, 0)}, "std: expected numbers above 0"),
+        ({"mean": MEAN, "dtype": torch.uint8}, "expected a float dtype"),
+        ({"dtype": torch.float64}, "dtype: expected one of"),
+        ({"augment": 0.5}, "augment: expected an Augment"),
+        ({"variant": "any"}, "variant: expected one of draw, cycle"),
+        ({"device": "meta"}, "device"),
+        ({"indices": [0, 100]}, "indices: expected numbers from 0 to 99, found 0 to 100"),
+        ({"indices": [-1]}, "indices"),
+        ({"indices": []}, "empty subset"),
+        ({"indices": [0.5]}, "integers"),
+        ({"indices": np.ones(3, bool)}, "mask of 100 bools"),
+        ({"weights": np.ones(3)}, "weights: expected 100"),
+        ({"weights": -np.ones(100)}, "weights"),
+        ({"order": "weighted"}, "weights are for"),
+        ({"block": 5}, "block is for"),
+        ({"order": "block", "block": 0}, "block: expected at least 1"),
+        ({"rank": 2, "world_size": 2}, "rank: expected 0 to world_size - 1"),
+        ({"rank": 0}, "rank and world_size together"),
+        ({"fields": ("label", "caption")}, "no field 'caption', its fields are: 'label'"),
+    ],
+)
+def test_bad_arguments(store: Any, words: dict[str, Any], message: str) -> None:
+    before = threading.active_count(), len(os.listdir("/proc/self/task"))
+    with pytest.raises(ArgumentError, match=message):
+        lds.Loader(store, **{"batch_size": 4, **words})
+    assert (threading.active_count(), len(os.listdir("/proc/self/task"))) == before

@@ -1,0 +1,99 @@
+"""The way to a CUDA device: on one where there is one; and its logic everywhere, on the CPU that pretends to be one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+import largeds_native as lds
+from largeds_native.errors import ArgumentError
+from largeds_native.loading import cuda
+from tests.loading.stores import MEAN, STD
+
+NORMAL: dict[str, Any] = {"mean": MEAN, "std": STD, "seed": 3, "augment": lds.Augment(random_crop=6, flip=0.5)}
+
+
+class Done:
+    """A stream or an event that has nothing left to do."""
+
+    def __init__(self, *_: Any) -> None:
+        pass
+
+    def query(self) -> bool:
+        return True
+
+    def record(self, *_: Any) -> None:
+        pass
+
+    wait_event = wait_stream = record
+
+    def __enter__(self) -> Done:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def pretended(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Loader(device="cpu") takes the way of a CUDA device: uint8 is sent, and normalised there."""
+    for name in ("Stream", "Event"):
+        monkeypatch.setattr(torch.cuda, name, Done)
+    monkeypatch.setattr(torch.cuda, "current_stream", Done)
+    monkeypatch.setattr(torch.cuda, "stream", lambda stream: stream)
+    monkeypatch.setattr(torch.Tensor, "record_stream", Done.record)
+
+    def loader(store: Any, size: int, *, dtype: torch.dtype = torch.float32, **words: Any) -> Any:
+        made = lds.Loader(store, size, dtype=dtype, **words)
+        sent = lds.Loader(
+            store, size, dtype=torch.uint8, **{k: v for k, v in words.items() if k not in ("mean", "std")}
+        )
+        sent._on_device = made.format
+        return sent
+
+    return loader
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_the_batches_are_those_of_the_cpu(store: Any, pretended: Any, dtype: torch.dtype, channels_last: bool) -> None:
+    words = NORMAL | {"dtype": dtype, "channels_last": channels_last}
+    ours, expected = pretended(store, 16, **words), lds.Loader(store, 16, **words)
+    iterator = iter(ours)
+    assert isinstance(iterator, cuda.DeviceIterator)
+    for number, ((images, labels), (wanted, wanted_labels)) in enumerate(zip(iterator, expected, strict=True), 1):
+        assert images.dtype is dtype
+        assert images.stride() == wanted.stride()
+        torch.testing.assert_close(images, wanted, rtol=1e-2 if dtype == torch.bfloat16 else 1e-5, atol=1e-5)
+        assert torch.equal(labels, wanted_labels)
+        assert ours.state_dict()["position"] == min(16 * number, 100)  # what is ahead does not count
+    assert ours.state_dict()["epoch"] == 1
+
+
+def test_uint8_is_sent_as_it_is(store: Any, pretended: Any) -> None:
+    ours = pretended(store, 16, dtype=torch.uint8)
+    for (images, _), (wanted, _) in zip(ours, lds.Loader(store, 16, dtype=torch.uint8), strict=True):
+        assert torch.equal(images, wanted)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_without_a_device(store: Any) -> None:
+    with pytest.raises(ArgumentError, match="finds no CUDA device"):
+        lds.Loader(store, 16, device="cuda")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_on_a_device(store: Any) -> None:
+    loader = lds.Loader(store, 16, device="cuda", **NORMAL)
+    for _ in range(3):
+        kept = []
+        for images, labels in loader:
+            torch.cuda._sleep(1_000_000)  # work on the current stream while the next batch is copied
+            kept.append((images * 1, labels))
+        loader.set_epoch(0)
+        expected = lds.Loader(store, 16, **NORMAL)
+        for (images, labels), (wanted, wanted_labels) in zip(kept, expected, strict=True):
+            torch.testing.assert_close(images.cpu(), wanted, rtol=1e-5, atol=1e-5)
+            assert torch.equal(labels.cpu(), wanted_labels)
