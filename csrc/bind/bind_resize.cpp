@@ -80,7 +80,7 @@ void register_resize(py::module_& m) {
         "uint8 (H, W, C), or (C, H, W) with planar_source, resized as Pillow's Image.resize does and cropped to\n"
         "crop = (x0, y0, x1, y1) of the output; (h, w, C), or (C, h, w) with planar. Errors: ArgumentError.");
   m.def(
-      "resize_kernels", [] { return std::string(best_kernels().name); },
+      "resize_kernels", [] { return std::string(chosen_kernels().name); },
       "The instruction set that resizing uses on this processor: avx2, neon or scalar.");
 }
 

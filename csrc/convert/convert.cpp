@@ -2,6 +2,7 @@
 
 #include <cstring>
 
+#include "common/simd.h"
 #include "convert/scalar.h"
 
 #if defined(__x86_64__)
@@ -57,15 +58,11 @@ const ConvertKernels& scalar_convert_kernels() noexcept {
 
 const ConvertKernels& convert_kernels() noexcept {
 #if defined(__x86_64__)
-  static const bool avx2 =
-      __builtin_cpu_supports("avx2") != 0 && __builtin_cpu_supports("fma") != 0 && __builtin_cpu_supports("f16c") != 0;
-  if (avx2) return avx2_convert_kernels();
-  return scalar_convert_kernels();
+  if (simd() == Simd::avx2) return avx2_convert_kernels();
 #elif defined(__aarch64__)
-  return neon_convert_kernels();
-#else
-  return scalar_convert_kernels();
+  if (simd() == Simd::neon) return neon_convert_kernels();
 #endif
+  return scalar_convert_kernels();
 }
 
 void finish_stream() noexcept {

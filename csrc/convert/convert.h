@@ -25,7 +25,7 @@ struct ConvertKernels {
 };
 
 const ConvertKernels& scalar_convert_kernels() noexcept;
-// The fastest that this processor runs. Equal to the scalar ones, bit for bit.
+// Those of simd(). Equal to the scalar ones, bit for bit.
 const ConvertKernels& convert_kernels() noexcept;
 
 // Makes this thread's streamed bytes visible to others before what it writes next.

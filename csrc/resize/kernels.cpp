@@ -1,5 +1,7 @@
 #include "resize/kernels.h"
 
+#include "common/simd.h"
+
 namespace lds {
 
 void split_weights(const AxisTable& table, int stride, std::vector<int16_t>& high, std::vector<int16_t>& low) {
@@ -24,9 +26,13 @@ std::vector<const Kernels*> supported_kernels() {
   return kernels;
 }
 
-const Kernels& best_kernels() {
-  static const Kernels* const best = supported_kernels().back();
-  return *best;
+const Kernels& chosen_kernels() {
+#if defined(__x86_64__)
+  if (simd() == Simd::avx2) return kAvx2Kernels;
+#elif defined(__aarch64__)
+  if (simd() == Simd::neon) return kNeonKernels;
+#endif
+  return kScalarKernels;
 }
 
 }  // namespace lds

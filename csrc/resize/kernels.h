@@ -66,6 +66,6 @@ void split_weights(const AxisTable& table, int stride, std::vector<int16_t>& hig
 
 // All that this processor can run, the slowest (scalar) first.
 std::vector<const Kernels*> supported_kernels();
-const Kernels& best_kernels();
+const Kernels& chosen_kernels();  // those of simd()
 
 }  // namespace lds

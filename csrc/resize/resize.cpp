@@ -86,7 +86,7 @@ class PassCache {
 }  // namespace
 
 struct StreamingResizer::State {
-  const Kernels* kernels = &best_kernels();
+  const Kernels* kernels = &chosen_kernels();
   ResizeSpec spec;
   ImageView out;
   bool active = false;

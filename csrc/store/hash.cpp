@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <mutex>
 
+#include "common/simd.h"
 #include "store/mapped_file.h"
 #include "store/xxh3.h"
 
@@ -17,9 +18,9 @@ constexpr int64_t kCached = int64_t{256} * 1024;  // bytes that stay in a proces
 
 using Hash = uint64_t (*)(const uint8_t*, size_t) noexcept;
 
-Hash fastest() noexcept {
+Hash chosen() noexcept {
 #if defined(__x86_64__)
-  if (__builtin_cpu_supports("avx2")) return xxh3_avx2;
+  if (simd() == Simd::avx2) return xxh3_avx2;
 #endif
   return xxh3;
 }
@@ -36,7 +37,7 @@ void ask_for(int descriptor, int64_t offset, int64_t bytes) noexcept {
 }  // namespace
 
 uint64_t hash_bytes(const uint8_t* data, int64_t bytes) noexcept {
-  static const Hash hash = fastest();
+  static const Hash hash = chosen();
   return hash(data, static_cast<size_t>(bytes));
 }
 

@@ -1,0 +1,36 @@
+"""LARGEDS_SIMD chooses the kernels of resizing, converting and hashing, and changes no pixel."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from largeds_native import _C
+
+ROOT = Path(__file__).parent.parent.parent
+# what compares packed and gathered pixels with Pillow and with slow references, bit for bit
+COMPARISONS = ["tests/resize/test_resize.py", "tests/decode/test_rows.py", "tests/gather/test_gather.py"]
+
+
+def run(choice: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "LARGEDS_SIMD": choice}
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=280)
+
+
+@pytest.mark.skipif(_C.simd() == "scalar", reason="this processor has no other kernels, or they are not wanted")
+def test_a_processor_without_avx2_gets_the_same_pixels() -> None:
+    assert run("scalar", "-c", "from largeds_native import _C; print(_C.simd())").stdout == "scalar\n"
+    done = run("scalar", "-m", "pytest", "-q", "-p", "no:cacheprovider", *COMPARISONS)
+    assert done.returncode == 0, done.stdout
+
+
+def test_a_choice_that_is_not_there() -> None:
+    said = run("sse9", "-c", "from largeds_native import _C").stderr
+    assert "LARGEDS_SIMD: expected scalar" in said
+    assert "found 'sse9'. Unset it" in said
+    assert "pip install" not in said
