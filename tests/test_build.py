@@ -1,8 +1,10 @@
-"""What a person sees when the build can't go on: what is missing, and what to type."""
+"""What a person sees when the build can't go on: what was expected, what was found, and what to type."""
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -18,18 +20,60 @@ def script(path: Path, body: str) -> Path:
     return path
 
 
-def test_a_missing_header_names_its_package(tmp_path: Path) -> None:
-    compiler = script(tmp_path / "c++", "if grep -q -e jpeglib.h -e xxhash.h; then exit 1; fi\nexit 0\n")
+# A compiler that takes every program, and knows the version of libjpeg-turbo that a test says.
+GOOD = """
+program=$(cat)
+case "$* $program" in
+  *--version*) echo "g++ (GCC) 9.4.0"; exit 0 ;;
+  *-E*) echo "{jpeg}"; exit 0 ;;
+esac
+"""
+
+
+def build(folder: Path, compiler: str | Path, **environment: str) -> str:
+    """What `setup.py build_ext` says about a compiler with which it can't go on."""
     done = subprocess.run(
-        [sys.executable, "setup.py", "build_ext", "--build-lib", str(tmp_path)],
+        [sys.executable, "setup.py", "build_ext", "--build-lib", str(folder)],
         cwd=ROOT,
-        env={**os.environ, "CXX": str(compiler)},
+        env={**os.environ, "CXX": str(compiler), **environment},
+        stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         timeout=120,
     )
     assert done.returncode != 0
-    assert "apt-get install libjpeg-dev libxxhash-dev" in done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+def test_no_compiler(tmp_path: Path) -> None:
+    said = build(tmp_path, "c++-of-nowhere")
+    assert "expected a C++ compiler, found no c++-of-nowhere.\nType: apt-get install g++" in said
+
+
+def test_a_compiler_without_cxx20(tmp_path: Path) -> None:
+    body = GOOD + 'echo "$program" | grep -q -e bit_cast -e atomic_ref && exit 1\nexit 0\n'
+    compiler = script(tmp_path / "c++", body)
+    said = build(tmp_path, compiler)
+    assert f"expected a compiler for C++20 (GCC 11, clang 15, or newer), found {compiler}: g++ (GCC) 9.4.0." in said
+    assert "CXX=g++-12" in said
+
+
+def test_a_missing_header_names_its_package(tmp_path: Path) -> None:
+    compiler = script(tmp_path / "c++", GOOD + 'echo "$program" | grep -q -e jpeglib.h -e xxhash.h && exit 1\nexit 0\n')
+    assert "Type: apt-get install libjpeg-dev libxxhash-dev" in build(tmp_path, compiler)
+
+
+def test_another_libjpeg(tmp_path: Path) -> None:
+    """Where a name is no macro, the preprocessor leaves it as it is."""
+    compiler = script(tmp_path / "c++", GOOD.format(jpeg="LIBJPEG_TURBO_VERSION"))
+    assert "expected libjpeg-turbo, found the jpeglib.h of another libjpeg" in build(tmp_path, compiler)
+
+
+def test_a_wheel_wants_the_libjpeg_turbo_of_pillow(tmp_path: Path) -> None:
+    compiler = script(tmp_path / "c++", GOOD.format(jpeg="2.1.5"))
+    said = build(tmp_path, compiler, LARGEDS_WHEEL="1")
+    assert "a wheel carries libjpeg-turbo 3 or newer, as Pillow's wheels do; found 2.1.5.\nType: make wheel" in said
 
 
 @pytest.fixture
@@ -67,3 +111,10 @@ def test_without_apt_get_they_are_named(bare_path: Path) -> None:
     done = system_packages(bare_path)
     assert done.returncode == 1
     assert "g++ libpng-dev" in done.stderr
+
+
+def test_the_package_asks_for_lower_bounds_alone() -> None:
+    """Installing it leaves the torch, torchvision and numpy that are there as they are."""
+    asked = [line for line in importlib.metadata.requires("largeds-native") or [] if "extra ==" not in line]
+    assert "torch>=2.4" in asked
+    assert all(re.fullmatch(r"[\w-]+>=[\d.]+", line) for line in asked), asked

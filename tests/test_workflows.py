@@ -25,7 +25,7 @@ def test_what_is_named_is_there(file: Path) -> None:
 
 def test_wheels_are_built_for_every_python_that_is_promised() -> None:
     wheels = (ROOT / ".github" / "workflows" / "wheels.yml").read_text()
-    assert 'build = "cp3{10,11,12,13}-manylinux_*"' in (ROOT / "pyproject.toml").read_text()
-    assert all(f'"3.{minor}"' in wheels for minor in (10, 11, 12, 13))
+    assert 'build = "cp3{10,11,12,13,14}-manylinux_*"' in (ROOT / "pyproject.toml").read_text()
+    assert all(f'"3.{minor}"' in wheels for minor in (10, 11, 12, 13, 14))
     assert "arch: x86_64" in wheels
     assert "arch: aarch64" in wheels

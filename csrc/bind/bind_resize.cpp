@@ -11,7 +11,6 @@
 #include "bind/bind.h"
 #include "bind/filter_name.h"
 #include "common/error.h"
-#include "resize/kernels.h"
 #include "resize/resize.h"
 
 namespace py = pybind11;
@@ -79,9 +78,6 @@ void register_resize(py::module_& m) {
         py::arg("antialias") = true, py::arg("planar") = false, py::arg("planar_source") = false,
         "uint8 (H, W, C), or (C, H, W) with planar_source, resized as Pillow's Image.resize does and cropped to\n"
         "crop = (x0, y0, x1, y1) of the output; (h, w, C), or (C, h, w) with planar. Errors: ArgumentError.");
-  m.def(
-      "resize_kernels", [] { return std::string(chosen_kernels().name); },
-      "The instruction set that resizing uses on this processor: avx2, neon or scalar.");
 }
 
 }  // namespace lds

@@ -25,6 +25,8 @@ def load_core() -> ModuleType:
     except ModuleNotFoundError:
         raise ImportError(_missing(Path(__file__).parents[1])) from None
     except ImportError as error:
+        if str(error).startswith("LARGEDS_SIMD"):
+            raise  # the core is as it should be, and says itself what to do
         raise ImportError(f"largeds_native's C++ core can't be loaded: {error}\n{TYPE}") from error
 
 
