@@ -70,7 +70,7 @@ VERSIONS ?= oldest 2.9.1 newest
 
 test-torch: | $(BIN)/python
 	@tools/system-packages $(SYSTEM_PACKAGES)
-	PYTHON=$(PYTHON) JOBS=$(JOBS) tools/test-torch $(VERSIONS)
+	PYTHON=$(BIN)/python JOBS=$(JOBS) tools/test-torch $(if $(SHORT),--short) $(VERSIONS)
 
 build/%/build.ninja: tests/CMakeLists.txt | $(VENV)/.dev
 	@tools/system-packages $(SYSTEM_PACKAGES) $(TEST_PACKAGES)

@@ -51,38 +51,41 @@ def environment_flags() -> list[str]:
     return [flag for name in ("CPPFLAGS", "CFLAGS", "CXXFLAGS") for flag in shlex.split(os.environ.get(name, ""))]
 
 
-def compiler(*arguments: str, source: str = "") -> str | None:
-    """What the compiler prints about `source`, or None where it fails."""
+def compiler(*arguments: str, source: str = "") -> subprocess.CompletedProcess[str]:
     command = [*shlex.split(COMPILER), *environment_flags(), *arguments]
-    done = subprocess.run(command, input=source, text=True, capture_output=True, check=False)
-    return done.stdout if done.returncode == 0 else None
+    return subprocess.run(command, input=source, text=True, capture_output=True, check=False)
 
 
-def compiles(source: str) -> bool:
-    return compiler("-std=c++20", "-x", "c++", "-fsyntax-only", "-", source=source) is not None
+def compiled(source: str) -> subprocess.CompletedProcess[str]:
+    return compiler("-std=c++20", "-x", "c++", "-fsyntax-only", "-", source=source)
 
 
 def what_is_missing() -> str | None:
     """A sentence about what the build needs and does not find, and what to type."""
     if shutil.which(shlex.split(COMPILER)[0]) is None:
         return f"expected a C++ compiler, found no {COMPILER}.\nType: apt-get install g++"
-    if not compiles(CXX20):
-        version = (compiler("--version") or "version unknown").splitlines()[0]
+    tried = compiled(CXX20)
+    if tried.returncode != 0:
+        version = (compiler("--version").stdout.splitlines() or ["of no known version"])[0]
+        errors = [line for line in tried.stderr.splitlines() if "error:" in line]
         return (
-            f"expected a compiler for C++20 (GCC 11, clang 15, or newer), found {COMPILER}: {version}.\n"
+            f"expected a compiler for C++20 (GCC 11, clang 15, or newer), found {COMPILER}: {version}"
+            f"{', which says: ' + errors[0] if errors else ''}.\n"
             "Type: apt-get install g++-12, and then the same command with CXX=g++-12 before it"
         )
     packages = {
         package
         for header, (_, package) in LIBRARIES.items()
-        if not compiles(f"#include <cstddef>\n#include <cstdio>\n#include <{header}>\n")
+        if compiled(f"#include <cstddef>\n#include <cstdio>\n#include <{header}>\n").returncode != 0
     }
+    if not Path(sysconfig.get_path("include"), "Python.h").exists():
+        packages.add("python3-dev")
     if packages:
         return f"headers are missing.\nType: apt-get install {' '.join(sorted(packages))}"
     name = "LIBJPEG_TURBO_VERSION"
-    text = compiler("-E", "-P", "-x", "c++", "-", source=f"#include <cstdio>\n#include <jpeglib.h>\n{name}\n")
+    text = compiler("-E", "-P", "-x", "c++", "-", source=f"#include <cstdio>\n#include <jpeglib.h>\n{name}\n").stdout
     version = (text or name).split()[-1]
-    if version == name:
+    if version == name:  # no macro: the preprocessor left it as it is
         return "expected libjpeg-turbo, found the jpeglib.h of another libjpeg.\nType: apt-get install libjpeg-dev"
     if os.environ.get("LARGEDS_WHEEL") and int(version.split(".")[0]) < 3:
         return f"a wheel carries libjpeg-turbo 3 or newer, as Pillow's wheels do; found {version}.\nType: make wheel"
