@@ -12,6 +12,7 @@
 #include "bind/bind.h"
 #include "common/error.h"
 #include "decode/decode.h"
+#include "decode/jpeg_library.h"
 #include "decode/versions.h"
 
 namespace py = pybind11;
@@ -71,9 +72,19 @@ std::tuple<const char*, int, int, int> image_info(const py::bytes& data) {
   return {format_name(info.format), info.width, info.height, info.orientation};
 }
 
+// Whoever imports the core learns it then, once a process, and not at the first image.
+void check_jpeg() {
+  const JpegLibraryCheck found = check_jpeg_library();
+  if (!found.error.empty()) throw py::import_error(found.error);
+  if (!found.warning.empty() && PyErr_WarnEx(PyExc_RuntimeWarning, found.warning.c_str(), 1) != 0) {
+    throw py::error_already_set();
+  }
+}
+
 }  // namespace
 
 void register_decode(py::module_& m) {
+  check_jpeg();
   m.def("decode_image", &decode_image, py::arg("data"), py::kw_only(), py::arg("channels") = 3,
         py::arg("exif_orientation") = true, py::arg("keep_truncated") = false,
         py::arg("max_pixels") = DecodeOptions{}.max_pixels, py::arg("box") = py::none(), py::arg("draft") = py::none());

@@ -38,8 +38,8 @@ PYBIND11_MODULE(_C, m) {
   py::register_local_exception_translator(&translate);
   const std::string simd = lds::simd_name(lds::simd());  // a choice that isn't there is an error here, not later
   m.def("simd", [simd] { return simd; }, "The instruction set that the kernels use: avx2, neon or scalar.");
+  lds::register_decode(m);  // first, as it may refuse to be loaded
   lds::register_resize(m);
-  lds::register_decode(m);
   lds::register_rows(m);
   lds::register_pack(m);
   lds::register_store(m);

@@ -5,10 +5,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-// clang-format off: jpeglib.h needs what <cstdio> declares
-#include <cstdio>
-#include <jpeglib.h>
-// clang-format on
+
+#include "decode/libjpeg.h"
 
 namespace lds {
 

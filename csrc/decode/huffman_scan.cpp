@@ -2,6 +2,8 @@
 
 #include <jerror.h>
 
+#include <cstdlib>
+
 namespace lds {
 namespace {
 
@@ -84,7 +86,7 @@ void HuffmanScan::restart(j_decompress_ptr info) {
   const uint8_t* end = reader_.end;
   while (end - at >= 2 && (at[0] != 0xFF || at[1] == 0xFF || at[1] == 0)) ++at;
   reader_.marker = end - at >= 2 ? at[1] : 0;
-  if (reader_.marker == 0) return data_ended(info);
+  if (reader_.marker == 0) data_ended(info);
   if (reader_.marker != JPEG_RST0 + next_restart_) {
     info->err->msg_parm.i[0] = reader_.marker;
     info->err->msg_parm.i[1] = next_restart_;
@@ -98,7 +100,8 @@ void HuffmanScan::restart(j_decompress_ptr info) {
   restarts_to_go_ = info->restart_interval;
 }
 
-// The files' rules are in jpeg_handle.cpp: neither of these comes back for a file that must be whole.
+// jpeg_handle.cpp has the rules of files: for one that must be whole, neither of these comes back. If one did, the rest
+// of the scan would be read from nowhere; so it is an error in any case.
 void HuffmanScan::data_ended(j_decompress_ptr info) const {
   if (reader_.marker == 0) {
     static_cast<void>((*info->src->fill_input_buffer)(info));
@@ -106,6 +109,8 @@ void HuffmanScan::data_ended(j_decompress_ptr info) const {
     info->unread_marker = reader_.marker;
     warn(info, JWRN_HIT_MARKER);
   }
+  (*info->err->error_exit)(reinterpret_cast<j_common_ptr>(info));
+  std::abort();  // error_exit never comes back, but its type can't say so
 }
 
 }  // namespace lds

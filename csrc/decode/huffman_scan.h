@@ -28,7 +28,7 @@ class HuffmanScan {
     bool ac_wanted;
   };
   void restart(j_decompress_ptr info);
-  void data_ended(j_decompress_ptr info) const;
+  [[noreturn]] void data_ended(j_decompress_ptr info) const;
 
   HuffmanTable dc_tables_[NUM_HUFF_TBLS], ac_tables_[NUM_HUFF_TBLS];
   Block blocks_[D_MAX_BLOCKS_IN_MCU];

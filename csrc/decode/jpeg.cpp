@@ -9,6 +9,7 @@
 #include "common/error.h"
 #include "decode/gray.h"
 #include "decode/jpeg_handle.h"
+#include "decode/jpeg_library.h"
 
 namespace lds {
 namespace {
@@ -119,7 +120,10 @@ void JpegDecoder::open(const uint8_t* data, size_t size, const DecodeOptions& op
   JpegHandle& jpeg = s.jpeg;
   jpeg.abort();
   jpeg.keep_truncated = false;  // without a whole header there is nothing to keep
-  jpeg.libjpeg_reads_scan = options.plain_libjpeg;
+  jpeg.huffman_reader = options.huffman_reader;
+  if (options.huffman_reader == HuffmanReader::checked) {
+    jpeg.huffman_reader = huffman_reader_agrees() ? HuffmanReader::ours : HuffmanReader::libjpeg;
+  }
   jpeg.max_pixels = options.max_pixels;
   s.end = data + size;
   s.channels = options.channels;

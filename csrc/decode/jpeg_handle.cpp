@@ -2,6 +2,7 @@
 
 #include <jerror.h>
 
+#include <algorithm>
 #include <new>
 
 namespace lds {
@@ -109,20 +110,16 @@ void* lend_tables(j_common_ptr info, int pool, size_t size) {
   return handle->alloc_small(info, pool, size);
 }
 
-template <class Table, size_t N>
-void take_back(Table* (&tables)[N], Table** spare, int* spares) {
+// A table that libjpeg took from elsewhere than lend_tables could come twice, or be one too many: it is left to
+// libjpeg's pool.
+template <class Table, size_t N, size_t M>
+void take_back(Table* (&tables)[N], Table* (&spare)[M], size_t* spares) {
   for (Table*& table : tables) {
-    if (table) spare[(*spares)++] = table;
+    const bool is_spare = std::find(spare, spare + *spares, table) != spare + *spares;
+    if (table && !is_spare && *spares < M) spare[(*spares)++] = table;
     table = nullptr;
   }
 }
-
-// The beginning of libjpeg's jpeg_entropy_decoder (its jpegint.h is not installed everywhere), the same since version
-// 6b.
-struct EntropyDecoder {
-  void (*start_pass)(j_decompress_ptr);
-  boolean (*decode_mcu)(j_decompress_ptr, JBLOCKROW*);
-};
 
 boolean read_mcu(j_decompress_ptr info, JBLOCKROW* mcu) {
   handle_of(info)->scan.read_mcu(info, mcu);
@@ -143,7 +140,11 @@ JpegHandle::JpegHandle() {
   errors.emit_message = &emit_message;
   errors.output_message = &no_output;
   info.client_data = this;
-  if (!create(this)) throw std::bad_alloc();
+  if (!create(this)) {
+    jpeg_destroy_decompress(&info);
+    if (info.err->msg_code == JERR_OUT_OF_MEMORY) throw std::bad_alloc();
+    throw Error(Reason::unsupported, message);
+  }
   alloc_small = info.mem->alloc_small;
   info.mem->alloc_small = &lend_tables;
   source.init_source = &no_source;
@@ -186,7 +187,7 @@ bool JpegHandle::start() {
   if (setjmp(jump)) return false;
   jpeg_start_decompress(&info);
   // what a file that ends early leaves is libjpeg's to say
-  scan_is_ours = !keep_truncated && !libjpeg_reads_scan && scan.begin(&info);
+  scan_is_ours = huffman_reader == HuffmanReader::ours && !keep_truncated && scan.begin(&info);
   if (scan_is_ours) reinterpret_cast<EntropyDecoder*>(info.entropy)->decode_mcu = &read_mcu;
   return true;
 }

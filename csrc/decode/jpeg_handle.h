@@ -4,15 +4,19 @@
 #include <csetjmp>
 #include <cstddef>
 #include <cstdint>
-// clang-format off: jpeglib.h needs what <cstdio> declares
-#include <cstdio>
-#include <jpeglib.h>
-// clang-format on
 
 #include "common/error.h"
+#include "decode/decode.h"
 #include "decode/huffman_scan.h"
+#include "decode/libjpeg.h"
 
 namespace lds {
+
+// The beginning of libjpeg's internal jpeg_entropy_decoder, the same since version 6b; jpeg_library.cpp compares.
+struct EntropyDecoder {
+  void (*start_pass)(j_decompress_ptr);
+  boolean (*decode_mcu)(j_decompress_ptr, JBLOCKROW*);
+};
 
 // Note [setjmp]: libjpeg leaves its errors by longjmp, which skips destructors. So every call into libjpeg is in
 // one of the functions below, which hold plain values only; whoever calls them is ordinary C++.
@@ -23,9 +27,11 @@ struct JpegHandle {
   jpeg_progress_mgr progress{};
   std::jmp_buf jump{};
 
+  // Note [scan]: where ours reads the scan, libjpeg's own state (its bits, its place in the file, the restarts) stays
+  // as the scan began. Nothing but crop, skip_rows, read_rows and abort may follow start().
   HuffmanScan scan;
   bool scan_is_ours = false;
-  bool libjpeg_reads_scan = false;  // whatever the file
+  HuffmanReader huffman_reader = HuffmanReader::libjpeg;  // or ours, where the file allows it
 
   bool keep_truncated = false;
   bool ended = false;       // libjpeg asked for bytes after the last one
@@ -38,9 +44,9 @@ struct JpegHandle {
   void* (*alloc_small)(j_common_ptr, int, size_t) = nullptr;
   JQUANT_TBL* spare_quantisation[NUM_QUANT_TBLS]{};
   JHUFF_TBL* spare_huffman[2 * NUM_HUFF_TBLS]{};
-  int spare_quantisations = 0, spare_huffmans = 0;
+  size_t spare_quantisations = 0, spare_huffmans = 0;
 
-  JpegHandle();
+  JpegHandle();  // throws what libjpeg says when it refuses: it may be another than the headers' (jpeg_library.h)
   ~JpegHandle();
   JpegHandle(const JpegHandle&) = delete;
   JpegHandle& operator=(const JpegHandle&) = delete;

@@ -155,7 +155,7 @@ void ImageToRow::decode_only(const uint8_t* data, size_t size, bool whole, uint8
   } drop;
   State& s = *state_;
   DecodeOptions options = s.spec.decode;
-  options.plain_libjpeg = true;
+  options.huffman_reader = HuffmanReader::libjpeg;
   ImageInfo info = s.decoder.open(data, size, options);
   if (whole) return s.decoder.read({0, 0, info.width, info.height}, drop);
   const Geometry to = s.fitting_geometry(info.width, info.height);

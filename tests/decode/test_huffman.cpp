@@ -29,7 +29,7 @@ Outcome decoded(lds::Decoder& decoder, const Bytes& file, bool plain, const IntB
     Bytes pixels;
   } rows;
   lds::DecodeOptions options;
-  options.plain_libjpeg = plain;
+  options.huffman_reader = plain ? lds::HuffmanReader::libjpeg : lds::HuffmanReader::ours;
   options.max_pixels = 1 << 20;
   try {
     lds::ImageInfo info = decoder.open(file.data(), file.size(), options);

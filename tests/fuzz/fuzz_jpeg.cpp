@@ -13,7 +13,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       std::string_view(reinterpret_cast<const char*>(data), size).find("\xFF\xFF") != std::string_view::npos;
   if (fill_bytes || ours.error.find("bad Huffman code") != std::string::npos) return 0;
   const fuzz::Outcome plain = fuzz::decode<lds::JpegDecoder>(
-      data, size, true, [](lds::DecodeOptions& options) { options.plain_libjpeg = true; });
+      data, size, true, [](lds::DecodeOptions& options) { options.huffman_reader = lds::HuffmanReader::libjpeg; });
   if (ours != plain) {
     std::fprintf(stderr, "ours: '%s' %016llx\nlibjpeg's: '%s' %016llx\n", ours.error.c_str(),
                  static_cast<unsigned long long>(ours.pixels), plain.error.c_str(),
