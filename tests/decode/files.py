@@ -103,3 +103,16 @@ def with_luma_sampling(jpeg: bytes, horizontal: int, vertical: int) -> bytes:
         if (at := jpeg.find(marker)) >= 0:
             return jpeg[: at + 11] + bytes([horizontal * 16 + vertical]) + jpeg[at + 12 :]
     raise ValueError("no SOF marker")
+
+
+def scan_ends(jpeg: bytes) -> list[int]:
+    """Where the data of each scan end."""
+    at, ends = 2, []
+    while jpeg[at + 1] != 0xD9:
+        is_scan = jpeg[at + 1] == 0xDA
+        at += 2 + int.from_bytes(jpeg[at + 2 : at + 4], "big")
+        if is_scan:
+            while jpeg[at] != 0xFF or jpeg[at + 1] == 0 or 0xD0 <= jpeg[at + 1] <= 0xD7:
+                at += 1
+            ends.append(at)
+    return ends
