@@ -16,7 +16,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent.parent))  # run from a checkout without installing
 
 from largeds_native import _C
-from tests.decode.test_bad_input import SMALL, jpeg_of_size, png_of_size
+from tests.codec.test_bad_input import SMALL, jpeg_of_size, png_of_size
 
 ALLOWED_GROWTH = 4 << 20  # bytes, after the warm-up
 

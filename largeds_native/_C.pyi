@@ -41,7 +41,7 @@ def image_info(data: bytes) -> tuple[str, int, int, int]: ...
 def codec_versions() -> dict[str, str]: ...
 
 class RowSpec:
-    """How an image becomes a row; sizes of 0 are explained in csrc/pack/image_to_row.h."""
+    """How an image becomes a row; sizes of 0 are explained in csrc/packing/image_to_row.h."""
 
     def __init__(
         self,
@@ -79,7 +79,7 @@ PackItem = str | bytes | tuple[str, int, int] | NDArray[np.uint8]
 ChannelSums = tuple[int, tuple[int, ...], tuple[int, ...]]  # values a channel; their sums; the sums of their squares
 
 class Packer:
-    """Images -> rows of a file, on threads of its own, one job at a time; see csrc/pack/packer.h."""
+    """Images -> rows of a file, on threads of its own, one job at a time; see csrc/packing/packer.h."""
 
     def __init__(
         self,
@@ -141,7 +141,7 @@ class Pool:
     def threads(self) -> int: ...
 
 class Gather:
-    """Rows of a store -> a batch; the words are those of GatherSpec in csrc/gather/gather.h."""
+    """Rows of a store -> a batch; the words are those of GatherSpec in csrc/loading/gather.h."""
 
     def __init__(
         self,

@@ -10,10 +10,10 @@
 #include <tuple>
 
 #include "bind/bind.h"
+#include "codec/decode.h"
+#include "codec/jpeg_library.h"
+#include "codec/versions.h"
 #include "common/error.h"
-#include "decode/decode.h"
-#include "decode/jpeg_library.h"
-#include "decode/versions.h"
 
 namespace py = pybind11;
 

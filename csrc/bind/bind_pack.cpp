@@ -10,9 +10,9 @@
 #include "bind/bind.h"
 #include "bind/gather_spec.h"
 #include "common/error.h"
-#include "pack/list_folder.h"
-#include "pack/packer.h"
-#include "pack/row_file.h"
+#include "packing/list_folder.h"
+#include "packing/packer.h"
+#include "packing/row_file.h"
 
 namespace py = pybind11;
 

@@ -6,7 +6,7 @@
 #include "bind/tensor.h"
 #include "bind/without_gil.h"
 #include "common/error.h"
-#include "gather/prefetcher.h"
+#include "loading/prefetcher.h"
 
 namespace py = pybind11;
 

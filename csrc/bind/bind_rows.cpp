@@ -9,10 +9,10 @@
 #include <vector>
 
 #include "bind/bind.h"
+#include "codec/file_bytes.h"
 #include "common/error.h"
 #include "common/thread_pool.h"
-#include "decode/file_bytes.h"
-#include "pack/image_to_row.h"
+#include "packing/image_to_row.h"
 
 namespace py = pybind11;
 

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "bind/tensor.h"
-#include "gather/gather.h"
+#include "loading/gather.h"
 
 namespace lds {
 

@@ -13,7 +13,7 @@ from largeds_native import _C
 
 ROOT = Path(__file__).parent.parent.parent
 # what compares packed and gathered pixels with Pillow and with slow references, bit for bit
-COMPARISONS = ["tests/resize/test_resize.py", "tests/decode/test_rows.py", "tests/gather/test_gather.py"]
+COMPARISONS = ["tests/resize/test_resize.py", "tests/codec/test_rows.py", "tests/loading/test_gather.py"]
 
 
 def run(choice: str, *arguments: str) -> subprocess.CompletedProcess[str]:

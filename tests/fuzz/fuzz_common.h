@@ -5,8 +5,8 @@
 #include <cstdlib>
 #include <string>
 
+#include "codec/decode.h"
 #include "common/error.h"
-#include "decode/decode.h"
 
 namespace fuzz {
 

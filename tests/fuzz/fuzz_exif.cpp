@@ -1,6 +1,6 @@
 #include <string_view>
 
-#include "decode/exif.h"
+#include "codec/exif.h"
 #include "fuzz_common.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {

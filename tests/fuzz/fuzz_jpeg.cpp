@@ -1,7 +1,7 @@
 #include <cstdio>
 #include <string_view>
 
-#include "decode/jpeg.h"
+#include "codec/jpeg.h"
 #include "fuzz_common.h"
 
 // Our reader of Huffman codes and libjpeg's must agree, on broken files too; but for two things. libjpeg-turbo's fast

@@ -1,6 +1,6 @@
 #include <vector>
 
-#include "decode/png.h"
+#include "codec/png.h"
 #include "fuzz_common.h"
 
 namespace {

@@ -2,7 +2,7 @@
 #include <vector>
 
 #include "fuzz_common.h"
-#include "pack/image_to_row.h"
+#include "packing/image_to_row.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   fuzz::Choices choices{data, size};

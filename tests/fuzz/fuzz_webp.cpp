@@ -1,4 +1,4 @@
-#include "decode/webp.h"
+#include "codec/webp.h"
 #include "fuzz_common.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {

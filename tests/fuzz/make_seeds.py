@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tests.decode.files import PNG_SAMPLES, encode, exif_block, pixels, png, png_chunk, with_luma_sampling, with_segment
+from tests.codec.files import PNG_SAMPLES, encode, exif_block, pixels, png, png_chunk, with_luma_sampling, with_segment
 
 
 def jpegs() -> list[bytes]:

@@ -11,8 +11,8 @@
 #include <vector>
 
 #include "common/error.h"
-#include "pack/packer.h"
-#include "pack/row_file.h"
+#include "packing/packer.h"
+#include "packing/row_file.h"
 #include "store/hash.h"
 
 namespace {

@@ -1,0 +1,104 @@
+#include "codec/huffman.h"
+
+namespace lds {
+
+// A stuffed FF 00 is a byte FF; FF and anything else the end of the data.
+[[gnu::noinline]] BitReader BitReader::refilled_slowly(BitReader in) noexcept {
+  if (in.count < 0) return in;
+  while (in.count <= 56 && in.marker == 0 && in.next < in.end) {
+    uint64_t byte = *in.next;
+    const uint8_t* next = in.next + 1;
+    if (byte == 0xFF) {
+      while (next < in.end && *next == 0xFF) ++next;
+      if (next == in.end) {
+        in.next = in.end;
+        break;
+      }
+      if (*next != 0) {
+        in.marker = *next;
+        break;
+      }
+      ++next;
+    }
+    in.next = next;
+    in.bits |= byte << (56 - in.count);
+    in.count += 8;
+  }
+  return in;
+}
+
+const uint8_t HuffmanTable::kZigzag[] = {
+    0, 1, 8, 16, 9, 2, 3, 10, 17, 24, 32, 25, 18, 11, 4, 5, 12, 19, 26, 33, 40, 48, 41, 34, 27, 20, 13, 6, 7, 14, 21,
+    28, 35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23, 30, 37, 44, 51, 58, 59, 52, 45, 38, 31, 39, 46, 53, 60, 61, 54,
+    47, 55, 62, 63,
+    // beyond the block
+    63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63,
+    63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63,
+    63, 63, 63, 63, 63, 63};
+
+void HuffmanTable::build(const JHUFF_TBL& table, bool dc) {
+  if (built_ && dc == dc_ && std::memcmp(table.bits, table_.bits, sizeof table.bits) == 0 &&
+      std::memcmp(table.huffval, table_.huffval, sizeof table.huffval) == 0) {
+    return;
+  }
+  table_ = table;
+  dc_ = dc;
+  built_ = true;
+  uint32_t code = 0, filled = 0;
+  int place = 0;
+  for (int length = 1; length <= 16; ++length) {
+    offset_[length] = place - static_cast<int>(code);
+    for (int i = 0; i < table.bits[length]; ++i, ++place, ++code) {
+      const uint32_t copies = length <= kPeek ? 1U << (kPeek - length) : 0;
+      std::fill_n(symbols_ + filled, copies, symbol_of(static_cast<uint32_t>(length), table.huffval[place]));
+      filled += copies;
+    }
+    limit_[length] = code << (16 - length);
+    code <<= 1;
+  }
+  std::fill(symbols_ + filled, symbols_ + (1U << kPeek), 0);
+  for (uint32_t peeked = 0; !dc && peeked < 1U << kPeek; ++peeked) passed_[peeked] = passed_of(peeked);
+}
+
+// What a code stands for is the size of a coefficient and, but for DC, how many zeros are before it. Of size 0 is the
+// end of the block or, after 15 zeros, one more.
+HuffmanTable::Symbol HuffmanTable::symbol_of(uint32_t length, uint32_t meaning) const noexcept {
+  const uint32_t size = meaning & 15, zeros = dc_ ? 0 : meaning >> 4;
+  const bool ends = !dc_ && size == 0 && zeros != 15;
+  return (length + size) | (ends ? kEnd : zeros) << 8 | size << 16 | length << 24;
+}
+
+HuffmanTable::Symbols HuffmanTable::passed_of(uint32_t peeked) const noexcept {
+  uint32_t taken = 0, count = 0, end = 0;
+  while (taken < kPeek && end == 0) {
+    const Symbol symbol = symbols_[(peeked << taken) % (1U << kPeek)];
+    const uint32_t length = symbol >> 24, zeros = symbol >> 8 & 0xff;
+    if (length == 0 || taken + length > kPeek) break;
+    taken += symbol & 0xff;
+    if (zeros == kEnd) {
+      end = kPassedEnd;
+    } else {
+      count += zeros + 1;
+    }
+  }
+  return static_cast<Symbols>(taken | end | count << 7);
+}
+
+[[gnu::noinline]] HuffmanTable::LongSymbol HuffmanTable::long_symbol(BitReader in) const noexcept {
+  const auto bits = static_cast<uint32_t>(in.bits >> 48);
+  for (int length = 1; length <= 16; ++length) {
+    if (bits < limit_[length]) {
+      const int place = static_cast<int>(bits >> (16 - length)) + offset_[length];
+      return {in, symbol_of(static_cast<uint32_t>(length), table_.huffval[place & 0xff])};
+    }
+  }
+  // no code begins so, which says nothing where it may be the end of the data; as libjpeg, who looks at 17 bits
+  if (in.count < 17) {
+    in.count = -1;
+  } else {
+    in.bad = true;
+  }
+  return {in, kEnd << 8};
+}
+
+}  // namespace lds

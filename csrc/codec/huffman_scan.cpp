@@ -1,0 +1,116 @@
+#include "codec/huffman_scan.h"
+
+#include <jerror.h>
+
+#include <cstdlib>
+
+namespace lds {
+namespace {
+
+void warn(j_decompress_ptr info, int code) {
+  info->err->msg_code = code;
+  (*info->err->emit_message)(reinterpret_cast<j_common_ptr>(info), -1);
+}
+
+#if JPEG_LIB_VERSION >= 70
+int block_size(const jpeg_component_info& component) { return component.DCT_h_scaled_size; }
+int block_size(const jpeg_decompress_struct& info) { return info.min_DCT_h_scaled_size; }
+#else
+int block_size(const jpeg_component_info& component) { return component.DCT_scaled_size; }
+int block_size(const jpeg_decompress_struct& info) { return info.min_DCT_scaled_size; }
+#endif
+
+}  // namespace
+
+bool HuffmanScan::begin(j_decompress_ptr info) {
+  const bool sequential = info->Ss == 0 && info->Se == DCTSIZE2 - 1 && info->Ah == 0 && info->Al == 0;
+  if (!sequential || info->progressive_mode || info->arith_code || info->data_precision != 8 ||
+      info->comps_in_scan != info->num_components) {
+    return false;
+  }
+  block_count_ = info->blocks_in_MCU;
+  for (int i = 0; i < block_count_; ++i) {
+    const int component = info->MCU_membership[i];
+    const jpeg_component_info& is = *info->cur_comp_info[component];
+    HuffmanTable &dc = dc_tables_[is.dc_tbl_no], &ac = ac_tables_[is.ac_tbl_no];
+    dc.build(*info->dc_huff_tbl_ptrs[is.dc_tbl_no], true);
+    ac.build(*info->ac_huff_tbl_ptrs[is.ac_tbl_no], false);
+    blocks_[i] = {&dc, &ac, component, is.component_needed && block_size(is) > 1};
+  }
+  reader_ = {};
+  reader_.next = info->src->next_input_byte;
+  reader_.end = reader_.next + info->src->bytes_in_buffer;
+  std::memset(last_dc_, 0, sizeof last_dc_);
+  columns_ = info->MCUs_per_row;
+  column_ = first_ = 0;
+  last_ = columns_ - 1;
+  restarts_to_go_ = info->restart_interval;
+  next_restart_ = 0;
+  return true;
+}
+
+void HuffmanScan::limit_columns(j_decompress_ptr info, JDIMENSION x, JDIMENSION width) {
+  const int blocks = info->num_components == 1 ? 1 : info->max_h_samp_factor;
+  const auto column = static_cast<JDIMENSION>(blocks * block_size(*info));
+  first_ = x / column;
+  last_ = (x + width - 1) / column;
+}
+
+void HuffmanScan::read_mcu(j_decompress_ptr info, JBLOCKROW* mcu) {
+  if (info->restart_interval != 0) {
+    if (restarts_to_go_ == 0) restart(info);
+    --restarts_to_go_;
+  }
+  const bool wanted = mcu && column_ >= first_ && column_ <= last_;
+  if (++column_ == columns_) column_ = 0;
+  BitReader in = reader_;
+  for (int i = 0; i < block_count_; ++i) {
+    const Block& block = blocks_[i];
+    uint32_t& dc = last_dc_[block.component];
+    dc += static_cast<uint32_t>(block.dc->read_dc(in));
+    if (wanted) (*mcu[i])[0] = static_cast<JCOEF>(dc);
+    if (wanted && block.ac_wanted) {
+      block.ac->read_ac(in, *mcu[i]);
+    } else {
+      block.ac->pass_ac(in);
+    }
+  }
+  reader_ = in;
+  if (in.bad) warn(info, JWRN_HUFF_BAD_CODE);
+  if (in.count < 0) data_ended(info);
+}
+
+// Bits that are left, and bytes before the marker, are passed over, as in libjpeg.
+void HuffmanScan::restart(j_decompress_ptr info) {
+  const uint8_t* at = reader_.next;
+  const uint8_t* end = reader_.end;
+  while (end - at >= 2 && (at[0] != 0xFF || at[1] == 0xFF || at[1] == 0)) ++at;
+  reader_.marker = end - at >= 2 ? at[1] : 0;
+  if (reader_.marker == 0) data_ended(info);
+  if (reader_.marker != JPEG_RST0 + next_restart_) {
+    info->err->msg_parm.i[0] = reader_.marker;
+    info->err->msg_parm.i[1] = next_restart_;
+    warn(info, JWRN_MUST_RESYNC);
+  }
+  reader_ = {};
+  reader_.next = at + 2;
+  reader_.end = end;
+  std::memset(last_dc_, 0, sizeof last_dc_);
+  next_restart_ = (next_restart_ + 1) % 8;
+  restarts_to_go_ = info->restart_interval;
+}
+
+// jpeg_handle.cpp has the rules of files: for one that must be whole, neither of these comes back. If one did, the rest
+// of the scan would be read from nowhere; so it is an error in any case.
+void HuffmanScan::data_ended(j_decompress_ptr info) const {
+  if (reader_.marker == 0) {
+    static_cast<void>((*info->src->fill_input_buffer)(info));
+  } else {
+    info->unread_marker = reader_.marker;
+    warn(info, JWRN_HIT_MARKER);
+  }
+  (*info->err->error_exit)(reinterpret_cast<j_common_ptr>(info));
+  std::abort();  // error_exit never comes back, but its type can't say so
+}
+
+}  // namespace lds

@@ -1,0 +1,214 @@
+#include "codec/jpeg_handle.h"
+
+#include <jerror.h>
+
+#include <algorithm>
+#include <new>
+
+namespace lds {
+namespace {
+
+constexpr int kMaxScans = 500;  // real files have about ten; libjpeg-turbo's own fuzzers stop here too
+
+JpegHandle* handle_of(j_common_ptr info) { return static_cast<JpegHandle*>(info->client_data); }
+JpegHandle* handle_of(j_decompress_ptr info) { return static_cast<JpegHandle*>(info->client_data); }
+
+[[noreturn]] void fail(JpegHandle* handle, Reason reason) {
+  handle->reason = handle->ended ? Reason::truncated : reason;
+  (*handle->errors.format_message)(reinterpret_cast<j_common_ptr>(&handle->info), handle->message);
+  std::longjmp(handle->jump, 1);  // NOLINT: libjpeg's only way out, see Note [setjmp]
+}
+
+[[noreturn]] void error_exit(j_common_ptr info) {
+  switch (info->err->msg_code) {
+    case JERR_ARITH_NOTIMPL:
+    case JERR_BAD_PRECISION:
+    case JERR_COMPONENT_COUNT:
+    case JERR_CONVERSION_NOTIMPL:
+    case JERR_FRACT_SAMPLE_NOTIMPL:
+    case JERR_CCIR601_NOTIMPL:
+    case JERR_SOF_UNSUPPORTED: fail(handle_of(info), Reason::unsupported);
+    case JERR_IMAGE_TOO_BIG:
+    case JERR_WIDTH_OVERFLOW:
+    case JERR_OUT_OF_MEMORY: fail(handle_of(info), Reason::too_large);
+    default: fail(handle_of(info), Reason::corrupt);
+  }
+}
+
+// Warnings (level < 0) are pixels made up, so they are errors, except those that leave the pixels right.
+void emit_message(j_common_ptr info, int level) {
+  if (level >= 0) return;
+  JpegHandle* handle = handle_of(info);
+  switch (info->err->msg_code) {
+    case JWRN_ADOBE_XFORM:
+    case JWRN_BOGUS_PROGRESSION:
+    case JWRN_EXTRANEOUS_DATA:
+    case JWRN_JFIF_MAJOR:
+    case JWRN_NOT_SEQUENTIAL:
+    case JWRN_BOGUS_ICC: return;
+    case JWRN_HIT_MARKER:
+      // The scan is shorter than the image; when what follows is the end of the image, it was cut.
+      if (handle->info.unread_marker == JPEG_EOI || handle->ended) {
+        if (handle->keep_truncated) return;
+        fail(handle, Reason::truncated);
+      }
+      fail(handle, Reason::corrupt);
+    default:
+      if (handle->ended && handle->keep_truncated) return;
+      fail(handle, Reason::corrupt);
+  }
+}
+
+void no_output(j_common_ptr) {}
+void no_source(j_decompress_ptr) {}
+
+// The whole file is in memory, so asking for more means that it ends early. As Pillow with
+// LOAD_TRUNCATED_IMAGES, the end is marked, and libjpeg fills up with what it has.
+boolean fill_input(j_decompress_ptr info) {
+  static const JOCTET kEnd[2] = {0xFF, JPEG_EOI};
+  JpegHandle* handle = handle_of(info);
+  handle->ended = true;
+  if (!handle->keep_truncated) {
+    info->err->msg_code = JWRN_JPEG_EOF;
+    fail(handle, Reason::truncated);
+  }
+  info->src->next_input_byte = kEnd;
+  info->src->bytes_in_buffer = sizeof kEnd;
+  return TRUE;
+}
+
+void skip_input(j_decompress_ptr info, long count) {
+  if (count <= 0) return;
+  const auto bytes = static_cast<size_t>(count);
+  if (bytes > info->src->bytes_in_buffer) {
+    static_cast<void>(fill_input(info));
+    return;
+  }
+  info->src->next_input_byte += bytes;
+  info->src->bytes_in_buffer -= bytes;
+}
+
+// A few bytes a scan can cost a pass over the whole image: bound the scans, and scans times pixels.
+void check_scans(j_common_ptr info) {
+  JpegHandle* handle = handle_of(info);
+  const int scans = handle->info.input_scan_number;
+  const uint64_t pixels = uint64_t{handle->info.image_width} * handle->info.image_height;
+  if (scans > kMaxScans || uint64_t(scans) * pixels / 64 > handle->max_pixels) {
+    info->err->msg_code = JERR_BAD_PROGRESSION;
+    fail(handle, Reason::corrupt);
+  }
+}
+
+void* lend_tables(j_common_ptr info, int pool, size_t size) {
+  JpegHandle* handle = handle_of(info);
+  if (pool == JPOOL_PERMANENT && size == sizeof(JQUANT_TBL) && handle->spare_quantisations > 0) {
+    return handle->spare_quantisation[--handle->spare_quantisations];
+  }
+  if (pool == JPOOL_PERMANENT && size == sizeof(JHUFF_TBL) && handle->spare_huffmans > 0) {
+    return handle->spare_huffman[--handle->spare_huffmans];
+  }
+  return handle->alloc_small(info, pool, size);
+}
+
+// A table that libjpeg took from elsewhere than lend_tables could come twice, or be one too many: it is left to
+// libjpeg's pool.
+template <class Table, size_t N, size_t M>
+void take_back(Table* (&tables)[N], Table* (&spare)[M], size_t* spares) {
+  for (Table*& table : tables) {
+    const bool is_spare = std::find(spare, spare + *spares, table) != spare + *spares;
+    if (table && !is_spare && *spares < M) spare[(*spares)++] = table;
+    table = nullptr;
+  }
+}
+
+boolean read_mcu(j_decompress_ptr info, JBLOCKROW* mcu) {
+  handle_of(info)->scan.read_mcu(info, mcu);
+  return TRUE;
+}
+
+bool create(JpegHandle* handle) {
+  if (setjmp(handle->jump)) return false;
+  jpeg_create_decompress(&handle->info);
+  return true;
+}
+
+}  // namespace
+
+JpegHandle::JpegHandle() {
+  info.err = jpeg_std_error(&errors);
+  errors.error_exit = &error_exit;
+  errors.emit_message = &emit_message;
+  errors.output_message = &no_output;
+  info.client_data = this;
+  if (!create(this)) {
+    jpeg_destroy_decompress(&info);
+    if (info.err->msg_code == JERR_OUT_OF_MEMORY) throw std::bad_alloc();
+    throw Error(Reason::unsupported, message);
+  }
+  alloc_small = info.mem->alloc_small;
+  info.mem->alloc_small = &lend_tables;
+  source.init_source = &no_source;
+  source.fill_input_buffer = &fill_input;
+  source.skip_input_data = &skip_input;
+  source.resync_to_restart = &jpeg_resync_to_restart;
+  source.term_source = &no_source;
+  info.src = &source;
+  progress.progress_monitor = &check_scans;
+  info.progress = &progress;
+}
+
+JpegHandle::~JpegHandle() { jpeg_destroy_decompress(&info); }
+
+void JpegHandle::abort() {
+  jpeg_abort_decompress(&info);
+  take_back(info.quant_tbl_ptrs, spare_quantisation, &spare_quantisations);
+  take_back(info.dc_huff_tbl_ptrs, spare_huffman, &spare_huffmans);
+  take_back(info.ac_huff_tbl_ptrs, spare_huffman, &spare_huffmans);
+}
+
+bool JpegHandle::read_header(const uint8_t* data, size_t size) {
+  ended = false;
+  message[0] = '\0';
+  source.next_input_byte = data;
+  source.bytes_in_buffer = size;
+  if (setjmp(jump)) return false;
+  while (jpeg_read_header(&info, FALSE) == JPEG_HEADER_TABLES_ONLY) {
+  }
+  return true;
+}
+
+bool JpegHandle::compute_output_size() {
+  if (setjmp(jump)) return false;
+  jpeg_calc_output_dimensions(&info);
+  return true;
+}
+
+bool JpegHandle::start() {
+  if (setjmp(jump)) return false;
+  jpeg_start_decompress(&info);
+  // what a file that ends early leaves is libjpeg's to say
+  scan_is_ours = huffman_reader == HuffmanReader::ours && !keep_truncated && scan.begin(&info);
+  if (scan_is_ours) reinterpret_cast<EntropyDecoder*>(info.entropy)->decode_mcu = &read_mcu;
+  return true;
+}
+
+bool JpegHandle::crop(JDIMENSION* x, JDIMENSION* width) {
+  if (setjmp(jump)) return false;
+  jpeg_crop_scanline(&info, x, width);
+  if (scan_is_ours) scan.limit_columns(&info, *x, *width);
+  return true;
+}
+
+bool JpegHandle::skip_rows(JDIMENSION rows) {
+  if (setjmp(jump)) return false;
+  jpeg_skip_scanlines(&info, rows);
+  return true;
+}
+
+bool JpegHandle::read_rows(JSAMPROW* rows, JDIMENSION count) {
+  if (setjmp(jump)) return false;
+  for (JDIMENSION done = 0; done < count;) done += jpeg_read_scanlines(&info, rows + done, count - done);
+  return true;
+}
+
+}  // namespace lds

@@ -1,0 +1,191 @@
+#include "codec/png.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "codec/exif.h"
+#include "codec/gray.h"
+#include "codec/png_handle.h"
+#include "common/error.h"
+
+namespace lds {
+namespace {
+
+uint32_t big_endian32(const uint8_t* at) noexcept {
+  return uint32_t{at[0]} << 24 | uint32_t{at[1]} << 16 | uint32_t{at[2]} << 8 | at[3];
+}
+
+// Walks the chunks: sees a file that ends early without decoding it, and finds an eXIf chunk wherever it is.
+std::string_view walk_chunks(const uint8_t* data, size_t size) {
+  std::string_view exif;
+  for (size_t at = 8; at + 12 <= size;) {
+    const size_t length = big_endian32(data + at);
+    const std::string_view type(reinterpret_cast<const char*>(data) + at + 4, 4);
+    if (type == "IEND") return exif;
+    if (length > size - at - 12) break;
+    if (type == "eXIf") exif = {reinterpret_cast<const char*>(data) + at + 8, length};
+    at += length + 12;
+  }
+  throw Error(Reason::truncated, "PNG: the file ends early (" + std::to_string(size) + " bytes, no IEND chunk)");
+}
+
+int hex_digit(char c) noexcept {
+  if (c >= '0' && c <= '9') return c - '0';
+  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
+  return -1;
+}
+
+// ImageMagick's "Raw profile type exif": an empty line, a name, a length, then lines of hexadecimal digits.
+std::string exif_of_raw_profile(std::string_view text) {
+  std::string bytes;
+  for (int line = 0; line < 3; ++line) {
+    const size_t end = text.find('\n');
+    if (end == std::string_view::npos) return bytes;
+    text.remove_prefix(end + 1);
+  }
+  int high = -1;
+  for (const char c : text) {
+    const int digit = hex_digit(c);
+    if (digit < 0) continue;
+    if (high < 0) {
+      high = digit;
+    } else {
+      bytes.push_back(static_cast<char>(high * 16 + digit));
+      high = -1;
+    }
+  }
+  return bytes;
+}
+
+}  // namespace
+
+struct PngDecoder::State {
+  PngHandle png;
+  int width = 0, height = 0, orientation = 1, channels = 3;
+  int colour = 0, depth = 0;
+  std::array<uint8_t, 768> palette{};
+  std::vector<uint8_t> rows, out;
+
+  [[noreturn]] void fail() {
+    const Reason reason = png.ended ? Reason::truncated : Reason::corrupt;
+    const std::string message = std::string("PNG: ") + png.message;
+    png.close();
+    throw Error(reason, message);
+  }
+  void check(bool ok) {
+    if (!ok) fail();
+  }
+
+  void read_orientation(std::string_view exif) {
+    int64_t from_exif = exif_orientation(exif), from_xmp = kNoOrientation;
+    png_textp texts = nullptr;
+    int count = 0;
+    png_get_text(png.png, png.info, &texts, &count);
+    for (int i = 0; i < count; ++i) {
+      if (!texts[i].text) continue;
+      const std::string_view key(texts[i].key);
+      const size_t length =
+          texts[i].compression >= PNG_ITXT_COMPRESSION_NONE ? texts[i].itxt_length : texts[i].text_length;
+      const std::string_view text(texts[i].text, length);
+      if (exif.empty() && key == "Raw profile type exif") from_exif = exif_orientation(exif_of_raw_profile(text));
+      if (key == "XML:com.adobe.xmp") from_xmp = xmp_orientation(text);
+    }
+    orientation = merge_orientation(from_exif, from_xmp);
+  }
+
+  // An index past the end of the palette is black, as in Pillow.
+  void read_palette() {
+    png_colorp colours = nullptr;
+    int count = 0;
+    png_get_PLTE(png.png, png.info, &colours, &count);
+    for (ptrdiff_t i = 0; i < 256; ++i) {
+      const png_color colour = i < count ? colours[i] : png_color{0, 0, 0};
+      if (channels == 1) {
+        palette[i] = gray_of(colour.red, colour.green, colour.blue);
+      } else {
+        palette[3 * i] = colour.red;
+        palette[3 * i + 1] = colour.green;
+        palette[3 * i + 2] = colour.blue;
+      }
+    }
+  }
+
+  bool is_gray16() const noexcept { return colour == PNG_COLOR_TYPE_GRAY && depth == 16; }
+
+  // libpng's row, from column x0 on, -> `count` pixels of `channels`. A row may have more bytes than an int counts.
+  const uint8_t* to_output(const uint8_t* row, ptrdiff_t x0, int count) {
+    if (colour == PNG_COLOR_TYPE_PALETTE) {
+      for (ptrdiff_t x = 0; x < count; ++x) {
+        std::memcpy(&out[x * channels], &palette[ptrdiff_t{row[x0 + x]} * channels], channels);
+      }
+      return out.data();
+    }
+    if (is_gray16()) {  // clipped, not scaled: as Pillow's I;16 -> L
+      for (ptrdiff_t x = 0; x < count; ++x) {
+        const uint8_t value = row[2 * (x0 + x)] ? 255 : row[2 * (x0 + x) + 1];
+        std::memset(&out[x * channels], value, channels);
+      }
+      return out.data();
+    }
+    if (channels == 1 && (colour & PNG_COLOR_MASK_COLOR)) {
+      rgb_row_to_gray(row + 3 * x0, out.data(), count);
+      return out.data();
+    }
+    return row + x0 * channels;
+  }
+};
+
+PngDecoder::PngDecoder() : state_(std::make_unique<State>()) {}
+PngDecoder::~PngDecoder() = default;
+
+int PngDecoder::width() const noexcept { return state_->width; }
+int PngDecoder::height() const noexcept { return state_->height; }
+int PngDecoder::orientation() const noexcept { return state_->orientation; }
+
+void PngDecoder::open(const uint8_t* data, size_t size, const DecodeOptions& options) {
+  State& s = *state_;
+  s.channels = options.channels;
+  const std::string_view exif = walk_chunks(data, size);  // first: libpng allocates what a chunk's length promises
+  s.check(s.png.read_header(data, size));
+  const uint64_t width = png_get_image_width(s.png.png, s.png.info),
+                 height = png_get_image_height(s.png.png, s.png.info);
+  if (width * height > options.max_pixels) {
+    throw Error(Reason::too_large, "PNG: " + std::to_string(width) + " x " + std::to_string(height) +
+                                       " pixels, more than max_pixels = " + std::to_string(options.max_pixels));
+  }
+  s.width = static_cast<int>(width);
+  s.height = static_cast<int>(height);
+  s.colour = png_get_color_type(s.png.png, s.png.info);
+  s.depth = png_get_bit_depth(s.png.png, s.png.info);
+  s.read_orientation(exif);
+  if (s.colour == PNG_COLOR_TYPE_PALETTE) s.read_palette();
+}
+
+void PngDecoder::read(const IntBox& box, RowSink& sink) {
+  State& s = *state_;
+  int passes = 1;
+  s.check(s.png.start(s.channels == 3, &passes));
+  const size_t row_bytes = png_get_rowbytes(s.png.png, s.png.info);
+  s.out.resize(std::max(s.out.size(), size_t(box.width()) * 3));
+  if (passes == 1) {
+    s.rows.resize(std::max(s.rows.size(), row_bytes));
+    for (int y = 0; y < box.y1; ++y) {
+      s.check(s.png.read_row(s.rows.data()));
+      if (y >= box.y0) sink.push(s.to_output(s.rows.data(), box.x0, box.width()));
+    }
+  } else {
+    s.rows.assign(row_bytes * static_cast<size_t>(s.height), 0);
+    for (int pass = 0; pass < passes; ++pass) {
+      for (int y = 0; y < s.height; ++y) s.check(s.png.read_row(s.rows.data() + y * row_bytes));
+    }
+    for (int y = box.y0; y < box.y1; ++y) sink.push(s.to_output(s.rows.data() + y * row_bytes, box.x0, box.width()));
+  }
+  s.png.close();
+}
+
+}  // namespace lds

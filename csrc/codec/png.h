@@ -1,0 +1,28 @@
+// PNG by libpng.
+#pragma once
+
+#include <memory>
+
+#include "codec/decode.h"
+
+namespace lds {
+
+class PngDecoder {
+ public:
+  PngDecoder();
+  ~PngDecoder();
+
+  void open(const uint8_t* data, size_t size, const DecodeOptions& options);
+  int width() const noexcept;
+  int height() const noexcept;
+  int orientation() const noexcept;  // EXIF (eXIf, or a text chunk before the pixels), else XMP; 1-8
+
+  // Pushes the box's rows of options.channels interleaved channels.
+  void read(const IntBox& box, RowSink& sink);
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace lds

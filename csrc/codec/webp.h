@@ -1,0 +1,28 @@
+// WebP by libwebp: a still image, or the first frame of an animation on its canvas.
+#pragma once
+
+#include <memory>
+
+#include "codec/decode.h"
+
+namespace lds {
+
+class WebpDecoder {
+ public:
+  WebpDecoder();
+  ~WebpDecoder();
+
+  void open(const uint8_t* data, size_t size, const DecodeOptions& options);
+  int width() const noexcept;
+  int height() const noexcept;
+  int orientation() const noexcept;  // EXIF, else XMP; 1-8
+
+  // Pushes the box's rows of options.channels interleaved channels.
+  void read(const IntBox& box, RowSink& sink);
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace lds

@@ -1,0 +1,181 @@
+#include "packing/pack_worker.h"
+
+#include <cstring>
+#include <new>
+#include <utility>
+
+#include "common/error.h"
+#include "store/hash.h"
+
+namespace lds {
+namespace {
+
+template <class Value>
+void look_up(const uint8_t* values, int64_t pixels, int channels, bool planar, const uint8_t* table, uint8_t* out) {
+  Value entries[4][256];
+  std::memcpy(entries, table, sizeof(Value) * 256 * static_cast<size_t>(channels));
+  const int64_t pixel_step = planar ? 1 : channels;
+  const int64_t channel_step = planar ? pixels : 1;
+  for (int c = 0; c < channels; ++c) {
+    for (int64_t i = 0; i < pixels; ++i) {
+      const int64_t at = c * channel_step + i * pixel_step;
+      std::memcpy(out + at * static_cast<int64_t>(sizeof(Value)), &entries[c][values[at]], sizeof(Value));
+    }
+  }
+}
+
+// To planes, or to interleaved pixels.
+void copy_pixels(const ConstImageView& image, bool planar, Lines& lines, uint8_t* out) {
+  const int planes = planar ? image.channels : 1;
+  const int64_t line_bytes = int64_t{image.width} * (planar ? 1 : image.channels);
+  lines.begin(image, {0, 0, image.width, image.height}, false, planar);
+  for (int y = 0; y < image.height; ++y) {
+    for (int c = 0; c < planes; ++c) {
+      std::memcpy(out + (int64_t{c} * image.height + y) * line_bytes, lines.line(y, c),
+                  static_cast<size_t>(line_bytes));
+    }
+  }
+}
+
+}  // namespace
+
+PackWorker::PackWorker(const PackSpec& spec, const std::atomic<bool>* stop) : spec_(spec), image_to_row_(spec.row) {
+  image_to_row_.stop_when(stop);
+  const RowSpec& row = spec.row;
+  if (spec.versions < 1 || (spec.versions > 1 && !spec.augment)) {
+    throw Error(Reason::value, "expected one version of each image, or an augmentation");
+  }
+  const auto channels = static_cast<size_t>(row.decode.channels);
+  if (spec.value_bytes != 1 && spec.value_bytes != 2 && spec.value_bytes != 4) {
+    throw Error(Reason::value, "value_bytes must be 1, 2 or 4, found " + std::to_string(spec.value_bytes));
+  }
+  if (spec.table.size() != (spec.value_bytes == 1 ? 0 : channels * 256 * static_cast<size_t>(spec.value_bytes))) {
+    throw Error(Reason::value, "table must hold 256 values a channel, or nothing for uint8");
+  }
+  pixels_ = int64_t{row.out_h} * row.out_w;
+  image_.resize(static_cast<size_t>(pixels_) * channels);
+  if (spec.augment) {
+    if (spec.augment->height != row.out_h || spec.augment->width != row.out_w) {
+      throw Error(Reason::value, "the augmentation must take images of the rows' size");
+    }
+    if (spec.augment->row_type != PixelType::uint8 || spec.augment->out_type != PixelType::uint8 ||
+        spec.augment->planar_rows != spec.augment->planar_out) {
+      throw Error(Reason::value, "versions of an image are uint8, in the image's own layout");
+    }
+    augment_.emplace(*spec.augment);
+    pixels_ = int64_t{spec.augment->out_height} * spec.augment->out_width;
+  }
+  values_ = pixels_ * row.decode.channels;
+  bytes_ = values_ * spec.versions * spec.value_bytes;
+  varied_.resize(static_cast<size_t>(values_));
+}
+
+uint8_t* PackWorker::room(int64_t images) {
+  const auto bytes = static_cast<size_t>(images * bytes_);
+  if (room_.size() < bytes) room_.resize(bytes);
+  return room_.data();
+}
+
+// The bytes of the file that holds the image.
+std::string_view PackWorker::encoded(const PackItem& item) {
+  if (item.path.empty()) return item.bytes;
+  const PhaseTimer timer(clock_.read);
+  std::string_view bytes;
+  if (item.length < 0) {
+    file_.read(item.path);
+    bytes = {reinterpret_cast<const char*>(file_.data()), file_.size()};
+  } else {
+    read_part(item);
+    bytes = {reinterpret_cast<const char*>(part_.data()), part_.size()};
+  }
+  clock_.bytes_read += static_cast<int64_t>(bytes.size());
+  return bytes;
+}
+
+// The archive stays open for its next part.
+void PackWorker::read_part(const PackItem& item) {
+  if (!archive_ || archive_path_ != item.path) {
+    archive_.reset();
+    archive_ = std::make_unique<FileHandle>(item.path);
+    archive_path_ = item.path;
+  }
+  part_.resize(static_cast<size_t>(item.length));
+  try {
+    archive_->read_exactly(part_.data(), item.length, item.offset);
+  } catch (const Error& error) {
+    throw Error(error.reason() == Reason::store ? Reason::truncated : error.reason(), error.what());
+  }
+}
+
+RowResult PackWorker::decode(const PackItem& item, uint8_t* out) {
+  if (item.pixels.data != nullptr) return from_pixels(item.pixels, out);
+  const std::string_view bytes = encoded(item);
+  return image_to_row_.convert(reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size(), out);
+}
+
+RowResult PackWorker::from_pixels(const ConstImageView& pixels, uint8_t* out) {
+  const RowSpec& row = spec_.row;
+  const bool as_is = row.resize_h == 0 && row.crop_h == 0 && row.crop_w == 0 && pixels.height == row.out_h &&
+                     pixels.width == row.out_w && pixels.channels == row.decode.channels;
+  if (as_is) {
+    copy_pixels(pixels, row.planar, scratch_.lines, out);
+    return {pixels.width, pixels.height, Format::unknown};
+  }
+  if (pixels.pixel_stride == pixels.channels) return image_to_row_.convert_pixels(pixels, out);
+  part_.resize(static_cast<size_t>(pixels.height) * static_cast<size_t>(pixels.width) *
+               static_cast<size_t>(pixels.channels));
+  copy_pixels(pixels, false, scratch_.lines, part_.data());
+  return image_to_row_.convert_pixels(ConstImageView::hwc(part_.data(), pixels.height, pixels.width, pixels.channels),
+                                      out);
+}
+
+PackedRow PackWorker::pack(const PackItem& item, int64_t number, int64_t sample, uint8_t* out) {
+  const double read = clock_.read;
+  PackedRow row;
+  {
+    const PhaseTimer timer(clock_.decode);
+    const bool straight = !augment_ && spec_.table.empty();
+    try {
+      const RowResult result = decode(item, straight ? out : image_.data());
+      store(straight ? out : image_.data(), sample, out);
+      row = {result.width, result.height, hash_bytes(out, bytes_)};
+    } catch (const Error& error) {
+      failures_.push_back({number, error.reason(), error.what()});
+    } catch (const std::bad_alloc&) {
+      failures_.push_back({number, Reason::too_large, "out of memory"});
+    }
+  }
+  clock_.decode -= clock_.read - read;  // reading happened inside
+  return row;
+}
+
+void PackWorker::store(const uint8_t* image, int64_t sample, uint8_t* out) {
+  const int channels = spec_.row.decode.channels;
+  for (int version = 0; version < spec_.versions; ++version) {
+    uint8_t* place = out + version * values_ * spec_.value_bytes;
+    const uint8_t* values = image;
+    if (augment_) {
+      // what a Gather gives for the same sample in epoch `version`
+      SampleRandom random(spec_.seed, static_cast<uint64_t>(version), static_cast<uint64_t>(sample));
+      uint8_t* varied = spec_.table.empty() ? place : varied_.data();
+      augment_->make(image, random, varied, false, scratch_);
+      values = varied;
+    }
+    sums_.add(values, pixels_, channels, spec_.row.planar);
+    convert(values, place);
+  }
+}
+
+void PackWorker::convert(const uint8_t* values, uint8_t* out) const {
+  const int channels = spec_.row.decode.channels;
+  if (spec_.value_bytes == 2) look_up<uint16_t>(values, pixels_, channels, spec_.row.planar, spec_.table.data(), out);
+  if (spec_.value_bytes == 4) look_up<uint32_t>(values, pixels_, channels, spec_.row.planar, spec_.table.data(), out);
+}
+
+void PackWorker::give(PackResult& result) {
+  std::move(failures_.begin(), failures_.end(), std::back_inserter(result.failures));
+  failures_.clear();
+  result.sums.add(std::exchange(sums_, {}));
+}
+
+}  // namespace lds

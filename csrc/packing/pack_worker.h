@@ -1,0 +1,77 @@
+// What one thread of a Packer does with one image, and what it keeps between images.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "codec/file_bytes.h"
+#include "packing/packer.h"
+#include "store/mapped_file.h"
+#include "transform/sample.h"
+
+namespace lds {
+
+// Adds the seconds of its life to a sum.
+class PhaseTimer {
+ public:
+  explicit PhaseTimer(double& sum) : sum_(sum), start_(std::chrono::steady_clock::now()) {}
+  ~PhaseTimer() { sum_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count(); }
+  PhaseTimer(const PhaseTimer&) = delete;
+  PhaseTimer& operator=(const PhaseTimer&) = delete;
+
+ private:
+  double& sum_;
+  std::chrono::steady_clock::time_point start_;
+};
+
+struct PackedRow {
+  int width = 0, height = 0;
+  uint64_t hash = 0;
+};
+
+class PackWorker {
+ public:
+  // `stop`: gives an image up in its middle. Error(Reason::value) for a spec that makes no sense.
+  explicit PackWorker(const PackSpec& spec, const std::atomic<bool>* stop = nullptr);
+
+  int64_t bytes() const noexcept { return bytes_; }  // stored for one image
+  PackClock& clock() noexcept { return clock_; }
+
+  // A buffer for so many images' stored bytes.
+  uint8_t* room(int64_t images);
+
+  // Writes the image's stored bytes. A failure of the image's own is noted under `item`, and what `out` holds is
+  // then unspecified.
+  PackedRow pack(const PackItem& item, int64_t number, int64_t sample, uint8_t* out);
+
+  // Adds failures and sums to the result of the job, and forgets them.
+  void give(PackResult& result);
+
+ private:
+  std::string_view encoded(const PackItem& item);
+  void read_part(const PackItem& item);
+  RowResult decode(const PackItem& item, uint8_t* out);
+  RowResult from_pixels(const ConstImageView& pixels, uint8_t* out);
+  void store(const uint8_t* image, int64_t sample, uint8_t* out);
+  void convert(const uint8_t* values, uint8_t* out) const;
+
+  const PackSpec& spec_;
+  ImageToRow image_to_row_;
+  std::optional<SampleMaker> augment_;
+  SampleScratch scratch_;
+  int64_t pixels_, values_, bytes_;  // pixels and values of one stored version; bytes of all versions
+  FileBytes file_;
+  std::unique_ptr<FileHandle> archive_;  // whose parts are being read
+  std::string archive_path_;
+  std::vector<uint8_t> part_, image_, varied_, room_;
+  ChannelSums sums_;
+  PackClock clock_;
+  std::vector<PackFailure> failures_;
+};
+
+}  // namespace lds

@@ -1,0 +1,273 @@
+"""Damaged, lying and hostile files: each a failed image with its reason; the images around it stay right."""
+
+from __future__ import annotations
+
+import io
+import struct
+import warnings
+import zlib
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageFile, ImageOps
+
+from largeds_native import _C
+from largeds_native.errors import DecodeError
+from tests.codec.files import Pixels, encode, exif_block, jpeg_segment, pixels, png, png_chunk, with_segment
+from tests.codec.test_codecs import assert_equals_pillow
+
+SIDE = 24
+SMALL = {
+    "jpeg": encode(pixels(SIDE, SIDE), quality=85),
+    "progressive": encode(pixels(SIDE, SIDE), quality=85, progressive=True),
+    "restarts": encode(pixels(SIDE, SIDE), quality=85, restart_marker_blocks=1),
+    "gray": encode(pixels(SIDE, SIDE, 1)),
+    "png": encode(pixels(SIDE, SIDE), "PNG"),
+    "interlaced": png(pixels(SIDE, SIDE), 8, 2, interlace=True),
+    "palette": png(pixels(SIDE, SIDE, 1) % 16, 4, 3, before=png_chunk(b"PLTE", bytes(range(48)))),
+    "lossy": encode(pixels(SIDE, SIDE), "WEBP", quality=80),
+    "lossless": encode(pixels(SIDE, SIDE, 4), "WEBP", lossless=True),
+}
+FAILURES = {"corrupt", "truncated", "too_large", "unsupported", "shape"}
+
+
+def statuses(files: list[bytes], **options: object) -> tuple[list[str], Pixels]:
+    """The status of each file, and the rows, by one thread that keeps its decoder."""
+    spec = _C.RowSpec(resize_h=0, crop_h=0, crop_w=0, out_h=SIDE, out_w=SIDE, planar=False, **options)
+    out = np.zeros((len(files), spec.row_bytes), np.uint8)
+    return [result[0] for result in _C.decode_to_rows(files, out, spec, 1)], out
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_cut_at_every_length(name: str) -> None:
+    data = SMALL[name]
+    found, _ = statuses([data[:length] for length in range(len(data))])
+    assert set(found) <= {"truncated", "corrupt", "unsupported"}
+    assert set(found[40:]) == {"truncated"}
+    assert statuses([data])[0] == ["ok"]
+
+
+@pytest.fixture
+def load_truncated() -> Iterator[None]:
+    ImageFile.LOAD_TRUNCATED_IMAGES = True
+    yield
+    ImageFile.LOAD_TRUNCATED_IMAGES = False
+
+
+@pytest.mark.usefixtures("load_truncated")
+@pytest.mark.parametrize("name", ["jpeg", "restarts", "gray", "progressive"])
+def test_kept_pixels_are_pillows(name: str) -> None:
+    data = SMALL[name]
+    first_scan = data.index(b"\xff\xda") + 16
+    for length in range(first_scan, len(data), 7):
+        cut = data[:length]
+        kept = _C.decode_image(cut, keep_truncated=True)
+        expected = np.asarray(Image.open(io.BytesIO(cut)).convert("RGB"))
+        if name != "progressive":
+            np.testing.assert_array_equal(kept, expected, err_msg=f"{length} bytes")
+        elif expected.any():  # Pillow gives nothing when the header of a later scan is cut
+            # what is missing is smoothed over, by each version of libjpeg-turbo a little differently
+            assert np.abs(kept.astype(int) - expected).max() < 64, f"{length} bytes"
+        part = _C.decode_image(cut, keep_truncated=True, box=(9, 7, 20, 22))
+        np.testing.assert_array_equal(part, kept[7:22, 9:20], err_msg=f"{length} bytes")
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_flipped_bits_never_crash_and_leave_nothing_behind(data: st.DataObject) -> None:
+    files = []
+    for _ in range(4):
+        damaged = bytearray(SMALL[data.draw(st.sampled_from(sorted(SMALL)))])
+        for at in data.draw(st.lists(st.integers(0, len(damaged) - 1), min_size=1, max_size=6)):
+            damaged[at] ^= 1 << data.draw(st.integers(0, 7))
+        files.append(bytes(damaged))
+    keep = data.draw(st.booleans())
+    mixed = [file for damaged in files for file in (damaged, SMALL["jpeg"])]
+    found, rows = statuses(mixed, keep_truncated=keep, max_pixels=100_000)
+    assert set(found[::2]) <= FAILURES | {"ok"}
+    assert set(found[1::2]) == {"ok"}
+    np.testing.assert_array_equal(rows[1::2], np.broadcast_to(statuses([SMALL["jpeg"]])[1], (4, rows.shape[1])))
+
+
+@pytest.mark.parametrize("magic", [b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF\xff\xff\xff\x7fWEBPVP8 ", b""])
+def test_garbage_after_a_magic_number(magic: bytes) -> None:
+    random = np.random.default_rng(0)
+    found, _ = statuses([magic + random.bytes(n) for n in range(0, 400, 7)])
+    assert set(found) <= FAILURES
+
+
+def jpeg_of_size(width: int, height: int, progressive: bool = False) -> bytes:
+    data = SMALL["progressive" if progressive else "jpeg"]
+    at = data.index(b"\xff\xc2" if progressive else b"\xff\xc0") + 5
+    return data[:at] + struct.pack(">HH", height, width) + data[at + 4 :]
+
+
+def png_of_size(width: int, height: int) -> bytes:
+    data = SMALL["png"]
+    header = struct.pack(">II", width, height) + data[24:29]
+    return data[:8] + png_chunk(b"IHDR", header) + data[33:]
+
+
+def webp_of_size(width: int, height: int) -> bytes:
+    canvas = bytes([0] * 4) + (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
+    body = b"WEBP" + b"VP8X" + struct.pack("<I", 10) + canvas + SMALL["lossy"][12:]
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+def test_headers_that_promise_too_much() -> None:
+    files = [jpeg_of_size(60000, 60000), jpeg_of_size(60000, 60000, True), png_of_size(60000, 60000)]
+    files += [png_of_size(2**31 - 1, 2**31 - 1), webp_of_size(16384, 16384)]
+    for file in files:
+        with pytest.raises(DecodeError, match=r"more than max_pixels|corrupt|rules"):
+            _C.decode_image(file)
+    with pytest.raises(DecodeError, match="60000 x 60000 pixels, more than max_pixels = 178956970"):
+        _C.decode_image(files[0])
+
+
+def test_sizes_of_zero() -> None:
+    found, _ = statuses([jpeg_of_size(0, SIDE), jpeg_of_size(SIDE, 0), png_of_size(0, SIDE), png_of_size(SIDE, 0)])
+    assert set(found) <= {"corrupt", "truncated"}
+
+
+def test_decompression_bomb() -> None:
+    """A megabyte of PNG for a gigabyte of pixels stops at its header."""
+    bomb = png(np.zeros((8, 8, 1), np.uint8), 8, 0)
+    header = struct.pack(">IIBBBBB", 40000, 40000, 8, 0, 0, 0, 0)
+    bomb = bomb[:8] + png_chunk(b"IHDR", header) + png_chunk(b"IDAT", zlib.compress(bytes(10_000_000))) + bomb[-12:]
+    assert statuses([bomb])[0] == ["too_large"]
+    assert statuses([SMALL["jpeg"], SMALL["png"]], max_pixels=SIDE * SIDE - 1)[0] == ["too_large"] * 2
+
+
+def without_segments(jpeg: bytes, marker: int) -> bytes:
+    out, at = jpeg[:2], 2
+    while jpeg[at + 1] != 0xDA:
+        length = struct.unpack(">H", jpeg[at + 2 : at + 4])[0] + 2
+        if jpeg[at + 1] != marker:
+            out += jpeg[at : at + length]
+        at += length
+    return out + jpeg[at:]
+
+
+def test_tables_never_come_from_the_file_before() -> None:
+    plain = SMALL["jpeg"]
+    optimized = encode(pixels(SIDE, SIDE, seed=3), optimize=True)
+    unquantised = without_segments(plain, 0xDB)
+    without_codes = without_segments(plain, 0xC4)  # libjpeg-turbo has the standard's tables for these
+    found, rows = statuses([optimized, unquantised, plain, optimized, without_codes])
+    assert found == ["ok", "corrupt", "ok", "ok", "ok"]
+    np.testing.assert_array_equal(rows[4], rows[2])
+
+
+def test_bad_huffman_codes() -> None:
+    data = SMALL["jpeg"]
+    start = data.index(b"\xff\xda") + 14
+    found, _ = statuses(
+        [data[:start] + good + b"\xff\x00" * 900 + b"\xff\xd9" for good in (b"", data[start : start + 50])]
+    )
+    assert found == ["corrupt"] * 2  # a code of ones alone does not exist
+
+
+def test_a_scan_that_was_cut_and_closed_again() -> None:
+    """Some tools put the end marker after half a scan; Pillow fills up with gray without a word."""
+    cut = SMALL["jpeg"][: -len(SMALL["jpeg"]) // 4] + b"\xff\xd9"
+    assert statuses([cut])[0] == ["truncated"]
+    expected = np.asarray(Image.open(io.BytesIO(cut)))
+    np.testing.assert_array_equal(_C.decode_image(cut, keep_truncated=True), expected)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        SMALL["jpeg"] + b"more after the end" * 20,
+        SMALL["jpeg"] + SMALL["jpeg"],
+        with_segment(SMALL["jpeg"], 0xEB, b"an unknown segment"),
+        with_segment(SMALL["jpeg"], 0xFE, b""),
+        with_segment(SMALL["jpeg"], 0xE1, b"Exif\0\0"),
+        with_segment(SMALL["jpeg"], 0xE1, SMALL["jpeg"]),
+        SMALL["jpeg"][:-2] + b"\0\0\0\0" + b"\xff\xd9",
+        SMALL["jpeg"][:2] + b"\xff\xff\xff" + SMALL["jpeg"][2:],
+        SMALL["png"] + b"more after the end",
+        SMALL["lossy"] + b"more after the end",
+    ],
+)
+def test_harmless_oddities_open_as_in_pillow(data: bytes) -> None:
+    assert_equals_pillow(data)
+
+
+def test_a_flood_of_scans_stops() -> None:
+    """Each empty scan of a progressive file costs a pass over the image, for a dozen bytes."""
+    data = SMALL["progressive"]
+    scan = jpeg_segment(0xDA, b"\1\1\0\1\5\2") + b"\0"
+    assert statuses([data[:-2] + scan * 600 + data[-2:]])[0] == ["corrupt"]
+
+
+def pillow_orientation(data: bytes) -> int | None:
+    """As exif_transpose takes it; None where Pillow raises."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            orientation = Image.open(io.BytesIO(data)).getexif().get(0x0112, 1)
+        except Exception:
+            return None
+    return orientation if orientation in range(1, 9) else 1
+
+
+entries = st.tuples(
+    st.sampled_from([0x0112, 0x0112, 0x010F, 0x0100]),
+    st.sampled_from([0, 1, 2, 3, 4, 5, 6, 8, 9, 13, 16, 99]),
+    st.sampled_from([0, 1, 1, 1, 2, 3, 70000, 2**31]),
+    st.sampled_from([0, 1, 3, 6, 8, 9, 6 << 16, 26, 40, 2**32 - 1]),
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    order=st.sampled_from("<>"),
+    directory=st.sampled_from([8, 8, 8, 0, 9, 60, 2**32 - 1]),
+    entries=st.lists(entries, max_size=4),
+    extra=st.integers(-1, 3),
+    tail=st.sampled_from([b"", bytes(4), bytes(range(1, 9)) * 4]),
+    twice=st.booleans(),
+)
+@example(order="<", directory=8, entries=[(0x0112, 3, 1, 6)], extra=0, tail=b"", twice=False)
+def test_an_exif_block_full_of_lies(
+    order: str, directory: int, entries: list[tuple[int, int, int, int]], extra: int, tail: bytes, twice: bool
+) -> None:
+    block = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "I", directory)
+    block += struct.pack(order + "H", max(len(entries) + extra, 0))
+    block += b"".join(struct.pack(order + "HHII", *entry) for entry in entries) + tail
+    data = with_segment(SMALL["gray"], 0xE1, b"Exif\0\0" + block)
+    if twice:
+        data = with_segment(data, 0xE1, b"Exif\0\0" + block)
+    expected = pillow_orientation(data)
+    if expected is not None:
+        assert _C.image_info(data)[3] == expected
+    assert _C.image_info(data)[3] in range(1, 9)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.binary(max_size=60))
+def test_a_random_exif_block(block: bytes) -> None:
+    for data in (
+        with_segment(SMALL["gray"], 0xE1, b"Exif\0\0" + block),
+        png(pixels(4, 4), 8, 2, before=png_chunk(b"eXIf", block)),
+    ):
+        expected = pillow_orientation(data)
+        assert _C.image_info(data)[3] == (1 if expected is None else expected)
+
+
+def test_exif_in_a_raw_profile() -> None:
+    """ImageMagick's way of keeping EXIF in a PNG."""
+    block = b"Exif\0\0" + exif_block(6)
+    text = f"\nexif\n{len(block):8}\n{block.hex()}\n".encode()
+    for chunk in (
+        png_chunk(b"tEXt", b"Raw profile type exif\0" + text),
+        png_chunk(b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(text)),
+    ):
+        data = png(pixels(4, 9), 8, 2, before=chunk)
+        assert _C.image_info(data)[3] == 6
+        expected = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
+        np.testing.assert_array_equal(_C.decode_image(data), np.asarray(expected))

@@ -1,0 +1,245 @@
+#include <doctest/doctest.h>
+#include <png.h>
+#include <webp/encode.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "codec/decode.h"
+#include "codec/exif.h"
+#include "codec/jpeg_handle.h"
+#include "common/error.h"
+#include "jpeg_of.h"
+#include "packing/image_to_row.h"
+
+using lds::DecodeOptions;
+using lds::Decoder;
+using lds::Error;
+using lds::Format;
+using lds::IntBox;
+using lds::Reason;
+
+namespace {
+
+Bytes picture(int width, int height) {
+  Bytes pixels(static_cast<size_t>(width) * height * 3);
+  for (int y = 0; y < height; ++y) {
+    for (int x = 0; x < width; ++x) {
+      uint8_t* p = &pixels[(static_cast<size_t>(y) * width + x) * 3];
+      p[0] = static_cast<uint8_t>(x * 7 + y);
+      p[1] = static_cast<uint8_t>(y * 5);
+      p[2] = static_cast<uint8_t>((x / 8 + y / 8) % 2 * 200);
+    }
+  }
+  return pixels;
+}
+
+Bytes png_of(const Bytes& pixels, int width, int height) {
+  png_image image{};
+  image.version = PNG_IMAGE_VERSION;
+  image.width = static_cast<png_uint_32>(width);
+  image.height = static_cast<png_uint_32>(height);
+  image.format = PNG_FORMAT_RGB;
+  png_alloc_size_t size = 0;
+  png_image_write_to_memory(&image, nullptr, &size, 0, pixels.data(), 0, nullptr);
+  Bytes bytes(size);
+  png_image_write_to_memory(&image, bytes.data(), &size, 0, pixels.data(), 0, nullptr);
+  return bytes;
+}
+
+Bytes webp_of(const Bytes& pixels, int width, int height) {
+  uint8_t* out = nullptr;
+  const size_t size = WebPEncodeLosslessRGB(pixels.data(), width, height, width * 3, &out);
+  Bytes bytes(out, out + size);
+  WebPFree(out);
+  return bytes;
+}
+
+struct Collector : lds::RowSink {
+  explicit Collector(size_t row_bytes) : row_bytes(row_bytes) {}
+  void push(const uint8_t* row) override { pixels.insert(pixels.end(), row, row + row_bytes); }
+  size_t row_bytes;
+  Bytes pixels;
+};
+
+Bytes decode(Decoder& decoder, const Bytes& file, const DecodeOptions& options = {}) {
+  const lds::ImageInfo info = decoder.open(file.data(), file.size(), options);
+  Collector rows(static_cast<size_t>(info.width) * options.channels);
+  decoder.read({0, 0, info.width, info.height}, rows);
+  return rows.pixels;
+}
+
+Reason failure(Decoder& decoder, const Bytes& file, const DecodeOptions& options = {}) {
+  try {
+    decode(decoder, file, options);
+  } catch (const Error& error) {
+    return error.reason();
+  }
+  return Reason::internal;
+}
+
+}  // namespace
+
+TEST_CASE("lossless formats give the pixels back") {
+  const Bytes pixels = picture(37, 29);
+  Decoder decoder;
+  CHECK(decode(decoder, png_of(pixels, 37, 29)) == pixels);
+  CHECK(decode(decoder, webp_of(pixels, 37, 29)) == pixels);
+}
+
+TEST_CASE("a box is the same box of the whole image, whatever was decoded before") {
+  Decoder decoder;
+  for (const bool progressive : {false, true}) {
+    const Bytes file = jpeg_of(picture(90, 70), 90, 70, {.progressive = progressive});
+    const Bytes whole = decode(decoder, file);
+    for (const IntBox& box :
+         {IntBox{0, 0, 90, 70}, IntBox{13, 9, 14, 10}, IntBox{31, 17, 90, 70}, IntBox{5, 33, 60, 50}}) {
+      decoder.open(file.data(), file.size(), {});
+      Collector rows(static_cast<size_t>(box.width()) * 3);
+      decoder.read(box, rows);
+      Bytes expected;
+      for (int y = box.y0; y < box.y1; ++y) {
+        const uint8_t* row = &whole[(static_cast<size_t>(y) * 90 + box.x0) * 3];
+        expected.insert(expected.end(), row, row + box.width() * 3);
+      }
+      CHECK(rows.pixels == expected);
+    }
+  }
+}
+
+TEST_CASE("files cut at every length fail, and keep what they have when asked to") {
+  Decoder decoder;
+  const Bytes pixels = picture(24, 24);
+  for (const Bytes& file : {jpeg_of(pixels, 24, 24), jpeg_of(pixels, 24, 24, {.progressive = true}),
+                            png_of(pixels, 24, 24), webp_of(pixels, 24, 24)}) {
+    for (size_t length = 0; length < file.size(); ++length) {
+      // a copy of just that length, so that a byte read too far is seen by the sanitizer
+      const Bytes cut(file.begin(), file.begin() + static_cast<ptrdiff_t>(length));
+      const Reason reason = failure(decoder, cut);
+      CHECK((reason == Reason::truncated || reason == Reason::corrupt || reason == Reason::unsupported));
+      DecodeOptions keep;
+      keep.keep_truncated = true;
+      try {
+        const Bytes kept = decode(decoder, cut, keep);
+        CHECK(kept.size() == pixels.size());
+      } catch (const Error& error) {
+        CHECK(error.reason() != Reason::internal);
+      }
+    }
+    decode(decoder, file);
+  }
+}
+
+TEST_CASE("every byte of a file damaged in turn") {
+  Decoder decoder;
+  const Bytes pixels = picture(20, 20);
+  DecodeOptions options;
+  options.max_pixels = 100000;
+  for (Bytes file : {jpeg_of(pixels, 20, 20), jpeg_of(pixels, 20, 20, {.progressive = true}), png_of(pixels, 20, 20),
+                     webp_of(pixels, 20, 20)}) {
+    for (uint8_t& byte : file) {
+      const uint8_t before = byte;
+      for (const int damage : {0x01, 0x80, 0xFF}) {
+        byte = static_cast<uint8_t>(before ^ damage);
+        try {
+          decode(decoder, file, options);
+        } catch (const Error& error) {
+          CHECK(error.reason() != Reason::internal);
+        }
+      }
+      byte = before;
+    }
+    CHECK(decode(decoder, file).size() == pixels.size());
+  }
+}
+
+TEST_CASE("sizes are checked before anything is allocated") {
+  Decoder decoder;
+  DecodeOptions options;
+  options.max_pixels = 24 * 24 - 1;
+  const Bytes pixels = picture(24, 24);
+  CHECK(failure(decoder, jpeg_of(pixels, 24, 24), options) == Reason::too_large);
+  CHECK(failure(decoder, png_of(pixels, 24, 24), options) == Reason::too_large);
+  CHECK(failure(decoder, webp_of(pixels, 24, 24), options) == Reason::too_large);
+}
+
+TEST_CASE("a box outside the image, or a read without an open, is refused") {
+  Decoder decoder;
+  Collector rows(3);
+  CHECK_THROWS_AS(decoder.read({0, 0, 1, 1}, rows), Error);
+  const Bytes file = jpeg_of(picture(8, 8), 8, 8);
+  decoder.open(file.data(), file.size(), {});
+  CHECK_THROWS_AS(decoder.read({0, 0, 9, 8}, rows), Error);
+  CHECK_THROWS_AS(decoder.read({4, 4, 4, 8}, rows), Error);
+  CHECK_NOTHROW(decoder.read({4, 4, 5, 5}, rows));
+  CHECK_THROWS_AS(decoder.read({4, 4, 5, 5}, rows), Error);
+}
+
+TEST_CASE("a sink that throws leaves the decoder ready for the next file") {
+  struct Thrower : lds::RowSink {
+    void push(const uint8_t*) override { throw Error(Reason::cancelled, "enough"); }
+  };
+  Decoder decoder;
+  const Bytes pixels = picture(24, 24);
+  for (const Bytes& file : {jpeg_of(pixels, 24, 24), png_of(pixels, 24, 24), webp_of(pixels, 24, 24)}) {
+    Thrower thrower;
+    const Bytes expected = decode(decoder, file);
+    decoder.open(file.data(), file.size(), {});
+    CHECK_THROWS_AS(decoder.read({0, 0, 24, 24}, thrower), Error);
+    CHECK(decode(decoder, file) == expected);
+  }
+}
+
+TEST_CASE("decoders in several threads do not meet") {
+  const Bytes pixels = picture(60, 50);
+  const Bytes file = jpeg_of(pixels, 60, 50, {.progressive = true});
+  Decoder first;
+  const Bytes expected = decode(first, file);
+  std::vector<std::thread> threads;
+  std::vector<int> wrong(4, 0);
+  for (int t = 0; t < 4; ++t) {
+    threads.emplace_back([&, t] {
+      Decoder decoder;
+      for (int i = 0; i < 10; ++i) wrong[t] += decode(decoder, file) != expected;
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  CHECK(wrong == std::vector<int>(4, 0));
+}
+
+TEST_CASE("a row is the resized and cropped image, with zeros around a small one") {
+  const Bytes file = png_of(picture(10, 10), 10, 10);
+  lds::RowSpec spec;
+  spec.resize_h = spec.resize_w = 0;
+  spec.crop_h = spec.out_h = 12;
+  spec.crop_w = spec.out_w = 4;
+  spec.planar = false;
+  lds::ImageToRow rows(spec);
+  Bytes out(12 * 4 * 3, 99);
+  const lds::RowResult result = rows.convert(file.data(), file.size(), out.data());
+  CHECK(result.format == Format::png);
+  CHECK(result.width == 10);
+  const Bytes pixels = picture(10, 10);
+  for (int y = 0; y < 12; ++y) {
+    for (int i = 0; i < 12; ++i) {
+      const int expected = y == 0 || y == 11 ? 0 : pixels[static_cast<size_t>(y - 1) * 30 + 9 + i];
+      CHECK(out[static_cast<size_t>(y) * 12 + i] == expected);
+    }
+  }
+}
+
+TEST_CASE("orientation") {
+  using namespace std::string_view_literals;
+  const std::string_view six = "II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0"sv;
+  CHECK(lds::exif_orientation(six) == 6);
+  for (size_t length = 0; length < 22; ++length)
+    CHECK(lds::exif_orientation(six.substr(0, length)) == lds::kNoOrientation);
+  CHECK(lds::xmp_orientation("tiff:Orientation=\"8\"") == 8);
+  CHECK(lds::xmp_orientation("tiff:Orientation>3<") == 3);
+  CHECK(lds::xmp_orientation("tiff:Orientation=\"") == lds::kNoOrientation);
+  CHECK(lds::merge_orientation(lds::kNoOrientation, 8) == 8);
+  CHECK(lds::merge_orientation(0, 8) == 1);
+}

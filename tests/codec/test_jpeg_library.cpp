@@ -1,0 +1,66 @@
+// What the core leans on in the libjpeg that it is linked to.
+#include <doctest/doctest.h>
+
+#include <thread>
+#include <vector>
+
+#include "codec/jpeg_handle.h"
+#include "codec/jpeg_library.h"
+#include "codec/jpeg_samples.h"
+#include "codec/versions.h"
+
+namespace {
+
+// Sampling factors of 2 x 2 and 1 x 1, and restarts every so many MCUs.
+void check_sample(const uint8_t* data, size_t size, unsigned restart_interval) {
+  lds::JpegHandle jpeg;
+  REQUIRE(jpeg.read_header(data, size));
+  CHECK(jpeg.info.image_width == lds::kSampleWidth);
+  CHECK(jpeg.info.image_height == lds::kSampleHeight);
+  CHECK(jpeg.info.comp_info[0].h_samp_factor == 2);
+  CHECK(jpeg.info.comp_info[0].v_samp_factor == 2);
+  CHECK(jpeg.info.restart_interval == restart_interval);
+  jpeg.huffman_reader = lds::HuffmanReader::ours;
+  REQUIRE(jpeg.start());
+  CHECK(jpeg.scan_is_ours);
+}
+
+}  // namespace
+
+TEST_CASE("our reader of Huffman codes agrees with this libjpeg") {
+  MESSAGE("headers of libjpeg-turbo " << lds::codec_versions()["libjpeg-turbo"] << ", ABI " << JPEG_LIB_VERSION);
+  CHECK(lds::huffman_reader_agrees());
+  const lds::JpegLibraryCheck found = lds::check_jpeg_library();
+  CHECK(found.error.empty());
+  CHECK(found.warning.empty());
+}
+
+TEST_CASE("whether it does, threads that come at once find out each") {
+  std::vector<std::thread> threads;
+  std::vector<int> agrees(4, 0);
+  for (int& one : agrees) threads.emplace_back([&one] { one = lds::huffman_reader_agrees(); });
+  for (std::thread& thread : threads) thread.join();
+  CHECK(agrees == std::vector<int>(4, 1));
+}
+
+TEST_CASE("what is decoded both ways has restart markers, and has none") {
+  check_sample(lds::kPlainSample, sizeof lds::kPlainSample, 0);
+  check_sample(lds::kRestartSample, sizeof lds::kRestartSample, 3);
+}
+
+TEST_CASE("tables that libjpeg has from elsewhere are not lent twice, nor kept beyond the room for them") {
+  lds::JpegHandle jpeg;
+  for (int file = 0; file < 4; ++file) {
+    for (JHUFF_TBL*& table : jpeg.info.dc_huff_tbl_ptrs)
+      table = jpeg_alloc_huff_table(reinterpret_cast<j_common_ptr>(&jpeg.info));
+    for (int i = 0; i < NUM_HUFF_TBLS; ++i) jpeg.info.ac_huff_tbl_ptrs[i] = jpeg.info.dc_huff_tbl_ptrs[i];
+    jpeg.abort();
+    CHECK(jpeg.spare_huffmans == NUM_HUFF_TBLS);
+  }
+  static JHUFF_TBL foreign[12];
+  for (int file = 0; file < 3; ++file) {
+    for (int i = 0; i < NUM_HUFF_TBLS; ++i) jpeg.info.dc_huff_tbl_ptrs[i] = &foreign[4 * file + i];
+    jpeg.abort();
+  }
+  CHECK(jpeg.spare_huffmans == 2 * NUM_HUFF_TBLS);
+}
