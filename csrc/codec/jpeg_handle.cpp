@@ -2,7 +2,6 @@
 
 #include <jerror.h>
 
-#include <algorithm>
 #include <new>
 
 namespace lds {
@@ -101,24 +100,10 @@ void check_scans(j_common_ptr info) {
 
 void* lend_tables(j_common_ptr info, int pool, size_t size) {
   JpegHandle* handle = handle_of(info);
-  if (pool == JPOOL_PERMANENT && size == sizeof(JQUANT_TBL) && handle->spare_quantisations > 0) {
-    return handle->spare_quantisation[--handle->spare_quantisations];
-  }
-  if (pool == JPOOL_PERMANENT && size == sizeof(JHUFF_TBL) && handle->spare_huffmans > 0) {
-    return handle->spare_huffman[--handle->spare_huffmans];
-  }
-  return handle->alloc_small(info, pool, size);
-}
-
-// A table that libjpeg took from elsewhere than lend_tables could come twice, or be one too many: it is left to
-// libjpeg's pool.
-template <class Table, size_t N, size_t M>
-void take_back(Table* (&tables)[N], Table* (&spare)[M], size_t* spares) {
-  for (Table*& table : tables) {
-    const bool is_spare = std::find(spare, spare + *spares, table) != spare + *spares;
-    if (table && !is_spare && *spares < M) spare[(*spares)++] = table;
-    table = nullptr;
-  }
+  void* lent = nullptr;
+  if (pool == JPOOL_PERMANENT && size == sizeof(JQUANT_TBL)) lent = handle->spare_quantisation.lend();
+  if (pool == JPOOL_PERMANENT && size == sizeof(JHUFF_TBL)) lent = handle->spare_huffman.lend();
+  return lent ? lent : handle->alloc_small(info, pool, size);
 }
 
 boolean read_mcu(j_decompress_ptr info, JBLOCKROW* mcu) {
@@ -161,9 +146,9 @@ JpegHandle::~JpegHandle() { jpeg_destroy_decompress(&info); }
 
 void JpegHandle::abort() {
   jpeg_abort_decompress(&info);
-  take_back(info.quant_tbl_ptrs, spare_quantisation, &spare_quantisations);
-  take_back(info.dc_huff_tbl_ptrs, spare_huffman, &spare_huffmans);
-  take_back(info.ac_huff_tbl_ptrs, spare_huffman, &spare_huffmans);
+  for (JQUANT_TBL*& table : info.quant_tbl_ptrs) spare_quantisation.take_back(std::exchange(table, nullptr));
+  for (JHUFF_TBL*& table : info.dc_huff_tbl_ptrs) spare_huffman.take_back(std::exchange(table, nullptr));
+  for (JHUFF_TBL*& table : info.ac_huff_tbl_ptrs) spare_huffman.take_back(std::exchange(table, nullptr));
 }
 
 bool JpegHandle::read_header(const uint8_t* data, size_t size) {

@@ -1,9 +1,12 @@
 // libjpeg behind functions that never throw and never longjmp out: each gives false when libjpeg reported an error.
 #pragma once
 
+#include <algorithm>
+#include <array>
 #include <csetjmp>
 #include <cstddef>
 #include <cstdint>
+#include <utility>
 
 #include "codec/decode.h"
 #include "codec/huffman_scan.h"
@@ -16,6 +19,32 @@ namespace lds {
 struct EntropyDecoder {
   void (*start_pass)(j_decompress_ptr);
   boolean (*decode_mcu)(j_decompress_ptr, JBLOCKROW*);
+};
+
+// The memory of tables, to lend out again.
+template <class Table, size_t N>
+class SpareTables {
+ public:
+  Table* lend() noexcept {
+    for (Table*& table : tables_) {
+      if (table) return std::exchange(table, nullptr);
+    }
+    return nullptr;
+  }
+
+  // What libjpeg has from elsewhere than lend() could come twice, or be one too many. It is left to libjpeg's pool.
+  void take_back(Table* back) noexcept {
+    if (!back || std::find(tables_.begin(), tables_.end(), back) != tables_.end()) return;
+    const auto empty = std::find(tables_.begin(), tables_.end(), nullptr);
+    if (empty != tables_.end()) *empty = back;
+  }
+
+  auto count() const noexcept {
+    return std::count_if(tables_.begin(), tables_.end(), [](auto* table) { return table; });
+  }
+
+ private:
+  std::array<Table*, N> tables_{};
 };
 
 // Note [setjmp]: libjpeg leaves its errors by longjmp, which skips destructors. So every call into libjpeg is in
@@ -42,9 +71,8 @@ struct JpegHandle {
   // Note [tables]: quantisation and Huffman tables are permanent in libjpeg, so that a file without tables would be
   // decoded with those of the file before. Each file starts without any; their memory is lent out again here.
   void* (*alloc_small)(j_common_ptr, int, size_t) = nullptr;
-  JQUANT_TBL* spare_quantisation[NUM_QUANT_TBLS]{};
-  JHUFF_TBL* spare_huffman[2 * NUM_HUFF_TBLS]{};
-  size_t spare_quantisations = 0, spare_huffmans = 0;
+  SpareTables<JQUANT_TBL, NUM_QUANT_TBLS> spare_quantisation;
+  SpareTables<JHUFF_TBL, size_t{2} * NUM_HUFF_TBLS> spare_huffman;
 
   JpegHandle();  // throws what libjpeg says when it refuses: it may be another than the headers' (jpeg_library.h)
   ~JpegHandle();

@@ -67,7 +67,7 @@ CodeAt libjpeg_code() {
 // Where the words that we take for functions are none of libjpeg's, its structure is another: they are left alone.
 bool knows_entropy_decoder() {
   JpegHandle jpeg;
-  jpeg.max_pixels = kSampleWidth * kSampleHeight;
+  jpeg.max_pixels = uint64_t{kSampleWidth} * kSampleHeight;
   if (!jpeg.read_header(kPlainSample, sizeof kPlainSample) || !jpeg.start()) return false;
   EntropyDecoder words{};
   std::memcpy(&words, jpeg.info.entropy, sizeof words);

@@ -55,12 +55,12 @@ TEST_CASE("tables that libjpeg has from elsewhere are not lent twice, nor kept b
       table = jpeg_alloc_huff_table(reinterpret_cast<j_common_ptr>(&jpeg.info));
     for (int i = 0; i < NUM_HUFF_TBLS; ++i) jpeg.info.ac_huff_tbl_ptrs[i] = jpeg.info.dc_huff_tbl_ptrs[i];
     jpeg.abort();
-    CHECK(jpeg.spare_huffmans == NUM_HUFF_TBLS);
+    CHECK(jpeg.spare_huffman.count() == NUM_HUFF_TBLS);
   }
   static JHUFF_TBL foreign[12];
   for (int file = 0; file < 3; ++file) {
     for (int i = 0; i < NUM_HUFF_TBLS; ++i) jpeg.info.dc_huff_tbl_ptrs[i] = &foreign[4 * file + i];
     jpeg.abort();
   }
-  CHECK(jpeg.spare_huffmans == 2 * NUM_HUFF_TBLS);
+  CHECK(jpeg.spare_huffman.count() == 2 * NUM_HUFF_TBLS);
 }
