@@ -12,9 +12,10 @@ from pathlib import Path
 def main(paths: list[str]) -> None:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        from largeds_native import _C, _core
+        from largeds_native import _C
+        from largeds_native._internal.core import load_core
 
-        _core.load_core()  # a second look says nothing new
+        load_core()  # a second look says nothing new
     pixels = hashlib.sha256()
     for path in paths:
         data = Path(path).read_bytes()
