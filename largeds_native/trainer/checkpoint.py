@@ -6,6 +6,8 @@ import os
 import re
 import shutil
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +108,8 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
     Raises StateError if it is cut off, foreign, or of another version.
     """
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with sets_are_data():
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise StateError(f"{path}: no such checkpoint") from None
     except Exception as error:  # torch raises RuntimeError, EOFError, UnpicklingError, KeyError and more here
@@ -117,6 +120,18 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
     if state["version"] != VERSION:
         raise StateError(f"{path}: a checkpoint of version {state['version']}, this release reads {VERSION}")
     return state
+
+
+@contextmanager
+def sets_are_data() -> Iterator[None]:
+    """torch 2.4 takes a `set` for code, unless it is named among the safe globals; later ones know it."""
+    before = torch.serialization.get_safe_globals()
+    torch.serialization.add_safe_globals([set])
+    try:
+        yield
+    finally:
+        torch.serialization.clear_safe_globals()
+        torch.serialization.add_safe_globals(before)
 
 
 def check_model(model: nn.Module, saved: dict[str, Any], path: str | os.PathLike[str]) -> None:

@@ -79,7 +79,7 @@ def test_resumed_it_ends_like_one_run(run: Run, bright_and_dark: Path, tmp_path:
     newest.unlink()  # as if killed before it was written
     again = json.loads(run(*common, tmp_path / "cut")[1])
     assert without_clock(again["history"]) == without_clock(whole["history"])
-    ours, theirs = (torch.load(tmp_path / name / newest.name)["model"] for name in ("cut", "whole"))
+    ours, theirs = (torch.load(tmp_path / name / newest.name, weights_only=True)["model"] for name in ("cut", "whole"))
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
     longer = json.loads(run(*common, tmp_path / "cut", "-e", "3")[1])
     assert len(longer["history"]) == 3

@@ -72,6 +72,7 @@ SCHEDULERS = {
 
 @pytest.mark.parametrize("by", ["epoch", "step"])
 @pytest.mark.parametrize("name", SCHEDULERS)
+@pytest.mark.filterwarnings("ignore:The epoch parameter in `scheduler:UserWarning")  # torch 2.4's own SequentialLR
 def test_scheduler(tmp_path, name, by):
     if (name, by) == ("plateau", "step"):
         with pytest.raises(ArgumentError, match="'epoch' with ReduceLROnPlateau"):
