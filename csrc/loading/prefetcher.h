@@ -17,7 +17,7 @@ struct BatchRequest {
   std::vector<int64_t> samples;
   std::vector<int64_t> keys;  // of the random draws; empty: the samples
   uint64_t seed = 0, epoch = 0;
-  std::shared_ptr<uint8_t> memory;  // of batch_bytes(); nullptr: a slot of the ring, taken when the batch is filled
+  std::shared_ptr<uint8_t> memory = nullptr;  // batch_bytes(); else a slot of the ring, taken when it is filled
 };
 
 // One slot: the images, then each field, each on a 64-byte boundary.
