@@ -60,8 +60,8 @@ def question(folder: Path, name: str, n: int, side: int, batch: int, options: An
     words: dict[str, Any] = {"resize": None, "crop": None, "shard_bytes": 8 << 30, "progress": False}
     store = lds.pack((images, np.arange(n)), folder / f"{name}.lds", **words)
     del images
-    (path, offset), *_ = store.image_files()
-    files = [file for file, _ in store.image_files()]
+    (path, offset, _), *_ = store.files("images")
+    files = [file.path for file in store.files("images")]
 
     def cold() -> None:
         store.close()

@@ -21,8 +21,9 @@ from corpus import ROOT
 from harness import Contender, console, forget, options_parser, report, take_turns
 
 import largeds_native as lds
-from largeds_native.store.manifest import FieldSpec, Manifest, ShardEntry
-from largeds_native.store.npy import file_size, header_bytes
+from largeds_native._internal.arrays import FieldSpec
+from largeds_native.store.format.manifest import Manifest, ShardEntry
+from largeds_native.store.format.npy import file_size, header_bytes
 
 SHAPE = (3, 224, 224)
 PIECE = 4 << 20
@@ -59,7 +60,8 @@ def sparse_store(path: Path, rows: int) -> Path:
             with open(path / shards[-1].name / f"{name}.npy", "wb") as file:
                 file.write(header_bytes(dtype, shape))
                 file.truncate(file_size(dtype, shape))
-    manifest = Manifest(rows, SHAPE, np.dtype("u1"), "CHW", tuple(shards), {"label": FieldSpec(np.dtype("<i8"))})
+    fields = {"label": FieldSpec(np.dtype("<i8"))}
+    manifest = Manifest(rows, SHAPE, np.dtype("u1"), "CHW", fields, shards=tuple(shards))
     (path / "manifest.json").write_bytes(manifest.to_bytes())
     return path
 

@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from largeds_native import errors as errors
+from largeds_native._internal.registry import register
 from largeds_native.errors import ArgumentError as ArgumentError
 from largeds_native.errors import DecodeError as DecodeError
 from largeds_native.errors import LargedsError as LargedsError
@@ -30,10 +31,10 @@ if TYPE_CHECKING:
     from largeds_native.loading import Loader as Loader
     from largeds_native.loading import ShuffleSampler as ShuffleSampler
     from largeds_native.loading import StoreDataset as StoreDataset
+    from largeds_native.opening import open_store
     from largeds_native.packing import pack as pack
     from largeds_native.packing.decoding import decode_batch as decode_batch
     from largeds_native.store import Store as Store
-    from largeds_native.store import open_store
     from largeds_native.trainer import Accumulator as Accumulator
     from largeds_native.trainer import Trainer as Trainer
 
@@ -53,10 +54,13 @@ _LAZY = {
     "Store": ("largeds_native.store", "Store"),
     "StoreDataset": ("largeds_native.loading", "StoreDataset"),
     "Trainer": ("largeds_native.trainer", "Trainer"),
-    "open": ("largeds_native.store", "open_store"),
+    "open": ("largeds_native.opening", "open_store"),
     "pack": ("largeds_native.packing", "pack"),
 }
 _MODULES = ("interchange", "loading", "packing", "sources", "store", "trainer", "transform")
+
+# what a lower module offers of a higher one
+register("export_hdf5", "largeds_native.interchange", "export_hdf5")
 
 # without `open`, which would shadow the builtin after `from largeds_native import *`
 __all__ = [

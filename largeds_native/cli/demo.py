@@ -100,7 +100,7 @@ def _corpora(folder: Path, images: int, out: Narrator) -> tuple[Path, Path]:
 def _pack(source: Path, store: Path, threads: int, out: Narrator, **options: Any) -> Any:
     """Packs anew each time: it is what the demo shows."""
     import largeds_native as lds
-    from largeds_native.store.manifest import NAME as MANIFEST
+    from largeds_native.store.format.manifest import NAME as MANIFEST
 
     if (store / MANIFEST).exists():
         lds.open(store).close()  # never remove what is no store

@@ -64,10 +64,10 @@ def describe(store: Store) -> dict[str, Any]:
             name: {"dtype": str(store[name].dtype), "shape": list(store[name].shape[1:])} for name in store.fields
         },
         "classes": len(store.classes),
-        "shards": len(store.shards),
+        "shards": len(store.files("images")),
         "mean": store.mean and list(store.mean),
         "std": store.std and list(store.std),
-        "statistics": store.manifest.get("statistics"),
+        "statistics": store.statistics and {"mean": list(store.statistics[0]), "std": list(store.statistics[1])},
         "identity": store.identity,
     }
 
@@ -115,11 +115,15 @@ def failed_samples(store: Store) -> itertools.chain[dict[str, str]]:
     """Source, status and error of every sample that is not in the store, read a shard at a time."""
     import pyarrow.compute as pc
 
+    from largeds_native.store import as_packed
+
+    packed = as_packed(store)
+
     def of_shard(i: int) -> list[dict[str, str]]:
-        table = store.samples_of([i])
+        table = packed.samples_of([i])
         found: list[dict[str, str]] = (
             table.filter(pc.less(table["row"], 0)).select(["source", "status", "error"]).to_pylist()
         )
         return found
 
-    return itertools.chain.from_iterable(map(of_shard, range(len(store.shards))))
+    return itertools.chain.from_iterable(map(of_shard, range(len(packed.shards))))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from largeds_native.errors import ArgumentError
 from largeds_native.interchange.new_file import storage_errors
-from largeds_native.store.files import atomic_write_bytes
+from largeds_native.store.format.files import atomic_write_bytes
 
 
 def checked(path: Path, kinds: Sequence[str]) -> Path:

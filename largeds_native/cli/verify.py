@@ -31,13 +31,18 @@ def verify(
       largeds verify train.lds --json
       largeds verify train.lds && python train.py
     """
-    import largeds_native as lds
+    from largeds_native.opening import open_store
+    from largeds_native.packing import verify_sources
+    from largeds_native.store import as_packed
 
-    with lds.open(store) as opened:
-        result = opened.verify(sources=sources, sample=sample, threads=threads)
+    with open_store(store) as opened:
+        rows = as_packed(opened).verify(threads=threads)
+        again = verify_sources(opened, sample=sample, threads=threads) if sources else None
+    ok = rows.ok and (again is None or again.ok)
     if json:
-        emit_json({"store": str(store), "ok": result.ok} | dataclasses.asdict(result))
+        content = {"store": str(store), "ok": ok} | dataclasses.asdict(rows)
+        emit_json(content | {"sources": None if again is None else dataclasses.asdict(again)})
     else:
-        print(f"{store}: {result}")
-    if not result.ok:
+        print(f"{store}: {rows}" if again is None else f"{store}: {rows}; {again}")
+    if not ok:
         raise typer.Exit(FAILURE)

@@ -131,7 +131,7 @@ def _exhibition(
 
 def _failures(store: Store, limit: int, needed: bool, told: Callable[[int, int], object]) -> tuple[list[Failed], str]:
     """The first failures, and a sentence about all of them."""
-    from largeds_native.view.collect import PICTURES, failures_of
+    from largeds_native.view.collect import PICTURES, failures_of, report_of
 
     try:
         found = failures_of(store, itertools.islice(failed_samples(store), limit), PICTURES, told)
@@ -139,7 +139,7 @@ def _failures(store: Store, limit: int, needed: bool, told: Callable[[int, int],
         if needed:
             raise
         return [], str(error)
-    report = store.report
+    report = report_of(store)
     total = max(len(found), sum(report.failed.values()) if report else 0)
     if not total:
         return [], "No image failed."
@@ -154,8 +154,9 @@ def _sheet(store: Store, shown: Exhibition) -> bytes:
 
 
 def _page(store: Store, shown: Exhibition) -> bytes:
+    from largeds_native.view.collect import report_of
     from largeds_native.view.page import page_html
 
-    report = store.report
+    report = report_of(store)
     lines = [("packed", f"{report.packed:,} of {report.total:,} images"), *report.lines()] if report else []
     return page_html(shown, class_counts(store), lines)

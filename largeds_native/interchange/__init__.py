@@ -6,6 +6,7 @@ from largeds_native.interchange.hdf5_dataset import HDF5Dataset
 from largeds_native.interchange.hdf5_export import export_hdf5
 from largeds_native.interchange.hdf5_import import from_hdf5
 from largeds_native.interchange.hdf5_join import join_hdf5
-from largeds_native.interchange.mapped import MappedStore, open_hdf5, open_npy
+from largeds_native.interchange.hdf5_mapped import open_hdf5
+from largeds_native.interchange.npy_mapped import open_npy
 
-__all__ = ["HDF5Dataset", "MappedStore", "export_hdf5", "from_hdf5", "join_hdf5", "open_hdf5", "open_npy"]
+__all__ = ["HDF5Dataset", "export_hdf5", "from_hdf5", "join_hdf5", "open_hdf5", "open_npy"]

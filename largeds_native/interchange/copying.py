@@ -6,17 +6,17 @@ import errno
 import os
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from largeds_native._internal.arrays import Array
 from largeds_native.errors import StorageError
 
 if TYPE_CHECKING:
     from largeds_native.store import Store
 
 VECTORS = 1024  # buffers that one preadv takes (IOV_MAX)
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 class RowReader:
@@ -26,8 +26,8 @@ class RowReader:
         self.layout = store.layout
         self._shape, self._dtype = tuple(store.images.shape[1:]), store.dtype
         self.row_bytes = self._dtype.itemsize * int(np.prod(self._shape, dtype=np.int64))
-        self._files = [(path, offset) for path, offset in store.image_files()]
-        self._starts = np.array([*(shard.start for shard in store.shards), len(store)], np.int64)
+        self._files = store.files("images")
+        self._starts = np.cumsum([0, *(file.rows for file in self._files)])
         self._descriptors: dict[int, int] = {}
 
     def __del__(self) -> None:
@@ -37,7 +37,7 @@ class RowReader:
 
     def _descriptor(self, shard: int) -> int:
         if shard not in self._descriptors:
-            self._descriptors[shard] = os.open(self._files[shard][0], os.O_RDONLY)
+            self._descriptors[shard] = os.open(self._files[shard].path, os.O_RDONLY)
         return self._descriptors[shard]
 
     def ranges(self, first: int, count: int) -> Iterator[tuple[int, int, int]]:
@@ -45,7 +45,7 @@ class RowReader:
         while count > 0:
             shard = int(np.searchsorted(self._starts, first, "right")) - 1
             n = min(count, int(self._starts[shard + 1]) - first)
-            byte = self._files[shard][1] + (first - int(self._starts[shard])) * self.row_bytes
+            byte = self._files[shard].offset + (first - int(self._starts[shard])) * self.row_bytes
             yield self._descriptor(shard), byte, n * self.row_bytes
             first, count = first + n, count - n
 

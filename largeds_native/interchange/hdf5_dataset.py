@@ -15,23 +15,23 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from largeds_native._internal.arrays import Array
 from largeds_native.errors import RowIndexError
 from largeds_native.interchange.copying import scatter
 from largeds_native.interchange.hdf5_file import (
     IMAGES,
     LABELS,
-    ImageSpec,
     check_fields,
     dataset,
     field_values,
-    image_spec,
+    image_metadata,
     reading,
 )
 from largeds_native.interchange.hdf5_import import unreadable
 from largeds_native.loading.sample import items_of
 from largeds_native.loading.shared import BatchMemory
+from largeds_native.store.metadata import Metadata
 
-Array = np.ndarray[Any, np.dtype[Any]]
 Item = tuple[Any, int] | Any
 
 
@@ -56,14 +56,14 @@ class HDF5Dataset(Dataset[Item]):
     ) -> None:
         self.path, self.images, self.transform = Path(os.path.abspath(path)), images, transform
         with reading(self.path) as file:
-            self._spec = image_spec(dataset(file, images))
+            self._metadata = image_metadata(dataset(file, images))
             self.labels = None if labels == LABELS and LABELS not in file else labels
-            check_fields(file, {} if self.labels is None else {"label": self.labels}, self._spec.rows)
+            check_fields(file, {} if self.labels is None else {"label": self.labels}, self._metadata.rows)
         self._reader: _Reader | None = None
         self._owner = -1
 
     def __len__(self) -> int:
-        return self._spec.rows
+        return self._metadata.rows
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_reader": None, "_owner": -1}
@@ -76,75 +76,75 @@ class HDF5Dataset(Dataset[Item]):
         return self._items(indices, whole=self.transform is None and self.labels is not None)
 
     def _items(self, indices: Sequence[int], whole: bool) -> list[Item]:
-        wanted = np.asarray(indices, np.int64)
+        rows = np.asarray(indices, np.int64)
         n = len(self)
-        outside = (wanted < -n) | (wanted >= n)
+        outside = (rows < -n) | (rows >= n)
         if outside.any():
-            raise RowIndexError(f"row {wanted[outside][0]} is outside of the {n} rows of {self.path}")
-        wanted = np.where(wanted < 0, wanted + n, wanted)
+            raise RowIndexError(f"row {rows[outside][0]} is outside of the {n} rows of {self.path}")
+        rows = np.where(rows < 0, rows + n, rows)
         if self._reader is None or self._owner != os.getpid():  # a handle of HDF5 must not cross a fork
-            self._reader, self._owner = _Reader(self.path, self.images, self.labels, self._spec), os.getpid()
-        batch = self._reader.batch(wanted, whole)
-        labels = None if self._reader.labels is None else self._reader.labels[wanted].tolist()
+            self._reader, self._owner = _Reader(self.path, self.images, self.labels, self._metadata), os.getpid()
+        batch = self._reader.batch(rows, whole)
+        labels = None if self._reader.labels is None else self._reader.labels[rows].tolist()
         return items_of(batch, labels, self.transform, whole)
 
 
 class _Reader:
     """The opened file, in one process, and the memory of its batches."""
 
-    def __init__(self, path: Path, images: str, labels: str | None, spec: ImageSpec) -> None:
+    def __init__(self, path: Path, images: str, labels: str | None, metadata: Metadata) -> None:
         self._file = h5py.File(path, "r")
         self._data = dataset(self._file, images)
         self.labels: Array | None = None if labels is None else field_values(self._file[labels])
-        self._spec = spec
+        self._metadata = metadata
         native = self._data.dtype.newbyteorder("=")
         self._dtype = torch.from_numpy(np.empty(0, native)).dtype
         self._row = native.itemsize * int(np.prod(self._data.shape[1:], dtype=np.int64))
-        self._places = _places(self._data)
-        self._descriptor = os.open(path, os.O_RDONLY) if self._places is not None else -1
+        self._chunks = _chunk_layout(self._data)
+        self._descriptor = os.open(path, os.O_RDONLY) if self._chunks is not None else -1
         self._memory = BatchMemory()
 
     def __del__(self) -> None:
         if getattr(self, "_descriptor", -1) >= 0:
             os.close(self._descriptor)
 
-    def batch(self, wanted: Array, whole: bool) -> Tensor:
-        """(len(wanted), C, H, W) in that order, with an axis of versions before C where there are several.
+    def batch(self, indices: Array, whole: bool) -> Tensor:
+        """(len(indices), C, H, W) in that order, with an axis of variants before C where there are several.
 
         whole: it will go to the process of the DataLoader as one tensor, so it may lie in a slot shared with it."""
-        versions = [self._spec.variants] * (self._spec.variants > 1)
-        shape = (len(wanted), *versions, *self._spec.shape)
-        if self._spec.layout == "CHW":
+        variants = [self._metadata.variants] * (self._metadata.variants > 1)
+        shape = (len(indices), *variants, *self._metadata.shape)
+        if self._metadata.layout == "CHW":
             out = self._memory.tensor(shape, self._dtype, whole)
-            self._read(wanted, out)
+            self._read(indices, out)
             return out
         stored = self._memory.tensor(shape, self._dtype, whole=False)
-        self._read(wanted, stored)
+        self._read(indices, stored)
         turned = stored.movedim(-1, -3)
         out = self._memory.tensor(tuple(turned.shape), self._dtype, whole)
         out.copy_(turned)
         return out
 
-    def _read(self, wanted: Array, out: Tensor) -> None:
-        if not len(wanted):
+    def _read(self, indices: Array, out: Tensor) -> None:
+        if not len(indices):
             return
-        order = np.argsort(wanted, kind="stable")
-        rows = out.numpy().reshape(len(wanted), *self._data.shape[1:])
+        order = np.argsort(indices, kind="stable")
+        rows = out.numpy().reshape(len(indices), *self._data.shape[1:])
         try:
-            if self._places is None:
-                self._through_hdf5(wanted[order], order, rows)
-            elif self._places.sizes is not None:
-                self._inflated(wanted[order], order, rows, self._places.sizes)
+            if self._chunks is None:
+                self._through_hdf5(indices[order], order, rows)
+            elif self._chunks.sizes is not None:
+                self._inflated(indices[order], order, rows, self._chunks.sizes)
             else:
-                self._direct(wanted[order], order, rows)
+                self._direct(indices[order], order, rows)
         except OSError as error:
             raise unreadable(self._data, error) from None
 
     def _direct(self, ordered: Array, order: Array, out: Array) -> None:
         """Rows that lie one after the other are read at once."""
-        assert self._places is not None
-        number, inside = np.divmod(ordered, self._places.deep)
-        starts = self._places.offsets[number] + inside * self._row
+        assert self._chunks is not None
+        number, inside = np.divmod(ordered, self._chunks.rows)
+        starts = self._chunks.offsets[number] + inside * self._row
         flat = out.reshape(len(out), -1).view(np.uint8)
         ends = np.append(np.flatnonzero(np.diff(starts) != self._row) + 1, len(starts)).tolist()
         low = 0
@@ -153,26 +153,26 @@ class _Reader:
             low = high
 
     def _inflated(self, ordered: Array, order: Array, out: Array, sizes: Array) -> None:
-        assert self._places is not None
-        flat, deep = out.reshape(len(out), -1).view(np.uint8), self._places.deep
+        assert self._chunks is not None
+        flat, chunk_rows = out.reshape(len(out), -1).view(np.uint8), self._chunks.rows
         last, chunk = -1, np.empty(0, np.uint8)
         for row, slot in zip(ordered.tolist(), order.tolist(), strict=True):
-            number, inside = divmod(row, deep)
+            number, inside = divmod(row, chunk_rows)
             if number != last:
-                packed = os.pread(self._descriptor, int(sizes[number]), int(self._places.offsets[number]))
-                last, chunk = number, np.frombuffer(_inflate(packed, deep * self._row), np.uint8)
+                packed = os.pread(self._descriptor, int(sizes[number]), int(self._chunks.offsets[number]))
+                last, chunk = number, np.frombuffer(_inflate(packed, chunk_rows * self._row), np.uint8)
             flat[slot] = chunk[inside * self._row : (inside + 1) * self._row]
 
     def _through_hdf5(self, ordered: Array, order: Array, out: Array) -> None:
         """Rows of one chunk, and neighbours, are asked for at once."""
-        deep = self._data.chunks[0] if self._data.chunks else 1
+        chunk_rows = self._data.chunks[0] if self._data.chunks else 1
         low = 0
         while low < len(ordered):
             first = int(ordered[low])
-            limit = (first // deep + 1) * deep
+            limit = (first // chunk_rows + 1) * chunk_rows
             high = low + 1
             while high < len(ordered) and (ordered[high] < limit or ordered[high] - ordered[high - 1] <= 1):
-                limit = max(limit, (int(ordered[high]) // deep + 1) * deep)
+                limit = max(limit, (int(ordered[high]) // chunk_rows + 1) * chunk_rows)
                 high += 1
             block = self._data[first : int(ordered[high - 1]) + 1]
             out[order[low:high]] = block[ordered[low:high] - first]
@@ -190,34 +190,36 @@ def _inflate(packed: bytes, size: int) -> bytes:
 
 
 @dataclass(frozen=True)
-class _Places:
-    """Where chunks of `deep` rows lie in the file; `sizes` where they are deflated."""
+class _ChunkLayout:
+    """Where chunks of so many rows lie in the file; `sizes` where they are deflated."""
 
-    deep: int
+    rows: int
     offsets: Array
     sizes: Array | None
 
 
-def _places(data: h5py.Dataset) -> _Places | None:
+def _chunk_layout(data: h5py.Dataset) -> _ChunkLayout | None:
     """None where HDF5 has to read. A contiguous dataset is one chunk."""
     plain = data.dtype.isnative and not data.is_virtual and not data.external
     if not plain or data.file.userblock_size:
         return None
     if data.chunks is None:
         offset = data.id.get_offset()
-        return None if offset is None else _Places(max(1, len(data)), np.array([offset], np.int64), None)
+        return None if offset is None else _ChunkLayout(max(1, len(data)), np.array([offset], np.int64), None)
     filters = data.id.get_create_plist().get_nfilters()
-    deflated, deep = data.compression == "gzip", data.chunks[0]
+    deflated, chunk_rows = data.compression == "gzip", data.chunks[0]
     if data.chunks[1:] != data.shape[1:] or filters > deflated:
         return None
-    offsets = np.full(-(-len(data) // deep), -1, np.int64)
+    offsets = np.full(-(-len(data) // chunk_rows), -1, np.int64)
     sizes = np.zeros(len(offsets), np.int64) if deflated else None
 
-    def note(info: Any) -> None:
+    def add(info: Any) -> None:
         if info.filter_mask == 0:
-            offsets[info.chunk_offset[0] // deep] = info.byte_offset
+            offsets[info.chunk_offset[0] // chunk_rows] = info.byte_offset
             if sizes is not None:
-                sizes[info.chunk_offset[0] // deep] = info.size
+                sizes[info.chunk_offset[0] // chunk_rows] = info.size
 
-    data.id.chunk_iter(note)
-    return None if (offsets < 0).any() else _Places(deep, offsets, sizes)  # chunks never written have no place
+    data.id.chunk_iter(add)
+    if (offsets < 0).any():  # chunks that were never written have none
+        return None
+    return _ChunkLayout(chunk_rows, offsets, sizes)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import numpy as np
 
+from largeds_native._internal.arrays import Array
 from largeds_native._internal.machine import usable_threads
 from largeds_native.errors import ArgumentError
 from largeds_native.interchange.copying import RowReader, copy_range
@@ -27,7 +28,6 @@ from largeds_native.interchange.progress import Told, progress_of
 if TYPE_CHECKING:
     from largeds_native.store import Store
 
-Array = np.ndarray[Any, np.dtype[Any]]
 
 BLOCK_BYTES = 16 << 20
 ATTRIBUTE_BYTES = 60_000  # HDF5's compact attributes end at 64 KiB
@@ -114,7 +114,7 @@ def _layout(layout: str, chunk_images: int, compression: Any) -> tuple[int, dict
 
 def _lookup(store: Store, mean: Sequence[float], std: Sequence[float]) -> Array:
     """(C, 256) float32: what each stored value becomes in each channel, rounded once."""
-    channels = store.shape[0 if store.layout == "CHW" else 2]
+    channels = store.channels
     m, s = np.asarray(mean, np.float64).reshape(-1, 1), np.asarray(std, np.float64).reshape(-1, 1)
     if store.dtype != np.uint8:
         raise ArgumentError(f"normalize: expected a store of uint8, found {store.dtype}")
@@ -151,10 +151,10 @@ def _describe(file: h5py.File, images: h5py.Dataset, store: Store, normalize: An
     mean, std = normalize or (store.mean, store.std)
     if mean is not None:
         images.attrs["mean"], images.attrs["std"] = np.asarray(mean, np.float64), np.asarray(std, np.float64)
-    manifest = store.manifest
     file.attrs["format"] = "largeds export"
     file.attrs["store"] = store.identity
-    texts = {name: json.dumps(manifest.get(name, {})) for name in ("options", "libraries")}
+    made_by = {"options": store.metadata.options, "libraries": store.metadata.libraries}
+    texts = {name: json.dumps(dict(values)) for name, values in made_by.items()}
     room(sum(map(len, texts.values())) + sum(64 + 4 * len(name) for name in store.classes))
     for name, text in texts.items():
         if len(text) < ATTRIBUTE_BYTES:

@@ -6,15 +6,16 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 
+from largeds_native._internal.arrays import is_field_name
 from largeds_native.errors import ArgumentError, StorageError, StoreError
-from largeds_native.store.check import is_field_name
+from largeds_native.interchange.image_shape import shape_metadata
+from largeds_native.store.metadata import MeanStd, Metadata
 
 IMAGES, LABELS, CLASSES = "data", "labels", "classes"
 PLUGIN_HINT = "type: pip install hdf5plugin, and import hdf5plugin before opening"
@@ -61,42 +62,14 @@ def dataset(file: h5py.File, name: str) -> h5py.Dataset:
     return found
 
 
-@dataclass(frozen=True)
-class ImageSpec:
-    """What an (N, ...) dataset of images holds: the shape of one as stored, its layout, and versions per image."""
-
-    rows: int
-    shape: tuple[int, int, int]
-    layout: str
-    dtype: np.dtype[Any]
-    variants: int = 1
-
-
-def image_spec(images: h5py.Dataset, layout: str | None = None) -> ImageSpec:
+def image_metadata(images: h5py.Dataset, layout: str | None = None) -> Metadata:
     """Of a dataset; its attribute `layout`, where there is one, decides between readings of the shape."""
     where = f"{images.file.filename}: dataset {images.name!r}"
     if images.dtype.kind == "O":
         raise ArgumentError(f"{where} is of variable length: expected images of one shape")
     if images.shape is None:
         raise ArgumentError(f"{where} is empty: expected images")
-    return shape_spec(images.shape, images.dtype, where, layout or _text(images.attrs.get("layout")))
-
-
-def shape_spec(shape: tuple[int, ...], dtype: np.dtype[Any], where: str, layout: str | None = None) -> ImageSpec:
-    """Layout and channels from a shape; (N, H, W) is one channel, (N, V, ...) has V versions of each image.
-
-    The layout is that of the axis which holds 1 or 3, the last one first, unless it is given."""
-    if dtype.kind not in "uf" or (dtype.kind == "u" and dtype.itemsize != 1):
-        raise ArgumentError(f"{where}: expected uint8, float16, float32 or float64, found {dtype}")
-    if len(shape) not in (3, 4, 5) or 0 in shape[1:]:
-        raise ArgumentError(f"{where}: expected shape (N, C, H, W), (N, H, W, C) or (N, H, W), found {shape}")
-    if len(shape) == 3:
-        return ImageSpec(shape[0], (1, shape[1], shape[2]), "CHW", dtype)
-    c, h, w = (int(n) for n in shape[-3:])
-    found = layout or ("HWC" if w in (1, 3) else "CHW")
-    if found not in ("CHW", "HWC") or (c if found == "CHW" else w) not in (1, 3):
-        raise ArgumentError(f"{where}: expected an axis of 1 or 3 channels, found shape {shape} and layout {layout!r}")
-    return ImageSpec(shape[0], (c, h, w), found, dtype, shape[1] if len(shape) == 5 else 1)
+    return shape_metadata(images.shape, images.dtype, where, layout or _text(images.attrs.get("layout")))
 
 
 def _text(value: Any) -> str | None:
@@ -147,6 +120,14 @@ def read_classes(file: h5py.File) -> list[str]:
     else:
         return []
     return [name.decode() if isinstance(name, bytes) else str(name) for name in np.ravel(found)]
+
+
+def read_normalized(data: h5py.Dataset) -> MeanStd | None:
+    """The (mean, std) that float images were normalised with, where the file says so."""
+    mean, std = data.attrs.get("mean"), data.attrs.get("std")
+    if mean is None or std is None or data.dtype.kind != "f":
+        return None
+    return tuple(float(v) for v in np.ravel(mean)), tuple(float(v) for v in np.ravel(std))
 
 
 def read_json(file: h5py.File, name: str) -> dict[str, Any]:

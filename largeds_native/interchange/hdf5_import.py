@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
 
+from largeds_native._internal.arrays import Array, FieldSpec
 from largeds_native.errors import ArgumentError, StoreError
 from largeds_native.interchange.hdf5_file import (
     IMAGES,
@@ -19,20 +20,18 @@ from largeds_native.interchange.hdf5_file import (
     dataset,
     field_names,
     field_values,
-    image_spec,
+    image_metadata,
     read_classes,
     read_json,
+    read_normalized,
     reading,
 )
-from largeds_native.interchange.mapped import _baked
 from largeds_native.interchange.progress import Told, progress_of
 from largeds_native.interchange.raw_store import RawStoreWriter
-from largeds_native.store.manifest import IMAGE_DTYPES, FieldSpec, Manifest
+from largeds_native.store import PackedStore
+from largeds_native.store.format.manifest import IMAGE_DTYPES
+from largeds_native.store.metadata import Metadata
 
-if TYPE_CHECKING:
-    from largeds_native.store import Store
-
-Array = np.ndarray[Any, np.dtype[Any]]
 BLOCK_BYTES = 16 << 20
 
 
@@ -46,7 +45,7 @@ def from_hdf5(
     layout: str | None = None,
     shard_bytes: int = 1 << 30,
     progress: bool | Told | None = True,
-) -> Store:
+) -> PackedStore:
     """Makes a store in the folder `out` from the datasets `images` and `labels` of an HDF5 file, and opens it.
 
     images: (N, C, H, W), (N, H, W, C) or (N, H, W), of uint8, float16 or float32, in any storage. Pixels stay as they
@@ -60,44 +59,44 @@ def from_hdf5(
     """
     with reading(path) as file:
         data = dataset(file, images)
-        spec = image_spec(data, layout)
-        stored = np.dtype(dtype or spec.dtype).newbyteorder("<")
-        if stored.name not in IMAGE_DTYPES or (spec.dtype.kind == "f") != (stored.kind == "f"):
-            raise ArgumentError(f"{path}: expected images of {', '.join(IMAGE_DTYPES)}, found {spec.dtype}"
-                                + ("; give dtype='float32'" if spec.dtype.kind == "f" else ""))  # fmt: skip
-        names = field_names(file, images, labels)
-        check_fields(file, names, spec.rows)
-        fields = {name: field_values(file[source]) for name, source in names.items()}
-        if "label" in fields and fields["label"].ndim == 1 and fields["label"].dtype.kind in "biu":
-            fields["label"] = fields["label"].astype(np.int64)
-        manifest = Manifest(
-            rows=0,
-            shape=spec.shape,
-            dtype=stored,
-            layout=spec.layout,
-            shards=(),
-            fields={
-                name: FieldSpec(values.dtype.newbyteorder("<"), values.shape[1:]) for name, values in fields.items()
-            },
-            classes=tuple(read_classes(file)),
-            normalized=_baked(data),
-            variants=spec.variants,
-            options=read_json(file, "options") or {"source": Path(path).name, "images": images},
-            libraries=read_json(file, "libraries"),
-        )
-        with RawStoreWriter(out, manifest, shard_bytes) as writer, progress_of(progress, "import") as told:
+        fields, metadata = _contents(file, data, labels, dtype, layout)
+        with RawStoreWriter(out, metadata, shard_bytes) as writer, progress_of(progress, "import") as told:
             done = 0
             for block in blocks(data):
-                array = np.ascontiguousarray(block.astype(stored, copy=False))
+                array = np.ascontiguousarray(block.astype(metadata.dtype, copy=False))
                 part = {name: values[done : done + len(block)] for name, values in fields.items()}
-                writer.add(
-                    array.reshape(len(block), -1).view(np.uint8), part, [f"#{done + i}" for i in range(len(block))]
-                )
+                names = [f"#{done + i}" for i in range(len(block))]
+                writer.add(array.reshape(len(block), -1).view(np.uint8), part, names)
                 done += len(block)
-                told(done, spec.rows)
-    from largeds_native.store import open_store
+                told(done, len(data))
+    return PackedStore(out)
 
-    return open_store(out)
+
+def _contents(
+    file: h5py.File, data: h5py.Dataset, labels: str | None, dtype: str | None, layout: str | None
+) -> tuple[dict[str, Array], Metadata]:
+    """The values of the fields, and the metadata of the store that is made of `data`."""
+    found, path = image_metadata(data, layout), Path(file.filename)
+    stored = np.dtype(dtype or found.dtype).newbyteorder("<")
+    if stored.name not in IMAGE_DTYPES or (found.dtype.kind == "f") != (stored.kind == "f"):
+        hint = "; give dtype='float32'" if found.dtype.kind == "f" else ""
+        raise ArgumentError(f"{path}: expected images of {', '.join(IMAGE_DTYPES)}, found {found.dtype}{hint}")
+    images = data.name.removeprefix("/")
+    names = field_names(file, images, labels)
+    check_fields(file, names, found.rows)
+    fields = {name: field_values(file[source]) for name, source in names.items()}
+    if "label" in fields and fields["label"].ndim == 1 and fields["label"].dtype.kind in "biu":
+        fields["label"] = fields["label"].astype(np.int64)
+    specs = {name: FieldSpec(values.dtype.newbyteorder("<"), values.shape[1:]) for name, values in fields.items()}
+    return fields, replace(
+        found,
+        dtype=stored,
+        fields=specs,
+        classes=tuple(read_classes(file)),
+        normalized=read_normalized(data),
+        options=read_json(file, "options") or {"source": path.name, "images": images},
+        libraries=read_json(file, "libraries"),
+    )
 
 
 def blocks(data: h5py.Dataset) -> Iterator[Array]:

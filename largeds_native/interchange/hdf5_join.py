@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 
 from largeds_native.errors import ArgumentError
-from largeds_native.interchange.hdf5_file import CLASSES, IMAGES, dataset, image_spec, reading
+from largeds_native.interchange.hdf5_file import CLASSES, IMAGES, dataset, image_metadata, reading
 from largeds_native.interchange.new_file import created, new_file, storage_errors
 
 
@@ -24,7 +24,7 @@ def join_hdf5(paths: Sequence[str | os.PathLike[str]], out: str | os.PathLike[st
     parts: list[tuple[str, dict[str, tuple[tuple[int, ...], Any]]]] = []
     for path in paths:
         with reading(path) as file:
-            image_spec(dataset(file, IMAGES))
+            image_metadata(dataset(file, IMAGES))
             found = {n: (d.shape, d.dtype) for n, d in file.items() if isinstance(d, h5py.Dataset) and n != CLASSES}
         absolute = Path(path).absolute()
         relative = absolute.relative_to(folder) if absolute.is_relative_to(folder) else absolute

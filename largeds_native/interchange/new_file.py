@@ -13,7 +13,7 @@ from typing import Any
 import h5py
 
 from largeds_native.errors import ArgumentError, StorageError
-from largeds_native.store.files import sync
+from largeds_native.store.format.files import sync
 
 ROOM = 1 << 15  # bytes for HDF5's own structures, beside what is written
 

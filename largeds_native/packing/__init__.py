@@ -6,11 +6,14 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
+# imported here, not in a function: so the name `verify_sources` means the function, not the module
+from largeds_native.packing.verify_sources import SourceVerification, verify_sources
+
 if TYPE_CHECKING:
-    from largeds_native.store import Store
+    from largeds_native.store import PackedStore
     from largeds_native.transform import Augment
 
-# Nothing heavy is imported at the top: `import largeds_native` brings this module in.
+__all__ = ["SourceVerification", "pack", "verify_sources"]
 
 
 def pack(
@@ -39,7 +42,7 @@ def pack(
     max_pixels: int = 178_956_970,
     resume: bool = True,
     progress: bool = True,
-) -> Store:
+) -> PackedStore:
     """Packs `source` into a new store in the folder `out`, and returns it opened; `store.report` says how it went.
 
     source: a folder (one folder a class, by the rules of torchvision's ImageFolder; or flat), a CSV or Parquet

@@ -6,21 +6,20 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from largeds_native._internal.arrays import Array
 from largeds_native.packing import pillow
 from largeds_native.packing.options import Options
 from largeds_native.packing.rowspec import augment_words, row_spec
-from largeds_native.packing.statistics import Sums
 from largeds_native.packing.values import value_table
 from largeds_native.sources import Item
-from largeds_native.store.npy import Array
+from largeds_native.store.format.sample_log import CORE, NOBODY, PILLOW, PIXELS, SampleResults
+from largeds_native.store.format.statistics import Sums
 
-CORE, PILLOW, PIXELS, NOBODY = 0, 1, 2, 3
-DECODERS = ("core", "Pillow", "source", "none")
 LOOK_EVERY = 0.1  # seconds between two looks at how far the threads are: as soon a Ctrl-C is heard
 
 Numbers = np.ndarray[Any, np.dtype[np.int64]]
@@ -35,23 +34,6 @@ class Clock:
     decode: float = 0.0
     write: float = 0.0
     bytes_read: int = 0
-
-
-@dataclass
-class Rows:
-    """What became of each item of a batch."""
-
-    width: np.ndarray[Any, np.dtype[np.int32]]
-    height: np.ndarray[Any, np.dtype[np.int32]]
-    hash: np.ndarray[Any, np.dtype[np.uint64]]
-    decoder: np.ndarray[Any, np.dtype[np.uint8]]
-    sums: Sums
-    errors: dict[int, tuple[str, str]] = field(default_factory=dict)  # item -> (reason, message)
-
-    def good(self) -> Numbers:
-        mask = np.ones(len(self.width), bool)
-        mask[list(self.errors)] = False
-        return np.flatnonzero(mask)
 
 
 @dataclass
@@ -106,7 +88,7 @@ class Engine:
         self._started = _Started(items, descriptor, offset, samples, has_pixels, refused)
         self._packer.start(packed, descriptor, offset, None, samples)
 
-    def finish(self, watch: Watch) -> Rows:
+    def finish(self, watch: Watch) -> SampleResults:
         """Waits for the batch; rows of failed items leave no gap."""
         assert self._started is not None
         batch = self._started
@@ -116,7 +98,7 @@ class Engine:
         if batch.has_pixels:
             decoder[[isinstance(item, np.ndarray) for item in batch.items]] = PIXELS
         errors = {i: (reason, message) for i, reason, message in failures} | batch.refused
-        rows = Rows(width, height, hashes, decoder, Sums(*sums), errors)
+        rows = SampleResults(width, height, hashes, decoder, Sums(*sums), errors)
         self._with_pillow(batch, rows, watch)
         rows.decoder[list(rows.errors)] = NOBODY
         if rows.errors and batch.descriptor >= 0:
@@ -151,7 +133,7 @@ class Engine:
         packed = (pixels(i, item) if isinstance(item, np.ndarray) else item for i, item in enumerate(items))
         return tuple(packed), refused
 
-    def _with_pillow(self, batch: _Started, rows: Rows, watch: Watch) -> None:
+    def _with_pillow(self, batch: _Started, rows: SampleResults, watch: Watch) -> None:
         """Decodes what the core does not know, a few images at a time: they wait in memory for their rows."""
         foreign = [i for i, (reason, _) in rows.errors.items() if reason == "unsupported"]
         step = 4 * self._threads
@@ -178,7 +160,7 @@ class Engine:
         with ThreadPoolExecutor(self._threads) as pool:
             yield from pool.map(guarded, chosen)
 
-    def _pack_pixels(self, batch: _Started, decoded: list[tuple[int, Array]], rows: Rows) -> None:
+    def _pack_pixels(self, batch: _Started, decoded: list[tuple[int, Array]], rows: SampleResults) -> None:
         places = np.array([i for i, _ in decoded], np.int64)
         pixels = tuple(np.ascontiguousarray(image) for _, image in decoded)
         self._packer.start(pixels, batch.descriptor, batch.offset, places, batch.samples[places])

@@ -1,4 +1,4 @@
-"""Makes finished shards durable behind the back of the next shard's decoding."""
+"""Makes finished shards durable in a thread of its own, while the next shard is decoded."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import threading
 import time
 from collections.abc import Callable
 
-from largeds_native.packing.record import ShardRecord
+from largeds_native.store.format.shard_record import ShardRecord
 
 
 class Finisher:
-    """At most one shard is being finished; `add` waits for the one before. Its error is raised by the next call."""
+    """Finishes at most one shard at a time; `add` waits for the one before, and raises its error."""
 
     def __init__(self) -> None:
         self.records: dict[int, ShardRecord] = {}
@@ -31,6 +31,7 @@ class Finisher:
         self._thread.start()
 
     def wait(self) -> None:
+        """Until nothing is being finished; raises the error of what failed to."""
         start = time.perf_counter()
         if self._thread is not None:
             self._thread.join()
@@ -40,11 +41,12 @@ class Finisher:
             error, self._error = self._error, None
             raise error
 
-    def leave(self, then: Callable[[], None], seconds: float) -> None:
-        """Calls `then` when nothing is being finished any more, without waiting for it longer than `seconds`."""
+    def detach(self, then: Callable[[], None], timeout: float) -> None:
+        """Calls `then` once nothing is being finished: here, or in a thread of its own if that takes longer than
+        `timeout` seconds."""
         thread = self._thread
         if thread is not None:
-            thread.join(seconds)
+            thread.join(timeout)
         if thread is None or not thread.is_alive():
             then()
             return

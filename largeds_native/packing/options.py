@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from largeds_native.errors import ArgumentError
-from largeds_native.store.manifest import IMAGE_DTYPES, LAYOUTS
+from largeds_native.store.format.manifest import IMAGE_DTYPES, LAYOUTS
 from largeds_native.transform import Augment
 
 INTERPOLATIONS = ("nearest", "box", "bilinear", "bicubic", "lanczos")

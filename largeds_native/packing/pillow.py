@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from largeds_native._internal.arrays import Array
 from largeds_native.errors import DecodeError
 from largeds_native.packing.decoding import decode_with_pillow, failure_reason
 from largeds_native.packing.options import Options
-from largeds_native.store.npy import Array
 
 _ADDRESS = re.compile(r" ?<[^<>]* at 0x[0-9a-f]+>")  # in Pillow's messages; another in every process
 

@@ -9,9 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from largeds_native.packing.options import Options
 from largeds_native.packing.rowspec import stored_size
 from largeds_native.sources import Source
+from largeds_native.store.metadata import Metadata
 
 
 @dataclass(frozen=True)
@@ -33,18 +36,15 @@ class Plan:
         channels, (height, width) = self.options.channels, self.size
         return (channels, height, width) if self.options.layout == "CHW" else (height, width, channels)
 
-    def images_shape(self, rows: int) -> tuple[int, ...]:
-        """Of the images of so many samples."""
-        return (rows, *self.shape) if self.options.variants == 1 else (rows, self.options.variants, *self.shape)
-
     @property
-    def row_bytes(self) -> int:
-        return math.prod(self.shape) * {"uint8": 1, "float16": 2, "float32": 4}[self.options.dtype]
+    def sample_bytes(self) -> int:
+        """Stored of each image, with all its variants."""
+        return self.options.variants * math.prod(self.shape) * np.dtype(self.options.dtype).itemsize
 
     @property
     def shard_rows(self) -> int:
         """Samples that a shard takes from the source."""
-        return max(1, self.options.shard_bytes // (self.row_bytes * self.options.variants))
+        return max(1, self.options.shard_bytes // self.sample_bytes)
 
     @property
     def shards(self) -> int | None:
@@ -64,6 +64,18 @@ class Plan:
     def manifest_parts(self) -> dict[str, Any]:
         return {"options": self.options.to_json(), "libraries": dict(self.libraries)}
 
-
-def shard_name(number: int) -> str:
-    return f"shard-{number:05d}"
+    def metadata(self, fingerprint: str) -> Metadata:
+        """Of the store that the job makes, without the number of its rows and their statistics."""
+        mean, std = self.options.mean, self.options.std
+        return Metadata(
+            rows=0,
+            shape=self.shape,
+            dtype=np.dtype(self.options.dtype).newbyteorder("<"),
+            layout=self.options.layout,
+            fields=self.source.fields,
+            classes=self.source.classes,
+            normalized=None if mean is None or std is None else (mean, std),
+            variants=self.options.variants,
+            options={**self.options.to_json(), "plan": fingerprint},
+            libraries=self.libraries,
+        )

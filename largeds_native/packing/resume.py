@@ -11,11 +11,11 @@ from typing import Any
 
 from largeds_native.errors import PackError
 from largeds_native.packing import lock
-from largeds_native.packing.plan import Plan, shard_name
-from largeds_native.packing.record import RECORD, ShardRecord
-from largeds_native.store import manifest
-from largeds_native.store.files import atomic_write_bytes
-from largeds_native.store.manifest import PLAN_NAME
+from largeds_native.packing.plan import Plan
+from largeds_native.store.format import manifest, shard_record
+from largeds_native.store.format.files import atomic_write_bytes
+from largeds_native.store.format.manifest import PLAN_NAME
+from largeds_native.store.format.shard_record import ShardRecord, shard_name
 
 _OURS = re.compile(rf"\.?shard-\d{{5,9}}(\.tmp)?|\.?{re.escape(PLAN_NAME)}(\.tmp)?|{re.escape(lock.NAME)}")
 
@@ -96,7 +96,7 @@ def finished_shards(out: Path, plan: Plan, fingerprint: str) -> dict[int, ShardR
             shutil.rmtree(out / name)
             continue
         start, _ = plan.samples(number)
-        time_ns = os.stat(out / name / RECORD).st_mtime_ns
+        time_ns = os.stat(out / name / shard_record.NAME).st_mtime_ns
         changed = plan.source.changed_since(start, start + record.samples, time_ns)
         if changed:
             raise PackError(

@@ -8,8 +8,6 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
-
 from largeds_native._internal.machine import usable_threads
 from largeds_native.errors import ArgumentError, LargedsError, PackError, StorageError
 from largeds_native.packing import resume as state
@@ -19,15 +17,12 @@ from largeds_native.packing.lock import FolderLock
 from largeds_native.packing.options import Options
 from largeds_native.packing.plan import Plan
 from largeds_native.packing.progress import ProgressBar
-from largeds_native.packing.record import ShardRecord
-from largeds_native.packing.shard import ShardWriter
+from largeds_native.packing.shard import ShardFiller
 from largeds_native.packing.size import row_size
-from largeds_native.packing.statistics import mean_std
 from largeds_native.packing.summary import make_report
 from largeds_native.sources import IndexedSource, Shuffled, Source
-from largeds_native.store import Store, open_store
-from largeds_native.store.files import atomic_write_bytes
-from largeds_native.store.manifest import NAME, Manifest, ShardEntry
+from largeds_native.store import PackedStore
+from largeds_native.store.format.writer import ShardWriter, commit
 from largeds_native.store.report import Report
 
 
@@ -39,7 +34,7 @@ def run(
     on_error: str,
     resume: bool,
     progress: bool,
-) -> Store:
+) -> PackedStore:
     """What `largeds_native.pack` does, with its options checked."""
     if on_error not in ("skip", "raise"):
         raise ArgumentError(f"on_error: expected 'skip' or 'raise', found {on_error!r}")
@@ -47,14 +42,7 @@ def run(
         raise ArgumentError(f"threads: expected a whole number from 1 to 1024, found {threads!r}")
     folder = Path(os.path.abspath(out))
     state.check_output(folder)
-    if source.count == 0:
-        raise PackError(f"{source.description} has no image")
-    if options.shuffle is not None:
-        if not isinstance(source, IndexedSource):
-            raise ArgumentError(f"shuffle: expected a source that can be read in any order, found {source.description}")
-        source = Shuffled(source, options.shuffle)
-    plan = Plan(source, options, row_size(source, options), library_versions())
-    plan.images_shape(0)  # an augmentation that does not fit is told before anything is written
+    plan = make_plan(source, options)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = FolderLock(folder)
@@ -75,12 +63,29 @@ def run(
     except LargedsError:
         raise
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StorageError(error.errno, f"the disk is full: make room for {folder} and pack again") from error
-        raise StorageError(error.errno, f"{error.filename or folder}: {error.strerror or error}") from error
+        raise _storage_error(error, folder) from error
     finally:
-        finisher.leave(lock.release, 0.5)
-    return open_store(folder)
+        finisher.detach(lock.release, timeout=0.5)
+    return PackedStore(folder)
+
+
+def make_plan(source: Source, options: Options) -> Plan:
+    """Fails early: without an image, or where the augmentation does not fit the images."""
+    if source.count == 0:
+        raise PackError(f"{source.description} has no image")
+    if options.shuffle is not None:
+        if not isinstance(source, IndexedSource):
+            raise ArgumentError(f"shuffle: expected a source that can be read in any order, found {source.description}")
+        source = Shuffled(source, options.shuffle)
+    plan = Plan(source, options, row_size(source, options), library_versions())
+    plan.metadata("")  # raises if the augmentation does not fit
+    return plan
+
+
+def _storage_error(error: OSError, folder: Path) -> StorageError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StorageError(error.errno, f"the disk is full: make room for {folder} and pack again")
+    return StorageError(error.errno, f"{error.filename or folder}: {error.strerror or error}")
 
 
 def library_versions() -> dict[str, str]:
@@ -99,6 +104,7 @@ class Job:
         self, plan: Plan, fingerprint: str, folder: Path, threads: int, raise_errors: bool, finisher: Finisher
     ) -> None:
         self._plan, self._fingerprint, self._folder = plan, fingerprint, folder
+        self._metadata = plan.metadata(fingerprint)
         self._threads, self._raise_errors = threads, raise_errors
         self._finisher = finisher
         self._engine = Engine(plan.options, plan.decoded, threads)
@@ -106,7 +112,6 @@ class Job:
 
     def run(self, progress: bool) -> None:
         before = state.finished_shards(self._folder, self._plan, self._fingerprint)
-        records = dict(before)
         start = time.perf_counter()
         self._done = resumed = sum(record.samples for record in before.values())
         self._failed = sum(sum(record.failed.values()) for record in before.values())
@@ -117,8 +122,8 @@ class Job:
                     break
                 number += 1
             self._finisher.wait()
-        records.update(self._finisher.records)
         seconds = time.perf_counter() - start
+        records = before | self._finisher.records
         report = make_report(
             self._plan,
             self._folder,
@@ -130,15 +135,9 @@ class Job:
             self._finisher.waited,
             sum(record.rows for record in self._finisher.records.values()),
         )
-        ordered = [records[i] for i in sorted(records)]
-        if not any(record.rows for record in ordered):
-            words = ", ".join(f"{count:,} {reason}" for reason, count in report.failed.items())
-            first = f"{report.failures[0].source}: {report.failures[0].error}" if report.failures else "unknown"
-            raise PackError(
-                f"none of the {report.total:,} images of {self._plan.source.description} could be packed: "
-                f"{words}; the first: {first}"
-            )
-        self._write_manifest(ordered)
+        if not any(record.rows for record in records.values()):
+            raise _nothing_packed(report, self._plan)
+        commit(self._folder, [records[number] for number in sorted(records)], self._metadata)
         report.write(self._folder)
         state.clean(self._folder)
         if progress:
@@ -146,39 +145,28 @@ class Job:
 
     def _pack_shard(self, number: int, bar: ProgressBar, start: float, resumed: int) -> bool:
         """False when the source has ended before this shard."""
-        writer = ShardWriter(self._plan, number, self._folder, self._fingerprint)
+        writer = ShardWriter(self._folder, number, self._metadata, self._fingerprint)
+        filler = ShardFiller(writer, self._plan.source, *self._plan.samples(number))
         done, failed = self._done, self._failed
 
         def watch(shard_done: int, shard_failed: int) -> None:
             elapsed = max(time.perf_counter() - start, 1e-9)
             bar.update(done + shard_done, failed + shard_failed, (done + shard_done - resumed) / elapsed)
 
-        writer.fill(self._engine, self._raise_errors, watch)
-        if writer.samples == 0:
+        filler.fill(self._engine, self._raise_errors, watch)
+        if filler.samples == 0:
             writer.discard()
             return False
-        self._done, self._failed = done + writer.samples, failed + writer.failed
+        self._done, self._failed = done + filler.samples, failed + filler.failed
         self._finisher.add(number, writer.finish)
         return True
 
-    def _write_manifest(self, records: list[ShardRecord]) -> None:
-        options = self._plan.options
-        baked = options.mean is not None and options.std is not None
-        manifest = Manifest(
-            rows=sum(record.rows for record in records),
-            shape=self._plan.shape,
-            dtype=np.dtype(options.dtype).newbyteorder("<"),
-            layout=options.layout,
-            shards=tuple(ShardEntry(record.name, record.rows, record.hash) for record in records),
-            fields=self._plan.source.fields,
-            classes=self._plan.source.classes,
-            normalized=(options.mean or (), options.std or ()) if baked else None,
-            statistics=mean_std((record.sums for record in records), options.channels),
-            variants=options.variants,
-            options={**options.to_json(), "plan": self._fingerprint},
-            libraries=self._plan.libraries,
-        )
-        atomic_write_bytes(self._folder / NAME, manifest.to_bytes())
+
+def _nothing_packed(report: Report, plan: Plan) -> PackError:
+    counts = ", ".join(f"{count:,} {reason}" for reason, count in report.failed.items())
+    first = f"{report.failures[0].source}: {report.failures[0].error}" if report.failures else "unknown"
+    source = plan.source.description
+    return PackError(f"none of the {report.total:,} images of {source} could be packed: {counts}; the first: {first}")
 
 
 def _show(report: Report) -> None:

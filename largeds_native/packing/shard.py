@@ -1,129 +1,73 @@
-"""One shard: written under a temporary name, synced, renamed."""
+"""Fills one shard: samples of the source become rows."""
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 
 from largeds_native.errors import DecodeError
-from largeds_native.packing.engine import DECODERS, Engine, Rows
-from largeds_native.packing.plan import Plan, shard_name
-from largeds_native.packing.record import RECORD, SampleLog, ShardRecord
-from largeds_native.packing.statistics import Sums
-from largeds_native.sources import Batch
-from largeds_native.store.files import atomic_write_bytes, reserve, sync
-from largeds_native.store.npy import DATA_OFFSET, Array, file_size, header_bytes, write_array
-from largeds_native.store.samples import SAMPLES
+from largeds_native.packing.engine import Engine
+from largeds_native.sources import Batch, Source
+from largeds_native.store.format.sample_log import SampleResults
+from largeds_native.store.format.writer import ShardWriter
 
 Watch = Callable[[int, int], None]  # (samples done in this shard, of which failed); may raise to stop
 
 
-class ShardWriter:
-    """Packs shard `number` of the plan: `fill` packs, `finish` makes it durable and gives it its name."""
+class ShardFiller:
+    """Packs samples [start, stop) of a source into a shard; failed ones leave no gap."""
 
-    def __init__(self, plan: Plan, number: int, folder: Path, fingerprint: str) -> None:
-        self._plan = plan
-        self._fingerprint = fingerprint
-        self._final = folder / shard_name(number)
-        self._temporary = folder / f".{shard_name(number)}.tmp"
-        self._range = plan.samples(number)
-        self._log = SampleLog()
-        self._fields: dict[str, list[Array]] = {name: [] for name in plan.source.fields}
-        self._sums = Sums.zero(plan.options.channels)
-        self._rows = 0
+    def __init__(self, writer: ShardWriter, source: Source, start: int, stop: int) -> None:
+        self._writer, self._source = writer, source
+        self._start, self._stop = start, stop
         self.samples = 0
-
-    def fill(self, engine: Engine, raise_errors: bool, watch: Watch) -> None:
-        """Packs the shard's samples into images.npy, failed ones left out."""
-        shutil.rmtree(self._temporary, ignore_errors=True)
-        self._temporary.mkdir()
-        start, stop = self._range
-        images = self._temporary / "images.npy"
-        reserve(images, DATA_OFFSET + (stop - start) * engine.sample_bytes)
-        with open(images, "r+b") as file:
-            try:
-                self._pack(file.fileno(), engine, raise_errors, watch)
-            except BaseException:
-                engine.abort()  # before the file is closed
-                raise
-
-    def _pack(self, descriptor: int, engine: Engine, raise_errors: bool, watch: Watch) -> None:
-        """While threads pack a batch, the one before is written into the books, and the next is fetched."""
-        start, stop = self._range
-        batches = self._plan.source.read(start, stop)
-        batch = next(batches, None)
-        done: tuple[Batch, Rows] | None = None
-        while batch is not None:
-            samples = np.arange(start + self.samples, start + self.samples + len(batch.items))
-            engine.start(batch.items, samples, descriptor, DATA_OFFSET + self._rows * engine.sample_bytes)
-            self._note(done)
-            following = next(batches, None)
-            before, failed = self.samples, self.failed
-            result = engine.finish(lambda n, before=before, failed=failed: watch(before + n, failed))  # type: ignore[misc]
-            self._check(batch, result, raise_errors)
-            self._rows += len(batch.items) - len(result.errors)
-            self.samples += len(batch.items)
-            done, batch = (batch, result), following
-        self._note(done)
-
-    def _check(self, batch: Batch, result: Rows, raise_errors: bool) -> None:
-        for index, (reason, message) in result.errors.items():
-            result.errors[index] = reason, _without_folder(message, batch, index)
-        if raise_errors and result.errors:
-            index, (_, message) = min(result.errors.items())
-            raise DecodeError(message if batch.names[index] in message else f"{batch.names[index]}: {message}")
-
-    def _note(self, done: tuple[Batch, Rows] | None) -> None:
-        if done is None:
-            return
-        batch, result = done
-        good = result.good()
-        self._log.add(batch.names, result, good)
-        self._sums += result.sums
-        for name, parts in self._fields.items():
-            parts.append(np.asarray(batch.fields[name])[good])
 
     @property
     def failed(self) -> int:
-        return self.samples - self._rows
+        return self.samples - self._writer.rows
 
-    def discard(self) -> None:
-        shutil.rmtree(self._temporary, ignore_errors=True)
+    def fill(self, engine: Engine, raise_errors: bool, watch: Watch) -> None:
+        """Raises what `watch` raises; with `raise_errors`, DecodeError for the first sample that fails."""
+        self._writer.reserve(self._stop - self._start)
+        try:
+            self._pack(engine, raise_errors, watch)
+        except BaseException:
+            engine.abort()  # its threads write until then, so the file is closed after it
+            self._writer.close()
+            raise
 
-    def finish(self) -> ShardRecord:
-        """Cuts the file to the rows that it has, writes what belongs to them, and renames the folder."""
-        images = self._temporary / "images.npy"
-        dtype = np.dtype(self._plan.options.dtype).newbyteorder("<")
-        shape = self._plan.images_shape(self._rows)
-        with open(images, "r+b") as file:
-            file.truncate(file_size(dtype, shape))
-            file.write(header_bytes(dtype, shape))
-            file.flush()
-            os.fsync(file.fileno())
-        fields = {}
-        for name, spec in self._plan.source.fields.items():
-            parts = [part.astype(spec.dtype) for part in self._fields[name]]
-            fields[name] = np.concatenate(parts) if parts else np.empty((0, *spec.shape), spec.dtype)
-            write_array(self._temporary / f"{name}.npy", fields[name])
-        self._log.write(self._temporary / SAMPLES)
-        record = ShardRecord(
-            name=self._final.name,
-            plan=self._fingerprint,
-            rows=self._rows,
-            samples=self.samples,
-            failed=dict(sorted(self._log.failed.items())),
-            decoders={name: self._log.decoders[name] for name in DECODERS if self._log.decoders[name]},
-            sums=self._sums,
-            hash=self._log.digest(fields),
-        )
-        atomic_write_bytes(self._temporary / RECORD, record.to_bytes())
-        self._temporary.rename(self._final)
-        sync(self._final.parent)
-        return record
+    def _pack(self, engine: Engine, raise_errors: bool, watch: Watch) -> None:
+        """Overlap: threads pack batch i, while this one logs batch i - 1 and fetches batch i + 1."""
+        batches = self._source.read(self._start, self._stop)
+        batch = next(batches, None)
+        done: tuple[Batch, SampleResults] | None = None
+        while batch is not None:
+            first = self._start + self.samples
+            samples = np.arange(first, first + len(batch.items))
+            engine.start(batch.items, samples, self._writer.descriptor, self._writer.offset)
+            self._log(done)
+            following = next(batches, None)
+            before, failed = self.samples, self.failed
+            results = engine.finish(lambda n, before=before, failed=failed: watch(before + n, failed))  # type: ignore[misc]
+            _check(batch, results, raise_errors)
+            self._writer.advance(len(batch.items) - len(results.errors))
+            self.samples += len(batch.items)
+            done, batch = (batch, results), following
+        self._log(done)
+
+    def _log(self, done: tuple[Batch, SampleResults] | None) -> None:
+        if done is not None:
+            batch, results = done
+            self._writer.log(batch.names, results, batch.fields)
+
+
+def _check(batch: Batch, results: SampleResults, raise_errors: bool) -> None:
+    for index, (reason, message) in results.errors.items():
+        results.errors[index] = reason, _without_folder(message, batch, index)
+    if raise_errors and results.errors:
+        index, (_, message) = min(results.errors.items())
+        raise DecodeError(message if batch.names[index] in message else f"{batch.names[index]}: {message}")
 
 
 def _without_folder(message: str, batch: Batch, index: int) -> str:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from largeds_native.packing.engine import Clock
 from largeds_native.packing.plan import Plan
-from largeds_native.packing.record import ShardRecord
+from largeds_native.store.format import sample_log
+from largeds_native.store.format.shard_record import ShardRecord
 from largeds_native.store.report import LISTED, Failure, Report
-from largeds_native.store.samples import SAMPLES
 
 
 def make_report(
@@ -46,7 +46,7 @@ def make_report(
         seconds=seconds,
         images_per_second=new_rows / seconds,
         source_mb_per_second=clock.bytes_read / seconds / 1e6,
-        written_mb_per_second=new_rows * plan.row_bytes * plan.options.variants / seconds / 1e6,
+        written_mb_per_second=new_rows * plan.sample_bytes / seconds / 1e6,
         threads=threads,
         limit=limit_of(seconds, threads, clock, waited),
         root=plan.source.root,
@@ -54,7 +54,7 @@ def make_report(
 
 
 def limit_of(seconds: float, threads: int, clock: Clock, waited: float) -> str:
-    """Where most of the threads' time went: all threads stand still together for the source and the disk write."""
+    """Where most of the threads' time went: waiting for the source or for the disk write stalls all of them."""
     available = seconds * threads
     shares = {"source read": clock.read, "decode": clock.decode, "disk write": clock.write + waited * threads}
     shares["source"] = max(0.0, available - sum(shares.values()))
@@ -66,6 +66,6 @@ def failures_of(shard: Path, limit: int) -> list[Failure]:
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    table = pq.read_table(shard / SAMPLES, columns=["source", "status", "error"], partitioning=None)
+    table = pq.read_table(shard / sample_log.NAME, columns=["source", "status", "error"], partitioning=None)
     table = table.filter(pc.not_equal(table["status"], "ok")).slice(0, limit)
     return [Failure(row["source"], row["status"], row["error"] or "") for row in table.to_pylist()]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from largeds_native._internal.arrays import Array
 from largeds_native.packing.options import Options
-from largeds_native.store.npy import Array
 
 
 def value_table(options: Options) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from largeds_native.sources.arrays import arrays
 from largeds_native.sources.base import Batch, IndexedSource, Item, Shuffled, Source
 from largeds_native.sources.folder import folder
-from largeds_native.sources.guess import as_source
+from largeds_native.sources.resolve import as_source
 from largeds_native.sources.samples import dataset, encoded, hugging_face
 from largeds_native.sources.table import table
 from largeds_native.sources.tar import tar

@@ -8,11 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from largeds_native._internal.arrays import Array, FieldSpec, check_field_name
 from largeds_native.errors import ArgumentError
 from largeds_native.sources.base import Batch, IndexedSource, Indices, Source
-from largeds_native.store.check import check_field_name
-from largeds_native.store.manifest import FieldSpec
-from largeds_native.store.npy import Array
 
 BATCH_BYTES = 64 << 20
 

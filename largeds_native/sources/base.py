@@ -11,8 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from largeds_native.store.manifest import FieldSpec
-from largeds_native.store.npy import Array
+from largeds_native._internal.arrays import Array, FieldSpec
 
 # A path, encoded bytes, a part of a file (path, offset, length), or uint8 pixels (H, W, C).
 Item = str | bytes | tuple[str, int, int] | Array

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from largeds_native._internal.arrays import FieldSpec
 from largeds_native.errors import ArgumentError, PackError, StorageError
 from largeds_native.sources.base import LABEL, Batch, IndexedSource, Indices, Source
-from largeds_native.store.manifest import FieldSpec
 
 # torchvision's IMG_EXTENSIONS. A name chooses which files are looked at; their bytes tell the format.
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from largeds_native._internal.arrays import FieldSpec
 from largeds_native.errors import ArgumentError
 from largeds_native.sources.base import LABEL, Batch, IndexedSource, Indices, Item, Source
-from largeds_native.store.manifest import FieldSpec
 
 BATCH_BYTES = 64 << 20
 

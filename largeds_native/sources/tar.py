@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from largeds_native._internal.arrays import FieldSpec
 from largeds_native.errors import ArgumentError, PackError
 from largeds_native.sources.base import LABEL, Batch, IndexedSource, Indices, Source
-from largeds_native.store.manifest import FieldSpec
 
 IMAGES = ("jpg", "jpeg", "png", "webp", "ppm", "pgm", "bmp", "tif", "tiff")
 MAX_LABEL_BYTES = 1 << 20

@@ -1,4 +1,4 @@
-"""A store for the eye: rows as pixels, and a few of them with their labels for a notebook."""
+"""Rows as pictures, and a few of them with their labels as HTML for a notebook."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from largeds_native._internal.arrays import Array
+
 if TYPE_CHECKING:
     from PIL import Image
 
-    from largeds_native.store.npy import Array
-    from largeds_native.store.store import Store
 
 SHOWN = 8  # images in a notebook
 SIDE = 96  # pixels of the longer side there
@@ -24,8 +24,8 @@ FIGURE = '<figure style="margin:0 4px 4px 0;text-align:center"><img alt="row {ro
 def visible(image: Array, layout: str, mean: Sequence[float] | None, std: Sequence[float] | None) -> Array:
     """One image, (C, H, W) or (H, W, C), as uint8 of shape (H, W, 3), or (H, W) for one channel.
 
-    Floats are x * std + mean where these were baked in; without, floats that leave [0, 1] are stretched from their
-    smallest to their largest value. What is no number is black.
+    Floats are x * std + mean where these are given; without, floats that leave [0, 1] are stretched from their
+    smallest to their largest value. NaN and infinity are black.
     """
     image = np.moveaxis(image, 0, -1) if layout == "CHW" else np.asarray(image)
     if image.dtype != np.uint8:
@@ -40,28 +40,30 @@ def visible(image: Array, layout: str, mean: Sequence[float] | None, std: Sequen
     return image[..., 0] if image.shape[-1] == 1 else image
 
 
-def caption(store: Store, label: Any) -> str:
+def spread(rows: int) -> list[int]:
+    """A few rows, spread evenly over so many."""
+    return sorted({i * (rows - 1) // (SHOWN - 1) for i in range(SHOWN)}) if rows else []
+
+
+def caption(label: Any, classes: Sequence[str]) -> str:
     """A label in words: the name of its class where there is one."""
     if label is None:
         return ""
-    if np.ndim(label) == 0 and np.asarray(label).dtype.kind in "iu" and 0 <= int(label) < len(store.classes):
-        return store.classes[int(label)]
+    if np.ndim(label) == 0 and np.asarray(label).dtype.kind in "iu" and 0 <= int(label) < len(classes):
+        return classes[int(label)]
     text = str(np.asarray(label).tolist())
     return text if len(text) <= 24 else text[:21] + "..."
 
 
-def as_html(store: Store) -> str:
-    """The facts, and images spread evenly over the store (the first of several variants), all in one fragment."""
-    figures = []
-    for row in sorted({i * (len(store) - 1) // (SHOWN - 1) for i in range(SHOWN)} if len(store) else ()):
-        image, label = store[row]
-        picture = picture_of(image[0] if store.variants > 1 else image, store.layout, store.mean, store.std)
+def as_html(title: str, facts: Sequence[str], figures: Sequence[tuple[int, Image.Image, str]]) -> str:
+    """The facts, and figures (row, picture, caption), in one fragment."""
+    shown = []
+    for row, picture, text in figures:
         picture.thumbnail((SIDE, SIDE))
-        text = html.escape(caption(store, label))
-        figures.append(f"{FIGURE.format(row=row, source=data_uri(picture))}<figcaption>{text}</figcaption></figure>")
-    facts = html.escape("; ".join(store.summary()))
-    sheet = f'<div style="display:flex;flex-wrap:wrap">{"".join(figures)}</div>'
-    return f"<div><p><b>{html.escape(str(store.path))}</b><br/>{facts}</p>{sheet}</div>"
+        image = FIGURE.format(row=row, source=data_uri(picture))
+        shown.append(f"{image}<figcaption>{html.escape(text)}</figcaption></figure>")
+    sheet = f'<div style="display:flex;flex-wrap:wrap">{"".join(shown)}</div>'
+    return f"<div><p><b>{html.escape(title)}</b><br/>{html.escape('; '.join(facts))}</p>{sheet}</div>"
 
 
 def picture_of(

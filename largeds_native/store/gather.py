@@ -3,22 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
 
 from largeds_native._internal.machine import usable_threads
 from largeds_native.errors import ArgumentError
+from largeds_native.store.metadata import Metadata
 from largeds_native.transform import Augment
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from largeds_native import _C
-    from largeds_native.store.store import Store
 
 DTYPES = {torch.uint8: "uint8", torch.float32: "float32", torch.float16: "float16", torch.bfloat16: "bfloat16"}
+
+
+class RowSource(Protocol):
+    """What can be gathered from: every `Store` is one. It is named here so that the store may use this module."""
+
+    @property
+    def path(self) -> Path: ...
+    @property
+    def metadata(self) -> Metadata: ...
+    @property
+    def rows(self) -> _C.Rows: ...
 
 
 class BatchFormat:
@@ -30,7 +42,7 @@ class BatchFormat:
 
     def __init__(
         self,
-        store: Store,
+        store: RowSource,
         *,
         dtype: torch.dtype | None = None,
         mean: Sequence[float] | None = None,
@@ -43,15 +55,17 @@ class BatchFormat:
 
         self.dtype = _batch_dtype(store, dtype, mean is not None or std is not None)
         self.channels_last = channels_last
-        channels, (height, width) = store.channels, store.image_size
-        words: dict[str, Any] = augment.words() if augment else {}
-        words |= {"channels": channels, "height": height, "width": width, "planar_rows": store.layout == "CHW"}
-        words |= {"row_type": store.dtype.name, "out_type": DTYPES[self.dtype], "planar_out": not channels_last}
-        if store.variants > 1:
-            words |= {"variants": store.variants, "variant_choice": variant}
-        self.scale = words["multiply"], words["add"] = _scale(channels, mean, std)
-        self.image_shape = (channels, words.get("out_height", height), words.get("out_width", width))
-        self.gather = _C.Gather(store.rows, **words)
+        stored = store.metadata
+        channels, (height, width) = stored.channels, stored.image_size
+        kwargs: dict[str, Any] = augment.words() if augment else {}
+        kwargs |= {"channels": channels, "height": height, "width": width, "planar_rows": stored.layout == "CHW"}
+        kwargs |= {"row_type": stored.dtype.name, "out_type": DTYPES[self.dtype], "planar_out": not channels_last}
+        if stored.variants > 1:
+            kwargs |= {"variants": stored.variants, "variant_choice": variant}
+        self.scale = kwargs["multiply"], kwargs["add"] = _scale(channels, mean, std)
+        self.image_shape = (channels, kwargs.get("out_height", height), kwargs.get("out_width", width))
+        self.variants = stored.variants
+        self.gather = _C.Gather(store.rows, **kwargs)
 
     def empty(self, n: int) -> torch.Tensor:
         """An uninitialised batch of n images, (n, C, H, W)."""
@@ -59,8 +73,8 @@ class BatchFormat:
         return torch.empty((n, *self.image_shape), dtype=self.dtype, memory_format=layout)
 
 
-def _batch_dtype(store: Store, dtype: torch.dtype | None, normalise: bool) -> torch.dtype:
-    stored = torch.from_numpy(np.empty(0, store.dtype)).dtype
+def _batch_dtype(store: RowSource, dtype: torch.dtype | None, normalise: bool) -> torch.dtype:
+    stored = torch.from_numpy(np.empty(0, store.metadata.dtype)).dtype
     if dtype is None:
         return torch.float32 if normalise and stored is torch.uint8 else stored
     if dtype not in DTYPES:
@@ -131,27 +145,25 @@ def shared_pool(threads: int | None) -> _C.Pool:
 
 
 def gather(
-    store: Store, indices: Any, out: torch.Tensor | None, variant: int, threads: int | None, look: dict[str, Any]
+    batches: BatchFormat, indices: Any, out: torch.Tensor | None, variant: int, threads: int | None
 ) -> torch.Tensor:
-    """See `Store.gather`; `look` is what its other arguments make of an image."""
-    wanted = index_array(indices)
-    if not 0 <= variant < store.variants:
-        raise ArgumentError(f"variant: expected 0 to {store.variants - 1}, found {variant}")
-    if out is not None and look["dtype"] is None:
-        look = look | {"dtype": out.dtype}
-    made = _format(store, **look)
+    """See `Store.gather`."""
+    chosen = index_array(indices)
+    if not 0 <= variant < batches.variants:
+        raise ArgumentError(f"variant: expected 0 to {batches.variants - 1}, found {variant}")
     if out is None:
-        out = made.empty(len(wanted))
-    made.gather.run(wanted, 0, variant, out, shared_pool(threads))
+        out = batches.empty(len(chosen))
+    batches.gather.run(chosen, 0, variant, out, shared_pool(threads))
     return out
 
 
-def _format(store: Store, mean: Any, std: Any, crop: Any, **words: Any) -> BatchFormat:
-    """Made once for each way of gathering from this store."""
-    formats: dict[Any, BatchFormat] = store.__dict__.setdefault("_formats", {})
+def cached_format(
+    formats: dict[Any, BatchFormat], store: RowSource, *, mean: Any, std: Any, crop: Any, **kwargs: Any
+) -> BatchFormat:
+    """From `formats`, where the store keeps one for each way of gathering from it."""
     mean, std = (None if values is None else tuple(values) for values in (mean, std))
-    key = (mean, std, crop, *words.values())
+    key = (mean, std, crop, *kwargs.values())
     if key not in formats:
         augment = None if crop is None else Augment(center_crop=crop)
-        formats[key] = BatchFormat(store, mean=mean, std=std, augment=augment, **words)
+        formats[key] = BatchFormat(store, mean=mean, std=std, augment=augment, **kwargs)
     return formats[key]

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from largeds_native.errors import ArgumentError, StateError, StorageError
-from largeds_native.store.files import atomic_write, sync
+from largeds_native.store.format.files import atomic_write, sync
 
 FORMAT = "largeds-checkpoint"
 VERSION = 1

@@ -61,4 +61,4 @@ def _number_of(store: Store, name: str) -> int:
 
 def label_of(store: Store, row: int) -> str:
     """The class's name, or the label as it is; "" where there is none."""
-    return printable(caption(store, store["label"][row])) if "label" in store.fields else ""
+    return printable(caption(store["label"][row], store.classes)) if "label" in store.fields else ""

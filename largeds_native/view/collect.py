@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from largeds_native.errors import StoreError
+from largeds_native.store import PackedStore
 from largeds_native.store.display import picture_of
 from largeds_native.view.choose import label_of
 from largeds_native.view.files import thumbnail
 from largeds_native.view.tiles import Failed, Strip, Tile, printable
 
 if TYPE_CHECKING:
-    from largeds_native import Augment
     from largeds_native.store import Store
+    from largeds_native.store.report import Report
+    from largeds_native.transform import Augment
 
 SIDE = 256  # pixels of a file's thumbnail, at most
 PICTURES = 200  # thumbnails of failed files: the rest is listed
@@ -68,13 +69,13 @@ def _drawn(store: Store, rows: Sequence[int], augment: Augment, epochs: int, see
     """What a Loader with this augment and seed gives for each row in its first epochs."""
     import torch
 
-    import largeds_native as lds
+    from largeds_native.loading import Loader
 
     dtype = torch.uint8 if store.dtype == np.uint8 else torch.float32
     drawn: list[list[Image.Image]] = [[] for _ in rows]
     # a subset, not a sampler: so the draws are those of the row's number
     order: dict[str, Any] = {"order": "sequential", "indices": list(rows)}
-    with lds.Loader(store, 16, **order, seed=seed, augment=augment, dtype=dtype, fields=(), prefetch=1) as loader:
+    with Loader(store, 16, **order, seed=seed, augment=augment, dtype=dtype, fields=(), prefetch=1) as loader:
         for _ in range(epochs):
             images = itertools.chain.from_iterable(batch.numpy() for batch, *_ in loader)
             for pictures, image in zip(drawn, images, strict=True):
@@ -82,21 +83,25 @@ def _drawn(store: Store, rows: Sequence[int], augment: Augment, epochs: int, see
     return drawn
 
 
+def report_of(store: Store) -> Report | None:
+    """How the store was packed; None where nobody packed it, or the report is gone."""
+    return store.report if isinstance(store, PackedStore) else None
+
+
 def _root(store: Store) -> str | None:
-    report = store.report
+    report = report_of(store)
     return report.root if report else None
 
 
 def sources_of(store: Store, rows: Iterable[int]) -> dict[int, str]:
     """Where the rows came from, as far as the store knows: read from the shards that hold them, and no others."""
+    if not isinstance(store, PackedStore):
+        return {}
     starts = np.array([shard.start for shard in store.shards], np.int64)
     wanted = np.unique(np.fromiter(rows, np.int64))
     found: dict[int, str] = {}
     for shard in np.unique(np.searchsorted(starts, wanted, "right") - 1).tolist():
-        try:
-            table = store.samples_of([shard])
-        except StoreError:  # a mapped file has no list of samples
-            return {}
+        table = store.samples_of([shard])
         numbers = np.asarray(table["row"])
         places = np.flatnonzero(np.isin(numbers, wanted))
         names = table["source"].take(places).to_pylist()

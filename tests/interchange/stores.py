@@ -9,9 +9,10 @@ import h5py
 import numpy as np
 from hypothesis import strategies as st
 
+from largeds_native._internal.arrays import FieldSpec
 from largeds_native.interchange.raw_store import RawStoreWriter
-from largeds_native.store import Store, open_store
-from largeds_native.store.manifest import FieldSpec, Manifest
+from largeds_native.store import PackedStore, Store
+from largeds_native.store.metadata import Metadata
 
 
 def make_store(
@@ -25,7 +26,7 @@ def make_store(
     classes: tuple[str, ...] = ("cat", "dög"),
     shard_rows: int = 3,
     seed: int = 0,
-) -> Store:
+) -> PackedStore:
     rng = np.random.default_rng(seed)
     kind = np.dtype(dtype)
     raw = rng.integers(0, 256, (n, variants * int(np.prod(shape)) * kind.itemsize), np.uint8)
@@ -34,10 +35,10 @@ def make_store(
     values = {"label": rng.integers(0, 2, n)} if fields is None else fields
     values = {name: np.asarray(value) for name, value in values.items()}
     specs = {name: FieldSpec(value.dtype.newbyteorder("<"), value.shape[1:]) for name, value in values.items()}
-    manifest = Manifest(0, shape, kind, layout, (), specs, classes, variants=variants)
-    with RawStoreWriter(path, manifest, shard_rows * raw.shape[1]) as writer:
+    metadata = Metadata(0, shape, kind, layout, specs, classes, variants=variants)
+    with RawStoreWriter(path, metadata, shard_rows * raw.shape[1]) as writer:
         writer.add(raw, values, [f"#{i}" for i in range(n)])
-    return open_store(path)
+    return PackedStore(path)
 
 
 @st.composite

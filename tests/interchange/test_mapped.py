@@ -12,6 +12,7 @@ from torch import nn
 import largeds_native as lds
 from largeds_native.errors import ArgumentError, StorageError, StoreError
 from largeds_native.interchange import open_hdf5
+from largeds_native.store import as_packed
 
 from .stores import make_store, write_h5
 
@@ -146,7 +147,9 @@ def test_a_file_cut_while_open(tmp_path: Path) -> None:
 
 def test_nothing_to_verify(tmp_path: Path) -> None:
     store = lds.open(make_store(tmp_path / "a.lds").to_hdf5(tmp_path / "a.h5"))
-    with pytest.raises(StoreError, match="no hashes to compare with"):
-        store.verify()
-    with pytest.raises(StoreError, match="no list of samples"):
-        store.samples  # noqa: B018
+    for name in ("verify", "samples", "report"):
+        assert not hasattr(store, name)
+        with pytest.raises(AttributeError, match=f"was not packed by largeds, so it has no '{name}'. To make a store"):
+            getattr(store, name)
+    with pytest.raises(StoreError, match="no list of samples and no hashes"):
+        as_packed(store)

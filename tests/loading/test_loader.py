@@ -151,7 +151,7 @@ def test_stats(store: Any) -> None:
 
 def test_rows_that_are_not_in_memory_are_asked_for_ahead(tmp_path: Path) -> None:
     store = make_store(tmp_path, 200, 64)
-    files = [path for path, _ in store.image_files()]
+    files = [file.path for file in store.files("images")]
     expected = labels_of(lds.Loader(store, 10, seed=5))
     for advice in (os.POSIX_FADV_DONTNEED, os.POSIX_FADV_WILLNEED):
         store.close()

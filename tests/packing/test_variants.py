@@ -11,6 +11,7 @@ import torch
 
 import largeds_native as lds
 from largeds_native import _C
+from largeds_native.packing import verify_sources
 
 from .images import make_tree
 from .test_pack import files_of
@@ -56,7 +57,7 @@ def test_versions_are_those_of_the_loader(tmp_path: Path, augment: lds.Augment, 
     axes = (0, 1, 3, 4) if layout == "CHW" else (0, 1, 2, 3)
     np.testing.assert_allclose(mean, (np.asarray(store.images) / 255).mean(axes), rtol=1e-12)
     np.testing.assert_allclose(std, (np.asarray(store.images) / 255).std(axes), rtol=1e-12)
-    assert store.verify(sources=True).ok
+    assert verify_sources(store).ok
 
 
 def test_reproducible_from_the_seed(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 import largeds_native as lds
 from largeds_native.errors import ArgumentError, StoreError
+from largeds_native.packing import verify_sources
 
 from .images import make_tree, pixels
 
@@ -53,24 +54,24 @@ def test_sources_decode_to_the_same(tmp_path: Path, more: dict[str, Any]) -> Non
     paths = make_tree(tmp_path / "tree")
     paths[1].write_bytes(b"rotten")
     store = lds.pack(tmp_path / "tree", tmp_path / "store", **SMALL, **more)
-    result = store.verify(sources=True)
+    result = verify_sources(store)
     assert result.ok
-    assert result.sources_checked == 12
+    assert result.checked == 12
     Image.fromarray(pixels(99)).save(paths[6])
     paths[8].unlink()
     paths[8].symlink_to("nowhere.webp")
-    result = store.verify(sources=tmp_path / "tree")
+    result = verify_sources(store, tmp_path / "tree")
     assert sorted(result.different) == sorted(f"{p.parent.name}/{p.name}" for p in (paths[6], paths[8]))
     paths[8].unlink()
     with pytest.raises(StoreError, match="expected a source of 12 samples, found 11"):
-        store.verify(sources=True)
+        verify_sources(store)
 
 
 def test_arrays_again(tmp_path: Path) -> None:
     images = np.stack([pixels(i) for i in range(7)])
     store = lds.pack((images, np.arange(7)), tmp_path / "s", resize=None, crop=None, progress=False)
     with pytest.raises(ArgumentError, match="does not say where"):
-        store.verify(sources=True)
-    assert store.verify(sources=(images, np.arange(7))).ok
+        verify_sources(store)
+    assert verify_sources(store, (images, np.arange(7))).ok
     images[4] += 1
-    assert store.verify(sources=(images, np.arange(7))).different == ("#4",)
+    assert verify_sources(store, (images, np.arange(7))).different == ("#4",)

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from largeds_native._internal.arrays import FieldSpec
 from largeds_native.errors import StoreError
-from largeds_native.store.manifest import FieldSpec, Manifest, ShardEntry, parse_manifest, read_manifest
+from largeds_native.store.format.manifest import Manifest, ShardEntry, parse_manifest, read_manifest
 
 GOOD = Manifest(
     rows=5,

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from largeds_native.errors import StoreError
-from largeds_native.store import npy
+from largeds_native.store.format import npy
 
 
 @given(

@@ -25,8 +25,8 @@ EPOCHS = 8  # of the fast ones in a round, which are over too soon to be measure
 
 def candidates(work: Work, stack: ExitStack) -> list[Candidate]:
     batches = stack.enter_context(lds.Loader(work.store, BATCH, mean=peers.MEAN, std=peers.STD, threads=work.threads))
-    images = work.store.shards[0].path / "images.npy"
-    one_file = len(work.store.shards) == 1
+    images, *others = [file.path for file in work.store.files("images")]
+    one_file = not others
     return [
         Candidate(OURS, lambda: epochs(batches, EPOCHS), "ours"),
         Candidate("FFCV", lambda: epochs(_ffcv(work), 2)),

@@ -105,7 +105,7 @@ def _of_target(question: Question, target: Path) -> Findings:
     from largeds_native.cli.doctor.examine import examine_source, examine_store
     from largeds_native.errors import PackError
     from largeds_native.sources import as_source
-    from largeds_native.store.manifest import NAME
+    from largeds_native.store.format.manifest import NAME
 
     if not os.path.exists(target):
         raise PackError(f"{target} does not exist: expected a store, or images to pack")

@@ -108,12 +108,12 @@ def _read(pieces: Sequence[Range], pool: ThreadPoolExecutor) -> float:
 def row_ranges(store: Store, rows: Sequence[int]) -> list[list[Range]]:
     """Where these images lie in the store's files."""
     size = store.row_bytes * store.variants
-    starts = [shard.start for shard in store.shards]
-    files = store.image_files()
-    shards = np.searchsorted(starts, rows, "right") - 1
+    files = store.files("images")
+    starts = np.cumsum([0, *(file.rows for file in files)])
+    holders = np.searchsorted(starts, rows, "right") - 1
     return [
-        [(str(files[s][0]), files[s][1] + (row - starts[s]) * size, size)]
-        for row, s in zip(rows, shards.tolist(), strict=True)
+        [(str(files[i].path), files[i].offset + (row - int(starts[i])) * size, size)]
+        for row, i in zip(rows, holders.tolist(), strict=True)
     ]
 
 

@@ -1,48 +1,11 @@
-"""Checks of what a manifest says: nothing in it is trusted before it passed here."""
+"""Reads a JSON object that may be anybody's: each member is fetched with a check of its type and range."""
 
 from __future__ import annotations
 
 import math
-import re
 from typing import Any
 
-import numpy as np
-
 from largeds_native.errors import StoreError
-
-RESERVED_FIELDS = ("images", "samples")
-_FIELD_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,99}")
-_SHARD_NAME = re.compile(r"shard-[0-9]{5,9}")
-_DTYPE_NAME = re.compile(r"bool|u?int(8|16|32|64)|float(16|32|64)|complex(64|128)|<U[0-9]{1,6}|\|S[0-9]{1,6}")
-
-
-def dtype_text(dtype: np.dtype[Any]) -> str:
-    """The name under which a field's dtype stands in a manifest."""
-    return dtype.newbyteorder("<").str if dtype.kind in "SU" else dtype.name
-
-
-def field_dtype(text: object, where: str) -> np.dtype[Any]:
-    """A fixed-size dtype without Python objects, little-endian."""
-    if not isinstance(text, str) or not _DTYPE_NAME.fullmatch(text) or text in ("<U0", "|S0"):
-        raise StoreError(f"{where}: expected the name of a fixed-size number or string dtype, found {short(text)}")
-    return np.dtype(text).newbyteorder("<")
-
-
-def is_field_name(name: str) -> bool:
-    return _FIELD_NAME.fullmatch(name) is not None and name not in RESERVED_FIELDS
-
-
-def check_field_name(name: object, where: str) -> str:
-    if not isinstance(name, str) or not is_field_name(name):
-        words = f"letters, digits, '_' and '-', at most 100, and not {' or '.join(RESERVED_FIELDS)}"
-        raise StoreError(f"{where}: expected a field's name ({words}), found {short(name)}")
-    return name
-
-
-def check_shard_name(name: object, where: str) -> str:
-    if not isinstance(name, str) or not _SHARD_NAME.fullmatch(name):
-        raise StoreError(f"{where}: expected a name like 'shard-00000', found {short(name)}")
-    return name
 
 
 def short(value: object) -> str:
@@ -51,8 +14,8 @@ def short(value: object) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-class Reader:
-    """A JSON object whose members are fetched with a check of their type and range."""
+class JsonReader:
+    """One JSON object; StoreError says where it stands, what was expected, and what was found."""
 
     def __init__(self, tree: object, where: str) -> None:
         if not isinstance(tree, dict):
@@ -65,8 +28,8 @@ class Reader:
             raise StoreError(f"{self.where}: expected the key {key!r}, found none")
         return self.tree[key]
 
-    def child(self, key: str) -> Reader:
-        return Reader(self.get(key), f"{self.where}: {key}")
+    def child(self, key: str) -> JsonReader:
+        return JsonReader(self.get(key), f"{self.where}: {key}")
 
     def text(self, key: str, default: str) -> str:
         value = self.tree.get(key, default)

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from largeds_native._internal.arrays import Array
 from largeds_native.errors import RowIndexError
-from largeds_native.store.npy import Array
 
 
 def row_numbers(key: Any, n: int) -> Array:
@@ -29,7 +29,7 @@ def row_numbers(key: Any, n: int) -> Array:
     return np.where(index < 0, index + n, index)
 
 
-class JoinedArray:
+class ConcatArray:
     """Joins arrays along their first axis without copying; parts are mapped when first touched.
 
     Takes an int (a view of a row), a slice, or an array of row numbers or booleans (copies), and

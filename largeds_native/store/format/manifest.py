@@ -1,19 +1,20 @@
-"""`manifest.json`: what a store says about itself."""
+"""`manifest.json`: the metadata of a store, and its shards. Nothing in it is trusted before it is checked."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from largeds_native._internal.arrays import FieldSpec, check_field_name
 from largeds_native.errors import StorageError, StoreError
-from largeds_native.store.check import Reader, check_field_name, check_shard_name, dtype_text, field_dtype, short
+from largeds_native.store.format.json_reader import JsonReader, short
+from largeds_native.store.metadata import MeanStd, Metadata
 
 FORMAT = "largeds"
 VERSION = 1
@@ -26,47 +27,24 @@ MAX_EXTENT = 1 << 31
 IMAGE_DTYPES = ("uint8", "float16", "float32")
 LAYOUTS = ("CHW", "HWC")
 
-MeanStd = tuple[tuple[float, ...], tuple[float, ...]]
+_SHARD_NAME = re.compile(r"shard-[0-9]{5,9}")
+_DTYPE_NAME = re.compile(r"bool|u?int(8|16|32|64)|float(16|32|64)|complex(64|128)|<U[0-9]{1,6}|\|S[0-9]{1,6}")
 
 
 @dataclass(frozen=True)
 class ShardEntry:
+    """A shard as the manifest lists it."""
+
     name: str
     rows: int
-    hash: str = ""  # of the hashes of its rows and of its fields' bytes
+    hash: str = ""  # see shard_digest
 
 
 @dataclass(frozen=True)
-class FieldSpec:
-    dtype: np.dtype[Any]
-    shape: tuple[int, ...] = ()  # of one sample
+class Manifest(Metadata):
+    """The metadata of a packed store, checked, and its shards in order."""
 
-
-@dataclass(frozen=True)
-class Manifest:
-    """Checked contents. `shape` is one image's as stored, (C, H, W) or (H, W, C); `rows` counts images."""
-
-    rows: int
-    shape: tuple[int, int, int]
-    dtype: np.dtype[Any]
-    layout: str
-    shards: tuple[ShardEntry, ...]
-    fields: Mapping[str, FieldSpec] = field(default_factory=dict)
-    classes: tuple[str, ...] = ()
-    normalized: MeanStd | None = None
-    statistics: MeanStd | None = None
-    variants: int = 1
-    options: Mapping[str, Any] = field(default_factory=dict)
-    libraries: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def row_bytes(self) -> int:
-        """Bytes of one image (one variant)."""
-        return math.prod(self.shape) * self.dtype.itemsize
-
-    def images_shape(self, rows: int) -> tuple[int, ...]:
-        """Shape of the images.npy of a shard with so many images."""
-        return (rows, *self.shape) if self.variants == 1 else (rows, self.variants, *self.shape)
+    shards: tuple[ShardEntry, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -76,7 +54,7 @@ class Manifest:
             "rows": self.rows,
             "image": {"shape": list(self.shape), "dtype": self.dtype.name, "layout": self.layout},
             "shards": [{"name": s.name, "rows": s.rows, "hash": s.hash} for s in self.shards],
-            "fields": {k: {"dtype": dtype_text(v.dtype), "shape": list(v.shape)} for k, v in self.fields.items()},
+            "fields": {k: {"dtype": _dtype_name(v.dtype), "shape": list(v.shape)} for k, v in self.fields.items()},
             "classes": list(self.classes),
             "normalized": _mean_std_json(self.normalized),
             "statistics": _mean_std_json(self.statistics),
@@ -129,8 +107,8 @@ def _no_store(folder: Path) -> str:
 
 def parse_manifest(tree: object, where: str) -> Manifest:
     """Checks every number and name of a JSON tree; `where` begins the messages of its errors."""
-    top = Reader(tree, where)
-    _check_kind(top)
+    top = JsonReader(tree, where)
+    _check_version(top)
     image = top.child("image")
     shape = image.integers("shape", 1, MAX_EXTENT)
     layout = image.choice("layout", LAYOUTS)
@@ -159,7 +137,7 @@ def parse_manifest(tree: object, where: str) -> Manifest:
     )
 
 
-def _check_kind(top: Reader) -> None:
+def _check_version(top: JsonReader) -> None:
     if top.get("format") != FORMAT:
         raise StoreError(f"{top.where}: expected format {FORMAT!r}, found {short(top.get('format'))}")
     version = top.integer("version", 0, MAX_EXTENT)
@@ -172,11 +150,11 @@ def _check_kind(top: Reader) -> None:
         )
 
 
-def _shards(top: Reader) -> tuple[ShardEntry, ...]:
+def _shards(top: JsonReader) -> tuple[ShardEntry, ...]:
     shards = []
     for i, entry in enumerate(top.sequence("shards")):
-        reader = Reader(entry, f"{top.where}: shards[{i}]")
-        name = check_shard_name(reader.get("name"), reader.where)
+        reader = JsonReader(entry, f"{top.where}: shards[{i}]")
+        name = _check_shard_name(reader.get("name"), reader.where)
         shards.append(ShardEntry(name, reader.integer("rows", 0, MAX_ROWS), reader.text("hash", "")))
     if len({shard.name for shard in shards}) != len(shards):
         raise StoreError(f"{top.where}: shards: a name stands there twice")
@@ -187,15 +165,33 @@ def _shards(top: Reader) -> tuple[ShardEntry, ...]:
 
 
 def _field(name: object, entry: object, where: str) -> FieldSpec:
-    reader = Reader(entry, f"{where}: fields.{check_field_name(name, f'{where}: fields')}")
+    reader = JsonReader(entry, f"{where}: fields.{check_field_name(name, f'{where}: fields')}")
     shape = reader.integers("shape", 1, MAX_EXTENT)
     if len(shape) > 16:
         raise StoreError(f"{reader.where}.shape: expected at most 16 dimensions, found {len(shape)}")
-    return FieldSpec(field_dtype(reader.get("dtype"), f"{reader.where}.dtype"), shape)
+    return FieldSpec(_field_dtype(reader.get("dtype"), f"{reader.where}.dtype"), shape)
 
 
-def _mean_std(top: Reader, key: str, channels: int) -> MeanStd | None:
+def _mean_std(top: JsonReader, key: str, channels: int) -> MeanStd | None:
     if top.get(key) is None:
         return None
     reader = top.child(key)
     return reader.floats("mean", channels), reader.floats("std", channels)
+
+
+def _check_shard_name(name: object, where: str) -> str:
+    if not isinstance(name, str) or not _SHARD_NAME.fullmatch(name):
+        raise StoreError(f"{where}: expected a name like 'shard-00000', found {short(name)}")
+    return name
+
+
+def _dtype_name(dtype: np.dtype[Any]) -> str:
+    """The name under which a field's dtype stands in a manifest."""
+    return dtype.newbyteorder("<").str if dtype.kind in "SU" else dtype.name
+
+
+def _field_dtype(text: object, where: str) -> np.dtype[Any]:
+    """A fixed-size dtype without Python objects, little-endian."""
+    if not isinstance(text, str) or not _DTYPE_NAME.fullmatch(text) or text in ("<U0", "|S0"):
+        raise StoreError(f"{where}: expected the name of a fixed-size number or string dtype, found {short(text)}")
+    return np.dtype(text).newbyteorder("<")

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from math import sqrt
 
-from largeds_native.store.manifest import MeanStd
-from largeds_native.store.npy import Array
+from largeds_native._internal.arrays import Array
+from largeds_native.store.metadata import MeanStd
 
 
 @dataclass(frozen=True)

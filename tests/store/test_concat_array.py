@@ -8,13 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from largeds_native.errors import RowIndexError
-from largeds_native.store.joined import JoinedArray
+from largeds_native.store.concat_array import ConcatArray
 
 
-def joined(sizes: list[int]) -> tuple[JoinedArray, np.ndarray]:
+def joined(sizes: list[int]) -> tuple[ConcatArray, np.ndarray]:
     whole = np.arange(sum(sizes) * 6, dtype=np.int16).reshape(-1, 2, 3)
     parts = np.split(whole, np.cumsum(sizes)[:-1])
-    return JoinedArray(sizes, (2, 3), whole.dtype, parts.__getitem__), whole
+    return ConcatArray(sizes, (2, 3), whole.dtype, parts.__getitem__), whole
 
 
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=6), st.data())

@@ -1,0 +1,36 @@
+"""Arrays and fields: what sources, the store's format and packing all call by the same names."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from largeds_native.errors import StoreError
+
+Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
+
+RESERVED_NAMES = ("images", "samples")  # files of a shard that are no field
+_FIELD_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,99}")
+
+
+@dataclass(frozen=True)
+class FieldSpec:
+    """A field holds one value a sample beside its image, a label for instance: each of this dtype and shape."""
+
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...] = ()
+
+
+def is_field_name(name: str) -> bool:
+    return _FIELD_NAME.fullmatch(name) is not None and name not in RESERVED_NAMES
+
+
+def check_field_name(name: object, where: str) -> str:
+    """Field names become file names, so that few letters are allowed; `where` begins the message of the StoreError."""
+    if not isinstance(name, str) or not is_field_name(name):
+        allowed = f"letters, digits, '_' and '-', at most 100, and not {' or '.join(RESERVED_NAMES)}"
+        raise StoreError(f"{where}: expected a field's name ({allowed}), found {name!r:.80}")
+    return name

@@ -1,0 +1,70 @@
+"""Contiguous HDF5 datasets as a store, mapped where they lie."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import h5py
+
+from largeds_native.errors import ArgumentError
+from largeds_native.interchange.hdf5_file import (
+    IMAGES,
+    LABELS,
+    check_fields,
+    dataset,
+    field_names,
+    field_values,
+    image_metadata,
+    read_classes,
+    read_normalized,
+    reading,
+)
+from largeds_native.store import MappedArrayStore
+from largeds_native.store.mapped import MappedArray
+
+
+def open_hdf5(path: str | os.PathLike[str], images: str = IMAGES, labels: str | None = None) -> MappedArrayStore:
+    """The images of a contiguous, uncompressed dataset as a store, mapped where they lie.
+
+    labels: dataset of the labels; default "labels" where there is one. Fields that can't be mapped are read. Raises
+    ArgumentError for a dataset that is chunked, compressed, external, missing, or of a shape that holds no images.
+    """
+    where = Path(os.path.abspath(path))
+    with reading(where) as file:
+        data = dataset(file, images)
+        metadata = image_metadata(data)
+        mapped = _mapped(where, data)
+        if mapped is None:
+            raise ArgumentError(
+                f"{where}: dataset {images!r} is {_storage(data)}, which can't be mapped: import it with "
+                "largeds_native.from_hdf5 (largeds import), or read it with HDF5Dataset"
+            )
+        chosen = labels or (LABELS if LABELS in file else None)
+        names = field_names(file, images, chosen)
+        check_fields(file, names, metadata.rows)
+        fields = {name: _mapped(where, file[source]) or field_values(file[source]) for name, source in names.items()}
+        known = replace(metadata, classes=tuple(read_classes(file)), normalized=read_normalized(data))
+    return MappedArrayStore(where, known, mapped, fields, (open_hdf5, (str(where), images, labels)))
+
+
+def _storage(data: h5py.Dataset) -> str:
+    if data.is_virtual:
+        return "virtual"
+    if data.external:
+        return "in another file"
+    if data.chunks:
+        return f"compressed ({data.compression})" if data.compression else "chunked"
+    return "empty" if data.dtype.isnative else f"of a foreign byte order ({data.dtype})"
+
+
+def _mapped(path: Path, data: h5py.Dataset) -> MappedArray | None:
+    """None when the values don't lie in one piece, as numpy would read them."""
+    plain = data.dtype.kind in "uifcS" and data.dtype.isnative and h5py.check_string_dtype(data.dtype) is None
+    if data.size == 0 and plain:
+        return MappedArray(path, 0, data.dtype, data.shape)
+    offset = None if data.chunks or data.is_virtual or data.external else data.id.get_offset()
+    if offset is None or not plain:
+        return None
+    return MappedArray(path, int(offset), data.dtype, data.shape)

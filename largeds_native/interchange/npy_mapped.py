@@ -1,0 +1,58 @@
+""".npy files as a store, mapped where they lie."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+from numpy.lib import format as npy_format
+
+from largeds_native.errors import ArgumentError, StorageError, StoreError
+from largeds_native.interchange.image_shape import shape_metadata
+from largeds_native.store import MappedArrayStore
+from largeds_native.store.mapped import MappedArray
+
+
+def open_npy(path: str | os.PathLike[str], **fields: str | os.PathLike[str]) -> MappedArrayStore:
+    """The images of a .npy file as a store, with fields in .npy files of their own: open_npy("x.npy", label="y.npy").
+
+    Images have shape (N, H, W, C), (N, C, H, W) or (N, H, W), in C order.
+    """
+    where = Path(os.path.abspath(path))
+    images = _mapped_npy(where)
+    metadata = shape_metadata(images.shape, images.dtype, str(where))
+    arrays = {name: _mapped_npy(Path(os.path.abspath(value))) for name, value in fields.items()}
+    for array in arrays.values():
+        if array.shape[:1] != (metadata.rows,):
+            raise ArgumentError(
+                f"{array.path}: expected {metadata.rows:,} values, one an image, found shape {array.shape}"
+            )
+    reopen = (_reopen_npy, (str(where), {name: str(array.path) for name, array in arrays.items()}))
+    return MappedArrayStore(where, metadata, images, arrays, reopen)
+
+
+def _reopen_npy(path: str, fields: dict[str, str]) -> MappedArrayStore:
+    return open_npy(path, **fields)
+
+
+def _mapped_npy(path: Path) -> MappedArray:
+    try:
+        with open(path, "rb") as file:
+            version = npy_format.read_magic(file)
+            read = npy_format.read_array_header_1_0 if version == (1, 0) else npy_format.read_array_header_2_0
+            shape, fortran, dtype = read(file)
+            offset, size = file.tell(), os.fstat(file.fileno()).st_size
+    except OSError as error:
+        raise StorageError(error.errno, f"{path}: {error.strerror}") from None
+    except ValueError as error:
+        raise StoreError(f"{path} is no .npy file: {str(error).splitlines()[0]}") from None
+    if dtype.hasobject or not dtype.isnative or fortran:
+        kind = "Python objects" if dtype.hasobject else "Fortran order" if fortran else f"foreign byte order ({dtype})"
+        raise StoreError(
+            f"{path} holds {kind}, which can't be mapped: save it again with np.save(np.ascontiguousarray(x))"
+        )
+    expected = offset + dtype.itemsize * int(np.prod(shape, dtype=np.int64))
+    if size < expected:
+        raise StoreError(f"{path} is short: expected {expected:,} bytes for {dtype} of shape {shape}, found {size:,}")
+    return MappedArray(path, offset, dtype, shape)

@@ -1,0 +1,95 @@
+"""Decodes sources again, to see whether they still give the pixels in the store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from largeds_native._internal.machine import usable_threads
+from largeds_native.errors import ArgumentError, StoreError
+from largeds_native.packing.engine import Engine
+from largeds_native.packing.options import Options
+from largeds_native.packing.size import row_size
+from largeds_native.sources import Batch, IndexedSource, Shuffled, as_source
+from largeds_native.store import PackedStore, Store, as_packed
+from largeds_native.store.verify import first_few
+
+STEP = 256  # samples that are decoded together
+
+
+@dataclass(frozen=True)
+class SourceVerification:
+    """different: sources that decode to other pixels now, or can't be decoded, of `checked` looked at."""
+
+    checked: int
+    different: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        return not self.different
+
+    def __str__(self) -> str:
+        if self.ok:
+            return f"{self.checked:,} sources decode to the same pixels"
+        return f"{len(self.different):,} of {self.checked:,} sources differ: {first_few(self.different)}"
+
+
+def verify_sources(
+    store: Store, source: Any = None, *, sample: int = 1000, threads: int | None = None
+) -> SourceVerification:
+    """Decodes `sample` of the images that a store was packed from again, spread evenly, and compares them with it.
+
+    source: as `pack` took it; default: the folder that the store's report names.
+
+    Raises ArgumentError where the report names none, StoreError where the source has another number of samples.
+    """
+    packed = as_packed(store)
+    options = _options_of(packed)
+    indexed = _indexed(packed, source, options)
+    table = packed.samples
+    if indexed.count != len(table):
+        raise StoreError(f"{store.path}: expected a source of {len(table):,} samples, found {indexed.count:,}")
+    indices = np.unique(np.linspace(0, len(table) - 1, min(sample, len(table))).astype(np.int64))
+    expected = table.take(indices).to_pylist()
+    engine = Engine(options, row_size(indexed, options), threads or usable_threads())
+    different: list[str] = []
+    for low in range(0, len(indices), STEP):
+        part = indices[low : low + STEP]
+        different += _differences(engine, indexed.take(part), part, expected[low : low + STEP])
+    return SourceVerification(len(indices), tuple(different))
+
+
+def _differences(engine: Engine, batch: Batch, indices: Any, expected: list[dict[str, Any]]) -> list[str]:
+    """Names of the samples that are not as the store's list of samples has them."""
+    engine.start(batch.items, indices)
+    results = engine.finish(lambda _: None)
+    different = []
+    for i, was in enumerate(expected):
+        status = results.errors[i][0] if i in results.errors else "ok"
+        same = batch.names[i] == was["source"] and status == was["status"]
+        if not same or (status == "ok" and int(results.hash[i]) != was["hash"]):
+            different.append(was["source"])
+    return different
+
+
+def _indexed(store: PackedStore, source: Any, options: Options) -> IndexedSource:
+    if source is None:
+        report = store.report
+        if report is None or report.root is None:
+            raise ArgumentError(f"{store.path} does not say where its images came from: name the source")
+        source = report.root
+    found = as_source(source)
+    if not isinstance(found, IndexedSource):
+        raise ArgumentError(f"source: expected one that can be read in any order, found {found.description}")
+    return found if options.shuffle is None else Shuffled(found, options.shuffle)
+
+
+def _options_of(store: PackedStore) -> Options:
+    """The options that a store was packed with."""
+    given = {name: value for name, value in store.metadata.options.items() if name != "plan"}
+    try:
+        return Options.checked(**given)
+    except (KeyError, TypeError, ArgumentError) as error:
+        raise StoreError(f"{store.path}: the options in its manifest can't be used: {error}") from None

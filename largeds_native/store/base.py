@@ -1,0 +1,311 @@
+"""What every store is to those who read it: a sequence of images of one shape, with their fields."""
+
+from __future__ import annotations
+
+import itertools
+import operator
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from largeds_native._internal.arrays import Array
+from largeds_native._internal.registry import registered
+from largeds_native.errors import RowIndexError, StoreError
+from largeds_native.store import display
+from largeds_native.store.concat_array import ConcatArray, row_numbers
+from largeds_native.store.metadata import Metadata
+
+if TYPE_CHECKING:
+    import torch
+    from numpy.typing import ArrayLike
+    from typing_extensions import Self
+
+    from largeds_native import _C
+    from largeds_native.store.gather import BatchFormat
+
+IMPORT_HINT = "To make a store of it, use largeds_native.from_hdf5 or largeds_native.pack"
+
+
+class RowFile(NamedTuple):
+    """A file that holds some of a store's rows, one after the other, from the byte `offset` on."""
+
+    path: Path
+    offset: int
+    rows: int
+
+
+class Store(ABC):
+    """Images of one shape with their fields, mapped from disk. `largeds_native.open(path)` gives one.
+
+    `len(store)` images of shape `.shape` ((C, H, W) or (H, W, C), see `.layout`) and `.dtype`; `.images` is an
+    array-like of shape (N, *shape), with (N, variants, *shape) when each image was packed in several variants;
+    `store["label"]` is a field's array of N values. `store[i]` is (image i, its label or None), views of the mapping;
+    a slice, row numbers or booleans give (images, labels). `np.asarray(store)` is its images, and a loop over the
+    store gives (image, label). Safe to use from threads, in forked workers, and to pickle (by path).
+
+    This class is the interface, with `PackedStore` and `MappedArrayStore` below it. Another kind of store says where
+    its rows lie (`files`, `_map`), tells its contents from others (`identity`), and how it is opened again
+    (`__reduce__`).
+    """
+
+    def __init__(self, path: Path, metadata: Metadata) -> None:
+        self.path = path
+        self._metadata = metadata
+        self._parts: dict[tuple[str, int], Array] = {}  # (name, index of the file) -> the file, mapped
+        self._arrays: dict[str, Array | ConcatArray] = {}
+        self._rows: _C.Rows | None = None
+        self._formats: dict[Any, BatchFormat] = {}  # one for each way of gathering
+
+    # ---- what each kind of store says --------------------------------------------------------------------------
+    @property
+    @abstractmethod
+    def identity(self) -> str:
+        """A short hash: two stores share it only when contents and options are the same."""
+
+    @abstractmethod
+    def files(self, name: str) -> list[RowFile]:
+        """Where the rows of "images" or of a field lie, in order."""
+
+    @abstractmethod
+    def _map(self, name: str, part: int) -> Array:
+        """The rows in `files(name)[part]`, mapped read-only."""
+
+    @abstractmethod
+    def __reduce__(self) -> tuple[Any, ...]: ...
+
+    # ---- what people expect of a sequence ---------------------------------------------------------------------
+    def __len__(self) -> int:
+        return self._metadata.rows
+
+    def __repr__(self) -> str:
+        return f"<Store {str(self.path)!r}: {'; '.join(self.summary())}>"
+
+    def _repr_html_(self) -> str:
+        """For a notebook: the facts, and a few images spread over the store (the first of several variants)."""
+        figures = []
+        for row in display.spread(len(self)):
+            image, label = self[row]
+            picture = display.picture_of(image[0] if self.variants > 1 else image, self.layout, self.mean, self.std)
+            figures.append((row, picture, display.caption(label, self.classes)))
+        return display.as_html(str(self.path), self.summary(), figures)
+
+    def __contains__(self, name: object) -> bool:
+        """Whether there is such a field, as `store[name]` takes it. Images are not searched."""
+        return name in self.fields
+
+    def __iter__(self) -> Iterator[tuple[Array, Any]]:
+        """(image, label or None) of each row in turn, read-only."""
+        labels = self.field("label") if "label" in self.fields else itertools.repeat(None, len(self))
+        return zip(self.images, labels, strict=True)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        """The images, (N, *shape). One shard is copied when asked for; several always, so not with copy=False."""
+        if isinstance(self.images, ConcatArray):
+            return self.images.__array__(dtype, copy)
+        mapped = np.asarray(self.images)
+        if copy is False and dtype is not None and mapped.dtype != dtype:
+            raise ValueError(f"{mapped.dtype} images can't be an array of {np.dtype(dtype)} without a copy")
+        return np.array(mapped, dtype) if copy else np.asarray(mapped, dtype)
+
+    def __getitem__(self, key: Any) -> Any:
+        if isinstance(key, str):
+            return self.field(key)
+        rows = self._rows_of(key)
+        return self.images[rows], (self.field("label")[rows] if "label" in self.fields else None)
+
+    def _rows_of(self, key: Any) -> Any:
+        """What a key chooses, checked: a row number, a slice, or an array of row numbers."""
+        if isinstance(key, slice):
+            return key
+        if isinstance(key, (list, range)) or (not isinstance(key, tuple) and np.ndim(key) > 0):
+            return row_numbers(key, len(self))
+        if not hasattr(key, "__index__") or isinstance(key, bool):
+            expected = "a row number, a slice, row numbers, booleans, or a field's name"
+            raise TypeError(f"expected {expected}, found {type(key).__name__}")
+        row = operator.index(key)
+        if not -len(self) <= row < len(self):
+            raise RowIndexError(f"row {row} is outside of the {len(self)} rows of {self.path}")
+        return row
+
+    # ---- its arrays --------------------------------------------------------------------------------------------
+    @property
+    def images(self) -> Array | ConcatArray:
+        """(N, *shape), read-only: a `np.memmap`, or an array-like that concatenates the shards' memmaps."""
+        return self._array("images")
+
+    def field(self, name: str) -> Array | ConcatArray:
+        """A field's N values, read-only."""
+        self._check_field(name)
+        return self._array(name)
+
+    def _check_field(self, name: str) -> None:
+        if name not in self._metadata.fields:
+            found = ", ".join(self.fields) or "none"
+            raise StoreError(f"{self.path} has no field {name!r}; its fields are: {found}")
+
+    def part(self, name: str, part: int) -> Array:
+        """The rows of "images" or of a field that lie in one of its `files`, mapped read-only."""
+        if (name, part) not in self._parts:
+            self._parts[name, part] = self._map(name, part)
+        return self._parts[name, part]
+
+    def _array(self, name: str) -> Array | ConcatArray:
+        if name not in self._arrays:
+            rows, spec = [file.rows for file in self.files(name)], self._metadata.array_spec(name)
+            if len(rows) == 1:
+                self._arrays[name] = self.part(name, 0)
+            else:
+                self._arrays[name] = ConcatArray(rows, spec.shape, spec.dtype, partial(self.part, name))
+        return self._arrays[name]
+
+    @property
+    def rows(self) -> _C.Rows:
+        """The images as rows of bytes for the C++ core: image i's variant v is row i * variants + v."""
+        if self._rows is None:
+            self._rows = self._core_rows("images", self.row_bytes, self.variants)
+        return self._rows
+
+    def field_rows(self, name: str) -> _C.Rows:
+        """A field as rows of bytes for the C++ core."""
+        self._check_field(name)
+        spec = self._metadata.fields[name]
+        return self._core_rows(name, spec.dtype.itemsize * int(np.prod(spec.shape, dtype=np.int64)), 1)
+
+    def _core_rows(self, name: str, row_bytes: int, rows_each: int) -> _C.Rows:
+        from largeds_native import _C
+
+        return _C.Rows([(str(f.path), f.offset, f.rows * rows_each) for f in self.files(name) if f.rows], row_bytes)
+
+    # ---- what is done with it ----------------------------------------------------------------------------------
+    def to_hdf5(self, path: str | os.PathLike[str], **options: Any) -> Path:
+        """Writes one HDF5 file with the datasets `data` and `labels`; see `largeds_native.interchange.export_hdf5`."""
+        written: Path = registered("export_hdf5")(self, path, **options)  # interchange stands above the store
+        return written
+
+    def gather(
+        self,
+        indices: ArrayLike | torch.Tensor,
+        out: torch.Tensor | None = None,
+        *,
+        dtype: torch.dtype | None = None,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        channels_last: bool = False,
+        crop: int | tuple[int, int] | None = None,
+        variant: int = 0,
+        threads: int | None = None,
+    ) -> torch.Tensor:
+        """The images with these numbers as one tensor (n, C, H, W), whatever the store's layout.
+
+        indices: n integers in [0, len(store)), in any order, repeated or not.
+        out: filled and returned where given: on the CPU, of that shape, dtype and layout; pinned or not.
+        dtype: torch.uint8, float32, float16 or bfloat16; default the store's, or float32 with mean/std. Floats from
+            uint8 are x / 255, or (x / 255 - mean) / std, as ToTensor and Normalize give. Floats pass through.
+        channels_last: in torch.channels_last memory format. crop: a centre crop, a side or (height, width).
+        variant: which of `store.variants`. threads: default what the process may use, one in a DataLoader's worker.
+
+        Raises RowIndexError for an index outside, ArgumentError for an `out` or an option that does not fit: both
+        before anything is written.
+        """
+        from largeds_native.store import gather as gathering  # here, since it loads torch
+
+        if dtype is None and out is not None:
+            dtype = out.dtype
+        batches = gathering.cached_format(
+            self._formats, self, dtype=dtype, mean=mean, std=std, channels_last=channels_last, crop=crop
+        )
+        return gathering.gather(batches, indices, out, variant, threads)
+
+    # ---- life ------------------------------------------------------------------------------------------------
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Lets the mappings go (each when the last array that uses it goes). The store can be used again."""
+        self._parts.clear()
+        self._arrays.clear()
+        self._formats.clear()
+        self._rows = None
+
+    # ---- its metadata ------------------------------------------------------------------------------------------
+    @property
+    def metadata(self) -> Metadata:
+        """All of the following in one object."""
+        return self._metadata
+
+    def summary(self) -> list[str]:
+        """What the store holds, in a few words each; the size comes last."""
+        return self._metadata.facts()
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """One image's shape as stored."""
+        return self._metadata.shape
+
+    @property
+    def layout(self) -> str:
+        """ "CHW" or "HWC": the order of the dimensions of an image as stored."""
+        return self._metadata.layout
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the images: uint8, float16 or float32, little-endian."""
+        return self._metadata.dtype
+
+    @property
+    def channels(self) -> int:
+        """1 (grey) or 3 (RGB)."""
+        return self._metadata.channels
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width of an image, in pixels."""
+        return self._metadata.image_size
+
+    @property
+    def classes(self) -> list[str]:
+        """Names of the classes, in the order of the label's numbers; empty when there are none."""
+        return list(self._metadata.classes)
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Names of what is stored beside the images, in the order of the manifest; "label" where there are labels."""
+        return tuple(self._metadata.fields)
+
+    @property
+    def mean(self) -> tuple[float, ...] | None:
+        """The mean that was subtracted from float images before they were stored, in [0, 1] units; None for none."""
+        return self._metadata.normalized and self._metadata.normalized[0]
+
+    @property
+    def std(self) -> tuple[float, ...] | None:
+        """The standard deviation that float images were divided by, in [0, 1] units; None for none."""
+        return self._metadata.normalized and self._metadata.normalized[1]
+
+    @property
+    def statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+        """Exact (mean, std) of each channel over all packed images, before normalising, in [0, 1] units."""
+        return self._metadata.statistics
+
+    @property
+    def variants(self) -> int:
+        """Augmented versions stored of each image; 1 when the images are as they were."""
+        return self._metadata.variants
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the images alone."""
+        return self._metadata.rows * self._metadata.sample_bytes
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one image (of one variant)."""
+        return self._metadata.row_bytes

@@ -1,0 +1,148 @@
+"""`samples.parquet`: what became of each sample of the source, one row a sample, shard by shard."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from largeds_native._internal.arrays import Array
+from largeds_native.errors import StoreError
+from largeds_native.store.format.statistics import Sums
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+NAME = "samples.parquet"
+# who decoded a sample, as a number while packing and as a word in the file: PIXELS came decoded from the source
+CORE, PILLOW, PIXELS, NOBODY = 0, 1, 2, 3
+DECODERS = ("core", "Pillow", "source", "none")
+
+
+@dataclass
+class SampleResults:
+    """What became of consecutive samples; the arrays have one entry a sample, `errors` those that failed."""
+
+    width: np.ndarray[Any, np.dtype[np.int32]]
+    height: np.ndarray[Any, np.dtype[np.int32]]
+    hash: np.ndarray[Any, np.dtype[np.uint64]]
+    decoder: np.ndarray[Any, np.dtype[np.uint8]]
+    sums: Sums
+    errors: dict[int, tuple[str, str]] = field(default_factory=dict)  # index -> (reason, message)
+
+    def good(self) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """Indices of the samples that did not fail."""
+        mask = np.ones(len(self.width), bool)
+        mask[list(self.errors)] = False
+        return np.flatnonzero(mask)
+
+
+class SampleLog:
+    """Collects what becomes samples.parquet, as columns: a million rows of Python objects would take too much."""
+
+    def __init__(self) -> None:
+        self._rows = 0
+        self._numbers: dict[str, list[Array]] = {key: [] for key in ("row", "width", "height", "decoder", "hash")}
+        self._texts: dict[str, list[Any]] = {key: [] for key in ("source", "status", "error")}
+        self.failed: Counter[str] = Counter()
+        self.decoders: Counter[str] = Counter()
+
+    def add(self, names: list[str], results: SampleResults) -> None:
+        """Appends consecutive samples, of which the good ones lie in the shard's next rows."""
+        import pyarrow as pa
+
+        n, good = len(names), results.good()
+        row, hashes = np.full(n, -1, np.int64), np.zeros(n, np.uint64)
+        row[good] = np.arange(self._rows, self._rows + len(good))
+        hashes[good] = results.hash[good]
+        self._rows += len(good)
+        self._texts["source"].append(_texts(names))
+        if results.errors:
+            status: list[str] = ["ok"] * n
+            errors: list[str | None] = [None] * n
+            for i, (reason, message) in results.errors.items():
+                status[i], errors[i] = reason, _text(message)
+                self.failed[reason] += 1
+            self._texts["status"].append(pa.array(status, pa.string()))
+            self._texts["error"].append(pa.array(errors, pa.string()))
+        else:
+            self._texts["status"].append(pa.repeat("ok", n))
+            self._texts["error"].append(pa.nulls(n, pa.string()))
+        for code, count in enumerate(np.bincount(results.decoder[good], minlength=len(DECODERS)).tolist()):
+            self.decoders[DECODERS[code]] += count
+        self._numbers["row"].append(row)
+        self._numbers["width"].append(results.width)
+        self._numbers["height"].append(results.height)
+        self._numbers["decoder"].append(results.decoder)
+        self._numbers["hash"].append(hashes)
+
+    def _column(self, key: str, dtype: Any) -> Array:
+        return np.concatenate([np.zeros(0, dtype), *self._numbers[key]]).astype(dtype)
+
+    def _text_column(self, key: str) -> Any:
+        import pyarrow as pa
+
+        return pa.chunked_array(self._texts[key], pa.string()).combine_chunks()
+
+    def write(self, path: Path) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        row = self._column("row", np.int64)
+        decoder = pa.DictionaryArray.from_arrays(pa.array(self._column("decoder", np.int8)), pa.array(DECODERS))
+        table = pa.table(
+            {
+                "source": self._text_column("source"),
+                "row": pa.array(row),
+                "width": pa.array(self._column("width", np.int32)),
+                "height": pa.array(self._column("height", np.int32)),
+                "status": self._text_column("status"),
+                "error": self._text_column("error"),
+                "decoder": decoder.cast(pa.string()),
+                "hash": pa.array(self._column("hash", np.uint64), mask=row < 0),
+            }
+        )
+        with open(path, "xb") as file:
+            pq.write_table(table, file)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def row_hashes(self) -> Array:
+        """Of the shard's rows, in order."""
+        return self._column("hash", np.uint64)[self._column("row", np.int64) >= 0]
+
+
+def _texts(names: list[str]) -> Any:
+    """File names may hold bytes that are no text: these are written as \\udcXX."""
+    import pyarrow as pa
+
+    try:
+        return pa.array(names, pa.string())
+    except UnicodeEncodeError:
+        return pa.array([_text(name) for name in names], pa.string())
+
+
+def _text(name: str) -> str:
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
+def read_sample_log(shard: Path, start: int, columns: Sequence[str] | None = None) -> pa.Table:
+    """One shard's table, or these columns of it and `row`; rows count from `start` on, and -1 marks what failed."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    path = shard / NAME
+    try:
+        with pq.ParquetFile(path) as file:
+            table = file.read(columns)
+        row = pc.cast(table["row"], pa.int64())
+        row = pc.if_else(pc.less(row, 0), row, pc.add(row, start))
+    except (pa.ArrowException, OSError, KeyError) as error:
+        raise StoreError(f"{path} can't be read: {str(error)[:200]}") from error
+    return table.set_column(table.column_names.index("row"), "row", row)

@@ -1,0 +1,55 @@
+"""`shard.json`: what is known of a finished shard, enough to write the manifest without opening it again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from largeds_native._internal.arrays import Array
+from largeds_native.store.format.statistics import Sums
+
+NAME = "shard.json"
+
+
+@dataclass(frozen=True)
+class ShardRecord:
+    """`plan` is the fingerprint of the pack that wrote the shard; `hash` is its `shard_digest`."""
+
+    name: str
+    plan: str
+    rows: int
+    samples: int
+    failed: Mapping[str, int]
+    decoders: Mapping[str, int]
+    sums: Sums
+    hash: str
+
+    def to_bytes(self) -> bytes:
+        return (json.dumps(asdict(self), indent=1) + "\n").encode()
+
+    @classmethod
+    def read(cls, shard: Path) -> ShardRecord | None:
+        """None when the folder holds no such record, or a damaged one."""
+        try:
+            tree = json.loads((shard / NAME).read_bytes())
+            sums = tree.pop("sums")
+            return cls(sums=Sums(sums["count"], tuple(sums["total"]), tuple(sums["squares"])), **tree)
+        except (OSError, ValueError, TypeError, KeyError):
+            return None
+
+
+def shard_name(number: int) -> str:
+    return f"shard-{number:05d}"
+
+
+def shard_digest(hashes: Array, fields: Mapping[str, Array]) -> str:
+    """Of the hashes of a shard's rows and of its fields' bytes: what the manifest holds to verify them with."""
+    digest = hashlib.sha256(np.ascontiguousarray(hashes, "<u8").tobytes())
+    for name, values in sorted(fields.items()):
+        digest.update(name.encode() + b"\0" + np.ascontiguousarray(values).tobytes())
+    return digest.hexdigest()[:32]

@@ -1,0 +1,105 @@
+"""A store whose rows lie in files of another format, and are mapped where they lie."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from largeds_native._internal.arrays import Array, FieldSpec
+from largeds_native.errors import ArgumentError, StoreError
+from largeds_native.store.base import IMPORT_HINT, RowFile, Store
+from largeds_native.store.format.manifest import IMAGE_DTYPES
+from largeds_native.store.metadata import Metadata
+
+PACKED_ONLY = ("manifest", "report", "samples", "samples_of", "shards", "verify")  # of PackedStore
+
+
+@dataclass(frozen=True)
+class MappedArray:
+    """An array that lies in one piece in a file."""
+
+    path: Path
+    offset: int
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+
+    def map(self) -> Array:
+        if 0 in self.shape:
+            return np.empty(self.shape, self.dtype)
+        size = self.offset + self.dtype.itemsize * int(np.prod(self.shape, dtype=np.int64))
+        found = os.stat(self.path).st_size
+        if found < size:
+            raise StoreError(f"{self.path} was cut since it was opened: expected {size:,} bytes, found {found:,}")
+        return np.memmap(self.path, self.dtype, "r", self.offset, self.shape)
+
+
+class MappedArrayStore(Store):
+    """Images and fields in .npy files or an HDF5 file; `largeds_native.open(file)` gives one.
+
+    Nobody packed it, so it has no list of samples, no report, and no hashes to verify.
+
+    images, fields: where they lie; a field may also be an array that had to be read, compressed labels for instance.
+    metadata: `fields` is filled in from these. reopen: (function, arguments) that open it again, for pickle.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        metadata: Metadata,
+        images: MappedArray,
+        fields: Mapping[str, MappedArray | Array],
+        reopen: tuple[Any, ...],
+    ) -> None:
+        if images.dtype.name not in IMAGE_DTYPES or not images.dtype.isnative:
+            expected = ", ".join(IMAGE_DTYPES)
+            raise ArgumentError(f"{path}: expected images of {expected}, found {images.dtype}. {IMPORT_HINT}")
+        if images.offset % images.dtype.itemsize:
+            raise ArgumentError(f"{path}: the images begin at byte {images.offset}, inside of a number. {IMPORT_HINT}")
+        specs = {name: FieldSpec(values.dtype, tuple(values.shape[1:])) for name, values in fields.items()}
+        super().__init__(path, replace(metadata, fields=specs, options={"source": path.name}))
+        self._contents: dict[str, MappedArray | Array] = {**fields, "images": images}
+        self._reopen = reopen
+        self._memory_files: dict[str, int] = {}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self._reopen
+
+    def __getattr__(self, name: str) -> Any:
+        """Asked only for names that are not there."""
+        if name in PACKED_ONLY:
+            raise AttributeError(f"{self.path} was not packed by largeds, so it has no {name!r}. {IMPORT_HINT}")
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def __del__(self) -> None:
+        for descriptor in self.__dict__.get("_memory_files", {}).values():
+            os.close(descriptor)
+
+    @cached_property
+    def identity(self) -> str:
+        """Of the metadata, and of the file's size and time of change in place of its contents."""
+        state = os.stat(self.path)
+        text = f"{self.path.name} {'; '.join(self.summary())} {self.classes} {state.st_size} {state.st_mtime_ns}"
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def files(self, name: str) -> list[RowFile]:
+        values = self._contents[name]
+        if isinstance(values, MappedArray):
+            return [RowFile(values.path, values.offset, len(self))]
+        # values that had to be read go to a file in memory, for the core to map
+        if name not in self._memory_files:
+            self._memory_files[name] = os.memfd_create(f"largeds-{name}", os.MFD_CLOEXEC)
+            with open(self._memory_files[name], "wb", closefd=False) as file:
+                file.write(np.ascontiguousarray(values).tobytes())
+        return [RowFile(Path(f"/proc/{os.getpid()}/fd/{self._memory_files[name]}"), 0, len(self))]
+
+    def _map(self, name: str, part: int) -> Array:
+        values = self._contents[name]
+        array = values.map() if isinstance(values, MappedArray) else values
+        return array.reshape(self._metadata.images_shape(len(self))) if name == "images" else array

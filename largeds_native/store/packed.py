@@ -1,0 +1,132 @@
+"""A store in the format of docs/store-format.md, as `pack` and `from_hdf5` write it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from largeds_native._internal.arrays import Array
+from largeds_native._internal.machine import usable_threads
+from largeds_native.errors import StoreError
+from largeds_native.store.base import IMPORT_HINT, RowFile, Store
+from largeds_native.store.format.manifest import read_manifest
+from largeds_native.store.format.npy import DATA_OFFSET, check_array, map_array
+from largeds_native.store.format.sample_log import read_sample_log
+from largeds_native.store.report import Report
+from largeds_native.store.verify import Verification, verify_shard
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One folder of a store: images [start, start + rows) of it."""
+
+    path: Path
+    rows: int
+    start: int
+    hash: str = ""
+
+
+class PackedStore(Store):
+    """Opens the store in the folder `path`. Beside what every `Store` has, it knows where its images came from
+    (`samples`, `report`) and can be verified.
+
+    Opening checks the manifest, and each file's header and size; it maps nothing and does not read rows. Raises
+    StoreError when a file is missing, short, foreign, or of another version.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        folder = os.path.abspath(path)
+        self._manifest = manifest = read_manifest(Path(folder))
+        super().__init__(Path(folder), manifest)
+        starts = accumulate((entry.rows for entry in manifest.shards), initial=0)
+        self.shards = [
+            Shard(self.path / entry.name, entry.rows, start, entry.hash)
+            for entry, start in zip(manifest.shards, starts, strict=False)
+        ]
+        arrays = [(name, manifest.array_spec(name)) for name in ("images", *manifest.fields)]
+        for entry in manifest.shards:  # plain strings: there may be many thousands
+            for name, spec in arrays:
+                check_array(f"{folder}/{entry.name}/{name}.npy", spec.dtype, (entry.rows, *spec.shape))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (PackedStore, (str(self.path),))
+
+    def summary(self) -> list[str]:
+        *facts, size = super().summary()
+        return [*facts, f"{len(self.shards)} shard{'s' * (len(self.shards) != 1)}, {size}"]
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """`manifest.json` as plain data; see docs/store-format.md."""
+        return self._manifest.to_json()
+
+    @cached_property
+    def identity(self) -> str:
+        return self._manifest.identity
+
+    # ---- its files -------------------------------------------------------------------------------------------
+    def files(self, name: str) -> list[RowFile]:
+        return [RowFile(shard.path / f"{name}.npy", DATA_OFFSET, shard.rows) for shard in self.shards]
+
+    def _map(self, name: str, part: int) -> Array:
+        shard, spec = self.shards[part], self.metadata.array_spec(name)
+        path, shape = shard.path / f"{name}.npy", (shard.rows, *spec.shape)
+        check_array(path, spec.dtype, shape)  # it may have been cut since the store was opened
+        return map_array(path, spec.dtype, shape)
+
+    # ---- where it came from ------------------------------------------------------------------------------------
+    @cached_property
+    def samples(self) -> pa.Table:
+        """Every sample, packed or failed, in source order.
+
+        Columns: source, row (-1: failed), width, height, status ("ok" or the reason), error, decoder, hash.
+        """
+        return self.samples_of(range(len(self.shards)))
+
+    def samples_of(self, shards: Sequence[int], columns: Sequence[str] | None = None) -> pa.Table:
+        """The same for some shards, whole or these columns with `row`; `row` counts in the whole store."""
+        import pyarrow as pa
+
+        chosen = [self.shards[i] for i in shards]
+        if not chosen:
+            raise StoreError(f"{self.path} has no shards")
+        return pa.concat_tables([read_sample_log(shard.path, shard.start, columns) for shard in chosen])
+
+    @property
+    def report(self) -> Report | None:
+        """How the pack went; None when the store has no report.json."""
+        return Report.read(self.path)
+
+    def verify(self, *, threads: int | None = None) -> Verification:
+        """Checks every row against the hash that it was packed with, and every field; see `Verification`.
+
+        `largeds_native.packing.verify_sources` compares with the images that the store was packed from.
+        """
+        threads = threads or usable_threads()
+        damaged: list[int] = []
+        damaged_shards: list[str] = []
+        for index, (shard, file) in enumerate(zip(self.shards, self.files("images"), strict=True)):
+            log = self.samples_of([index], ["row", "hash"])
+            fields = {name: self.part(name, index) for name in self.fields}
+            rows, fields_match = verify_shard(file, self.metadata.sample_bytes, log, fields, shard.hash, threads)
+            damaged += [shard.start + row for row in rows]
+            if not fields_match:
+                damaged_shards.append(shard.path.name)
+        return Verification(len(self), tuple(damaged), tuple(damaged_shards))
+
+
+def as_packed(store: Store) -> PackedStore:
+    """The same store, for what only a packed one has; StoreError for another."""
+    if not isinstance(store, PackedStore):
+        raise StoreError(
+            f"{store.path} was not packed by largeds: it has no list of samples and no hashes. {IMPORT_HINT}"
+        )
+    return store
