@@ -67,11 +67,11 @@ def question(folder: Path, name: str, n: int, side: int, batch: int, options: An
         store.close()
         forget(files)
 
-    def ours(order: str) -> Callable[[], int]:
+    def ours(**order: Any) -> Callable[[], int]:
         def run() -> int:
             fresh = lds.open(store.path)
             words = {"dtype": torch.uint8, "threads": options.threads, "fields": (), "prefetch": 4}
-            with lds.Loader(fresh, batch, order=order, **words) as loader:
+            with lds.Loader(fresh, batch, **order, **words) as loader:
                 return sum(len(images) for (images,) in loader)
 
         return run
@@ -79,8 +79,8 @@ def question(folder: Path, name: str, n: int, side: int, batch: int, options: An
     results = take_turns(
         [
             Contender("pread, 32 at a time", pread_at_depth(path, offset, store.row_bytes, n), "limit", before=cold),
-            Contender("Loader", ours("random"), "ours", before=cold),
-            Contender("Loader, block order", ours("block"), "ours", before=cold),
+            Contender("Loader", ours(shuffle=True), "ours", before=cold),
+            Contender("Loader, block order", ours(order="block"), "ours", before=cold),
             Contender("np.memmap, fancy index", one_by_one(path, n), before=cold),
         ],
         rounds=options.rounds,

@@ -98,7 +98,7 @@ def on_store(store: lds.Store, make: Callable[..., nn.Module], batch: int, optio
 
     def measure() -> list[float]:
         words = training.normalised(store) | {"augment": training.shift_and_flip(store)}
-        with lds.Loader(store, batch, threads=options.threads, **words) as batches:
+        with lds.Loader(store, batch, shuffle=True, threads=options.threads, **words) as batches:
             return real_epochs(batches, make(len(store.classes)), options.epochs)
 
     return Case(predict, measure)

@@ -168,7 +168,7 @@ def loader(store: Any, o: Any) -> None:
     mapped = lds.open(store.to_hdf5(OUT / "mapped.h5"))
 
     def batches(rows: Any) -> Any:
-        return drained(lds.Loader(rows, 256, threads=o.threads, dtype=torch.uint8), 12)
+        return drained(lds.Loader(rows, 256, shuffle=True, threads=o.threads, dtype=torch.uint8), 12)
 
     results = take_turns(
         [

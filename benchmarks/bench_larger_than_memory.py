@@ -31,7 +31,7 @@ def read():
     return int(next(line for line in open("/proc/self/io") if line.startswith("read_bytes")).split()[1])
 
 store = lds.open(path)
-with lds.Loader(store, 128, order=order, dtype=torch.uint8, threads=int(threads), fields=()) as loader:
+with lds.Loader(store, 128, **json.loads(order), dtype=torch.uint8, threads=int(threads), fields=()) as loader:
     before, start = read(), time.perf_counter()
     n = sum(len(images) for (images,) in loader)
     seconds = time.perf_counter() - start
@@ -70,14 +70,22 @@ def main() -> None:
             console.print("not measured: no right to make a cgroup with a memory limit")
             return
         try:
-            for order in ("random", "block"):
+            for name, order in {"shuffled": {"shuffle": True}, "by blocks": {"order": "block"}}.items():
                 forget([store.path])
-                command = [sys.executable, "-c", CHILD, str(store.path), str(group), order, str(options.threads)]
+                command = [
+                    sys.executable,
+                    "-c",
+                    CHILD,
+                    str(store.path),
+                    str(group),
+                    json.dumps(order),
+                    str(options.threads),
+                ]
                 environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)}
                 done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
                 result = json.loads(done.stdout)
                 console.print(
-                    f"{order}: {result['rate']:,.0f} images/s, read {result['read']:.2f} times the store's "
+                    f"{name}: {result['rate']:,.0f} images/s, read {result['read']:.2f} times the store's "
                     f"{store.nbytes / 1e9:.1f} GB under a limit of {store.nbytes / 4e9:.2f} GB"
                 )
         finally:

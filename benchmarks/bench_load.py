@@ -87,7 +87,7 @@ def memmap_rows(store: Any) -> Dataset[Any]:
 
 
 def ours(store: Any, threads: int, batch: int = 256, **words: Any) -> Any:
-    return lds.Loader(store, batch, threads=threads, **words)
+    return lds.Loader(store, batch, shuffle=True, threads=threads, **words)
 
 
 def uint8(store: Any, o: Any) -> None:

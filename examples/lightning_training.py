@@ -24,15 +24,15 @@ class StoreData(L.LightningDataModule):
         super().__init__()
         self.train, self.val, self.batch_size = lds.open(train), lds.open(val), batch_size
         mean, std = self.train.statistics
-        self.words: dict[str, Any] = {"mean": mean, "std": std}
+        self.normalise: dict[str, Any] = {"mean": mean, "std": std}
         self.augment = lds.Augment(random_crop=crop, padding=crop // 8, flip=0.5)
         self.crop = lds.Augment(center_crop=crop)
 
     def train_dataloader(self) -> lds.Loader:
-        return lds.Loader(self.train, self.batch_size, augment=self.augment, **self.words)
+        return lds.Loader(self.train, self.batch_size, shuffle=True, augment=self.augment, **self.normalise)
 
     def val_dataloader(self) -> lds.Loader:
-        return lds.Loader(self.val, self.batch_size, order="sequential", augment=self.crop, **self.words)
+        return lds.Loader(self.val, self.batch_size, augment=self.crop, **self.normalise)
 
 
 class Classifier(L.LightningModule):

@@ -33,7 +33,7 @@ def main(
     # validation needs none of it: the Loader crops and normalises in its one pass
     crop = lds.Augment(center_crop=side)
     normalise = {"mean": config["mean"], "std": config["std"]}
-    val_loader = lds.Loader(val_store, 64, order="sequential", augment=crop, **normalise)
+    val_loader = lds.Loader(val_store, 64, augment=crop, **normalise)
 
     optimizer = create_optimizer_v2(model, opt="adamw", lr=1e-3, weight_decay=0.05)
     criterion = LabelSmoothingCrossEntropy()

@@ -26,7 +26,7 @@ def main(path: str, epochs: int = 2, batch_size: int = 32, crop: int = 224) -> N
     store = lds.open(path)  # one store: the page cache holds it once for all processes of a machine
     mean, std = store.statistics
     augment = lds.Augment(random_crop=crop, padding=crop // 8, flip=0.5)
-    loader = lds.Loader(store, batch_size, augment=augment, mean=mean, std=std, device=device)
+    loader = lds.Loader(store, batch_size, shuffle=True, augment=augment, mean=mean, std=std, device=device)
 
     torch.manual_seed(0)
     model = DistributedDataParallel(resnet18(num_classes=len(store.classes)).to(device))

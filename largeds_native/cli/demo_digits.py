@@ -61,8 +61,8 @@ def train(store: Store, *, epochs: int, seed: int, threads: int, progress: bool)
             progress=progress,
         )
         augment = lds.Augment(random_crop=8, padding=1)
-        train_loader = lds.Loader(store, 32, seed=seed, indices=training, augment=augment, **normal)
-        held_out_loader = lds.Loader(store, 256, order="sequential", indices=held_out, **normal)
+        train_loader = lds.Loader(store, 32, shuffle=True, seed=seed, indices=training, augment=augment, **normal)
+        held_out_loader = lds.Loader(store, 256, indices=held_out, **normal)
         try:
             trainer.fit(train_loader, epochs)
             result = trainer.evaluate(held_out_loader)

@@ -126,6 +126,7 @@ def loaders(
     train_loader = lds.Loader(
         store,
         options.batch_size,
+        shuffle=True,
         seed=options.seed,
         indices=chosen,
         augment=shift_and_flip(store) if options.augment else None,
@@ -144,7 +145,7 @@ def loaders(
         subset = np.arange(len(val_store))
     if not len(subset):
         return train_loader, None
-    val_loader = lds.Loader(val_store, options.batch_size, order="sequential", indices=subset, **words)
+    val_loader = lds.Loader(val_store, options.batch_size, indices=subset, **words)
     stack.callback(val_loader.close)
     return train_loader, val_loader
 

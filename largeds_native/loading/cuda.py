@@ -3,66 +3,89 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from largeds_native.loading.iterator import Batch, BatchIterator, Taken
-from largeds_native.store.gather import BatchFormat
-
-if TYPE_CHECKING:
-    from largeds_native.loading.loader import Loader
+from largeds_native.loading.iterator import Batch, Taken
 
 
-class DeviceIterator(BatchIterator):
+@dataclass(frozen=True)
+class DeviceFormat:
+    """What the device makes of the host's images: `images * multiply + add` in `dtype`."""
+
+    dtype: torch.dtype
+    multiply: Sequence[float]
+    add: Sequence[float]
+
+
+class DeviceIterator(Iterator[Taken]):
     """The host's batches on the device. The copy of the next one overlaps the work on the one delivered.
 
     A pinned slot is held until its copy is done; what is delivered is ready for the stream that is current then.
+    `format` None leaves images as they are. An error of the host is raised when it is its batch's turn.
     """
 
-    def __init__(self, loader: Loader, epoch: int, position: int, wanted: BatchFormat) -> None:
-        super().__init__(loader, epoch, position)
-        self.device, self.dtype = loader.device, wanted.dtype
-        self.normalises = wanted.dtype is not loader.format.dtype
-        self._multiply, self._add = (torch.tensor(v, device=self.device).view(1, -1, 1, 1) for v in wanted.scale)
-        self._stream: Any = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
-        self._stream.wait_stream(torch.cuda.current_stream(self.device))  # for the two tensors
+    def __init__(self, host: Iterator[Taken], device: torch.device, format: DeviceFormat | None) -> None:
+        self._host, self.device, self.format = host, device, format
+        self._stream: Any = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        if format is not None:
+            self._multiply, self._add = (
+                torch.tensor(values, device=device).view(1, -1, 1, 1) for values in (format.multiply, format.add)
+            )
+            self._stream.wait_stream(torch.cuda.current_stream(device))  # for these two tensors
         self._copying: deque[tuple[Any, Batch]] = deque()  # slots whose copy may not be done
-        self._ahead = self._send()
+        self._sent: deque[tuple[Batch, Any, int]] = deque()  # on their way to the device, or there
+        self._held: Taken | None = None  # taken from the host and not yet sent
+        self._error: Exception | None = None  # of the next batch, until those before it are delivered
+        self._ended = False
+        self._send(1)
 
-    def _send(self) -> tuple[Batch, Any, int] | None:
-        """Starts the copy of the next batch."""
-        taken = self.host.take()
-        if taken is None:
-            return None
-        batch, after = taken
+    def __next__(self) -> Taken:
+        self._send(2)
+        if not self._sent:
+            error, self._error = self._error, None
+            raise error or StopIteration
+        batch, ready, position = self._sent[0]
+        current = torch.cuda.current_stream(self.device)
+        current.wait_event(ready)
+        for part in batch:
+            part.record_stream(current)
+        del self._sent[0]
+        return batch, position
+
+    def _send(self, count: int) -> None:
+        """Starts copies until `count` batches are sent and not delivered."""
+        while len(self._sent) < count and not self._ended and self._error is None:
+            try:
+                if self._held is None:
+                    self._held = next(self._host)
+                self._copy(*self._held)
+                self._held = None
+            except StopIteration:  # noqa: PERF203
+                self._ended = True
+            except Exception as error:
+                self._error = error
+
+    def _copy(self, batch: Batch, position: int) -> None:
+        if self._sent and self._sent[-1][2] == position:
+            return  # an interrupt came between here and `_held = None`
         event: Any = torch.cuda.Event
         copied, ready = event(), event()
         with torch.cuda.stream(self._stream):
             images, *fields = (part.to(self.device, non_blocking=True) for part in batch)
             copied.record(self._stream)
-            sent = (self._normalised(images), *fields)
+            sent = (self._formatted(images), *fields)
             ready.record(self._stream)
         self._copying.append((copied, batch))
-        while self._copying[0][0].query():
+        self._sent.append((sent, ready, position))
+        while self._copying and self._copying[0][0].query():
             self._copying.popleft()
-            if not self._copying:
-                break
-        return sent, ready, after
 
-    def _normalised(self, images: Tensor) -> Tensor:
-        if not self.normalises:
+    def _formatted(self, images: Tensor) -> Tensor:
+        if self.format is None:
             return images
-        return torch.addcmul(self._add, images.to(torch.float32), self._multiply).to(self.dtype)
-
-    def _take(self) -> Taken | None:
-        if self._ahead is None:
-            return None
-        sent, ready, after = self._ahead
-        current = torch.cuda.current_stream(self.device)
-        current.wait_event(ready)
-        for part in sent:
-            part.record_stream(current)
-        self._ahead = self._send()
-        return sent, after
+        return torch.addcmul(self._add, images.to(torch.float32), self._multiply).to(self.format.dtype)

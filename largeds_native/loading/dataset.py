@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -19,9 +20,10 @@ from largeds_native.store.gather import BatchFormat, shared_pool
 class StoreDataset(Dataset[Any]):
     """Item i is (image, label): a tensor (C, H, W) of the store's dtype, and an int; then `transform(image)`.
 
-    A store without labels gives images alone. Of several variants one is drawn with torch's random numbers. DataLoader
-    asks for a whole batch at once (`__getitems__`): without a transform it is gathered in one pass, in a worker
-    straight into shared memory that is used again when the batch is gone. Workers may be made by fork or by spawn.
+    A store without labels gives images alone. `classes` and `targets` are what torchvision's datasets have there. Of
+    several variants one is drawn with torch's random numbers. DataLoader asks for a whole batch at once
+    (`__getitems__`): without a transform it is gathered in one pass, in a worker straight into shared memory that is
+    used again when the batch is gone. Workers may be made by fork or by spawn.
 
     Raises RowIndexError for a number outside of -len .. len - 1.
     """
@@ -33,6 +35,19 @@ class StoreDataset(Dataset[Any]):
         self._format = BatchFormat(store, variant="draw")
         self._memory = BatchMemory()
 
+    @property
+    def classes(self) -> list[str]:
+        """The names of the classes: label i is `classes[i]`. Empty where the store has none."""
+        return list(self.store.classes)
+
+    @cached_property
+    def targets(self) -> list[Any]:
+        """Every item's label. Raises AttributeError where the store has no labels, so that `hasattr` tells."""
+        if self._labels is None:
+            raise AttributeError(f"targets: {self.store.path} has no field 'label'")
+        targets: list[Any] = np.asarray(self._labels[:]).tolist()
+        return targets
+
     def __len__(self) -> int:
         return len(self.store)
 
@@ -43,11 +58,11 @@ class StoreDataset(Dataset[Any]):
         return self._items(indices, whole=COLLATES_WHOLE and self.transform is None and self._labels is not None)
 
     def _items(self, indices: Sequence[int], whole: bool) -> list[Any]:
-        wanted = np.asarray(indices, np.int64)
-        batch = self._memory.tensor((len(wanted), *self._format.image_shape), self._format.dtype, whole)
+        rows = np.asarray(indices, np.int64)
+        batch = self._memory.tensor((len(rows), *self._format.image_shape), self._format.dtype, whole)
         seed = int(torch.randint(1 << 62, ())) if self.store.variants > 1 else 0
-        self._format.gather.run(wanted, seed, 0, batch, shared_pool(None))
-        labels = None if self._labels is None else np.asarray(self._labels[wanted]).tolist()
+        self._format.gather.run(rows, seed, 0, batch, shared_pool(None))
+        labels = None if self._labels is None else np.asarray(self._labels[rows]).tolist()
         return items_of(batch, labels, self.transform, whole)
 
     def __reduce__(self) -> tuple[Any, ...]:

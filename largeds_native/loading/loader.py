@@ -1,4 +1,4 @@
-"""The loader: batches of a store, made ahead in C++ threads."""
+"""The loader: batches of a store, filled ahead by C++ threads."""
 
 from __future__ import annotations
 
@@ -10,61 +10,72 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import BatchSampler, Sampler, SequentialSampler
 
 from largeds_native.errors import ArgumentError
-from largeds_native.loading.iterator import Batch, BatchIterator
-from largeds_native.loading.order import Block, Numbers, Order, Random, Sequential, Subset, Weighted, check_seed
+from largeds_native.loading.choose_order import OrderOptions, choose_plan
+from largeds_native.loading.cuda import DeviceFormat, DeviceIterator
+from largeds_native.loading.cursor import Cursor
+from largeds_native.loading.fields import core_field, field_names
+from largeds_native.loading.iterator import Batch, BatchIterator, EpochSpec, HostIterator, Taken
+from largeds_native.loading.order import Sequential, check_seed
+from largeds_native.loading.partition import Partition
 from largeds_native.loading.plan import OrderPlan, SamplerPlan
-from largeds_native.loading.ranks import Ranks
-from largeds_native.loading.state import checked_state, state_of
+from largeds_native.loading.state import Identity, cursor_of, state_of
 from largeds_native.store import Store
-from largeds_native.store.gather import BatchFormat, default_threads, dtype_name, index_array
+from largeds_native.store.gather import BatchFormat, default_threads
 from largeds_native.transform import Augment
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 VARIANTS = ("draw", "cycle")
-ORDERS = ("sequential", "random", "block", "weighted")
-WINDOW_BYTES = 1 << 26  # default size of a window of the block order
 
 
 class Loader:
     """Iterates over batches of a store: tuples (images, *fields), images (n, C, H, W), each field (n, ...).
 
     store: from `largeds_native.open` or `pack`. batch_size: samples a batch and rank; None with a batch sampler.
-    order: "random" (a keyed permutation of seed and epoch), "sequential", "block" (windows of `block` rows in random
-        order, shuffled within sixteen of them at a time; default 64 MiB each; for data larger than memory),
-        "weighted" (n draws by `weights`, with replacement), or a torch Sampler, BatchSampler, or collection of numbers.
+    shuffle: all samples, by a keyed permutation of (seed, epoch); False keeps the store's order, as DataLoader does.
+    order: another order in place of shuffle: "block" (windows of `block` rows in random order, shuffled within sixteen
+        of them at a time; default 64 MiB each; for data larger than memory), "weighted" (n draws by `weights`, with
+        replacement), or a torch Sampler, BatchSampler, or collection of numbers.
     seed: an integer from 0 to 2**64 - 1. augment: an `Augment`; its draws depend on (seed, epoch, sample).
     mean, std: a number each channel, in [0, 1] units; without, floats are x / 255. A store of floats passes through.
     dtype: torch.float32, float16, bfloat16 or uint8. channels_last: images in torch.channels_last memory format.
     device: "cpu", or a CUDA device: uint8 is then copied from pinned memory on a side stream and normalised there.
-    prefetch: batches made ahead; 0 makes each when it is asked for. threads: of the C++ core; default what the process
-        may use, one in a DataLoader's worker.
+    prefetch: batches filled ahead; 0 fills each when it is asked for. threads: of the C++ core; default what the
+        process may use, one in a DataLoader's worker.
     drop_last: leave out the epoch's last batch where it is not full.
-    indices: a subset: numbers, or a mask of len(store) bools. weights: a number each sample of the order.
+    indices: a subset: numbers, or a mask of len(store) bools. weights: a number each sample; order="weighted" is then
+        understood.
     rank, world_size: default torch.distributed's where it is initialised. Every rank gets equally many batches of
         equal sizes; without drop_last up to world_size - 1 samples of the epoch's start come again at its end.
-    fields: whose values come with the images. variant: of several, "draw" one a sample, or "cycle" by epoch.
+    fields: whose values come with the images; None: ("label",) where the store has one, else none. Without a field a
+        batch is the tuple (images,). variant: of several, "draw" one a sample, or "cycle" by epoch.
 
     Each iteration is the next epoch, unless `set_epoch(e)` says which. A batch is the user's: its memory is used again
     only when neither it nor a view of it is left. Resuming: `state_dict()` is a few integers that describe the batch
     after the last one delivered; `load_state_dict` makes the next iteration go on there, bit for bit, with any number
     of threads, and with another world size over exactly the samples not yet seen.
 
-    Raises ArgumentError for arguments that don't fit, before any thread starts, and at `next()` whatever befell a
-    batch. Rows are mapped: a store's file that is cut off while it is open ends the process (SIGBUS), as with any
-    memory map; `store.rows.read` reads with pread and says so. Use the loader as a context manager, or `close()` it,
-    to give its memory back; a dropped loader does so too.
+    Raises ArgumentError for arguments that don't fit, before any thread starts. An error in filling a batch is raised
+    by the `next()` that would deliver it. Rows are mapped: a store's file that is cut off while it is open ends the
+    process (SIGBUS), as with any memory map; `store.rows.read` reads with pread and says so. Use the loader as a
+    context manager, or `close()` it, to give its memory back; a dropped loader does so too.
     """
+
+    num_workers = 0  # processes, as DataLoader counts them: the threads of the core are in this one
+    batch_sampler = None  # as DataLoader's: none is needed, the loader makes its own batches
+    _is_accelerate_prepared = True  # Accelerate would take `dataset` and `sampler` and make a DataLoader of raw rows
 
     def __init__(
         self,
         store: Store,
         batch_size: int | None,
         *,
-        order: Literal["sequential", "random", "block", "weighted"] | Iterable[Any] = "random",
+        shuffle: bool = False,
+        order: Literal["block", "weighted"] | Iterable[Any] | None = None,
         seed: int = 0,
         augment: Augment | None = None,
         mean: Sequence[float] | None = None,
@@ -78,13 +89,11 @@ class Loader:
         indices: ArrayLike | Tensor | None = None,
         rank: int | None = None,
         world_size: int | None = None,
-        fields: Sequence[str] = ("label",),
+        fields: Sequence[str] | None = None,
         block: int | None = None,
         weights: ArrayLike | Tensor | None = None,
         variant: Literal["draw", "cycle"] = "draw",
     ) -> None:
-        from largeds_native import _C
-
         if not isinstance(store, Store):
             raise ArgumentError(f"store: expected a Store, as largeds_native.open gives, found {type(store).__name__}")
         if augment is not None and not isinstance(augment, Augment):
@@ -96,111 +105,103 @@ class Loader:
         self.prefetch = _at_least("prefetch", prefetch, 0)
         self.threads = default_threads() if threads is None else _at_least("threads", threads, 1)
         self.device = torch.device(device)
-        self.ranks = Ranks.found(rank, world_size)
-        self.plan = self._plan(order, indices, block, weights)
-        self.format, self._on_device = self._formats(dtype, mean, std, channels_last, augment, variant)
-        self.fields = (fields,) if isinstance(fields, str) else tuple(fields)
-        self.core_fields = [_core_field(store, name) for name in self.fields]
-        sample = self.format.gather.sample_bytes + sum(rows.row_bytes for rows, _, _ in self.core_fields)
-        slot = min(self.batch_size or 0, len(store)) * sample
-        # the caller holds one batch while the next is delivered
-        pinned = self.device.type == "cuda"
-        self.ring = _C.Ring(slot + 64 * len(self.core_fields), self.prefetch + 2, pinned)
-        self.pool: _C.Pool | None = _C.Pool(self.threads)
-        self._at = (0, 0)  # (epoch, position) after the last batch delivered
-        self._next = (0, 0)  # of the next iteration
+        self.partition = Partition.found(rank, world_size)
+        options = OrderOptions(shuffle, order, self.seed, block, weights, indices)
+        self.plan = choose_plan(options, len(store), store.row_bytes, self.batch_size, self.partition, self.drop_last)
+        batch_options: dict[str, Any] = {"channels_last": channels_last, "augment": augment, "variant": variant}
+        self._host_format, self._device_format = self._formats(dtype, mean, std, batch_options)
+        self.fields = field_names(store, fields)
+        self._spec: EpochSpec | None = self._epoch_spec()  # None: closed
+        self._ring = self._spec.ring
+        self._start = Cursor()  # of the next iteration
+        self._cursor = self._start  # after the last batch delivered
         self._iterators: weakref.WeakSet[BatchIterator] = weakref.WeakSet()
-        self._latest: weakref.ref[BatchIterator] | None = None  # the one that `_at` follows
-        self._closed = False
+        self._latest: weakref.ref[BatchIterator] | None = None
 
     # ---- from the arguments ----------------------------------------------------------------------------------
-    def _plan(self, order: Any, indices: Any, block: int | None, weights: Any) -> OrderPlan | SamplerPlan:
-        chosen = None if indices is None else _subset(indices, len(self.store))
-        n = len(self.store) if chosen is None else len(chosen)
-        if not isinstance(order, str):
-            if indices is not None or weights is not None or block is not None:
-                raise ArgumentError("indices, weights and block are for the loader's own orders, not for a sampler")
-            return SamplerPlan(order, self.batch_size, self.drop_last)
-        if self.batch_size is None:
-            raise ArgumentError("batch_size: expected a number; None is for a batch sampler given as `order`")
-        if n == 0:
-            raise ArgumentError(
-                f"expected at least one sample, found an empty {'store' if chosen is None else 'subset'}"
-            )
-        made = self._order("weighted" if weights is not None and order == "random" else order, n, block, weights)
-        return OrderPlan(made if chosen is None else Subset(made, chosen), self.batch_size, self.ranks, self.drop_last)
-
-    def _order(self, name: str, n: int, block: int | None, weights: Any) -> Order:
-        if (weights is not None) != (name == "weighted"):
-            raise ArgumentError(f"weights are for order='weighted' and needed there, found order={name!r}")
-        if block is not None and name != "block":
-            raise ArgumentError(f"block is for order='block', found order={name!r}")
-        if name == "sequential":
-            return Sequential(n)
-        if name == "random":
-            return Random(n, self.seed)
-        if name == "block":
-            default = max(1, WINDOW_BYTES // self.store.row_bytes)
-            return Block(n, self.seed, default if block is None else block)
-        if name == "weighted":
-            return Weighted(weights, n, self.seed)
-        raise ArgumentError(f"order: expected one of {', '.join(ORDERS)} or a sampler, found {name!r}")
-
     def _formats(
-        self, dtype: torch.dtype, mean: Any, std: Any, channels_last: bool, augment: Augment | None, variant: str
-    ) -> tuple[BatchFormat, BatchFormat | None]:
-        """(what the core makes, what is made of it on the device: None for the same)."""
-        words: dict[str, Any] = {"channels_last": channels_last, "augment": augment, "variant": variant}
-        baked = self.store.dtype != np.uint8
-        wanted = None if baked and dtype is torch.float32 else dtype
-        final = BatchFormat(self.store, dtype=wanted, mean=mean, std=std, **words)
-        if self.device.type == "cpu":
-            return final, None
-        if self.device.type != "cuda":
+        self, dtype: torch.dtype, mean: Any, std: Any, options: dict[str, Any]
+    ) -> tuple[BatchFormat, DeviceFormat | None]:
+        """(what the core makes, what the device makes of it: None for the same)."""
+        floats = self.store.dtype != np.uint8
+        final_dtype = None if floats and dtype is torch.float32 else dtype
+        final = BatchFormat(self.store, dtype=final_dtype, mean=mean, std=std, **options)
+        if self.device.type not in ("cpu", "cuda"):
             raise ArgumentError(f"device: expected 'cpu' or a CUDA device, found {str(self.device)!r}")
-        if not torch.cuda.is_available():
+        if self.device.type == "cuda" and not torch.cuda.is_available():
             raise ArgumentError(f"device: {str(self.device)!r} was asked for, and torch finds no CUDA device")
-        return (final if baked else BatchFormat(self.store, dtype=torch.uint8, **words)), final
+        if self.device.type == "cpu" or floats or final.dtype is torch.uint8:
+            return final, None
+        return BatchFormat(self.store, dtype=torch.uint8, **options), DeviceFormat(final.dtype, *final.scale)
+
+    def _epoch_spec(self) -> EpochSpec:
+        from largeds_native import _C
+
+        gather = self._host_format.gather
+        fields = [core_field(self.store, name) for name in self.fields]
+        sample_bytes = gather.sample_bytes + sum(rows.row_bytes for rows, _, _ in fields)
+        slot_bytes = min(self.batch_size or 0, len(self.store)) * sample_bytes + 64 * len(fields)
+        # the caller holds one batch while the next is delivered
+        ring = _C.Ring(slot_bytes, self.prefetch + 2, self.device.type == "cuda")
+        return EpochSpec(gather, fields, ring, _C.Pool(self.threads), self.seed, self.prefetch, self.plan)
+
+    # ---- what Accelerate, Lightning and scripts look for in a DataLoader -----------------------------------------
+    @property
+    def dataset(self) -> Store:
+        """The store, so that `len(loader.dataset)` is its number of samples."""
+        return self.store
+
+    @property
+    def sampler(self) -> Sampler[Any] | None:
+        """The Sampler given as `order`; torch's SequentialSampler for the store's order. None: the loader shuffles by
+        itself, or `order` gives whole batches."""
+        if isinstance(self.plan, SamplerPlan):
+            given = self.plan.sampler
+            return given if isinstance(given, Sampler) and not isinstance(given, BatchSampler) else None
+        return SequentialSampler(range(self.plan.length)) if self.plan.order.name == Sequential.name else None
 
     # ---- iterating -------------------------------------------------------------------------------------------
     def __len__(self) -> int:
         """Batches in a whole epoch, for this rank."""
         return len(self.plan)
 
-    def __iter__(self) -> Iterator[Batch]:
-        if self._closed:
-            raise ArgumentError("the loader is closed")
-        epoch, position = self._at = self._next
-        self._next = (epoch + 1, 0)
-        if self._on_device is None:
-            iterator = BatchIterator(self, epoch, position)
-        else:
-            from largeds_native.loading.cuda import DeviceIterator
+    @property
+    def remaining(self) -> int:
+        """Batches after the last one delivered, to the end of its epoch, for this rank: after `load_state_dict`, those
+        of the next iteration. `len(loader)` is that of a whole epoch."""
+        return self.plan.remaining(self._cursor.position)
 
-            iterator = DeviceIterator(self, epoch, position, self._on_device)
+    def __iter__(self) -> Iterator[Batch]:
+        if self._spec is None:
+            raise ArgumentError("the loader is closed")
+        cursor = self._start
+        self._cursor, self._start = cursor, Cursor(cursor.epoch + 1)
+        host = HostIterator(self._spec, cursor)
+        iterator = BatchIterator(host, self._source(host), cursor)
         self._iterators.add(iterator)
         self._latest = weakref.ref(iterator)
         return iterator
 
-    def _reached(self, iterator: BatchIterator, epoch: int, position: int) -> None:
-        if self._latest is not None and self._latest() is iterator:
-            self._at = (epoch, position)
+    def _source(self, host: HostIterator) -> Iterator[Taken]:
+        return host if self.device.type == "cpu" else DeviceIterator(host, self.device, self._device_format)
 
     def set_epoch(self, epoch: int) -> None:
         """The next iteration is this epoch, from its start."""
-        self._at = self._next = (_at_least("epoch", epoch, 0), 0)
-        self._latest = None
+        self._cursor = self._start = Cursor(_at_least("epoch", epoch, 0))
 
     # ---- resuming --------------------------------------------------------------------------------------------
+    @property
+    def _identity(self) -> Identity:
+        return Identity(self.seed, int(self.store.identity, 16), self.plan.fingerprint)
+
     def state_dict(self) -> dict[str, int]:
         """Where the batch after the last one delivered begins: version, epoch, position (in samples, over all ranks;
         in batches with a batch sampler), and what must be the same: seed, store, order."""
-        return state_of(self, *self._at)
+        return state_of(self._identity, self._cursor)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """The next iteration goes on from there. Raises StateError for a state of another store, order or version."""
-        self._at = self._next = checked_state(self, state)
-        self._latest = None
+        self._cursor = self._start = cursor_of(state, self._identity, self.plan.length)
 
     # ---- life ------------------------------------------------------------------------------------------------
     def stats(self) -> dict[str, Any]:
@@ -208,20 +209,19 @@ class Loader:
 
         batches, samples, bytes (of images): delivered. images_per_second, and waiting_share: of the time from the
         first call to the last batch; where the caller waited for nearly 0 of it, the loader is not what limits.
-        filling_seconds: spent making batches; waiting_seconds: in `next()`. pending, ready: submitted, and made, but
-        not delivered. read_ahead: samples of batches that were not in memory when they were submitted, and asked for.
-        slots, slots_in_use, slot_bytes, allocations: of the ring.
+        filling_seconds: spent filling batches; waiting_seconds: in `next()`. pending: submitted and not delivered;
+        ready: those of them that are filled. read_ahead: samples of batches that were not in memory when they were
+        submitted, and asked for. slots, slots_in_use, slot_bytes, allocations: of the ring.
         """
         latest = self._latest() if self._latest is not None else None
-        return (latest.host.stats() if latest is not None else {}) | self.ring.stats()
+        return (latest.stats() if latest is not None else {}) | self._ring.stats()
 
     def close(self) -> None:
         """Ends all iterations and gives the memory of idle slots back. Batches that the caller holds stay whole."""
-        self._closed = True
+        self._spec = None
         for iterator in list(self._iterators):
-            iterator.host.close()
-        self.ring.trim()
-        self.pool = None
+            iterator.close()
+        self._ring.trim()
 
     def __enter__(self) -> Loader:
         return self
@@ -235,9 +235,9 @@ class Loader:
     def __repr__(self) -> str:
         order = self.plan.order.name if isinstance(self.plan, OrderPlan) else type(self.plan.sampler).__name__
         parts = [f"{self.batch_size} a batch" if self.batch_size else "batches of the sampler", f"order {order}"]
-        parts += [f"{self.format.image_shape} {self.format.dtype}", f"{self.threads} threads"]
-        if self.ranks.world_size > 1:
-            parts.append(f"rank {self.ranks.rank} of {self.ranks.world_size}")
+        parts += [f"{self._host_format.image_shape} {self._host_format.dtype}", f"{self.threads} threads"]
+        if self.partition.world_size > 1:
+            parts.append(f"rank {self.partition.rank} of {self.partition.world_size}")
         return f"<Loader of {str(self.store.path)!r}: {', '.join(parts)}>"
 
 
@@ -249,29 +249,3 @@ def _at_least(name: str, value: Any, least: int) -> int:
     if number < least:
         raise ArgumentError(f"{name}: expected an integer, {least} or more, found {value!r}")
     return number
-
-
-def _subset(indices: Any, n: int) -> Numbers:
-    array = np.asarray(indices)
-    if array.dtype == bool:
-        if array.shape != (n,):
-            raise ArgumentError(f"indices: expected a mask of {n} bools, found shape {array.shape}")
-        return np.flatnonzero(array)
-    numbers = index_array(array)
-    if len(numbers) and (numbers.min() < 0 or numbers.max() >= n):
-        found = f"{numbers.min()} to {numbers.max()}"
-        raise ArgumentError(f"indices: expected numbers from 0 to {n - 1}, found {found}")
-    return numbers
-
-
-def _core_field(store: Store, name: str) -> tuple[Any, str, list[int]]:
-    """A field for the core: its rows, the name of torch's dtype, and the shape of one value."""
-    if name not in store.fields:
-        found = ", ".join(repr(field) for field in store.fields) or "none"
-        raise ArgumentError(f"fields: {store.path} has no field {name!r}, its fields are: {found}. Say fields=(...)")
-    values = store.field(name)
-    try:
-        dtype = torch.from_numpy(np.empty(0, values.dtype)).dtype
-    except TypeError:
-        raise ArgumentError(f"fields: {name!r} is of {values.dtype}, which torch has no tensors of") from None
-    return store.field_rows(name), dtype_name(dtype), list(values.shape[1:])

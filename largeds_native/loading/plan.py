@@ -15,7 +15,7 @@ from torch.utils.data import BatchSampler
 
 from largeds_native.errors import ArgumentError
 from largeds_native.loading.order import Numbers, Order, Weighted
-from largeds_native.loading.ranks import Ranks
+from largeds_native.loading.partition import Partition
 
 
 @dataclass(frozen=True)
@@ -30,15 +30,19 @@ class Planned:
 class OrderPlan:
     """Batches of an order that is a function: any position at once, shared out over ranks."""
 
-    def __init__(self, order: Order, batch_size: int, ranks: Ranks, drop_last: bool) -> None:
-        self.order, self.batch_size, self.ranks, self.drop_last = order, batch_size, ranks, drop_last
+    def __init__(self, order: Order, batch_size: int, partition: Partition, drop_last: bool) -> None:
+        self.order, self.batch_size, self.partition, self.drop_last = order, batch_size, partition, drop_last
         self.length = order.length
 
     def __len__(self) -> int:
-        return self.ranks.count(self.length, self.batch_size, self.drop_last)
+        return self.remaining(0)
+
+    def remaining(self, start: int) -> int:
+        """Batches from position `start` to the epoch's end, for this rank."""
+        return self.partition.count(self.length - start, self.batch_size, self.drop_last)
 
     def batches(self, epoch: int, start: int) -> Iterator[Planned]:
-        for first, count, after in self.ranks.batches(self.length, start, self.batch_size, self.drop_last):
+        for first, count, after in self.partition.batches(self.length, start, self.batch_size, self.drop_last):
             samples = self.order.wrapped(epoch, first, count)
             # drawn with replacement, a sample that comes twice is augmented in two ways: by its position
             keys = np.arange(first, first + count) if isinstance(self.order, Weighted) else None
@@ -63,11 +67,16 @@ class SamplerPlan:
         self.length = len(sampler) if isinstance(sampler, Sized) else None
 
     def __len__(self) -> int:
+        return self.remaining(0)
+
+    def remaining(self, start: int) -> int:
+        """Batches from position `start` to the epoch's end."""
         if self.length is None:
             raise TypeError(f"{type(self.sampler).__name__} has no length, so this loader has none")
+        length = max(self.length - start, 0)
         if self.batch_size is None:
-            return self.length
-        return self.length // self.batch_size if self.drop_last else -(-self.length // self.batch_size)
+            return length
+        return length // self.batch_size if self.drop_last else -(-length // self.batch_size)
 
     def batches(self, epoch: int, start: int) -> Iterator[Planned]:
         if hasattr(self.sampler, "set_epoch"):
@@ -99,6 +108,6 @@ class SamplerPlan:
 
 
 def _keys(samples: Numbers, position: int) -> Numbers:
-    """A sample that a sampler gives twice is augmented in two ways: the place where it stands is part of the key."""
-    places = (np.arange(len(samples), dtype=np.uint64) + np.uint64(position << 20)) * np.uint64(0x9E3779B97F4A7C15)
-    return (places + samples.astype(np.uint64)).view(np.int64)
+    """A sample that a sampler gives twice is augmented in two ways: its position is part of the key."""
+    offsets = (np.arange(len(samples), dtype=np.uint64) + np.uint64(position << 20)) * np.uint64(0x9E3779B97F4A7C15)
+    return (offsets + samples.astype(np.uint64)).view(np.int64)

@@ -16,14 +16,14 @@ except ImportError:  # samples are plain pairs then, and collated as any others
 
 
 class Sample(tuple[Any, ...]):
-    """(image, label) that knows the batch which its image is a view of, and where in it."""
+    """(image, label) that knows the batch which its image is a view of, and its index there."""
 
     batch: Tensor
-    place: int
+    index_in_batch: int
 
-    def __new__(cls, pair: tuple[Tensor, int], batch: Tensor, place: int) -> Sample:
+    def __new__(cls, pair: tuple[Tensor, int], batch: Tensor, index: int) -> Sample:
         sample = super().__new__(cls, pair)
-        sample.batch, sample.place = batch, place
+        sample.batch, sample.index_in_batch = batch, index
         return sample
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -40,7 +40,7 @@ def items_of(
     if labels is None:
         return list(images)
     pairs = zip(images, labels, strict=True)
-    return [Sample(pair, batch, place) for place, pair in enumerate(pairs)] if whole else list(pairs)
+    return [Sample(pair, batch, index) for index, pair in enumerate(pairs)] if whole else list(pairs)
 
 
 def collate_samples(samples: list[Any], *, collate_fn_map: Any = None) -> Any:
@@ -48,8 +48,8 @@ def collate_samples(samples: list[Any], *, collate_fn_map: Any = None) -> Any:
     batch = getattr(samples[0], "batch", None)
     if batch is None or len(batch) != len(samples):
         return default_collate([tuple(sample) for sample in samples])
-    for place, sample in enumerate(samples):
-        if not isinstance(sample, Sample) or sample.batch is not batch or sample.place != place:
+    for index, sample in enumerate(samples):
+        if not isinstance(sample, Sample) or sample.batch is not batch or sample.index_in_batch != index:
             return default_collate([tuple(sample) for sample in samples])
     return [batch, torch.tensor([sample[1] for sample in samples])]
 

@@ -8,8 +8,9 @@ from typing import Any
 from torch.utils.data import Sampler
 
 from largeds_native.errors import ArgumentError, StateError
+from largeds_native.loading.cursor import Cursor
 from largeds_native.loading.order import Block, Order, Random, check_seed
-from largeds_native.loading.ranks import Ranks
+from largeds_native.loading.partition import Partition
 from largeds_native.loading.state import check_epoch, check_position
 
 VERSION = 1
@@ -37,34 +38,36 @@ class ShuffleSampler(Sampler[int]):
             raise ArgumentError(f"n: expected at least 1 sample, found {n}")
         seed = check_seed(seed)
         self.n, self.seed, self.block = n, seed, block
-        self._ranks = Ranks.found(rank, world_size)
+        self._partition = Partition.found(rank, world_size)
         self._order: Order = Random(n, seed) if block is None else Block(n, seed, block)
-        self._epoch, self._position = 0, 0  # of the next sample
+        self._cursor = Cursor()  # where the next sample stands
 
     def __len__(self) -> int:
-        return -(-self.n // self._ranks.world_size)
+        return -(-self.n // self._partition.world_size)
 
     def __iter__(self) -> Iterator[int]:
-        rank, world = self._ranks.rank, self._ranks.world_size
-        epoch, position = self._epoch, self._position
+        rank, world = self._partition.rank, self._partition.world_size
+        cursor = self._cursor
+        epoch, position = cursor.at
         while position < self.n:
             rounds = min(STEP, -(-(self.n - position) // world))
             numbers = self._order.wrapped(epoch, position, rounds * world)[rank::world]
             for number in numbers.tolist():
                 position = min(position + world, self.n)
-                self._epoch, self._position = (epoch, position) if position < self.n else (epoch + 1, 0)
+                cursor.at = (epoch, position) if position < self.n else (epoch + 1, 0)
                 yield number
 
     def set_epoch(self, epoch: int) -> None:
         """The next iteration is this epoch, from its start."""
-        self._epoch, self._position = int(epoch), 0
+        self._cursor = Cursor(int(epoch))
 
     def state_dict(self) -> dict[str, int]:
-        return {"version": VERSION, "seed": self.seed, "epoch": self._epoch, "position": self._position}
+        epoch, position = self._cursor.at
+        return {"version": VERSION, "seed": self.seed, "epoch": epoch, "position": position}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         expected = {"version": VERSION, "seed": self.seed}
         for name, value in expected.items():
             if state.get(name) != value:
                 raise StateError(f"the state's {name} is {state.get(name)!r}, expected {value}")
-        self._epoch, self._position = check_epoch(state), check_position(state, self.n)
+        self._cursor = Cursor(check_epoch(state), check_position(state, self.n))

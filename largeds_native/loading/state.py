@@ -2,44 +2,48 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from largeds_native.errors import StateError
-
-if TYPE_CHECKING:
-    from largeds_native.loading.loader import Loader
+from largeds_native.loading.cursor import Cursor
 
 VERSION = 1
-MEANING = {
+MISMATCHES = {
     "store": "was taken with another store",
     "order": "was taken with another order, seed, or indices",
     "seed": "was taken with another seed",
 }
 
 
-def state_of(loader: Loader, epoch: int, position: int) -> dict[str, int]:
+@dataclass(frozen=True)
+class Identity:
+    """What must be the same for a state to fit: the seed, and the fingerprints of the store and of the order."""
+
+    seed: int
+    store: int
+    order: int
+
+
+def state_of(identity: Identity, cursor: Cursor) -> dict[str, int]:
     """Integers only: where the next batch begins, and what it must be the same for."""
-    return {"version": VERSION, "epoch": epoch, "position": position, **_same(loader)}
+    epoch, position = cursor.at
+    return {"version": VERSION, "epoch": epoch, "position": position, **asdict(identity)}
 
 
-def _same(loader: Loader) -> dict[str, int]:
-    return {
-        "seed": loader.seed,
-        "store": int(loader.store.identity, 16),
-        "order": loader.plan.fingerprint,
-    }
+def cursor_of(state: dict[str, Any], identity: Identity, length: int | None) -> Cursor:
+    """Where the state stands. `length`: of the epoch; None where it is not known.
 
-
-def checked_state(loader: Loader, state: dict[str, Any]) -> tuple[int, int]:
-    """(epoch, position); StateError when the state is of another version, store or order."""
+    Raises StateError when the state is of another version, store or order.
+    """
     if not isinstance(state, dict) or "version" not in state:
         raise StateError(f"expected the state_dict() of a Loader, found {state!r:.200}")
     if state["version"] != VERSION:
         raise StateError(f"the loader's state is of version {state['version']!r}, this release reads {VERSION}")
-    for name, value in _same(loader).items():
+    for name, value in asdict(identity).items():
         if state.get(name) != value:
-            raise StateError(f"the loader's state {MEANING[name]}: {name} is {state.get(name)!r}, expected {value}")
-    return check_epoch(state), check_position(state, loader.plan.length)
+            raise StateError(f"the loader's state {MISMATCHES[name]}: {name} is {state.get(name)!r}, expected {value}")
+    return Cursor(check_epoch(state), check_position(state, length))
 
 
 def check_epoch(state: dict[str, Any]) -> int:

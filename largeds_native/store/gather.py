@@ -96,6 +96,7 @@ def _scale(channels: int, mean: Sequence[float] | None, std: Sequence[float] | N
     means, stds = _per_channel("mean", mean, channels, 0.0), _per_channel("std", std, channels, 1.0)
     if any(s <= 0 for s in stds):
         raise ArgumentError(f"std: expected numbers above 0, found {stds}")
+    _refuse_0_to_255(means, stds)
     return [1 / (255 * s) for s in stds], [-m / s for m, s in zip(means, stds, strict=True)]
 
 
@@ -109,6 +110,17 @@ def _per_channel(name: str, values: Sequence[float] | None, channels: int, defau
     if len(numbers) != channels or not np.isfinite(numbers).all():
         raise ArgumentError(f"{name}: expected {channels} finite numbers, one a channel, found {numbers}")
     return numbers
+
+
+def _refuse_0_to_255(means: list[float], stds: list[float]) -> None:
+    """Numbers for pixels from 0 to 255, as FFCV's NormalizeImage takes them, would make every image nearly black."""
+    for name, values in (("mean", means), ("std", stds)):
+        if any(value > 1 for value in values):
+            divided = ", ".join(f"{value / 255:.4g}" for value in values)
+            raise ArgumentError(
+                f"{name}: expected numbers in [0, 1] units, as torchvision's Normalize takes them, found {values}. "
+                f"If these are in 0-255 units, say {name}=({divided})"
+            )
 
 
 def dtype_name(dtype: torch.dtype) -> str:

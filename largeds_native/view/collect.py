@@ -74,8 +74,8 @@ def _drawn(store: Store, rows: Sequence[int], augment: Augment, epochs: int, see
     dtype = torch.uint8 if store.dtype == np.uint8 else torch.float32
     drawn: list[list[Image.Image]] = [[] for _ in rows]
     # a subset, not a sampler: so the draws are those of the row's number
-    order: dict[str, Any] = {"order": "sequential", "indices": list(rows)}
-    with Loader(store, 16, **order, seed=seed, augment=augment, dtype=dtype, fields=(), prefetch=1) as loader:
+    subset: dict[str, Any] = {"indices": list(rows), "seed": seed, "augment": augment, "dtype": dtype}
+    with Loader(store, 16, **subset, fields=(), prefetch=1) as loader:
         for _ in range(epochs):
             images = itertools.chain.from_iterable(batch.numpy() for batch, *_ in loader)
             for pictures, image in zip(drawn, images, strict=True):

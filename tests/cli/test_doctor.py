@@ -237,7 +237,7 @@ def test_a_script_is_watched_and_stopped(run: Run, store: Path, tmp_path: Path) 
 LOADER = """
 import sys
 import largeds_native as lds
-with lds.open(sys.argv[1]) as store, lds.Loader(store, 2) as loader:
+with lds.open(sys.argv[1]) as store, lds.Loader(store, 2, shuffle=True) as loader:
     for epoch in range(2):
         for images, labels in loader:
             pass

@@ -103,7 +103,7 @@ def test_augmented_versions_are_the_loaders(run: Run, store: Path, tmp_path: Pat
     opened = lds.open(store)
     import torch
 
-    with lds.Loader(opened, 8, order="random", seed=3, augment=augment, dtype=torch.uint8, fields=()) as loader:
+    with lds.Loader(opened, 8, shuffle=True, seed=3, augment=augment, dtype=torch.uint8, fields=()) as loader:
         for epoch in range(3):
             order = list(loader.plan.order.wrapped(epoch, 0, 8))
             ((batch,),) = loader

@@ -97,7 +97,13 @@ def test_gather_loader_and_trainer_run_on_it(tmp_path: Path, kind: str, layout: 
         shard = packed.shards[0].path
         mapped = lds.open(shard / "images.npy", label=shard / "label.npy")
     assert torch.equal(mapped.gather([3, 0, 19]), packed.gather([3, 0, 19]))
-    words = {"seed": 5, "augment": lds.Augment(random_crop=6, flip=0.5), "mean": (0.5,) * 3, "std": (0.2,) * 3}
+    words = {
+        "shuffle": True,
+        "seed": 5,
+        "augment": lds.Augment(random_crop=6, flip=0.5),
+        "mean": (0.5,) * 3,
+        "std": (0.2,) * 3,
+    }
     for (images, labels), (wanted, classes) in zip(
         lds.Loader(mapped, 6, **words), lds.Loader(packed, 6, **words), strict=True
     ):

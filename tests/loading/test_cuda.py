@@ -1,4 +1,4 @@
-"""The way to a CUDA device: on one where there is one; and its logic everywhere, on the CPU that pretends to be one."""
+"""The way to a CUDA device: on one where there is one, and its logic everywhere, on the CPU that pretends to be one."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ import pytest
 import torch
 
 import largeds_native as lds
-from largeds_native.errors import ArgumentError
+from largeds_native.errors import ArgumentError, RowIndexError
 from largeds_native.loading import cuda
 from tests.loading.stores import MEAN, STD
 
-NORMAL: dict[str, Any] = {"mean": MEAN, "std": STD, "seed": 3, "augment": lds.Augment(random_crop=6, flip=0.5)}
+AUGMENT = lds.Augment(random_crop=6, flip=0.5)
+NORMAL: dict[str, Any] = {"shuffle": True, "mean": MEAN, "std": STD, "seed": 3, "augment": AUGMENT}
 
 
 class Done:
@@ -50,7 +51,9 @@ def pretended(monkeypatch: pytest.MonkeyPatch) -> Any:
         sent = lds.Loader(
             store, size, dtype=torch.uint8, **{k: v for k, v in words.items() if k not in ("mean", "std")}
         )
-        sent._on_device = made.format
+        if dtype is not torch.uint8:
+            sent._device_format = cuda.DeviceFormat(made._host_format.dtype, *made._host_format.scale)
+        sent._source = lambda host: cuda.DeviceIterator(host, sent.device, sent._device_format)
         return sent
 
     return loader
@@ -62,7 +65,7 @@ def test_the_batches_are_those_of_the_cpu(store: Any, pretended: Any, dtype: tor
     words = NORMAL | {"dtype": dtype, "channels_last": channels_last}
     ours, expected = pretended(store, 16, **words), lds.Loader(store, 16, **words)
     iterator = iter(ours)
-    assert isinstance(iterator, cuda.DeviceIterator)
+    assert isinstance(iterator._source, cuda.DeviceIterator)
     for number, ((images, labels), (wanted, wanted_labels)) in enumerate(zip(iterator, expected, strict=True), 1):
         assert images.dtype is dtype
         assert images.stride() == wanted.stride()
@@ -76,6 +79,40 @@ def test_uint8_is_sent_as_it_is(store: Any, pretended: Any) -> None:
     ours = pretended(store, 16, dtype=torch.uint8)
     for (images, _), (wanted, _) in zip(ours, lds.Loader(store, 16, dtype=torch.uint8), strict=True):
         assert torch.equal(images, wanted)
+
+
+def test_an_error_is_raised_in_its_own_turn(store: Any, pretended: Any) -> None:
+    """The copy of batch k + 1 is started before batch k is delivered: what goes wrong there must not take k's turn."""
+    loader = pretended(store, 2, order=[1, 2, 3, 4, 500, 5, 6, 7])
+    iterator = iter(loader)
+    assert [next(iterator)[1].tolist() for _ in range(2)] == [[1, 2], [3, 4]]
+    assert loader.state_dict()["position"] == 4
+    with pytest.raises(RowIndexError, match="row 500"):
+        next(iterator)
+    assert next(iterator)[1].tolist() == [6, 7]
+    assert loader.state_dict()["position"] == 8
+    assert next(iterator, None) is None
+
+
+def test_a_copy_that_fails_is_tried_again(store: Any, pretended: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    loader = pretended(store, 40)
+    iterator = iter(loader)
+    assert next(iterator)[1].tolist() == list(range(40))
+    copy, errors = cuda.DeviceIterator._copy, [torch.OutOfMemoryError("no room"), KeyboardInterrupt()]
+
+    def fails_twice(self: Any, *batch: Any) -> None:
+        if errors:
+            raise errors.pop(0)
+        copy(self, *batch)
+
+    monkeypatch.setattr(cuda.DeviceIterator, "_copy", fails_twice)
+    assert next(iterator)[1].tolist() == list(range(40, 80))
+    with pytest.raises(torch.OutOfMemoryError):
+        next(iterator)
+    with pytest.raises(KeyboardInterrupt):
+        next(iterator)
+    assert loader.state_dict()["position"] == 80
+    assert next(iterator)[1].tolist() == list(range(80, 100))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")

@@ -66,6 +66,17 @@ def test_a_batch_is_gathered_once_and_not_copied(store: Any) -> None:
     assert torch.equal(default_collate(samples[::-1])[0], images.flip(0))
 
 
+def test_classes_and_targets(store: Any, tmp_path: Path) -> None:
+    dataset = lds.StoreDataset(store)
+    assert dataset.classes == store.classes
+    assert dataset.targets == list(range(100))
+    assert type(dataset.targets[0]) is int
+    images = np.zeros((2, 3, 4, 4), np.uint8)
+    unlabelled = lds.pack(lds.sources.arrays(images), tmp_path / "u.lds", resize=None, crop=None, progress=False)
+    assert not hasattr(lds.StoreDataset(unlabelled), "targets")
+    assert lds.StoreDataset(unlabelled).classes == []
+
+
 def test_hwc_gives_chw(store: Any, tmp_path: Any) -> None:
     images = np.random.default_rng(0).integers(0, 256, (5, 4, 6, 3), np.uint8)
     hwc = lds.pack((images, range(5)), tmp_path / "h.lds", resize=None, crop=None, layout="HWC", progress=False)

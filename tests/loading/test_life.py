@@ -47,7 +47,7 @@ def test_nothing_is_left_behind(store: Any) -> None:
 
 
 def test_two_iterators_do_not_disturb_each_other(store: Any) -> None:
-    loader = lds.Loader(store, 16)
+    loader = lds.Loader(store, 16, shuffle=True)
     expected = [labels_of(loader), labels_of(loader)]
     loader.set_epoch(0)
     pairs = list(zip(loader, loader, strict=True))

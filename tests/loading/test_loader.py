@@ -21,7 +21,7 @@ from tests.loading.stores import MEAN, STD, epoch_of, labels_of, make_store, ref
 
 
 def test_batches_equal_totensor_and_normalize(store: Any) -> None:
-    loader = lds.Loader(store, 16, mean=MEAN, std=STD)
+    loader = lds.Loader(store, 16, shuffle=True, mean=MEAN, std=STD)
     seen = []
     for images, labels in loader:
         assert images.dtype == torch.float32
@@ -45,17 +45,20 @@ def test_dtypes_and_layouts(store: Any, dtype: torch.dtype, channels_last: bool)
 
 
 def test_every_epoch_has_its_order_whatever_the_threads(store: Any) -> None:
-    one, other = (lds.Loader(store, 16, seed=3, threads=threads, prefetch=ahead) for threads, ahead in ((1, 0), (4, 5)))
+    one, other = (
+        lds.Loader(store, 16, shuffle=True, seed=3, threads=threads, prefetch=ahead)
+        for threads, ahead in ((1, 0), (4, 5))
+    )
     epochs = [labels_of(one) for _ in range(3)]
     assert [labels_of(other) for _ in range(3)] == epochs
     assert len({str(epoch) for epoch in epochs}) == 3
     other.set_epoch(1)
     assert labels_of(other) == epochs[1]
-    assert labels_of(lds.Loader(store, 16, seed=4)) not in epochs
+    assert labels_of(lds.Loader(store, 16, shuffle=True, seed=4)) not in epochs
 
 
 def test_a_kept_batch_keeps_its_values(store: Any) -> None:
-    loader = lds.Loader(store, 8, order="sequential", dtype=torch.uint8)
+    loader = lds.Loader(store, 8, dtype=torch.uint8)
     kept = [images[2:4] for images, _ in loader]  # views, of every batch
     for _ in range(3):
         for _ in loader:
@@ -105,7 +108,7 @@ def test_threads_share_an_iterator(store: Any) -> None:
 
 
 def test_a_huge_batch_takes_no_more_than_the_store(store: Any) -> None:
-    assert labels_of(lds.Loader(store, 1 << 40, order="sequential")) == [list(range(100))]
+    assert labels_of(lds.Loader(store, 1 << 40)) == [list(range(100))]
     with pytest.raises(ArgumentError, match="expected a Store"):
         lds.Loader("train.lds", 4)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="can't be pickled"):
@@ -128,12 +131,35 @@ def test_fields_of_any_shape(tmp_path: Path) -> None:
         Image.fromarray(np.full((4, 4, 3), i, np.uint8)).save(tmp_path / f"{i}.png")
     table.write_text("path,label,weight\n" + "".join(f"{i}.png,{i % 2},{i / 2}\n" for i in range(6)))
     store = lds.pack(table, tmp_path / "s.lds", resize=None, crop=None, progress=False)
-    loader = lds.Loader(store, 4, order="sequential", fields=("weight", "label"), dtype=torch.uint8)
+    loader = lds.Loader(store, 4, fields=("weight", "label"), dtype=torch.uint8)
     images, weight, label = next(iter(loader))
     assert weight.tolist() == [0, 0.5, 1, 1.5]
     assert label.tolist() == [0, 1, 0, 1]
     assert images[:, 0, 0, 0].tolist() == [0, 1, 2, 3]
     assert len(next(iter(lds.Loader(store, 4, fields=())))) == 1
+
+
+def test_fields_by_default(store: Any, tmp_path: Path) -> None:
+    """The label, where there is one: an unlabelled store gives the images alone, still in a tuple."""
+    images = np.random.default_rng(0).integers(0, 256, (5, 3, 4, 4), np.uint8)
+    unlabelled = lds.pack(lds.sources.arrays(images), tmp_path / "u.lds", resize=None, crop=None, progress=False)
+    loader = lds.Loader(unlabelled, 3, dtype=torch.uint8)
+    (first,), (second,) = loader
+    assert torch.equal(torch.cat([first, second]), torch.from_numpy(images))
+    assert (loader.fields, lds.Loader(store, 3).fields, lds.Loader(store, 3, fields=()).fields) == ((), ("label",), ())
+
+
+def test_what_a_dataloader_has(store: Any) -> None:
+    loader = lds.Loader(store, 16)
+    assert (loader.dataset, loader.num_workers, loader.batch_sampler) == (store, 0, None)
+    assert isinstance(loader.sampler, torch.utils.data.SequentialSampler)
+    assert list(loader.sampler) == list(range(100))
+    assert len(lds.Loader(store, 16, indices=[5, 3]).sampler or ()) == 2
+    given = torch.utils.data.RandomSampler(range(100))
+    assert lds.Loader(store, 16, order=given).sampler is given
+    batches = torch.utils.data.BatchSampler(given, 4, drop_last=False)
+    for options in ({"shuffle": True}, {"order": batches}, {"order": [1, 2]}, {"weights": np.ones(100)}):
+        assert lds.Loader(store, 16, **options).sampler is None
 
 
 def test_stats(store: Any) -> None:
@@ -152,7 +178,7 @@ def test_stats(store: Any) -> None:
 def test_rows_that_are_not_in_memory_are_asked_for_ahead(tmp_path: Path) -> None:
     store = make_store(tmp_path, 200, 64)
     files = [file.path for file in store.files("images")]
-    expected = labels_of(lds.Loader(store, 10, seed=5))
+    expected = labels_of(lds.Loader(store, 10, shuffle=True, seed=5))
     for advice in (os.POSIX_FADV_DONTNEED, os.POSIX_FADV_WILLNEED):
         store.close()
         gc.collect()  # a mapped page stays
@@ -160,7 +186,7 @@ def test_rows_that_are_not_in_memory_are_asked_for_ahead(tmp_path: Path) -> None
         forget(files)
         for path in files if advice == os.POSIX_FADV_WILLNEED else []:
             path.read_bytes()
-        loader = lds.Loader(fresh, 10, seed=5, prefetch=0)
+        loader = lds.Loader(fresh, 10, shuffle=True, seed=5, prefetch=0)
         iterator = iter(loader)
         assert [next(iterator)[1].tolist() for _ in range(5)] == expected[:5]
         assert loader.stats()["read_ahead"] <= (50 if advice == os.POSIX_FADV_DONTNEED else 0)

@@ -16,11 +16,11 @@ from tests.loading.stores import labels_of, make_store
 
 
 def test_orders(store: Any) -> None:
-    assert labels_of(lds.Loader(store, 30, order="sequential"))[3] == list(range(90, 100))
-    assert len(labels_of(lds.Loader(store, 30, order="sequential", drop_last=True))) == 3
-    for order in ("random", "block"):
-        block = {"block": 7} if order == "block" else {}
-        labels = sum(labels_of(lds.Loader(store, 9, order=order, **block)), [])
+    assert labels_of(lds.Loader(store, 30))[3] == list(range(90, 100))
+    assert len(labels_of(lds.Loader(store, 30, drop_last=True))) == 3
+    orders: list[dict[str, Any]] = [{"shuffle": True}, {"order": "block", "block": 7}]
+    for order in orders:
+        labels = sum(labels_of(lds.Loader(store, 9, **order)), [])
         assert sorted(labels) == list(range(100))
         assert labels != sorted(labels)
 
@@ -46,16 +46,15 @@ def test_weighted(store: Any) -> None:
 
 def test_indices_and_masks(store: Any) -> None:
     chosen = [5, 90, 17, 3]
-    assert labels_of(lds.Loader(store, 3, order="sequential", indices=chosen)) == [[5, 90, 17], [3]]
-    assert sorted(sum(labels_of(lds.Loader(store, 3, indices=torch.tensor(chosen))), [])) == sorted(chosen)
+    assert labels_of(lds.Loader(store, 3, indices=chosen)) == [[5, 90, 17], [3]]
+    shuffled = lds.Loader(store, 3, shuffle=True, indices=torch.tensor(chosen))
+    assert sorted(sum(labels_of(shuffled), [])) == sorted(chosen)
     mask = np.isin(np.arange(100), chosen)
-    assert labels_of(lds.Loader(store, 4, order="sequential", indices=mask)) == [[3, 5, 17, 90]]
+    assert labels_of(lds.Loader(store, 4, indices=mask)) == [[3, 5, 17, 90]]
 
 
 def test_torch_samplers(store: Any) -> None:
-    assert labels_of(lds.Loader(store, 40, order=SequentialSampler(range(100)))) == labels_of(
-        lds.Loader(store, 40, order="sequential")
-    )
+    assert labels_of(lds.Loader(store, 40, order=SequentialSampler(range(100)))) == labels_of(lds.Loader(store, 40))
     loader = lds.Loader(store, 40, order=SubsetRandomSampler(range(50, 90)))
     assert sorted(sum(labels_of(loader), [])) == list(range(50, 90))
     sampler = BatchSampler(SequentialSampler(range(100)), 30, drop_last=False)
@@ -91,8 +90,8 @@ def test_augment_is_a_function_of_seed_epoch_and_sample(store: Any) -> None:
             for image, label in zip(images, labels, strict=True)
         }
 
-    expected = by_label(batch_size=100, order="sequential")
-    assert by_label(batch_size=7, threads=4) == expected
+    expected = by_label(batch_size=100)
+    assert by_label(batch_size=7, shuffle=True, threads=4) == expected
     assert by_label(batch_size=16, order="block", block=5, prefetch=0) == expected
     assert by_label(batch_size=16, seed=1) != expected
 

@@ -18,7 +18,7 @@ import largeds_native as lds
 
 dist.init_process_group("gloo")
 store, out, state = lds.open(sys.argv[1]), sys.argv[2], json.loads(sys.argv[3])
-loader = lds.Loader(store, 8, seed=2)  # rank and world_size are found
+loader = lds.Loader(store, 8, shuffle=True, seed=2)  # rank and world_size are found
 if state:
     loader.load_state_dict(state)
 iterator = iter(loader)

@@ -16,12 +16,17 @@ import largeds_native as lds
 from largeds_native.errors import StateError
 from tests.loading.stores import assert_same, epoch_of, labels_of, make_store
 
+ORDERS: dict[str, dict[str, Any]] = {
+    "in order": {},
+    "shuffled": {"shuffle": True},
+    "block": {"order": "block", "block": 4},
+    "weighted": {"weights": np.arange(100) + 1},
+}
 
-@pytest.mark.parametrize("order", ["sequential", "random", "block", "weighted"])
+
+@pytest.mark.parametrize("order", ORDERS)
 def test_resumed_after_any_batch_the_rest_is_identical(store: Any, order: str) -> None:
-    words: dict[str, Any] = {"order": order, "augment": lds.Augment(random_crop=6, padding=1, flip=0.5)}
-    words |= {"weights": np.arange(100) + 1} if order == "weighted" else {}
-    words |= {"block": 4} if order == "block" else {}
+    words = ORDERS[order] | {"augment": lds.Augment(random_crop=6, padding=1, flip=0.5)}
     whole = lds.Loader(store, 16, seed=9, **words)
     expected = [epoch_of(whole), epoch_of(whole)]
     for stop in range(8):
@@ -33,16 +38,19 @@ def test_resumed_after_any_batch_the_rest_is_identical(store: Any, order: str) -
         assert all(isinstance(value, int) for value in state.values())
         resumed = lds.Loader(store, 16, seed=9, threads=3, prefetch=1, **words)
         resumed.load_state_dict(state)
+        assert resumed.remaining == first.remaining == (7 - stop if stop < 8 else 7)
         assert_same(epoch_of(resumed), expected[0][stop:])
+        assert (resumed.remaining, len(resumed)) == (7, 7)
         assert_same(epoch_of(resumed), expected[1])
 
 
 def test_state_after_a_break_and_at_the_end(store: Any) -> None:
-    loader = lds.Loader(store, 10)
+    loader = lds.Loader(store, 10, shuffle=True)
     for number, _ in enumerate(loader):
         if number == 3:
             break
     assert (loader.state_dict()["epoch"], loader.state_dict()["position"]) == (0, 40)
+    assert loader.remaining == 6
     first = labels_of(loader)  # a new iteration is the next epoch, whole
     assert len(first) == 10
     assert (loader.state_dict()["epoch"], loader.state_dict()["position"]) == (2, 0)
@@ -53,13 +61,13 @@ def test_state_after_a_break_and_at_the_end(store: Any) -> None:
 @settings(max_examples=60, deadline=None)
 @given(
     n=st.integers(1, 100), size=st.integers(1, 20), world=st.integers(1, 5), again=st.integers(1, 5),
-    stop=st.integers(0, 6), drop_last=st.booleans(), order=st.sampled_from(["random", "sequential"]),
+    stop=st.integers(0, 6), drop_last=st.booleans(), shuffle=st.booleans(),
 )  # fmt: skip
 def test_ranks_share_an_epoch_and_resume_in_another_world(
-    store: Any, n: int, size: int, world: int, again: int, stop: int, drop_last: bool, order: str
+    store: Any, n: int, size: int, world: int, again: int, stop: int, drop_last: bool, shuffle: bool
 ) -> None:
     def loaders(world_size: int) -> list[Any]:
-        words = {"indices": range(n), "order": order, "drop_last": drop_last, "threads": 1, "prefetch": 0}
+        words = {"indices": range(n), "shuffle": shuffle, "drop_last": drop_last, "threads": 1, "prefetch": 0}
         return [lds.Loader(store, size, rank=r, world_size=world_size, **words) for r in range(world_size)]
 
     first = loaders(world)
@@ -84,7 +92,10 @@ def test_ranks_share_an_epoch_and_resume_in_another_world(
     rest = []
     for loader in loaders(again):
         loader.load_state_dict(states[0])
-        rest += sum(labels_of(loader), [])
+        remaining = loader.remaining
+        batches = labels_of(loader)
+        assert len(batches) == remaining
+        rest += sum(batches, [])
     flat = sum(seen, [])
     if drop_last:
         assert not set(flat) & set(rest)
@@ -94,17 +105,17 @@ def test_ranks_share_an_epoch_and_resume_in_another_world(
 
 
 def test_states_that_do_not_fit(store: Any, tmp_path: Path) -> None:
-    state = lds.Loader(store, 4).state_dict()
+    state = lds.Loader(store, 4, shuffle=True).state_dict()
     other = make_store(tmp_path, 50)
     for loader, message in (
-        (lds.Loader(other, 4), "another store"),
-        (lds.Loader(store, 4, seed=1), "another seed"),
-        (lds.Loader(store, 4, indices=range(99)), "another order"),
-        (lds.Loader(store, 4, order="sequential"), "another order"),
+        (lds.Loader(other, 4, shuffle=True), "another store"),
+        (lds.Loader(store, 4, shuffle=True, seed=1), "another seed"),
+        (lds.Loader(store, 4, shuffle=True, indices=range(99)), "another order"),
+        (lds.Loader(store, 4), "another order"),
     ):
         with pytest.raises(StateError, match=message):
             loader.load_state_dict(state)
-    loader = lds.Loader(store, 4)
+    loader = lds.Loader(store, 4, shuffle=True)
     for change, message in (
         ({"version": 2}, "version 2, this release reads 1"),
         ({"position": 101}, "expected 0 to 100, found 101"),

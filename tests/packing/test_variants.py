@@ -103,7 +103,7 @@ def test_one_augmented_version(tmp_path: Path) -> None:
 def test_the_loader_draws_or_cycles(tmp_path: Path) -> None:
     make_tree(tmp_path / "tree")
     store = lds.pack(tmp_path / "tree", tmp_path / "k", variants=3, augment=AUGMENTS[1], **BASE)
-    with lds.Loader(store, 12, order="sequential", dtype=torch.uint8, variant="cycle") as loader:
+    with lds.Loader(store, 12, dtype=torch.uint8, variant="cycle") as loader:
         for epoch in range(4):
             (images, *_), *_ = loader
             np.testing.assert_array_equal(images.numpy(), np.asarray(store.images)[:, epoch % 3])

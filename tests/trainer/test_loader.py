@@ -47,6 +47,8 @@ def small_cnn(fails: nn.Module | None = None) -> nn.Module:
 
 def loader_of(store: Path, batch_size: int = BATCH, **options) -> lds.Loader:
     options = {"augment": AUGMENT, "seed": 5, "threads": 2} | options
+    if not {"order", "weights"} & options.keys():
+        options["shuffle"] = True
     return lds.Loader(lds.open(store), batch_size, **options)
 
 
@@ -81,16 +83,21 @@ class Labels(Callback):
             yield images, labels
 
 
+ORDERS = {
+    "shuffled": {},
+    "block": {"order": "block", "block": 4},
+    "weighted": {"weights": np.arange(1, N + 1)},
+}
+
+
 @pytest.mark.parametrize("stop", [1, 2, 3, 4, 5, 7])
-@pytest.mark.parametrize("order", ["random", "block", "weighted"])
+@pytest.mark.parametrize("order", ORDERS)
 def test_resume_is_bit_identical(store: Path, tmp_path: Path, order: str, stop: int) -> None:
     """Three steps an epoch (2, 2 and 2 batches); stopped within an epoch, at its end, at the next one's start."""
 
     def loaders(threads: int) -> tuple[lds.Loader, lds.Loader]:
-        words = {"weights": np.arange(1, N + 1)} if order == "weighted" else {}
-        words |= {"block": 4} if order == "block" else {}
         # validation in a random order, too: it must be that of its epoch after a resume
-        return loader_of(store, order=order, threads=threads, **words), loader_of(store, 16, threads=threads)
+        return loader_of(store, threads=threads, **ORDERS[order]), loader_of(store, 16, threads=threads)
 
     whole = make_trainer(tmp_path / "whole")
     history = whole.fit(*_with_epochs(loaders(2)))

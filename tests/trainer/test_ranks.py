@@ -219,13 +219,13 @@ def check_loader(rank: int, folder: Path) -> None:
         trainer = make(model, accumulate=2, metrics={"accuracy": accuracy}, **words)
         torch.manual_seed(seed + rank)
         with contextlib.suppress(Stop):
-            trainer.fit(lds.Loader(store, 6, augment=augment, seed=1), 2, lds.Loader(store, 9, order="sequential"))
+            trainer.fit(lds.Loader(store, 6, shuffle=True, augment=augment, seed=1), 2, lds.Loader(store, 9))
         return parameters_of(model), numbers(trainer.history)
 
     whole, history = run("plain", 5, dropout=0.0)
     twin = model_of(0.0)  # one process with batches of 12: the last has 8
     optimizer = torch.optim.SGD(twin.parameters(), 0.1, momentum=0.9)
-    loader = lds.Loader(store, 12, augment=augment, seed=1, rank=0, world_size=1)
+    loader = lds.Loader(store, 12, shuffle=True, augment=augment, seed=1, rank=0, world_size=1)
     for _ in range(2):
         batches = list(loader)
         for group in (batches[:2], batches[2:]):
@@ -235,7 +235,7 @@ def check_loader(rank: int, folder: Path) -> None:
             optimizer.step()
     torch.testing.assert_close(whole, parameters_of(twin), rtol=0, atol=1e-12)
     with torch.no_grad():
-        everything = next(iter(lds.Loader(store, 44, order="sequential", rank=0, world_size=1)))
+        everything = next(iter(lds.Loader(store, 44, rank=0, world_size=1)))
         outputs = twin(everything[0])
     expected = nn.functional.cross_entropy(outputs, everything[1]).item()
     assert abs(history[-1]["val_loss"] - expected) < 1e-12

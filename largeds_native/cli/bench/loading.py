@@ -24,7 +24,9 @@ EPOCHS = 8  # of the fast ones in a round, which are over too soon to be measure
 
 
 def candidates(work: Work, stack: ExitStack) -> list[Candidate]:
-    batches = stack.enter_context(lds.Loader(work.store, BATCH, mean=peers.MEAN, std=peers.STD, threads=work.threads))
+    batches = stack.enter_context(
+        lds.Loader(work.store, BATCH, shuffle=True, mean=peers.MEAN, std=peers.STD, threads=work.threads)
+    )
     images, *others = [file.path for file in work.store.files("images")]
     one_file = not others
     return [

@@ -34,7 +34,14 @@ def candidates(work: Work, name: str, stack: ExitStack) -> list[Candidate]:
     model = build(name, len(work.store.classes), work.store).to(device)
     loader = stack.enter_context(
         lds.Loader(
-            work.store, batch, indices=range(count), mean=peers.MEAN, std=peers.STD, threads=work.threads, device=device
+            work.store,
+            batch,
+            shuffle=True,
+            indices=range(count),
+            mean=peers.MEAN,
+            std=peers.STD,
+            threads=work.threads,
+            device=device,
         )
     )
 

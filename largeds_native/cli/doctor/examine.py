@@ -181,6 +181,7 @@ def _loader(question: Question, store: Store, rows: Any, words: dict[str, Any]) 
     return lds.Loader(
         store,
         question.batch_size,
+        shuffle=True,
         indices=rows,
         augment=shift_and_flip(store),
         device=question.device,

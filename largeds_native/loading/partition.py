@@ -9,7 +9,7 @@ from largeds_native.errors import ArgumentError
 
 
 @dataclass(frozen=True)
-class Ranks:
+class Partition:
     """Global batches of `world_size` equal parts, one a rank.
 
     Every rank makes the same number of batches of the same sizes. Where the last global batch does not divide by
@@ -20,7 +20,7 @@ class Ranks:
     world_size: int = 1
 
     @classmethod
-    def found(cls, rank: int | None, world_size: int | None) -> Ranks:
+    def found(cls, rank: int | None, world_size: int | None) -> Partition:
         """As given, both or neither; else torch.distributed's where it is initialised; else one process."""
         if (rank is None) != (world_size is None):
             raise ArgumentError(f"expected rank and world_size together, found rank={rank}, world_size={world_size}")
@@ -45,6 +45,6 @@ class Ranks:
             yield start + self.rank * each, each, length
 
     def count(self, length: int, size: int, drop_last: bool) -> int:
-        """Batches an epoch, the same for every rank."""
+        """Batches of `length` positions, the same for every rank."""
         together = size * self.world_size
         return length // together if drop_last else -(-length // together)

@@ -1,0 +1,100 @@
+"""From the arguments of a Loader to the plan of its epochs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from torch import Tensor
+
+from largeds_native.errors import ArgumentError
+from largeds_native.loading.order import Block, Numbers, Order, Random, Sequential, Subset, Weighted
+from largeds_native.loading.partition import Partition
+from largeds_native.loading.plan import OrderPlan, SamplerPlan
+from largeds_native.store.gather import index_array
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+BLOCK_BYTES = 1 << 26  # of a window of the block order, by default
+
+
+@dataclass(frozen=True)
+class OrderOptions:
+    """The arguments of a Loader that say in which order samples come."""
+
+    shuffle: bool
+    order: str | Iterable[Any] | None
+    seed: int
+    block: int | None
+    weights: ArrayLike | Tensor | None
+    indices: ArrayLike | Tensor | None
+
+
+def choose_plan(
+    options: OrderOptions, rows: int, row_bytes: int, batch_size: int | None, partition: Partition, drop_last: bool
+) -> OrderPlan | SamplerPlan:
+    """The batches of each epoch over a store of so many rows. Raises ArgumentError for options that don't fit."""
+    if not isinstance(options.shuffle, (bool, np.bool_)):
+        raise ArgumentError(f"shuffle: expected True or False, found {options.shuffle!r}")
+    _check_one_order(options)
+    if options.order is not None and not isinstance(options.order, str):
+        if options.indices is not None or options.block is not None:
+            raise ArgumentError("indices and block are for the loader's own orders, not for a sampler")
+        return SamplerPlan(options.order, batch_size, drop_last)
+    if batch_size is None:
+        raise ArgumentError("batch_size: expected a number; None is for a batch sampler given as `order`")
+    chosen = None if options.indices is None else _subset(options.indices, rows)
+    n = rows if chosen is None else len(chosen)
+    if n == 0:
+        raise ArgumentError(f"expected at least one sample, found an empty {'store' if chosen is None else 'subset'}")
+    order = _order(options, n, row_bytes)
+    return OrderPlan(order if chosen is None else Subset(order, chosen), batch_size, partition, drop_last)
+
+
+def _check_one_order(options: OrderOptions) -> None:
+    """Of shuffle, order and weights, only order="weighted" and weights go together."""
+    found = repr(options.order) if isinstance(options.order, str) else type(options.order).__name__
+    if options.shuffle and options.order is not None:
+        raise ArgumentError(
+            f"shuffle=True and order={found}: expected one of them. shuffle=True shuffles all samples; an order says "
+            "by itself how they come"
+        )
+    if options.shuffle and options.weights is not None:
+        raise ArgumentError("shuffle=True and weights: expected one of them. Draws by weights come in random order")
+    if options.weights is not None and options.order not in (None, "weighted"):
+        raise ArgumentError(f"weights are for order='weighted', found order={found}")
+
+
+def _order(options: OrderOptions, n: int, row_bytes: int) -> Order:
+    name = options.order
+    if options.block is not None and name != "block":
+        raise ArgumentError(f"block is for order='block', found order={name!r}")
+    if name == "weighted" or options.weights is not None:
+        if options.weights is None:
+            raise ArgumentError("order='weighted' needs weights, a number each sample")
+        return Weighted(options.weights, n, options.seed)
+    if name == "block":
+        default = max(1, BLOCK_BYTES // row_bytes)
+        return Block(n, options.seed, default if options.block is None else options.block)
+    if name is not None:
+        raise ArgumentError(
+            f"order: expected 'block', 'weighted' or a sampler, found {name!r}. "
+            "shuffle=True shuffles all samples, shuffle=False keeps the store's order"
+        )
+    return Random(n, options.seed) if options.shuffle else Sequential(n)
+
+
+def _subset(indices: ArrayLike | Tensor, n: int) -> Numbers:
+    array = np.asarray(indices)
+    if array.dtype == bool:
+        if array.shape != (n,):
+            raise ArgumentError(f"indices: expected a mask of {n} bools, found shape {array.shape}")
+        return np.flatnonzero(array)
+    numbers = index_array(array)
+    if len(numbers) and (numbers.min() < 0 or numbers.max() >= n):
+        found = f"{numbers.min()} to {numbers.max()}"
+        raise ArgumentError(f"indices: expected numbers from 0 to {n - 1}, found {found}")
+    return numbers

@@ -1,0 +1,115 @@
+"""Whatever interrupts next(loader): no batch is lost, none comes twice, and the state is that of what was delivered."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import largeds_native as lds
+from largeds_native.errors import ArgumentError
+from largeds_native.loading import iterator as iterator_module
+from largeds_native.loading import plan as plan_module
+from largeds_native.loading.iterator import BatchIterator
+from tests.loading.stores import labels_of
+
+
+class Interrupt(BaseException):
+    """As KeyboardInterrupt, which pytest would take for itself."""
+
+
+def raise_inside(frame: Any) -> None:
+    """Only in the iterator's own code: once a batch is on its way to the caller, nothing can hold it."""
+    files = {iterator_module.__file__, plan_module.__file__}
+    if frame.f_code.co_filename in files and not isinstance(frame.f_locals.get("self"), BatchIterator):
+        raise Interrupt
+
+
+def delivered(iterator: Any, loader: Any, size: int, profile: Any = None) -> tuple[list[int], int]:
+    """The first label of each batch, and how often it was interrupted. The state is looked at after each."""
+    seen, interrupted = [], 0
+    while True:
+        try:
+            sys.setprofile(profile)
+            batch = next(iterator, None)
+        except Interrupt:
+            interrupted += 1
+            continue
+        finally:
+            sys.setprofile(None)
+        if batch is None:
+            return seen, interrupted
+        seen.append(int(batch[-1][0]))
+        assert loader.state_dict()["position"] == len(seen) * size
+        del batch
+
+
+@pytest.mark.parametrize("prefetch", [0, 3])
+def test_a_signal_while_a_batch_is_waited_for(store: Any, prefetch: int) -> None:
+    size = 200_000  # a slow batch
+    indices = np.arange(5).repeat(size)
+    loader = lds.Loader(store, size, indices=indices, threads=1, prefetch=prefetch, dtype=torch.uint8)
+    iterator = iter(loader)
+    before = signal.signal(signal.SIGALRM, lambda _, frame: raise_inside(frame))
+    signal.setitimer(signal.ITIMER_REAL, 0.01, 0.02)
+    try:
+        seen, interrupted = delivered(iterator, loader, size)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert interrupted
+    assert seen == [0, 1, 2, 3, 4]
+
+
+class Profile:
+    """Raises an Interrupt at the n-th moment when Python looks for signals in the iterator: after a call into C, and
+    at the beginning of a function."""
+
+    def __init__(self, n: int) -> None:
+        self.left = n
+
+    def __call__(self, frame: Any, event: str, _: Any) -> None:
+        if event in ("call", "c_return"):
+            self.left -= self.left == 1 or frame.f_code.co_filename.endswith(("iterator.py", "plan.py"))
+            if self.left == 0:
+                raise_inside(frame)
+                self.left = 1
+
+
+@pytest.mark.parametrize("options", [{"shuffle": True}, {"order": list(range(20)), "indices": None}, {"prefetch": 0}])
+def test_an_interrupt_at_any_moment(store: Any, options: dict[str, Any]) -> None:
+    options = {"indices": range(20), "threads": 1} | options
+    expected = [batch[0] for batch in labels_of(lds.Loader(store, 5, **options))]
+    for n in range(1, 1000):
+        loader = lds.Loader(store, 5, **options)
+        seen, interrupted = delivered(iter(loader), loader, 5, Profile(n))
+        assert seen == expected, n
+        if not interrupted:
+            break
+    assert n > 20
+
+
+def test_an_error_of_a_sampler_comes_in_its_turn(store: Any) -> None:
+    loader = lds.Loader(store, 2, order=[1, 2, 3, 4, "five", 6, 7, 8])
+    iterator = iter(loader)
+    assert [next(iterator)[1].tolist() for _ in range(2)] == [[1, 2], [3, 4]]
+    for _ in range(2):  # the epoch does not end here as if it were whole
+        with pytest.raises(ArgumentError, match="expected list to give numbers"):
+            next(iterator)
+    assert loader.state_dict()["position"] == 4
+
+
+def test_a_batch_that_fails_does_not_shift_the_state(store: Any) -> None:
+    loader = lds.Loader(store, 2, order=[1, 2, 500, 3, 4, 5])
+    iterator = iter(loader)
+    next(iterator)
+    with pytest.raises(lds.RowIndexError):
+        next(iterator)
+    assert loader.state_dict()["position"] == 2
+    assert next(iterator)[1].tolist() == [4, 5]
+    assert loader.state_dict()["position"] == 6
+    assert next(iterator, None) is None
