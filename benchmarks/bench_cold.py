@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from harness import Contender, forget, options_parser, report, take_turns
+from harness import options_parser, report
 
 import largeds_native as lds
+from largeds_native._internal.measure import Contender, forget, take_turns
 
 DEPTH = 32
 RANDOM = np.random.default_rng(1)

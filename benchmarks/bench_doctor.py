@@ -20,18 +20,20 @@ from typing import Any
 
 import torch
 from corpus import ROOT, digits, jpegs
-from harness import RESULTS, console, machine_facts, options_parser
+from harness import RESULTS, console, options_parser
 from rich.table import Table
 from torch import nn
 from torch.utils.data import DataLoader
 
 import largeds_native as lds
-from largeds_native._internal.measure import write_json
-from largeds_native.cli import demo_digits, training
-from largeds_native.cli.doctor.examine import Question, examine_source, examine_store
-from largeds_native.cli.doctor.script import run_script
-from largeds_native.cli.doctor.verdict import every_epoch
-from largeds_native.cli.peers import image_folder
+from largeds_native._internal.measure import machine_facts, write_json
+from largeds_native.cli import demo_digits
+from largeds_native.profile import classifier
+from largeds_native.profile.doctor.config import ProfileConfig
+from largeds_native.profile.doctor.run import profile_source, profile_store
+from largeds_native.profile.doctor.script import run_script
+from largeds_native.profile.doctor.summary import packed_epoch_seconds
+from largeds_native.profile.peers import image_folder
 from largeds_native.sources import as_source
 
 CPU = torch.device("cpu")
@@ -41,7 +43,7 @@ import torch
 from torch.utils.data import DataLoader
 sys.path.insert(0, {benchmarks!r})
 from bench_doctor import trivial
-from largeds_native.cli.peers import image_folder
+from largeds_native.profile.peers import image_folder
 from pathlib import Path
 
 model = trivial(10)
@@ -64,8 +66,8 @@ def packed(source: Path, name: str, **options: Any) -> lds.Store:
     return lds.open(path) if path.exists() else lds.pack(source, path, progress=False, **options)
 
 
-def question(make: Callable[..., nn.Module], batch: int, options: Any) -> Question:
-    return Question(batch, CPU, options.threads, make, "model", seconds=options.seconds)
+def config_of(make: Callable[..., nn.Module], batch: int, options: Any) -> ProfileConfig:
+    return ProfileConfig(batch, CPU, options.threads, make, "model", seconds=options.seconds)
 
 
 def real_epochs(batches: Iterable[Any], model: nn.Module, epochs: int) -> list[float]:
@@ -92,13 +94,13 @@ class Case:
 
 def on_store(store: lds.Store, make: Callable[..., nn.Module], batch: int, options: Any) -> Case:
     def predict() -> tuple[float, float]:
-        loop = examine_store(question(lambda classes, _: make(classes), batch, options), store).packed
+        loop = profile_store(config_of(lambda classes, _: make(classes), batch, options), store).packed
         assert loop is not None
         return loop.epoch_seconds, loop.spread
 
     def measure() -> list[float]:
-        words = training.normalised(store) | {"augment": training.shift_and_flip(store)}
-        with lds.Loader(store, batch, shuffle=True, threads=options.threads, **words) as batches:
+        kwargs = classifier.normalization(store) | {"augment": classifier.shift_and_flip(store)}
+        with lds.Loader(store, batch, shuffle=True, threads=options.threads, **kwargs) as batches:
             return real_epochs(batches, make(len(store.classes)), options.epochs)
 
     return Case(predict, measure)
@@ -106,12 +108,12 @@ def on_store(store: lds.Store, make: Callable[..., nn.Module], batch: int, optio
 
 def on_folder(folder: Path, options: Any, as_packed: bool) -> Case:
     def predict() -> tuple[float, float]:
-        asked = question(lambda classes, _: trivial(classes), 64, options)
-        found = examine_source(asked, as_source(folder), str(folder))
-        assert found.today is not None
+        config = config_of(lambda classes, _: trivial(classes), 64, options)
+        found = profile_source(config, as_source(folder), str(folder))
+        assert found.baseline is not None
         assert found.packed is not None
-        loop = found.packed if as_packed else found.today
-        return every_epoch(found) if as_packed else loop.epoch_seconds, loop.spread
+        loop = found.packed if as_packed else found.baseline
+        return packed_epoch_seconds(found) if as_packed else loop.epoch_seconds, loop.spread
 
     def measure() -> list[float]:
         files = DataLoader(

@@ -22,12 +22,12 @@ import h5py
 import numpy as np
 import torch
 from corpus import ROOT
-from harness import RESULTS, Contender, console, machine_facts, options_parser, report, take_turns
+from harness import RESULTS, console, options_parser, report
 from torch.utils.data import Dataset
 
 import largeds_native as lds
-from largeds_native._internal.measure import write_json
-from largeds_native.cli import peers
+from largeds_native._internal.measure import Contender, machine_facts, take_turns, write_json
+from largeds_native.profile import peers
 
 FOLDER = ROOT / "hdf5"
 OUT = FOLDER / "out"

@@ -12,10 +12,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from harness import RESULTS, console, machine_facts, options_parser
+from harness import RESULTS, console, options_parser
 from rich.table import Table
 
-from largeds_native._internal.measure import write_json
+from largeds_native._internal.measure import machine_facts, write_json
 
 LIMIT = 0.1
 PACKAGE = "import torch and largeds_native"

@@ -16,9 +16,10 @@ import time
 from pathlib import Path
 
 import numpy as np
-from harness import console, forget, options_parser
+from harness import console, options_parser
 
 import largeds_native as lds
+from largeds_native._internal.measure import forget
 
 CHILD = """
 import json, os, sys, time

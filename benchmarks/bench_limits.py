@@ -15,10 +15,11 @@ from typing import Any
 
 import numpy as np
 from corpus import ROOT, files, jpegs
-from harness import console, forget, options_parser
+from harness import console, options_parser
 from PIL import Image
 
 import largeds_native as lds
+from largeds_native._internal.measure import forget
 
 OUT = ROOT / "limits"
 

@@ -14,13 +14,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from harness import Contender, console, options_parser, report, take_turns
+from harness import console, options_parser, report
 from limits import Limit
 from torch.utils.data import DataLoader, Dataset
 
 import largeds_native as lds
-from largeds_native.cli import peers
-from largeds_native.cli.bench.ffcv import ffcv_loader
+from largeds_native._internal.measure import Contender, take_turns
+from largeds_native.profile import peers
+from largeds_native.profile.bench.ffcv import ffcv_loader
 
 MEAN, STD = peers.MEAN, peers.STD
 RANDOM = np.random.default_rng(1)

@@ -19,11 +19,12 @@ from pathlib import Path
 
 import numpy as np
 from corpus import ROOT
-from harness import Contender, console, options_parser, ratio, report, take_turns
+from harness import console, options_parser, report
 from PIL import Image
 
 import largeds_native as lds
 from largeds_native import _C
+from largeds_native._internal.measure import Contender, ratio, take_turns
 from largeds_native.sources import folder
 
 OUT = ROOT / "small-store"

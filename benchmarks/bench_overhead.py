@@ -20,9 +20,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from harness import Contender, console, options_parser, report, take_turns
+from harness import console, options_parser, report
 
 import largeds_native as lds
+from largeds_native._internal.measure import Contender, take_turns
 
 
 def store_of(folder: Path, name: str, n: int, side: int) -> Any:

@@ -18,10 +18,11 @@ from pathlib import Path
 
 import numpy as np
 from corpus import ROOT
-from harness import Contender, console, forget, options_parser, report, take_turns
+from harness import console, options_parser, report
 
 import largeds_native as lds
 from largeds_native._internal.arrays import FieldSpec
+from largeds_native._internal.measure import Contender, forget, take_turns
 from largeds_native.store.format.manifest import Manifest, ShardEntry
 from largeds_native.store.format.npy import file_size, header_bytes
 

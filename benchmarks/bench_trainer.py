@@ -1,11 +1,11 @@
 """What does the trainer cost beside a hand-written loop, Lightning's Trainer and Accelerate's loop?
 
 All contenders train the same model from the same weights on the same batches with accumulate=4, on one thread; how they
-take turns, and what is measured: interleave.py. The loop written by hand is the correct one, which weighs each batch by
-its samples; it reads no loss and looks at no gradient, while the Trainer counts both and checks that they are finite.
-The models that do next to nothing show what each loop costs by itself: their microseconds, over a model's step, bound
-the slow-down there. "by hand, again" is the same loop once more, and shows how far equal ones seem apart. Peers that
-are not installed are named and left out: `pip install lightning accelerate`.
+take turns, and what is measured: largeds_native/_internal/measure/paired_timing.py. The loop written by hand is the
+correct one, which weighs each batch by its samples; it reads no loss and looks at no gradient, while the Trainer counts
+both and checks that they are finite. The models that do next to nothing show what each loop costs by itself: their
+microseconds, over a model's step, bound the slow-down there. "by hand, again" is the same loop once more, and shows how
+far equal ones seem apart. Peers that are not installed are named and left out: `pip install lightning accelerate`.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from harness import RESULTS, console, machine_facts, options_parser
-from interleave import difference, quotient, take_turns
+from harness import RESULTS, console, options_parser
 from rich.table import Table
 from torch import nn
 from trainer_models import OnlyParameters, next_to_nothing, resnet18, sgd, small_cnn
 
-from largeds_native._internal.measure import write_json
+from largeds_native._internal.measure import machine_facts, write_json
+from largeds_native._internal.measure.paired_timing import time_blocks, time_difference, time_ratio
 from largeds_native.trainer import Accumulator, Trainer
 
 ACCUMULATE = 4
@@ -128,8 +128,8 @@ def measure(title: str, seconds: dict[str, list[float]], steps: int) -> dict[str
     rows = []
     for name in seconds:
         step = 1000 * statistics.median(seconds[name]) / steps
-        times, ours = quotient(seconds, name, "by hand"), quotient(seconds, "Trainer", name)
-        more = tuple(1e6 * value / steps for value in difference(seconds, name, "by hand"))
+        times, ours = time_ratio(seconds, name, "by hand"), time_ratio(seconds, "Trainer", name)
+        more = tuple(1e6 * value / steps for value in time_difference(seconds, name, "by hand"))
         columns = (interval(times, 3), interval(more, 0), interval(ours, 3))
         table.add_row(name, f"{step:.3f}", *columns)
         rows.append({"name": name, "ms": step, "to_by_hand": times, "us_more": more, "trainer_to_it": ours})
@@ -165,7 +165,7 @@ def main() -> None:
             generator = torch.Generator().manual_seed(1)
             classes = make()(torch.zeros(2, *shape[1:])).shape[1]
             batch = (torch.randn(shape, generator=generator), torch.randint(classes, shape[:1], generator=generator))
-            seconds = take_turns(loops(make), batch, block=steps * ACCUMULATE, rounds=options.rounds or rounds)
+            seconds = time_blocks(loops(make), batch, block=steps * ACCUMULATE, rounds=options.rounds or rounds)
             content = measure(title, seconds, steps) | {"machine": machine_facts(), "unit": "CPU time, one thread"}
             write_json(RESULTS / f"trainer-{name}.json", content | {"date": datetime.date.today().isoformat()})
 

@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from harness import RESULTS, arguments, console, machine_facts
+from harness import RESULTS, arguments, console
 from rich.table import Table
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
 from trainer_models import resnet18, sgd, small_cnn
 
-from largeds_native._internal.measure import write_json
+from largeds_native._internal.measure import machine_facts, write_json
 from largeds_native.trainer import Trainer
 
 

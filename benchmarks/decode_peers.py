@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from largeds_native.cli.bench.decoders import CROP, RESIZE, Run, dali_rows, opencv, threaded, torchvision
+from largeds_native.profile.bench.decoders import CROP, RESIZE, Run, dali_rows, opencv, threaded, torchvision
 
 __all__ = ["CROP", "available"]
 

@@ -1,6 +1,7 @@
-"""What every benchmark shares: contenders that take turns, one table, and JSON in results/.
+"""What every benchmark shares: its options, one table, and JSON in results/. Measuring is in largeds_native._internal.
 
-from harness import Contender, arguments, report, take_turns
+from harness import arguments, report
+from largeds_native._internal.measure import Contender, take_turns
 
 options = arguments(__doc__)
 results = take_turns([Contender("ours", run, "ours"), Contender("torchvision", peer)], rounds=options.rounds)
@@ -11,9 +12,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import statistics
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,47 +22,10 @@ from rich.console import Console
 sys.path.insert(0, str(Path(__file__).parent.parent))  # run from a checkout without installing
 
 from largeds_native._internal.machine import usable_threads
-from largeds_native._internal.measure import (
-    Contender,
-    Measured,
-    as_json,
-    forget,
-    machine_facts,
-    ratio,
-    table,
-    take_turns,
-    write_json,
-)
-
-__all__ = [
-    "Contender",
-    "Measured",
-    "arguments",
-    "forget",
-    "machine_facts",
-    "options_parser",
-    "processor_seconds",
-    "ratio",
-    "report",
-    "take_turns",
-]
+from largeds_native._internal.measure import Measured, as_json, machine_facts, ratio, table, write_json
 
 RESULTS = Path(__file__).parent / "results"
 console = Console()
-
-
-def processor_seconds(contenders: Sequence[Contender], rounds: int) -> dict[str, float]:
-    """Medians of the processor time of this process, over rounds in turn: other programs disturb it less than they do
-    the clock. Of peers in other processes it would tell nothing."""
-    taken: dict[str, list[float]] = {one.name: [] for one in contenders}
-    for _ in range(rounds):
-        for one in contenders:
-            if one.before:
-                one.before()
-            start = time.process_time()
-            one.run()
-            taken[one.name].append(time.process_time() - start)
-    return {name: statistics.median(times) for name, times in taken.items()}
 
 
 def options_parser(description: str | None) -> argparse.ArgumentParser:

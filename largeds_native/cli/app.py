@@ -1,4 +1,4 @@
-"""All commands together."""
+"""All commands in one application."""
 
 from __future__ import annotations
 
@@ -7,10 +7,8 @@ from typing import Annotated
 
 import typer
 
-from largeds_native.cli import demo, export, import_hdf5, info, pack, train, verify, view
-from largeds_native.cli.bench import command as bench
-from largeds_native.cli.doctor import command as doctor
-from largeds_native.cli.guard import guarded
+from largeds_native.cli import bench, demo, doctor, export, import_hdf5, info, pack, train, verify, view
+from largeds_native.cli.guard import with_exit_code
 
 HELP = """Pack an image data set once, then train at memory bandwidth.
 
@@ -80,4 +78,4 @@ for name, command in (
     ("bench", bench.bench),
     ("demo", demo.demo),
 ):
-    app.command(name)(guarded(command))
+    app.command(name)(with_exit_code(command))

@@ -11,7 +11,7 @@ import typer
 
 from largeds_native.cli.guard import FAILURE
 from largeds_native.cli.output import Narrator, emit_json
-from largeds_native.cli.values import JSON, THREADS
+from largeds_native.cli.values import JSON, SEED, THREADS
 
 GOAL = 0.97
 
@@ -22,7 +22,7 @@ def demo(
     ),
     images: Annotated[int, typer.Option(min=300, help="JPEG files of the speed table.")] = 1000,
     epochs: Annotated[int, typer.Option(min=1, help="Of training on the digits.")] = 14,
-    seed: Annotated[int, typer.Option(min=0, help="Of the split, the weights and the order.")] = 0,
+    seed: SEED = 0,
     threads: THREADS = None,
     json: JSON = False,
 ) -> None:
@@ -38,7 +38,7 @@ def demo(
     from largeds_native._internal.machine import usable_threads
     from largeds_native._internal.measure import machine_facts
     from largeds_native.cli import demo_digits, demo_speed
-    from largeds_native.cli.bench.work import Work
+    from largeds_native.profile.bench.image_set import ImageSet
 
     out = Narrator(json)
     start = time.perf_counter()
@@ -63,11 +63,11 @@ def demo(
     )
 
     out.step(f"5. Speed, with {threads} thread{'s' * (threads != 1)} or workers each (rounds in turn, medians)")
-    packing, loading = demo_speed.measured(Work(jpegs, folder / "speed", jpeg_store, threads), out.note)
+    packing, loading = demo_speed.measure_speed(ImageSet(jpegs, folder / "speed", jpeg_store, threads), out.progress)
     facts = machine_facts()
     seconds = time.perf_counter() - start
     if json:
-        speeds = {"packing": _plain(packing), "loading": _plain(loading)}
+        speeds = {"packing": _medians(packing), "loading": _medians(loading)}
         emit_json(
             {
                 "accuracy": trained.accuracy,
@@ -98,21 +98,22 @@ def _corpora(folder: Path, images: int, out: Narrator) -> tuple[Path, Path]:
 
 
 def _pack(source: Path, store: Path, threads: int, out: Narrator, **options: Any) -> Any:
-    """Packs anew each time: it is what the demo shows."""
-    import largeds_native as lds
+    """Packs even if the store exists: packing is what the demo shows."""
+    from largeds_native.opening import open_store
+    from largeds_native.packing import pack
     from largeds_native.store.format.manifest import NAME as MANIFEST
 
     if (store / MANIFEST).exists():
-        lds.open(store).close()  # never remove what is no store
+        open_store(store).close()  # raises if it is no store: never remove anything else
         shutil.rmtree(store)
-    packed = lds.pack(source, store, threads=threads, progress=False, resume=False, **options)
+    packed = pack(source, store, threads=threads, progress=False, resume=False, **options)
     for line in str(packed.report).splitlines():
         out.line(line)
     return packed
 
 
 def _export(store: Any, path: Path, out: Narrator) -> bool:
-    """Whether every image and label comes back from the file as it is in the store."""
+    """Whether every image and label in the file equals that of the store."""
     import h5py
     import numpy as np
 
@@ -130,5 +131,5 @@ def _export(store: Any, path: Path, out: Narrator) -> bool:
     return bool(equal)
 
 
-def _plain(results: Any) -> dict[str, float]:
+def _medians(results: Any) -> dict[str, float]:
     return {measured.name: round(measured.median, 1) for measured in results}

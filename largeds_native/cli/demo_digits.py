@@ -35,8 +35,10 @@ def accuracy(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
 
 
 def train(store: Store, *, epochs: int, seed: int, threads: int, progress: bool) -> Trained:
-    """Trains on four fifths of the store, drawn by `seed`, and measures on the rest."""
-    import largeds_native as lds
+    """Trains on four fifths of the store, chosen by `seed`, and measures the accuracy on the rest."""
+    from largeds_native.loading import Loader
+    from largeds_native.trainer import Trainer
+    from largeds_native.transform import Augment
 
     start = time.perf_counter()
     drawn = torch.randperm(len(store), generator=torch.Generator().manual_seed(seed)).numpy()
@@ -50,7 +52,7 @@ def train(store: Store, *, epochs: int, seed: int, threads: int, progress: bool)
         steps = epochs * -(-len(training) // 64)
         optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=1e-2)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=8e-3, total_steps=steps)
-        trainer = lds.Trainer(
+        trainer = Trainer(
             model,
             optimizer,
             nn.CrossEntropyLoss(),
@@ -60,9 +62,9 @@ def train(store: Store, *, epochs: int, seed: int, threads: int, progress: bool)
             metrics={"accuracy": accuracy},
             progress=progress,
         )
-        augment = lds.Augment(random_crop=8, padding=1)
-        train_loader = lds.Loader(store, 32, shuffle=True, seed=seed, indices=training, augment=augment, **normal)
-        held_out_loader = lds.Loader(store, 256, indices=held_out, **normal)
+        augment = Augment(random_crop=8, padding=1)
+        train_loader = Loader(store, 32, shuffle=True, seed=seed, indices=training, augment=augment, **normal)
+        held_out_loader = Loader(store, 256, indices=held_out, **normal)
         try:
             trainer.fit(train_loader, epochs)
             result = trainer.evaluate(held_out_loader)

@@ -3,32 +3,32 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 
 from rich.table import Table
 
 from largeds_native._internal.measure import Contender, Measured, take_turns
-from largeds_native.cli.bench import loading, packing
-from largeds_native.cli.bench.candidates import OURS, Candidate
-from largeds_native.cli.bench.work import Work
+from largeds_native.profile.bench import loading, packing
+from largeds_native.profile.bench.candidates import OURS, Candidate, Progress
+from largeds_native.profile.bench.image_set import ImageSet
 
 SHOWN = (OURS, "torchvision + DataLoader", "HDF5 + DataLoader")  # of those that `largeds bench` compares
 
 
-def measured(work: Work, note: Callable[[str], object]) -> tuple[list[Measured], list[Measured]]:
+def measure_speed(images: ImageSet, progress: Progress) -> tuple[list[Measured], list[Measured]]:
     """(JPEG files to 224x224 on disk, random batches of normalised float32), each in the order of SHOWN."""
     with ExitStack() as stack:
-        stack.callback(shutil.rmtree, work.out, ignore_errors=True)
-        stack.callback(note, "")
-        packs = _in_turns("packing", packing.candidates(work), 2, note)
-        return packs, _in_turns("loading", loading.candidates(work, stack), 3, note)
+        stack.callback(shutil.rmtree, images.out, ignore_errors=True)
+        stack.callback(progress, "")
+        packs = _measure("packing", packing.candidates(images), 2, progress)
+        return packs, _measure("loading", loading.candidates(images, stack), 3, progress)
 
 
-def _in_turns(what: str, candidates: Sequence[Candidate], rounds: int, note: Callable[[str], object]) -> list[Measured]:
+def _measure(what: str, candidates: Sequence[Candidate], rounds: int, progress: Progress) -> list[Measured]:
     by_name = {candidate.name: candidate for candidate in candidates}
     contenders = [Contender(name, by_name[name].make(), by_name[name].role, by_name[name].before) for name in SHOWN]
-    return take_turns(contenders, rounds=rounds, warmup=1, progress=lambda text: note(f"{what}: {text}"))
+    return take_turns(contenders, rounds=rounds, warmup=1, progress=lambda text: progress(f"{what}: {text}"))
 
 
 def joined_table(packing: Sequence[Measured], loading: Sequence[Measured]) -> Table:

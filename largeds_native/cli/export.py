@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from largeds_native.cli.output import emit_json, size
-from largeds_native.cli.values import JSON, QUIET, numbers, row_numbers
+from largeds_native.cli.values import JSON, QUIET, ROWS, numbers, row_numbers
 
 
 class FileLayout(str, Enum):
@@ -27,7 +27,7 @@ def export(
     compression: Annotated[
         str | None, typer.Option(help="gzip, lzf, or a filter of hdf5plugin by name (Zstd, Blosc2, LZ4).")
     ] = None,
-    rows: Annotated[str | None, typer.Option(help="Only these, in this order: 0-99,200")] = None,
+    rows: ROWS = None,
     mean: Annotated[str | None, typer.Option(help="Write float32, normalised: 0.485,0.456,0.406")] = None,
     std: Annotated[str | None, typer.Option(help="With --mean: 0.229,0.224,0.225")] = None,
     quiet: QUIET = False,
@@ -42,12 +42,12 @@ def export(
       largeds export train.lds train.h5 --layout chunked --compression gzip
       largeds export train.lds train.h5 --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225
     """
-    import largeds_native as lds
+    from largeds_native.opening import open_store
 
     if (mean is None) != (std is None):
         raise typer.BadParameter("--mean and --std go together")
     m, s = numbers(mean), numbers(std)
-    with lds.open(store) as opened:
+    with open_store(store) as opened:
         written = opened.to_hdf5(
             out,
             layout=layout.value,

@@ -1,4 +1,4 @@
-"""Whatever goes wrong in a command ends as one sentence on stderr and an exit code, never as a traceback."""
+"""An error in a command becomes one sentence on stderr and an exit code, never a traceback."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ R = TypeVar("R")
 FAILURE, INTERRUPTED, BROKEN_PIPE = 1, 130, 141
 
 
-def guarded(command: Callable[P, R]) -> Callable[P, R]:
-    """For the functions of commands: expected exceptions become `typer.Exit` after their sentence."""
+def with_exit_code(command: Callable[P, R]) -> Callable[P, R]:
+    """Wraps the function of a command: expected exceptions become a sentence on stderr and `typer.Exit`."""
 
     @functools.wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:

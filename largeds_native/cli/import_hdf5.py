@@ -11,8 +11,7 @@ import typer
 
 from largeds_native.cli.info import describe
 from largeds_native.cli.output import console, emit_json
-from largeds_native.cli.pack import Layout
-from largeds_native.cli.values import JSON, QUIET, byte_count
+from largeds_native.cli.values import JSON, QUIET, SHARD_BYTES, Layout, byte_count
 
 
 class FloatDtype(str, Enum):
@@ -27,7 +26,7 @@ def import_hdf5(
     labels: Annotated[str, typer.Option(help="Name of the dataset of labels, or none.")] = "labels",
     dtype: Annotated[FloatDtype | None, typer.Option(help="To convert to, for float images.")] = None,
     layout: Annotated[Layout | None, typer.Option(help="Of the images, where their shape fits both.")] = None,
-    shard_bytes: Annotated[str, typer.Option(help="Bytes a shard at most: 65536, 512M, 1G.")] = "1G",
+    shard_bytes: SHARD_BYTES = "1G",
     quiet: QUIET = False,
     json: JSON = False,
 ) -> None:
@@ -42,11 +41,11 @@ def import_hdf5(
 
     A file whose images are contiguous needs no import: `largeds info FILE.h5` and `lds.open("FILE.h5")` map it.
     """
-    import largeds_native as lds
+    from largeds_native.interchange import from_hdf5, join_hdf5
 
     with tempfile.TemporaryDirectory(prefix="largeds-") as temporary:
-        file = files[0] if len(files) == 1 else lds.join_hdf5(files, Path(temporary) / "joined.h5")
-        store = lds.from_hdf5(
+        file = files[0] if len(files) == 1 else join_hdf5(files, Path(temporary) / "joined.h5")
+        store = from_hdf5(
             file,
             out,
             images,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from largeds_native.cli.output import emit_json, facts, size
+from largeds_native.cli.output import emit_json, print_pairs, size
 from largeds_native.cli.values import JSON, STORE
 
 if TYPE_CHECKING:
@@ -29,9 +29,9 @@ def info(
       largeds info train.lds --failures | head
       largeds info train.lds --json
     """
-    import largeds_native as lds
+    from largeds_native.opening import open_store
 
-    with lds.open(store) as opened:
+    with open_store(store) as opened:
         content = describe(opened)
         if classes or json:
             content["images per class"] = class_counts(opened)
@@ -40,14 +40,14 @@ def info(
     if json:
         emit_json(content)
     elif classes:
-        facts(content["images per class"] or {"": "the store has no class names"})
+        print_pairs(content["images per class"] or {"": "the store has no class names"})
     elif failures:
         for failure in content["failures"]:
             print(f"{failure['source']}: {failure['status']}: {failure['error']}")
         if not content["failures"]:
             print("no image failed")
     else:
-        facts(_for_people(content))
+        print_pairs(_for_people(content))
 
 
 def describe(store: Store) -> dict[str, Any]:

@@ -15,23 +15,23 @@ from largeds_native._internal.units import size as size
 
 class _Console(Console):
     def on_broken_pipe(self) -> None:
-        """Left to guard.py, as for what is printed: rich would end with 1."""
+        """Leaves the error to guard.py, as print() does; rich would exit with code 1."""
         raise BrokenPipeError
 
 
 def console() -> Console:
-    """Of results. Without a terminal, lines are never wrapped or cut: they are for grep and files."""
+    """For results. Without a terminal, lines are never wrapped or cut: they are for grep and files."""
     return _Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 
 
 @contextmanager
-def noted(shown: bool) -> Iterator[Callable[[str], None]]:
-    """A function that says what is being done; what it said is gone at the end."""
+def progress_line(shown: bool) -> Iterator[Callable[[str], None]]:
+    """A function that shows what is being done, on one line; the line is cleared at the end."""
     narrator = Narrator(not shown)
     try:
-        yield narrator.note
+        yield narrator.progress
     finally:
-        narrator.note("")
+        narrator.progress("")
 
 
 class Narrator:
@@ -53,8 +53,8 @@ class Narrator:
         if not self.silent:
             self._console.print(thing)
 
-    def note(self, text: str) -> None:
-        """What is being done, on one line of the terminal that is overwritten."""
+    def progress(self, text: str) -> None:
+        """Shows what is being done, on one line of the terminal that the next text overwrites."""
         if not self.silent and sys.stderr.isatty():
             print(f"\r\033[K   {text}", end="" if text else "\r", file=sys.stderr, flush=True)
 
@@ -63,7 +63,7 @@ def emit_json(content: Any) -> None:
     print(json.dumps(content, indent=2, default=str))
 
 
-def facts(pairs: dict[str, object]) -> None:
+def print_pairs(pairs: dict[str, object]) -> None:
     """Names and values, one a line."""
     width = max(map(len, pairs))
     for name, value in pairs.items():

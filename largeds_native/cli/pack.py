@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import sys
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,7 +12,24 @@ from typing import Annotated, Any
 import typer
 
 from largeds_native.cli.output import console, emit_json
-from largeds_native.cli.values import JSON, QUIET, THREADS, byte_count, numbers, side_or_size
+from largeds_native.cli.values import (
+    CROP,
+    FLIP,
+    JSON,
+    PADDING,
+    QUIET,
+    RANDOM_CROP,
+    RESIZE,
+    RESIZED_CROP,
+    SEED,
+    SHARD_BYTES,
+    THREADS,
+    Layout,
+    augment_from,
+    byte_count,
+    numbers,
+    side_or_size,
+)
 
 
 class Interpolation(str, Enum):
@@ -26,11 +44,6 @@ class Dtype(str, Enum):
     uint8 = "uint8"
     float16 = "float16"
     float32 = "float32"
-
-
-class Layout(str, Enum):
-    CHW = "CHW"
-    HWC = "HWC"
 
 
 class Mode(str, Enum):
@@ -56,8 +69,8 @@ class OnError(str, Enum):
 def pack(
     source: Annotated[str, typer.Argument(help="A folder of images (one a class, or flat), .csv, .parquet or .tar.")],
     out: Annotated[Path, typer.Argument(help="The store to write, by habit *.lds.")],
-    resize: Annotated[str, typer.Option(help="Shorter side (256), height x width (224x160), or none.")] = "256",
-    crop: Annotated[str, typer.Option(help="Centre crop: a side, height x width, or none.")] = "224",
+    resize: RESIZE = "256",
+    crop: CROP = "224",
     interpolation: Annotated[Interpolation, typer.Option(help="As in torchvision's Resize.")] = Interpolation.bilinear,
     antialias: Annotated[bool, typer.Option(help="As in torchvision's Resize.")] = True,
     decode: Annotated[Decode, typer.Option(help="scaled: JPEGs decode smaller first; faster.")] = Decode.exact,
@@ -68,21 +81,19 @@ def pack(
     mean: Annotated[str | None, typer.Option(help="For float stores, in [0, 1] units: 0.485,0.456,0.406")] = None,
     std: Annotated[str | None, typer.Option(help="For float stores: 0.229,0.224,0.225")] = None,
     variants: Annotated[int, typer.Option(min=1, help="Augmented versions of each image, from one decode.")] = 1,
-    random_crop: Annotated[str | None, typer.Option(help="Of a version: a side, or height x width.")] = None,
-    padding: Annotated[int, typer.Option(min=0, help="Zero pixels around the image before --random-crop.")] = 0,
-    resized_crop: Annotated[
-        str | None, typer.Option(help="Of a version: a part of random area and aspect, resized to this.")
-    ] = None,
+    random_crop: RANDOM_CROP = None,
+    padding: PADDING = 0,
+    resized_crop: RESIZED_CROP = None,
     scale: Annotated[str | None, typer.Option(help="Of --resized-crop: shares of the area; default 0.08,1.")] = None,
     ratio: Annotated[
         str | None, typer.Option(help="Of --resized-crop: width / height; default from 3/4 to 4/3.")
     ] = None,
-    flip: Annotated[float, typer.Option(min=0, max=1, help="Of a version: probability of a horizontal flip.")] = 0.0,
-    seed: Annotated[int, typer.Option(min=0, help="Of what is drawn for the versions.")] = 0,
+    flip: FLIP = 0.0,
+    seed: SEED = 0,
     shuffle: Annotated[
         int | None, typer.Option(min=0, metavar="SEED", help="Pack in a shuffled order; default the source's.")
     ] = None,
-    shard_bytes: Annotated[str, typer.Option(help="Bytes a shard at most: 65536, 512M, 1G.")] = "1G",
+    shard_bytes: SHARD_BYTES = "1G",
     on_error: Annotated[OnError, typer.Option(help="skip lists bad images in the report.")] = OnError.skip,
     truncated: Annotated[Truncated, typer.Option(help="keep: what a JPEG that ends early has.")] = Truncated.error,
     max_pixels: Annotated[int, typer.Option(min=1, help="Larger images fail.")] = 178_956_970,
@@ -104,14 +115,10 @@ def pack(
     Ctrl-C stops within a second; the same command goes on from there. Bad images are skipped and listed with their
     reason: see `largeds info STORE --failures`.
     """
-    import largeds_native as lds
     from largeds_native.errors import PackError
+    from largeds_native.packing import pack as pack_images
 
-    crops = {"random_crop": side_or_size(random_crop), "resized_crop": side_or_size(resized_crop)}
-    augment: dict[str, Any] = {name: size for name, size in crops.items() if size is not None}
-    augment |= {"padding": padding} if padding else {}
-    augment |= {name: numbers(text) for name, text in (("scale", scale), ("ratio", ratio)) if text is not None}
-    augment |= {"flip": flip} if flip else {}
+    augment = augment_from(flip, random_crop, padding, resized_crop, scale=numbers(scale), ratio=numbers(ratio))
     if not os.path.exists(source):
         raise PackError(f"{source} does not exist: expected a folder of images")
     arguments: dict[str, Any] = {
@@ -127,7 +134,7 @@ def pack(
         "mean": numbers(mean),
         "std": numbers(std),
         "variants": variants,
-        "augment": lds.Augment(**augment) if augment else None,
+        "augment": augment,
         "seed": seed,
         "shuffle": shuffle,
         "shard_bytes": byte_count(shard_bytes),
@@ -135,10 +142,8 @@ def pack(
         "max_pixels": max_pixels,
         "on_error": on_error.value,
     }
-    import sys
-
     shown = sys.stderr.isatty() and not (quiet or json)
-    store = lds.pack(source, out, threads=threads, resume=resume, progress=shown, **arguments)
+    store = pack_images(source, out, threads=threads, resume=resume, progress=shown, **arguments)
     report = store.report
     if json:
         emit_json({"store": str(store.path)} | (dataclasses.asdict(report) if report else {}))

@@ -1,4 +1,4 @@
-"""Files that commands write for people to look at: whole or not at all, and an older one of the same name goes."""
+"""Files that commands write for people to look at: whole or not at all, in place of an older one of the same name."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from largeds_native.interchange.new_file import storage_errors
 from largeds_native.store.format.files import atomic_write_bytes
 
 
-def checked(path: Path, kinds: Sequence[str]) -> Path:
-    """The path, if a file of one of these kinds (".png") can be there; asked before the work begins."""
-    if path.suffix.lower() not in kinds:
-        raise ArgumentError(f"{path}: expected a name that ends in {' or '.join(kinds)}")
+def check_picture_path(path: Path, suffixes: Sequence[str]) -> Path:
+    """The path, if a file with one of these suffixes can be written there. Call it before the work begins."""
+    if path.suffix.lower() not in suffixes:
+        raise ArgumentError(f"{path}: expected a name that ends in {' or '.join(suffixes)}")
     if path.is_dir():
         raise ArgumentError(f"{path} is a folder: name a file to write")
     if not path.absolute().parent.is_dir():

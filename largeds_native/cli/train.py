@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from largeds_native.cli.output import emit_json, facts
-from largeds_native.cli.values import BATCH_SIZE, DEVICE, JSON, QUIET, THREADS
+from largeds_native.cli.output import emit_json, print_pairs
+from largeds_native.cli.values import BATCH_SIZE, DEVICE, JSON, QUIET, SEED, THREADS
 
 
 class Precision(str, Enum):
@@ -38,7 +38,7 @@ def train(
     checkpoint_dir: Annotated[Path | None, typer.Option(help="The last two epochs, and best.pt.")] = None,
     resume: Annotated[bool, typer.Option(help="Go on from the newest checkpoint.")] = True,
     device: DEVICE = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the split, the weights and the order.")] = 0,
+    seed: SEED = 0,
     threads: THREADS = None,
     quiet: QUIET = False,
     json: JSON = False,
@@ -55,9 +55,9 @@ def train(
 
     With --checkpoint-dir, a stopped run goes on by the same command and ends as if it had not been stopped.
     """
-    from largeds_native.cli.training import Options, run
+    from largeds_native.cli.training import TrainingConfig, train_classifier
 
-    options = Options(
+    config = TrainingConfig(
         store=store,
         model=model,
         epochs=epochs,
@@ -78,14 +78,14 @@ def train(
         progress=not (quiet or json),
     )
     try:
-        result = run(options)
+        result = train_classifier(config)
     except KeyboardInterrupt:
         rest = "the same command goes on from the last checkpoint" if checkpoint_dir else "nothing was kept"
         raise KeyboardInterrupt(f"stopped; {rest}") from None
     if json:
         emit_json(result)
     elif not quiet:
-        facts(_for_people(result))
+        print_pairs(_for_people(result))
 
 
 def _micro_batch(text: str | None) -> int | str | None:

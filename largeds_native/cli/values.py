@@ -1,11 +1,21 @@
-"""What several commands take, and values that are typed as text: sizes and lists of numbers."""
+"""Options that several commands have, and the parsing of values typed as text: sizes and lists of numbers."""
 
 from __future__ import annotations
 
+from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from largeds_native.transform import Augment
+
+
+class Layout(str, Enum):
+    CHW = "CHW"
+    HWC = "HWC"
+
 
 STORE = Annotated[Path, typer.Argument(help="A store, or an HDF5 file with contiguous images.")]
 BATCH_SIZE = Annotated[int, typer.Option("--batch-size", "-b", min=1, help="Images in a batch.")]
@@ -15,6 +25,42 @@ QUIET = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no r
 THREADS = Annotated[
     int | None, typer.Option("--threads", "-t", min=1, max=1024, help="Default: the processors this process may use.")
 ]
+RESIZE = Annotated[
+    str, typer.Option("--resize", help="Of images to pack: the shorter side (256), height x width (224x160), or none.")
+]
+CROP = Annotated[
+    str, typer.Option("--crop", help="Of images to pack: a centre crop, as a side, height x width, or none.")
+]
+SHARD_BYTES = Annotated[str, typer.Option("--shard-bytes", help="Bytes a shard at most: 65536, 512M, 1G.")]
+ROWS = Annotated[str | None, typer.Option("--rows", help="Only these, in this order: 0-99,200")]
+# the arguments of Augment
+FLIP = Annotated[float, typer.Option("--flip", min=0, max=1, help="Augment: probability of a horizontal flip.")]
+RANDOM_CROP = Annotated[
+    str | None, typer.Option("--random-crop", help="Augment: a crop of this side, or height x width, at random.")
+]
+PADDING = Annotated[
+    int, typer.Option("--padding", min=0, help="Augment: zero pixels around the image, before --random-crop.")
+]
+RESIZED_CROP = Annotated[
+    str | None,
+    typer.Option("--resized-crop", help="Augment: a part of random area and aspect ratio, resized to this size."),
+]
+SEED = Annotated[int, typer.Option("--seed", min=0, help="Of everything that is random.")]
+
+
+def augment_from(
+    flip: float = 0.0, random_crop: str | None = None, padding: int = 0, resized_crop: str | None = None, **more: Any
+) -> Augment | None:
+    """The Augment of these options, None if there is nothing to do. `more`: other arguments of Augment, None is left
+    out."""
+    from largeds_native.transform import Augment
+
+    sizes = {"random_crop": random_crop, "resized_crop": resized_crop}
+    kwargs: dict[str, Any] = {name: side_or_size(text) for name, text in sizes.items() if text is not None}
+    kwargs |= {name: value for name, value in more.items() if value is not None}
+    if not (flip or padding or kwargs):
+        return None
+    return Augment(flip=flip, padding=padding, **kwargs)
 
 
 def side_or_size(text: str | None) -> int | tuple[int, int] | None:

@@ -4,21 +4,33 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from largeds_native.cli.info import class_counts, failed_samples
 from largeds_native.cli.output import emit_json, size
-from largeds_native.cli.pictures import checked, write_picture
-from largeds_native.cli.values import JSON, QUIET, STORE, row_numbers, side_or_size
+from largeds_native.cli.pictures import check_picture_path, write_picture
+from largeds_native.cli.values import (
+    FLIP,
+    JSON,
+    PADDING,
+    QUIET,
+    RANDOM_CROP,
+    RESIZED_CROP,
+    ROWS,
+    SEED,
+    STORE,
+    augment_from,
+    row_numbers,
+)
 from largeds_native.errors import ArgumentError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from largeds_native import Augment
     from largeds_native.store import Store
+    from largeds_native.transform import Augment
     from largeds_native.view.tiles import Exhibition, Failed
 
 TILES = 2000  # on a sheet: more than anybody looks at
@@ -33,18 +45,18 @@ def view(
     html: Annotated[
         bool, typer.Option("--html", help="A page: images, classes, failures, report. It needs no network.")
     ] = False,
-    rows: Annotated[str | None, typer.Option(help="Only these: 0-31,200")] = None,
+    rows: ROWS = None,
     classes: Annotated[
         list[str] | None, typer.Option("--class", help="Only this class, by name or number; may come again.")
     ] = None,
     failures: Annotated[bool, typer.Option("--failures", help="The images that failed, with the reason.")] = False,
     count: Annotated[int, typer.Option("--count", "-n", min=1, max=TILES, help="So many images at most.")] = 32,
     versions: Annotated[int, typer.Option(min=1, max=16, help="Augmented versions beside each image, at most.")] = 4,
-    flip: Annotated[float, typer.Option(min=0, max=1, help="Augment: probability of a horizontal flip.")] = 0.0,
-    random_crop: Annotated[str | None, typer.Option(help="Augment: a side (224) or height x width.")] = None,
-    padding: Annotated[int, typer.Option(min=0, help="Augment: zeros around, before --random-crop.")] = 0,
-    resized_crop: Annotated[str | None, typer.Option(help="Augment: a side (224) or height x width.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the augmentation, as the Loader's.")] = 0,
+    flip: FLIP = 0.0,
+    random_crop: RANDOM_CROP = None,
+    padding: PADDING = 0,
+    resized_crop: RESIZED_CROP = None,
+    seed: SEED = 0,
     quiet: QUIET = False,
     json: JSON = False,
 ) -> None:
@@ -62,17 +74,17 @@ def view(
     Without --rows or --class, the images are spread evenly over the store. Augmented versions are those that a Loader
     with the same Augment and seed makes in its first epochs; versions stored by `pack` are shown without asking.
     """
-    import largeds_native as lds
     from largeds_native.interchange.progress import progress_of
+    from largeds_native.opening import open_store
 
     if sum((rows is not None, bool(classes), failures)) > 1:
         raise typer.BadParameter("--rows, --class and --failures choose images in different ways: give one of them")
-    chosen, augment = row_numbers(rows), _augment(flip, random_crop, padding, resized_crop)
+    chosen, augment = row_numbers(rows), augment_from(flip, random_crop, padding, resized_crop)
     html = html or (out is not None and out.suffix.lower() in (".html", ".htm"))
-    with lds.open(store) as opened, progress_of(not (quiet or json), "drawing") as told:
+    with open_store(store) as opened, progress_of(not (quiet or json), "drawing") as told:
         name = opened.path.name.removesuffix(".lds")
         kinds = (".html", ".htm") if html else (".png",)
-        path = checked(Path(f"{name or 'store'}{kinds[0]}") if out is None else out, kinds)
+        path = check_picture_path(Path(f"{name or 'store'}{kinds[0]}") if out is None else out, kinds)
         picked = _picked(opened, chosen, classes or [], failures, count)
         shown = _exhibition(opened, picked, augment, versions, seed, told)
         if failures or html:
@@ -85,16 +97,6 @@ def view(
         emit_json({"file": str(path), "bytes": len(data), "rows": picked, "failures": len(shown.failed)})
     elif not quiet:
         print(f"{path}: {size(len(data))}")
-
-
-def _augment(flip: float, random_crop: str | None, padding: int, resized_crop: str | None) -> Augment | None:
-    import largeds_native as lds
-
-    sizes = {"random_crop": random_crop, "resized_crop": resized_crop}
-    words: dict[str, Any] = {name: side_or_size(text) for name, text in sizes.items() if text is not None}
-    if not (flip or padding or words):
-        return None
-    return lds.Augment(flip=flip, padding=padding, **words)
 
 
 def _picked(store: Store, rows: list[int] | None, classes: list[str], failures: bool, count: int) -> list[int]:

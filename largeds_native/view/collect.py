@@ -73,7 +73,7 @@ def _drawn(store: Store, rows: Sequence[int], augment: Augment, epochs: int, see
 
     dtype = torch.uint8 if store.dtype == np.uint8 else torch.float32
     drawn: list[list[Image.Image]] = [[] for _ in rows]
-    # a subset, not a sampler: so the draws are those of the row's number
+    # with indices, not a sampler, the augmentation is drawn from (seed, epoch, row)
     subset: dict[str, Any] = {"indices": list(rows), "seed": seed, "augment": augment, "dtype": dtype}
     with Loader(store, 16, **subset, fields=(), prefetch=1) as loader:
         for _ in range(epochs):

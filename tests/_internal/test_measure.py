@@ -1,4 +1,4 @@
-"""The measuring itself: turns, warm-up, ratios, and what is written down."""
+"""Measuring: turns, warm-up, ratios, intervals, and what is written down."""
 
 import json
 from pathlib import Path

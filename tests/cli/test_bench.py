@@ -16,10 +16,10 @@ from PIL import Image
 
 import largeds_native as lds
 from largeds_native._internal.corpus import jpeg_corpus
-from largeds_native.cli.bench import decoders, packing
-from largeds_native.cli.bench.candidates import Candidate, answered
-from largeds_native.cli.bench.chart import chart
-from largeds_native.cli.bench.work import prepared
+from largeds_native.profile.bench import decoders, packing
+from largeds_native.profile.bench.candidates import Candidate, compare
+from largeds_native.profile.bench.chart import draw_chart
+from largeds_native.profile.bench.image_set import prepare_images
 
 from .conftest import process
 from .test_bad_input import sentence
@@ -46,7 +46,7 @@ def test_all_questions_on_a_folder_of_ones_own(run: Run, tree: Path, tmp_path: P
     for question in content["questions"]:
         roles = [result["role"] for result in question["results"]]
         assert roles.count("ours") == 1
-        assert roles[0] == "limit"
+        assert roles[0] == ("reference" if question["name"] == "pack" else "limit")
         names = {result["name"] for result in question["results"]} | set(question["missing"])
         assert {"torchvision + DataLoader", "HDF5 + DataLoader", "largeds_native"} <= names
         assert all(rate > 0 for result in question["results"] for rate in result["rates"])
@@ -61,7 +61,7 @@ def test_all_questions_on_a_folder_of_ones_own(run: Run, tree: Path, tmp_path: P
 def test_the_built_in_corpus_in_words(run: Run, tmp_path: Path) -> None:
     code, out, err = run("bench", "--only", "pack", "-n", "2", "--rounds", "1", "--work", tmp_path / "w")
     assert (code, err) == (0, "")
-    for words in ("2 images of the built-in corpus", "limit: decoding alone", "largeds_native", "processor "):
+    for words in ("2 images of the built-in corpus", "libjpeg-turbo, whole image", "largeds_native", "processor "):
         assert words in out
     assert len(list((tmp_path / "w" / "jpeg").rglob("*.jpg"))) == 2
 
@@ -82,10 +82,10 @@ def test_peers_do_the_same_work(name: str, jpegs: Path, tmp_path: Path) -> None:
 
 
 def test_the_sample_is_spread_over_classes_and_whole(jpegs: Path, tree: Path, tmp_path: Path) -> None:
-    work = prepared(jpegs, tmp_path, 4, 1, quiet)
+    work = prepare_images(jpegs, tmp_path, 4, 1, quiet)
     assert [Path(path).suffix for path in work.paths] == [".jpg"] * 4
     assert len({Path(path).parent for path in work.paths}) == 4
-    work = prepared(tree / "dog", tmp_path, 100, 1, quiet)  # flat, and one is broken; made anew
+    work = prepare_images(tree / "dog", tmp_path, 100, 1, quiet)  # flat, and one is broken; made anew
     assert len(work.paths) == work.count == 4
     assert work.store.classes == ["images"]
 
@@ -105,7 +105,7 @@ def test_who_fails_is_named_with_the_reason() -> None:
         Candidate("fast", lambda: lambda: [calls.append("fast")] and 1, "ours"),
         Candidate("wall", lambda: lambda: 1, "limit"),
     ]
-    answer = answered("q", "Question", [*good, Candidate("a", lambda: fails), Candidate("b", absent)], 2, quiet)
+    answer = compare("q", "Question", [*good, Candidate("a", lambda: fails), Candidate("b", absent)], 2, quiet)
     assert [measured.name for measured in answer.results] == ["wall", "fast", "slow"]
     assert answer.missing == {
         "a": "ValueError: this machine",
@@ -113,11 +113,11 @@ def test_who_fails_is_named_with_the_reason() -> None:
     }
     assert calls.count("slow") == calls.count("-") == 4
     with pytest.raises(ValueError, match="too small"):
-        answered("q", "Question", [Candidate("ours", lambda: fails, "ours")], 1, quiet)
+        compare("q", "Question", [Candidate("ours", lambda: fails, "ours")], 1, quiet)
 
 
 def test_contenders_begin_with_an_empty_folder(tree: Path, tmp_path: Path) -> None:
-    work = prepared(tree, tmp_path, 100, 1, quiet)
+    work = prepare_images(tree, tmp_path, 100, 1, quiet)
     for candidate in packing.candidates(work):
         assert candidate.before is not None
         candidate.before()
@@ -126,7 +126,7 @@ def test_contenders_begin_with_an_empty_folder(tree: Path, tmp_path: Path) -> No
 
 
 def question(**rates: list[float]) -> dict[str, Any]:
-    roles = {"ours": "ours", "limit": "limit"}
+    roles = {"ours": "ours", "limit": "limit", "reference": "reference"}
     results = [
         {"name": name, "role": roles.get(name, "peer"), "rates": values, "median": float(np.median(values))}
         for name, values in rates.items()
@@ -135,15 +135,15 @@ def question(**rates: list[float]) -> dict[str, Any]:
 
 
 def test_the_chart_names_everybody_and_the_limit() -> None:
-    drawn = question(peer=[10.0, 12.0], ours=[300.0], limit=[400.0])
-    svg = chart([drawn, question(ours=[1.0])], "a machine", "svg").decode()
-    assert svg == chart([drawn, question(ours=[1.0])], "a machine", "svg").decode()
+    drawn = question(peer=[10.0, 12.0], ours=[300.0], limit=[400.0], reference=[200.0])
+    svg = draw_chart([drawn, question(ours=[1.0])], "a machine", "svg").decode()
+    assert svg == draw_chart([drawn, question(ours=[1.0])], "a machine", "svg").decode()
     # matplotlib draws letters as shapes, and leaves the text beside them
-    for words in ("load: &lt;b&gt;&amp;", "limit: limit, 400", "ours", "peer", "300", "a machine"):
-        assert f"<!-- {words} -->" in svg.replace("limit, 400 ", "limit, 400"), words
+    for words in ("load: &lt;b&gt;&amp;", "limit: limit, 400", "reference, 200", "ours", "peer", "300", "a machine"):
+        assert f"<!-- {words} -->" in svg.replace("00  -->", "00 -->"), words
     assert svg.index("<!-- ours -->") < svg.index("<!-- peer -->")
     with pytest.raises(lds.errors.LargedsError, match="nothing to draw"):
-        chart([question()], "", "png")
+        draw_chart([question()], "", "png")
 
 
 def test_bad_input(run: Run, tree: Path, tmp_path: Path) -> None:
@@ -184,7 +184,7 @@ def test_a_full_disk(run: Run, tree: Path, tiny_disk: Path) -> None:
 
 def test_ctrl_c_leaves_no_folder(tree: Path, tmp_path: Path) -> None:
     program = (
-        "import signal, time, largeds_native.cli.bench.packing as packing\n"
+        "import signal, time, largeds_native.profile.bench.packing as packing\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "packing.candidates = lambda *_: (print('ready', flush=True), time.sleep(60))\n"
         "from largeds_native.cli import main\n"

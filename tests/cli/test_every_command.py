@@ -221,7 +221,7 @@ def test_ctrl_c(run: Run, inputs: dict[str, Path], out: Path, monkeypatch: pytes
 
     monkeypatch.setattr(lds, WORKS.get(name, "open"), stop)
     monkeypatch.setattr("largeds_native._internal.corpus.digits_tree", stop)
-    monkeypatch.setattr("largeds_native.cli.bench.work.prepared", stop)
+    monkeypatch.setattr("largeds_native.profile.bench.image_set.prepare_images", stop)
     code, _, err = run(name, *TYPED[name](inputs[name], out))
     assert (code, err.count("\n"), err[:9]) == (130, 1, "largeds: ")
     assert "stopped" in err

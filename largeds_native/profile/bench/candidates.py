@@ -1,4 +1,4 @@
-"""Who is measured: ours, the limit, and those peers that are installed and can do the work here."""
+"""Who is measured: ours, a limit or a reference, and those peers that are installed and can do the work here."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from dataclasses import dataclass, field
 
 from largeds_native._internal.measure import Contender, Measured, Role, take_turns
 
-Note = Callable[[str], object]
+Progress = Callable[[str], object]
 OURS = "largeds_native"
 PACKAGES = {"cv2": "opencv-python-headless", "nvidia": "nvidia-dali-cuda120", "ffcv": "ffcv", "h5py": "h5py"}
+FIRST: dict[Role, bool] = {"limit": True, "reference": True, "ours": False, "peer": False}
 
 
 @dataclass
 class Candidate:
-    """`make` gives what does the work once; it may say by ImportError that something isn't installed."""
+    """`make` returns a function that does the work once; it raises ImportError if something is not installed."""
 
     name: str
     make: Callable[[], Callable[[], int]]
@@ -23,8 +24,8 @@ class Candidate:
 
 
 @dataclass
-class Answer:
-    """To one question: rates, and the peers that were not measured, with the reason."""
+class StageResult:
+    """The rates of one stage; missing: the peers that were not measured, with the reason."""
 
     name: str
     title: str
@@ -32,22 +33,23 @@ class Answer:
     missing: dict[str, str] = field(default_factory=dict)
 
 
-def answered(name: str, title: str, candidates: Sequence[Candidate], rounds: int, note: Note) -> Answer:
-    """Everybody once, which shows who can, once more to warm up, and then in turns."""
+def compare(name: str, title: str, candidates: Sequence[Candidate], rounds: int, progress: Progress) -> StageResult:
+    """Runs every candidate once, which shows who can do the work, then all in turns, after another round of warm-up."""
     contenders, missing = [], {}
     for candidate in candidates:
-        note(f"{name}: {candidate.name} (warm-up)")
+        progress(f"{name}: {candidate.name} (warm-up)")
         try:
             contenders.append(_warmed_up(candidate))
         except Exception as error:
             if candidate.role != "peer":
                 raise
             missing[candidate.name] = reason(error)
-    # and once more: peers have forked their workers meanwhile, after which a process copies each page that it writes to
-    results = take_turns(contenders, rounds=rounds, warmup=1, progress=lambda text: note(f"{name}: {text}"))
-    note("")
-    results.sort(key=lambda measured: (measured.role != "limit", -measured.median))
-    return Answer(name, title, results, missing)
+    # peers have forked workers by now: this process copies each page that it writes to for the first time after a fork,
+    # which a second warm-up takes out of the measured rounds
+    results = take_turns(contenders, rounds=rounds, warmup=1, progress=lambda text: progress(f"{name}: {text}"))
+    progress("")
+    results.sort(key=lambda measured: (not FIRST[measured.role], -measured.median))
+    return StageResult(name, title, results, missing)
 
 
 def _warmed_up(candidate: Candidate) -> Contender:

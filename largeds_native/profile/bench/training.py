@@ -1,4 +1,4 @@
-"""How fast does a model train? The same model behind each loader; the limit is the model with its batch in memory."""
+"""How fast does a model train? Each loader feeds the same model; the limit is the model with a batch in memory."""
 
 from __future__ import annotations
 
@@ -10,43 +10,44 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Subset
 
-import largeds_native as lds
-from largeds_native.cli import peers
-from largeds_native.cli.bench.candidates import OURS, Candidate
-from largeds_native.cli.bench.loading import exported, files
-from largeds_native.cli.bench.work import Work
-from largeds_native.cli.training import build, chosen_device
+from largeds_native.loading import Loader
+from largeds_native.profile import peers
+from largeds_native.profile.bench.candidates import OURS, Candidate
+from largeds_native.profile.bench.image_set import ImageSet
+from largeds_native.profile.bench.loading import exported, files
+from largeds_native.profile.classifier import build_classifier, choose_device
+from largeds_native.trainer import Trainer
 
 BATCH = 32
-ON_CPU = 4 * BATCH  # images of a round, where a step takes long
+ON_CPU = 4 * BATCH  # images a round on a CPU, where a step takes long
 
 
 def title(model: str) -> str:
-    return f"train: {model}, batches of {BATCH}, on {'the CPU' if chosen_device(None).type == 'cpu' else 'a GPU'}"
+    return f"train: {model}, batches of {BATCH}, on {'the CPU' if choose_device(None).type == 'cpu' else 'a GPU'}"
 
 
-def candidates(work: Work, name: str, stack: ExitStack) -> list[Candidate]:
-    device = chosen_device(None)
-    batch = min(BATCH, work.count)
-    count = work.count // batch * batch
+def candidates(images: ImageSet, name: str, stack: ExitStack) -> list[Candidate]:
+    device = choose_device(None)
+    batch = min(BATCH, images.count)
+    count = images.count // batch * batch
     if device.type == "cpu":
         count = min(count, ON_CPU)
-    model = build(name, len(work.store.classes), work.store).to(device)
+    model = build_classifier(name, len(images.store.classes), images.store).to(device)
     loader = stack.enter_context(
-        lds.Loader(
-            work.store,
+        Loader(
+            images.store,
             batch,
             shuffle=True,
             indices=range(count),
             mean=peers.MEAN,
             std=peers.STD,
-            threads=work.threads,
+            threads=images.threads,
             device=device,
         )
     )
 
     def ours() -> int:
-        trainer = lds.Trainer(model, _sgd(model), nn.CrossEntropyLoss(), progress=False)
+        trainer = Trainer(model, _sgd(model), nn.CrossEntropyLoss(), progress=False)
         trainer.fit(loader, 1)
         return count
 
@@ -56,21 +57,21 @@ def candidates(work: Work, name: str, stack: ExitStack) -> list[Candidate]:
             some,
             batch,
             shuffle=True,
-            num_workers=work.threads,
+            num_workers=images.threads,
             persistent_workers=True,
             pin_memory=device.type == "cuda",
         )
         return lambda: _epoch(model, batches, device)
 
     def alone() -> Callable[[], int]:
-        images, labels = next(iter(loader))
-        images, labels = images.clone(), labels.clone()
-        return lambda: _epoch(model, [(images, labels)] * (count // batch), device)
+        inputs, labels = next(iter(loader))
+        batches = [(inputs.clone(), labels.clone())] * (count // batch)
+        return lambda: _epoch(model, batches, device)
 
     return [
         Candidate(OURS, lambda: ours, "ours"),
-        Candidate("torchvision + DataLoader", lambda: plain(files(work))),
-        Candidate("HDF5 + DataLoader", lambda: plain(peers.HDF5Rows(exported(work)))),
+        Candidate("torchvision + DataLoader", lambda: plain(files(images))),
+        Candidate("HDF5 + DataLoader", lambda: plain(peers.HDF5Rows(exported(images)))),
         Candidate("the model alone", alone, "limit"),
     ]
 

@@ -1,25 +1,25 @@
-"""What the doctor found, as plain data."""
+"""What `largeds doctor` measured, as plain data."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Literal
 
-Kind = Literal["memory", "files", "disk", "cache", "decode", "pack", "workers", "gather", "loader", "step"]
+PartKind = Literal["memory", "files", "disk", "cache", "decode", "pack", "workers", "gather", "loader", "step"]
 
 
 @dataclass(frozen=True)
 class Part:
-    """One part alone. An epoch can't be shorter than its slowest part that is not overlapped away."""
+    """One part of the work alone. An epoch takes at least as long as its slowest part, unless another hides it."""
 
-    kind: Kind
+    kind: PartKind
     name: str
     images_per_s: float
 
 
 @dataclass(frozen=True)
-class Loop:
-    """The true loop, all parts at once, and the epoch that follows from a window of it.
+class LoopResult:
+    """A training loop with all parts at once, and the time of an epoch that follows from a window of it.
 
     spread: half the 95 % interval of the epoch's time, as a share of it. waiting: share of the time spent waiting for
     data."""
@@ -33,12 +33,12 @@ class Loop:
 
 
 @dataclass
-class Findings:
-    """fits: whether the packed images fit into memory. today: the loop over the source's files, or the user's script;
-    packed: the loop over the store, or over a sample that was packed."""
+class ProfileResults:
+    """is_store: the target was packed already. fits: the packed images fit into memory. baseline: the loop over the
+    source's files, or the user's script; packed: the loop over the store, or over a packed sample of the source."""
 
     target: str
-    packed_already: bool
+    is_store: bool
     images: int
     image_bytes: int
     batch_size: int
@@ -48,8 +48,8 @@ class Findings:
     fits: bool = True
     dtype: str = "uint8"
     parts: list[Part] = field(default_factory=list)
-    today: Loop | None = None
-    packed: Loop | None = None
+    baseline: LoopResult | None = None
+    packed: LoopResult | None = None
     pack_seconds: float | None = None
     script: str | None = None
 

@@ -1,7 +1,7 @@
-"""Others' fast ways from files to 224x224 pixels: shorter side 256, centre crop, uint8, in so many threads.
+"""Other libraries' fast ways from files to 224x224 pixels: shorter side 256, centre crop, uint8, in some threads.
 
-Each takes (paths, threads) and gives what does all paths once; `keep(i, image)` gets what became of path i, (H, W, C).
-What a way needs is imported when it is made, and an ImportError says that it isn't there.
+Each takes (paths, threads) and returns a function that decodes all paths once; `keep(i, image)` receives the image of
+path i, (H, W, C). Each imports its library when it is called, so that ImportError says that it is not installed.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ import numpy as np
 RESIZE, CROP = 256, 224
 Run = Callable[[], int]
 Keep = Callable[[int, Any], object]
-# of run(), on the processor: a round of DALI must not begin with batches made while others had their turn
-NOT_AHEAD: dict[str, Any] = {"device_id": None, "exec_async": False, "exec_pipelined": False}
+# on the CPU, and without prefetching: a round must not begin with batches that were made in the rounds of others
+NO_PREFETCH: dict[str, Any] = {"device_id": None, "exec_async": False, "exec_pipelined": False}
 
 
-def nowhere(i: int, image: Any) -> None:
-    """For those who measure decoding alone."""
+def drop(i: int, image: Any) -> None:
+    """Keeps nothing: for measuring decoding alone."""
 
 
-def threaded(work: Callable[[str], Any], paths: Sequence[str], threads: int, keep: Keep = nowhere) -> Run:
-    """One image a thread."""
+def threaded(work: Callable[[str], Any], paths: Sequence[str], threads: int, keep: Keep = drop) -> Run:
+    """One image a thread at a time."""
 
     def run() -> int:
         with ThreadPoolExecutor(threads) as pool:
@@ -35,16 +35,16 @@ def threaded(work: Callable[[str], Any], paths: Sequence[str], threads: int, kee
     return run
 
 
-def to_rows(way: Callable[..., Run], paths: Sequence[str], threads: int, out: Path) -> int:
-    """A way's images, written as rows (H, W, C) of a new .npy file."""
+def to_rows(decoder: Callable[..., Run], paths: Sequence[str], threads: int, out: Path) -> int:
+    """The images of a decoder, written as rows (H, W, C) of a new .npy file."""
     rows = np.lib.format.open_memmap(out, "w+", np.uint8, (len(paths), CROP, CROP, 3))
-    way(paths, threads, rows.__setitem__)()
+    decoder(paths, threads, rows.__setitem__)()
     rows.flush()
     return len(paths)
 
 
-def torchvision(paths: Sequence[str], threads: int, keep: Keep = nowhere) -> Run:
-    """Its C++ decoder and its resize on tensors."""
+def torchvision(paths: Sequence[str], threads: int, keep: Keep = drop) -> Run:
+    """torchvision's C++ decoder, and its resize of tensors."""
     import torch
     from torchvision.io import ImageReadMode, decode_image, read_file
     from torchvision.transforms.v2 import functional
@@ -79,13 +79,13 @@ def opencv_image(path: str) -> Any:
     return np.ascontiguousarray(image[top : top + CROP, left : left + CROP])
 
 
-def opencv(paths: Sequence[str], threads: int, keep: Keep = nowhere) -> Run:
+def opencv(paths: Sequence[str], threads: int, keep: Keep = drop) -> Run:
     cv2: Any = import_module("cv2")
-    cv2.setNumThreads(1)  # the threads are ours: one image each
+    cv2.setNumThreads(1)  # the threads are ours, one image each
     return threaded(opencv_image, paths, threads, keep)
 
 
-def dali_rows(paths: Sequence[str], threads: int, keep: Keep = nowhere) -> Run:
+def dali_rows(paths: Sequence[str], threads: int, keep: Keep = drop) -> Run:
     dali: Any = import_module("nvidia.dali")
     fn, types = dali.fn, dali.types
 
@@ -95,17 +95,17 @@ def dali_rows(paths: Sequence[str], threads: int, keep: Keep = nowhere) -> Run:
         image = fn.resize(image, resize_shorter=RESIZE, interp_type=types.INTERP_TRIANGULAR)
         return fn.crop(image, crop=(CROP, CROP))
 
-    pipeline = dali.pipeline_def(batch_size=min(32, len(paths)), num_threads=threads, **NOT_AHEAD)(images)()
+    pipeline = dali.pipeline_def(batch_size=min(32, len(paths)), num_threads=threads, **NO_PREFETCH)(images)()
     pipeline.build()
 
     def run() -> int:
         done = 0
         while done < len(paths):
             (batch,) = pipeline.run()
-            for image in batch if keep is not nowhere else ():
+            for image in batch if keep is not drop else ():
                 keep(done % len(paths), np.asarray(image))
                 done += 1
-            done += len(batch) if keep is nowhere else 0
+            done += len(batch) if keep is drop else 0
         return done
 
     return run
@@ -123,7 +123,7 @@ def dali_batches(folder: str, batch: int, threads: int, mean: Sequence[float], s
         scale = {"mean": [255 * value for value in mean], "std": [255 * value for value in std]}
         return fn.crop_mirror_normalize(image, crop=(CROP, CROP), dtype=types.FLOAT, **scale), label
 
-    pipeline = dali.pipeline_def(batch_size=batch, num_threads=threads, **NOT_AHEAD)(images)()
+    pipeline = dali.pipeline_def(batch_size=batch, num_threads=threads, **NO_PREFETCH)(images)()
     pipeline.build()
     size = pipeline.epoch_size("files")
 

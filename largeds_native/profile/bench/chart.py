@@ -1,4 +1,4 @@
-"""The chart: a panel a question, a bar a way, longest first, ours in colour, the limit as a line."""
+"""The chart: a panel a stage, a bar a candidate, fastest first, ours in colour, limits and references as lines."""
 
 from __future__ import annotations
 
@@ -9,35 +9,35 @@ from typing import Any
 
 from largeds_native.errors import LargedsError
 
-KINDS = (".png", ".svg")
+SUFFIXES = (".png", ".svg")
 OURS, PEER, INK, FAINT, LIMIT = "#2f6fde", "#c3cad5", "#1c1f24", "#6b7280", "#d1495b"
 ROW, HEAD, WIDTH = 0.34, 0.85, 9.0  # inches
 
 
-def needed() -> None:
-    """Says, before anything is measured, what a chart needs."""
+def check_installed() -> None:
+    """Fails, before anything is measured, if a chart could not be drawn."""
     if find_spec("matplotlib") is None:
         raise LargedsError("a chart needs matplotlib; type: pip install 'largeds-native[charts]'")
 
 
-def chart(questions: Sequence[dict[str, Any]], caption: str, kind: str) -> bytes:
-    """The picture as bytes; `questions` as `largeds bench --json` gives them, `kind` is png or svg."""
+def draw_chart(stages: Sequence[dict[str, Any]], caption: str, kind: str) -> bytes:
+    """The chart as bytes. `stages`: the questions of `largeds bench --json`; `kind`: png or svg."""
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    questions = [question for question in questions if question["results"]]
-    if not questions:
+    stages = [stage for stage in stages if stage["results"]]
+    if not stages:
         raise LargedsError("nothing was measured: there is nothing to draw")
-    bars = [len(_bars(question)) for question in questions]
+    bars = [len(_bars(stage)) for stage in stages]
     heights = [HEAD + ROW * count for count in bars]
     # the same picture wherever it is drawn: matplotlib's own font, and no date in the file
     with rc_context({"font.family": ["DejaVu Sans"], "font.size": 9, "svg.hashsalt": "largeds", "text.color": INK}):
         figure = Figure((WIDTH, sum(heights) + 0.35), facecolor="white", layout="constrained")
         FigureCanvasAgg(figure)
-        panels = figure.subplots(len(questions), 1, squeeze=False, height_ratios=heights)[:, 0]
-        for axes, question in zip(panels, questions, strict=True):
-            _panel(axes, question)
+        panels = figure.subplots(len(stages), 1, squeeze=False, height_ratios=heights)[:, 0]
+        for axes, stage in zip(panels, stages, strict=True):
+            _panel(axes, stage)
         figure.supxlabel(caption, fontsize=7.5, color=FAINT, x=0.01, ha="left")
         stream = io.BytesIO()
         metadata = {"Date": None} if kind == "svg" else None
@@ -45,38 +45,39 @@ def chart(questions: Sequence[dict[str, Any]], caption: str, kind: str) -> bytes
     return stream.getvalue()
 
 
-def _bars(question: dict[str, Any]) -> list[dict[str, Any]]:
-    """Those that are bars, fastest first."""
-    return sorted((r for r in question["results"] if r["role"] != "limit"), key=lambda r: -r["median"])
+def _bars(stage: dict[str, Any]) -> list[dict[str, Any]]:
+    """The results that are drawn as bars, fastest first."""
+    return sorted((r for r in stage["results"] if r["role"] in ("ours", "peer")), key=lambda r: -r["median"])
 
 
-def _panel(axes: Any, question: dict[str, Any]) -> None:
-    bars = _bars(question)
-    places = range(len(bars))
+def _panel(axes: Any, stage: dict[str, Any]) -> None:
+    bars = _bars(stage)
+    positions = range(len(bars))
     rates = [bar["median"] for bar in bars]
     spreads = [[m - min(b["rates"]) for m, b in zip(rates, bars, strict=True)]]
     spreads.append([max(b["rates"]) - m for m, b in zip(rates, bars, strict=True)])
     colours = [OURS if bar["role"] == "ours" else PEER for bar in bars]
     axes.barh(
-        places, rates, 0.68, color=colours, xerr=spreads, error_kw={"ecolor": INK, "elinewidth": 0.8, "alpha": 0.5}
+        positions, rates, 0.68, color=colours, xerr=spreads, error_kw={"ecolor": INK, "elinewidth": 0.8, "alpha": 0.5}
     )
-    axes.set_yticks(places, [bar["name"] for bar in bars])
+    axes.set_yticks(positions, [bar["name"] for bar in bars])
     axes.invert_yaxis()
-    limits = [result for result in question["results"] if result["role"] == "limit"]
-    longest = max([*rates, *(max(bar["rates"]) for bar in bars), *(limit["median"] for limit in limits)])
+    lines = [result for result in stage["results"] if result["role"] in ("limit", "reference")]
+    longest = max([*rates, *(max(bar["rates"]) for bar in bars), *(line["median"] for line in lines)])
     axes.set_xlim(0, longest * 1.16)
-    for limit in limits:
-        axes.axvline(limit["median"], color=LIMIT, linestyle="--", linewidth=1.2)
+    for line in lines:
+        label = "limit: " * (line["role"] == "limit") + f"{line['name']}, {line['median']:,.0f} "
+        axes.axvline(line["median"], color=LIMIT, linestyle="--", linewidth=1.2)
         axes.text(
-            limit["median"], 1.0, f"limit: {limit['name']}, {limit['median']:,.0f} ", color=LIMIT, fontsize=8,
+            line["median"], 1.0, label, color=LIMIT, fontsize=8,
             ha="right", va="bottom", transform=axes.get_xaxis_transform(),
         )  # fmt: skip
-    for place, bar in enumerate(bars):
+    for position, bar in enumerate(bars):
         beside = max(bar["rates"]) + 0.008 * longest
         weight = "bold" if bar["role"] == "ours" else "normal"
-        text = axes.text(beside, place, f"{bar['median']:,.0f}", va="center", fontsize=8.5, weight=weight)
+        text = axes.text(beside, position, f"{bar['median']:,.0f}", va="center", fontsize=8.5, weight=weight)
         text.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0.8, "alpha": 0.85})
-    axes.set_title(question["question"], loc="left", fontsize=10.5, weight="bold", pad=14)
+    axes.set_title(stage["question"], loc="left", fontsize=10.5, weight="bold", pad=14)
     axes.tick_params(left=False, colors=INK)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     axes.tick_params(axis="x", labelsize=7.5, colors=FAINT)

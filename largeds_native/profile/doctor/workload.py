@@ -1,18 +1,29 @@
-"""What is done with a batch: a training step, or nothing."""
+"""What a loop does with each batch: a training step, or nothing."""
 
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import nn
 
-from largeds_native.cli.training import ClassLoss
+from largeds_native.profile.classifier import ClassLoss
 
 
-class Nothing:
-    """Touches the batch: the loader's own speed."""
+class Workload(Protocol):
+    """Called with a batch, returns its number of images. seconds: what the last step took alone, if it was timed."""
+
+    seconds: float
+
+    def __call__(self, batch: Any) -> int: ...
+
+    def finish(self) -> None:
+        """Waits for the device."""
+
+
+class NoWork:
+    """Touches the batch and does no more: measures the loader alone."""
 
     seconds = 0.0
 
@@ -25,13 +36,13 @@ class Nothing:
 
 
 class TrainingStep:
-    """Forward, backward and optimizer, as a plain loop does them. `model` is trained: give one that nobody needs."""
+    """Forward, backward and optimizer, as a plain loop does them. It trains `model`: give one that nobody needs."""
 
     def __init__(self, model: nn.Module, device: torch.device) -> None:
         self.model, self.device = model.to(device).train(), device
-        self.optimizer = torch.optim.AdamW(model.parameters(), 1e-6)  # small, so that no weight runs away
+        self.optimizer = torch.optim.AdamW(model.parameters(), 1e-6)  # so small that weights stay finite
         self.loss = ClassLoss()
-        self.seconds = 0.0  # of the last step alone
+        self.seconds = 0.0
 
     def __call__(self, batch: Any) -> int:
         images = batch[0].to(self.device, non_blocking=True)
@@ -42,21 +53,20 @@ class TrainingStep:
         return len(images)
 
     def finish(self) -> None:
-        """Without this a GPU would still be at it."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
 
-    def alone(self, batch: Any, seconds: float) -> float:
-        """Images/s on one batch, again and again. The very first step is not counted."""
+    def images_per_s(self, batch: Any, seconds: float) -> float:
+        """The rate of steps on one batch, again and again. The very first step is not counted."""
         if not self.seconds:
-            self.timed(batch)
+            self.run_timed(batch)
         steps, start = 0, time.perf_counter()
         while time.perf_counter() - start < seconds or not steps:
-            self.timed(batch)
+            self.run_timed(batch)
             steps += 1
         return steps * len(batch[0]) / (time.perf_counter() - start)
 
-    def timed(self, batch: Any) -> None:
+    def run_timed(self, batch: Any) -> None:
         start = time.perf_counter()
         self(batch)
         self.finish()

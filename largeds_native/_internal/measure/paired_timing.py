@@ -1,0 +1,112 @@
+"""Training loops that take turns within one run, some batches at a time, so that a noisy machine disturbs all alike.
+
+Each contender is a training loop in a thread of its own. It never ends: it stops where it asks its loader for the next
+batch, and waits for its turn. Only one runs at a time. In each round every contender trains on a block of batches, in
+random order; a ratio is the median over rounds of the ratios within a round, with a bootstrap interval.
+
+The time is the process's CPU time, which leaves out what other processes take, so torch must use one thread. All memory
+comes from one heap that is never given back; otherwise a contender's time depends on its thread's heap, by some 20 %.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from torch.utils.data import DataLoader, IterableDataset
+
+from largeds_native._internal.measure.intervals import median_interval
+
+TrainingLoop = Callable[[DataLoader[Any]], None]
+
+
+class PausedLoop(IterableDataset[Any]):
+    """One contender: a loop that trains on the same batch for ever, `block` batches a turn."""
+
+    def __init__(self, loop: TrainingLoop, batch: Any, block: int) -> None:
+        self._batch, self._block = batch, block
+        self._resume, self._paused = threading.Semaphore(0), threading.Semaphore(0)
+        self._ended = False
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, args=(loop,), daemon=True)
+
+    def __iter__(self) -> Iterator[Any]:
+        while True:
+            self._paused.release()
+            self._resume.acquire()
+            if self._ended:
+                return
+            for _ in range(self._block):
+                yield self._batch
+
+    def _run(self, loop: TrainingLoop) -> None:
+        try:
+            loop(DataLoader(self, batch_size=None))
+        except BaseException as error:
+            self._error = error
+        self._ended = True
+        self._paused.release()
+
+    def start(self) -> None:
+        """Run up to the first batch."""
+        self._thread.start()
+        self._paused.acquire()
+
+    def run_block(self) -> float:
+        """Train on one block, and return the CPU seconds that it took."""
+        before = time.process_time()
+        self._resume.release()
+        self._paused.acquire()
+        taken = time.process_time() - before
+        if self._ended:
+            raise RuntimeError("a training loop ended before its data did") from self._error
+        return taken
+
+    def end(self) -> None:
+        """Let the loop run out of data."""
+        self._ended = True
+        self._resume.release()
+        self._thread.join()
+
+
+def use_one_heap() -> None:
+    """Tell glibc's malloc: no heap for each thread, no mmap for large tensors, nothing given back to the system."""
+    m_trim_threshold, m_mmap_max, m_arena_max = -1, -4, -8
+    mallopt = ctypes.CDLL(None).mallopt
+    for name, value in ((m_arena_max, 1), (m_mmap_max, 0), (m_trim_threshold, 2**31 - 1)):
+        mallopt(name, value)
+
+
+def time_blocks(
+    loops: dict[str, TrainingLoop], batch: Any, *, block: int, rounds: int, warmup: int = 2
+) -> dict[str, list[float]]:
+    """CPU seconds of each contender's blocks, one a round."""
+    use_one_heap()
+    contenders = {name: PausedLoop(loop, batch, block) for name, loop in loops.items()}
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    for contender in contenders.values():
+        contender.start()
+    names, order = list(contenders), random.Random(0)
+    for number in range(warmup + rounds):
+        order.shuffle(names)
+        for name in names:
+            taken = contenders[name].run_block()
+            if number >= warmup:
+                seconds[name].append(taken)
+    for contender in contenders.values():
+        contender.end()
+    return seconds
+
+
+def time_ratio(seconds: dict[str, list[float]], of: str, to: str) -> tuple[float, float, float]:
+    """How many times as long `of` takes as `to`: 1.05 is 5 % longer."""
+    return median_interval([a / b for a, b in zip(seconds[of], seconds[to], strict=True)])
+
+
+def time_difference(seconds: dict[str, list[float]], of: str, to: str) -> tuple[float, float, float]:
+    """How many seconds more a block of `of` takes than one of `to`."""
+    return median_interval([a - b for a, b in zip(seconds[of], seconds[to], strict=True)])

@@ -1,0 +1,87 @@
+"""`largeds doctor`"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from largeds_native.cli.output import console, emit_json, progress_line
+from largeds_native.cli.values import BATCH_SIZE, CROP, DEVICE, JSON, QUIET, RESIZE, THREADS, side_or_size
+
+
+def doctor(
+    target: Annotated[Path, typer.Argument(help="A store; or images to pack: a folder, .csv, .parquet or .tar.")],
+    model: Annotated[
+        str, typer.Option(help="A classifier of torchvision, by name; none: look at the data alone.")
+    ] = "resnet18",
+    script: Annotated[
+        str | None, typer.Option(help="Instead of --model: your training script, with its arguments.")
+    ] = None,
+    batch_size: BATCH_SIZE = 64,
+    resize: RESIZE = "256",
+    crop: CROP = "224",
+    device: DEVICE = None,
+    seconds: Annotated[
+        float, typer.Option(min=1, help="For all of it; at least some training steps are waited for.")
+    ] = 25.0,
+    threads: THREADS = None,
+    quiet: QUIET = False,
+    json: JSON = False,
+) -> None:
+    """Say what limits an epoch, what it will take, what packing would save, and which option to change.
+
+    \b
+    Examples:
+      largeds doctor train.lds
+      largeds doctor photos/train --model efficientnet_b0 -b 128
+      largeds doctor photos/train --script "train.py --epochs 1"
+      largeds doctor train.lds --model none
+      largeds doctor train.lds --json
+
+    Memory, disk, decoding, gathering, the loader and the training step are measured alone, then the real loop, with all
+    of them at once, for some seconds: an epoch follows from its steady rate. Of images that are not packed, a sample is
+    decoded by torchvision's transforms in DataLoader's workers, and packed into the temporary folder.
+
+    With --script your script runs as it is, in this folder, until its loop has been measured; then it is killed. What
+    it writes until then is written. It must iterate a torch DataLoader or a largeds_native Loader.
+    """
+    from largeds_native._internal.machine import usable_threads
+    from largeds_native.profile.classifier import build_classifier, choose_device
+    from largeds_native.profile.doctor import summary
+    from largeds_native.profile.doctor.config import ProfileConfig
+    from largeds_native.profile.doctor.run import profile_path, profile_script
+
+    name = None if model.lower() == "none" or script is not None else model
+    with progress_line(not (quiet or json)) as progress:
+        config = ProfileConfig(
+            batch_size,
+            choose_device(device),
+            threads or usable_threads(),
+            make_model=None if name is None else lambda classes, store: build_classifier(name, classes, store),
+            model=name,
+            resize=side_or_size(resize),
+            crop=side_or_size(crop),
+            seconds=seconds if script is None else seconds / 2,
+            progress=progress,
+        )
+        results = profile_path(config, target) if script is None else profile_script(config, target, script)
+    if json:
+        emit_json(_without_nan(dataclasses.asdict(results) | summary.summary(results)))
+        return
+    if not quiet:
+        console().print(summary.table(results))
+    print(summary.sentence(results))
+    print(summary.advice(results))
+
+
+def _without_nan(content: Any) -> Any:
+    """JSON has no NaN."""
+    if isinstance(content, dict):
+        return {key: _without_nan(value) for key, value in content.items()}
+    if isinstance(content, list):
+        return [_without_nan(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content

@@ -1,0 +1,104 @@
+"""The torchvision classifier that `largeds train`, `doctor` and `bench` train on a store, and what belongs to it."""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from largeds_native.errors import ArgumentError
+from largeds_native.transform import Augment
+
+if TYPE_CHECKING:
+    from largeds_native.store import Store
+
+
+def choose_device(name: str | None) -> torch.device:
+    """The device of this name; without a name CUDA, if there is a CUDA device, else the CPU."""
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = torch.device("meta")
+    if device.type not in ("cpu", "cuda") or (device.type == "cuda" and not torch.cuda.is_available()):
+        raise ArgumentError(f"--device: expected cpu, or cuda where torch finds a CUDA device, found {name!r}")
+    return device
+
+
+def normalization(store: Store) -> dict[str, Any]:
+    """The loader's mean and std, if the store knows them and its images are not normalized yet."""
+    if store.statistics is None or store.dtype != np.uint8:
+        return {}
+    mean, std = store.statistics
+    return {"mean": mean, "std": [s or 1.0 for s in std]}  # a channel that is one value everywhere stays 0
+
+
+def shift_and_flip(store: Store) -> Augment:
+    """Shifts by up to an eighth of the longer side, and horizontal flips."""
+    height, width = store.image_size
+    return Augment(random_crop=(height, width), padding=max(height, width) // 8, flip=0.5)
+
+
+def number_of_classes(store: Store) -> int:
+    """The number of the store's class names; without names, one more than the largest label."""
+    if "label" not in store.fields:
+        raise ArgumentError(f"{store.path} has no field label: there is nothing to learn")
+    labels = store["label"]
+    if labels.dtype.kind not in "biu" or len(labels.shape) != 1:
+        raise ArgumentError(
+            f"{store.path}: expected one class number each image in label, found {labels.dtype} of shape {labels.shape}"
+        )
+    values = np.asarray(labels[:])
+    low, high = (int(values.min()), int(values.max())) if len(values) else (0, -1)
+    count = len(store.classes) or high + 1
+    if low < 0 or high >= count or not len(values):
+        raise ArgumentError(f"{store.path}: expected labels from 0 to {count - 1}, found {low} to {high}")
+    return count
+
+
+def build_classifier(name: str, classes: int, store: Store) -> nn.Module:
+    """The torchvision classifier of this name, with random weights, tried on an image of the store's shape."""
+    from torchvision import models
+
+    known = models.list_models(module=models)
+    if name not in known:
+        near = difflib.get_close_matches(name, known, 4) or known[:4]
+        raise ArgumentError(f"--model: torchvision has no classifier {name!r}; did you mean {', '.join(near)}?")
+    height, width = store.image_size
+    kwargs: dict[str, Any] = {}
+    if name in ("googlenet", "inception_v3"):
+        kwargs = {"aux_logits": False, "init_weights": True}
+    elif name.startswith("vit_"):
+        kwargs = {"image_size": height}
+    try:
+        model: nn.Module = models.get_model(name, weights=None, num_classes=classes, **kwargs)
+        if store.channels == 1:
+            model = nn.Sequential(GreyToColour(), model)
+        with torch.no_grad():
+            model.eval()(torch.zeros(1, store.channels, height, width))
+    except (RuntimeError, ValueError, AssertionError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ArgumentError(f"{name} does not take images of {store.channels} x {height} x {width}: {reason}") from None
+    return model
+
+
+class GreyToColour(nn.Module):
+    """Repeats the one channel: torchvision's models take three."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images.expand(-1, 3, -1, -1)
+
+
+class ClassLoss(nn.CrossEntropyLoss):
+    """Cross entropy for labels of any integer type."""
+
+    def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return super().forward(outputs, targets.long())
+
+
+def accuracy(outputs: Tensor, targets: Tensor) -> Tensor:
+    return (outputs.argmax(1) == targets).double().mean()

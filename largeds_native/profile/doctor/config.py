@@ -1,0 +1,36 @@
+"""What `largeds doctor` was asked to measure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+if TYPE_CHECKING:
+    from largeds_native.store import Store
+
+DEFAULT_SECONDS = 25.0
+Size = int | tuple[int, int] | None
+
+
+@dataclass(frozen=True)
+class ProfileConfig:
+    """make_model(classes, store) returns the model to train; None measures the data alone. seconds: for the whole
+    profile, as long as a training step takes no more than a second or two."""
+
+    batch_size: int
+    device: torch.device
+    threads: int
+    make_model: Callable[[int, Store], nn.Module] | None = None
+    model: str | None = None
+    resize: Size = 256
+    crop: Size = 224
+    seconds: float = DEFAULT_SECONDS
+    progress: Callable[[str], object] = lambda text: None
+
+    def scaled(self, seconds: float) -> float:
+        """`seconds` are for a profile of DEFAULT_SECONDS: as much of the time that this one has."""
+        return seconds * self.seconds / DEFAULT_SECONDS
