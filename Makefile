@@ -14,7 +14,7 @@ BROWSER_PACKAGES ?= $(shell grep -qi debian /etc/os-release && echo chromium)
 
 CORE := $(wildcard csrc/*/*.cpp csrc/*/*.h)
 CPP_TESTS := $(shell find tests -name '*.cpp' -o -name '*.h')
-PY := largeds_native tests benchmarks examples docs setup.py
+PY := largeds_native tests benchmarks examples docs setup.py tools/check-imports
 
 .DEFAULT_GOAL := help
 .PHONY: help build demo test test-python test-cpp test-torch test-aarch64 lint format docs bench fuzz fuzz-briefly wheel test-wheel clean
@@ -23,10 +23,10 @@ PY := largeds_native tests benchmarks examples docs setup.py
 help:
 	@echo "make demo     the main job on real images: pack, report, train, export, and one table of images/s"
 	@echo "make test     all tests: Python, and the C++ core under ASan+UBSan and under TSan"
-	@echo "make lint     ruff, mypy --strict, clang-format, clang-tidy"
+	@echo "make lint     ruff, mypy --strict, the order of imports, clang-format, clang-tidy"
 	@echo "make build    the environment ($(VENV)) and the extension; the others do it when needed"
 	@echo "make docs     the documents and the reference, in build/docs/index.html"
-	@echo "make bench    the benchmarks, each with its limit and its peers"
+	@echo "make bench    the benchmarks, each with its limit or reference, and its peers"
 	@echo "make fuzz     fuzz every codec (SECONDS=10 each)"
 	@echo "make test-aarch64   the core's kernels and codecs for 64-bit Arm, under qemu"
 	@echo "make format   let ruff and clang-format rewrite the sources"
@@ -122,6 +122,7 @@ lint: $(VENV)/.dev build/lint/build.ninja
 	$(BIN)/ruff check $(PY)
 	$(BIN)/ruff format --check $(PY)
 	$(BIN)/mypy
+	$(BIN)/python tools/check-imports
 	$(BIN)/check-jsonschema -q --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(BIN)/clang-format --dry-run -Werror $(CORE) $(CPP_TESTS)
 	@$(MAKE) --no-print-directory -j $(JOBS) tidy
