@@ -22,19 +22,18 @@ ROOT = Path(__file__).parents[2]
 def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
     """run("info", path) -> (exit code, stdout, stderr)"""
 
-    def call(*arguments: object) -> tuple[int, str, str]:
+    def run_command(*arguments: object) -> tuple[int, str, str]:
         with pytest.raises(SystemExit) as end:
             main([str(argument) for argument in arguments])
         out, err = capsys.readouterr()
         return int(end.value.code or 0), out, err
 
-    return call
+    return run_command
 
 
-def process(*arguments: object, program: str | None = None, **options: Any) -> subprocess.Popen[str]:
-    """`largeds` with these arguments, or a program in Python."""
-    what = ["-m", "largeds_native"] if program is None else ["-c", program]
-    command = [sys.executable, *what, *map(str, arguments)]
+def start_process(*arguments: object, module: str = "largeds_native", **options: Any) -> subprocess.Popen[str]:
+    """`largeds` with these arguments as a process, or `python -m module`; options are those of Popen."""
+    command = [sys.executable, "-m", module, *map(str, arguments)]
     environment = os.environ | {"PYTHONPATH": str(ROOT)} | options.pop("env", {})
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     return subprocess.Popen(command, text=True, env=environment, **(streams | options))

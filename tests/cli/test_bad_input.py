@@ -1,14 +1,12 @@
 """Bad input, pipes and signals: a sentence, an exit code, never a traceback."""
 
-import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from .conftest import ROOT, process
+from tests.cli.conftest import start_process
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -58,7 +56,7 @@ def test_options(run: Run, store: Path, tree: Path, tmp_path: Path) -> None:
 
 
 def test_a_broken_pipe_is_quiet(store: Path) -> None:
-    with process("info", store, stdin=subprocess.DEVNULL) as info:
+    with start_process("info", store, stdin=subprocess.DEVNULL) as info:
         assert info.stdout is not None
         assert info.stderr is not None
         info.stdout.close()  # before it has written anything
@@ -68,17 +66,8 @@ def test_a_broken_pipe_is_quiet(store: Path) -> None:
 
 def test_ctrl_c(tmp_path: Path) -> None:
     """In the middle of a command, with the sentence that the pack gives."""
-    program = (
-        "import largeds_native.cli.info as info, largeds_native as lds, signal, sys, time\n"
-        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell's background job ignores it
-        "lds.open = lambda path: (print('ready', flush=True), time.sleep(60))\n"
-        "from largeds_native.cli import main\n"
-        "main(['info', 'x'])\n"
-    )
-    command = [sys.executable, "-c", program]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)}
-    ) as info:
+    command = ("largeds_native.store", "open_store", "info", "x")
+    with start_process(*command, module="tests.programs.wait_in_command") as info:
         assert info.stdout is not None
         assert info.stdout.readline() == "ready\n"
         time.sleep(0.1)

@@ -20,9 +20,8 @@ from largeds_native.profile.bench import decoders, packing
 from largeds_native.profile.bench.candidates import Candidate, compare
 from largeds_native.profile.bench.chart import draw_chart
 from largeds_native.profile.bench.image_set import prepare_images
-
-from .conftest import process
-from .test_bad_input import sentence
+from tests.cli.conftest import start_process
+from tests.cli.test_bad_input import sentence
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -183,14 +182,8 @@ def test_a_full_disk(run: Run, tree: Path, tiny_disk: Path) -> None:
 
 
 def test_ctrl_c_leaves_no_folder(tree: Path, tmp_path: Path) -> None:
-    program = (
-        "import signal, time, largeds_native.profile.bench.packing as packing\n"
-        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "packing.candidates = lambda *_: (print('ready', flush=True), time.sleep(60))\n"
-        "from largeds_native.cli import main\n"
-        f"main(['bench', {str(tree)!r}, '--json'])\n"
-    )
-    with process(program=program, env={"TMPDIR": str(tmp_path)}) as bench:
+    command = ("largeds_native.profile.bench.packing", "candidates", "bench", tree, "--json")
+    with start_process(*command, module="tests.programs.wait_in_command", env={"TMPDIR": str(tmp_path)}) as bench:
         assert bench.stdout is not None
         assert bench.stdout.readline() == "ready\n"
         bench.send_signal(signal.SIGINT)

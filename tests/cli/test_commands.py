@@ -13,8 +13,7 @@ import pytest
 
 import largeds_native as lds
 from largeds_native.cli.pack import pack as pack_command
-
-from .conftest import process
+from tests.cli.conftest import start_process
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -184,9 +183,9 @@ def test_the_top_level_help_names_exit_codes(run: Run) -> None:
 def test_completion() -> None:
     """As the shell asks for it, after --install-completion."""
     words = {"_LARGEDS_COMPLETE": "complete_bash", "COMP_WORDS": "largeds ver", "COMP_CWORD": "1"}
-    with process(env=words) as asked:
+    with start_process(env=words) as asked:
         assert asked.communicate(timeout=60) == ("verify\n", "")
-    with process("--show-completion", "bash", env={"SHELL": "/bin/bash"}) as shown:
+    with start_process("--show-completion", "bash", env={"SHELL": "/bin/bash"}) as shown:
         assert "_LARGEDS_COMPLETE=complete_bash" in shown.communicate(timeout=60)[0]
 
 

@@ -14,12 +14,13 @@ import pytest
 from PIL import Image
 
 import largeds_native as lds
-from largeds_native.profile.doctor import script, summary
+from largeds_native.profile.doctor import summary
 from largeds_native.profile.doctor.parts import PAGE, _pieces, read_rates, row_ranges
 from largeds_native.profile.doctor.results import LoopResult, Part, PartKind, ProfileResults
 from largeds_native.profile.doctor.throughput import Pass, estimate, record_passes
 
 Run = Callable[..., tuple[int, str, str]]
+PROGRAMS = Path(__file__).parents[1] / "programs"
 
 
 # ---- the estimate ----------------------------------------------------------------------------------------------
@@ -202,30 +203,9 @@ def test_images_without_labels(run: Run, photos: Path) -> None:
     assert "An epoch of 6 images" in out
 
 
-TRAINING = """
-import sys, time
-import torch
-from torch.utils.data import DataLoader, TensorDataset
-
-class Slow(TensorDataset):
-    def __getitem__(self, i):
-        time.sleep(0.004)
-        return super().__getitem__(i)
-
-if __name__ == "__main__":
-    assert sys.argv[1:] == ["--epochs", "9"]
-    data = Slow(torch.zeros(40, 2))
-    for epoch in range(1000):
-        for (batch,) in DataLoader(data, 4, num_workers=1):
-            time.sleep(0.004)
-    print("never reached")
-"""
-
-
-def test_a_script_is_watched_and_stopped(run: Run, store: Path, tmp_path: Path) -> None:
-    (tmp_path / "train.py").write_text(TRAINING)
-    typed = f"{tmp_path / 'train.py'} --epochs 9"
-    code, out, err = run("doctor", store, "--seconds", "3", "--script", typed, "--json")
+def test_a_script_is_watched_and_stopped(run: Run, store: Path) -> None:
+    script = f"{PROGRAMS / 'train_slowly.py'} --epochs 9"
+    code, out, err = run("doctor", store, "--seconds", "3", "--script", script, "--json")
     assert (code, err) == (0, "")
     found = json.loads(out)
     assert (found["images"], found["batch_size"], found["limit"]) == (40, 4, "workers")
@@ -234,40 +214,27 @@ def test_a_script_is_watched_and_stopped(run: Run, store: Path, tmp_path: Path) 
     assert "from lds.Loader" in found["advice"]
 
 
-LOADER = """
-import sys
-import largeds_native as lds
-with lds.open(sys.argv[1]) as store, lds.Loader(store, 2, shuffle=True) as loader:
-    for epoch in range(2):
-        for images, labels in loader:
-            pass
-"""
-
-
-def test_a_script_that_ends_is_watched_to_its_end(run: Run, store: Path, tmp_path: Path) -> None:
-    (tmp_path / "train.py").write_text(LOADER)
-    code, out, err = run("doctor", store, "--seconds", "1", "--script", f"{tmp_path / 'train.py'} {store}", "--json")
+def test_a_script_that_ends_is_watched_to_its_end(run: Run, store: Path) -> None:
+    script = f"{PROGRAMS / 'train_two_epochs.py'} {store}"
+    code, out, err = run("doctor", store, "--seconds", "1", "--script", script, "--json")
     assert (code, err) == (0, "")
     assert json.loads(out)["images"] == 8
-    assert "train.py, Loader" in json.loads(out)["baseline"]["name"]
+    assert "train_two_epochs.py, Loader" in json.loads(out)["baseline"]["name"]
 
 
 @pytest.mark.parametrize(
-    ("program", "words"),
+    ("ends", "words"),
     [
-        ("print('hello')", "without iterating a torch DataLoader or a largeds_native Loader"),
-        ("raise ValueError('no data')", "ended with exit code 1: ValueError: no data"),
-        ("import sys; sys.exit('no GPU')", "ended with exit code 1: no GPU"),
-        ("import time; time.sleep(60)", "did not iterate a DataLoader or Loader for long enough"),
+        ("well", "without iterating a torch DataLoader or a largeds_native Loader"),
+        ("with an error", "ended with exit code 1: ValueError: no data"),
+        ("with a message", "ended with exit code 1: no GPU"),
+        ("never", "did not iterate a DataLoader or Loader for long enough"),
     ],
 )
-def test_a_script_without_a_loop(
-    run: Run, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str, words: str
-) -> None:
-    if "sleep" in program:
-        monkeypatch.setattr(script, "TIMEOUT", 4)
-    (tmp_path / "train.py").write_text(program)
-    code, out, err = run("doctor", store, "--seconds", "1", "--script", tmp_path / "train.py")
+def test_a_script_without_a_loop(run: Run, store: Path, monkeypatch: pytest.MonkeyPatch, ends: str, words: str) -> None:
+    if ends == "never":
+        monkeypatch.setattr("largeds_native.profile.doctor.script.TIMEOUT", 4)
+    code, out, err = run("doctor", store, "--seconds", "1", "--script", f"{PROGRAMS / 'train_nothing.py'} '{ends}'")
     assert (code, out) == (1, "")
     assert words in err
     assert err.count("\n") == 1

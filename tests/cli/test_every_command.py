@@ -1,5 +1,5 @@
 """What every command does with bad input, a full disk, a narrow terminal, no reader and Ctrl-C: one sentence and an
-exit code. A new command has to be added to TYPED."""
+exit code. A new command has to be added to ARGUMENTS."""
 
 from __future__ import annotations
 
@@ -21,13 +21,12 @@ import typer
 
 import largeds_native as lds
 from largeds_native.cli.app import app
-
-from .conftest import ROOT, process
+from tests.cli.conftest import ROOT, start_process
 
 Run = Callable[..., tuple[int, str, str]]
 MODEL = ("--model", "shufflenet_v2_x0_5", "--threads", "1")
-# command -> what is typed after it: `what` it reads, and a folder `out` to write in
-TYPED: dict[str, Callable[[Path, Path], tuple[object, ...]]] = {
+# command -> its arguments: `what` it reads, and a folder `out` to write in
+ARGUMENTS: dict[str, Callable[[Path, Path], tuple[object, ...]]] = {
     "pack": lambda what, out: (what, out / "o.lds", "--resize", "18", "--crop", "16"),
     "info": lambda what, out: (what,),
     "verify": lambda what, out: (what,),
@@ -40,12 +39,12 @@ TYPED: dict[str, Callable[[Path, Path], tuple[object, ...]]] = {
     "demo": lambda what, out: (what,),
 }
 LONG = ("bench", "demo")  # minutes
-SHORT = [name for name in TYPED if name not in LONG]
-READING = [name for name in TYPED if name != "demo"]
+SHORT = [name for name in ARGUMENTS if name not in LONG]
+READING = [name for name in ARGUMENTS if name != "demo"]
 
 
 def test_every_command_is_here() -> None:
-    assert set(typer.main.get_command(app).commands) == set(TYPED)  # type: ignore[attr-defined]
+    assert set(typer.main.get_command(app).commands) == set(ARGUMENTS)  # type: ignore[attr-defined]
 
 
 def sentence(result: tuple[int, str, str], code: int) -> str:
@@ -62,7 +61,7 @@ def inputs(tree: Path, store: Path, tmp_path: Path) -> dict[str, Path]:
     """What each command reads when all is well."""
     lds.open(store).to_hdf5(tmp_path / "s.h5", progress=False)
     own = {"pack": tree, "bench": tree, "import": tmp_path / "s.h5", "demo": tmp_path / "demo"}
-    return {name: own.get(name, store) for name in TYPED}
+    return {name: own.get(name, store) for name in ARGUMENTS}
 
 
 @pytest.fixture
@@ -86,7 +85,7 @@ def test_paths(run: Run, tmp_path: Path, out: Path, store: Path, name: str, kind
         what.mkdir()
         if kind == "foreign store":
             (what / "manifest.json").write_text(json.dumps({"format": "theirs", "version": 9}))
-    err = sentence(run(name, *TYPED[name](what, out)), 1)
+    err = sentence(run(name, *ARGUMENTS[name](what, out)), 1)
     assert what.name in err
     assert not [path for path in out.rglob("*") if path.name != "run"]
 
@@ -96,34 +95,11 @@ def test_the_demo_in_the_place_of_a_file(run: Run, tmp_path: Path) -> None:
     assert "file" in sentence(run("demo", tmp_path / "file"), 1)
 
 
-ONE_AFTER_THE_OTHER = """
-import contextlib, io, json, os, sys
-from largeds_native.cli import main
-user, shown, typed = int(sys.argv[1]), sys.argv[2] == "shown", json.loads(sys.argv[3])
-if user:  # who may not read the interpreter's own files: import what is needed before
-    import fractions, largeds_native.cli.demo_digits, largeds_native.cli.demo_speed, sklearn, skimage
-    with contextlib.redirect_stderr(io.StringIO()):
-        for name, arguments in typed.items():
-            if name != "demo":  # which reads nothing, and would begin
-                with contextlib.suppress(SystemExit):
-                    main([name, "/absent/s.lds", *arguments[1:]])
-    os.setgid(user), os.setuid(user)
-found = {}
-for name, arguments in typed.items():
-    err = io.StringIO()
-    with contextlib.nullcontext() if shown else contextlib.redirect_stderr(err):
-        try:
-            main([name, *arguments])
-        except SystemExit as end:
-            found[name] = (end.code, err.getvalue())
-print("FOUND" + json.dumps(found), flush=True)
-"""
-
-
-def one_after_the_other(typed: dict[str, tuple[object, ...]], user: int, shown: bool, **options: Any) -> Any:
-    """In one process, for its imports take longest."""
-    words = json.dumps({name: [str(word) for word in arguments] for name, arguments in typed.items()})
-    return process(str(user), "shown" if shown else "kept", words, program=ONE_AFTER_THE_OTHER, **options)
+def run_commands(commands: dict[str, tuple[object, ...]], user: int, shown: bool, **options: Any) -> Any:
+    """All in one process, as the imports take longest."""
+    words = json.dumps({name: [str(word) for word in arguments] for name, arguments in commands.items()})
+    arguments = (user, "shown" if shown else "captured", words)
+    return start_process(*arguments, module="tests.programs.run_commands", **options)
 
 
 def test_no_permission(inputs: dict[str, Path], tmp_path: Path, out: Path) -> None:
@@ -131,9 +107,9 @@ def test_no_permission(inputs: dict[str, Path], tmp_path: Path, out: Path) -> No
     user = 65534 if os.geteuid() == 0 else 0
     tmp_path.chmod(0)
     try:
-        typed = {name: TYPED[name](tmp_path / "s.lds", out) for name in READING}
-        typed["demo"] = (out / "demo",)
-        with one_after_the_other(typed, user, shown=False, cwd="/") as processes:
+        commands = {name: ARGUMENTS[name](tmp_path / "s.lds", out) for name in READING}
+        commands["demo"] = (out / "demo",)
+        with run_commands(commands, user, shown=False, cwd="/") as processes:
             try:
                 text, err = processes.communicate(timeout=120)
             finally:
@@ -142,7 +118,7 @@ def test_no_permission(inputs: dict[str, Path], tmp_path: Path, out: Path) -> No
         tmp_path.chmod(0o700)
     assert "FOUND" in text, err
     found = json.loads(text.partition("FOUND")[2])
-    assert set(found) == set(TYPED)
+    assert set(found) == set(ARGUMENTS)
     for name, (code, words) in found.items():
         assert code == 1, (name, words)
         assert words.startswith("largeds: "), (name, words)
@@ -157,7 +133,7 @@ def test_a_full_disk(
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tiny_disk))
     own = {"doctor": tree, "demo": tiny_disk / "demo"}
-    code, _, err = run(name, *TYPED[name](own.get(name, inputs[name]), tiny_disk))
+    code, _, err = run(name, *ARGUMENTS[name](own.get(name, inputs[name]), tiny_disk))
     assert code == 1, err
     assert "disk" in err or "space" in err.lower()
     assert "Traceback" not in err
@@ -167,10 +143,10 @@ def test_a_narrow_terminal(inputs: dict[str, Path], out: Path) -> None:
     """Of 40 columns, with progress bars and tables."""
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 40, 0, 0))
-    typed = {name: TYPED[name](inputs[name], out) for name in SHORT}
-    typed["import"] = (inputs["import"], out / "imported.lds")
+    commands = {name: ARGUMENTS[name](inputs[name], out) for name in SHORT}
+    commands["import"] = (inputs["import"], out / "imported.lds")
     streams = {"stdin": slave, "stdout": slave, "stderr": slave}
-    with one_after_the_other(typed, 0, shown=True, env={"TERM": "xterm"}, **streams) as processes:
+    with run_commands(commands, 0, shown=True, env={"TERM": "xterm"}, **streams) as processes:
         os.close(slave)
         text = b""
         while True:
@@ -189,7 +165,7 @@ def test_a_narrow_terminal(inputs: dict[str, Path], out: Path) -> None:
     assert {name: code for name, (code, _) in found.items()} == dict.fromkeys(SHORT, 0), shown
 
 
-@pytest.mark.parametrize("name", list(TYPED))
+@pytest.mark.parametrize("name", list(ARGUMENTS))
 def test_help_in_40_columns(run: Run, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv("COLUMNS", "40")
     monkeypatch.setenv("TERMINAL_WIDTH", "40")
@@ -205,39 +181,36 @@ def test_nobody_reads(run: Run, inputs: dict[str, Path], out: Path, monkeypatch:
     os.close(reader)
     with os.fdopen(writer, "w") as stdout:
         monkeypatch.setattr(sys, "stdout", stdout)
-        words = TYPED[name](inputs[name], out)
+        words = ARGUMENTS[name](inputs[name], out)
         code, _, err = run(name, *(words if name != "train" else (*words, "--json")))
         monkeypatch.undo()
     assert (code, err) == (141, "")
 
 
-WORKS = {"pack": "pack", "import": "from_hdf5"}  # where the others work inside lds.open
+# the function that is interrupted, for the others open_store
+INTERRUPTED = {
+    "pack": "largeds_native.packing.pack",
+    "import": "largeds_native.interchange.from_hdf5",
+    "train": "largeds_native.cli.training.open_store",
+    "doctor": "largeds_native.profile.doctor.run.open_store",
+    "bench": "largeds_native.profile.bench.image_set.prepare_images",
+    "demo": "largeds_native._internal.corpus.digits_tree",
+}
 
 
-@pytest.mark.parametrize("name", list(TYPED))
+@pytest.mark.parametrize("name", list(ARGUMENTS))
 def test_ctrl_c(run: Run, inputs: dict[str, Path], out: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     def stop(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(lds, WORKS.get(name, "open"), stop)
-    monkeypatch.setattr("largeds_native._internal.corpus.digits_tree", stop)
-    monkeypatch.setattr("largeds_native.profile.bench.image_set.prepare_images", stop)
-    code, _, err = run(name, *TYPED[name](inputs[name], out))
+    monkeypatch.setattr(INTERRUPTED.get(name, "largeds_native.store.open_store"), stop)
+    code, _, err = run(name, *ARGUMENTS[name](inputs[name], out))
     assert (code, err.count("\n"), err[:9]) == (130, 1, "largeds: ")
     assert "stopped" in err
 
 
 def test_ctrl_c_while_the_program_begins() -> None:
     """Before a command is known: imports take their time."""
-    program = (
-        "import sys\n"
-        "class Stop:\n"
-        "    def find_spec(self, name, *_):\n"
-        "        if name == 'largeds_native.cli.app':\n"
-        "            raise KeyboardInterrupt\n"
-        "sys.meta_path.insert(0, Stop())\n"
-        "from largeds_native.cli import main\n"
-        "main(['info', 'x'])\n"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=False)
+    command = [sys.executable, "-m", "tests.programs.interrupt_import"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
     assert (done.returncode, done.stderr) == (130, "largeds: stopped\n")

@@ -19,10 +19,9 @@ from largeds_native.store.display import picture_of
 from largeds_native.view import sheet
 from largeds_native.view.files import thumbnail
 from largeds_native.view.tiles import printable
-
-from .browser import Browser
-from .conftest import process
-from .test_bad_input import sentence
+from tests.cli.browser import Browser
+from tests.cli.conftest import start_process
+from tests.cli.test_bad_input import sentence
 
 Run = Callable[..., tuple[int, str, str]]
 HOSTILE = "<img src=x onerror=\"document.title='run'\"><script>document.title='run'</script>"
@@ -271,15 +270,9 @@ def test_a_full_disk(run: Run, store: Path, tiny_disk: Path) -> None:
     assert list(tiny_disk.iterdir()) == []
 
 
-def test_ctrl_c_leaves_nothing(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    program = (
-        "import signal, time, largeds_native.view.sheet as sheet\n"
-        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "sheet.sheet_png = lambda *_: (print('ready', flush=True), time.sleep(60))\n"
-        "from largeds_native.cli import main\n"
-        f"main(['view', {str(store)!r}, {str(tmp_path / 'a.png')!r}])\n"
-    )
-    with process(program=program) as view:
+def test_ctrl_c_leaves_nothing(store: Path, tmp_path: Path) -> None:
+    command = ("largeds_native.view.sheet", "sheet_png", "view", store, tmp_path / "a.png")
+    with start_process(*command, module="tests.programs.wait_in_command") as view:
         assert view.stdout is not None
         assert view.stdout.readline() == "ready\n"
         view.send_signal(signal.SIGINT)
@@ -289,11 +282,11 @@ def test_ctrl_c_leaves_nothing(store: Path, tmp_path: Path, monkeypatch: pytest.
 
 
 def test_a_narrow_terminal_and_no_reader(store: Path, tmp_path: Path) -> None:
-    with process("view", "--help", env={"COLUMNS": "40", "TERMINAL_WIDTH": "40"}) as shown:
+    with start_process("view", "--help", env={"COLUMNS": "40", "TERMINAL_WIDTH": "40"}) as shown:
         out, err = shown.communicate(timeout=60)
     assert (shown.returncode, err) == (0, "")
     assert max(map(len, out.splitlines())) < 120
-    with process("view", store, tmp_path / "a.png", stdin=subprocess.DEVNULL) as view:
+    with start_process("view", store, tmp_path / "a.png", stdin=subprocess.DEVNULL) as view:
         assert view.stdout is not None
         assert view.stderr is not None
         view.stdout.close()

@@ -8,7 +8,7 @@ import numpy as np
 
 from tests.codec.files import Pixels, encode
 
-TARGET = Path(__file__).parents[2] / "csrc" / "decode" / "jpeg_samples.h"
+TARGET = Path(__file__).parents[2] / "csrc" / "codec" / "jpeg_samples.h"
 HEAD = """\
 // One picture in two JPEG files, without and with restart markers: 72 x 56 pixels, 4:2:0, Huffman tables of their own.
 // Written by tests/codec/make_jpeg_samples.py.

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent.parent
 COMPARISONS = ["tests/resize/test_resize.py", "tests/codec/test_rows.py", "tests/loading/test_gather.py"]
 
 
-def run(choice: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+def python_with_simd(choice: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "LARGEDS_SIMD": choice}
     command = [sys.executable, *arguments]
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=280)
@@ -24,13 +24,13 @@ def run(choice: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.skipif(_C.simd() == "scalar", reason="this processor has no other kernels, or they are not wanted")
 def test_a_processor_without_avx2_gets_the_same_pixels() -> None:
-    assert run("scalar", "-c", "from largeds_native import _C; print(_C.simd())").stdout == "scalar\n"
-    done = run("scalar", "-m", "pytest", "-q", "-p", "no:cacheprovider", *COMPARISONS)
+    assert python_with_simd("scalar", "-m", "tests.programs.print_simd").stdout == "scalar\n"
+    done = python_with_simd("scalar", "-m", "pytest", "-q", "-p", "no:cacheprovider", *COMPARISONS)
     assert done.returncode == 0, done.stdout
 
 
 def test_a_choice_that_is_not_there() -> None:
-    said = run("sse9", "-c", "from largeds_native import _C").stderr
+    said = python_with_simd("sse9", "-m", "tests.programs.print_simd").stderr
     assert "LARGEDS_SIMD: expected scalar" in said
     assert "found 'sse9'. Unset it" in said
     assert "pip install" not in said

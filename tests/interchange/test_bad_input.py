@@ -17,20 +17,21 @@ from largeds_native.interchange import copying, hdf5_export
 
 from .stores import make_store, write_h5
 
+ROOT = Path(__file__).parents[2]
 IMAGES = np.zeros((5, 3, 4, 4), np.uint8)
 
 
 READERS = (lambda path: lds.open(path), lambda path: lds.HDF5Dataset(path).__getitems__([0]))
 
 
-def unread(path: Path, error: type[Exception], message: str) -> None:
+def assert_unreadable(path: Path, error: type[Exception], message: str) -> None:
     """Neither opened where it lies nor read by HDF5Dataset."""
     for reader in READERS:
         with pytest.raises(error, match=message):
             reader(path)
 
 
-def refused(path: Path, out: Path, error: type[Exception], message: str, **options: Any) -> None:
+def assert_import_refused(path: Path, out: Path, error: type[Exception], message: str, **options: Any) -> None:
     before = set(out.parent.iterdir())
     with pytest.raises(error, match=message):
         lds.from_hdf5(path, out, **options)
@@ -56,9 +57,9 @@ def test_datasets(tmp_path: Path) -> None:
         ("ragged", "variable length"),
         ("double", "give dtype='float32'"),
     ):
-        refused(tmp_path / "a.h5", out, ArgumentError, message, images=images, labels=None)
+        assert_import_refused(tmp_path / "a.h5", out, ArgumentError, message, images=images, labels=None)
     message = r"expected 5 values, one an image, found shape \(4,\)"
-    refused(tmp_path / "a.h5", out, ArgumentError, message, labels="short")
+    assert_import_refused(tmp_path / "a.h5", out, ArgumentError, message, labels="short")
     with h5py.File(tmp_path / "a.h5", "a") as file:
         del file["ragged"]
         for name, values in (("b", file["flat"][()]), ("c", IMAGES)):
@@ -68,11 +69,11 @@ def test_datasets(tmp_path: Path) -> None:
     write_h5(tmp_path / "e.h5", IMAGES, np.arange(6))
     with h5py.File(tmp_path / "f.h5", "w") as file:
         file.create_dataset("data", (5,), ragged)
-    unread(tmp_path / "b.h5", ArgumentError, r"expected shape \(N, C, H, W\)")
-    unread(tmp_path / "c.h5", ArgumentError, "has no dataset 'data'; its datasets are: 'images'")
-    unread(tmp_path / "d.h5", ArgumentError, r"expected 5 values, one an image, found shape \(4,\)")
-    unread(tmp_path / "e.h5", ArgumentError, r"expected 5 values, one an image, found shape \(6,\)")
-    unread(tmp_path / "f.h5", ArgumentError, "variable length")
+    assert_unreadable(tmp_path / "b.h5", ArgumentError, r"expected shape \(N, C, H, W\)")
+    assert_unreadable(tmp_path / "c.h5", ArgumentError, "has no dataset 'data'; its datasets are: 'images'")
+    assert_unreadable(tmp_path / "d.h5", ArgumentError, r"expected 5 values, one an image, found shape \(4,\)")
+    assert_unreadable(tmp_path / "e.h5", ArgumentError, r"expected 5 values, one an image, found shape \(6,\)")
+    assert_unreadable(tmp_path / "f.h5", ArgumentError, "variable length")
     assert lds.from_hdf5(tmp_path / "a.h5", out, "double", None, dtype="float16").dtype == np.float16
 
 
@@ -83,21 +84,20 @@ def test_files(tmp_path: Path) -> None:
     (tmp_path / "empty.h5").touch()
     (tmp_path / "cut.h5").write_bytes(good.read_bytes()[:-100])
     (tmp_path / "folder.h5").mkdir()
-    unread(tmp_path / "text.h5", StoreError, "is no HDF5 file")
-    unread(tmp_path / "cut.h5", StoreError, "is cut off")
-    unread(tmp_path / "absent.h5", LargedsError, "does not exist|no such file")
-    refused(tmp_path / "text.h5", out, StoreError, "is no HDF5 file")
-    refused(tmp_path / "empty.h5", out, StoreError, "HDF5")
-    refused(tmp_path / "cut.h5", out, StoreError, "is cut off: HDF5 expects more bytes")
-    refused(tmp_path / "folder.h5", out, StoreError, "is a folder")
-    refused(tmp_path / "absent.h5", out, StorageError, "no such file")
-    writer = "import h5py, sys; file = h5py.File(sys.argv[1], 'a'); print(1, flush=True); input()"
-    command = [sys.executable, "-c", writer, str(good)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+    assert_unreadable(tmp_path / "text.h5", StoreError, "is no HDF5 file")
+    assert_unreadable(tmp_path / "cut.h5", StoreError, "is cut off")
+    assert_unreadable(tmp_path / "absent.h5", LargedsError, "does not exist|no such file")
+    assert_import_refused(tmp_path / "text.h5", out, StoreError, "is no HDF5 file")
+    assert_import_refused(tmp_path / "empty.h5", out, StoreError, "HDF5")
+    assert_import_refused(tmp_path / "cut.h5", out, StoreError, "is cut off: HDF5 expects more bytes")
+    assert_import_refused(tmp_path / "folder.h5", out, StoreError, "is a folder")
+    assert_import_refused(tmp_path / "absent.h5", out, StorageError, "no such file")
+    command = [sys.executable, "-m", "tests.programs.hold_hdf5_open", str(good)]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stdout.readline()
-        refused(good, out, StorageError, "open for writing elsewhere")
-        unread(good, StorageError, "open for writing elsewhere")
+        assert_import_refused(good, out, StorageError, "open for writing elsewhere")
+        assert_unreadable(good, StorageError, "open for writing elsewhere")
         process.communicate(b"\n")
 
 
@@ -105,7 +105,7 @@ def test_files(tmp_path: Path) -> None:
 def test_no_permission(tmp_path: Path) -> None:
     path = write_h5(tmp_path / "a.h5", IMAGES)
     path.chmod(0)
-    refused(path, tmp_path / "out.lds", StorageError, "Permission denied")
+    assert_import_refused(path, tmp_path / "out.lds", StorageError, "Permission denied")
 
 
 def test_outputs(tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_outputs(tmp_path: Path) -> None:
     with pytest.raises(ArgumentError, match="exists: name another file"):
         store.to_hdf5(good)
     assert good.stat().st_size == size
-    refused(good, tmp_path / "a.lds", ArgumentError, "exists: name another folder")
+    assert_import_refused(good, tmp_path / "a.lds", ArgumentError, "exists: name another folder")
     with pytest.raises(ArgumentError, match="is not a folder"):
         store.to_hdf5(tmp_path / "no" / "b.h5")
 
@@ -177,7 +177,7 @@ def test_a_disk_that_is_full_indeed(tmp_path: Path, tiny_disk: Path, monkeypatch
     with pytest.raises(StorageError, match="No space left on device"):
         lds.join_hdf5([path], tiny_disk / "a.h5")
     (tiny_disk / "filler").unlink()
-    refused(path, tiny_disk / "b.lds", StorageError, "disk is full|No space left")
+    assert_import_refused(path, tiny_disk / "b.lds", StorageError, "disk is full|No space left")
 
 
 def test_a_filter_that_is_not_installed(tmp_path: Path) -> None:
@@ -188,7 +188,9 @@ def test_a_filter_that_is_not_installed(tmp_path: Path) -> None:
     if data.count(marker) != 1:
         pytest.skip("this HDF5 writes its filters another way")
     path.write_bytes(data.replace(marker, (300).to_bytes(2, "little") + (8).to_bytes(2, "little")))
-    refused(path, tmp_path / "out.lds", StoreError, "filter that is not installed; type: pip install", labels=None)
+    assert_import_refused(
+        path, tmp_path / "out.lds", StoreError, "filter that is not installed; type: pip install", labels=None
+    )
     with pytest.raises(StoreError, match="filter that is not installed; type: pip install"):
         lds.HDF5Dataset(path)[0]
     with pytest.raises(ArgumentError, match="can't be mapped: import it with"):

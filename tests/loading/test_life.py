@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,8 @@ import pytest
 import largeds_native as lds
 from largeds_native.errors import ArgumentError
 from tests.loading.stores import labels_of
+
+ROOT = Path(__file__).parents[2]
 
 
 def tasks() -> int:
@@ -96,20 +99,13 @@ def test_a_forked_child_iterates_anew(store: Any) -> None:
     assert len(list(iterator)) == 9
 
 
-ENDS = {
-    "in the midst": "iterator = iter(loader); batch = next(iterator)",
-    "with a batch kept": "batch = list(loader)[3]",
-    "by an exception": "iterator = iter(loader); raise SystemExit(0)",
-    "by a thread that still waits": (
-        "import threading; threading.Thread(target=lambda: list(loader), daemon=True).start(); next(iter(loader))"
-    ),
-}
+ENDS = ["between batches", "with a batch kept", "by an exception", "with a thread that waits"]
 
 
 @pytest.mark.parametrize("end", ENDS)
 def test_the_interpreter_ends_at_once(store: Any, end: str) -> None:
-    code = f"import largeds_native as lds; loader = lds.Loader(lds.open({str(store.path)!r}), 4); {ENDS[end]}"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    command = [sys.executable, "-m", "tests.programs.end_with_a_loader", str(store.path), end]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0
     if "thread" not in end:  # that thread is told, as far as the interpreter still prints it
         assert done.stderr == ""

@@ -81,27 +81,19 @@ def test_the_table(tmp_path: Path) -> None:
     assert report.images_per_second > 0
 
 
-SCRIPT = """
-import sys
-sys.path.insert(0, {root!r})
-import largeds_native as lds
-lds.pack(sys.argv[1], sys.argv[2], resize=16, crop=12)
-"""
-
-
 def test_quiet_when_no_terminal(tmp_path: Path) -> None:
     make_tree(tmp_path / "tree")
-    command = [sys.executable, "-c", SCRIPT.format(root=str(ROOT)), str(tmp_path / "tree"), str(tmp_path / "out")]
-    run = subprocess.run(command, check=True, capture_output=True, timeout=100)
-    assert run.stdout == run.stderr == b""
+    command = [sys.executable, "-m", "tests.programs.pack_tree", str(tmp_path / "tree"), str(tmp_path / "out")]
+    done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=100)
+    assert done.stdout == done.stderr == b""
 
 
 def test_a_bar_and_the_table_on_a_terminal(tmp_path: Path) -> None:
     make_tree(tmp_path / "tree")
-    command = [sys.executable, "-c", SCRIPT.format(root=str(ROOT)), str(tmp_path / "tree"), str(tmp_path / "out")]
+    command = [sys.executable, "-m", "tests.programs.pack_tree", str(tmp_path / "tree"), str(tmp_path / "out")]
     ours, theirs = pty.openpty()
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "120"}
-    with subprocess.Popen(command, stderr=theirs, stdout=subprocess.PIPE, env=environment) as child:
+    with subprocess.Popen(command, cwd=ROOT, stderr=theirs, stdout=subprocess.PIPE, env=environment) as child:
         os.close(theirs)
         seen = b""
         while True:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -24,31 +25,6 @@ from .test_pack import files_of
 OPTIONS: dict[str, Any] = {"resize": 16, "crop": 12, "progress": False, "shard_bytes": 2 * 3 * 12 * 12}
 ROOT = Path(__file__).parents[2]
 
-# Forks a child for each kill point: importing torch once a run, not once a kill.
-KILLER = """
-import os, random, signal, sys, time
-sys.path.insert(0, {root!r})
-import largeds_native as lds
-from largeds_native import _C
-import pyarrow.parquet
-tree, out, kills, seed = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
-draw = random.Random(seed)
-killed = 0
-for i in range(kills):
-    child = os.fork()
-    if child == 0:
-        lds.pack(tree, out, threads=1, **{options!r})
-        os._exit(0)
-    time.sleep(draw.uniform(0, 0.12))
-    os.kill(child, signal.SIGKILL)
-    _, status = os.waitpid(child, 0)
-    killed += os.WIFSIGNALED(status)
-    if os.path.exists(out + "/manifest.json"):
-        lds.open(out)
-        os.rename(out, out + "-done-" + str(i))
-print(killed)
-"""
-
 
 @pytest.mark.timeout(240)
 def test_killed_anywhere_it_ends_byte_identical(tmp_path: Path) -> None:
@@ -56,9 +32,9 @@ def test_killed_anywhere_it_ends_byte_identical(tmp_path: Path) -> None:
     paths = make_tree(tree, 4, 8)
     paths[5].write_bytes(b"rotten")
     whole = files_of(lds.pack(tree, tmp_path / "whole", **OPTIONS).path)
-    script = KILLER.format(root=str(ROOT), options=OPTIONS)
-    command = [sys.executable, "-c", script, str(tree), str(tmp_path / "out"), "60", "7"]
-    killed = int(subprocess.run(command, check=True, capture_output=True, text=True, timeout=200).stdout)
+    arguments = [str(tree), str(tmp_path / "out"), "60", "7", json.dumps(OPTIONS)]
+    command = [sys.executable, "-m", "tests.programs.pack_and_kill", *arguments]
+    killed = int(subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True, timeout=200).stdout)
     assert killed >= 50
     last = lds.pack(tree, tmp_path / "out", **OPTIONS)
     done = [last.path, *tmp_path.glob("out-done-*")]

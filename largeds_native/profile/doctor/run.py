@@ -14,6 +14,7 @@ import numpy as np
 from largeds_native._internal.machine import usable_memory
 from largeds_native.errors import ArgumentError, PackError
 from largeds_native.loading import Loader
+from largeds_native.opening import open_store
 from largeds_native.profile.classifier import normalization, number_of_classes, shift_and_flip
 from largeds_native.profile.doctor import parts
 from largeds_native.profile.doctor.baseline import ImageFiles, measure_baseline
@@ -25,7 +26,7 @@ from largeds_native.profile.doctor.script import run_script, split_command
 from largeds_native.profile.doctor.workload import NoWork, TrainingStep
 from largeds_native.sources import as_source
 from largeds_native.sources.base import IndexedSource, Source
-from largeds_native.store import Store, open_store
+from largeds_native.store import Store
 from largeds_native.store.format.manifest import NAME as MANIFEST
 
 SAMPLE_BYTES = 1 << 29  # of a store or a source, read to measure it

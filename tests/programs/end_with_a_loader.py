@@ -1,0 +1,22 @@
+"""Ends while a loader over the store of argv[1] is at work; argv[2] says how."""
+
+import sys
+import threading
+
+import largeds_native as lds
+
+loader = lds.Loader(lds.open(sys.argv[1]), 4)
+match sys.argv[2]:
+    case "between batches":
+        iterator = iter(loader)
+        batch = next(iterator)
+    case "with a batch kept":
+        batch = list(loader)[3]
+    case "by an exception":
+        iterator = iter(loader)
+        raise SystemExit(0)
+    case "with a thread that waits":
+        threading.Thread(target=lambda: list(loader), daemon=True).start()
+        next(iter(loader))
+    case other:
+        raise ValueError(other)

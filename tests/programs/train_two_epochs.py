@@ -1,0 +1,10 @@
+"""A training script for `largeds doctor --script` that soon ends: two epochs of a Loader over the store of argv[1]."""
+
+import sys
+
+import largeds_native as lds
+
+with lds.open(sys.argv[1]) as store, lds.Loader(store, 2) as loader:
+    for _ in range(2):
+        for _images, _labels in loader:
+            pass
