@@ -1,12 +1,11 @@
 """Training: the loop, and its parts for loops of your own."""
 
-from largeds_native.trainer.accumulation import Accumulator
-from largeds_native.trainer.callbacks import Callback
+from largeds_native.trainer.accumulation import Accumulator, Group, StepResult
+from largeds_native.trainer.callbacks import Callback, TrainingRun
 from largeds_native.trainer.checkpoint import CheckpointFolder
 from largeds_native.trainer.early_stopping import EarlyStopping
 from largeds_native.trainer.ema import EMA
 from largeds_native.trainer.freezing import Freeze
-from largeds_native.trainer.group import Group, StepResult
 from largeds_native.trainer.logging import CSVLogger, TensorBoardLogger
 from largeds_native.trainer.progress import ProgressBar
 from largeds_native.trainer.trainer import Trainer
@@ -24,4 +23,5 @@ __all__ = [
     "StepResult",
     "TensorBoardLogger",
     "Trainer",
+    "TrainingRun",
 ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from largeds_native.errors import ArgumentError
 
 
@@ -25,3 +27,11 @@ class Best:
         if better:
             self.value = value
         return better
+
+    def state_dict(self) -> dict[str, Any]:
+        """The best value."""
+        return {"value": self.value}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state_dict()`."""
+        self.value = state["value"]

@@ -2,35 +2,77 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from largeds_native.trainer.group import StepResult
-    from largeds_native.trainer.trainer import Trainer
+    from torch import nn
+    from torch.optim import Optimizer
+
+    from largeds_native.trainer.accumulation import StepResult
+    from largeds_native.trainer.ranks import Ranks
+
+
+class TrainingRun(Protocol):
+    """What a callback sees of the Trainer that calls it."""
+
+    @property
+    def model(self) -> nn.Module:
+        """Wrapped in DistributedDataParallel when there are several processes."""
+
+    @property
+    def optimizer(self) -> Optimizer: ...
+
+    @property
+    def ranks(self) -> Ranks: ...
+
+    @property
+    def epoch(self) -> int:
+        """Epochs done."""
+
+    @property
+    def step(self) -> int:
+        """Optimizer steps, over all epochs."""
+
+    @property
+    def steps_in_epoch(self) -> int: ...
+
+    @property
+    def steps_per_epoch(self) -> int | None:
+        """None where the loader has no length."""
+
+    @property
+    def history(self) -> list[dict[str, float]]:
+        """The numbers of each epoch done."""
+
+    def speed(self) -> dict[str, float]:
+        """Of this epoch so far: `images_per_s`, and `data_share`, the share of the time spent waiting for data."""
+
+    def stop(self) -> None:
+        """End this fit after this epoch."""
 
 
 class Callback:
     """The base of all callbacks: every moment does nothing. What must survive a resume goes into `state_dict`."""
 
-    def on_fit_start(self, trainer: Trainer) -> None:
+    def on_fit_start(self, trainer: TrainingRun) -> None:
         """Before the first epoch, after a checkpoint was read."""
 
-    def on_epoch_start(self, trainer: Trainer) -> None:
+    def on_epoch_start(self, trainer: TrainingRun) -> None:
         """Before each epoch; the model is in training mode."""
 
-    def on_step(self, trainer: Trainer, result: StepResult) -> None:
+    def on_step(self, trainer: TrainingRun, result: StepResult) -> None:
         """After each optimizer step."""
 
-    def on_evaluate_start(self, trainer: Trainer) -> None:
+    def on_evaluate_start(self, trainer: TrainingRun) -> None:
         """Before a pass over a validation loader."""
 
-    def on_evaluate_end(self, trainer: Trainer) -> None:
+    def on_evaluate_end(self, trainer: TrainingRun) -> None:
         """After it, also when it failed."""
 
-    def on_epoch_end(self, trainer: Trainer, logs: dict[str, float]) -> None:
+    def on_epoch_end(self, trainer: TrainingRun, logs: dict[str, float]) -> None:
         """After each epoch with its numbers, such as `train_loss` and `val_loss`; `logs` may be added to."""
 
-    def on_fit_end(self, trainer: Trainer) -> None:
+    def on_fit_end(self, trainer: TrainingRun) -> None:
         """After the last epoch, also when the fit failed."""
 
     def state_dict(self) -> dict[str, Any]:
@@ -39,3 +81,25 @@ class Callback:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from `state_dict()`."""
+
+
+class Callbacks(list[Callback]):
+    """The callbacks of a run, called in turn."""
+
+    def call(self, moment: str, trainer: TrainingRun, *arguments: Any) -> None:
+        """Call this moment of every callback."""
+        for callback in self:
+            getattr(callback, moment)(trainer, *arguments)
+
+    def state_dict(self) -> list[list[Any]]:
+        """The class name and the state of each."""
+        return [[type(callback).__name__, callback.state_dict()] for callback in self]
+
+    def load_state_dict(self, state: list[list[Any]]) -> None:
+        """Each takes the first state of its class that is left; a callback that is new keeps its own."""
+        saved = list(state)
+        for callback in self:
+            found = next((item for item in saved if item[0] == type(callback).__name__), None)
+            if found is not None:
+                saved.remove(found)
+                callback.load_state_dict(found[1])

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from largeds_native.errors import ArgumentError
 from largeds_native.trainer.best import Best
-from largeds_native.trainer.callbacks import Callback
-
-if TYPE_CHECKING:
-    from largeds_native.trainer.trainer import Trainer
+from largeds_native.trainer.callbacks import Callback, TrainingRun
 
 
 class EarlyStopping(Callback):
@@ -29,18 +26,18 @@ class EarlyStopping(Callback):
         self.best = Best(mode)
         self.waited = 0  # epochs since the best
 
-    def on_fit_start(self, trainer: Trainer) -> None:
+    def on_fit_start(self, trainer: TrainingRun) -> None:
         """A resumed run that had stopped stays stopped, unless there is more patience now."""
         self._stop_if_in_vain(trainer)
 
-    def on_epoch_end(self, trainer: Trainer, logs: dict[str, float]) -> None:
+    def on_epoch_end(self, trainer: TrainingRun, logs: dict[str, float]) -> None:
         """Count this epoch."""
         if self.monitor not in logs:
             raise ArgumentError(f"EarlyStopping: no {self.monitor!r} among {sorted(logs)}")
         self.waited = 0 if self.best.improves(logs[self.monitor], self.min_delta) else self.waited + 1
         self._stop_if_in_vain(trainer)
 
-    def _stop_if_in_vain(self, trainer: Trainer) -> None:
+    def _stop_if_in_vain(self, trainer: TrainingRun) -> None:
         if self.waited >= self.patience:
             trainer.stop()
 

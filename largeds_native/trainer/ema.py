@@ -8,12 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from largeds_native.errors import ArgumentError
-from largeds_native.trainer.callbacks import Callback
+from largeds_native.trainer.callbacks import Callback, TrainingRun
 from largeds_native.trainer.ranks import unwrap
 
 if TYPE_CHECKING:
-    from largeds_native.trainer.group import StepResult
-    from largeds_native.trainer.trainer import Trainer
+    from largeds_native.trainer.accumulation import StepResult
 
 
 class EMA(Callback):
@@ -33,26 +32,26 @@ class EMA(Callback):
         self.average: dict[str, Tensor] = {}
         self._own: dict[str, Tensor] = {}
 
-    def on_fit_start(self, trainer: Trainer) -> None:
+    def on_fit_start(self, trainer: TrainingRun) -> None:
         """Begin with the weights as they are, unless a checkpoint brought an average."""
         parameters = dict(unwrap(trainer.model).named_parameters())
         if not self.average:
             self.average = {name: p.detach().clone() for name, p in parameters.items()}
         self.average = {name: value.to(parameters[name].device) for name, value in self.average.items()}
 
-    def on_step(self, trainer: Trainer, result: StepResult) -> None:
+    def on_step(self, trainer: TrainingRun, result: StepResult) -> None:
         """Take the new weights into the average."""
         if trainer.step % self.every == 0:
             weights = [p.detach() for p in unwrap(trainer.model).parameters()]
             torch._foreach_lerp_(list(self.average.values()), weights, 1 - self.decay**self.every)
 
-    def on_evaluate_start(self, trainer: Trainer) -> None:
+    def on_evaluate_start(self, trainer: TrainingRun) -> None:
         """Put the average into the model."""
         if self.average:
             self._own = {name: p.detach().clone() for name, p in unwrap(trainer.model).named_parameters()}
             self.copy_to(unwrap(trainer.model))
 
-    def on_evaluate_end(self, trainer: Trainer) -> None:
+    def on_evaluate_end(self, trainer: TrainingRun) -> None:
         """Put the model's own weights back."""
         if self._own:
             _copy(self._own, unwrap(trainer.model))

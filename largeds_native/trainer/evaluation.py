@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from largeds_native.errors import ArgumentError
 from largeds_native.trainer import batches
+from largeds_native.trainer.accumulation import Accumulator
+from largeds_native.trainer.metrics import Metrics
+from largeds_native.trainer.precision import Precision
 from largeds_native.trainer.ranks import unwrap, without_ddp
-from largeds_native.trainer.weights import check_one_number
-
-if TYPE_CHECKING:
-    from largeds_native.trainer.trainer import Trainer
+from largeds_native.trainer.weights import Loss, check_one_number
 
 
-def evaluate(trainer: Trainer, loader: Iterable[Any]) -> dict[str, float]:
-    """`Trainer.evaluate`: in eval mode, micro-batch by micro-batch; each module's mode is put back."""
-    weigh, reduction = trainer.accumulator.weigh, trainer.accumulator.reduction
-    model, forward, was_training = unwrap(trainer.model), without_ddp(trainer.model), trainer.model.training
-    loss_sum = torch.zeros((), dtype=torch.float64, device=trainer.device)
+def evaluate(
+    loader: Iterable[Any], accumulator: Accumulator, loss_function: Loss, precision: Precision, metrics: Metrics
+) -> dict[str, float]:
+    """The accumulator's model in eval mode, micro-batch by micro-batch; each module's mode is put back."""
+    weigh, reduction, device = accumulator.weigh, accumulator.reduction, accumulator.device
+    model, forward = unwrap(accumulator.model), without_ddp(accumulator.model)
+    was_training = accumulator.model.training
+    loss_sum = torch.zeros((), dtype=torch.float64, device=device)
     weight_sum: Any = 0.0
-    trainer.metrics.reset()
-    trainer.call("on_evaluate_start")
+    metrics.reset()
     modes = {module: module.training for module in model.modules()}  # a frozen layer stays in its mode
     model.eval()
     try:
@@ -31,27 +33,26 @@ def evaluate(trainer: Trainer, loader: Iterable[Any]) -> dict[str, float]:
             for batch in loader:
                 pair = batches.split_pair(batch)
                 count = batches.length(pair)
-                size = trainer.accumulator.micro_batch or count
+                size = accumulator.micro_batch or count
                 for first in range(0, count, size):
                     part = batches.narrow(pair, first, min(size, count - first))
                     weight = weigh(*part)
-                    inputs, targets = batches.to_device(part, trainer.device)
-                    with trainer.precision.autocast():
+                    inputs, targets = batches.to_device(part, device)
+                    with precision.autocast():
                         outputs = forward(inputs)
-                        loss = trainer.loss(outputs, targets)
+                        loss = loss_function(outputs, targets)
                     check_one_number(loss)
                     # a mean over nothing is 0 / 0, and weighs nothing
                     if reduction == "mean":
                         loss = torch.where(torch.as_tensor(weight != 0, device=loss.device), loss * weight, 0)
                     loss_sum += loss.reshape(())
                     weight_sum = weight_sum + weight
-                    trainer.metrics.update(outputs, targets)
+                    metrics.update(outputs, targets)
     finally:
-        trainer.model.training = was_training
+        accumulator.model.training = was_training
         for module, mode in modes.items():
             module.training = mode
-        trainer.call("on_evaluate_end")
-    loss_total, weight_total = trainer.ranks.sum(float(loss_sum), float(weight_sum))
+    loss_total, weight_total = accumulator.ranks.sum(float(loss_sum), float(weight_sum))
     if weight_total == 0:
         raise ArgumentError("the loader to evaluate on is empty")
-    return {"loss": loss_total / weight_total, **trainer.metrics.compute()}
+    return {"loss": loss_total / weight_total, **metrics.compute()}

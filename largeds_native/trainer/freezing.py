@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from torch import nn
 
 from largeds_native.errors import ArgumentError
-from largeds_native.trainer.callbacks import Callback
+from largeds_native.trainer.callbacks import Callback, TrainingRun
 from largeds_native.trainer.ranks import unwrap
-
-if TYPE_CHECKING:
-    from largeds_native.trainer.trainer import Trainer
 
 
 class Freeze(Callback):
@@ -28,7 +23,7 @@ class Freeze(Callback):
         self.names, self.until_epoch = names, until_epoch
         self._frozen: list[nn.Parameter] = []
 
-    def on_epoch_start(self, trainer: Trainer) -> None:
+    def on_epoch_start(self, trainer: TrainingRun) -> None:
         """Freeze or release."""
         if self.until_epoch is not None and trainer.epoch >= self.until_epoch:
             self.release()
@@ -43,7 +38,7 @@ class Freeze(Callback):
                     parameter.requires_grad_(False)
                     self._frozen.append(parameter)
 
-    def on_fit_end(self, trainer: Trainer) -> None:
+    def on_fit_end(self, trainer: TrainingRun) -> None:
         """Leave the model as it was."""
         self.release()
 

@@ -7,11 +7,10 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from largeds_native.trainer.callbacks import Callback
+from largeds_native.trainer.callbacks import Callback, TrainingRun
 
 if TYPE_CHECKING:
-    from largeds_native.trainer.group import StepResult
-    from largeds_native.trainer.trainer import Trainer
+    from largeds_native.trainer.accumulation import StepResult
 
 
 class CSVLogger(Callback):
@@ -20,7 +19,7 @@ class CSVLogger(Callback):
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
 
-    def on_epoch_end(self, trainer: Trainer, logs: dict[str, float]) -> None:
+    def on_epoch_end(self, trainer: TrainingRun, logs: dict[str, float]) -> None:
         """Write the whole history: it is short, and the file is right after any resume."""
         if trainer.ranks.rank != 0:
             return
@@ -42,28 +41,28 @@ class TensorBoardLogger(Callback):
         self.folder, self.every = Path(folder), every
         self._writer: Any = None
 
-    def on_fit_start(self, trainer: Trainer) -> None:
+    def on_fit_start(self, trainer: TrainingRun) -> None:
         """Open the event file; points after the resumed step are dropped."""
         if trainer.ranks.rank == 0:
             from torch.utils.tensorboard import SummaryWriter
 
             self._writer = SummaryWriter(str(self.folder), purge_step=trainer.step)
 
-    def on_step(self, trainer: Trainer, result: StepResult) -> None:
+    def on_step(self, trainer: TrainingRun, result: StepResult) -> None:
         """Write the step's numbers."""
         if self._writer is not None and trainer.step % self.every == 0:
             self._writer.add_scalar("step/loss", result.loss, trainer.step)
             self._writer.add_scalar("step/gradient_norm", result.gradient_norm, trainer.step)
             self._writer.add_scalar("step/learning_rate", trainer.optimizer.param_groups[0]["lr"], trainer.step)
 
-    def on_epoch_end(self, trainer: Trainer, logs: dict[str, float]) -> None:
+    def on_epoch_end(self, trainer: TrainingRun, logs: dict[str, float]) -> None:
         """Write the epoch's numbers."""
         if self._writer is not None:
             for name, value in logs.items():
                 self._writer.add_scalar(f"epoch/{name}", value, trainer.step)
             self._writer.flush()
 
-    def on_fit_end(self, trainer: Trainer) -> None:
+    def on_fit_end(self, trainer: TrainingRun) -> None:
         """Close the event file."""
         if self._writer is not None:
             self._writer.close()

@@ -3,44 +3,47 @@
 from __future__ import annotations
 
 import gc
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import torch
 
+from largeds_native.trainer.accumulation import Accumulator, Group
 from largeds_native.trainer.buffers import Buffers
 from largeds_native.trainer.random_state import RandomState
 
-if TYPE_CHECKING:
-    from largeds_native.trainer.group import Group
-    from largeds_native.trainer.trainer import Trainer
+Record = Callable[[Any, Any], None]  # takes the outputs and targets of a micro-batch
 
 
-def until_it_fits(trainer: Trainer, group: Group) -> None:
-    """Forward and backward of a group, again and again with half the micro-batch until they fit into memory."""
-    before = Snapshot(trainer.model)
+def until_it_fits(
+    group: Group, accumulator: Accumulator, forward_backward: Callable[[Group, Record], None]
+) -> list[tuple[Any, Any]]:
+    """Runs `forward_backward(group, record)`, again with half the micro-batch until it fits into memory.
+
+    Returns what the attempt that fitted recorded: the metrics must not count those that failed.
+    """
+    before = Snapshot(accumulator.model)
     while True:
-        seen: list[tuple[Any, Any]] = []  # for the metrics, which must not count a failed attempt
+        recorded: list[tuple[Any, Any]] = []
         failed = ""
         try:
-            for inputs, targets in group:
-                outputs = trainer.micro_batch(group, inputs, targets)
-                if trainer.train_metrics:
-                    seen.append((outputs, targets))
-                del inputs, targets, outputs
+            forward_backward(group, recorder(recorded))
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
             failed = str(error) or type(error).__name__
-        if not any(trainer.ranks.max(float(bool(failed)))):
-            break
+        if not any(accumulator.ranks.max(float(bool(failed)))):
+            return recorded
         # outside of the except block: the traceback, and with it the failed forward's tensors, is gone
-        size = trainer.accumulator.micro_batch or 1
+        size = accumulator.micro_batch or 1
         if size == 1:
             raise torch.OutOfMemoryError(f"a micro-batch of one sample does not fit: {failed or 'on another rank'}")
         group.restart(size // 2)
         before.restore()
-    for outputs, targets in seen:
-        trainer.train_metrics.update(outputs, targets)
+
+
+def recorder(into: list[tuple[Any, Any]]) -> Record:
+    return lambda outputs, targets: into.append((outputs, targets))
 
 
 def is_out_of_memory(error: BaseException) -> bool:

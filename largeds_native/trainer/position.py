@@ -25,6 +25,7 @@ class Position:
         self.stateful = hasattr(loader, "state_dict") and hasattr(loader, "load_state_dict")
         self.batches = 0
         self.waited = 0.0
+        self.in_epoch = False  # False: at the start of the next epoch, whatever was counted
         self._start: dict[str, Any] = {}
         self._resumed: dict[str, Any] | None = None
 
@@ -65,30 +66,32 @@ class Position:
             yield batch
             del batch  # don't keep it alive while the next one is made
 
-    def state_dict(self, *, between_epochs: bool) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """The position after the batches taken so far, or at the start of the next epoch."""
         state: dict[str, Any] = {
-            "batches": 0 if between_epochs else self.batches,
+            "in_epoch": self.in_epoch,
+            "batches": self.batches if self.in_epoch else 0,
             "now": RandomState.now().state_dict(),
         }
         if self.stateful:
             state["loader"] = self.loader.state_dict()
         else:
             state["generators"] = [generator.get_state() for generator in self._generators()]
-            state["start"] = None if between_epochs else self._start
+            state["start"] = self._start if self.in_epoch else None
         return state
 
-    def load_state_dict(self, state: dict[str, Any], *, between_epochs: bool) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Make the next `epoch()` go on from there."""
         if self.stateful != ("loader" in state):
             raise StateError("the checkpoint belongs to another kind of loader: one keeps its own state, the other not")
         if self.stateful:
             self.loader.load_state_dict(state["loader"])
-        if between_epochs:
+        self.in_epoch = state["in_epoch"]
+        if self.in_epoch:
+            self._resumed = state
+        else:
             RandomState.from_state_dict(state["now"]).restore()
             self._set_generators(state.get("generators", []))
-        else:
-            self._resumed = state
 
     def _remember_start(self) -> None:
         if not self.stateful:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from largeds_native.trainer.callbacks import Callback
+from largeds_native.trainer.callbacks import Callback, TrainingRun
 
 if TYPE_CHECKING:
-    from largeds_native.trainer.group import StepResult
-    from largeds_native.trainer.trainer import Trainer
+    from largeds_native.trainer.accumulation import StepResult
 
 
 class ProgressBar(Callback):
@@ -22,7 +21,7 @@ class ProgressBar(Callback):
         self._task: Any = None
         self._drawn = 0.0
 
-    def on_epoch_start(self, trainer: Trainer) -> None:
+    def on_epoch_start(self, trainer: TrainingRun) -> None:
         """Begin the epoch's bar."""
         if trainer.ranks.rank != 0:
             return
@@ -45,7 +44,7 @@ class ProgressBar(Callback):
         self._task = self._bar.add_task("", total=total, epoch=trainer.epoch + 1, numbers="")
         self._bar.start()
 
-    def on_step(self, trainer: Trainer, result: StepResult) -> None:
+    def on_step(self, trainer: TrainingRun, result: StepResult) -> None:
         """Draw, if it is time to."""
         now = time.perf_counter()
         if self._bar is not None and now - self._drawn > self.REFRESH:
@@ -55,7 +54,7 @@ class ProgressBar(Callback):
             self._bar.update(self._task, completed=trainer.steps_in_epoch, numbers=numbers)
             self._bar.refresh()
 
-    def on_epoch_end(self, trainer: Trainer, logs: dict[str, float]) -> None:
+    def on_epoch_end(self, trainer: TrainingRun, logs: dict[str, float]) -> None:
         """End the bar and leave one line with the epoch's numbers."""
         self.on_fit_end(trainer)
         if trainer.ranks.rank == 0:
@@ -65,7 +64,7 @@ class ProgressBar(Callback):
             numbers = "  ".join(f"{name} {value:.4g}" for name, value in logs.items() if name not in hidden)
             print(f"epoch {trainer.epoch + 1}: {numbers}  data {logs['data_share']:.0%}", file=sys.stderr, flush=True)
 
-    def on_fit_end(self, trainer: Trainer) -> None:
+    def on_fit_end(self, trainer: TrainingRun) -> None:
         """Leave the terminal as it was, also after an error."""
         if self._bar is not None:
             self._bar.stop()

@@ -1,93 +1,98 @@
-"""All of a run that a resume needs: taken from a Trainer, put back into one."""
+"""All of a run that a resume needs: a dict of its parts, each of which has a `state_dict` of its own."""
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from torch import nn
 
 from largeds_native.errors import ArgumentError, StateError
 from largeds_native.trainer import checkpoint
-from largeds_native.trainer.ranks import unwrap
+from largeds_native.trainer.ranks import Ranks
 
-if TYPE_CHECKING:
-    from largeds_native.trainer.trainer import Trainer
+Found = tuple[dict[str, Any], "str | os.PathLike[str]"]  # a checkpoint and its path
 
 
-def capture(trainer: Trainer) -> dict[str, Any]:
+class Stateful(Protocol):
+    """torch's convention."""
+
+    def state_dict(self) -> Any: ...
+
+    def load_state_dict(self, state: Any) -> Any: ...
+
+
+@dataclass(frozen=True)
+class RunParts:
+    """The parts of a run, by their names in the checkpoint. None: the run has no such part."""
+
+    model: nn.Module  # the user's own, not wrapped
+    kinds: Mapping[str, Stateful | None]  # the same on every rank; a checkpoint must have the same class of each
+    shared: Mapping[str, Stateful]  # the same on every rank
+    own: Mapping[str, Stateful | None]  # each rank has its own
+    ranks: Ranks
+
+    def kind(self, name: str) -> str:
+        part = self.kinds[name]
+        return "none" if part is None else type(part).__name__
+
+
+def capture(parts: RunParts) -> dict[str, Any]:
     """Everything of the run, as tensors and plain values."""
-    scaler, position, totals = trainer.precision.scaler, trainer.position, trainer.totals
-    own = {
-        "position": None if position is None else position.state_dict(between_epochs=not trainer.in_epoch),
-        "sums": [totals.loss, totals.weight, totals.samples],
-        "metrics": trainer.train_metrics.state_dict(),
-    }
     return {
-        "model": unwrap(trainer.model).state_dict(),
-        "optimizer": trainer.optimizer.state_dict(),
-        "scheduler": None if trainer.scheduler is None else trainer.scheduler.state_dict(),
-        "scaler": None if scaler is None else scaler.state_dict(),
-        "accumulator": trainer.accumulator.state_dict(),
-        "callbacks": [[type(callback).__name__, callback.state_dict()] for callback in trainer.callbacks],
-        "counters": [trainer.epoch, trainer.step, trainer.steps_in_epoch, trainer.skipped, trainer.in_epoch],
-        "history": trainer.history,
-        "best": trainer.best.value,
-        "classes": _classes(trainer),
-        "ranks": trainer.ranks.gather(own),
+        "model": parts.model.state_dict(),
+        "kinds": {name: parts.kind(name) for name in parts.kinds},
+        **_states(parts.kinds),
+        **_states(parts.shared),
+        "ranks": parts.ranks.gather(_states(parts.own)),
     }
 
 
-def restore(trainer: Trainer, state: dict[str, Any], path: str | os.PathLike[str]) -> None:
-    """Go on from `state_dict()`; StateError, before anything is changed, if it belongs to another run."""
-    model, scaler, totals = unwrap(trainer.model), trainer.precision.scaler, trainer.totals
-    checkpoint.check_model(model, state["model"], path)
-    if len(state["ranks"]) != trainer.ranks.world_size:
-        raise StateError(f"{path}: saved by {len(state['ranks'])} processes, there are {trainer.ranks.world_size}")
-    for name, found in state["classes"].items():
-        if found != (expected := _classes(trainer)[name]):
+def _states(parts: Mapping[str, Stateful | None]) -> dict[str, Any]:
+    return {name: None if part is None else part.state_dict() for name, part in parts.items()}
+
+
+def restore(parts: RunParts, state: dict[str, Any], path: str | os.PathLike[str]) -> None:
+    """Go on from `capture()`; StateError, before anything is changed, if it belongs to another run."""
+    checkpoint.check_model(parts.model, state["model"], path)
+    if len(state["ranks"]) != parts.ranks.world_size:
+        raise StateError(f"{path}: saved by {len(state['ranks'])} processes, there are {parts.ranks.world_size}")
+    for name, found in state["kinds"].items():
+        if found != (expected := parts.kind(name)):
             raise StateError(f"{path}: a checkpoint of another {name}: expected {expected}, found {found}")
-    try:
-        trainer.optimizer.load_state_dict(state["optimizer"])
-    except ValueError as error:
-        raise StateError(f"{path}: a checkpoint of another optimizer: {error}") from error
-    model.load_state_dict(state["model"])
-    if trainer.scheduler is not None:
-        trainer.scheduler.load_state_dict(state["scheduler"])
-    if scaler is not None:
-        scaler.load_state_dict(state["scaler"])
-    trainer.accumulator.load_state_dict(state["accumulator"])
-    trainer.epoch, trainer.step, trainer.steps_in_epoch, trainer.skipped, trainer.in_epoch = state["counters"]
-    trainer.history, trainer.best.value = list(state["history"]), state["best"]
-    saved = list(state["callbacks"])
-    for callback in trainer.callbacks:
-        found = next((item for item in saved if item[0] == type(callback).__name__), None)
-        if found is not None:
-            saved.remove(found)
-            callback.load_state_dict(found[1])
-    own = state["ranks"][trainer.ranks.rank]
-    totals.loss, totals.weight, totals.samples = own["sums"]
-    trainer.train_metrics.load_state_dict(own["metrics"])
-    if trainer.position is not None and own["position"] is not None:
-        trainer.position.load_state_dict(own["position"], between_epochs=not trainer.in_epoch)
+    for name, part in parts.kinds.items():  # the optimizer is the first, and checks before it changes anything
+        try:
+            _load({name: part}, state)
+        except ValueError as error:  # noqa: PERF203
+            raise StateError(f"{path}: a checkpoint of another {name}: {error}") from error
+    parts.model.load_state_dict(state["model"])
+    _load(parts.shared, state)
+    _load(parts.own, state["ranks"][parts.ranks.rank])
 
 
-def _classes(trainer: Trainer) -> dict[str, str]:
-    """What kind of object each part's state belongs to."""
-    parts = {"optimizer": trainer.optimizer, "scheduler": trainer.scheduler, "scaler": trainer.precision.scaler}
-    return {name: "none" if part is None else type(part).__name__ for name, part in parts.items()}
+def _load(parts: Mapping[str, Stateful | None], state: dict[str, Any]) -> None:
+    for name, part in parts.items():
+        if part is not None and state[name] is not None:
+            part.load_state_dict(state[name])
 
 
-def resume(trainer: Trainer, source: str | os.PathLike[str] | None) -> None:
-    """Before a fit: go on from `source` ("auto": the newest whole checkpoint), or make sure that none is mixed in."""
-    if source is None or (source == "auto" and trainer.step):
-        if trainer.checkpoints is not None and not trainer.step and trainer.checkpoints.files():
-            raise ArgumentError(f"{trainer.checkpoints.folder} has checkpoints of another run: resume it, or empty it")
-        return
+def find_checkpoint(
+    source: str | os.PathLike[str] | None, folder: checkpoint.CheckpointFolder | None, begun: bool, ranks: Ranks
+) -> Found | None:
+    """Before a fit: where to go on from. `source`: a path; "auto": the newest whole checkpoint, unless the run has
+    begun in this process; None: from nothing. Raises ArgumentError where two runs would be mixed in one folder."""
+    if source is None or (source == "auto" and begun):
+        if folder is not None and not begun and folder.files():
+            raise ArgumentError(f"{folder.folder} has checkpoints of another run: resume it, or empty it")
+        return None
     if source != "auto":
-        trainer.load_state_dict(checkpoint.read(source), source)
-    elif trainer.checkpoints is not None:
-        newest = trainer.checkpoints.newest()
-        path = None if newest is None else str(newest[0])
-        if trainer.ranks.first(path) != path:
-            raise StateError(f"the ranks see different checkpoints in {trainer.checkpoints.folder}: {path} here")
-        if newest is not None:
-            trainer.load_state_dict(newest[1], newest[0])
+        return checkpoint.read(source), source
+    if folder is None:
+        return None
+    newest = folder.newest()
+    path = None if newest is None else str(newest[0])
+    if ranks.first(path) != path:
+        raise StateError(f"the ranks see different checkpoints in {folder.folder}: {path} here")
+    return None if newest is None else (newest[1], newest[0])

@@ -10,7 +10,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from largeds_native.errors import ArgumentError
 
 if TYPE_CHECKING:
-    from largeds_native.trainer.group import StepResult
+    from largeds_native.trainer.accumulation import StepResult
 
 
 class Schedule:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import time
+from typing import Any
 
-from largeds_native.trainer.group import StepResult
+from largeds_native.trainer.accumulation import StepResult
 
 
 class EpochTotals:
@@ -37,3 +38,11 @@ class EpochTotals:
             "images_per_s": (self.samples - self._samples_then) / seconds,
             "data_share": (waited - self._waited_then) / seconds,
         }
+
+    def state_dict(self) -> dict[str, Any]:
+        """The sums; the clock is this process's own."""
+        return {"loss": self.loss, "weight": self.weight, "samples": self.samples}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state_dict()`."""
+        self.loss, self.weight, self.samples = state["loss"], state["weight"], state["samples"]

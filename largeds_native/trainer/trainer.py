@@ -1,8 +1,8 @@
 """The training loop. Read `_train_epoch` first: all else serves it.
 
-What it leans on lives beside it: the accumulation of gradients (accumulation.py, group.py), going back after a lack of
-memory (memory.py), the run's state (run_state.py) and its files (checkpoint.py), the place in the loader (position.py),
-evaluation, and callbacks, each in its file.
+Its parts lie beside it, and none of them knows the Trainer: the accumulation of gradients (accumulation.py), going back
+after a lack of memory (memory.py), the run's state (run_state.py) and its files (checkpoint.py), the position in the
+loader (position.py), evaluation, and callbacks, each in its file.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from torch.optim import Optimizer
 
 from largeds_native.errors import ArgumentError
 from largeds_native.trainer import batches, checkpoint, run_state
-from largeds_native.trainer.accumulation import Accumulator
+from largeds_native.trainer.accumulation import Accumulator, Group
 from largeds_native.trainer.best import Best
-from largeds_native.trainer.callbacks import Callback
+from largeds_native.trainer.callbacks import Callback, Callbacks
 from largeds_native.trainer.device import device_of
 from largeds_native.trainer.evaluation import evaluate
-from largeds_native.trainer.group import Group
-from largeds_native.trainer.memory import until_it_fits
+from largeds_native.trainer.memory import Record, until_it_fits
 from largeds_native.trainer.metrics import Metrics
 from largeds_native.trainer.position import Position
 from largeds_native.trainer.precision import Precision
 from largeds_native.trainer.progress import ProgressBar
-from largeds_native.trainer.ranks import Ranks, find_ddp
+from largeds_native.trainer.ranks import Ranks, find_ddp, unwrap
+from largeds_native.trainer.run_progress import RunProgress
 from largeds_native.trainer.schedule import Schedule
 from largeds_native.trainer.totals import EpochTotals
 from largeds_native.trainer.weights import Loss, Weight, reduction_of, weight_of
@@ -60,9 +60,6 @@ class Trainer:
             mask). Known already for CrossEntropyLoss and NLLLoss with class weights or `ignore_index`.
         on_nonfinite: "raise" NonFiniteError, or "skip" the step, when a loss or gradient is infinite or NaN.
         callbacks: see callbacks.py; EMA, EarlyStopping, Freeze, CSVLogger, TensorBoardLogger are there.
-
-    Attributes: `epoch` (epochs done), `step` (optimizer steps), `skipped` (those of them that were left out), `history`
-        (each epoch's numbers).
 
     Raises:
         ArgumentError: for an argument that makes no sense; StateError: a checkpoint of another model or run.
@@ -121,14 +118,37 @@ class Trainer:
         self.checkpoint_every, self.monitor, self.best = checkpoint_every, monitor, Best(monitor_mode, "monitor_mode")
         self.train_metrics = Metrics(metrics, self.ranks, self.device)
         self.metrics = Metrics(metrics, self.ranks, self.device)
-        self.callbacks = [*callbacks, *([ProgressBar()] if progress else [])]
-        self.epoch = self.step = self.skipped = 0
-        self.history: list[dict[str, float]] = []
+        self.callbacks = Callbacks([*callbacks, *([ProgressBar()] if progress else [])])
+        self._progress = RunProgress()
         self.steps_per_epoch: int | None = None
-        self.steps_in_epoch = 0
-        self.in_epoch = self.stopped = False
+        self.stopped = False
         self.totals = EpochTotals()
         self.position: Position | None = None
+
+    @property
+    def epoch(self) -> int:
+        """Epochs done."""
+        return self._progress.epoch
+
+    @property
+    def step(self) -> int:
+        """Optimizer steps, over all epochs."""
+        return self._progress.step
+
+    @property
+    def skipped(self) -> int:
+        """Steps that were left out, since a loss or gradient was not finite."""
+        return self._progress.skipped
+
+    @property
+    def steps_in_epoch(self) -> int:
+        """Optimizer steps of this epoch so far."""
+        return self._progress.steps_in_epoch
+
+    @property
+    def history(self) -> list[dict[str, float]]:
+        """The numbers of each epoch done."""
+        return self._progress.history
 
     def fit(
         self,
@@ -150,55 +170,59 @@ class Trainer:
             raise ArgumentError(f"expected epochs of at least 0, found {epochs}")
         if val_loader is not None and self.ranks.longest(val_loader) == 0:
             raise ArgumentError("the loader to evaluate on is empty")
-        self.in_epoch = self.stopped = False
+        self.stopped = False
         self.position = Position(train_loader)
         batches_per_epoch = self.ranks.longest(train_loader)
         self.steps_per_epoch = batches_per_epoch and math.ceil(batches_per_epoch / self.accumulator.accumulate)
-        run_state.resume(self, resume)
+        found = run_state.find_checkpoint(resume, self.checkpoints, self.step > 0, self.ranks)
+        if found is not None:
+            self.load_state_dict(*found)
         try:
-            self.call("on_fit_start")
+            self.callbacks.call("on_fit_start", self)
             while self.epoch < epochs and not self.stopped:
                 logs = self._train_epoch(self.position)
                 if val_loader is not None:
                     if val_loader is not train_loader and hasattr(val_loader, "set_epoch"):
                         val_loader.set_epoch(self.epoch)  # its order doesn't depend on where the run was resumed
                     logs.update({f"val_{name}": value for name, value in self.evaluate(val_loader).items()})
-                self._end_epoch(logs)
+                self._end_epoch(self.position, logs)
         finally:
-            self.call("on_fit_end")
+            self.callbacks.call("on_fit_end", self)
         return self.history
 
     def _train_epoch(self, position: Position) -> dict[str, float]:
-        if not self.in_epoch:
+        if not position.in_epoch:
             self._begin_epoch()
+            position.in_epoch = True
         self.model.train()
-        self.call("on_epoch_start")
+        self.callbacks.call("on_epoch_start", self)
         source = position.epoch(self.epoch)
         self.totals.start_clock(position.waited)
         for group in self.accumulator.groups(source, start=self.totals.samples):
             if self.accumulator.hold:
-                until_it_fits(self, group)
+                for outputs, targets in until_it_fits(group, self.accumulator, self._forward_backward):
+                    self.train_metrics.update(outputs, targets)
             else:
-                self._forward_backward(group)
+                self._forward_backward(group, self.train_metrics.update)
             result = group.step()
-            self.step += 1
-            self.steps_in_epoch += 1
+            self._progress.step += 1
+            self._progress.steps_in_epoch += 1
+            self._progress.skipped += not result.stepped
             self.totals.add(result)
-            self.skipped += not result.stepped
             self.schedule.after_step(result)
-            self.call("on_step", result)
+            self.callbacks.call("on_step", self, result)
             if self._step_checkpoint_is_due():
                 self.save()
         return self._epoch_numbers()
 
-    def _forward_backward(self, group: Group) -> None:
+    def _forward_backward(self, group: Group, record: Record) -> None:
         for inputs, targets in group:
-            outputs = self.micro_batch(group, inputs, targets)
+            outputs = self._micro_batch(group, inputs, targets)
             if self.train_metrics:
-                self.train_metrics.update(outputs, targets)
-            del inputs, targets, outputs  # before the next ones are made
+                record(outputs, targets)
+            del inputs, targets, outputs  # before the next ones come
 
-    def micro_batch(self, group: Group, inputs: Any, targets: Any) -> Any:
+    def _micro_batch(self, group: Group, inputs: Any, targets: Any) -> Any:
         """Forward, loss and backward of one micro-batch; the outputs, for the metrics."""
         with self.precision.autocast():
             outputs = self.model(inputs)
@@ -215,7 +239,11 @@ class Trainer:
 
     def evaluate(self, loader: Iterable[Any]) -> dict[str, float]:
         """The loss and the metrics over all of the loader's samples, of all ranks; the model's mode is put back."""
-        return evaluate(self, loader)
+        self.callbacks.call("on_evaluate_start", self)
+        try:
+            return evaluate(loader, self.accumulator, self.loss, self.precision, self.metrics)
+        finally:
+            self.callbacks.call("on_evaluate_end", self)
 
     def speed(self) -> dict[str, float]:
         """Of this epoch so far, in this process: images/s, and the share of the time spent waiting for data."""
@@ -227,9 +255,8 @@ class Trainer:
 
     def _begin_epoch(self) -> None:
         self.totals = EpochTotals()
-        self.steps_in_epoch = 0
+        self._progress.steps_in_epoch = 0
         self.train_metrics.reset()
-        self.in_epoch = True
 
     def _epoch_numbers(self) -> dict[str, float]:
         loss_sum, weight_sum, samples = self.ranks.sum(self.totals.loss, self.totals.weight, self.totals.samples)
@@ -242,21 +269,16 @@ class Trainer:
             logs.update({f"train_{name}": value for name, value in self.train_metrics.compute().items()})
         return {**logs, **self.speed()}
 
-    def _end_epoch(self, logs: dict[str, float]) -> None:
+    def _end_epoch(self, position: Position, logs: dict[str, float]) -> None:
         self.schedule.after_epoch(logs, self.monitor)
-        self.call("on_epoch_end", logs)
+        self.callbacks.call("on_epoch_end", self, logs)
         if self.monitor not in logs and self.monitor != "val_loss":  # the default, absent without a validation
             raise ArgumentError(f"monitor: no {self.monitor!r} among {sorted(logs)}")
         best = self.monitor in logs and self.best.improves(logs[self.monitor])
-        self.history.append(logs)
-        self.epoch += 1
-        self.in_epoch = False
+        self._progress.history.append(logs)
+        self._progress.epoch += 1
+        position.in_epoch = False
         self.save(best=best)
-
-    def call(self, moment: str, *arguments: Any) -> None:
-        """Call this moment of every callback."""
-        for callback in self.callbacks:
-            getattr(callback, moment)(self, *arguments)
 
     def _step_checkpoint_is_due(self) -> bool:
         every = self.checkpoint_every
@@ -274,8 +296,19 @@ class Trainer:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything of the run, as tensors and plain values."""
-        return run_state.capture(self)
+        return run_state.capture(self._parts())
 
     def load_state_dict(self, state: dict[str, Any], path: str | os.PathLike[str] = "state") -> None:
         """Go on from `state_dict()`; StateError, before anything is changed, if it belongs to another run."""
-        run_state.restore(self, state, path)
+        run_state.restore(self._parts(), state, path)
+
+    def _parts(self) -> run_state.RunParts:
+        kinds = {"optimizer": self.optimizer, "scheduler": self.scheduler, "scaler": self.precision.scaler}
+        shared: dict[str, run_state.Stateful] = {
+            "accumulator": self.accumulator,
+            "callbacks": self.callbacks,
+            "progress": self._progress,
+            "best": self.best,
+        }
+        own = {"position": self.position, "totals": self.totals, "metrics": self.train_metrics}
+        return run_state.RunParts(unwrap(self.model), kinds, shared, own, self.ranks)

@@ -215,7 +215,7 @@ def test_the_last_and_the_best_are_kept(tmp_path):
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == ["best.pt", "step-0000000009.pt", "step-0000000012.pt"]
     best = torch.load(tmp_path / "best.pt", weights_only=True)
-    assert best["counters"][0] == 2
+    assert best["progress"]["epoch"] == 2
     assert trainer.best.value == 0.9
 
 

@@ -205,7 +205,7 @@ def test_the_best_is_never_nan_and_must_exist(tmp_path):
     trainer = make(tmp_path, [Score(), EarlyStopping("score", patience=2)], monitor="score")
     assert len(trainer.fit(data_loader(), 4)) == 4
     assert trainer.best.value == 0.5
-    assert torch.load(tmp_path / "best.pt", weights_only=True)["counters"][0] == 2
+    assert torch.load(tmp_path / "best.pt", weights_only=True)["progress"]["epoch"] == 2
     with pytest.raises(ArgumentError, match="monitor: no 'val_acuracy' among"):
         make(None, monitor="val_acuracy").fit(data_loader(), 1)
 
