@@ -1,0 +1,65 @@
+"""Accelerate and Lightning take a Loader as it is, whatever of DataLoader's attributes they find on it."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import largeds_native as lds
+
+
+def test_accelerate_leaves_a_loader_as_it_is(store: Any, tmp_path: Any) -> None:
+    """From its `dataset` and `sampler` it could make a DataLoader over raw rows, in another order."""
+    accelerate = pytest.importorskip("accelerate")
+    accelerator = accelerate.Accelerator(cpu=True)
+    loader = lds.Loader(store, 16, shuffle=True)
+    model = nn.Linear(2, 2)
+    assert accelerator.prepare(model, torch.optim.SGD(model.parameters()), loader)[-1] is loader
+    assert accelerator.prepare_data_loader(loader) is loader
+    accelerator.save_state(tmp_path)
+    with pytest.raises((TypeError, ValueError)):  # load_state_dict is the way
+        list(accelerate.skip_first_batches(loader, 2))
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
+def test_lightning_fits_and_evaluates(store: Any, tmp_path: Any, shuffle: bool) -> None:
+    lightning = pytest.importorskip("lightning")
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+
+    class Model(lightning.LightningModule):  # type: ignore[misc,name-defined]
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(192, 100)
+            self.seen: list[int] = []
+
+        def training_step(self, batch: Any) -> torch.Tensor:
+            self.seen += batch[1].tolist()
+            return nn.functional.cross_entropy(self.layer(batch[0].flatten(1)), batch[1])
+
+        def validation_step(self, batch: Any) -> None:
+            self.log("mean", batch[0].mean())
+
+        def configure_optimizers(self) -> torch.optim.Optimizer:
+            return torch.optim.SGD(self.parameters(), 0.1)
+
+    def fit(**options: Any) -> list[int]:
+        options |= {"logger": False, "enable_model_summary": False, "enable_progress_bar": False}
+        options |= {"accelerator": "cpu", "default_root_dir": tmp_path, "enable_checkpointing": False}
+        model = Model()
+        loaders = lds.Loader(store, 16, shuffle=shuffle), lds.Loader(store, 32)
+        lightning.Trainer(max_epochs=2, **options).fit(model, *loaders)
+        return model.seen
+
+    seen = fit()
+    assert sorted(seen[:100]) == sorted(seen[100:]) == list(range(100))
+    assert (seen[:100] == seen[100:]) is not shuffle
+    if shuffle:  # it can't switch our shuffling off, and says so
+        with pytest.raises(ValueError, match="needs to subclass"):
+            fit(overfit_batches=2)
+    else:
+        assert fit(overfit_batches=2) == [*range(32), *range(32)]
