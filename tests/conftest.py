@@ -1,10 +1,21 @@
+"""Fixtures of more than one folder."""
+
 from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from tests.builders.stores import make_labelled_store
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """100 images of 3x8x8 in several shards; image i has label i."""
+    return make_labelled_store(tmp_path_factory.mktemp("store"), shard_bytes=30 * 3 * 8 * 8)
 
 
 @pytest.fixture

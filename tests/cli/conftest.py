@@ -19,8 +19,8 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    """run("info", path) -> (exit code, stdout, stderr)"""
+def largeds(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """largeds("info", path) -> (exit code, stdout, stderr)"""
 
     def run_command(*arguments: object) -> tuple[int, str, str]:
         with pytest.raises(SystemExit) as end:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.cli.conftest import start_process
 
-Run = Callable[..., tuple[int, str, str]]
+Largeds = Callable[..., tuple[int, str, str]]
 
 
 def sentence(result: tuple[int, str, str], code: int, words: str) -> None:
@@ -19,22 +19,22 @@ def sentence(result: tuple[int, str, str], code: int, words: str) -> None:
     assert out == ""
 
 
-def test_paths(run: Run, store: Path, tree: Path, tmp_path: Path) -> None:
+def test_paths(largeds: Largeds, store: Path, tree: Path, tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
     (tmp_path / "file").write_text("text")
     for command in ("info", "verify"):
-        sentence(run(command, tmp_path / "absent"), 1, "does not exist")
-        sentence(run(command, empty), 1, "is no store")
-        sentence(run(command, tmp_path / "file"), 1, "is no HDF5 file")
-    sentence(run("pack", tmp_path / "absent", tmp_path / "x.lds"), 1, "does not exist")
-    sentence(run("pack", empty, tmp_path / "x.lds"), 1, "no image")
-    sentence(run("pack", tree, empty / "no" / ".." / ".." / "file", "-q"), 1, "file")
-    sentence(run("export", store, tmp_path / "file"), 1, "exists")
-    sentence(run("export", store, tmp_path / "no" / "a.h5"), 1, "not a folder")
+        sentence(largeds(command, tmp_path / "absent"), 1, "does not exist")
+        sentence(largeds(command, empty), 1, "is no store")
+        sentence(largeds(command, tmp_path / "file"), 1, "is no HDF5 file")
+    sentence(largeds("pack", tmp_path / "absent", tmp_path / "x.lds"), 1, "does not exist")
+    sentence(largeds("pack", empty, tmp_path / "x.lds"), 1, "no image")
+    sentence(largeds("pack", tree, empty / "no" / ".." / ".." / "file", "-q"), 1, "file")
+    sentence(largeds("export", store, tmp_path / "file"), 1, "exists")
+    sentence(largeds("export", store, tmp_path / "no" / "a.h5"), 1, "not a folder")
 
 
-def test_options(run: Run, store: Path, tree: Path, tmp_path: Path) -> None:
+def test_options(largeds: Largeds, store: Path, tree: Path, tmp_path: Path) -> None:
     out = tmp_path / "x"
     for arguments, words in (
         (("pack", tree, out, "--resize", "big"), "expected a side (256)"),
@@ -49,9 +49,9 @@ def test_options(run: Run, store: Path, tree: Path, tmp_path: Path) -> None:
         (("nonsense",), "No such command"),
         (("info", store, "--nonsense"), "--nonsense"),
     ):
-        sentence(run(*arguments), 2, words)
-    sentence(run("pack", tree, out, "--mean", "0,0,0", "--dtype", "float32"), 1, "mean and std go together")
-    sentence(run("export", store, out, "--rows", "8"), 1, "expected row numbers from 0 to 7, found 8")
+        sentence(largeds(*arguments), 2, words)
+    sentence(largeds("pack", tree, out, "--mean", "0,0,0", "--dtype", "float32"), 1, "mean and std go together")
+    sentence(largeds("export", store, out, "--rows", "8"), 1, "expected row numbers from 0 to 7, found 8")
     assert not out.exists()
 
 

@@ -23,7 +23,7 @@ from largeds_native.profile.bench.image_set import prepare_images
 from tests.cli.conftest import start_process
 from tests.cli.test_bad_input import sentence
 
-Run = Callable[..., tuple[int, str, str]]
+Largeds = Callable[..., tuple[int, str, str]]
 
 
 def quiet(text: str) -> None:
@@ -35,9 +35,9 @@ def jpegs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return jpeg_corpus(tmp_path_factory.mktemp("bench") / "jpeg", 12)
 
 
-def test_all_questions_on_a_folder_of_ones_own(run: Run, tree: Path, tmp_path: Path) -> None:
+def test_all_questions_on_a_folder_of_ones_own(largeds: Largeds, tree: Path, tmp_path: Path) -> None:
     """PNG files, one of them no image, as a user may have them."""
-    code, out, err = run("bench", tree, "--rounds", "1", "--threads", "1", "--chart", tmp_path / "b.png", "--json")
+    code, out, err = largeds("bench", tree, "--rounds", "1", "--threads", "1", "--chart", tmp_path / "b.png", "--json")
     assert (code, err) == (0, "")
     content = json.loads(out)
     assert (content["images"], content["threads"], content["source"]) == (8, 1, str(tree))
@@ -57,8 +57,8 @@ def test_all_questions_on_a_folder_of_ones_own(run: Run, tree: Path, tmp_path: P
         assert picture.size[0] > 1000
 
 
-def test_the_built_in_corpus_in_words(run: Run, tmp_path: Path) -> None:
-    code, out, err = run("bench", "--only", "pack", "-n", "2", "--rounds", "1", "--work", tmp_path / "w")
+def test_the_built_in_corpus_in_words(largeds: Largeds, tmp_path: Path) -> None:
+    code, out, err = largeds("bench", "--only", "pack", "-n", "2", "--rounds", "1", "--work", tmp_path / "w")
     assert (code, err) == (0, "")
     for words in ("2 images of the built-in corpus", "libjpeg-turbo, whole image", "largeds_native", "processor "):
         assert words in out
@@ -145,7 +145,7 @@ def test_the_chart_names_everybody_and_the_limit() -> None:
         draw_chart([question()], "", "png")
 
 
-def test_bad_input(run: Run, tree: Path, tmp_path: Path) -> None:
+def test_bad_input(largeds: Largeds, tree: Path, tmp_path: Path) -> None:
     empty, store, broken = tmp_path / "empty", tmp_path / "s.lds", tmp_path / "broken"
     empty.mkdir()
     broken.mkdir()
@@ -163,21 +163,21 @@ def test_bad_input(run: Run, tree: Path, tmp_path: Path) -> None:
         ((tree, "--chart", tmp_path / "no" / "a.png"), 1, "is not a folder"),
         ((tree, "--work", tree / "dog" / "0.png"), 1, "0.png"),
     ):
-        sentence(run("bench", *arguments, "--json"), code, words)
-    sentence(run("bench", tree, "--only", "train", "--model", "resnet19", "--json"), 1, "no classifier 'resnet19'")
+        sentence(largeds("bench", *arguments, "--json"), code, words)
+    sentence(largeds("bench", tree, "--only", "train", "--model", "resnet19", "--json"), 1, "no classifier 'resnet19'")
 
 
-def test_without_matplotlib(run: Run, tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_matplotlib(largeds: Largeds, tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    sentence(run("bench", tree, "--chart", tmp_path / "a.png"), 1, "pip install 'largeds-native[charts]'")
+    sentence(largeds("bench", tree, "--chart", tmp_path / "a.png"), 1, "pip install 'largeds-native[charts]'")
 
 
 @pytest.mark.parametrize("tiny_disk", ["40k"], indirect=True)
-def test_a_full_disk(run: Run, tree: Path, tiny_disk: Path) -> None:
-    sentence(run("bench", tree, "--work", tiny_disk, "--json"), 1, "are needed")
+def test_a_full_disk(largeds: Largeds, tree: Path, tiny_disk: Path) -> None:
+    sentence(largeds("bench", tree, "--work", tiny_disk, "--json"), 1, "are needed")
     (tiny_disk / "filler").write_bytes(bytes(30_000))
     chart_too = ("--only", "pack", "--rounds", "1", "--chart", tiny_disk / "a.png", "--json")
-    sentence(run("bench", tree, *chart_too), 1, "a.png can't be written: No space left on device")
+    sentence(largeds("bench", tree, *chart_too), 1, "a.png can't be written: No space left on device")
     assert [path.name for path in tiny_disk.iterdir()] == ["filler"]
 
 

@@ -15,20 +15,20 @@ import largeds_native as lds
 from largeds_native.cli.pack import pack as pack_command
 from tests.cli.conftest import start_process
 
-Run = Callable[..., tuple[int, str, str]]
+Largeds = Callable[..., tuple[int, str, str]]
 
 
-def test_pack(run: Run, tree: Path, tmp_path: Path) -> None:
-    code, out, err = run("pack", tree, tmp_path / "t.lds", "--resize", "18", "--crop", "16")
+def test_pack(largeds: Largeds, tree: Path, tmp_path: Path) -> None:
+    code, out, err = largeds("pack", tree, tmp_path / "t.lds", "--resize", "18", "--crop", "16")
     assert (code, err) == (0, "")
     assert "packed 8 of 9 images" in out
     assert lds.open(tmp_path / "t.lds").shape == (3, 16, 16)
 
 
-def test_pack_with_every_option(run: Run, tree: Path, tmp_path: Path) -> None:
+def test_pack_with_every_option(largeds: Largeds, tree: Path, tmp_path: Path) -> None:
     options = "--resize 18x20 --crop none --interpolation bicubic --decode scaled --dtype float32 --layout HWC"
     more = "--mean 0.5,0.5,0.5 --std 0.2,0.2,0.2 --shard-bytes 16K --threads 2 --no-resume --json"
-    code, out, _ = run("pack", tree, tmp_path / "t.lds", *options.split(), *more.split())
+    code, out, _ = largeds("pack", tree, tmp_path / "t.lds", *options.split(), *more.split())
     assert code == 0
     assert json.loads(out)["packed"] == 8
     store = lds.open(tmp_path / "t.lds")
@@ -36,7 +36,7 @@ def test_pack_with_every_option(run: Run, tree: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("typed", "given"),
+    ("options", "kwargs"),
     [
         (
             "--resize 20 --crop 18 --variants 3 --random-crop 16x14 --padding 2 --flip 0.5 --seed 7 --shuffle 3",
@@ -56,11 +56,11 @@ def test_pack_with_every_option(run: Run, tree: Path, tmp_path: Path) -> None:
     ],
 )
 def test_a_store_packed_by_the_command_equals_one_packed_by_the_function(
-    run: Run, tree: Path, tmp_path: Path, typed: str, given: dict[str, Any]
+    largeds: Largeds, tree: Path, tmp_path: Path, options: str, kwargs: dict[str, Any]
 ) -> None:
-    code, _, err = run("pack", tree, tmp_path / "command.lds", *typed.split(), "-q")
+    code, _, err = largeds("pack", tree, tmp_path / "command.lds", *options.split(), "-q")
     assert (code, err) == (0, "")
-    lds.pack(tree, tmp_path / "function.lds", progress=False, **given)
+    lds.pack(tree, tmp_path / "function.lds", progress=False, **kwargs)
     ours, theirs = (
         {
             path.relative_to(tmp_path / name): path.read_bytes()
@@ -78,47 +78,48 @@ def test_pack_has_every_option_of_the_function() -> None:
     assert of_function == set(inspect.signature(pack_command).parameters) - {"quiet", "json"}
 
 
-def test_pack_can_stop_at_the_first_bad_file(run: Run, tree: Path, tmp_path: Path) -> None:
-    code, out, err = run("pack", tree, tmp_path / "t.lds", "--on-error", "raise", "--quiet")
+def test_pack_can_stop_at_the_first_bad_file(largeds: Largeds, tree: Path, tmp_path: Path) -> None:
+    code, out, err = largeds("pack", tree, tmp_path / "t.lds", "--on-error", "raise", "--quiet")
     assert (code, out) == (1, "")
     assert "broken.jpg" in err
     assert err.count("\n") == 1
 
 
-def test_info(run: Run, store: Path) -> None:
-    code, out, _ = run("info", store)
+def test_info(largeds: Largeds, store: Path) -> None:
+    code, out, _ = largeds("info", store)
     assert code == 0
     for words in ("8", "CHW 3 x 16 x 16, uint8", "label (int64)", "classes", "mean 0."):
         assert words in out
-    assert run("info", store, "--classes")[1] == "cat  4\ndog  4\n"
-    failures = run("info", store, "--failures")[1]
+    assert largeds("info", store, "--classes")[1] == "cat  4\ndog  4\n"
+    failures = largeds("info", store, "--failures")[1]
     assert "broken.jpg: " in failures
     assert failures.count("\n") == 1
-    content = json.loads(run("info", store, "--json")[1])
+    content = json.loads(largeds("info", store, "--json")[1])
     assert content["images per class"] == {"cat": 4, "dog": 4}
     assert content["shape"] == [3, 16, 16]
     assert content["failures"][0]["source"].endswith("broken.jpg")
 
 
-def test_verify(run: Run, store: Path) -> None:
-    assert run("verify", store)[:2] == (0, f"{store}: all 8 rows are as they were packed\n")
+def test_verify(largeds: Largeds, store: Path) -> None:
+    assert largeds("verify", store)[:2] == (0, f"{store}: all 8 rows are as they were packed\n")
     images = store / "shard-00000" / "images.npy"
     data = bytearray(images.read_bytes())
     data[-1] ^= 1
     images.write_bytes(data)
-    code, out, _ = run("verify", store)
+    code, out, _ = largeds("verify", store)
     assert code == 1
     assert out == f"{store}: 1 of 8 rows are damaged: 7\n"
-    code, out, _ = run("verify", store, "--json")
+    code, out, _ = largeds("verify", store, "--json")
     assert (code, json.loads(out)["damaged"]) == (1, [7])
 
 
-def test_export(run: Run, store: Path, tmp_path: Path) -> None:
-    assert run("export", store, tmp_path / "a.h5")[0] == 0
-    code, out, _ = run("export", store, tmp_path / "b.h5", "--layout", "chunked", "--compression", "gzip", "--json")
+def test_export(largeds: Largeds, store: Path, tmp_path: Path) -> None:
+    assert largeds("export", store, tmp_path / "a.h5")[0] == 0
+    code, out, _ = largeds("export", store, tmp_path / "b.h5", "--layout", "chunked", "--compression", "gzip", "--json")
     assert (code, Path(json.loads(out)["file"])) == (0, tmp_path / "b.h5")
     assert (
-        run("export", store, tmp_path / "c.h5", "--rows", "6-7,0", "--mean", "0,0,0", "--std", "1,1,1", "-q")[1] == ""
+        largeds("export", store, tmp_path / "c.h5", "--rows", "6-7,0", "--mean", "0,0,0", "--std", "1,1,1", "-q")[1]
+        == ""
     )
     images = np.asarray(lds.open(store).images)
     with h5py.File(tmp_path / "a.h5") as a, h5py.File(tmp_path / "b.h5") as b, h5py.File(tmp_path / "c.h5") as c:
@@ -127,15 +128,15 @@ def test_export(run: Run, store: Path, tmp_path: Path) -> None:
         np.testing.assert_array_equal(c["data"][()], (images[[6, 7, 0]] / 255).astype(np.float32))
 
 
-def test_import(run: Run, store: Path, tmp_path: Path) -> None:
-    run("export", store, tmp_path / "a.h5")
-    run("export", store, tmp_path / "b.h5", "--rows", "2-4", "--layout", "chunked")
+def test_import(largeds: Largeds, store: Path, tmp_path: Path) -> None:
+    largeds("export", store, tmp_path / "a.h5")
+    largeds("export", store, tmp_path / "b.h5", "--rows", "2-4", "--layout", "chunked")
     images, labels = np.asarray(lds.open(store).images), np.asarray(lds.open(store)["label"])
-    code, out, err = run("import", tmp_path / "a.h5", tmp_path / "a.lds")
+    code, out, err = largeds("import", tmp_path / "a.h5", tmp_path / "a.lds")
     assert (code, err) == (0, "")
     assert "8 images" in out
     np.testing.assert_array_equal(lds.open(tmp_path / "a.lds").images, images)
-    code, out, _ = run("import", tmp_path / "a.h5", tmp_path / "b.h5", tmp_path / "both.lds", "--json")
+    code, out, _ = largeds("import", tmp_path / "a.h5", tmp_path / "b.h5", tmp_path / "both.lds", "--json")
     assert (code, json.loads(out)["images"]) == (0, 11)
     both = lds.open(tmp_path / "both.lds")
     np.testing.assert_array_equal(both.images, np.concatenate([images, images[2:5]]))
@@ -143,38 +144,38 @@ def test_import(run: Run, store: Path, tmp_path: Path) -> None:
     assert both.classes == ["cat", "dog"]
 
 
-def test_import_of_anybodys_file(run: Run, tmp_path: Path) -> None:
+def test_import_of_anybodys_file(largeds: Largeds, tmp_path: Path) -> None:
     x = np.random.default_rng(0).random((5, 4, 3, 3))
     with h5py.File(tmp_path / "x.h5", "w") as file:
         file["train/x"], file["train/y"] = x, np.arange(5)
     common = ("import", tmp_path / "x.h5")
     options = "--images train/x --labels train/y --dtype float32 --layout HWC --shard-bytes 200 --quiet"
-    assert run(*common, tmp_path / "x.lds", *options.split()) == (0, "", "")
+    assert largeds(*common, tmp_path / "x.lds", *options.split()) == (0, "", "")
     store = lds.open(tmp_path / "x.lds")
     assert (store.shape, store.dtype, len(store.shards)) == ((4, 3, 3), np.float32, 5)
     np.testing.assert_array_equal(store.images[:], x.astype(np.float32))
     np.testing.assert_array_equal(store["label"][:], np.arange(5))
     options = "--images train/x --labels none --dtype float16 --layout HWC"
-    assert run(*common, tmp_path / "y.lds", *options.split())[0] == 0
+    assert largeds(*common, tmp_path / "y.lds", *options.split())[0] == 0
     assert lds.open(tmp_path / "y.lds").fields == ()
 
 
-def test_info_of_a_mapped_file(run: Run, store: Path, tmp_path: Path) -> None:
-    run("export", store, tmp_path / "a.h5")
-    code, out, _ = run("info", tmp_path / "a.h5")
+def test_info_of_a_mapped_file(largeds: Largeds, store: Path, tmp_path: Path) -> None:
+    largeds("export", store, tmp_path / "a.h5")
+    code, out, _ = largeds("info", tmp_path / "a.h5")
     assert code == 0
     assert "CHW 3 x 16 x 16, uint8" in out
 
 
 @pytest.mark.parametrize("name", ["pack", "info", "verify", "train", "view", "bench", "export", "import", "demo"])
-def test_help_teaches_with_examples(run: Run, name: str) -> None:
-    code, out, _ = run(name, "--help")
+def test_help_teaches_with_examples(largeds: Largeds, name: str) -> None:
+    code, out, _ = largeds(name, "--help")
     assert code == 0
     assert f"largeds {name}" in out.split("Examples:")[1]
 
 
-def test_the_top_level_help_names_exit_codes(run: Run) -> None:
-    code, out, _ = run("--help")
+def test_the_top_level_help_names_exit_codes(largeds: Largeds) -> None:
+    code, out, _ = largeds("--help")
     assert code == 0
     for number in "0", "1", "2", "130", "141":
         assert re.search(rf"^ *{number}  ", out.split("Exit codes:")[1], re.MULTILINE)
@@ -189,5 +190,5 @@ def test_completion() -> None:
         assert "_LARGEDS_COMPLETE=complete_bash" in shown.communicate(timeout=60)[0]
 
 
-def test_version(run: Run) -> None:
-    assert run("--version")[0] == 0
+def test_version(largeds: Largeds) -> None:
+    assert largeds("--version")[0] == 0

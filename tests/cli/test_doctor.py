@@ -19,7 +19,7 @@ from largeds_native.profile.doctor.parts import PAGE, _pieces, read_rates, row_r
 from largeds_native.profile.doctor.results import LoopResult, Part, PartKind, ProfileResults
 from largeds_native.profile.doctor.throughput import Pass, estimate, record_passes
 
-Run = Callable[..., tuple[int, str, str]]
+Largeds = Callable[..., tuple[int, str, str]]
 PROGRAMS = Path(__file__).parents[1] / "programs"
 
 
@@ -164,8 +164,8 @@ def photos(tmp_path: Path) -> Path:
     return tmp_path / "photos"
 
 
-def test_a_store(run: Run, store: Path) -> None:
-    code, out, err = run("doctor", store, "--model", "none", "--seconds", "1", "-b", "2")
+def test_a_store(largeds: Largeds, store: Path) -> None:
+    code, out, err = largeds("doctor", store, "--model", "none", "--seconds", "1", "-b", "2")
     assert (code, err) == (0, "")
     for words in (
         "memory copy",
@@ -176,13 +176,13 @@ def test_a_store(run: Run, store: Path) -> None:
         "lds.Loader(",
     ):
         assert words in out
-    code, out, _ = run("doctor", store, "--model", "none", "--seconds", "1", "-b", "2", "--quiet")
+    code, out, _ = largeds("doctor", store, "--model", "none", "--seconds", "1", "-b", "2", "--quiet")
     assert (code, out.count("\n")) == (0, 2)
 
 
-def test_a_folder_and_a_model(run: Run, photos: Path) -> None:
+def test_a_folder_and_a_model(largeds: Largeds, photos: Path) -> None:
     options = "--model squeezenet1_1 --resize 40 --crop 32 -b 4 --seconds 1 --threads 1 --json"
-    code, out, err = run("doctor", photos, *options.split())
+    code, out, err = largeds("doctor", photos, *options.split())
     assert (code, err) == (0, "")
     found = json.loads(out)
     kinds = {part["kind"] for part in found["parts"]}
@@ -196,16 +196,16 @@ def test_a_folder_and_a_model(run: Run, photos: Path) -> None:
     assert found["sentence"].startswith("An epoch of 13 images takes")
 
 
-def test_images_without_labels(run: Run, photos: Path) -> None:
+def test_images_without_labels(largeds: Largeds, photos: Path) -> None:
     options = "--model squeezenet1_1 --resize 40 --crop 32 -b 4 --seconds 1 --threads 1 --quiet"
-    code, out, err = run("doctor", photos / "b", *options.split())
+    code, out, err = largeds("doctor", photos / "b", *options.split())
     assert (code, err) == (0, "")
     assert "An epoch of 6 images" in out
 
 
-def test_a_script_is_watched_and_stopped(run: Run, store: Path) -> None:
+def test_a_script_is_watched_and_stopped(largeds: Largeds, store: Path) -> None:
     script = f"{PROGRAMS / 'train_slowly.py'} --epochs 9"
-    code, out, err = run("doctor", store, "--seconds", "3", "--script", script, "--json")
+    code, out, err = largeds("doctor", store, "--seconds", "3", "--script", script, "--json")
     assert (code, err) == (0, "")
     found = json.loads(out)
     assert (found["images"], found["batch_size"], found["limit"]) == (40, 4, "workers")
@@ -214,9 +214,9 @@ def test_a_script_is_watched_and_stopped(run: Run, store: Path) -> None:
     assert "from lds.Loader" in found["advice"]
 
 
-def test_a_script_that_ends_is_watched_to_its_end(run: Run, store: Path) -> None:
+def test_a_script_that_ends_is_watched_to_its_end(largeds: Largeds, store: Path) -> None:
     script = f"{PROGRAMS / 'train_two_epochs.py'} {store}"
-    code, out, err = run("doctor", store, "--seconds", "1", "--script", script, "--json")
+    code, out, err = largeds("doctor", store, "--seconds", "1", "--script", script, "--json")
     assert (code, err) == (0, "")
     assert json.loads(out)["images"] == 8
     assert "train_two_epochs.py, Loader" in json.loads(out)["baseline"]["name"]
@@ -231,16 +231,18 @@ def test_a_script_that_ends_is_watched_to_its_end(run: Run, store: Path) -> None
         ("never", "did not iterate a DataLoader or Loader for long enough"),
     ],
 )
-def test_a_script_without_a_loop(run: Run, store: Path, monkeypatch: pytest.MonkeyPatch, ends: str, words: str) -> None:
+def test_a_script_without_a_loop(
+    largeds: Largeds, store: Path, monkeypatch: pytest.MonkeyPatch, ends: str, words: str
+) -> None:
     if ends == "never":
         monkeypatch.setattr("largeds_native.profile.doctor.script.TIMEOUT", 4)
-    code, out, err = run("doctor", store, "--seconds", "1", "--script", f"{PROGRAMS / 'train_nothing.py'} '{ends}'")
+    code, out, err = largeds("doctor", store, "--seconds", "1", "--script", f"{PROGRAMS / 'train_nothing.py'} '{ends}'")
     assert (code, out) == (1, "")
     assert words in err
     assert err.count("\n") == 1
 
 
-def test_bad_input(run: Run, store: Path, photos: Path, tmp_path: Path) -> None:
+def test_bad_input(largeds: Largeds, store: Path, photos: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     images = np.zeros((3, 3, 8, 8), np.uint8)
     lds.pack((images, np.arange(3)), tmp_path / "tiny.lds", resize=None, crop=None, progress=False)
@@ -259,7 +261,7 @@ def test_bad_input(run: Run, store: Path, photos: Path, tmp_path: Path) -> None:
             "the loop failed: Expected more",
         ),
     ):
-        found, out, err = run("doctor", *arguments)
+        found, out, err = largeds("doctor", *arguments)
         assert (found, out) == (code, ""), err
         assert words in " ".join(err.split())
         assert "Traceback" not in err

@@ -23,7 +23,7 @@ import largeds_native as lds
 from largeds_native.cli.app import app
 from tests.cli.conftest import ROOT, start_process
 
-Run = Callable[..., tuple[int, str, str]]
+Largeds = Callable[..., tuple[int, str, str]]
 MODEL = ("--model", "shufflenet_v2_x0_5", "--threads", "1")
 # command -> its arguments: `what` it reads, and a folder `out` to write in
 ARGUMENTS: dict[str, Callable[[Path, Path], tuple[object, ...]]] = {
@@ -73,7 +73,7 @@ def out(tmp_path: Path) -> Path:
 # ---- paths -----------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("name", READING)
 @pytest.mark.parametrize("kind", ["missing", "empty folder", "foreign store", "text file", "damaged store"])
-def test_paths(run: Run, tmp_path: Path, out: Path, store: Path, name: str, kind: str) -> None:
+def test_paths(largeds: Largeds, tmp_path: Path, out: Path, store: Path, name: str, kind: str) -> None:
     what = tmp_path / "what"
     if kind == "text file":
         what.write_text("hello")
@@ -85,14 +85,14 @@ def test_paths(run: Run, tmp_path: Path, out: Path, store: Path, name: str, kind
         what.mkdir()
         if kind == "foreign store":
             (what / "manifest.json").write_text(json.dumps({"format": "theirs", "version": 9}))
-    err = sentence(run(name, *ARGUMENTS[name](what, out)), 1)
+    err = sentence(largeds(name, *ARGUMENTS[name](what, out)), 1)
     assert what.name in err
     assert not [path for path in out.rglob("*") if path.name != "run"]
 
 
-def test_the_demo_in_the_place_of_a_file(run: Run, tmp_path: Path) -> None:
+def test_the_demo_in_the_place_of_a_file(largeds: Largeds, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("text")
-    assert "file" in sentence(run("demo", tmp_path / "file"), 1)
+    assert "file" in sentence(largeds("demo", tmp_path / "file"), 1)
 
 
 def run_commands(commands: dict[str, tuple[object, ...]], user: int, shown: bool, **options: Any) -> Any:
@@ -129,11 +129,11 @@ def test_no_permission(inputs: dict[str, Path], tmp_path: Path, out: Path) -> No
 @pytest.mark.parametrize("name", ["pack", "export", "import", "train", "view", "doctor", "demo", "bench"])
 @pytest.mark.parametrize("tiny_disk", ["8k"], indirect=True)
 def test_a_full_disk(
-    run: Run, inputs: dict[str, Path], tree: Path, tiny_disk: Path, monkeypatch: pytest.MonkeyPatch, name: str
+    largeds: Largeds, inputs: dict[str, Path], tree: Path, tiny_disk: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tiny_disk))
     own = {"doctor": tree, "demo": tiny_disk / "demo"}
-    code, _, err = run(name, *ARGUMENTS[name](own.get(name, inputs[name]), tiny_disk))
+    code, _, err = largeds(name, *ARGUMENTS[name](own.get(name, inputs[name]), tiny_disk))
     assert code == 1, err
     assert "disk" in err or "space" in err.lower()
     assert "Traceback" not in err
@@ -166,23 +166,25 @@ def test_a_narrow_terminal(inputs: dict[str, Path], out: Path) -> None:
 
 
 @pytest.mark.parametrize("name", list(ARGUMENTS))
-def test_help_in_40_columns(run: Run, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_help_in_40_columns(largeds: Largeds, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv("COLUMNS", "40")
     monkeypatch.setenv("TERMINAL_WIDTH", "40")
-    code, out, err = run(name, "--help")
+    code, out, err = largeds(name, "--help")
     assert (code, err) == (0, "")
     assert f"largeds {name}" in out
 
 
 @pytest.mark.parametrize("name", SHORT)
-def test_nobody_reads(run: Run, inputs: dict[str, Path], out: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_nobody_reads(
+    largeds: Largeds, inputs: dict[str, Path], out: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     """`largeds x | head -1`, where head is gone before anything was written."""
     reader, writer = os.pipe()
     os.close(reader)
     with os.fdopen(writer, "w") as stdout:
         monkeypatch.setattr(sys, "stdout", stdout)
         words = ARGUMENTS[name](inputs[name], out)
-        code, _, err = run(name, *(words if name != "train" else (*words, "--json")))
+        code, _, err = largeds(name, *(words if name != "train" else (*words, "--json")))
         monkeypatch.undo()
     assert (code, err) == (141, "")
 
@@ -199,12 +201,14 @@ INTERRUPTED = {
 
 
 @pytest.mark.parametrize("name", list(ARGUMENTS))
-def test_ctrl_c(run: Run, inputs: dict[str, Path], out: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_ctrl_c(
+    largeds: Largeds, inputs: dict[str, Path], out: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     def stop(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(INTERRUPTED.get(name, "largeds_native.store.open_store"), stop)
-    code, _, err = run(name, *ARGUMENTS[name](inputs[name], out))
+    code, _, err = largeds(name, *ARGUMENTS[name](inputs[name], out))
     assert (code, err.count("\n"), err[:9]) == (130, 1, "largeds: ")
     assert "stopped" in err
 

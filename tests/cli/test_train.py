@@ -14,7 +14,7 @@ import torch
 
 import largeds_native as lds
 
-Run = Callable[..., tuple[int, str, str]]
+Largeds = Callable[..., tuple[int, str, str]]
 SMALL = ("--model", "squeezenet1_1", "--threads", "1", "--lr", "0.0003")
 
 
@@ -40,8 +40,8 @@ def without_clock(history: list[dict[str, float]]) -> list[dict[str, float]]:
     return [{k: v for k, v in logs.items() if k not in ("images_per_s", "data_share")} for logs in history]
 
 
-def test_it_learns_and_reports(run: Run, bright_and_dark: Path) -> None:
-    code, out, err = run(
+def test_it_learns_and_reports(largeds: Largeds, bright_and_dark: Path) -> None:
+    code, out, err = largeds(
         "train", bright_and_dark, *SMALL, "-e", "2", "-b", "8", "--accumulate", "2", "--val-split", "0.2"
     )
     assert code == 0
@@ -57,9 +57,9 @@ def test_it_learns_and_reports(run: Run, bright_and_dark: Path) -> None:
     assert err.count("\n") == 2
 
 
-def test_every_option(run: Run, bright_and_dark: Path, tmp_path: Path) -> None:
+def test_every_option(largeds: Largeds, bright_and_dark: Path, tmp_path: Path) -> None:
     options = "--micro-batch auto --precision bf16 --no-augment --weight-decay 0 --device cpu --seed 3 --no-resume"
-    code, out, err = run(
+    code, out, err = largeds(
         "train", bright_and_dark, *SMALL, *options.split(), "--epochs", "1", "--batch-size", "16",
         "--val", bright_and_dark, "--checkpoint-dir", tmp_path / "run", "--json",
     )  # fmt: skip
@@ -70,30 +70,30 @@ def test_every_option(run: Run, bright_and_dark: Path, tmp_path: Path) -> None:
     assert (tmp_path / "run" / "best.pt").exists()
 
 
-def test_resumed_it_ends_like_one_run(run: Run, bright_and_dark: Path, tmp_path: Path) -> None:
+def test_resumed_it_ends_like_one_run(largeds: Largeds, bright_and_dark: Path, tmp_path: Path) -> None:
     """And with more --epochs it goes on."""
     common = ("train", bright_and_dark, *SMALL, "-b", "8", "-e", "2", "--json", "--checkpoint-dir")
-    whole = json.loads(run(*common, tmp_path / "whole")[1])
-    run(*common, tmp_path / "cut")
+    whole = json.loads(largeds(*common, tmp_path / "whole")[1])
+    largeds(*common, tmp_path / "cut")
     newest = max((tmp_path / "cut").glob("step-*.pt"))
     newest.unlink()  # as if killed before it was written
-    again = json.loads(run(*common, tmp_path / "cut")[1])
+    again = json.loads(largeds(*common, tmp_path / "cut")[1])
     assert without_clock(again["history"]) == without_clock(whole["history"])
     ours, theirs = (torch.load(tmp_path / name / newest.name, weights_only=True)["model"] for name in ("cut", "whole"))
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
-    longer = json.loads(run(*common, tmp_path / "cut", "-e", "3")[1])
+    longer = json.loads(largeds(*common, tmp_path / "cut", "-e", "3")[1])
     assert len(longer["history"]) == 3
-    code, _, err = run(*common, tmp_path / "cut", "--no-resume")
+    code, _, err = largeds(*common, tmp_path / "cut", "--no-resume")
     assert code == 1
     assert "checkpoints of another run" in err
 
 
-def test_grey_images_and_other_models(run: Run, tmp_path: Path) -> None:
+def test_grey_images_and_other_models(largeds: Largeds, tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     images, labels = random.integers(0, 256, (9, 1, 32, 32), np.uint8), np.arange(9, dtype=np.uint8) % 3
     lds.pack((images, labels), tmp_path / "g.lds", resize=None, crop=None, mode="L", progress=False)
     for model in ("resnet18", "vit_b_32"):
-        code, out, err = run(
+        code, out, err = largeds(
             "train", tmp_path / "g.lds", "--model", model, "-e", "1", "-b", "4", "--val-split", "0", "-q"
         )
         assert (code, out) == (0, ""), err
@@ -106,7 +106,7 @@ def sentence(result: tuple[int, str, str], code: int, words: str) -> None:
     assert "Traceback" not in err
 
 
-def test_bad_input(run: Run, bright_and_dark: Path, store: Path, tmp_path: Path) -> None:
+def test_bad_input(largeds: Largeds, bright_and_dark: Path, store: Path, tmp_path: Path) -> None:
     for arguments, code, words in (
         ((tmp_path / "absent",), 1, "does not exist"),
         ((bright_and_dark, "--model", "resnet19"), 1, "no classifier 'resnet19'; did you mean resnet1"),
@@ -120,25 +120,27 @@ def test_bad_input(run: Run, bright_and_dark: Path, store: Path, tmp_path: Path)
         ((bright_and_dark, *SMALL, "--val-split", "0.01"), 1, "nothing is left"),
         ((bright_and_dark, *SMALL, "--device", "qpu"), 1, "--device"),
     ):
-        sentence(run("train", *arguments), code, words)
+        sentence(largeds("train", *arguments), code, words)
 
 
 @pytest.mark.parametrize(
     ("labels", "words"),
     [(np.zeros((6, 2)), "expected one class number each image"), (np.arange(6) - 1, "found -1 to 4")],
 )
-def test_labels_that_are_no_classes(run: Run, tmp_path: Path, labels: Any, words: str) -> None:
+def test_labels_that_are_no_classes(largeds: Largeds, tmp_path: Path, labels: Any, words: str) -> None:
     images = np.zeros((6, 3, 32, 32), np.uint8)
     lds.pack((images, labels), tmp_path / "s.lds", resize=None, crop=None, progress=False)
-    sentence(run("train", tmp_path / "s.lds", *SMALL), 1, words)
+    sentence(largeds("train", tmp_path / "s.lds", *SMALL), 1, words)
 
 
-def test_without_torchvision(run: Run, bright_and_dark: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_torchvision(largeds: Largeds, bright_and_dark: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torchvision", None)
-    sentence(run("train", bright_and_dark), 1, "the package 'torchvision' is not installed; type: pip install")
+    sentence(largeds("train", bright_and_dark), 1, "the package 'torchvision' is not installed; type: pip install")
 
 
-def test_memory_that_runs_out_and_ctrl_c(run: Run, bright_and_dark: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_that_runs_out_and_ctrl_c(
+    largeds: Largeds, bright_and_dark: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(error: BaseException) -> Callable[..., None]:
         def fit(*_: Any) -> None:
             raise error
@@ -146,6 +148,6 @@ def test_memory_that_runs_out_and_ctrl_c(run: Run, bright_and_dark: Path, monkey
         return fit
 
     monkeypatch.setattr(lds.Trainer, "fit", fail(torch.OutOfMemoryError("out of memory")))
-    sentence(run("train", bright_and_dark, *SMALL), 1, "try a smaller --batch-size, or --micro-batch auto")
+    sentence(largeds("train", bright_and_dark, *SMALL), 1, "try a smaller --batch-size, or --micro-batch auto")
     monkeypatch.setattr(lds.Trainer, "fit", fail(KeyboardInterrupt()))
-    sentence(run("train", bright_and_dark, *SMALL), 130, "stopped; nothing was kept")
+    sentence(largeds("train", bright_and_dark, *SMALL), 130, "stopped; nothing was kept")

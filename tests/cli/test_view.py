@@ -23,7 +23,7 @@ from tests.cli.browser import Browser
 from tests.cli.conftest import start_process
 from tests.cli.test_bad_input import sentence
 
-Run = Callable[..., tuple[int, str, str]]
+Largeds = Callable[..., tuple[int, str, str]]
 HOSTILE = "<img src=x onerror=\"document.title='run'\"><script>document.title='run'</script>"
 
 
@@ -47,9 +47,9 @@ def magnified(image: Any, layout: str = "CHW") -> Any:
     return np.broadcast_to(pixels.repeat(factor, 0).repeat(factor, 1), (*np.multiply(pixels.shape[:2], factor), 3))
 
 
-def test_a_sheet_shows_the_rows(run: Run, store: Path, tmp_path: Path) -> None:
+def test_a_sheet_shows_the_rows(largeds: Largeds, store: Path, tmp_path: Path) -> None:
     out = tmp_path / "sheet.png"
-    code, said, err = run("view", store, out, "--rows", "6-7,1", "--json")
+    code, said, err = largeds("view", store, out, "--rows", "6-7,1", "--json")
     assert (code, err) == (0, "")
     assert json.loads(said) == {"file": str(out), "bytes": out.stat().st_size, "rows": [6, 7, 1], "failures": 0}
     images = lds.open(store).images
@@ -57,9 +57,9 @@ def test_a_sheet_shows_the_rows(run: Run, store: Path, tmp_path: Path) -> None:
     assert [contains(picture, magnified(images[i])) for i in (6, 7, 1, 0)] == [True, True, True, False]
 
 
-def test_rows_are_chosen_by_class_or_spread_evenly(run: Run, store: Path, tmp_path: Path) -> None:
+def test_rows_are_chosen_by_class_or_spread_evenly(largeds: Largeds, store: Path, tmp_path: Path) -> None:
     def rows(*options: str) -> list[int]:
-        found: list[int] = json.loads(run("view", store, tmp_path / "a.png", "--json", *options)[1])["rows"]
+        found: list[int] = json.loads(largeds("view", store, tmp_path / "a.png", "--json", *options)[1])["rows"]
         return found
 
     assert rows() == list(range(8))
@@ -68,24 +68,28 @@ def test_rows_are_chosen_by_class_or_spread_evenly(run: Run, store: Path, tmp_pa
     assert rows("--class", "dog", "--class", "cat", "-n", "5") == [4, 7, 0, 1, 3]
 
 
-def test_the_default_is_a_file_here(run: Run, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_default_is_a_file_here(
+    largeds: Largeds, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
-    assert run("view", store)[1].startswith("t.png: ")
-    assert run("view", store, "--html")[1].startswith("t.html: ")
-    assert run("view", store, "-q")[:2] == (0, "")  # again: the newer picture takes the name
+    assert largeds("view", store)[1].startswith("t.png: ")
+    assert largeds("view", store, "--html")[1].startswith("t.html: ")
+    assert largeds("view", store, "-q")[:2] == (0, "")  # again: the newer picture takes the name
     assert {path.suffix for path in tmp_path.iterdir()} == {".lds", ".png", ".html"}
 
 
 @pytest.mark.parametrize(
     "options", [{"layout": "HWC"}, {"dtype": "float32"}, {"dtype": "float16"}, {"mode": "L"}, {"dtype": "baked"}]
 )
-def test_every_kind_of_store_is_shown_as_it_was(run: Run, tree: Path, tmp_path: Path, options: dict[str, Any]) -> None:
+def test_every_kind_of_store_is_shown_as_it_was(
+    largeds: Largeds, tree: Path, tmp_path: Path, options: dict[str, Any]
+) -> None:
     if options.get("dtype") == "baked":
         options = {"dtype": "float32", "layout": "HWC", "mean": (0.4, 0.5, 0.6), "std": (0.2, 0.3, 0.1)}
     size: dict[str, Any] = {"resize": 18, "crop": 16, "progress": False}
     plain = lds.pack(tree, tmp_path / "plain.lds", **size, mode=options.get("mode", "RGB"))
     lds.pack(tree, tmp_path / "s.lds", **size, **options)
-    assert run("view", tmp_path / "s.lds", tmp_path / "s.png", "--rows", "2")[0] == 0
+    assert largeds("view", tmp_path / "s.lds", tmp_path / "s.png", "--rows", "2")[0] == 0
     assert contains(pixels(tmp_path / "s.png"), magnified(plain.images[2]))
 
 
@@ -94,9 +98,9 @@ def test_floats_without_a_scale_are_stretched_and_nan_is_black() -> None:
     assert np.asarray(picture_of(row, "CHW")).tolist() == [[0, 255], [0, 128]]
 
 
-def test_augmented_versions_are_the_loaders(run: Run, store: Path, tmp_path: Path) -> None:
+def test_augmented_versions_are_the_loaders(largeds: Largeds, store: Path, tmp_path: Path) -> None:
     options = ["--random-crop", "16", "--padding", "4", "--flip", "0.5", "--seed", "3", "--versions", "3", "-n", "2"]
-    assert run("view", store, tmp_path / "a.png", *options)[0] == 0
+    assert largeds("view", store, tmp_path / "a.png", *options)[0] == 0
     picture = pixels(tmp_path / "a.png")
     augment = lds.Augment(random_crop=16, padding=4, flip=0.5)
     opened = lds.open(store)
@@ -111,17 +115,17 @@ def test_augmented_versions_are_the_loaders(run: Run, store: Path, tmp_path: Pat
     assert all(contains(picture, magnified(opened.images[row])) for row in (0, 7))
 
 
-def test_stored_variants_stand_beside_their_file(run: Run, tree: Path, tmp_path: Path) -> None:
+def test_stored_variants_stand_beside_their_file(largeds: Largeds, tree: Path, tmp_path: Path) -> None:
     augment = lds.Augment(resized_crop=16, flip=0.5)
     store = lds.pack(tree, tmp_path / "v.lds", resize=20, crop=None, variants=3, augment=augment, progress=False)
-    assert run("view", tmp_path / "v.lds", tmp_path / "v.png", "--rows", "5", "--versions", "2")[0] == 0
+    assert largeds("view", tmp_path / "v.lds", tmp_path / "v.png", "--rows", "5", "--versions", "2")[0] == 0
     picture = pixels(tmp_path / "v.png")
     assert [contains(picture, magnified(one)) for one in store.images[5]] == [True, True, False]
     with Image.open(tree / "dog" / "1.png") as image:
         assert contains(picture, magnified(np.asarray(image), "HWC"))
 
 
-def test_failures_have_their_file_and_reason(run: Run, tree: Path, tmp_path: Path) -> None:
+def test_failures_have_their_file_and_reason(largeds: Largeds, tree: Path, tmp_path: Path) -> None:
     """Pillow opens what was packed with a lower limit of pixels."""
     size: dict[str, Any] = {"resize": 18, "crop": 16, "progress": False}
     wide = np.random.default_rng(1).integers(0, 256, (20, 40, 3), np.uint8)
@@ -131,10 +135,12 @@ def test_failures_have_their_file_and_reason(run: Run, tree: Path, tmp_path: Pat
     Image.fromarray(wide[:, :20]).save(folder / "small.png")
     (folder / "broken.jpg").write_bytes(b"not an image")
     lds.pack(tmp_path / "tree", tmp_path / "f.lds", max_pixels=500, **size)
-    code, out, _ = run("view", tmp_path / "f.lds", tmp_path / "f.png", "--failures", "--json")
+    code, out, _ = largeds("view", tmp_path / "f.lds", tmp_path / "f.png", "--failures", "--json")
     assert (code, json.loads(out)["failures"]) == (0, 2)
     assert contains(pixels(tmp_path / "f.png"), magnified(wide, "HWC"))
-    sentence(run("view", lds.pack(tree / "cat", tmp_path / "g.lds", **size).path, "--failures"), 1, "no image failed")
+    sentence(
+        largeds("view", lds.pack(tree / "cat", tmp_path / "g.lds", **size).path, "--failures"), 1, "no image failed"
+    )
 
 
 def test_a_file_outside_of_the_folder_is_not_opened(tmp_path: Path) -> None:
@@ -158,18 +164,20 @@ def test_text_is_made_printable() -> None:
     assert printable("x" * 1000) == "x" * 199 + "…"
 
 
-def test_other_labels_and_mapped_files(run: Run, store: Path, tmp_path: Path) -> None:
+def test_other_labels_and_mapped_files(largeds: Largeds, store: Path, tmp_path: Path) -> None:
     images = np.zeros((3, 3, 8, 8), np.uint8)
     for name, labels in (("f", np.ones((3, 20))), ("i", np.array([5, 0, 7]))):
         lds.pack((images, labels), tmp_path / f"{name}.lds", resize=None, crop=None, progress=False)
-        assert run("view", tmp_path / f"{name}.lds", tmp_path / "a.png")[0] == 0
-        assert run("view", tmp_path / f"{name}.lds", tmp_path / "a.html")[0] == 0
-    sentence(run("view", tmp_path / "f.lds", tmp_path / "a.png", "--class", "a"), 1, "no class numbers to choose by")
-    run("export", store, tmp_path / "a.h5")
-    assert run("view", tmp_path / "a.h5", tmp_path / "a.png", "--flip", "1")[0] == 0
-    assert run("view", tmp_path / "a.h5", tmp_path / "a.html")[0] == 0
+        assert largeds("view", tmp_path / f"{name}.lds", tmp_path / "a.png")[0] == 0
+        assert largeds("view", tmp_path / f"{name}.lds", tmp_path / "a.html")[0] == 0
+    sentence(
+        largeds("view", tmp_path / "f.lds", tmp_path / "a.png", "--class", "a"), 1, "no class numbers to choose by"
+    )
+    largeds("export", store, tmp_path / "a.h5")
+    assert largeds("view", tmp_path / "a.h5", tmp_path / "a.png", "--flip", "1")[0] == 0
+    assert largeds("view", tmp_path / "a.h5", tmp_path / "a.html")[0] == 0
     assert "no list of samples" in (tmp_path / "a.html").read_text()
-    sentence(run("view", tmp_path / "a.h5", tmp_path / "b.png", "--failures"), 1, "no list of samples")
+    sentence(largeds("view", tmp_path / "a.h5", tmp_path / "b.png", "--failures"), 1, "no list of samples")
 
 
 @pytest.fixture
@@ -195,9 +203,9 @@ def hostile(tree: Path, tmp_path: Path) -> Path:
     return store.path
 
 
-def test_a_page_in_a_browser(run: Run, hostile: Path, tmp_path: Path) -> None:
+def test_a_page_in_a_browser(largeds: Largeds, hostile: Path, tmp_path: Path) -> None:
     page = tmp_path / "page.html"
-    code, out, err = run("view", hostile, page, "--html", "--flip", "0.5", "--versions", "2", "--json")
+    code, out, err = largeds("view", hostile, page, "--html", "--flip", "0.5", "--versions", "2", "--json")
     assert (code, err) == (0, "")
     assert (len(json.loads(out)["rows"]), json.loads(out)["failures"]) == (8, 1)
     with Browser() as browser:
@@ -224,23 +232,23 @@ def test_a_page_in_a_browser(run: Run, hostile: Path, tmp_path: Path) -> None:
         assert browser.complaints() != []
 
 
-def test_a_page_on_a_telephone(run: Run, hostile: Path, tmp_path: Path) -> None:
-    run("view", hostile, tmp_path / "page.html", "--flip", "0.5")
+def test_a_page_on_a_telephone(largeds: Largeds, hostile: Path, tmp_path: Path) -> None:
+    largeds("view", hostile, tmp_path / "page.html", "--flip", "0.5")
     with Browser() as browser:
         browser.open(tmp_path / "page.html", width=360, height=640)
         assert browser.value("document.documentElement.scrollWidth") <= 360
 
 
-def test_a_report_of_other_kinds_is_none(run: Run, store: Path, tmp_path: Path) -> None:
+def test_a_report_of_other_kinds_is_none(largeds: Largeds, store: Path, tmp_path: Path) -> None:
     content = json.loads((store / "report.json").read_text())
     for key, value in (("packed", "many"), ("failed", {"x": HOSTILE}), ("source", 3), ("seconds", None)):
         (store / "report.json").write_text(json.dumps(content | {key: value}))
         assert lds.open(store).report is None
-        assert run("view", store, tmp_path / "a.html")[0] == 0
+        assert largeds("view", store, tmp_path / "a.html")[0] == 0
     assert "There is no report" in (tmp_path / "a.html").read_text()
 
 
-def test_bad_input(run: Run, store: Path, tmp_path: Path) -> None:
+def test_bad_input(largeds: Largeds, store: Path, tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
     out = tmp_path / "a.png"
@@ -259,14 +267,14 @@ def test_bad_input(run: Run, store: Path, tmp_path: Path) -> None:
         ((store, out, "--random-crop", "x"), 2, "expected a side"),
         ((store, out, "--flip", "2"), 2, "--flip"),
     ):
-        sentence(run("view", *arguments), code, words)
+        sentence(largeds("view", *arguments), code, words)
     assert not out.exists()
 
 
 @pytest.mark.parametrize("tiny_disk", ["8k"], indirect=True)
-def test_a_full_disk(run: Run, store: Path, tiny_disk: Path) -> None:
+def test_a_full_disk(largeds: Largeds, store: Path, tiny_disk: Path) -> None:
     for name in ("a.png", "a.html"):
-        sentence(run("view", store, tiny_disk / name), 1, f"{name} can't be written: No space left on device")
+        sentence(largeds("view", store, tiny_disk / name), 1, f"{name} can't be written: No space left on device")
     assert list(tiny_disk.iterdir()) == []
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.codec.files import Pixels, encode
+from tests.builders.images import Pixels, encode
 
 TARGET = Path(__file__).parents[2] / "csrc" / "codec" / "jpeg_samples.h"
 HEAD = """\

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import io
-import struct
 import warnings
-import zlib
 from collections.abc import Iterator
 
 import numpy as np
@@ -16,21 +14,11 @@ from PIL import Image, ImageFile, ImageOps
 
 from largeds_native import _C
 from largeds_native.errors import DecodeError
-from tests.codec.files import Pixels, encode, exif_block, jpeg_segment, pixels, png, png_chunk, with_segment
+from tests.attacks import images as attacks
+from tests.attacks.images import GOOD, SIDE
+from tests.builders.images import Pixels, encode, pixels, png, png_chunk, with_segment
 from tests.codec.test_codecs import assert_equals_pillow
 
-SIDE = 24
-SMALL = {
-    "jpeg": encode(pixels(SIDE, SIDE), quality=85),
-    "progressive": encode(pixels(SIDE, SIDE), quality=85, progressive=True),
-    "restarts": encode(pixels(SIDE, SIDE), quality=85, restart_marker_blocks=1),
-    "gray": encode(pixels(SIDE, SIDE, 1)),
-    "png": encode(pixels(SIDE, SIDE), "PNG"),
-    "interlaced": png(pixels(SIDE, SIDE), 8, 2, interlace=True),
-    "palette": png(pixels(SIDE, SIDE, 1) % 16, 4, 3, before=png_chunk(b"PLTE", bytes(range(48)))),
-    "lossy": encode(pixels(SIDE, SIDE), "WEBP", quality=80),
-    "lossless": encode(pixels(SIDE, SIDE, 4), "WEBP", lossless=True),
-}
 FAILURES = {"corrupt", "truncated", "too_large", "unsupported", "shape"}
 
 
@@ -41,9 +29,9 @@ def statuses(files: list[bytes], **options: object) -> tuple[list[str], Pixels]:
     return [result[0] for result in _C.decode_to_rows(files, out, spec, 1)], out
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", GOOD)
 def test_cut_at_every_length(name: str) -> None:
-    data = SMALL[name]
+    data = GOOD[name]
     found, _ = statuses([data[:length] for length in range(len(data))])
     assert set(found) <= {"truncated", "corrupt", "unsupported"}
     assert set(found[40:]) == {"truncated"}
@@ -60,7 +48,7 @@ def load_truncated() -> Iterator[None]:
 @pytest.mark.usefixtures("load_truncated")
 @pytest.mark.parametrize("name", ["jpeg", "restarts", "gray", "progressive"])
 def test_kept_pixels_are_pillows(name: str) -> None:
-    data = SMALL[name]
+    data = GOOD[name]
     first_scan = data.index(b"\xff\xda") + 16
     for length in range(first_scan, len(data), 7):
         cut = data[:length]
@@ -80,46 +68,26 @@ def test_kept_pixels_are_pillows(name: str) -> None:
 def test_flipped_bits_never_crash_and_leave_nothing_behind(data: st.DataObject) -> None:
     files = []
     for _ in range(4):
-        damaged = bytearray(SMALL[data.draw(st.sampled_from(sorted(SMALL)))])
+        damaged = bytearray(GOOD[data.draw(st.sampled_from(sorted(GOOD)))])
         for at in data.draw(st.lists(st.integers(0, len(damaged) - 1), min_size=1, max_size=6)):
             damaged[at] ^= 1 << data.draw(st.integers(0, 7))
         files.append(bytes(damaged))
     keep = data.draw(st.booleans())
-    mixed = [file for damaged in files for file in (damaged, SMALL["jpeg"])]
+    mixed = [file for damaged in files for file in (damaged, GOOD["jpeg"])]
     found, rows = statuses(mixed, keep_truncated=keep, max_pixels=100_000)
     assert set(found[::2]) <= FAILURES | {"ok"}
     assert set(found[1::2]) == {"ok"}
-    np.testing.assert_array_equal(rows[1::2], np.broadcast_to(statuses([SMALL["jpeg"]])[1], (4, rows.shape[1])))
+    np.testing.assert_array_equal(rows[1::2], np.broadcast_to(statuses([GOOD["jpeg"]])[1], (4, rows.shape[1])))
 
 
-@pytest.mark.parametrize("magic", [b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF\xff\xff\xff\x7fWEBPVP8 ", b""])
+@pytest.mark.parametrize("magic", attacks.MAGIC_NUMBERS)
 def test_garbage_after_a_magic_number(magic: bytes) -> None:
-    random = np.random.default_rng(0)
-    found, _ = statuses([magic + random.bytes(n) for n in range(0, 400, 7)])
+    found, _ = statuses(attacks.garbage_after_magic(magic))
     assert set(found) <= FAILURES
 
 
-def jpeg_of_size(width: int, height: int, progressive: bool = False) -> bytes:
-    data = SMALL["progressive" if progressive else "jpeg"]
-    at = data.index(b"\xff\xc2" if progressive else b"\xff\xc0") + 5
-    return data[:at] + struct.pack(">HH", height, width) + data[at + 4 :]
-
-
-def png_of_size(width: int, height: int) -> bytes:
-    data = SMALL["png"]
-    header = struct.pack(">II", width, height) + data[24:29]
-    return data[:8] + png_chunk(b"IHDR", header) + data[33:]
-
-
-def webp_of_size(width: int, height: int) -> bytes:
-    canvas = bytes([0] * 4) + (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
-    body = b"WEBP" + b"VP8X" + struct.pack("<I", 10) + canvas + SMALL["lossy"][12:]
-    return b"RIFF" + struct.pack("<I", len(body)) + body
-
-
 def test_headers_that_promise_too_much() -> None:
-    files = [jpeg_of_size(60000, 60000), jpeg_of_size(60000, 60000, True), png_of_size(60000, 60000)]
-    files += [png_of_size(2**31 - 1, 2**31 - 1), webp_of_size(16384, 16384)]
+    files = attacks.huge_headers()
     for file in files:
         with pytest.raises(DecodeError, match=r"more than max_pixels|corrupt|rules"):
             _C.decode_image(file)
@@ -128,80 +96,46 @@ def test_headers_that_promise_too_much() -> None:
 
 
 def test_sizes_of_zero() -> None:
-    found, _ = statuses([jpeg_of_size(0, SIDE), jpeg_of_size(SIDE, 0), png_of_size(0, SIDE), png_of_size(SIDE, 0)])
+    found, _ = statuses(attacks.empty_sizes())
     assert set(found) <= {"corrupt", "truncated"}
 
 
 def test_decompression_bomb() -> None:
-    """A megabyte of PNG for a gigabyte of pixels stops at its header."""
-    bomb = png(np.zeros((8, 8, 1), np.uint8), 8, 0)
-    header = struct.pack(">IIBBBBB", 40000, 40000, 8, 0, 0, 0, 0)
-    bomb = bomb[:8] + png_chunk(b"IHDR", header) + png_chunk(b"IDAT", zlib.compress(bytes(10_000_000))) + bomb[-12:]
-    assert statuses([bomb])[0] == ["too_large"]
-    assert statuses([SMALL["jpeg"], SMALL["png"]], max_pixels=SIDE * SIDE - 1)[0] == ["too_large"] * 2
-
-
-def without_segments(jpeg: bytes, marker: int) -> bytes:
-    out, at = jpeg[:2], 2
-    while jpeg[at + 1] != 0xDA:
-        length = struct.unpack(">H", jpeg[at + 2 : at + 4])[0] + 2
-        if jpeg[at + 1] != marker:
-            out += jpeg[at : at + length]
-        at += length
-    return out + jpeg[at:]
+    """It stops at the header."""
+    assert statuses([attacks.decompression_bomb()])[0] == ["too_large"]
+    assert statuses([GOOD["jpeg"], GOOD["png"]], max_pixels=SIDE * SIDE - 1)[0] == ["too_large"] * 2
 
 
 def test_tables_never_come_from_the_file_before() -> None:
-    plain = SMALL["jpeg"]
+    plain = GOOD["jpeg"]
     optimized = encode(pixels(SIDE, SIDE, seed=3), optimize=True)
-    unquantised = without_segments(plain, 0xDB)
-    without_codes = without_segments(plain, 0xC4)  # libjpeg-turbo has the standard's tables for these
+    unquantised = attacks.without_segments(plain, 0xDB)
+    without_codes = attacks.without_segments(plain, 0xC4)  # libjpeg-turbo has the standard's tables for these
     found, rows = statuses([optimized, unquantised, plain, optimized, without_codes])
     assert found == ["ok", "corrupt", "ok", "ok", "ok"]
     np.testing.assert_array_equal(rows[4], rows[2])
 
 
 def test_bad_huffman_codes() -> None:
-    data = SMALL["jpeg"]
-    start = data.index(b"\xff\xda") + 14
-    found, _ = statuses(
-        [data[:start] + good + b"\xff\x00" * 900 + b"\xff\xd9" for good in (b"", data[start : start + 50])]
-    )
-    assert found == ["corrupt"] * 2  # a code of ones alone does not exist
+    found, _ = statuses(attacks.bad_huffman_codes())
+    assert found == ["corrupt"] * 2
 
 
 def test_a_scan_that_was_cut_and_closed_again() -> None:
-    """Some tools put the end marker after half a scan; Pillow fills up with gray without a word."""
-    cut = SMALL["jpeg"][: -len(SMALL["jpeg"]) // 4] + b"\xff\xd9"
+    """Pillow fills up with gray without a word."""
+    cut = attacks.cut_and_closed()
     assert statuses([cut])[0] == ["truncated"]
     expected = np.asarray(Image.open(io.BytesIO(cut)))
     np.testing.assert_array_equal(_C.decode_image(cut, keep_truncated=True), expected)
 
 
-@pytest.mark.parametrize(
-    "data",
-    [
-        SMALL["jpeg"] + b"more after the end" * 20,
-        SMALL["jpeg"] + SMALL["jpeg"],
-        with_segment(SMALL["jpeg"], 0xEB, b"an unknown segment"),
-        with_segment(SMALL["jpeg"], 0xFE, b""),
-        with_segment(SMALL["jpeg"], 0xE1, b"Exif\0\0"),
-        with_segment(SMALL["jpeg"], 0xE1, SMALL["jpeg"]),
-        SMALL["jpeg"][:-2] + b"\0\0\0\0" + b"\xff\xd9",
-        SMALL["jpeg"][:2] + b"\xff\xff\xff" + SMALL["jpeg"][2:],
-        SMALL["png"] + b"more after the end",
-        SMALL["lossy"] + b"more after the end",
-    ],
-)
+@pytest.mark.parametrize("data", attacks.ODDITIES)
 def test_harmless_oddities_open_as_in_pillow(data: bytes) -> None:
     assert_equals_pillow(data)
 
 
 def test_a_flood_of_scans_stops() -> None:
-    """Each empty scan of a progressive file costs a pass over the image, for a dozen bytes."""
-    data = SMALL["progressive"]
-    scan = jpeg_segment(0xDA, b"\1\1\0\1\5\2") + b"\0"
-    assert statuses([data[:-2] + scan * 600 + data[-2:]])[0] == ["corrupt"]
+    assert statuses([attacks.flood_of_scans()])[0] == ["corrupt"]
 
 
 def pillow_orientation(data: bytes) -> int | None:
@@ -236,10 +170,8 @@ entries = st.tuples(
 def test_an_exif_block_full_of_lies(
     order: str, directory: int, entries: list[tuple[int, int, int, int]], extra: int, tail: bytes, twice: bool
 ) -> None:
-    block = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "I", directory)
-    block += struct.pack(order + "H", max(len(entries) + extra, 0))
-    block += b"".join(struct.pack(order + "HHII", *entry) for entry in entries) + tail
-    data = with_segment(SMALL["gray"], 0xE1, b"Exif\0\0" + block)
+    block = attacks.exif_directory(order, directory, entries, extra, tail)
+    data = with_segment(GOOD["gray"], 0xE1, b"Exif\0\0" + block)
     if twice:
         data = with_segment(data, 0xE1, b"Exif\0\0" + block)
     expected = pillow_orientation(data)
@@ -252,7 +184,7 @@ def test_an_exif_block_full_of_lies(
 @given(st.binary(max_size=60))
 def test_a_random_exif_block(block: bytes) -> None:
     for data in (
-        with_segment(SMALL["gray"], 0xE1, b"Exif\0\0" + block),
+        with_segment(GOOD["gray"], 0xE1, b"Exif\0\0" + block),
         png(pixels(4, 4), 8, 2, before=png_chunk(b"eXIf", block)),
     ):
         expected = pillow_orientation(data)
@@ -261,12 +193,7 @@ def test_a_random_exif_block(block: bytes) -> None:
 
 def test_exif_in_a_raw_profile() -> None:
     """ImageMagick's way of keeping EXIF in a PNG."""
-    block = b"Exif\0\0" + exif_block(6)
-    text = f"\nexif\n{len(block):8}\n{block.hex()}\n".encode()
-    for chunk in (
-        png_chunk(b"tEXt", b"Raw profile type exif\0" + text),
-        png_chunk(b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(text)),
-    ):
+    for chunk in attacks.raw_profiles(6):
         data = png(pixels(4, 9), 8, 2, before=chunk)
         assert _C.image_info(data)[3] == 6
         expected = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from largeds_native import _C
-from tests.codec.files import (
+from tests.builders.images import (
     PNG_SAMPLES,
     Pixels,
     encode,

@@ -13,7 +13,7 @@ from PIL import Image
 
 from largeds_native.errors import ArgumentError, DecodeError
 from largeds_native.packing.decoding import DecodeFailure, decode_batch
-from tests.codec.files import encode, pixels
+from tests.builders.images import encode, pixels
 from tests.codec.test_rows import reference
 
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from largeds_native import _C
-from tests.codec.files import encode, pixels, scan_ends
+from tests.builders.images import encode, pixels, scan_ends
 from tests.codec.test_codecs import SUBSAMPLINGS, assert_equals_pillow
 
 LIBJPEG = tuple(map(int, re.findall(r"\d+", _C.codec_versions()["libjpeg-turbo"])[:3]))

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from largeds_native import _C
-from tests.codec.files import encode, pixels
+from tests.builders.images import encode, pixels
 
 ROOT = Path(__file__).parents[2]
 PROGRAMS = ROOT / "tests" / "programs"

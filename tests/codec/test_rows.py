@@ -14,7 +14,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as torchvision
 
 from largeds_native import _C
-from tests.codec.files import Pixels, encode, pixels
+from tests.builders.images import Pixels, encode, pixels
 
 FILTERS = ["nearest", "box", "bilinear", "bicubic", "lanczos"]
 

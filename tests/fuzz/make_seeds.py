@@ -8,7 +8,17 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tests.codec.files import PNG_SAMPLES, encode, exif_block, pixels, png, png_chunk, with_luma_sampling, with_segment
+from tests.attacks import images as attacks
+from tests.builders.images import (
+    PNG_SAMPLES,
+    encode,
+    exif_block,
+    pixels,
+    png,
+    png_chunk,
+    with_luma_sampling,
+    with_segment,
+)
 
 
 def jpegs() -> list[bytes]:
@@ -58,6 +68,8 @@ def webps() -> list[bytes]:
 def main(folder: Path) -> None:
     seeds = {"jpeg": jpegs(), "png": pngs(), "webp": webps()}
     seeds["exif"] = [exif_block(3, order, kind) for order in "<>" for kind in "HI"] + seeds["jpeg"][-1:]
+    for name, files in attacks.seeds().items():
+        seeds[name] += files
     seeds["row"] = seeds["jpeg"] + seeds["png"] + seeds["webp"]
     for name, files in seeds.items():
         (folder / name).mkdir(parents=True, exist_ok=True)

@@ -14,11 +14,11 @@ import pytest
 import largeds_native as lds
 from largeds_native.errors import ArgumentError, LargedsError, StorageError, StoreError
 from largeds_native.interchange import copying, hdf5_export
-
-from .stores import make_store, write_h5
+from tests.attacks import hdf5 as attacks
+from tests.attacks.hdf5 import IMAGES
+from tests.builders.stores import make_random_store, write_hdf5
 
 ROOT = Path(__file__).parents[2]
-IMAGES = np.zeros((5, 3, 4, 4), np.uint8)
 
 
 READERS = (lambda path: lds.open(path), lambda path: lds.HDF5Dataset(path).__getitems__([0]))
@@ -40,13 +40,7 @@ def assert_import_refused(path: Path, out: Path, error: type[Exception], message
 
 def test_datasets(tmp_path: Path) -> None:
     out = tmp_path / "out.lds"
-    ragged = h5py.vlen_dtype(np.uint8)
-    with h5py.File(tmp_path / "a.h5", "w") as file:
-        file["data"], file["flat"], file["four"] = IMAGES, IMAGES.reshape(5, -1), np.zeros((5, 4, 4, 4), np.uint8)
-        file["short"], file["wide"], file["none"] = np.arange(4), IMAGES.astype(np.int32), h5py.Empty("u1")
-        file["double"] = IMAGES.astype(np.float64)
-        file.create_dataset("ragged", (5,), ragged)
-        file.create_group("group")
+    attacks.write_odd_datasets(tmp_path / "a.h5")
     for images, message in (
         ("missing", "has no dataset 'missing'; its datasets are: 'data'"),
         ("group", "has no dataset 'group'"),
@@ -60,30 +54,25 @@ def test_datasets(tmp_path: Path) -> None:
         assert_import_refused(tmp_path / "a.h5", out, ArgumentError, message, images=images, labels=None)
     message = r"expected 5 values, one an image, found shape \(4,\)"
     assert_import_refused(tmp_path / "a.h5", out, ArgumentError, message, labels="short")
-    with h5py.File(tmp_path / "a.h5", "a") as file:
-        del file["ragged"]
-        for name, values in (("b", file["flat"][()]), ("c", IMAGES)):
-            with h5py.File(tmp_path / f"{name}.h5", "w") as other:
-                other["data" if name == "b" else "images"] = values
-    write_h5(tmp_path / "d.h5", IMAGES, np.arange(4))
-    write_h5(tmp_path / "e.h5", IMAGES, np.arange(6))
-    with h5py.File(tmp_path / "f.h5", "w") as file:
-        file.create_dataset("data", (5,), ragged)
+    write_hdf5(tmp_path / "b.h5", IMAGES.reshape(5, -1))
+    write_hdf5(tmp_path / "c.h5", IMAGES, name="images")
+    write_hdf5(tmp_path / "d.h5", IMAGES, np.arange(4))
+    write_hdf5(tmp_path / "e.h5", IMAGES, np.arange(6))
+    attacks.write_ragged(tmp_path / "f.h5")
     assert_unreadable(tmp_path / "b.h5", ArgumentError, r"expected shape \(N, C, H, W\)")
     assert_unreadable(tmp_path / "c.h5", ArgumentError, "has no dataset 'data'; its datasets are: 'images'")
     assert_unreadable(tmp_path / "d.h5", ArgumentError, r"expected 5 values, one an image, found shape \(4,\)")
     assert_unreadable(tmp_path / "e.h5", ArgumentError, r"expected 5 values, one an image, found shape \(6,\)")
     assert_unreadable(tmp_path / "f.h5", ArgumentError, "variable length")
+    with h5py.File(tmp_path / "a.h5", "a") as file:
+        del file["ragged"]  # which can't become a field
     assert lds.from_hdf5(tmp_path / "a.h5", out, "double", None, dtype="float16").dtype == np.float16
 
 
 def test_files(tmp_path: Path) -> None:
     out = tmp_path / "out.lds"
-    good = write_h5(tmp_path / "good.h5", IMAGES, np.arange(5))
-    (tmp_path / "text.h5").write_text("no HDF5 at all")
-    (tmp_path / "empty.h5").touch()
-    (tmp_path / "cut.h5").write_bytes(good.read_bytes()[:-100])
-    (tmp_path / "folder.h5").mkdir()
+    good = write_hdf5(tmp_path / "good.h5", IMAGES, np.arange(5))
+    attacks.write_unreadable_files(tmp_path, good)
     assert_unreadable(tmp_path / "text.h5", StoreError, "is no HDF5 file")
     assert_unreadable(tmp_path / "cut.h5", StoreError, "is cut off")
     assert_unreadable(tmp_path / "absent.h5", LargedsError, "does not exist|no such file")
@@ -103,13 +92,13 @@ def test_files(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_no_permission(tmp_path: Path) -> None:
-    path = write_h5(tmp_path / "a.h5", IMAGES)
+    path = write_hdf5(tmp_path / "a.h5", IMAGES)
     path.chmod(0)
     assert_import_refused(path, tmp_path / "out.lds", StorageError, "Permission denied")
 
 
 def test_outputs(tmp_path: Path) -> None:
-    store = make_store(tmp_path / "a.lds")
+    store = make_random_store(tmp_path / "a.lds")
     good = store.to_hdf5(tmp_path / "a.h5")
     size = good.stat().st_size
     with pytest.raises(ArgumentError, match="exists: name another file"):
@@ -121,7 +110,7 @@ def test_outputs(tmp_path: Path) -> None:
 
 
 def test_options(tmp_path: Path) -> None:
-    store = make_store(tmp_path / "a.lds")
+    store = make_random_store(tmp_path / "a.lds")
     options: list[tuple[dict[str, Any], str]] = [
         ({"layout": "tiled"}, "expected 'contiguous' or 'chunked', found 'tiled'"),
         ({"compression": "gzip"}, "needs layout='chunked'"),
@@ -142,7 +131,7 @@ def test_options(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("layout", ["contiguous", "chunked"])
 def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layout: str) -> None:
-    store = make_store(tmp_path / "a.lds")
+    store = make_random_store(tmp_path / "a.lds")
 
     def full(*_: Any) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -157,7 +146,7 @@ def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layout: st
 @pytest.mark.parametrize("tiny_disk", ["128k"], indirect=True)
 def test_a_disk_that_is_full_indeed(tmp_path: Path, tiny_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hdf5_export, "BLOCK_BYTES", 20_000)  # so that it comes in the middle
-    store = make_store(tmp_path / "a.lds", n=50, shape=(3, 32, 32))
+    store = make_random_store(tmp_path / "a.lds", n=50, shape=(3, 32, 32))
     storages: list[dict[str, Any]] = [
         {},
         {"indices": range(49, -1, -1)},
@@ -181,13 +170,9 @@ def test_a_disk_that_is_full_indeed(tmp_path: Path, tiny_disk: Path, monkeypatch
 
 
 def test_a_filter_that_is_not_installed(tmp_path: Path) -> None:
-    path = write_h5(tmp_path / "a.h5", IMAGES, chunks=(1, 3, 4, 4), shuffle=True)
-    data = path.read_bytes()
-    # the pipeline's one filter, shuffle (2), becomes a number that nobody has registered
-    marker = (2).to_bytes(2, "little") + (8).to_bytes(2, "little")
-    if data.count(marker) != 1:
+    path = write_hdf5(tmp_path / "a.h5", IMAGES, chunks=(1, 3, 4, 4), shuffle=True)
+    if not attacks.replace_shuffle_filter(path):
         pytest.skip("this HDF5 writes its filters another way")
-    path.write_bytes(data.replace(marker, (300).to_bytes(2, "little") + (8).to_bytes(2, "little")))
     assert_import_refused(
         path, tmp_path / "out.lds", StoreError, "filter that is not installed; type: pip install", labels=None
     )
@@ -198,7 +183,7 @@ def test_a_filter_that_is_not_installed(tmp_path: Path) -> None:
 
 
 def test_a_store_cut_while_it_is_exported(tmp_path: Path) -> None:
-    store = make_store(tmp_path / "a.lds", n=3)
+    store = make_random_store(tmp_path / "a.lds", n=3)
     reader = copying.RowReader(store)
     images = store.shards[0].path / "images.npy"
     images.write_bytes(images.read_bytes()[:-1])
@@ -207,8 +192,8 @@ def test_a_store_cut_while_it_is_exported(tmp_path: Path) -> None:
 
 
 def test_parts_that_do_not_fit_together(tmp_path: Path) -> None:
-    first = make_store(tmp_path / "a.lds").to_hdf5(tmp_path / "a.h5")
-    second = make_store(tmp_path / "b.lds", shape=(3, 4, 4)).to_hdf5(tmp_path / "b.h5")
+    first = make_random_store(tmp_path / "a.lds").to_hdf5(tmp_path / "a.h5")
+    second = make_random_store(tmp_path / "b.lds", shape=(3, 4, 4)).to_hdf5(tmp_path / "b.h5")
     with pytest.raises(ArgumentError, match="expected the datasets of"):
         lds.join_hdf5([first, second], tmp_path / "all.h5")
     with pytest.raises(LargedsError, match="at least one"):

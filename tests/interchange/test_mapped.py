@@ -13,8 +13,7 @@ import largeds_native as lds
 from largeds_native.errors import ArgumentError, StorageError, StoreError
 from largeds_native.interchange import open_hdf5
 from largeds_native.store import as_packed
-
-from .stores import make_store, write_h5
+from tests.builders.stores import make_random_store, write_hdf5
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (9, 4, 5, 3), np.uint8)
 
@@ -71,10 +70,13 @@ def test_a_mapped_store_exports_and_imports(tmp_path: Path) -> None:
 
 def test_what_cannot_be_mapped_says_what_to_do(tmp_path: Path) -> None:
     cases = [
-        (write_h5(tmp_path / "a.h5", IMAGES, chunks=(1, 4, 5, 3)), "is chunked, which can't be mapped: import it with"),
-        (write_h5(tmp_path / "b.h5", IMAGES, compression="lzf"), r"is compressed \(lzf\)"),
-        (write_h5(tmp_path / "c.h5", IMAGES.astype(np.float64)), "expected images of uint8, float16, float32, found"),
-        (write_h5(tmp_path / "d.h5", IMAGES.astype(">f4")), "foreign byte order"),
+        (
+            write_hdf5(tmp_path / "a.h5", IMAGES, chunks=(1, 4, 5, 3)),
+            "is chunked, which can't be mapped: import it with",
+        ),
+        (write_hdf5(tmp_path / "b.h5", IMAGES, compression="lzf"), r"is compressed \(lzf\)"),
+        (write_hdf5(tmp_path / "c.h5", IMAGES.astype(np.float64)), "expected images of uint8, float16, float32, found"),
+        (write_hdf5(tmp_path / "d.h5", IMAGES.astype(">f4")), "foreign byte order"),
     ]
     for path, message in cases:
         for opened in (lds.open, open_hdf5):
@@ -90,7 +92,7 @@ def test_what_cannot_be_mapped_says_what_to_do(tmp_path: Path) -> None:
 @pytest.mark.parametrize("layout", ["CHW", "HWC"])
 def test_gather_loader_and_trainer_run_on_it(tmp_path: Path, kind: str, layout: str) -> None:
     shape = (3, 8, 8) if layout == "CHW" else (8, 8, 3)
-    packed = make_store(tmp_path / "a.lds", n=20, shape=shape, layout=layout, shard_rows=20)
+    packed = make_random_store(tmp_path / "a.lds", n=20, shape=shape, layout=layout, shard_rows=20)
     if kind == "h5":
         mapped = lds.open(packed.to_hdf5(tmp_path / "a.h5"))
     else:
@@ -152,7 +154,7 @@ def test_a_file_cut_while_open(tmp_path: Path) -> None:
 
 
 def test_nothing_to_verify(tmp_path: Path) -> None:
-    store = lds.open(make_store(tmp_path / "a.lds").to_hdf5(tmp_path / "a.h5"))
+    store = lds.open(make_random_store(tmp_path / "a.lds").to_hdf5(tmp_path / "a.h5"))
     for name in ("verify", "samples", "report"):
         assert not hasattr(store, name)
         with pytest.raises(AttributeError, match=f"was not packed by largeds, so it has no '{name}'. To make a store"):

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 import largeds_native as lds
 import largeds_native.errors
 from largeds_native.interchange import hdf5_import
-
-from .stores import assert_equal_stores, make_store, store_arguments, write_h5
+from tests.builders.stores import assert_equal_stores, make_random_store, write_hdf5
+from tests.strategies import store_arguments
 
 STORAGE: list[dict[str, Any]] = [
     {},
@@ -36,7 +36,7 @@ def test_round_trip(tmp_path: Path, arguments: dict[str, Any], storage: dict[str
     folder = tmp_path / "case"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    store = make_store(folder / "a.lds", **arguments)
+    store = make_random_store(folder / "a.lds", **arguments)
     path = store.to_hdf5(folder / "a.h5", **storage)
     labels = "labels" if "label" in store.fields else None
     assert_equal_stores(lds.from_hdf5(path, folder / "b.lds", labels=labels, shard_bytes=500), store)
@@ -57,7 +57,7 @@ def test_round_trip(tmp_path: Path, arguments: dict[str, Any], storage: dict[str
 )
 def test_chosen_rows_in_their_order(tmp_path: Path, indices: list[int], storage: dict[str, Any]) -> None:
     if not (tmp_path / "a.lds").exists():
-        make_store(tmp_path / "a.lds")
+        make_random_store(tmp_path / "a.lds")
     store = lds.open(tmp_path / "a.lds")
     (tmp_path / "a.h5").unlink(missing_ok=True)
     with h5py.File(store.to_hdf5(tmp_path / "a.h5", indices=indices, **storage)) as file:
@@ -69,7 +69,7 @@ def test_chosen_rows_in_their_order(tmp_path: Path, indices: list[int], storage:
 @pytest.mark.parametrize("storage", STORAGE[:4])
 def test_normalised(tmp_path: Path, layout: str, storage: dict[str, Any]) -> None:
     shape = (3, 4, 5) if layout == "CHW" else (4, 5, 3)
-    store = make_store(tmp_path / "a.lds", shape=shape, layout=layout)
+    store = make_random_store(tmp_path / "a.lds", shape=shape, layout=layout)
     mean, std = (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)
     store.to_hdf5(tmp_path / "a.h5", normalize=(mean, std), **storage)
     axes = (3, 1, 1) if layout == "CHW" else (3,)
@@ -84,7 +84,7 @@ def test_normalised(tmp_path: Path, layout: str, storage: dict[str, Any]) -> Non
 
 
 def test_the_same_store_gives_the_same_bytes(tmp_path: Path) -> None:
-    store = make_store(tmp_path / "a.lds")
+    store = make_random_store(tmp_path / "a.lds")
     for storage in STORAGE[:3]:
         first = store.to_hdf5(tmp_path / "1.h5", **storage).read_bytes()
         assert store.to_hdf5(tmp_path / "2.h5", **storage).read_bytes() == first
@@ -97,7 +97,7 @@ def test_the_same_store_gives_the_same_bytes(tmp_path: Path) -> None:
 def test_h5dump_reads_what_we_write(tmp_path: Path, storage: dict[str, Any]) -> None:
     if storage.get("compression") == "lzf":
         pytest.skip("lzf is h5py's own filter: h5dump does not have it")
-    store = make_store(tmp_path / "a.lds", n=5, shape=(1, 2, 3))
+    store = make_random_store(tmp_path / "a.lds", n=5, shape=(1, 2, 3))
     path = store.to_hdf5(tmp_path / "a.h5", **storage)
     shown = subprocess.run(
         ["h5dump", "-y", "-w", "100000", str(path)], capture_output=True, text=True, check=True
@@ -111,7 +111,7 @@ def test_h5dump_reads_what_we_write(tmp_path: Path, storage: dict[str, Any]) -> 
 @pytest.mark.parametrize("layout", ["CHW", "HWC"])
 @pytest.mark.skipif(shutil.which("h5dump") is None, reason="h5dump is not installed (Debian: hdf5-tools)")
 def test_h5dump_finds_our_bytes_and_h5stat_our_storage(tmp_path: Path, dtype: str, layout: str) -> None:
-    store = make_store(
+    store = make_random_store(
         tmp_path / "a.lds", n=5, dtype=dtype, layout=layout, shape=(3, 4, 5)[:: 1 if layout == "CHW" else -1]
     )
     storages = (("a", {}, "CONTIGUOUS"), ("b", {"layout": "chunked", "chunk_images": 2}, "CHUNKED ( 2, "))
@@ -136,7 +136,7 @@ def test_h5dump_finds_our_bytes_and_h5stat_our_storage(tmp_path: Path, dtype: st
 @pytest.mark.parametrize("name", ["Zstd", "Blosc2", "LZ4"])
 def test_filters_of_hdf5plugin(tmp_path: Path, name: str) -> None:
     hdf5plugin = pytest.importorskip("hdf5plugin")
-    store = make_store(tmp_path / "a.lds", n=7)
+    store = make_random_store(tmp_path / "a.lds", n=7)
     compression = getattr(hdf5plugin, name)()
     path = store.to_hdf5(tmp_path / "a.h5", layout="chunked", chunk_images=3, compression=compression)
     with h5py.File(path) as file:
@@ -148,7 +148,7 @@ def test_filters_of_hdf5plugin(tmp_path: Path, name: str) -> None:
 
 def test_each_chunk_is_read_once_and_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     images = np.random.default_rng(0).integers(0, 256, (10, 3, 4, 4), np.uint8)
-    path = write_h5(tmp_path / "a.h5", images, chunks=(3, 3, 4, 2), compression="gzip")
+    path = write_hdf5(tmp_path / "a.h5", images, chunks=(3, 3, 4, 2), compression="gzip")
     asked: list[slice] = []
     read = hdf5_import.read_rows
 
@@ -187,7 +187,7 @@ def test_what_the_attributes_tell(tmp_path: Path) -> None:
 
 
 def test_a_bar_on_a_terminal_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
-    store = make_store(tmp_path / "a.lds")
+    store = make_random_store(tmp_path / "a.lds")
     store.to_hdf5(tmp_path / "a.h5", progress=True)
     assert capsys.readouterr() == ("", "")
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
@@ -200,7 +200,7 @@ def test_a_bar_on_a_terminal_alone(tmp_path: Path, capsys: pytest.CaptureFixture
 
 def test_progress_and_classes_too_many_for_an_attribute(tmp_path: Path) -> None:
     classes = tuple(f"class {i}" for i in range(5000))
-    store = make_store(tmp_path / "a.lds", classes=classes)
+    store = make_random_store(tmp_path / "a.lds", classes=classes)
     calls: list[tuple[int, int]] = []
     store.to_hdf5(tmp_path / "a.h5", progress=lambda done, total: calls.append((done, total)))
     assert calls[-1] == (7, 7)
@@ -209,7 +209,7 @@ def test_progress_and_classes_too_many_for_an_attribute(tmp_path: Path) -> None:
 
 
 def test_parts_joined_by_a_virtual_dataset(tmp_path: Path) -> None:
-    store = make_store(tmp_path / "a.lds", fields={"label": np.arange(7), "box": np.arange(14).reshape(7, 2)})
+    store = make_random_store(tmp_path / "a.lds", fields={"label": np.arange(7), "box": np.arange(14).reshape(7, 2)})
     for i, shard in enumerate(store.shards):
         store.to_hdf5(tmp_path / f"part-{i}.h5", indices=range(shard.start, shard.start + shard.rows))
     parts = [tmp_path / f"part-{i}.h5" for i in range(len(store.shards))]

@@ -3,12 +3,11 @@
 from pathlib import Path
 
 import largeds_native as lds
-
-from .stores import make_store
+from tests.builders.stores import make_random_store
 
 
 def test_one_changed_byte(tmp_path: Path) -> None:
-    store = make_store(tmp_path / "a.lds")
+    store = make_random_store(tmp_path / "a.lds")
     assert store.verify().ok
     images = store.shards[1].path / "images.npy"
     data = bytearray(images.read_bytes())

@@ -12,7 +12,7 @@ import torch
 
 import largeds_native as lds
 from largeds_native.errors import ArgumentError
-from tests.loading.stores import MEAN
+from tests.loading.epochs import MEAN
 
 
 @pytest.mark.parametrize(

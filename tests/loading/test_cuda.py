@@ -10,7 +10,7 @@ import torch
 import largeds_native as lds
 from largeds_native.errors import ArgumentError, RowIndexError
 from largeds_native.loading import cuda
-from tests.loading.stores import MEAN, STD
+from tests.loading.epochs import MEAN, STD
 
 AUGMENT = lds.Augment(random_crop=6, flip=0.5)
 NORMAL: dict[str, Any] = {"shuffle": True, "mean": MEAN, "std": STD, "seed": 3, "augment": AUGMENT}

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tests.loading.stores import labels_of
 
 import largeds_native as lds
 from largeds_native.errors import ArgumentError
 from largeds_native.loading import iterator as iterator_module
 from largeds_native.loading import plan as plan_module
 from largeds_native.loading.iterator import BatchIterator
-from tests.loading.stores import labels_of
 
 
 class Interrupt(BaseException):

@@ -14,7 +14,7 @@ import pytest
 
 import largeds_native as lds
 from largeds_native.errors import ArgumentError
-from tests.loading.stores import labels_of
+from tests.loading.epochs import labels_of
 
 ROOT = Path(__file__).parents[2]
 

@@ -17,7 +17,8 @@ import torch
 import largeds_native as lds
 from largeds_native._internal.measure import forget
 from largeds_native.errors import ArgumentError, RowIndexError
-from tests.loading.stores import MEAN, STD, epoch_of, labels_of, make_store, reference_batch
+from tests.builders.stores import make_labelled_store
+from tests.loading.epochs import MEAN, STD, epoch_of, labels_of, reference_batch
 
 
 def test_batches_equal_totensor_and_normalize(store: Any) -> None:
@@ -176,7 +177,7 @@ def test_stats(store: Any) -> None:
 
 
 def test_rows_that_are_not_in_memory_are_asked_for_ahead(tmp_path: Path) -> None:
-    store = make_store(tmp_path, 200, 64)
+    store = make_labelled_store(tmp_path, 200, 64)
     files = [file.path for file in store.files("images")]
     expected = labels_of(lds.Loader(store, 10, shuffle=True, seed=5))
     for advice in (os.POSIX_FADV_DONTNEED, os.POSIX_FADV_WILLNEED):

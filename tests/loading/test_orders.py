@@ -12,7 +12,8 @@ from torch.utils.data import BatchSampler, RandomSampler, SequentialSampler, Sub
 
 import largeds_native as lds
 from largeds_native.errors import ArgumentError, RowIndexError
-from tests.loading.stores import labels_of, make_store
+from tests.builders.stores import make_labelled_store
+from tests.loading.epochs import labels_of
 
 
 def test_orders(store: Any) -> None:
@@ -26,7 +27,7 @@ def test_orders(store: Any) -> None:
 
 
 def test_block_reads_from_few_windows_at_a_time(tmp_path: Path) -> None:
-    store = make_store(tmp_path, 2000, 1)
+    store = make_labelled_store(tmp_path, 2000, 1)
     labels = np.concatenate([np.array(b) for b in labels_of(lds.Loader(store, 50, order="block", block=10))])
     assert sorted(labels) == list(range(2000))
     for start in range(0, 2000 - 160, 160):

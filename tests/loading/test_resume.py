@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 import largeds_native as lds
 from largeds_native.errors import StateError
-from tests.loading.stores import assert_same, epoch_of, labels_of, make_store
+from tests.builders.stores import make_labelled_store
+from tests.loading.epochs import assert_same, epoch_of, labels_of
 
 ORDERS: dict[str, dict[str, Any]] = {
     "in order": {},
@@ -106,7 +107,7 @@ def test_ranks_share_an_epoch_and_resume_in_another_world(
 
 def test_states_that_do_not_fit(store: Any, tmp_path: Path) -> None:
     state = lds.Loader(store, 4, shuffle=True).state_dict()
-    other = make_store(tmp_path, 50)
+    other = make_labelled_store(tmp_path, 50)
     for loader, message in (
         (lds.Loader(other, 4, shuffle=True), "another store"),
         (lds.Loader(store, 4, shuffle=True, seed=1), "another seed"),

@@ -16,8 +16,7 @@ import pytest
 import largeds_native as lds
 from largeds_native.errors import ArgumentError, PackError, StoreError
 from largeds_native.sources import folder, tar
-
-from .images import make_tree
+from tests.builders.trees import make_tree
 
 SMALL: dict[str, Any] = {"resize": 16, "crop": 12, "progress": False}
 

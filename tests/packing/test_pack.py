@@ -10,8 +10,7 @@ from PIL import Image
 
 import largeds_native as lds
 from largeds_native.errors import ArgumentError, DecodeError, PackError, RowIndexError, StoreError
-
-from .images import make_tree, pixels
+from tests.builders.trees import make_tree, smooth_pixels
 
 SMALL: dict[str, Any] = {"resize": 16, "crop": 12, "progress": False}
 ROW = 3 * 12 * 12
@@ -126,9 +125,9 @@ def test_failed_images_leave_no_hole(tmp_path: Path) -> None:
 def test_formats_that_only_pillow_reads(tmp_path: Path) -> None:
     folder = tmp_path / "tree/a"
     folder.mkdir(parents=True)
-    Image.fromarray(pixels(1)).save(folder / "1.bmp")
-    Image.fromarray(pixels(2)).save(folder / "2.tiff")
-    Image.fromarray(pixels(3)).save(folder / "3.png")
+    Image.fromarray(smooth_pixels(1)).save(folder / "1.bmp")
+    Image.fromarray(smooth_pixels(2)).save(folder / "2.tiff")
+    Image.fromarray(smooth_pixels(3)).save(folder / "3.png")
     store = lds.pack(tmp_path / "tree", tmp_path / "store", **SMALL)
     for i, name in enumerate(["1.bmp", "2.tiff", "3.png"]):
         np.testing.assert_array_equal(store.images[i], expected_row(folder / name))
@@ -140,7 +139,7 @@ def test_formats_that_only_pillow_reads(tmp_path: Path) -> None:
 def test_size_of_the_first_good_image(tmp_path: Path) -> None:
     paths = make_tree(tmp_path / "tree")
     paths[0].write_bytes(b"rotten")
-    Image.fromarray(pixels(1, 21, 30)).save(paths[3])
+    Image.fromarray(smooth_pixels(1, 21, 30)).save(paths[3])
     store = lds.pack(tmp_path / "tree", tmp_path / "store", resize=None, crop=None, progress=False)
     assert store.shape == (3, 20, 30)
     assert len(store) == 10
@@ -150,7 +149,7 @@ def test_size_of_the_first_good_image(tmp_path: Path) -> None:
 
 
 def test_arrays(tmp_path: Path) -> None:
-    images = np.stack([pixels(i) for i in range(7)])
+    images = np.stack([smooth_pixels(i) for i in range(7)])
     labels = np.arange(7) * 3
     for name, given in {"hwc": images, "chw": images.transpose(0, 3, 1, 2)}.items():
         store = lds.pack((given, labels), tmp_path / name, resize=None, crop=None, progress=False)

@@ -17,8 +17,7 @@ from PIL import Image
 from rich.console import Console
 
 import largeds_native as lds
-
-from .images import make_tree
+from tests.builders.trees import make_tree
 
 SMALL: dict[str, Any] = {"resize": 16, "crop": 12, "progress": False}
 ROOT = Path(__file__).parents[2]

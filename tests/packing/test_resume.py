@@ -18,9 +18,8 @@ from PIL import Image
 import largeds_native as lds
 from largeds_native.errors import PackError, StorageError, StoreError
 from largeds_native.packing.lock import FolderLock
-
-from .images import make_tree, pixels
-from .test_pack import files_of
+from tests.builders.trees import make_tree, smooth_pixels
+from tests.packing.test_pack import files_of
 
 OPTIONS: dict[str, Any] = {"resize": 16, "crop": 12, "progress": False, "shard_bytes": 2 * 3 * 12 * 12}
 ROOT = Path(__file__).parents[2]
@@ -79,12 +78,12 @@ def test_another_job_is_told(tmp_path: Path) -> None:
     begin(tmp_path / "tree", tmp_path / "out", 3)
     with pytest.raises(PackError, match="crop was \\[12, 12\\], is now \\[8, 8\\]"):
         lds.pack(tmp_path / "tree", tmp_path / "out", **{**OPTIONS, "crop": 8})
-    Image.fromarray(pixels(5)).save(tmp_path / "tree/class0/9999.png")
+    Image.fromarray(smooth_pixels(5)).save(tmp_path / "tree/class0/9999.png")
     with pytest.raises(PackError, match="list of images changed"):
         lds.pack(tmp_path / "tree", tmp_path / "out", **OPTIONS)
     (tmp_path / "tree/class0/9999.png").unlink()
     time.sleep(0.02)
-    Image.fromarray(pixels(77)).save(paths[1], format="JPEG")
+    Image.fromarray(smooth_pixels(77)).save(paths[1], format="JPEG")
     with pytest.raises(PackError, match=r"1 images changed .*'class0/0001\.jpg'.*resume=False"):
         lds.pack(tmp_path / "tree", tmp_path / "out", **OPTIONS)
     store = lds.pack(tmp_path / "tree", tmp_path / "out", resume=False, **OPTIONS)

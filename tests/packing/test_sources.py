@@ -19,8 +19,7 @@ from torchvision.transforms import ToTensor
 import largeds_native as lds
 from largeds_native.errors import ArgumentError
 from largeds_native.sources import encoded
-
-from .images import make_tree
+from tests.builders.trees import make_tree
 
 SMALL: dict[str, Any] = {"resize": 16, "crop": 12, "progress": False, "shard_bytes": 5 * 3 * 12 * 12}
 

@@ -12,9 +12,8 @@ import torch
 import largeds_native as lds
 from largeds_native import _C
 from largeds_native.packing import verify_sources
-
-from .images import make_tree
-from .test_pack import files_of
+from tests.builders.trees import make_tree
+from tests.packing.test_pack import files_of
 
 BASE: dict[str, Any] = {"resize": 18, "crop": 16, "progress": False}
 AUGMENTS = [

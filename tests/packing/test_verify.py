@@ -9,8 +9,7 @@ import pytest
 import largeds_native as lds
 from largeds_native.errors import ArgumentError, StoreError
 from largeds_native.packing import verify_sources
-
-from .images import make_tree, pixels
+from tests.builders.trees import make_tree, smooth_pixels
 
 SMALL: dict[str, Any] = {"resize": 16, "crop": 12, "progress": False, "shard_bytes": 5 * 3 * 12 * 12}
 
@@ -57,7 +56,7 @@ def test_sources_decode_to_the_same(tmp_path: Path, more: dict[str, Any]) -> Non
     result = verify_sources(store)
     assert result.ok
     assert result.checked == 12
-    Image.fromarray(pixels(99)).save(paths[6])
+    Image.fromarray(smooth_pixels(99)).save(paths[6])
     paths[8].unlink()
     paths[8].symlink_to("nowhere.webp")
     result = verify_sources(store, tmp_path / "tree")
@@ -68,7 +67,7 @@ def test_sources_decode_to_the_same(tmp_path: Path, more: dict[str, Any]) -> Non
 
 
 def test_arrays_again(tmp_path: Path) -> None:
-    images = np.stack([pixels(i) for i in range(7)])
+    images = np.stack([smooth_pixels(i) for i in range(7)])
     store = lds.pack((images, np.arange(7)), tmp_path / "s", resize=None, crop=None, progress=False)
     with pytest.raises(ArgumentError, match="does not say where"):
         verify_sources(store)

@@ -4,7 +4,7 @@ import sys
 
 import largeds_native as lds
 
-with lds.open(sys.argv[1]) as store, lds.Loader(store, 2) as loader:
+with lds.open(sys.argv[1]) as store, lds.Loader(store, 2, shuffle=True) as loader:
     for _ in range(2):
         for _images, _labels in loader:
             pass

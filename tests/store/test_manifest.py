@@ -11,6 +11,7 @@ import pytest
 from largeds_native._internal.arrays import FieldSpec
 from largeds_native.errors import StoreError
 from largeds_native.store.format.manifest import Manifest, ShardEntry, parse_manifest, read_manifest
+from tests.attacks import manifests
 
 GOOD = Manifest(
     rows=5,
@@ -53,63 +54,14 @@ def changed(path: str, value: Any) -> dict[str, Any]:
     return tree
 
 
-HOSTILE = [
-    ("format", "other", "expected format 'largeds', found 'other'"),
-    ("format", KeyError, "expected the key 'format'"),
-    ("version", 2, "found 2, which is newer: update"),
-    ("version", 0, "found 0, which is older: pack again"),
-    ("version", "1", "expected a whole number"),
-    ("version", True, "expected a whole number"),
-    ("codec", "zstd", "expected codec 'raw', found 'zstd'"),
-    ("rows", -1, "rows: expected a whole number"),
-    ("rows", 6, "expected the sum of the shards' rows, 5, found 6"),
-    ("rows", 1 << 70, "rows: expected a whole number"),
-    ("rows", 5.0, "rows: expected a whole number"),
-    ("image", [], "expected a JSON object"),
-    ("image/shape", [3, 4], "expected three numbers"),
-    ("image/shape", [3, 4, 0], "expected a whole number"),
-    ("image/shape", [3, 4, 1 << 40], "expected a whole number"),
-    ("image/shape", [2, 4, 6], "expected 1 or 3 channels, found 2"),
-    ("image/dtype", "float64", "expected one of uint8, float16, float32"),
-    ("image/dtype", ["uint8"], "expected one of"),
-    ("image/layout", "CWH", "expected one of CHW, HWC"),
-    ("shards", {}, "expected a list"),
-    ("shards/0/name", "../shard-00000", "expected a name like 'shard-00000'"),
-    ("shards/0/name", "/etc", "expected a name like"),
-    ("shards/0/name", "shard-00000/..", "expected a name like"),
-    ("shards/0/name", "shard-00000\n", "expected a name like"),
-    ("shards/0/name", 7, "expected a name like"),
-    ("shards/0/name", "shard-00002", "twice"),
-    ("shards/0/rows", -3, "expected a whole number"),
-    ("shards/0", None, "expected a JSON object"),
-    ("fields", [], "expected a JSON object"),
-    ("fields/label/dtype", "object", "expected the name of a fixed-size"),
-    ("fields/label/dtype", "O", "expected the name of a fixed-size"),
-    ("fields/label/dtype", "i4,i4", "expected the name of a fixed-size"),
-    ("fields/label/dtype", "<U0", "expected the name of a fixed-size"),
-    ("fields/label/shape", [-1], "expected a whole number"),
-    ("fields/label/shape", [1] * 17, "at most 16 dimensions"),
-    ("classes", [1], "expected names"),
-    ("classes", "cat", "expected a list"),
-    ("normalized/mean", [0.1], "expected 3 finite numbers"),
-    ("normalized/std", [0.1, 0.2, float("nan")], "expected 3 finite numbers"),
-    ("normalized/std", [0.1, 0.2, "x"], "expected 3 finite numbers"),
-    ("variants", 0, "expected a whole number"),
-    ("options", None, "expected a JSON object"),
-    ("libraries", KeyError, "expected the key 'libraries'"),
-]
-
-
-@pytest.mark.parametrize(("path", "value", "words"), HOSTILE)
+@pytest.mark.parametrize(("path", "value", "words"), manifests.VALUES)
 def test_hostile_values_are_named(path: str, value: Any, words: str) -> None:
     with pytest.raises(StoreError, match=r"^here") as caught:
         parse_manifest(changed(path, value), "here")
     assert words in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    "name", ["../label", "a/b", "", ".hidden", "images", "samples", "x" * 101, "a\x00b", "..", "a.b"]
-)
+@pytest.mark.parametrize("name", manifests.FIELD_NAMES)
 def test_hostile_field_names(name: str) -> None:
     tree = GOOD.to_json()
     tree["fields"][name] = {"dtype": "int64", "shape": []}
@@ -117,7 +69,7 @@ def test_hostile_field_names(name: str) -> None:
         parse_manifest(tree, "here")
 
 
-@pytest.mark.parametrize("data", [b"", b"{", b"\xff\xfe", b"[" * 100_000, b'{"format": ' + b"9" * 5000 + b"}", b"null"])
+@pytest.mark.parametrize("data", manifests.NO_MANIFESTS)
 def test_files_that_are_no_manifest(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "manifest.json").write_bytes(data)
     with pytest.raises(StoreError, match=r"manifest\.json"):

@@ -24,7 +24,7 @@ def join(group):
     return torch.cat([x for x, _ in group]), torch.cat([y for _, y in group])
 
 
-def run(model, optimizer, loss, loader, **options):
+def train_epoch(model, optimizer, loss, loader, **options):
     accumulator = Accumulator(model, optimizer, reduction=loss.reduction, **options)
     results = []
     for group in accumulator.groups(loader):
@@ -49,7 +49,7 @@ def test_gradient_is_the_full_batch_s(sizes, accumulate, micro_batch, reduction,
     model, loss = small_model().double(), nn.CrossEntropyLoss(reduction=reduction)
     optimizer = Capture(model.parameters(), lr=0.05)
     twin = small_model().double()
-    results = run(model, optimizer, loss, loader, accumulate=accumulate, micro_batch=micro_batch, hold=hold)
+    results = train_epoch(model, optimizer, loss, loader, accumulate=accumulate, micro_batch=micro_batch, hold=hold)
     groups = [loader[i : i + accumulate] for i in range(0, len(loader), accumulate)]
     assert [r.samples for r in results] == [sum(len(y) for _, y in group) for group in groups]
     for group, result, seen in zip(groups, results, optimizer.seen, strict=True):
@@ -68,7 +68,7 @@ def test_parameters_after_ten_steps(reduction):
     loader = cut([5, 5, 5, 3] * 8)
     loss = nn.CrossEntropyLoss(reduction=reduction)
     model, twin = small_model().double(), small_model().double()
-    run(model, torch.optim.Adam(model.parameters(), 0.01), loss, loader, accumulate=3, micro_batch=2)
+    train_epoch(model, torch.optim.Adam(model.parameters(), 0.01), loss, loader, accumulate=3, micro_batch=2)
     optimizer = torch.optim.Adam(twin.parameters(), 0.01)
     for i in range(0, len(loader), 3):
         inputs, targets = join(loader[i : i + 3])
@@ -167,7 +167,7 @@ def test_clipping_is_of_the_whole_step_s_gradient(full):
     model, loss = small_model().double(), nn.CrossEntropyLoss()
     gradient = torch.cat([g.flatten() for g in gradient_of_full_batch(model, loss, *join(loader))])
     optimizer = Capture(model.parameters())
-    (result,) = run(model, optimizer, loss, loader, accumulate=2, micro_batch=2, clip_grad_norm=0.01)
+    (result,) = train_epoch(model, optimizer, loss, loader, accumulate=2, micro_batch=2, clip_grad_norm=0.01)
     assert result.gradient_norm == pytest.approx(gradient.norm().item(), rel=1e-10)
     clipped = torch.cat([g.flatten() for g in optimizer.seen[0]])
     torch.testing.assert_close(clipped, gradient * (0.01 / gradient.norm()), rtol=1e-3, atol=0)
@@ -187,7 +187,7 @@ def test_a_micro_batch_larger_than_the_batch():
     model = small_model()
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
     with pytest.raises(ArgumentError, match="micro_batch=8 is larger than the loader's batch of 4"):
-        run(model, optimizer, nn.CrossEntropyLoss(), cut([4], torch.float32), micro_batch=8)
+        train_epoch(model, optimizer, nn.CrossEntropyLoss(), cut([4], torch.float32), micro_batch=8)
 
 
 def train(accumulator, loader, loss):
@@ -219,7 +219,9 @@ def test_a_nonfinite_loss_names_step_and_samples():
     accumulator = Accumulator(model, torch.optim.SGD(model.parameters(), 0.1), accumulate=2, micro_batch=2)
     with pytest.raises(NonFiniteError, match="loss is nan for samples 14 to 15 of this epoch, at step 1"):
         train(accumulator, loader, nn.CrossEntropyLoss())
-    run(twin, torch.optim.SGD(twin.parameters(), 0.1), nn.CrossEntropyLoss(), loader[:2], accumulate=2, micro_batch=2)
+    train_epoch(
+        twin, torch.optim.SGD(twin.parameters(), 0.1), nn.CrossEntropyLoss(), loader[:2], accumulate=2, micro_batch=2
+    )
     assert torch.equal(parameters_of(model), parameters_of(twin))
     assert all(p.grad is None for p in model.parameters())
 
@@ -228,7 +230,9 @@ def test_a_nonfinite_step_can_be_skipped():
     loader = cut([4, 4, 4], torch.float32)
     loader[1][0][:] = float("inf")
     model, twin = small_model(), small_model()
-    results = run(model, torch.optim.SGD(model.parameters(), 0.1), nn.CrossEntropyLoss(), loader, on_nonfinite="skip")
+    results = train_epoch(
+        model, torch.optim.SGD(model.parameters(), 0.1), nn.CrossEntropyLoss(), loader, on_nonfinite="skip"
+    )
     assert [r.stepped for r in results] == [True, False, True]
-    run(twin, torch.optim.SGD(twin.parameters(), 0.1), nn.CrossEntropyLoss(), [loader[0], loader[2]])
+    train_epoch(twin, torch.optim.SGD(twin.parameters(), 0.1), nn.CrossEntropyLoss(), [loader[0], loader[2]])
     assert torch.equal(parameters_of(model), parameters_of(twin))

@@ -35,7 +35,7 @@ def make(folder, callbacks=(), scheduler=None, optimizer=torch.optim.AdamW, **op
     )
 
 
-def check(tmp_path, make_one, loader=data_loader, stops=(1, 3, 4, 8), epochs=EPOCHS):
+def assert_resumes(tmp_path, make_one, loader=data_loader, stops=(1, 3, 4, 8), epochs=EPOCHS):
     """Stopped and resumed, the run ends as if nobody had stopped it."""
     whole = make_one(tmp_path / "whole")
     history = whole.fit(loader(), epochs, data_loader(16))
@@ -78,7 +78,7 @@ def test_scheduler(tmp_path, name, by):
         with pytest.raises(ArgumentError, match="'epoch' with ReduceLROnPlateau"):
             make(None, scheduler=SCHEDULERS[name], scheduler_by=by)
         return
-    check(tmp_path, partial(make, scheduler=SCHEDULERS[name], scheduler_by=by), stops=(2, 7))
+    assert_resumes(tmp_path, partial(make, scheduler=SCHEDULERS[name], scheduler_by=by), stops=(2, 7))
 
 
 def test_plateau_without_its_number():
@@ -92,7 +92,7 @@ def test_ema_early_stopping_and_frozen_layers(tmp_path, every):
         stopping = EarlyStopping("val_loss", patience=2, min_delta=0.005)
         return make(folder, [EMA(0.5, every=every), stopping, Freeze("0", "1", until_epoch=2)])
 
-    whole = check(tmp_path, make_one, epochs=30, stops=(2, 7, 9))
+    whole = assert_resumes(tmp_path, make_one, epochs=30, stops=(2, 7, 9))
     assert 3 <= whole.epoch < 30
 
 
@@ -126,7 +126,7 @@ class Stream:
 
 def test_a_loader_of_unknown_length(tmp_path):
     """Stopped after each step, the last of an epoch too: it was saved within the epoch, for nobody knew its end."""
-    check(tmp_path, make, Stream, stops=range(1, 8), epochs=3)
+    assert_resumes(tmp_path, make, Stream, stops=range(1, 8), epochs=3)
 
 
 def test_a_fit_that_was_interrupted_begins_its_epoch_again():

@@ -1,23 +1,13 @@
-"""Small stores for the loader's tests, and the slow way to make their batches."""
+"""A loader's epochs as lists, and the slow way to make their batches."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-import largeds_native as lds
-
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-
-
-def make_store(folder: Path, n: int = 100, side: int = 8, *, name: str = "s.lds", **options: Any) -> Any:
-    """n random RGB images; image i has label i, so that a batch's labels say what is in it."""
-    images = np.random.default_rng(n).integers(0, 256, (n, 3, side, side), np.uint8)
-    words: dict[str, Any] = {"resize": None, "crop": None, "progress": False} | options
-    return lds.pack((images, np.arange(n)), folder / name, **words)
 
 
 def reference_batch(store: Any, labels: torch.Tensor) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""Small image trees to pack."""
+"""Small trees of image files to pack."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 
-def pixels(seed: int, height: int = 20, width: int = 30) -> np.ndarray:
+def smooth_pixels(seed: int, height: int = 20, width: int = 30) -> np.ndarray:
     """Smooth random colours."""
     random = np.random.default_rng(seed)
     small = random.integers(0, 256, (4, 4, 3), np.uint8)
@@ -24,6 +24,6 @@ def make_tree(root: Path, classes: int = 3, each: int = 4, height: int = 20, wid
         for i in range(each):
             path = folder / f"{i:04d}{('.png', '.jpg', '.webp')[i % 3]}"
             options = {"lossless": True} if path.suffix == ".webp" else {"quality": 92} if path.suffix == ".jpg" else {}
-            Image.fromarray(pixels(label * 1000 + i, height, width)).save(path, **options)
+            Image.fromarray(smooth_pixels(label * 1000 + i, height, width)).save(path, **options)
             paths.append(path)
     return paths

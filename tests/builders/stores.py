@@ -1,4 +1,4 @@
-"""Small stores of any shape, dtype and layout, and h5py files as others write them."""
+"""Small stores, and HDF5 files as other people write them."""
 
 from __future__ import annotations
 
@@ -7,15 +7,22 @@ from typing import Any
 
 import h5py
 import numpy as np
-from hypothesis import strategies as st
 
+import largeds_native as lds
 from largeds_native._internal.arrays import FieldSpec
 from largeds_native.interchange.raw_store import RawStoreWriter
 from largeds_native.store import PackedStore, Store
 from largeds_native.store.metadata import Metadata
 
 
-def make_store(
+def make_labelled_store(folder: Path, n: int = 100, side: int = 8, *, name: str = "s.lds", **options: Any) -> Any:
+    """n random RGB images; image i has label i, so that a batch's labels say which images are in it."""
+    images = np.random.default_rng(n).integers(0, 256, (n, 3, side, side), np.uint8)
+    kwargs: dict[str, Any] = {"resize": None, "crop": None, "progress": False} | options
+    return lds.pack((images, np.arange(n)), folder / name, **kwargs)
+
+
+def make_random_store(
     path: Path,
     n: int = 7,
     shape: tuple[int, int, int] = (3, 4, 5),
@@ -27,6 +34,7 @@ def make_store(
     shard_rows: int = 3,
     seed: int = 0,
 ) -> PackedStore:
+    """Random rows of any shape, dtype and layout, written without packing."""
     rng = np.random.default_rng(seed)
     kind = np.dtype(dtype)
     raw = rng.integers(0, 256, (n, variants * int(np.prod(shape)) * kind.itemsize), np.uint8)
@@ -39,31 +47,6 @@ def make_store(
     with RawStoreWriter(path, metadata, shard_rows * raw.shape[1]) as writer:
         writer.add(raw, values, [f"#{i}" for i in range(n)])
     return PackedStore(path)
-
-
-@st.composite
-def store_arguments(draw: st.DrawFn) -> dict[str, Any]:
-    n = draw(st.integers(1, 9))
-    channels, height, width = draw(st.sampled_from([1, 3])), draw(st.integers(1, 6)), draw(st.integers(1, 6))
-    layout = draw(st.sampled_from(["CHW", "HWC"]))
-    dtypes = st.sampled_from(["int64", "uint8", "float16", "float64", "bool", "complex64", "S5", "U3", "int16"])
-    names = draw(st.lists(st.sampled_from(["label", "weight", "box", "name"]), unique=True))
-    rng = np.random.default_rng(draw(st.integers(0, 99)))
-    fields = {}
-    for name in names:
-        dtype = draw(dtypes) if name != "label" else "int64"
-        extent = (n, *draw(st.sampled_from([(), (4,), (2, 2)]))) if name != "label" else (n,)
-        fields[name] = rng.integers(0, 90, extent).astype(dtype)
-    return {
-        "n": n,
-        "shape": (channels, height, width) if layout == "CHW" else (height, width, channels),
-        "dtype": draw(st.sampled_from(["uint8", "float16", "float32"])),
-        "layout": layout,
-        "variants": draw(st.sampled_from([1, 1, 2])),
-        "fields": fields,
-        "classes": draw(st.sampled_from([(), ("a", "b c", "ü")])),
-        "shard_rows": draw(st.integers(1, 5)),
-    }
 
 
 def assert_equal_stores(found: Store, expected: Store) -> None:
@@ -81,7 +64,8 @@ def assert_equal_stores(found: Store, expected: Store) -> None:
         np.testing.assert_array_equal(np.asarray(found[name]), np.asarray(expected[name]))
 
 
-def write_h5(path: Path, images: Any, labels: Any = None, name: str = "data", **storage: Any) -> Path:
+def write_hdf5(path: Path, images: Any, labels: Any = None, name: str = "data", **storage: Any) -> Path:
+    """By h5py; `storage`: how it stores the images, such as chunks."""
     with h5py.File(path, "w") as file:
         file.create_dataset(name, data=images, **storage)
         if labels is not None:

@@ -1,4 +1,4 @@
-"""Image files for the tests, made here: pixels with detail at every scale, and encoders that Pillow lacks."""
+"""Image files: pixels with detail at every scale, and encoders that Pillow lacks."""
 
 from __future__ import annotations
 
