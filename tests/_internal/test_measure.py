@@ -1,13 +1,16 @@
 """Measuring: turns, warm-up, ratios, intervals, and what is written down."""
 
 import json
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
 
 from largeds_native._internal import measure
-from largeds_native._internal.measure import Contender, Measured
+from largeds_native._internal.measure import Contender, Measured, intervals, paired_timing
 
 
 def test_contenders_take_turns_after_a_warm_up() -> None:
@@ -58,3 +61,34 @@ def test_forgetting_keeps_the_bytes(tmp_path: Path) -> None:
     path.write_bytes(bytes(range(256)) * 64)
     measure.forget([path])
     assert path.read_bytes() == bytes(range(256)) * 64
+
+
+def test_the_rate_within_a_time_leaves_the_first_call_out() -> None:
+    sizes = iter([1000, 1, 1])
+    rate = measure.rate_within(lambda: [time.sleep(0.02), next(sizes)][1], 0.03)
+    assert 20 < rate <= 50
+
+
+def test_the_interval_of_a_median() -> None:
+    median, low, high = intervals.median_interval([1.0, 2.0, 3.0, 4.0, 100.0])
+    assert (median, low) == (3.0, 1.0)
+    assert 4.0 <= high <= 100.0
+
+
+def test_training_loops_take_turns_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(paired_timing, "use_one_heap", lambda: None)  # it is for the whole process
+    seen: list[str] = []
+
+    def loop_named(name: str) -> Callable[[Any], None]:
+        return lambda batches: seen.extend(name for _ in batches)
+
+    seconds = paired_timing.time_blocks({name: loop_named(name) for name in "ab"}, "batch", block=3, rounds=4, warmup=1)
+    assert {name: len(values) for name, values in seconds.items()} == {"a": 4, "b": 4}
+    blocks = ["".join(seen[at : at + 3]) for at in range(0, len(seen), 3)]
+    assert all(set(blocks[at : at + 2]) == {"aaa", "bbb"} for at in range(0, 10, 2))
+
+
+def test_a_training_loop_that_ends_too_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(paired_timing, "use_one_heap", lambda: None)
+    with pytest.raises(RuntimeError, match="ended before its data did"):
+        paired_timing.time_blocks({"a": lambda batches: next(iter(batches))}, "batch", block=1, rounds=2)

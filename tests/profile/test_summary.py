@@ -1,0 +1,66 @@
+"""What `largeds doctor` concludes from known results."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from largeds_native.profile.doctor import summary
+from largeds_native.profile.doctor.results import LoopResult, Part, PartKind, ProfileResults
+
+
+def results_of(baseline: float | None = None, packed: float = 100.0, **rates: float) -> ProfileResults:
+    """1,000 images; rates of the parts by kind, and of the loops, in images/s."""
+    kinds: dict[str, PartKind] = {"workers": "workers", "loader": "loader", "step": "step", "disk": "disk"}
+    parts = [Part(kinds[name], name, rate) for name, rate in rates.items()]
+    loops = [rate and LoopResult("epoch", rate, 0.0, 1000 / rate, 0.03, 0.5) for rate in (baseline, packed)]
+    found = ProfileResults("photos", baseline is None, 1000, 3 << 10, 64, "m", "cpu", 2, parts=parts)
+    found.baseline, found.packed = loops[0] or None, loops[1] or None
+    found.pack_seconds = None if baseline is None else 12.0
+    return found
+
+
+def test_the_step_limits() -> None:
+    found = results_of(packed=95, loader=5000, step=100, disk=20)
+    assert summary.summary(found)["limit"] == "step"
+    assert "An epoch of 1,000 images takes 11 s ±3%" in summary.sentence(found)
+    assert "training step limits it with 100 images/s, where the loader alone makes 5,000" in summary.sentence(found)
+    assert "Change nothing in loading" in summary.advice(found)
+    assert "torch.compile" in summary.advice(dataclasses.replace(found, device="cuda"))
+
+
+def test_the_loader_limits() -> None:
+    found = results_of(packed=90, loader=100, step=5000, disk=20)
+    assert summary.summary(found)["limit"] == "loader"
+    assert "torch.bfloat16" in summary.advice(found)
+    assert "as uint8" in summary.advice(dataclasses.replace(found, dtype="float32"))
+    assert summary.summary(found)["first_packed_epoch_seconds"] == pytest.approx(50)
+
+
+def test_larger_than_memory_the_disk_limits() -> None:
+    found = dataclasses.replace(results_of(packed=90, loader=100, step=5000, disk=20), fits=False)
+    assert summary.summary(found)["limit"] == "disk"
+    assert summary.summary(found)["packed_epoch_seconds"] == pytest.approx(50)
+    assert "order='block'" in summary.advice(found)
+
+
+def test_what_packing_saves() -> None:
+    found = results_of(baseline=10, packed=100, workers=10, loader=1000, step=120, disk=500)
+    content = summary.summary(found)
+    assert (content["limit"], content["saved_seconds_an_epoch"]) == ("workers", pytest.approx(90))
+    assert (
+        "packed it takes 10 s, and packing (12 s, once) has paid for itself after the first epoch"
+        in content["sentence"]
+    )
+    assert "`largeds pack photos STORE.lds` (3.1 MB)" in content["advice"]
+    slow = results_of(baseline=99, packed=100, workers=500, loader=1000, step=100, disk=500)
+    assert "would save nothing" in summary.sentence(slow)
+    assert "Change nothing in loading" in summary.advice(slow)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(0.0123, "0.012 s"), (3.04, "3 s"), (42, "42 s"), (200, "3 min 20 s"), (7800, "2 h 10 min")]
+)
+def test_durations(seconds: float, words: str) -> None:
+    assert summary.duration(seconds) == words
