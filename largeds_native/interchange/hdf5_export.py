@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,8 +22,8 @@ from largeds_native._internal.machine import usable_threads
 from largeds_native.errors import ArgumentError
 from largeds_native.interchange.copying import RowReader, copy_range
 from largeds_native.interchange.hdf5_file import CLASSES, IMAGES, LABELS
-from largeds_native.interchange.new_file import created, new_file, reserve, storage_errors
-from largeds_native.interchange.progress import Told, progress_of
+from largeds_native.interchange.new_file import Reserve, created, new_file, reserve, storage_errors
+from largeds_native.interchange.progress import ProgressCallback, progress_of
 
 if TYPE_CHECKING:
     from largeds_native.store import Store
@@ -43,7 +43,7 @@ def export_hdf5(
     compression: Any = None,
     indices: Any = None,
     normalize: tuple[Sequence[float], Sequence[float]] | None = None,
-    progress: bool | Told | None = True,
+    progress: bool | ProgressCallback | None = True,
 ) -> Path:
     """Writes the images as dataset `data`, the labels as `labels`, further fields by name.
 
@@ -61,23 +61,23 @@ def export_hdf5(
     rows = _indices(indices, len(store))
     chunk, filters = _layout(layout, chunk_images, compression)
     lookup = None if normalize is None else _lookup(store, *normalize)
-    with progress_of(progress, "export") as told, new_file(path) as temporary:
+    with progress_of(progress, "export") as on_progress, new_file(path) as temporary:
         reader = RowReader(store)
         with (
             storage_errors(path),
-            created(temporary, alignment_threshold=1 << 16, alignment_interval=PAGE) as (file, room),
+            created(temporary, alignment_threshold=1 << 16, alignment_interval=PAGE) as (file, reserve_more),
         ):
             images = _create(file, store, len(rows), chunk, filters, lookup)
-            _describe(file, images, store, normalize, room)
+            _describe(file, images, store, normalize, reserve_more)
             for name in store.fields:
-                _write_field(file, LABELS if name == "label" else name, store[name], rows, room)
+                _write_field(file, LABELS if name == "label" else name, store[name], rows, reserve_more)
             if chunk:
-                blocks = _blocks(reader, rows, images.chunks[0], lookup, told)
-                _write_chunks(images, _with_room(temporary, images, blocks, room), filters)
+                blocks = _blocks(reader, rows, images.chunks[0], lookup, on_progress)
+                _write_chunks(images, _with_space(temporary, images, blocks, reserve_more), filters)
             offset = images.id.get_offset() if not chunk else None
         if offset is not None:
             with storage_errors(path):
-                _write_contiguous(temporary, offset, reader, rows, lookup, told)
+                _write_contiguous(temporary, offset, reader, rows, lookup, on_progress)
     return Path(path)
 
 
@@ -146,7 +146,7 @@ def _create(
     return file[IMAGES]
 
 
-def _describe(file: h5py.File, images: h5py.Dataset, store: Store, normalize: Any, room: Callable[[int], None]) -> None:
+def _describe(file: h5py.File, images: h5py.Dataset, store: Store, normalize: Any, reserve_more: Reserve) -> None:
     images.attrs["layout"] = store.layout
     mean, std = normalize or (store.mean, store.std)
     if mean is not None:
@@ -155,7 +155,7 @@ def _describe(file: h5py.File, images: h5py.Dataset, store: Store, normalize: An
     file.attrs["store"] = store.identity
     made_by = {"options": store.metadata.options, "libraries": store.metadata.libraries}
     texts = {name: json.dumps(dict(values)) for name, values in made_by.items()}
-    room(sum(map(len, texts.values())) + sum(64 + 4 * len(name) for name in store.classes))
+    reserve_more(sum(map(len, texts.values())) + sum(64 + 4 * len(name) for name in store.classes))
     for name, text in texts.items():
         if len(text) < ATTRIBUTE_BYTES:
             file.attrs[name] = text
@@ -166,14 +166,14 @@ def _describe(file: h5py.File, images: h5py.Dataset, store: Store, normalize: An
         file.create_dataset(CLASSES, data=store.classes, dtype=text_type, track_times=False)
 
 
-def _write_field(file: h5py.File, name: str, values: Any, rows: Array, room: Callable[[int], None]) -> None:
+def _write_field(file: h5py.File, name: str, values: Any, rows: Array, reserve_more: Reserve) -> None:
     if name in (IMAGES, CLASSES) or name in file:
         raise ArgumentError(f"the store's field {name!r} can't be written: HDF5's dataset of this name is another")
     dtype = values.dtype
     kind: Any = dtype
     if dtype.kind == "U":  # HDF5 has no UTF-32: a code point is at most 4 bytes of UTF-8
         kind = h5py.string_dtype("utf-8", 4 * (dtype.itemsize // 4))
-    room(len(rows) * dtype.itemsize * int(np.prod(values.shape[1:], dtype=np.int64)) + PAGE)
+    reserve_more(len(rows) * dtype.itemsize * int(np.prod(values.shape[1:], dtype=np.int64)) + PAGE)
     out = file.create_dataset(name, (len(rows), *values.shape[1:]), kind, track_times=False)
     if dtype.kind == "U":
         out.attrs["numpy_dtype"] = dtype.str
@@ -184,7 +184,7 @@ def _write_field(file: h5py.File, name: str, values: Any, rows: Array, room: Cal
 
 
 def _blocks(
-    reader: RowReader, rows: Array, multiple: int, lookup: Array | None, told: Told
+    reader: RowReader, rows: Array, multiple: int, lookup: Array | None, on_progress: ProgressCallback
 ) -> Iterator[tuple[int, Array]]:
     """(first row, images) in blocks of about 16 MB, each but the last a multiple of `multiple` rows."""
     written = reader.row_bytes * (1 if lookup is None else 4)
@@ -193,7 +193,7 @@ def _blocks(
     for low in range(0, len(rows), step):
         block = reader.read(rows[low : low + step], memory[: len(rows) - low])
         yield low, block if lookup is None else normalised(block, lookup, reader.layout)
-        told(min(low + step, len(rows)), len(rows))
+        on_progress(min(low + step, len(rows)), len(rows))
 
 
 def normalised(images: Array, lookup: Array, layout: str) -> Array:
@@ -207,7 +207,7 @@ def normalised(images: Array, lookup: Array, layout: str) -> Array:
 
 
 def _write_contiguous(
-    path: Path, offset: int, reader: RowReader, rows: Array, lookup: Array | None, told: Told
+    path: Path, offset: int, reader: RowReader, rows: Array, lookup: Array | None, on_progress: ProgressCallback
 ) -> None:
     from largeds_native import _C
 
@@ -222,9 +222,9 @@ def _write_contiguous(
                     copy_range(source, start + low, out.fileno(), offset + done, part)
                     _C.begin_write_back(out.fileno(), offset + done, part)  # the disk works while the rest is copied
                     done += part
-                    told(done // reader.row_bytes, len(rows))
+                    on_progress(done // reader.row_bytes, len(rows))
             return
-        for low, block in _blocks(reader, rows, 1, lookup, told):
+        for low, block in _blocks(reader, rows, 1, lookup, on_progress):
             begin = out.seek(offset + low * reader.row_bytes * (1 if lookup is None else 4))
             view = np.ascontiguousarray(block).reshape(-1).view(np.uint8).data
             while view:
@@ -232,17 +232,19 @@ def _write_contiguous(
             _C.begin_write_back(out.fileno(), begin, block.nbytes)
 
 
-def _with_room(
-    path: Path, images: h5py.Dataset, blocks: Iterator[tuple[int, Array]], room: Callable[[int], None]
+def _with_space(
+    path: Path, images: h5py.Dataset, blocks: Iterator[tuple[int, Array]], reserve_more: Reserve
 ) -> Iterator[tuple[int, Array]]:
-    """The blocks, each when the disk has room for its chunks; what was written before goes to the disk meanwhile."""
+    """The blocks, each once disk space is taken for its chunks; what was written before goes to the disk meanwhile."""
     from largeds_native import _C
 
-    deep, size = images.chunks[0], images.dtype.itemsize * int(np.prod(images.chunks, dtype=np.int64))
+    chunk_rows, size = images.chunks[0], images.dtype.itemsize * int(np.prod(images.chunks, dtype=np.int64))
     done = 0
     with path.open("rb") as file:
         for low, block in blocks:
-            room(-(-len(block) // deep) * (size + size // 100 + 2 * PAGE))  # aligned, indexed, and not compressible
+            reserve_more(
+                -(-len(block) // chunk_rows) * (size + size // 100 + 2 * PAGE)
+            )  # aligned, indexed, and not compressible
             yield low, block
             end = images.file.id.get_filesize()
             _C.begin_write_back(file.fileno(), done, end - done)
@@ -272,4 +274,4 @@ def _write_chunks(images: h5py.Dataset, blocks: Iterator[tuple[int, Array]], fil
         return
     for low, block in blocks:
         images[low : low + len(block)] = block
-        images.flush()  # what stays in HDF5's cache has no place in the file yet, and room was taken for it now
+        images.flush()  # what stays in HDF5's cache has no offset in the file yet, and space was taken for it now

@@ -47,7 +47,7 @@ def _why_not(path: Path, message: str) -> StorageError | StoreError:
     if "truncated" in message or "eof" in message:
         return StoreError(f"{path} is cut off: HDF5 expects more bytes than the {path.stat().st_size:,} that are there")
     if "signature" in message:
-        return StoreError(f"{path} is no HDF5 file, or one that was never closed by its writer")
+        return StoreError(f"{path} is not an HDF5 file, or one that was never closed by its writer")
     return StoreError(f"{path} can't be read as HDF5: {message}")
 
 

@@ -26,7 +26,7 @@ from largeds_native.interchange.hdf5_file import (
     read_normalized,
     reading,
 )
-from largeds_native.interchange.progress import Told, progress_of
+from largeds_native.interchange.progress import ProgressCallback, progress_of
 from largeds_native.interchange.raw_store import RawStoreWriter
 from largeds_native.store import PackedStore
 from largeds_native.store.format.manifest import IMAGE_DTYPES
@@ -44,7 +44,7 @@ def from_hdf5(
     dtype: str | None = None,
     layout: str | None = None,
     shard_bytes: int = 1 << 30,
-    progress: bool | Told | None = True,
+    progress: bool | ProgressCallback | None = True,
 ) -> PackedStore:
     """Makes a store in the folder `out` from the datasets `images` and `labels` of an HDF5 file, and opens it.
 
@@ -55,12 +55,12 @@ def from_hdf5(
     progress: a bar when the output is a terminal, or a function called with (rows done, rows in all).
 
     Reads each chunk once, in order, some tens of MB at a time. Raises ArgumentError for datasets that are missing or
-    hold no images, or an output that exists; StoreError for a file that is no HDF5 or whose filter is not installed.
+    hold no images, or an output that exists; StoreError for a file that is not HDF5 or whose filter is not installed.
     """
     with reading(path) as file:
         data = dataset(file, images)
         fields, metadata = _contents(file, data, labels, dtype, layout)
-        with RawStoreWriter(out, metadata, shard_bytes) as writer, progress_of(progress, "import") as told:
+        with RawStoreWriter(out, metadata, shard_bytes) as writer, progress_of(progress, "import") as on_progress:
             done = 0
             for block in blocks(data):
                 array = np.ascontiguousarray(block.astype(metadata.dtype, copy=False))
@@ -68,7 +68,7 @@ def from_hdf5(
                 names = [f"#{done + i}" for i in range(len(block))]
                 writer.add(array.reshape(len(block), -1).view(np.uint8), part, names)
                 done += len(block)
-                told(done, len(data))
+                on_progress(done, len(data))
     return PackedStore(out)
 
 
@@ -102,8 +102,8 @@ def _contents(
 def blocks(data: h5py.Dataset) -> Iterator[Array]:
     """The dataset in blocks of rows that hold whole chunks, so that no chunk is read (or unpacked) twice."""
     row = max(1, data.dtype.itemsize * int(np.prod(data.shape[1:], dtype=np.int64)))
-    deep = data.chunks[0] if data.chunks else 1
-    step = max(1, BLOCK_BYTES // (row * deep)) * deep
+    chunk_rows = data.chunks[0] if data.chunks else 1
+    step = max(1, BLOCK_BYTES // (row * chunk_rows)) * chunk_rows
     for low in range(0, len(data), step):
         yield read_rows(data, slice(low, low + step))
 

@@ -33,8 +33,8 @@ def join_hdf5(paths: Sequence[str | os.PathLike[str]], out: str | os.PathLike[st
     for path, kind in zip(paths, kinds, strict=True):
         if kind != kinds[0]:
             raise ArgumentError(f"{path}: expected the datasets of {paths[0]}, {kinds[0]}, found {kind}")
-    with new_file(out) as temporary, storage_errors(out), created(temporary) as (file, room):
-        room(sum(1024 + len(path) for path, _ in parts) * len(kinds[0]))
+    with new_file(out) as temporary, storage_errors(out), created(temporary) as (file, reserve_more):
+        reserve_more(sum(1024 + len(path) for path, _ in parts) * len(kinds[0]))
         for name, (shape, dtype) in kinds[0].items():
             starts = np.cumsum([0, *(found[name][0][0] for _, found in parts)])
             virtual = h5py.VirtualLayout((int(starts[-1]), *shape), dtype)

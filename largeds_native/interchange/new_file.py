@@ -15,7 +15,8 @@ import h5py
 from largeds_native.errors import ArgumentError, StorageError
 from largeds_native.store.format.files import sync
 
-ROOM = 1 << 15  # bytes for HDF5's own structures, beside what is written
+Reserve = Callable[[int], None]  # takes disk space for so many bytes more
+MARGIN = 1 << 15  # bytes for HDF5's own structures, beside what is written
 
 
 @contextmanager
@@ -37,19 +38,19 @@ def new_file(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 @contextmanager
-def created(path: Path, **options: Any) -> Iterator[tuple[h5py.File, Callable[[int], None]]]:
-    """A new HDF5 file, and the function that takes room on the disk for so many bytes more.
+def created(path: Path, **options: Any) -> Iterator[tuple[h5py.File, Reserve]]:
+    """A new HDF5 file, and the function that takes disk space for so many bytes more.
 
     HDF5 can't close a file whose last bytes it can't write: after one failure it stays open, its space taken, until the
-    process ends. So it must never meet a full disk: who writes takes the room before."""
-    reserve(path, ROOM)
+    process ends. So it must never meet a full disk: whoever writes takes the space before."""
+    reserve(path, MARGIN)
     with h5py.File(path, "w", **options) as file:
 
-        def room(size: int) -> None:
-            reserve(path, file.id.get_filesize() + size + ROOM)
+        def reserve_more(size: int) -> None:
+            reserve(path, file.id.get_filesize() + size + MARGIN)
 
-        room(0)
-        yield file, room
+        reserve_more(0)
+        yield file, reserve_more
         file.flush()
         size = file.id.get_filesize()
     os.truncate(path, size)
@@ -76,7 +77,7 @@ def storage_errors(path: str | os.PathLike[str]) -> Iterator[None]:
         if isinstance(error, StorageError):
             raise
         text = error.strerror or str(error)
-        inner = re.search("error message = '([^']+)'", text)  # the system's own words, in the midst of HDF5's
+        inner = re.search("error message = '([^']+)'", text)  # the system's own message, inside of HDF5's
         state = os.statvfs(Path(path).absolute().parent)
         free = f"{state.f_bavail * state.f_frsize:,} bytes are free"
         message = f"{path} can't be written: {inner[1] if inner else text[:200]}; {free}"

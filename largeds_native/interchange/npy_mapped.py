@@ -46,7 +46,7 @@ def _mapped_npy(path: Path) -> MappedArray:
     except OSError as error:
         raise StorageError(error.errno, f"{path}: {error.strerror}") from None
     except ValueError as error:
-        raise StoreError(f"{path} is no .npy file: {str(error).splitlines()[0]}") from None
+        raise StoreError(f"{path} is not a .npy file: {str(error).splitlines()[0]}") from None
     if dtype.hasobject or not dtype.isnative or fortran:
         kind = "Python objects" if dtype.hasobject else "Fortran order" if fortran else f"foreign byte order ({dtype})"
         raise StoreError(

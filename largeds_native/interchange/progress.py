@@ -6,12 +6,12 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-Told = Callable[[int, int], object]  # (rows done, rows in all)
+ProgressCallback = Callable[[int, int], object]  # (rows done, rows in all)
 
 
 @contextmanager
-def progress_of(progress: bool | Told | None, title: str) -> Iterator[Told]:
-    """The function to tell. True is a bar on stderr, and nothing where stderr is no terminal."""
+def progress_of(progress: bool | ProgressCallback | None, title: str) -> Iterator[ProgressCallback]:
+    """The function to call. True is a bar on stderr, and nothing where stderr is not a terminal."""
     if callable(progress):
         yield progress
         return

@@ -25,12 +25,12 @@ def check_output(out: Path) -> None:
     if not out.exists():
         return
     if not out.is_dir():
-        raise PackError(f"{out} exists and is no folder: choose another output")
+        raise PackError(f"{out} exists and is not a folder: choose another output")
     if (out / manifest.NAME).exists() or (out / PLAN_NAME).exists():
         return
     foreign = sorted(name for name in os.listdir(out) if not _OURS.fullmatch(name))
     if foreign:
-        raise PackError(f"{out} exists and is no store (it holds {foreign[0]!r}): choose another output")
+        raise PackError(f"{out} exists and is not a store (it holds {foreign[0]!r}): choose another output")
 
 
 def begin(out: Path, plan: Plan, fingerprint: str, resume: bool) -> bool:

@@ -124,7 +124,7 @@ def _label(archive: tarfile.TarFile, member: tarfile.TarInfo, path: str, extensi
         try:
             tree = json.loads(data)
         except (ValueError, RecursionError) as error:
-            raise ArgumentError(f"{where} is no JSON: {error}") from None
+            raise ArgumentError(f"{where} is not JSON: {error}") from None
         value = tree.get("label", tree.get("cls")) if isinstance(tree, dict) else tree
         if value is None:
             return None

@@ -124,7 +124,7 @@ def _refuse_0_to_255(means: list[float], stds: list[float]) -> None:
 
 
 def dtype_name(dtype: torch.dtype) -> str:
-    """'float32' of torch.float32: how the core is told."""
+    """'float32' of torch.float32: as the core takes it."""
     return str(dtype).removeprefix("torch.")
 
 
@@ -150,10 +150,10 @@ def shared_pool(threads: int | None) -> _C.Pool:
     """The process's pool of so many threads: made once, used by every gather that asks for it."""
     from largeds_native import _C
 
-    wanted = default_threads() if threads is None else threads
-    if wanted not in _pools:
-        _pools[wanted] = _C.Pool(wanted)
-    return _pools[wanted]
+    number = default_threads() if threads is None else threads
+    if number not in _pools:
+        _pools[number] = _C.Pool(number)
+    return _pools[number]
 
 
 def gather(

@@ -25,8 +25,8 @@ def test_paths(largeds: Largeds, store: Path, tree: Path, tmp_path: Path) -> Non
     (tmp_path / "file").write_text("text")
     for command in ("info", "verify"):
         sentence(largeds(command, tmp_path / "absent"), 1, "does not exist")
-        sentence(largeds(command, empty), 1, "is no store")
-        sentence(largeds(command, tmp_path / "file"), 1, "is no HDF5 file")
+        sentence(largeds(command, empty), 1, "is not a store")
+        sentence(largeds(command, tmp_path / "file"), 1, "is not an HDF5 file")
     sentence(largeds("pack", tmp_path / "absent", tmp_path / "x.lds"), 1, "does not exist")
     sentence(largeds("pack", empty, tmp_path / "x.lds"), 1, "no image")
     sentence(largeds("pack", tree, empty / "no" / ".." / ".." / "file", "-q"), 1, "file")

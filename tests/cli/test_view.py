@@ -254,7 +254,7 @@ def test_bad_input(largeds: Largeds, store: Path, tmp_path: Path) -> None:
     out = tmp_path / "a.png"
     for arguments, code, words in (
         ((tmp_path / "absent",), 1, "does not exist"),
-        ((empty,), 1, "is no store"),
+        ((empty,), 1, "is not a store"),
         ((store, tmp_path / "a.gif"), 1, "expected a name that ends in .png"),
         ((store, tmp_path / "a.png", "--html"), 1, "expected a name that ends in .html"),
         ((store, tmp_path / "no" / "a.png"), 1, "is not a folder"),

@@ -73,10 +73,10 @@ def test_files(tmp_path: Path) -> None:
     out = tmp_path / "out.lds"
     good = write_hdf5(tmp_path / "good.h5", IMAGES, np.arange(5))
     attacks.write_unreadable_files(tmp_path, good)
-    assert_unreadable(tmp_path / "text.h5", StoreError, "is no HDF5 file")
+    assert_unreadable(tmp_path / "text.h5", StoreError, "is not an HDF5 file")
     assert_unreadable(tmp_path / "cut.h5", StoreError, "is cut off")
     assert_unreadable(tmp_path / "absent.h5", LargedsError, "does not exist|no such file")
-    assert_import_refused(tmp_path / "text.h5", out, StoreError, "is no HDF5 file")
+    assert_import_refused(tmp_path / "text.h5", out, StoreError, "is not an HDF5 file")
     assert_import_refused(tmp_path / "empty.h5", out, StoreError, "HDF5")
     assert_import_refused(tmp_path / "cut.h5", out, StoreError, "is cut off: HDF5 expects more bytes")
     assert_import_refused(tmp_path / "folder.h5", out, StoreError, "is a folder")

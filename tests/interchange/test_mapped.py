@@ -129,7 +129,7 @@ def test_bad_npy_files(tmp_path: Path) -> None:
     np.save(tmp_path / "wide.npy", np.zeros((9, 4, 5, 7), np.uint8))
     for name, message in (
         ("short", "is short: expected"),
-        ("foreign", "is no .npy file"),
+        ("foreign", "is not a .npy file"),
         ("fortran", "Fortran order, which can't be mapped"),
         ("objects", "Python objects"),
     ):

@@ -205,9 +205,9 @@ def test_damaged_stores_do_not_open(tmp_path: Path) -> None:
 def test_outputs_that_are_something_else(tmp_path: Path) -> None:
     make_tree(tmp_path / "tree")
     (tmp_path / "file").touch()
-    with pytest.raises(PackError, match="is no folder"):
+    with pytest.raises(PackError, match="is not a folder"):
         lds.pack(tmp_path / "tree", tmp_path / "file", **SMALL)
-    with pytest.raises(PackError, match="exists and is no store"):
+    with pytest.raises(PackError, match="exists and is not a store"):
         lds.pack(tmp_path / "tree", tmp_path / "tree", **SMALL)
     assert len(list((tmp_path / "tree").iterdir())) == 3
     store = lds.pack(tmp_path / "tree", tmp_path / "store", **SMALL)

@@ -55,7 +55,7 @@ def test_links_and_folders_are_no_samples(tmp_path: Path) -> None:
 def test_bad_archives_are_named(tmp_path: Path) -> None:
     with pytest.raises(ArgumentError, match=r"b\.tar: member '1\.cls': expected a whole number, found b'dog'"):
         tar(make_tar(tmp_path / "b.tar", {"1.png": b"", "1.cls": b"dog"}))
-    with pytest.raises(ArgumentError, match="is no JSON"):
+    with pytest.raises(ArgumentError, match="is not JSON"):
         tar(make_tar(tmp_path / "j.tar", {"1.png": b"", "1.json": b"{"}))
     with pytest.raises(ArgumentError, match="whole number"):
         tar(make_tar(tmp_path / "f.tar", {"1.png": b"", "1.json": b'{"label": 1.5}'}))

@@ -79,7 +79,7 @@ def test_files_that_are_no_manifest(tmp_path: Path, data: bytes) -> None:
 def test_folders_that_are_no_store(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="does not exist"):
         read_manifest(tmp_path / "none")
-    with pytest.raises(StoreError, match="is no store"):
+    with pytest.raises(StoreError, match="is not a store"):
         read_manifest(tmp_path)
     (tmp_path / "file").touch()
     with pytest.raises(StoreError, match="found a file"):

@@ -19,7 +19,7 @@ from largeds_native.store.format import npy
 def test_header_is_numpys_and_4096_bytes(shape: list[int], dtype: str) -> None:
     head = npy.header_bytes(np.dtype(dtype), tuple(shape))
     assert len(head) == npy.DATA_OFFSET
-    assert npy._describe(head) == (tuple(shape), False, np.dtype(dtype))
+    assert npy._read_header(head) == (tuple(shape), False, np.dtype(dtype))
 
 
 def test_written_arrays_open_with_plain_numpy(tmp_path: Path) -> None:

@@ -21,8 +21,8 @@ def reserve(path: Path, size: int) -> None:
         path.unlink(missing_ok=True)
         free = _free_bytes(path.parent)
         if free < size:
-            words = f"{path} needs {size:,} bytes, {free:,} are free; make room and pack again"
-            raise StorageError(f"the disk is full: {words}") from error
+            needed = f"{path} needs {size:,} bytes, {free:,} are free"
+            raise StorageError(f"the disk is full: {needed}; make room and pack again") from error
         raise
 
 

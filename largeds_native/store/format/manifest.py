@@ -91,7 +91,7 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         tree = json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise StoreError(f"{path} is no JSON: {str(error)[:200]}") from None
+        raise StoreError(f"{path} is not JSON: {str(error)[:200]}") from None
     return parse_manifest(tree, str(path))
 
 
@@ -102,7 +102,7 @@ def _no_store(folder: Path) -> str:
         return f"{folder}: expected the folder of a store, found a file"
     if (folder / PLAN_NAME).exists():
         return f"{folder} is not packed to the end: run the same pack again, it goes on from the finished shards"
-    return f"{folder} is no store: it has no {NAME}"
+    return f"{folder} is not a store: it has no {NAME}"
 
 
 def parse_manifest(tree: object, where: str) -> Manifest:
@@ -157,7 +157,7 @@ def _shards(top: JsonReader) -> tuple[ShardEntry, ...]:
         name = _check_shard_name(reader.get("name"), reader.where)
         shards.append(ShardEntry(name, reader.integer("rows", 0, MAX_ROWS), reader.text("hash", "")))
     if len({shard.name for shard in shards}) != len(shards):
-        raise StoreError(f"{top.where}: shards: a name stands there twice")
+        raise StoreError(f"{top.where}: shards: a name is listed twice")
     rows, total = top.integer("rows", 0, MAX_ROWS), sum(shard.rows for shard in shards)
     if rows != total:
         raise StoreError(f"{top.where}: rows: expected the sum of the shards' rows, {total:,}, found {rows:,}")

@@ -63,18 +63,18 @@ def check_array(path: str | os.PathLike[str], dtype: np.dtype[Any], shape: tuple
     except OSError as error:
         raise StorageError(error.errno, f"{path}: {error.strerror}") from error
     if head != header_bytes(dtype, shape):
-        found = _describe(head)
+        found = _read_header(head)
         if found != (shape, False, dtype):
-            raise StoreError(f"{path}: expected {_words((shape, False, dtype))}, found {_words(found)}")
+            raise StoreError(f"{path}: expected {_described((shape, False, dtype))}, found {_described(found)}")
         raise StoreError(f"{path}: expected a header of {DATA_OFFSET} bytes as this format writes it, found another")
     expected_size = file_size(dtype, shape)
     if found_size != expected_size:
         kind = "short" if found_size < expected_size else "too long"
-        words = f"{expected_size:,} bytes for {_words((shape, False, dtype))}"
-        raise StoreError(f"{path} is {kind}: expected {words}, found {found_size:,}")
+        expected = f"{expected_size:,} bytes for {_described((shape, False, dtype))}"
+        raise StoreError(f"{path} is {kind}: expected {expected}, found {found_size:,}")
 
 
-def _describe(head: bytes) -> Header | str:
+def _read_header(head: bytes) -> Header | str:
     """What numpy reads in a header, or why it can't."""
     stream = io.BytesIO(head)
     try:
@@ -88,7 +88,7 @@ def _describe(head: bytes) -> Header | str:
     return f".npy format version {version}"
 
 
-def _words(found: Header | str) -> str:
+def _described(found: Header | str) -> str:
     if isinstance(found, str):
         return found
     shape, fortran, dtype = found

@@ -132,7 +132,7 @@ class ShardWriter:
 
 
 def commit(folder: Path, records: Iterable[ShardRecord], metadata: Metadata) -> Manifest:
-    """Makes a store of finished shards: writes its manifest, before which the folder is no store."""
+    """Makes a store of finished shards: writes its manifest, before which the folder is not a store."""
     records = list(records)
     known: dict[str, Any] = vars(metadata) | {
         "rows": sum(record.rows for record in records),
