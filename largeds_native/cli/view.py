@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from largeds_native.store import Store
     from largeds_native.transform import Augment
-    from largeds_native.view.tiles import Exhibition, Failed
+    from largeds_native.view.tiles import ContactSheet, Failed
 
 TILES = 2000  # on a sheet: more than anybody looks at
 LISTED = 1000  # failures on a page; `largeds info --failures` has all
@@ -86,7 +86,7 @@ def view(
         kinds = (".html", ".htm") if html else (".png",)
         path = check_picture_path(Path(f"{name or 'store'}{kinds[0]}") if out is None else out, kinds)
         picked = _picked(opened, chosen, classes or [], failures, count)
-        shown = _exhibition(opened, picked, augment, versions, seed, told)
+        shown = _contact_sheet(opened, picked, augment, versions, seed, told)
         if failures or html:
             shown.failed, shown.failures_said = _failures(opened, LISTED if html else count, failures, told)
         if failures and not html and not shown.failed:
@@ -109,11 +109,11 @@ def _picked(store: Store, rows: list[int] | None, classes: list[str], failures: 
     return choose.of_classes(store, classes, count) if classes else choose.spread(store, count)
 
 
-def _exhibition(
+def _contact_sheet(
     store: Store, rows: list[int], augment: Augment | None, versions: int, seed: int, told: Callable[[int, int], object]
-) -> Exhibition:
-    from largeds_native.view.collect import strips_of
-    from largeds_native.view.tiles import Exhibition, printable
+) -> ContactSheet:
+    from largeds_native.view.collect import tile_rows_of
+    from largeds_native.view.tiles import ContactSheet, printable
 
     each = 1 + versions * (augment is not None or store.variants > 1)
     if len(rows) * each > TILES:
@@ -127,8 +127,8 @@ def _exhibition(
         said += f"; beside each, {min(versions, store.variants)} of its {store.variants} stored variants"
     if store.mean:
         said += "; normalised floats, shown as they were before"
-    strips = strips_of(store, rows, augment=augment, versions=versions, seed=seed, told=told)
-    return Exhibition(printable(store.path.name), facts, said, strips)
+    tile_rows = tile_rows_of(store, rows, augment=augment, versions=versions, seed=seed, told=told)
+    return ContactSheet(printable(store.path.name), facts, said, tile_rows)
 
 
 def _failures(store: Store, limit: int, needed: bool, told: Callable[[int, int], object]) -> tuple[list[Failed], str]:
@@ -149,13 +149,13 @@ def _failures(store: Store, limit: int, needed: bool, told: Callable[[int, int],
     return found, f"{total:,} image{'s are' if total > 1 else ' is'} not in the store{more}"
 
 
-def _sheet(store: Store, shown: Exhibition) -> bytes:
+def _sheet(store: Store, shown: ContactSheet) -> bytes:
     from largeds_native.view.sheet import sheet_png
 
     return sheet_png(shown, store.image_size)
 
 
-def _page(store: Store, shown: Exhibition) -> bytes:
+def _page(store: Store, shown: ContactSheet) -> bytes:
     from largeds_native.view.collect import report_of
     from largeds_native.view.page import page_html
 

@@ -13,7 +13,7 @@ from largeds_native.store import PackedStore
 from largeds_native.store.display import picture_of
 from largeds_native.view.choose import label_of
 from largeds_native.view.files import thumbnail
-from largeds_native.view.tiles import Failed, Strip, Tile, printable
+from largeds_native.view.tiles import Failed, Tile, TileRow, printable
 
 if TYPE_CHECKING:
     from largeds_native.store import Store
@@ -24,7 +24,7 @@ SIDE = 256  # pixels of a file's thumbnail, at most
 PICTURES = 200  # thumbnails of failed files: the rest is listed
 
 
-def strips_of(
+def tile_rows_of(
     store: Store,
     rows: Sequence[int],
     *,
@@ -32,11 +32,11 @@ def strips_of(
     versions: int,
     seed: int,
     told: Callable[[int, int], object],
-) -> list[Strip]:
+) -> list[TileRow]:
     """Each row's image with what a loader makes of it beside it: `versions` epochs of `augment`, or stored variants."""
     sources = sources_of(store, rows)
     drawn = _drawn(store, rows, augment, versions, seed) if augment else [[] for _ in rows]
-    strips = []
+    tile_rows = []
     for done, row in enumerate(rows):
         caption = f"#{row}: {label_of(store, row)}".removesuffix(": ")
         source = sources.get(row, "")
@@ -46,9 +46,9 @@ def strips_of(
             stored = store.images[row] if store.variants == 1 else store.images[row][0]
             tiles = [Tile(_picture(store, stored), caption)]
         pictures = [Tile(picture, f"epoch {epoch}") for epoch, picture in enumerate(drawn[done])]
-        strips.append(Strip((*tiles, *pictures), printable(source)))
+        tile_rows.append(TileRow((*tiles, *pictures), printable(source)))
         told(done + 1, len(rows))
-    return strips
+    return tile_rows
 
 
 def _picture(store: Store, row: Any) -> Image.Image:

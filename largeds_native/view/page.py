@@ -12,13 +12,13 @@ from PIL import Image
 
 from largeds_native.store.display import data_uri
 from largeds_native.view.pixels import fitted
-from largeds_native.view.tiles import Exhibition, printable
+from largeds_native.view.tiles import ContactSheet, printable
 
 LARGEST = 256  # pixels of a picture's side on the page
 SMALL = 64  # pictures up to this side are written without loss, magnified so that each pixel is seen
 
 
-def page_html(shown: Exhibition, histogram: Mapping[str, int], report: Sequence[tuple[str, str]]) -> bytes:
+def page_html(shown: ContactSheet, histogram: Mapping[str, int], report: Sequence[tuple[str, str]]) -> bytes:
     """The page as UTF-8. `histogram`: images of each class, {} without classes; `report`: names and values."""
     from jinja2 import Environment, StrictUndefined  # comes with torch
 

@@ -11,10 +11,10 @@ from typing import Any
 from PIL import Image, ImageDraw, ImageFont
 
 from largeds_native.view.pixels import fitted
-from largeds_native.view.tiles import Exhibition, Failed, Strip, Tile
+from largeds_native.view.tiles import ContactSheet, Failed, Tile, TileRow
 
 SIDE, GAP, MARGIN = 160, 12, 24  # pixels
-ACROSS = 8, 10  # tiles a line of single images, and of strips that aren't longer
+ACROSS = 8, 10  # tiles a line of single images, and of rows of tiles that aren't longer
 LINE = 18
 PAPER, INK, FAINT, FRAME, ALARM = "#ffffff", "#1c1f24", "#6b7280", "#e5e7eb", "#b42318"
 
@@ -28,27 +28,29 @@ def _font(size: int) -> Any:
         return ImageFont.load_default(size)
 
 
-def sheet_png(shown: Exhibition, size: tuple[int, int]) -> bytes:
+def sheet_png(shown: ContactSheet, size: tuple[int, int]) -> bytes:
     """The sheet as the bytes of a PNG file; `size` is the (height, width) of the images of the store."""
-    cells = [_strip_cells(strip) for strip in shown.strips] or [[_failed_cell(failed)] for failed in shown.failed]
-    box = _box(size) if shown.strips else (SIDE, SIDE)
-    texts = max((len(cell.lines) for strip in cells for cell in strip), default=0)
+    cells = [_row_cells(tile_row) for tile_row in shown.tile_rows] or [
+        [_failed_cell(failed)] for failed in shown.failed
+    ]
+    box = _box(size) if shown.tile_rows else (SIDE, SIDE)
+    texts = max((len(cell.lines) for tile_row in cells for cell in tile_row), default=0)
     cell_width, cell_height = box[0], box[1] + 6 + LINE * texts
     long = max(map(len, cells), default=1)
     across = max(1, min(ACROSS[long > 1] // long, len(cells)))
-    # strips stand further apart than the tiles in them
+    # rows of tiles stand further apart than the tiles in them
     between = GAP if long == 1 else 3 * GAP
-    strip_width = long * cell_width + (long - 1) * GAP
-    width = max(2 * MARGIN + across * strip_width + (across - 1) * between, 640)
+    row_width = long * cell_width + (long - 1) * GAP
+    width = max(2 * MARGIN + across * row_width + (across - 1) * between, 640)
     top = MARGIN + 28 + 2 * LINE + GAP
     lines = -(-len(cells) // across)
     image = Image.new("RGB", (width, top + lines * (cell_height + GAP) + MARGIN - GAP), PAPER)
     draw = ImageDraw.Draw(image)
     _heading(draw, shown, width - 2 * MARGIN)
-    for i, strip in enumerate(cells):
+    for i, tile_row in enumerate(cells):
         y = top + (i // across) * (cell_height + GAP)
-        left = MARGIN + (i % across) * (strip_width + between)
-        for j, cell in enumerate(strip):
+        left = MARGIN + (i % across) * (row_width + between)
+        for j, cell in enumerate(tile_row):
             _draw_cell(image, draw, cell, (left + j * (cell_width + GAP), y), box)
     stream = io.BytesIO()
     image.save(stream, "PNG", optimize=False)
@@ -64,8 +66,8 @@ class _Cell:
     from_end: bool = False  # of a path, the end says more
 
 
-def _strip_cells(strip: Strip) -> list[_Cell]:
-    return [_tile_cell(tile, i) for i, tile in enumerate(strip.tiles)]
+def _row_cells(tile_row: TileRow) -> list[_Cell]:
+    return [_tile_cell(tile, i) for i, tile in enumerate(tile_row.tiles)]
 
 
 def _tile_cell(tile: Tile, place: int) -> _Cell:
@@ -85,7 +87,7 @@ def _box(size: tuple[int, int]) -> tuple[int, int]:
     return max(SIDE // 2, round(size[1] * scale)), max(SIDE // 4, round(size[0] * scale))
 
 
-def _heading(draw: ImageDraw.ImageDraw, shown: Exhibition, width: int) -> None:
+def _heading(draw: ImageDraw.ImageDraw, shown: ContactSheet, width: int) -> None:
     draw.text((MARGIN, MARGIN - 4), _cut(shown.title, width, 20), INK, _font(20))
     for i, line in enumerate((shown.facts, shown.said or shown.failures_said)):
         draw.text((MARGIN, MARGIN + 26 + i * LINE), _cut(line, width, 13), FAINT, _font(13))

@@ -1,4 +1,4 @@
-"""What is shown, whether on a sheet or on a page: pictures with captions, in strips that belong together."""
+"""What is shown, whether on a sheet or on a page: pictures with captions, in rows that belong together."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Tile:
 
 
 @dataclass(frozen=True)
-class Strip:
-    """An image of the store, then its versions. `source`: where it came from, "" where that isn't known."""
+class TileRow:
+    """One image of the store: as stored, and augmented. `source`: where it came from, "" if that is not known."""
 
     tiles: tuple[Tile, ...]
     source: str = ""
@@ -38,13 +38,13 @@ class Failed:
 
 
 @dataclass
-class Exhibition:
+class ContactSheet:
     """All that is shown of a store. `said`, `failures_said`: a line about the images, and one about the failures."""
 
     title: str
     facts: str
     said: str
-    strips: list[Strip] = field(default_factory=list)
+    tile_rows: list[TileRow] = field(default_factory=list)
     failed: list[Failed] = field(default_factory=list)
     failures_said: str = ""
 

@@ -111,7 +111,7 @@ def test_no_permission(inputs: dict[str, Path], tmp_path: Path, out: Path) -> No
         commands["demo"] = (out / "demo",)
         with run_commands(commands, user, shown=False, cwd="/") as processes:
             try:
-                text, err = processes.communicate(timeout=120)
+                text, err = processes.communicate(timeout=240)
             finally:
                 processes.kill()
     finally:
