@@ -16,7 +16,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent.parent))  # run from a checkout without installing
 
 from largeds_native import _C
-from tests.codec.test_bad_input import SMALL, jpeg_of_size, png_of_size
+from tests.attacks.images import GOOD, jpeg_of_size, png_of_size
 
 ALLOWED_GROWTH = 4 << 20  # bytes, after the warm-up
 
@@ -30,7 +30,7 @@ def files(seed: int) -> list[bytes]:
     """Every kind of small file: whole, cut, with a damaged byte, and with a size that it does not have."""
     random = np.random.default_rng(seed)
     batch = [jpeg_of_size(60000, 60000), png_of_size(60000, 60000), b"", b"\xff\xd8\xff"]
-    for data in SMALL.values():
+    for data in GOOD.values():
         damaged = bytearray(data)
         damaged[random.integers(len(data))] ^= 1 << random.integers(8)
         batch += [data, data[: random.integers(len(data))], bytes(damaged)]
