@@ -72,7 +72,8 @@ class HostIterator(Iterator[Taken]):
         if self._broken_off:
             self._recover()
         self._broken_off = True
-        self._submit(1)  # without prefetch there is none yet
+        if not self._positions:
+            self._submit(1)  # without prefetch there is none yet
         if not self._positions:
             self._broken_off = False
             error, self._error = self._error, None

@@ -72,10 +72,10 @@ def _like(original: Any, members: Any) -> Any:
     if type(original) in (list, dict):
         return members
     if isinstance(original, dict):  # a user's class, such as a model's named outputs
-        made = copy.copy(original)
+        copied = copy.copy(original)
         for key, value in members.items():
-            made[key] = value
-        return made
+            copied[key] = value
+        return copied
     return type(original)(*members) if hasattr(original, "_fields") else tuple(members)
 
 

@@ -28,16 +28,16 @@ class EarlyStopping(Callback):
 
     def on_fit_start(self, trainer: TrainingRun) -> None:
         """A resumed run that had stopped stays stopped, unless there is more patience now."""
-        self._stop_if_in_vain(trainer)
+        self._stop_if_due(trainer)
 
     def on_epoch_end(self, trainer: TrainingRun, logs: dict[str, float]) -> None:
         """Count this epoch."""
         if self.monitor not in logs:
             raise ArgumentError(f"EarlyStopping: no {self.monitor!r} among {sorted(logs)}")
         self.waited = 0 if self.best.improves(logs[self.monitor], self.min_delta) else self.waited + 1
-        self._stop_if_in_vain(trainer)
+        self._stop_if_due(trainer)
 
-    def _stop_if_in_vain(self, trainer: TrainingRun) -> None:
+    def _stop_if_due(self, trainer: TrainingRun) -> None:
         if self.waited >= self.patience:
             trainer.stop()
 

@@ -1,4 +1,4 @@
-"""Where a run stands in its loader, so that it can go on from there.
+"""The position of a run in its loader, so that it can go on from there.
 
 A loader with `state_dict()` and `load_state_dict()` (largeds_native.Loader, torchdata's StatefulDataLoader) keeps its
 own position. For any other, such as torch's DataLoader, the batches already seen are fetched again and thrown away on
@@ -64,7 +64,7 @@ class Position:
                 self.waited += time.perf_counter() - before
             self.batches += 1
             yield batch
-            del batch  # don't keep it alive while the next one is made
+            del batch  # don't keep it alive while the next one is filled
 
     def state_dict(self) -> dict[str, Any]:
         """The position after the batches taken so far, or at the start of the next epoch."""
