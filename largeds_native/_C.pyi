@@ -67,10 +67,10 @@ class RowSpec:
 
 def decode_to_rows(
     sources: list[bytes | str], out: NDArray[np.uint8], spec: RowSpec, threads: int
-) -> list[tuple[str, str, int, int, str]]: ...
+) -> list[tuple[str, str, int, int]]: ...
 def decode_only(
     sources: list[bytes | str], out: NDArray[np.uint8], spec: RowSpec, threads: int, whole: bool
-) -> list[tuple[str, str, int, int, str]]: ...
+) -> list[tuple[str, str, int, int]]: ...
 def pixels_to_row(pixels: NDArray[np.uint8], out: NDArray[np.uint8], spec: RowSpec) -> None: ...
 
 # ---- pack ------------------------------------------------------------------------------------------------------
@@ -86,7 +86,7 @@ class Packer:
         spec: RowSpec,
         threads: int,
         *,
-        versions: int = 1,
+        variants: int = 1,
         augment: dict[str, Any] | None = None,
         seed: int = 0,
         table: bytes = b"",

@@ -9,10 +9,12 @@
 #include "bind/arrays.h"
 #include "bind/bind.h"
 #include "bind/gather_spec.h"
-#include "common/error.h"
+#include "bind/without_gil.h"
+#include "common/file.h"
+#include "common/fork_local.h"
+#include "packing/close_gaps.h"
 #include "packing/list_folder.h"
 #include "packing/packer.h"
-#include "packing/row_file.h"
 
 namespace py = pybind11;
 
@@ -88,9 +90,10 @@ py::tuple tuple_of(const ChannelSums& sums, int channels) {
 // A packer and the Python objects whose memory its job reads.
 class BoundPacker {
  public:
-  BoundPacker(const PackSpec& spec, int threads) : channels_(spec.row.decode.channels), packer_(spec, threads) {}
+  BoundPacker(const PackSpec& spec, int threads)
+      : channels_(spec.row.decode.channels), packer_(std::make_unique<Packer>(spec, threads)) {}
 
-  int64_t sample_bytes() const { return packer_.sample_bytes(); }
+  int64_t sample_bytes() const { return packer().sample_bytes(); }
 
   void start(const py::tuple& items, int descriptor, int64_t offset, const std::optional<Indices>& rows,
              const std::optional<Indices>& samples) {
@@ -99,27 +102,28 @@ class BoundPacker {
     for (const py::handle item : items) list.push_back(item_of(item));
     PackTarget target{descriptor, offset, rows ? numbers(*rows) : std::vector<int64_t>{}};
     auto sample_numbers = samples ? numbers(*samples) : std::vector<int64_t>{};
+    Packer& packer = this->packer();
     {
       const py::gil_scoped_release nogil;
-      packer_.start(std::move(list), std::move(sample_numbers), std::move(target));
+      packer.start(std::move(list), std::move(sample_numbers), std::move(target));
     }
     items_ = items;
   }
 
   bool wait(double seconds) {
-    const py::gil_scoped_release nogil;
-    return packer_.wait(seconds);
+    Packer& packer = this->packer();
+    bool done = false;
+    without_gil([&] { done = packer.wait(seconds); });
+    return done;
   }
 
-  int64_t done() const { return packer_.done(); }
-  void cancel() { packer_.cancel(); }
+  int64_t done() const { return packer().done(); }
+  void cancel() { packer().cancel(); }
 
   py::tuple result() {
     PackResult result;
-    {
-      const py::gil_scoped_release nogil;
-      result = packer_.result();
-    }
+    Packer& packer = this->packer();
+    without_gil([&] { result = packer.result(); });
     items_ = py::tuple();
     py::list failures;
     for (const PackFailure& failure : result.failures) {
@@ -130,14 +134,16 @@ class BoundPacker {
   }
 
   py::tuple clock() const {
-    const PackClock clock = packer_.clock();
+    const PackClock clock = packer().clock();
     return py::make_tuple(clock.read, clock.decode, clock.write, clock.bytes_read);
   }
 
  private:
+  Packer& packer() const { return packer_.get("a pack can't be continued in a forked process"); }
+
   int channels_;
   py::tuple items_;  // a tuple: nobody can take an item out of it. Before packer_ goes, its threads are joined.
-  Packer packer_;
+  ProcessOwned<Packer> packer_;
 };
 
 py::tuple sums_of_rows(const Rows2d& rows, int channels, bool planar) {
@@ -166,12 +172,12 @@ py::tuple list_images(const py::str& path, const std::vector<std::string>& exten
   return py::make_tuple(py::bytes(found.images), found.count, folders, found.ascii);
 }
 
-std::unique_ptr<BoundPacker> make_packer(const RowSpec& row, int threads, int versions,
+std::unique_ptr<BoundPacker> make_packer(const RowSpec& row, int threads, int variants,
                                          const std::optional<py::dict>& augment, uint64_t seed, const py::bytes& table,
                                          int value_bytes) {
   PackSpec spec;
   spec.row = row;
-  spec.versions = versions;
+  spec.variants = variants;
   if (augment) spec.augment = static_cast<SampleSpec>(gather_spec(py::kwargs(*augment)));
   spec.seed = seed;
   const auto entries = py::cast<std::string_view>(table);
@@ -184,7 +190,7 @@ std::unique_ptr<BoundPacker> make_packer(const RowSpec& row, int threads, int ve
 
 void register_pack(py::module_& m) {
   py::class_<BoundPacker>(m, "Packer")
-      .def(py::init(&make_packer), py::arg("spec"), py::arg("threads"), py::kw_only(), py::arg("versions") = 1,
+      .def(py::init(&make_packer), py::arg("spec"), py::arg("threads"), py::kw_only(), py::arg("variants") = 1,
            py::arg("augment") = py::none(), py::arg("seed") = 0, py::arg("table") = py::bytes(),
            py::arg("value_bytes") = 1)
       .def_property_readonly("sample_bytes", &BoundPacker::sample_bytes)

@@ -6,6 +6,7 @@
 #include "bind/tensor.h"
 #include "bind/without_gil.h"
 #include "common/error.h"
+#include "common/fork_local.h"
 #include "loading/prefetcher.h"
 
 namespace py = pybind11;
@@ -13,13 +14,16 @@ namespace py = pybind11;
 namespace lds {
 namespace {
 
-// Long enough to cost nothing, short enough for Ctrl-C.
-constexpr std::chrono::milliseconds kPatience{100};
+// Between two looks for a Ctrl-C: long enough to cost nothing, short enough to feel immediate.
+constexpr std::chrono::milliseconds kSignalPeriod{100};
 
-// What a field looks like in a batch: its rows, dtype, and shape of one value.
+constexpr const char* kForked =
+    "an iterator of a Loader can't be used in a forked process: iterate over the loader anew there";
+
+// A field of a batch: its rows, its dtype, and the shape of one value.
 using FieldTuple = std::tuple<std::shared_ptr<Rows>, std::string, std::vector<int64_t>>;
 
-// torch pins the memory, and keeps what it has pinned for the next who asks. Needs the GIL.
+// torch pins the memory, and caches what it has pinned. Needs the GIL.
 std::shared_ptr<uint8_t> pinned_memory(int64_t bytes) {
   const py::gil_scoped_acquire gil;
   const py::module_ torch = py::module_::import("torch");
@@ -37,7 +41,7 @@ class TensorRing {
   bool pinned() const noexcept { return pinned_; }
   const std::shared_ptr<Ring>& core() const noexcept { return core_; }
 
-  // Uninitialised, over a slot, which comes back when the last tensor over it goes.
+  // An uninitialised tensor over a slot, which comes back when the last tensor over it goes.
   py::object tensor(const std::vector<int64_t>& shape, const std::string& dtype) const {
     const dlpack::DataType type = dtype_named(dtype);
     const int64_t bytes = tensor_bytes(shape, type);
@@ -78,24 +82,26 @@ class TensorPrefetcher {
       : spec_(gather->spec()),
         fields_(fields),
         ring_(ring),
-        core_(std::move(gather), rows_of(fields), ring.core(), std::move(pool)) {
+        core_(std::make_unique<Prefetcher>(std::move(gather), rows_of(fields), ring.core(), std::move(pool))) {
     for (const FieldTuple& field : fields) types_.push_back(dtype_named(std::get<1>(field)));
   }
 
   void submit(const Indices& samples, const std::optional<Indices>& keys, uint64_t seed, uint64_t epoch) {
     BatchRequest request{numbers(samples), keys ? numbers(*keys) : std::vector<int64_t>{}, seed, epoch, nullptr};
-    // The thread that fills it must never wait for the GIL: whoever holds it may be waiting for the batch, or be
-    // ending.
-    if (ring_.pinned()) request.memory = ring_.core()->take(core_.batch_bytes(samples.size()));
+    // Pinned memory comes from torch, and so is taken here: the thread that fills the batch must never wait for the
+    // GIL, whose holder may be waiting for that batch, or may be ending the process.
+    Prefetcher& core = core_.get(kForked);
+    if (ring_.pinned()) request.memory = ring_.core()->take(core.batch_bytes(samples.size()));
     const py::gil_scoped_release nogil;
-    core_.submit(std::move(request));
+    core.submit(std::move(request));
   }
 
   py::tuple next() {
-    // A batch that is there is taken without letting the GIL go: to have it back may take another thread's time slice.
-    std::optional<Batch> batch = core_.next(std::chrono::milliseconds(0));
+    Prefetcher& core = core_.get(kForked);
+    // A batch that is ready is taken without releasing the GIL: re-acquiring it can cost a scheduler time slice.
+    std::optional<Batch> batch = core.next(std::chrono::milliseconds(0));
     while (!batch) {
-      without_gil([&] { batch = core_.next(kPatience); });
+      without_gil([&] { batch = core.next(kSignalPeriod); });
       if (!batch && PyErr_CheckSignals() != 0) throw py::error_already_set();
     }
     py::tuple out(fields_.size() + 1);
@@ -112,17 +118,17 @@ class TensorPrefetcher {
 
   void close() {
     const py::gil_scoped_release nogil;
-    core_.close();
+    if (Prefetcher* core = core_.find()) core->close();
   }
 
   py::dict stats() const {
-    const Prefetcher::Stats stats = core_.stats();
+    const Prefetcher::Stats stats = core_.get(kForked).stats();
     py::dict out;
     out["batches"] = stats.batches;
     out["samples"] = stats.samples;
     out["read_ahead"] = stats.read_ahead;
-    out["filling_seconds"] = stats.filling;
-    out["waiting_seconds"] = stats.waiting;
+    out["filling_seconds"] = stats.fill_seconds;
+    out["waiting_seconds"] = stats.wait_seconds;
     out["pending"] = stats.pending;
     out["ready"] = stats.ready;
     return out;
@@ -140,10 +146,10 @@ class TensorPrefetcher {
   std::vector<FieldTuple> fields_;
   std::vector<dlpack::DataType> types_;  // of the fields
   TensorRing ring_;
-  Prefetcher core_;
+  ProcessOwned<Prefetcher> core_;
 };
 
-// The destructor joins a thread: others may run meanwhile.
+// The destructor joins a thread, and other Python threads run meanwhile.
 struct WithoutGil {
   void operator()(TensorPrefetcher* prefetcher) const {
     const py::gil_scoped_release nogil;

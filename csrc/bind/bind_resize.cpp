@@ -4,32 +4,16 @@
 
 #include <algorithm>
 #include <array>
-#include <map>
 #include <optional>
 #include <string>
 
 #include "bind/bind.h"
-#include "bind/filter_name.h"
 #include "common/error.h"
 #include "resize/resize.h"
 
 namespace py = pybind11;
 
 namespace lds {
-
-Filter filter_of(const std::string& name) {
-  static const std::map<std::string, Filter> filters = {{"nearest", Filter::nearest},
-                                                        {"box", Filter::box},
-                                                        {"bilinear", Filter::bilinear},
-                                                        {"bicubic", Filter::bicubic},
-                                                        {"lanczos", Filter::lanczos}};
-  const auto found = filters.find(name);
-  if (found == filters.end()) {
-    throw Error(Reason::value,
-                "expected an interpolation of nearest, box, bilinear, bicubic or lanczos, found '" + name + "'");
-  }
-  return found->second;
-}
 
 namespace {
 
@@ -53,7 +37,7 @@ py::array_t<uint8_t> resize(const py::array_t<uint8_t>& image, int out_h, int ou
   spec.out_height = out_h;
   const std::array<int, 4> part = crop.value_or(std::array<int, 4>{0, 0, out_w, out_h});
   spec.crop = {part[0], part[1], part[2], part[3]};
-  spec.filter = filter_of(filter);
+  spec.filter = filter_named(filter);
   spec.antialias = antialias;
   const int64_t h = spec.crop.height(), w = spec.crop.width();
   if (h < 1 || w < 1 || channels < 1)
@@ -66,7 +50,7 @@ py::array_t<uint8_t> resize(const py::array_t<uint8_t>& image, int out_h, int ou
                                            : ConstImageView::hwc(image.data(), height, width, channels);
   const py::gil_scoped_release release;
   thread_local StreamingResizer resizer;
-  resize_image(src, spec, out, resizer);
+  resizer.resize(src, spec, out);
   return result;
 }
 

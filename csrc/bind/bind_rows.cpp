@@ -9,8 +9,8 @@
 #include <vector>
 
 #include "bind/bind.h"
-#include "codec/file_bytes.h"
 #include "common/error.h"
+#include "common/file_bytes.h"
 #include "common/thread_pool.h"
 #include "packing/image_to_row.h"
 
@@ -20,15 +20,6 @@ namespace lds {
 namespace {
 
 using Pixels = py::array_t<uint8_t, py::array::c_style>;
-
-Filter filter_named(const std::string& name) {
-  if (name == "nearest") return Filter::nearest;
-  if (name == "box") return Filter::box;
-  if (name == "bilinear") return Filter::bilinear;
-  if (name == "bicubic") return Filter::bicubic;
-  if (name == "lanczos") return Filter::lanczos;
-  throw Error(Reason::value, "filter must be nearest, box, bilinear, bicubic or lanczos, found '" + name + "'");
-}
 
 RowSpec make_spec(int resize_h, int resize_w, int crop_h, int crop_w, int out_h, int out_w, bool planar,
                   const std::string& filter, bool antialias, bool scaled, int channels, bool exif_orientation,
@@ -133,7 +124,7 @@ py::list decode_to_rows(const py::list& list, Pixels& out, const RowSpec& spec, 
   }
   py::list results;
   for (const Outcome& o : outcomes) {
-    results.append(py::make_tuple(o.status, o.message, o.result.width, o.result.height, format_name(o.result.format)));
+    results.append(py::make_tuple(o.status, o.message, o.result.width, o.result.height));
   }
   return results;
 }
@@ -165,8 +156,8 @@ void register_rows(py::module_& m) {
           "output_size",
           [](const RowSpec& spec, int width, int height) {
             if (width < 1 || height < 1) throw Error(Reason::value, "width and height must be at least 1");
-            const RowSize size = row_size(spec, width, height);
-            return std::make_pair(size.height, size.width);
+            const RowGeometry to = row_geometry(spec, width, height);
+            return std::make_pair(to.y.out, to.x.out);
           },
           py::arg("width"), py::arg("height"));
   m.def(

@@ -5,9 +5,8 @@
 
 #include "bind/arrays.h"
 #include "bind/bind.h"
-#include "common/error.h"
+#include "common/file.h"
 #include "store/hash.h"
-#include "store/reserve.h"
 #include "store/rows.h"
 
 namespace py = pybind11;

@@ -3,12 +3,8 @@
 #include <algorithm>
 #include <cstring>
 #include <string>
-#include <vector>
 
 #include "codec/exif.h"
-#include "codec/jpeg.h"
-#include "codec/png.h"
-#include "codec/webp.h"
 #include "common/error.h"
 
 namespace lds {
@@ -19,10 +15,10 @@ bool transposes(int orientation) noexcept { return orientation >= 5; }
 
 // The column and row of the stored image that the oriented pixel (x, y) comes from; width and height are those of the
 // stored image.
-struct Source {
+struct StoredPixel {
   int x, y;
 };
-Source source_of(int orientation, int x, int y, int width, int height) noexcept {
+StoredPixel stored_pixel(int orientation, int x, int y, int width, int height) noexcept {
   switch (orientation) {
     case 2: return {width - 1 - x, y};
     case 3: return {width - 1 - x, height - 1 - y};
@@ -36,33 +32,10 @@ Source source_of(int orientation, int x, int y, int width, int height) noexcept 
 }
 
 IntBox stored_box(int orientation, const IntBox& box, int width, int height) noexcept {
-  const Source a = source_of(orientation, box.x0, box.y0, width, height);
-  const Source b = source_of(orientation, box.x1 - 1, box.y1 - 1, width, height);
+  const StoredPixel a = stored_pixel(orientation, box.x0, box.y0, width, height);
+  const StoredPixel b = stored_pixel(orientation, box.x1 - 1, box.y1 - 1, width, height);
   return {std::min(a.x, b.x), std::min(a.y, b.y), std::max(a.x, b.x) + 1, std::max(a.y, b.y) + 1};
 }
-
-// Keeps the rows of a box.
-class Buffer : public RowSink {
- public:
-  void begin(size_t row_bytes, int rows) {
-    row_bytes_ = row_bytes;
-    pixels_.resize(std::max(pixels_.size(), row_bytes * static_cast<size_t>(rows)));
-    next_ = pixels_.data();
-  }
-  void push(const uint8_t* row) override {
-    std::memcpy(next_, row, row_bytes_);
-    next_ += row_bytes_;
-  }
-  const uint8_t* at(int x, int y, int channels) const noexcept {
-    return pixels_.data() + static_cast<size_t>(y) * row_bytes_ +
-           static_cast<size_t>(x) * static_cast<size_t>(channels);
-  }
-
- private:
-  std::vector<uint8_t> pixels_;
-  uint8_t* next_ = nullptr;
-  size_t row_bytes_ = 0;
-};
 
 template <int kChannels>
 void gather_row(const uint8_t* from, ptrdiff_t step, uint8_t* to, int count) noexcept {
@@ -90,112 +63,110 @@ const char* format_name(Format format) noexcept {
   return "unknown";
 }
 
-struct Decoder::State {
-  JpegDecoder jpeg;
-  PngDecoder png;
-  WebpDecoder webp;
-  Format format = Format::unknown;
-  int orientation = 1, channels = 3;
-  int width = 0, height = 0;  // as stored
-  bool opened = false;
-  Buffer buffer;
-  std::vector<uint8_t> row;
+void Decoder::Buffer::begin(size_t row_bytes, int rows) {
+  row_bytes_ = row_bytes;
+  pixels_.resize(std::max(pixels_.size(), row_bytes * static_cast<size_t>(rows)));
+  next_ = pixels_.data();
+}
 
-  ImageInfo info() const noexcept {
-    const bool turned = transposes(orientation);
-    return {format, turned ? height : width, turned ? width : height, orientation};
+void Decoder::Buffer::push(const uint8_t* row) {
+  std::memcpy(next_, row, row_bytes_);
+  next_ += row_bytes_;
+}
+
+const uint8_t* Decoder::Buffer::at(int x, int y, int channels) const noexcept {
+  return pixels_.data() + static_cast<size_t>(y) * row_bytes_ + static_cast<size_t>(x) * static_cast<size_t>(channels);
+}
+
+ImageInfo Decoder::info() const noexcept {
+  const bool turned = transposes(orientation_);
+  return {format_, turned ? height_ : width_, turned ? width_ : height_, orientation_};
+}
+
+template <class Codec>
+void Decoder::set_size(const Codec& codec) {
+  width_ = codec.width();
+  height_ = codec.height();
+}
+
+void Decoder::read_stored(const IntBox& box, RowSink& sink) {
+  switch (format_) {
+    case Format::jpeg: return jpeg_.read(box, sink);
+    case Format::png: return png_.read(box, sink);
+    case Format::webp: return webp_.read(box, sink);
+    case Format::unknown: break;
   }
+}
 
-  template <class Codec>
-  void take_size(const Codec& codec) {
-    width = codec.width();
-    height = codec.height();
-  }
-
-  void read_stored(const IntBox& box, RowSink& sink) {
-    switch (format) {
-      case Format::jpeg: return jpeg.read(box, sink);
-      case Format::png: return png.read(box, sink);
-      case Format::webp: return webp.read(box, sink);
-      case Format::unknown: break;
+void Decoder::read_turned(const IntBox& box, RowSink& sink) {
+  const IntBox stored = stored_box(orientation_, box, width_, height_);
+  buffer_.begin(static_cast<size_t>(stored.width()) * static_cast<size_t>(channels_), stored.height());
+  read_stored(stored, buffer_);
+  row_.resize(static_cast<size_t>(box.width()) * static_cast<size_t>(channels_));
+  for (int y = box.y0; y < box.y1; ++y) {
+    const StoredPixel first = stored_pixel(orientation_, box.x0, y, width_, height_);
+    const StoredPixel second = stored_pixel(orientation_, box.x0 + 1, y, width_, height_);
+    const uint8_t* from = buffer_.at(first.x - stored.x0, first.y - stored.y0, channels_);
+    const ptrdiff_t step =
+        ptrdiff_t{second.x - first.x} * channels_ + ptrdiff_t{second.y - first.y} * stored.width() * channels_;
+    if (channels_ == 1) {
+      gather_row<1>(from, step, row_.data(), box.width());
+    } else {
+      gather_row<3>(from, step, row_.data(), box.width());
     }
+    sink.push(row_.data());
   }
-
-  void read_turned(const IntBox& box, RowSink& sink) {
-    const IntBox stored = stored_box(orientation, box, width, height);
-    buffer.begin(static_cast<size_t>(stored.width()) * static_cast<size_t>(channels), stored.height());
-    read_stored(stored, buffer);
-    row.resize(static_cast<size_t>(box.width()) * static_cast<size_t>(channels));
-    for (int y = box.y0; y < box.y1; ++y) {
-      const Source first = source_of(orientation, box.x0, y, width, height);
-      const Source second = source_of(orientation, box.x0 + 1, y, width, height);
-      const uint8_t* from = buffer.at(first.x - stored.x0, first.y - stored.y0, channels);
-      const ptrdiff_t step =
-          ptrdiff_t{second.x - first.x} * channels + ptrdiff_t{second.y - first.y} * stored.width() * channels;
-      if (channels == 1) {
-        gather_row<1>(from, step, row.data(), box.width());
-      } else {
-        gather_row<3>(from, step, row.data(), box.width());
-      }
-      sink.push(row.data());
-    }
-  }
-};
-
-Decoder::Decoder() : state_(std::make_unique<State>()) {}
-Decoder::~Decoder() = default;
+}
 
 ImageInfo Decoder::open(const uint8_t* data, size_t size, const DecodeOptions& options) {
-  State& s = *state_;
-  s.opened = false;
+  opened_ = false;
   if (options.channels != 1 && options.channels != 3) {
     throw Error(Reason::value, "channels must be 1 or 3, found " + std::to_string(options.channels));
   }
   if (size == 0) throw Error(Reason::truncated, "the file is empty");
-  s.channels = options.channels;
-  s.format = sniff_format(data, size);
+  channels_ = options.channels;
+  format_ = sniff_format(data, size);
   int orientation = 1;
-  switch (s.format) {
+  switch (format_) {
     case Format::jpeg:
-      s.jpeg.open(data, size, options);
-      s.take_size(s.jpeg);
+      jpeg_.open(data, size, options);
+      set_size(jpeg_);
       if (options.exif_orientation) orientation = jpeg_orientation(data, size);
       break;
     case Format::png:
-      s.png.open(data, size, options);
-      s.take_size(s.png);
-      orientation = s.png.orientation();
+      png_.open(data, size, options);
+      set_size(png_);
+      orientation = png_.orientation();
       break;
     case Format::webp:
-      s.webp.open(data, size, options);
-      s.take_size(s.webp);
-      orientation = s.webp.orientation();
+      webp_.open(data, size, options);
+      set_size(webp_);
+      orientation = webp_.orientation();
       break;
     case Format::unknown: throw Error(Reason::unsupported, "not a JPEG, PNG or WebP file, by its first bytes");
   }
-  s.orientation = options.exif_orientation ? orientation : 1;
-  s.opened = true;
-  return s.info();
+  orientation_ = options.exif_orientation ? orientation : 1;
+  opened_ = true;
+  return info();
 }
 
 ImageInfo Decoder::set_draft(int min_width, int min_height) {
-  State& s = *state_;
-  if (!s.opened) throw Error(Reason::internal, "set_draft() before open()");
-  if (s.format == Format::jpeg) {
-    if (transposes(s.orientation)) std::swap(min_width, min_height);
-    s.jpeg.set_draft(min_width, min_height);
-    s.take_size(s.jpeg);
+  if (!opened_) throw Error(Reason::internal, "set_draft() before open()");
+  if (format_ == Format::jpeg) {
+    if (transposes(orientation_)) std::swap(min_width, min_height);
+    jpeg_.set_draft(min_width, min_height);
+    set_size(jpeg_);
   }
-  return s.info();
+  return info();
 }
 
 void Decoder::check_box(const IntBox& box) const {
-  const State& s = *state_;
-  if (!s.opened) throw Error(Reason::internal, "read() before open()");
-  const ImageInfo info = s.info();
-  if (box.x0 < 0 || box.y0 < 0 || box.x1 > info.width || box.y1 > info.height || box.x0 >= box.x1 || box.y0 >= box.y1) {
-    throw Error(Reason::value, "expected a box of at least one pixel inside " + std::to_string(info.width) + " x " +
-                                   std::to_string(info.height) + " pixels, found (" + std::to_string(box.x0) + ", " +
+  if (!opened_) throw Error(Reason::internal, "read() before open()");
+  const ImageInfo image = this->info();
+  if (box.x0 < 0 || box.y0 < 0 || box.x1 > image.width || box.y1 > image.height || box.x0 >= box.x1 ||
+      box.y0 >= box.y1) {
+    throw Error(Reason::value, "expected a box of at least one pixel inside " + std::to_string(image.width) + " x " +
+                                   std::to_string(image.height) + " pixels, found (" + std::to_string(box.x0) + ", " +
                                    std::to_string(box.y0) + ", " + std::to_string(box.x1) + ", " +
                                    std::to_string(box.y1) + ")");
   }
@@ -203,12 +174,11 @@ void Decoder::check_box(const IntBox& box) const {
 
 void Decoder::read(const IntBox& box, RowSink& sink) {
   check_box(box);
-  State& s = *state_;
-  s.opened = false;
-  if (s.orientation == 1) {
-    s.read_stored(box, sink);
+  opened_ = false;
+  if (orientation_ == 1) {
+    read_stored(box, sink);
   } else {
-    s.read_turned(box, sink);
+    read_turned(box, sink);
   }
 }
 

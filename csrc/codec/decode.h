@@ -1,32 +1,14 @@
 // Bytes of an image file -> rows of pixels. The format is told by its magic bytes.
 #pragma once
 
-#include <cstddef>
-#include <cstdint>
-#include <memory>
+#include <vector>
 
-#include "common/image_view.h"
+#include "codec/codec.h"
+#include "codec/jpeg.h"
+#include "codec/png.h"
+#include "codec/webp.h"
 
 namespace lds {
-
-enum class Format : uint8_t { unknown, jpeg, png, webp };
-Format sniff_format(const uint8_t* data, size_t size) noexcept;
-const char* format_name(Format format) noexcept;
-
-// Who reads the Huffman codes of a JPEG.
-enum class HuffmanReader : uint8_t {
-  checked,  // HuffmanScan, if it agrees with the libjpeg that was loaded (jpeg_library.h)
-  ours,     // HuffmanScan, to find out whether it does
-  libjpeg,  // to compare with
-};
-
-struct DecodeOptions {
-  int channels = 3;                 // 3: as Pillow's convert("RGB"); 1: as convert("L")
-  bool exif_orientation = true;     // turn the image as its EXIF block says
-  bool keep_truncated = false;      // a JPEG that ends early keeps what it has
-  uint64_t max_pixels = 178956970;  // as Pillow; checked before anything is allocated
-  HuffmanReader huffman_reader = HuffmanReader::checked;
-};
 
 struct ImageInfo {
   Format format = Format::unknown;
@@ -34,20 +16,10 @@ struct ImageInfo {
   int orientation = 1;        // EXIF, 1-8; 1 when it is ignored
 };
 
-// Receives rows of interleaved pixels, top to bottom.
-class RowSink {
- public:
-  virtual ~RowSink() = default;
-  virtual void push(const uint8_t* row) = 0;
-};
-
 // One per thread; decompressors and buffers are kept between images.
 class Decoder {
  public:
-  Decoder();
-  ~Decoder();
-
-  // Reads the header. `data` must stay until read() returns. Throws Error with reason corrupt,
+  // Reads the header. `data` must stay until read() returns. Error with reason corrupt,
   // truncated, too_large or unsupported.
   ImageInfo open(const uint8_t* data, size_t size, const DecodeOptions& options);
 
@@ -62,8 +34,33 @@ class Decoder {
   void read(const IntBox& box, RowSink& sink);
 
  private:
-  struct State;
-  std::unique_ptr<State> state_;
+  // Keeps the rows of a box, to be turned.
+  class Buffer : public RowSink {
+   public:
+    void begin(size_t row_bytes, int rows);
+    void push(const uint8_t* row) override;
+    const uint8_t* at(int x, int y, int channels) const noexcept;
+
+   private:
+    std::vector<uint8_t> pixels_;
+    uint8_t* next_ = nullptr;
+    size_t row_bytes_ = 0;
+  };
+  ImageInfo info() const noexcept;
+  template <class Codec>
+  void set_size(const Codec& codec);
+  void read_stored(const IntBox& box, RowSink& sink);
+  void read_turned(const IntBox& box, RowSink& sink);
+
+  JpegDecoder jpeg_;
+  PngDecoder png_;
+  WebpDecoder webp_;
+  Format format_ = Format::unknown;
+  int orientation_ = 1, channels_ = 3;
+  int width_ = 0, height_ = 0;  // as stored
+  bool opened_ = false;
+  Buffer buffer_;
+  std::vector<uint8_t> row_;
 };
 
 }  // namespace lds

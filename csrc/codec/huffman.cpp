@@ -2,7 +2,7 @@
 
 namespace lds {
 
-// A stuffed FF 00 is a byte FF; FF and anything else the end of the data.
+// FF 00 stands for a byte FF; FF with any other byte ends the data.
 [[gnu::noinline]] BitReader BitReader::refilled_slowly(BitReader in) noexcept {
   if (in.count < 0) return in;
   while (in.count <= 56 && in.marker == 0 && in.next < in.end) {
@@ -45,30 +45,30 @@ void HuffmanTable::build(const JHUFF_TBL& table, bool dc) {
   dc_ = dc;
   built_ = true;
   uint32_t code = 0, filled = 0;
-  int place = 0;
+  int index = 0;
   for (int length = 1; length <= 16; ++length) {
-    offset_[length] = place - static_cast<int>(code);
-    for (int i = 0; i < table.bits[length]; ++i, ++place, ++code) {
+    offset_[length] = index - static_cast<int>(code);
+    for (int i = 0; i < table.bits[length]; ++i, ++index, ++code) {
       const uint32_t copies = length <= kPeek ? 1U << (kPeek - length) : 0;
-      std::fill_n(symbols_ + filled, copies, symbol_of(static_cast<uint32_t>(length), table.huffval[place]));
+      std::fill_n(symbols_ + filled, copies, symbol_of(static_cast<uint32_t>(length), table.huffval[index]));
       filled += copies;
     }
     limit_[length] = code << (16 - length);
     code <<= 1;
   }
   std::fill(symbols_ + filled, symbols_ + (1U << kPeek), 0);
-  for (uint32_t peeked = 0; !dc && peeked < 1U << kPeek; ++peeked) passed_[peeked] = passed_of(peeked);
+  for (uint32_t peeked = 0; !dc && peeked < 1U << kPeek; ++peeked) skip_table_[peeked] = skip_entry(peeked);
 }
 
-// What a code stands for is the size of a coefficient and, but for DC, how many zeros are before it. Of size 0 is the
-// end of the block or, after 15 zeros, one more.
+// A code stands for the size of a coefficient and, in AC tables, for the number of zeros before it. Size 0 means the
+// end of the block or, after 15 zeros, one more zero.
 HuffmanTable::Symbol HuffmanTable::symbol_of(uint32_t length, uint32_t meaning) const noexcept {
   const uint32_t size = meaning & 15, zeros = dc_ ? 0 : meaning >> 4;
   const bool ends = !dc_ && size == 0 && zeros != 15;
   return (length + size) | (ends ? kEnd : zeros) << 8 | size << 16 | length << 24;
 }
 
-HuffmanTable::Symbols HuffmanTable::passed_of(uint32_t peeked) const noexcept {
+HuffmanTable::SkipEntry HuffmanTable::skip_entry(uint32_t peeked) const noexcept {
   uint32_t taken = 0, count = 0, end = 0;
   while (taken < kPeek && end == 0) {
     const Symbol symbol = symbols_[(peeked << taken) % (1U << kPeek)];
@@ -76,23 +76,23 @@ HuffmanTable::Symbols HuffmanTable::passed_of(uint32_t peeked) const noexcept {
     if (length == 0 || taken + length > kPeek) break;
     taken += symbol & 0xff;
     if (zeros == kEnd) {
-      end = kPassedEnd;
+      end = kSkipEnd;
     } else {
       count += zeros + 1;
     }
   }
-  return static_cast<Symbols>(taken | end | count << 7);
+  return static_cast<SkipEntry>(taken | end | count << 7);
 }
 
 [[gnu::noinline]] HuffmanTable::LongSymbol HuffmanTable::long_symbol(BitReader in) const noexcept {
   const auto bits = static_cast<uint32_t>(in.bits >> 48);
   for (int length = 1; length <= 16; ++length) {
     if (bits < limit_[length]) {
-      const int place = static_cast<int>(bits >> (16 - length)) + offset_[length];
-      return {in, symbol_of(static_cast<uint32_t>(length), table_.huffval[place & 0xff])};
+      const int index = static_cast<int>(bits >> (16 - length)) + offset_[length];
+      return {in, symbol_of(static_cast<uint32_t>(length), table_.huffval[index & 0xff])};
     }
   }
-  // no code begins so, which says nothing where it may be the end of the data; as libjpeg, who looks at 17 bits
+  // Invalid code. Near the end of the data it may only be padding: libjpeg needs 17 bits to decide, so do we.
   if (in.count < 17) {
     in.count = -1;
   } else {

@@ -10,18 +10,18 @@
 
 namespace lds {
 
-// The data as bits. They are handed on by value, so that a fast loop keeps them in registers.
+// The data as bits. A reader is passed by value, so that a fast loop keeps it in registers.
 struct BitReader {
   uint64_t bits = 0;  // the next ones, left-aligned; behind the end of the data they are zeros
-  int count = 0;      // of them; below 0: more were taken than there were
+  int count = 0;      // of them; below 0: more were consumed than there were
   int marker = 0;     // the one at `next`, where the data end
-  bool bad = false;   // there were bits that no code begins with
+  bool bad = false;   // an invalid code was found
   const uint8_t* next = nullptr;
   const uint8_t* end = nullptr;
 
   static constexpr int kEnough = 32;  // for any symbol: a code of at most 16 bits and a value of at most 15
 
-  // At least kEnough bits, where there are so many.
+  // Makes count at least kEnough, where the data have so many bits left.
   [[gnu::always_inline]] inline void refill() noexcept {
     if (count >= kEnough) return;
     if (end - next >= 8 && count >= 0) {
@@ -39,57 +39,57 @@ struct BitReader {
     }
     *this = refilled_slowly(*this);
   }
-  [[gnu::always_inline]] inline void take(uint32_t taken) noexcept {
-    bits <<= taken;
-    count -= static_cast<int>(taken);
+  [[gnu::always_inline]] inline void consume(uint32_t used) noexcept {
+    bits <<= used;
+    count -= static_cast<int>(used);
   }
 
  private:
   static BitReader refilled_slowly(BitReader in) noexcept;
 };
 
-// One of a file's tables, laid out so that a look at the next kPeek bits says which symbol they begin with, or how much
-// of a block they hold.
+// One table of a file, laid out so that the next kPeek bits are an index: of the symbol that they begin with, or of how
+// much of a block they hold.
 class HuffmanTable {
  public:
   static constexpr int kPeek = 10;
   static constexpr uint32_t kBlockSize = 64;
 
-  // The table's codes must form a tree: libjpeg has checked it. Does nothing when it is the table of the last call.
+  // The codes must form a tree, which libjpeg has checked. Does nothing for the table of the last call.
   void build(const JHUFF_TBL& table, bool dc);
 
-  // The DC coefficient, as what it is more than the last one.
+  // Reads the DC difference.
   [[gnu::always_inline]] inline int32_t read_dc(BitReader& in) const noexcept {
     const Symbol symbol = next(in);
     const int32_t value = value_of(in, symbol);
-    in.take(symbol & 0xff);
+    in.consume(symbol & 0xff);
     return value;
   }
 
-  // The others of a block, which must be zeros.
+  // Reads the AC coefficients into a block of zeros.
   [[gnu::always_inline]] inline void read_ac(BitReader& in, JCOEF* block) const noexcept {
     for (uint32_t k = 1; k < kBlockSize; ++k) {
       const Symbol symbol = next(in);
       k += symbol >> 8 & 0xff;
       block[kZigzag[k]] = static_cast<JCOEF>(value_of(in, symbol));
-      in.take(symbol & 0xff);
+      in.consume(symbol & 0xff);
     }
   }
 
-  // Passes over them.
-  [[gnu::always_inline]] inline void pass_ac(BitReader& in) const noexcept {
+  // Skips them.
+  [[gnu::always_inline]] inline void skip_ac(BitReader& in) const noexcept {
     for (uint32_t k = 1; k < kBlockSize;) {
       in.refill();
-      const uint32_t symbols = passed_[in.bits >> (64 - kPeek)];
-      const uint32_t after = k + (symbols >> 7);
-      // where the block may end in the midst of them, one at a time
-      if (__builtin_expect((symbols & 63) != 0 && after < kBlockSize, 1)) {
-        in.take(symbols & 63);
-        if (symbols & kPassedEnd) break;
+      const uint32_t entry = skip_table_[in.bits >> (64 - kPeek)];
+      const uint32_t after = k + (entry >> 7);
+      // if the block may end inside this group, symbol by symbol
+      if (__builtin_expect((entry & 63) != 0 && after < kBlockSize, 1)) {
+        in.consume(entry & 63);
+        if (entry & kSkipEnd) break;
         k = after;
       } else {
         const Symbol symbol = next(in);
-        in.take(symbol & 0xff);
+        in.consume(symbol & 0xff);
         k += (symbol >> 8 & 0xff) + 1;
       }
     }
@@ -97,22 +97,22 @@ class HuffmanTable {
 
  private:
   // A symbol, from the low end:
-  //   8 bits  so many bits are taken, the coefficient's among them
-  //   8 bits  so many zeros are before the coefficient; kEnd: the block ends
+  //   8 bits  number of bits to consume, those of the coefficient included
+  //   8 bits  number of zeros before the coefficient; kEnd: the block ends
   //   8 bits  the size of the coefficient in bits
-  //   8 bits  the length of the code; 0: kPeek bits don't tell
+  //   8 bits  the length of the code; 0: it is longer than kPeek bits
   using Symbol = uint32_t;
   static constexpr uint32_t kEnd = 64;
 
-  // Symbols of one block:
-  //   6 bits  so many bits are taken; 0: kPeek bits don't tell
-  //   1 bit   then the block ends
-  //   9 bits  so many coefficients are passed, zeros among them
-  using Symbols = uint16_t;
-  static constexpr uint32_t kPassedEnd = 64;
+  // Several symbols of one block:
+  //   6 bits  number of bits to consume; 0: kPeek bits hold no whole symbol
+  //   1 bit   whether the block ends then
+  //   9 bits  number of coefficients skipped, zeros included
+  using SkipEntry = uint16_t;
+  static constexpr uint32_t kSkipEnd = 64;
 
-  // The places of coefficients in a block. Runs may lead beyond it: as in libjpeg that is its last place, where the end
-  // of a block writes a zero too, over nothing.
+  // The index of each coefficient in its block. Runs may lead beyond it: as in libjpeg, those land on the last index.
+  // The end of a block writes a zero there too, over a zero.
   static const uint8_t kZigzag[2 * kBlockSize];
 
   [[gnu::always_inline]] inline Symbol next(BitReader& in) const noexcept {
@@ -124,7 +124,7 @@ class HuffmanTable {
     return found.symbol;
   }
 
-  // What the bits behind the code say: where they begin with 0, it is negative.
+  // The value that the bits after the code stand for: it is negative where they begin with 0.
   [[gnu::always_inline]] static inline int32_t value_of(const BitReader& in, Symbol symbol) noexcept {
     const uint32_t size = symbol >> 16 & 0xff;
     const uint64_t from = in.bits << (symbol >> 24);
@@ -139,12 +139,12 @@ class HuffmanTable {
   };
   LongSymbol long_symbol(BitReader in) const noexcept;
   Symbol symbol_of(uint32_t length, uint32_t meaning) const noexcept;
-  Symbols passed_of(uint32_t peeked) const noexcept;
+  SkipEntry skip_entry(uint32_t peeked) const noexcept;
 
   Symbol symbols_[1 << kPeek];
-  Symbols passed_[1 << kPeek];
-  uint32_t limit_[17];  // of each length: the first 16 bits behind its last code
-  int32_t offset_[17];  // from a code of this length to its place in table_.huffval
+  SkipEntry skip_table_[1 << kPeek];
+  uint32_t limit_[17];  // of each length: the 16 bits that follow its last code
+  int32_t offset_[17];  // from a code of this length to its index in table_.huffval
   JHUFF_TBL table_;
   bool dc_ = false, built_ = false;
 };

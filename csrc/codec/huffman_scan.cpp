@@ -72,7 +72,7 @@ void HuffmanScan::read_mcu(j_decompress_ptr info, JBLOCKROW* mcu) {
     if (wanted && block.ac_wanted) {
       block.ac->read_ac(in, *mcu[i]);
     } else {
-      block.ac->pass_ac(in);
+      block.ac->skip_ac(in);
     }
   }
   reader_ = in;
@@ -80,7 +80,7 @@ void HuffmanScan::read_mcu(j_decompress_ptr info, JBLOCKROW* mcu) {
   if (in.count < 0) data_ended(info);
 }
 
-// Bits that are left, and bytes before the marker, are passed over, as in libjpeg.
+// Bits that are left, and bytes before the marker, are skipped, as in libjpeg.
 void HuffmanScan::restart(j_decompress_ptr info) {
   const uint8_t* at = reader_.next;
   const uint8_t* end = reader_.end;
@@ -100,8 +100,8 @@ void HuffmanScan::restart(j_decompress_ptr info) {
   restarts_to_go_ = info->restart_interval;
 }
 
-// jpeg_handle.cpp has the rules of files: for one that must be whole, neither of these comes back. If one did, the rest
-// of the scan would be read from nowhere; so it is an error in any case.
+// For a file that must be whole, neither branch returns (see fill_input and emit_message in jpeg_handle.cpp). If one
+// did, there would be nothing to read the rest of the scan from; so it is an error in any case.
 void HuffmanScan::data_ended(j_decompress_ptr info) const {
   if (reader_.marker == 0) {
     static_cast<void>((*info->src->fill_input_buffer)(info));
@@ -110,7 +110,7 @@ void HuffmanScan::data_ended(j_decompress_ptr info) const {
     warn(info, JWRN_HIT_MARKER);
   }
   (*info->err->error_exit)(reinterpret_cast<j_common_ptr>(info));
-  std::abort();  // error_exit never comes back, but its type can't say so
+  std::abort();  // error_exit never returns, but its type does not say so
 }
 
 }  // namespace lds

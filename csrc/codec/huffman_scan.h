@@ -1,5 +1,5 @@
 // Reads the scan of a sequential Huffman JPEG file in place of libjpeg's own reader: the same coefficients, sooner.
-// Blocks that nobody asked for are passed over, several symbols at a look.
+// Blocks outside of the crop are skipped, several symbols at a time.
 #pragma once
 
 #include "codec/huffman.h"
@@ -10,14 +10,14 @@ namespace lds {
 class HuffmanScan {
  public:
   // After jpeg_start_decompress. False where libjpeg must read the file itself: progressive, arithmetic, lossless, or
-  // in more scans than one.
+  // in several scans.
   bool begin(j_decompress_ptr info);
 
-  // After jpeg_crop_scanline, with what that gave: other columns of MCUs are passed over from now on.
+  // After jpeg_crop_scanline, with what it returned: MCUs of other columns are skipped from now on.
   void limit_columns(j_decompress_ptr info, JDIMENSION x, JDIMENSION width);
 
-  // libjpeg's decode_mcu: the next MCU, into blocks of zeros; nullptr: passes over it. What is wrong with the data
-  // becomes libjpeg's warning.
+  // libjpeg's decode_mcu: reads the next MCU into blocks of zeros; nullptr skips it. Errors in the data become
+  // libjpeg's warnings.
   void read_mcu(j_decompress_ptr info, JBLOCKROW* mcu);
 
  private:

@@ -3,7 +3,7 @@
 
 #include <memory>
 
-#include "codec/decode.h"
+#include "codec/codec.h"
 
 namespace lds {
 

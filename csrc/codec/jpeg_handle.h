@@ -8,7 +8,7 @@
 #include <cstdint>
 #include <utility>
 
-#include "codec/decode.h"
+#include "codec/codec.h"
 #include "codec/huffman_scan.h"
 #include "codec/libjpeg.h"
 #include "common/error.h"

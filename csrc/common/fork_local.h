@@ -1,4 +1,5 @@
-// A value that a forked child makes afresh.
+// Values that a forked child must not touch: fork() copies the parent's mutexes as they are in that moment, held ones
+// too, and none of its threads. What holds either is kept in one of these; the child's copy is left alone, unfreed.
 #pragma once
 
 #include <unistd.h>
@@ -6,12 +7,14 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <string>
 #include <utility>
+
+#include "common/error.h"
 
 namespace lds {
 
-// fork() copies the parent's mutexes as they are in that moment, held ones too, and none of its threads. What holds
-// either is kept in here: the first get() in a child makes another one and leaves the copy alone, unfreed.
+// A value that a child makes afresh: the first get() in it makes another one.
 template <class T>
 class ForkLocal {
  public:
@@ -43,6 +46,31 @@ class ForkLocal {
   };
   Make make_;
   mutable std::atomic<Held*> held_{nullptr};
+};
+
+// A value that only the process which made it can use.
+template <class T>
+class ProcessOwned {
+ public:
+  explicit ProcessOwned(std::unique_ptr<T> value) noexcept : value_(std::move(value)) {}
+  ~ProcessOwned() {
+    if (owner_ != getpid()) static_cast<void>(value_.release());
+  }
+  ProcessOwned(const ProcessOwned&) = delete;
+  ProcessOwned& operator=(const ProcessOwned&) = delete;
+
+  // nullptr in a child.
+  T* find() const noexcept { return owner_ == getpid() ? value_.get() : nullptr; }
+
+  // Error(Reason::value) with `message` in a child.
+  T& get(const char* message) const {
+    if (T* value = find()) return *value;
+    throw Error(Reason::value, message);
+  }
+
+ private:
+  const pid_t owner_ = getpid();
+  std::unique_ptr<T> value_;
 };
 
 }  // namespace lds

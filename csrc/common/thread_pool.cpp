@@ -10,76 +10,97 @@
 #include <utility>
 #include <vector>
 
-#include "common/error.h"
-
 namespace lds {
 
 // The threads and the loop that they work on.
-struct ThreadPool::Crew {
-  std::mutex turn;  // held by the caller whose loop it is
-  std::mutex mutex;
-  std::condition_variable work, done;
-  std::vector<std::thread> threads;
-  uint64_t loop = 0;  // number of the loop; a thread wakes when it changes
-  int busy = 0;
-  bool quit = false;
-
-  const Body* body = nullptr;
-  int64_t n = 0, grain = 1;
-  std::atomic<int64_t> next{0};
-  std::atomic<bool> failed{false};
-  std::exception_ptr error;
-
-  void take_chunks(int worker) {
-    try {
-      while (!failed.load(std::memory_order_relaxed)) {
-        const int64_t begin = next.fetch_add(grain, std::memory_order_relaxed);
-        if (begin >= n) return;
-        (*body)(begin, std::min(begin + grain, n), worker);
-      }
-    } catch (...) {
-      const std::lock_guard<std::mutex> lock(mutex);
-      if (!error) error = std::current_exception();
-      failed.store(true, std::memory_order_relaxed);
+class ThreadPool::Workers {
+ public:
+  Workers() = default;
+  Workers(const Workers&) = delete;
+  Workers& operator=(const Workers&) = delete;
+  ~Workers() {
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      quit_ = true;
     }
+    start_.notify_all();
+    for (std::thread& thread : threads_) thread.join();
   }
 
-  void serve(int worker, uint64_t seen) {
-    std::unique_lock<std::mutex> lock(mutex);
-    for (;;) {
-      work.wait(lock, [&] { return quit || loop != seen; });
-      if (quit) return;
-      seen = loop;
-      lock.unlock();
-      take_chunks(worker);
-      lock.lock();
-      if (--busy == 0) done.notify_one();
+  void run(int64_t n, int64_t grain, const Body& body, int wanted) {
+    const std::lock_guard<std::mutex> submit(submit_mutex_);
+    add_threads(wanted);
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      body_ = &body;
+      n_ = n;
+      grain_ = grain;
+      next_.store(0, std::memory_order_relaxed);
+      failed_.store(false, std::memory_order_relaxed);
+      error_ = nullptr;
+      busy_ = static_cast<int>(threads_.size());
+      ++generation_;
     }
+    start_.notify_all();
+    take_chunks(0);
+    std::unique_lock<std::mutex> lock(mutex_);
+    done_.wait(lock, [&] { return busy_ == 0; });
+    if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
   }
 
+ private:
   // Where the system gives no more threads, the loop runs on those there are.
-  void start(int wanted) {
-    while (static_cast<int>(threads.size()) < wanted) {
-      const int worker = static_cast<int>(threads.size()) + 1;
+  void add_threads(int wanted) {
+    while (static_cast<int>(threads_.size()) < wanted) {
+      const int worker = static_cast<int>(threads_.size()) + 1;
       try {
-        threads.emplace_back([this, worker, seen = loop] { serve(worker, seen); });
+        threads_.emplace_back([this, worker, seen = generation_] { serve(worker, seen); });
       } catch (const std::system_error&) {
         return;
       }
     }
   }
 
-  Crew() = default;
-  Crew(const Crew&) = delete;
-  Crew& operator=(const Crew&) = delete;
-  ~Crew() {
-    {
-      const std::lock_guard<std::mutex> lock(mutex);
-      quit = true;
+  void serve(int worker, uint64_t seen) {
+    std::unique_lock<std::mutex> lock(mutex_);
+    for (;;) {
+      start_.wait(lock, [&] { return quit_ || generation_ != seen; });
+      if (quit_) return;
+      seen = generation_;
+      lock.unlock();
+      take_chunks(worker);
+      lock.lock();
+      if (--busy_ == 0) done_.notify_one();
     }
-    work.notify_all();
-    for (std::thread& thread : threads) thread.join();
   }
+
+  void take_chunks(int worker) {
+    try {
+      while (!failed_.load(std::memory_order_relaxed)) {
+        const int64_t begin = next_.fetch_add(grain_, std::memory_order_relaxed);
+        if (begin >= n_) return;
+        (*body_)(begin, std::min(begin + grain_, n_), worker);
+      }
+    } catch (...) {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      if (!error_) error_ = std::current_exception();
+      failed_.store(true, std::memory_order_relaxed);
+    }
+  }
+
+  std::mutex submit_mutex_;  // held while a caller's loop runs
+  std::mutex mutex_;
+  std::condition_variable start_, done_;
+  std::vector<std::thread> threads_;
+  uint64_t generation_ = 0;  // counts the loops; a thread wakes when it changes
+  int busy_ = 0;
+  bool quit_ = false;
+
+  const Body* body_ = nullptr;
+  int64_t n_ = 0, grain_ = 1;
+  std::atomic<int64_t> next_{0};
+  std::atomic<bool> failed_{false};
+  std::exception_ptr error_;
 };
 
 ThreadPool::ThreadPool(int threads) : threads_(threads) {
@@ -97,25 +118,7 @@ void ThreadPool::parallel_for(int64_t n, int64_t grain, const Body& body) {
     for (int64_t begin = 0; begin < n; begin += grain) body(begin, std::min(begin + grain, n), 0);
     return;
   }
-  Crew& crew = crew_.get();
-  const std::lock_guard<std::mutex> turn(crew.turn);
-  crew.start(threads_ - 1);
-  {
-    const std::lock_guard<std::mutex> lock(crew.mutex);
-    crew.body = &body;
-    crew.n = n;
-    crew.grain = grain;
-    crew.next.store(0, std::memory_order_relaxed);
-    crew.failed.store(false, std::memory_order_relaxed);
-    crew.error = nullptr;
-    crew.busy = static_cast<int>(crew.threads.size());
-    ++crew.loop;
-  }
-  crew.work.notify_all();
-  crew.take_chunks(0);
-  std::unique_lock<std::mutex> lock(crew.mutex);
-  crew.done.wait(lock, [&] { return crew.busy == 0; });
-  if (crew.error) std::rethrow_exception(std::exchange(crew.error, nullptr));
+  workers_.get().run(n, grain, body, threads_ - 1);
 }
 
 }  // namespace lds

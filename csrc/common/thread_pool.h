@@ -22,15 +22,15 @@ class ThreadPool {
 
   int size() const noexcept { return threads_; }
 
-  // Runs body over [0, n) in chunks of at most `grain` items that workers take as they come; returns
+  // Runs body over [0, n) in chunks of at most `grain` items that workers take as they come, and returns
   // when all is done. The first exception is thrown here, after the other workers have stopped;
   // chunks not yet begun are then left out. Callers from several threads take turns.
   void parallel_for(int64_t n, int64_t grain, const Body& body);
 
  private:
-  struct Crew;
+  class Workers;
   const int threads_;
-  ForkLocal<Crew> crew_;
+  ForkLocal<Workers> workers_;
 };
 
 }  // namespace lds

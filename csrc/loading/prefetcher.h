@@ -2,9 +2,14 @@
 #pragma once
 
 #include <chrono>
+#include <condition_variable>
 #include <cstdint>
+#include <deque>
+#include <exception>
 #include <memory>
+#include <mutex>
 #include <optional>
+#include <thread>
 #include <vector>
 
 #include "loading/gather.h"
@@ -12,7 +17,7 @@
 
 namespace lds {
 
-// What shall be in a batch.
+// Describes one batch to be filled.
 struct BatchRequest {
   std::vector<int64_t> samples;
   std::vector<int64_t> keys;  // of the random draws; empty: the samples
@@ -27,43 +32,66 @@ struct Batch {
   std::vector<int64_t> offsets;  // in bytes: of the images, and of each field
 };
 
+// Has a thread and a mutex: whoever may be forked keeps it in a ProcessOwned.
 class Prefetcher {
  public:
   // The fields' rows are numbered by sample.
   Prefetcher(std::shared_ptr<const Gather> gather, std::vector<std::shared_ptr<const Rows>> fields,
              std::shared_ptr<Ring> ring, std::shared_ptr<ThreadPool> pool);
-  ~Prefetcher();  // drops what is not delivered, and joins the thread
+  ~Prefetcher() { close(); }
   Prefetcher(const Prefetcher&) = delete;
   Prefetcher& operator=(const Prefetcher&) = delete;
 
-  // What a batch of so many samples takes.
+  // Bytes of a batch of so many samples.
   int64_t batch_bytes(int64_t samples) const;
 
-  // Batches are made in the order in which they are submitted.
+  // Batches are filled in the order in which they are submitted.
   void submit(BatchRequest request);
 
-  // The oldest batch that is submitted and not delivered; nothing when it is not there in time. What went wrong in
-  // making it is thrown here, once; later batches are not affected.
-  // Error(Reason::value) when none is submitted, when closed, and in a forked child, which has not got the thread.
-  std::optional<Batch> next(std::chrono::milliseconds patience);
+  // The oldest batch that was submitted and not delivered; nothing when it is not ready in time. An error of filling it
+  // is thrown here, once; later batches are not affected. Error(Reason::value) when none was submitted, and when
+  // closed.
+  std::optional<Batch> next(std::chrono::milliseconds timeout);
 
-  // Drops what is not delivered and joins the thread. Batches that the caller holds stay.
+  // Drops what is not delivered and joins the thread. Batches that the caller holds stay. Any thread may call it.
   void close() noexcept;
 
   struct Stats {
     int64_t batches = 0, samples = 0;
-    int64_t read_ahead = 0;  // samples that were not in memory, or their batch's others, asked for ahead
-    double filling = 0;      // seconds that the thread spent making batches
-    double waiting = 0;      // seconds that callers of next() waited
+    int64_t read_ahead = 0;   // rows that were not in memory and that the kernel was asked to read
+    double fill_seconds = 0;  // the thread spent filling batches
+    double wait_seconds = 0;  // callers of next() waited
     int64_t pending = 0, ready = 0;
   };
   Stats stats() const;
 
  private:
-  struct State;
-  State& mine() const;
+  struct Result {
+    BatchRequest request;
+    Batch batch;
+    std::exception_ptr error;
+  };
+  std::vector<int64_t> layout(int64_t samples) const;
+  Batch fill(const BatchRequest& request) const;
+  int64_t read_ahead(const BatchRequest& request) const noexcept;
+  void serve();
 
-  std::unique_ptr<State> state_;
+  const std::shared_ptr<const Gather> gather_;
+  const std::vector<std::shared_ptr<const Rows>> fields_;
+  std::shared_ptr<Ring> ring_;
+  std::shared_ptr<ThreadPool> pool_;
+
+  mutable std::mutex mutex_;
+  std::condition_variable submitted_, filled_;
+  // Submitted and not delivered, oldest first: of the first ready_ the batch is filled, of the first requested_ the
+  // kernel was asked to read the rows. The thread holds the one that it works on, as close() clears the queue.
+  std::deque<std::shared_ptr<Result>> pending_;
+  size_t ready_ = 0, requested_ = 0;
+  bool closed_ = false;
+  Stats stats_;
+
+  std::mutex closing_;  // held while the thread is joined: a second close() waits for it too
+  std::thread thread_;  // started by the first submit()
 };
 
 }  // namespace lds

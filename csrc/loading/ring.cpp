@@ -4,23 +4,20 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
 #include <mutex>
-#include <string>
 #include <utility>
 #include <vector>
 
-#include "common/error.h"
+#include "common/file.h"
 
 namespace lds {
 namespace {
 
 constexpr int64_t kHugePage = int64_t{2} << 20;
-// How many takes the ring remembers the most slots in use: twice that long it keeps them allocated.
+// Peak usage is tracked over windows of this many takes; idle slots above the peak of the last two windows are freed.
 constexpr int kWindow = 64;
 
-// Every page is written once, now, and not by the first batch.
+// Touches every page now, so that the first batch does not fault them in.
 void populate(uint8_t* data, int64_t bytes) {
 #if defined(MADV_POPULATE_WRITE)
   if (madvise(data, static_cast<size_t>(bytes), MADV_POPULATE_WRITE) == 0) return;
@@ -36,7 +33,7 @@ std::shared_ptr<uint8_t> page_memory(int64_t bytes) {
   const auto length = static_cast<size_t>(std::max<int64_t>(bytes, 1) + alignment);
   void* address = mmap(nullptr, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (address == MAP_FAILED) {
-    throw Error(Reason::io, "no memory for a batch of " + std::to_string(bytes) + " bytes: " + std::strerror(errno));
+    throw system_error("no memory for a batch of " + std::to_string(bytes) + " bytes");
   }
   auto* data = static_cast<uint8_t*>(address);
   if (alignment > 0) {
@@ -48,95 +45,105 @@ std::shared_ptr<uint8_t> page_memory(int64_t bytes) {
   return memory;
 }
 
-struct Ring::State {
-  const pid_t owner = getpid();
-  std::mutex mutex;
-  int64_t slot_bytes = 0;
-  int64_t slots = 0;
-  int64_t in_use = 0, allocations = 0;
-  int64_t peak = 0, last_peak = 0;  // most slots in use, in this window of takes and in the one before
-  int takes = 0;
-  std::vector<std::shared_ptr<uint8_t>> idle;
+class Ring::Slots {
+ public:
+  struct Slot {
+    std::shared_ptr<uint8_t> memory;
+    int64_t bytes = 0;
+  };
 
-  void count_take() {
-    ++in_use;
-    if (++takes == kWindow) {
-      takes = 0;
-      last_peak = std::exchange(peak, in_use);
+  Slots(int64_t slot_bytes, int slots) : keep_(slots), slot_bytes_(slot_bytes) {}
+
+  // An idle slot, or a new one without memory, of at least `bytes`. What give_back() needs is allocated here.
+  std::unique_ptr<Slot> take(int64_t bytes) {
+    std::vector<std::unique_ptr<Slot>> too_small;  // freed after the lock
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (bytes > slot_bytes_) {
+      slot_bytes_ = bytes;
+      too_small.swap(idle_);
     }
-    peak = std::max(peak, in_use);
+    std::unique_ptr<Slot> slot;
+    if (idle_.empty()) {
+      slot = std::make_unique<Slot>(Slot{nullptr, slot_bytes_});
+      idle_.reserve(static_cast<size_t>(in_use_) + 1);
+      ++allocations_;
+    } else {
+      slot = std::move(idle_.back());
+      idle_.pop_back();
+    }
+    count_take();
+    return slot;
   }
 
-  void give_back(std::shared_ptr<uint8_t> memory, int64_t bytes) {
-    const std::lock_guard<std::mutex> lock(mutex);
-    --in_use;
-    const int64_t wanted = std::max({slots, peak, last_peak});
-    const auto allocated = in_use + static_cast<int64_t>(idle.size());
-    if (bytes == slot_bytes && allocated < wanted) idle.push_back(std::move(memory));
+  void give_back(std::unique_ptr<Slot> slot) noexcept {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    --in_use_;
+    const int64_t wanted = std::max({keep_, peak_, last_peak_});
+    const auto allocated = in_use_ + static_cast<int64_t>(idle_.size());
+    const bool keep = slot->memory != nullptr && slot->bytes == slot_bytes_ && allocated < wanted;
+    if (keep && idle_.size() < idle_.capacity()) idle_.push_back(std::move(slot));
   }
+
+  Stats stats() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return {in_use_ + static_cast<int64_t>(idle_.size()), in_use_, slot_bytes_, allocations_};
+  }
+
+  void trim() {
+    std::vector<std::unique_ptr<Slot>> idle;
+    const std::lock_guard<std::mutex> lock(mutex_);
+    idle.swap(idle_);
+    idle_.reserve(static_cast<size_t>(in_use_));
+    peak_ = last_peak_ = 0;
+  }
+
+  bool in_this_process() const noexcept { return owner_ == getpid(); }
+
+ private:
+  void count_take() {
+    ++in_use_;
+    if (++takes_ == kWindow) {
+      takes_ = 0;
+      last_peak_ = std::exchange(peak_, in_use_);
+    }
+    peak_ = std::max(peak_, in_use_);
+  }
+
+  const pid_t owner_ = getpid();
+  const int64_t keep_;
+  std::mutex mutex_;
+  int64_t slot_bytes_;
+  int64_t in_use_ = 0, allocations_ = 0;
+  int64_t peak_ = 0, last_peak_ = 0;  // most slots in use, in this window of takes and in the one before
+  int takes_ = 0;
+  std::vector<std::unique_ptr<Slot>> idle_;  // with capacity for all slots that are in use
 };
 
 Ring::Ring(int64_t slot_bytes, int slots, Allocate allocate)
-    : allocate_(std::move(allocate)), state_([slot_bytes, slots] {
-        auto state = std::make_unique<std::shared_ptr<State>>(std::make_shared<State>());
-        (*state)->slot_bytes = slot_bytes;
-        (*state)->slots = slots;
-        return state;
+    : allocate_(std::move(allocate)), slots_([slot_bytes, slots] {
+        return std::make_unique<std::shared_ptr<Slots>>(std::make_shared<Slots>(slot_bytes, slots));
       }) {}
 
-std::shared_ptr<Ring::State>& Ring::state() const { return state_.get(); }
-
 std::shared_ptr<uint8_t> Ring::take(int64_t bytes) {
-  const std::shared_ptr<State> state = this->state();
-  std::shared_ptr<uint8_t> memory;
-  std::vector<std::shared_ptr<uint8_t>> too_small;  // let go after the lock
-  int64_t size = 0;
-  {
-    const std::lock_guard<std::mutex> lock(state->mutex);
-    if (bytes > state->slot_bytes) {
-      state->slot_bytes = bytes;
-      too_small.swap(state->idle);
-    }
-    size = state->slot_bytes;
-    if (!state->idle.empty()) {
-      memory = std::move(state->idle.back());
-      state->idle.pop_back();
-    } else {
-      ++state->allocations;
-    }
-    state->count_take();
-  }
-  if (!memory) {
+  std::shared_ptr<Slots> slots = slots_.get();
+  std::unique_ptr<Slots::Slot> slot = slots->take(bytes);
+  if (!slot->memory) {
     try {
-      memory = allocate_(size);
+      slot->memory = allocate_(slot->bytes);
     } catch (...) {
-      const std::lock_guard<std::mutex> lock(state->mutex);
-      --state->in_use;
+      slots->give_back(std::move(slot));
       throw;
     }
   }
-  uint8_t* data = memory.get();
-  return {data, [state, size, memory = std::move(memory)](uint8_t*) mutable {
-            if (state->owner == getpid()) {
-              state->give_back(std::move(memory), size);
-            } else {  // in a child: the lock may be held for ever, and pinned memory is its maker's to free
-              static_cast<void>(new std::shared_ptr<uint8_t>(std::move(memory)));
-            }
+  uint8_t* data = slot->memory.get();
+  // A forked child leaves the slot alone: the lock may be held for ever, and pinned memory is its maker's to free.
+  return {data, [slots = std::move(slots), taken = slot.release()](uint8_t*) noexcept {
+            if (slots->in_this_process()) slots->give_back(std::unique_ptr<Slots::Slot>(taken));
           }};
 }
 
-Ring::Stats Ring::stats() const {
-  State& state = *this->state();
-  const std::lock_guard<std::mutex> lock(state.mutex);
-  return {state.in_use + static_cast<int64_t>(state.idle.size()), state.in_use, state.slot_bytes, state.allocations};
-}
+Ring::Stats Ring::stats() const { return slots_.get()->stats(); }
 
-void Ring::trim() {
-  std::vector<std::shared_ptr<uint8_t>> idle;
-  State& state = *this->state();
-  const std::lock_guard<std::mutex> lock(state.mutex);
-  idle.swap(state.idle);
-  state.peak = state.last_peak = 0;
-}
+void Ring::trim() { slots_.get()->trim(); }
 
 }  // namespace lds

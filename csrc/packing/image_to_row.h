@@ -2,7 +2,6 @@
 #pragma once
 
 #include <atomic>
-#include <memory>
 
 #include "codec/decode.h"
 #include "resize/resize.h"
@@ -23,39 +22,49 @@ struct RowSpec {
   DecodeOptions decode;
 };
 
-// Height and width that an image of width x height pixels ends with; out_h and out_w don't matter.
-struct RowSize {
-  int height = 0, width = 0;
+// The size to which an image is resized, and the part of it that the row shows.
+struct RowGeometry {
+  struct Axis {
+    int begin, end;  // pixels of the resized image
+    int pad, out;    // zeros before them, where the image is smaller than the crop; the row's size
+  };
+  int width, height;
+  Axis x, y;
 };
-RowSize row_size(const RowSpec& spec, int width, int height);
+
+// For an image of width x height pixels; spec.out_h and out_w do not matter.
+RowGeometry row_geometry(const RowSpec& spec, int width, int height);
 
 struct RowResult {
   int width = 0, height = 0;  // of the source, after orientation
-  Format format = Format::unknown;
 };
 
 // One per thread; keeps its decoder, resizer and buffers.
 class ImageToRow {
  public:
-  explicit ImageToRow(const RowSpec& spec);
-  ~ImageToRow();
+  explicit ImageToRow(const RowSpec& spec);  // Error(Reason::value) for a spec that makes no sense
 
   // Writes out_h * out_w * channels bytes at `out`. On an Error, what `out` holds is unspecified.
   RowResult convert(const uint8_t* data, size_t size, uint8_t* out);
 
-  // While `flag` is set, an image is given up in its middle with Error(Reason::cancelled).
-  void stop_when(const std::atomic<bool>* flag) noexcept;
-
-  // What convert() costs at least: decodes the same part (or the whole image, unscaled) and drops the rows. `out` as in
-  // convert(), with nothing of use in it afterwards. For benchmarks.
-  void decode_only(const uint8_t* data, size_t size, bool whole, uint8_t* out);
-
   // The same from pixels (interleaved, spec.decode.channels channels) that someone else decoded.
   RowResult convert_pixels(const ConstImageView& pixels, uint8_t* out);
 
+  // While `flag` is set, an image is given up in its middle with Error(Reason::cancelled).
+  void stop_when(const std::atomic<bool>* flag) noexcept { stop_ = flag; }
+
+  // For benchmarks: decodes the part that convert() needs (or the whole image, unscaled) with libjpeg's own Huffman
+  // reader, and drops the pixels. `out` as in convert(); what it holds afterwards is unspecified.
+  void decode_only(const uint8_t* data, size_t size, bool whole, uint8_t* out);
+
  private:
-  struct State;
-  std::unique_ptr<State> state_;
+  RowGeometry fitting_geometry(int width, int height) const;
+  void begin(int width, int height, const RowGeometry& to, uint8_t* out);
+
+  RowSpec spec_;
+  Decoder decoder_;
+  StreamingResizer resizer_;
+  const std::atomic<bool>* stop_ = nullptr;
 };
 
 }  // namespace lds

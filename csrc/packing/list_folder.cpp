@@ -7,9 +7,8 @@
 #include <cerrno>
 #include <memory>
 #include <string_view>
-#include <system_error>
 
-#include "common/error.h"
+#include "common/file.h"
 
 namespace lds {
 namespace {
@@ -39,11 +38,9 @@ bool is_ascii(std::string_view text) noexcept {
   return std::all_of(text.begin(), text.end(), [](char letter) { return static_cast<unsigned char>(letter) < 128; });
 }
 
-Error unlistable(const std::string& path) {
-  return {Reason::io, path + " can't be listed: " + std::generic_category().message(errno)};
-}
+Error not_listable(const std::string& path) { return system_error(path + " can't be listed"); }
 
-// One string of all names that go in one block: a million small strings would cost more than the listing.
+// All names stay in one string: a million small strings would cost more than the listing.
 std::string sorted(const std::string& block, size_t count) {
   std::vector<std::string_view> names;
   names.reserve(count);
@@ -64,7 +61,7 @@ std::string sorted(const std::string& block, size_t count) {
 
 FolderList list_folder(const std::string& path, const std::vector<std::string>& extensions) {
   const std::unique_ptr<DIR, CloseFolder> folder(opendir(path.c_str()));
-  if (!folder) throw unlistable(path);
+  if (!folder) throw not_listable(path);
   FolderList found;
   for (;;) {
     errno = 0;
@@ -79,7 +76,7 @@ FolderList list_folder(const std::string& path, const std::vector<std::string>& 
       ++found.count;
     }
   }
-  if (errno != 0) throw unlistable(path);
+  if (errno != 0) throw not_listable(path);
   found.ascii = is_ascii(found.images);
   if (found.ascii) found.images = sorted(found.images, found.count);
   return found;

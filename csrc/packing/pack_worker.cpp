@@ -11,7 +11,7 @@ namespace lds {
 namespace {
 
 template <class Value>
-void look_up(const uint8_t* values, int64_t pixels, int channels, bool planar, const uint8_t* table, uint8_t* out) {
+void map_values(const uint8_t* values, int64_t pixels, int channels, bool planar, const uint8_t* table, uint8_t* out) {
   Value entries[4][256];
   std::memcpy(entries, table, sizeof(Value) * 256 * static_cast<size_t>(channels));
   const int64_t pixel_step = planar ? 1 : channels;
@@ -42,8 +42,8 @@ void copy_pixels(const ConstImageView& image, bool planar, Lines& lines, uint8_t
 PackWorker::PackWorker(const PackSpec& spec, const std::atomic<bool>* stop) : spec_(spec), image_to_row_(spec.row) {
   image_to_row_.stop_when(stop);
   const RowSpec& row = spec.row;
-  if (spec.versions < 1 || (spec.versions > 1 && !spec.augment)) {
-    throw Error(Reason::value, "expected one version of each image, or an augmentation");
+  if (spec.variants < 1 || (spec.variants > 1 && !spec.augment)) {
+    throw Error(Reason::value, "expected one variant of each image, or an augmentation");
   }
   const auto channels = static_cast<size_t>(row.decode.channels);
   if (spec.value_bytes != 1 && spec.value_bytes != 2 && spec.value_bytes != 4) {
@@ -60,20 +60,20 @@ PackWorker::PackWorker(const PackSpec& spec, const std::atomic<bool>* stop) : sp
     }
     if (spec.augment->row_type != PixelType::uint8 || spec.augment->out_type != PixelType::uint8 ||
         spec.augment->planar_rows != spec.augment->planar_out) {
-      throw Error(Reason::value, "versions of an image are uint8, in the image's own layout");
+      throw Error(Reason::value, "variants of an image are uint8, in the image's own layout");
     }
     augment_.emplace(*spec.augment);
     pixels_ = int64_t{spec.augment->out_height} * spec.augment->out_width;
   }
   values_ = pixels_ * row.decode.channels;
-  bytes_ = values_ * spec.versions * spec.value_bytes;
-  varied_.resize(static_cast<size_t>(values_));
+  bytes_ = values_ * spec.variants * spec.value_bytes;
+  augmented_.resize(static_cast<size_t>(values_));
 }
 
-uint8_t* PackWorker::room(int64_t images) {
+uint8_t* PackWorker::buffer(int64_t images) {
   const auto bytes = static_cast<size_t>(images * bytes_);
-  if (room_.size() < bytes) room_.resize(bytes);
-  return room_.data();
+  if (buffer_.size() < bytes) buffer_.resize(bytes);
+  return buffer_.data();
 }
 
 // The bytes of the file that holds the image.
@@ -96,15 +96,11 @@ std::string_view PackWorker::encoded(const PackItem& item) {
 void PackWorker::read_part(const PackItem& item) {
   if (!archive_ || archive_path_ != item.path) {
     archive_.reset();
-    archive_ = std::make_unique<FileHandle>(item.path);
+    archive_ = std::make_unique<File>(item.path);
     archive_path_ = item.path;
   }
   part_.resize(static_cast<size_t>(item.length));
-  try {
-    archive_->read_exactly(part_.data(), item.length, item.offset);
-  } catch (const Error& error) {
-    throw Error(error.reason() == Reason::store ? Reason::truncated : error.reason(), error.what());
-  }
+  archive_->read_exactly(part_.data(), item.length, item.offset, Reason::truncated);
 }
 
 RowResult PackWorker::decode(const PackItem& item, uint8_t* out) {
@@ -119,7 +115,7 @@ RowResult PackWorker::from_pixels(const ConstImageView& pixels, uint8_t* out) {
                      pixels.width == row.out_w && pixels.channels == row.decode.channels;
   if (as_is) {
     copy_pixels(pixels, row.planar, scratch_.lines, out);
-    return {pixels.width, pixels.height, Format::unknown};
+    return {pixels.width, pixels.height};
   }
   if (pixels.pixel_stride == pixels.channels) return image_to_row_.convert_pixels(pixels, out);
   part_.resize(static_cast<size_t>(pixels.height) * static_cast<size_t>(pixels.width) *
@@ -129,50 +125,52 @@ RowResult PackWorker::from_pixels(const ConstImageView& pixels, uint8_t* out) {
                                       out);
 }
 
-PackedRow PackWorker::pack(const PackItem& item, int64_t number, int64_t sample, uint8_t* out) {
+PackedRow PackWorker::pack(const PackItem& item, int64_t index, int64_t sample, uint8_t* out) {
   const double read = clock_.read;
   PackedRow row;
   {
     const PhaseTimer timer(clock_.decode);
-    const bool straight = !augment_ && spec_.table.empty();
+    const bool direct = !augment_ && spec_.table.empty();
     try {
-      const RowResult result = decode(item, straight ? out : image_.data());
-      store(straight ? out : image_.data(), sample, out);
+      const RowResult result = decode(item, direct ? out : image_.data());
+      write_sample(direct ? out : image_.data(), sample, out);
       row = {result.width, result.height, hash_bytes(out, bytes_)};
     } catch (const Error& error) {
-      failures_.push_back({number, error.reason(), error.what()});
+      failures_.push_back({index, error.reason(), error.what()});
     } catch (const std::bad_alloc&) {
-      failures_.push_back({number, Reason::too_large, "out of memory"});
+      failures_.push_back({index, Reason::too_large, "out of memory"});
     }
   }
   clock_.decode -= clock_.read - read;  // reading happened inside
   return row;
 }
 
-void PackWorker::store(const uint8_t* image, int64_t sample, uint8_t* out) {
+void PackWorker::write_sample(const uint8_t* image, int64_t sample, uint8_t* out) {
   const int channels = spec_.row.decode.channels;
-  for (int version = 0; version < spec_.versions; ++version) {
-    uint8_t* place = out + version * values_ * spec_.value_bytes;
+  for (int variant = 0; variant < spec_.variants; ++variant) {
+    uint8_t* stored = out + variant * values_ * spec_.value_bytes;
     const uint8_t* values = image;
     if (augment_) {
-      // what a Gather gives for the same sample in epoch `version`
-      SampleRandom random(spec_.seed, static_cast<uint64_t>(version), static_cast<uint64_t>(sample));
-      uint8_t* varied = spec_.table.empty() ? place : varied_.data();
-      augment_->make(image, random, varied, false, scratch_);
-      values = varied;
+      // what a Gather makes of the same sample in epoch `variant`
+      SampleRandom random(spec_.seed, static_cast<uint64_t>(variant), static_cast<uint64_t>(sample));
+      uint8_t* augmented = spec_.table.empty() ? stored : augmented_.data();
+      augment_->make(image, random, augmented, false, scratch_);
+      values = augmented;
     }
     sums_.add(values, pixels_, channels, spec_.row.planar);
-    convert(values, place);
+    convert(values, stored);
   }
 }
 
 void PackWorker::convert(const uint8_t* values, uint8_t* out) const {
   const int channels = spec_.row.decode.channels;
-  if (spec_.value_bytes == 2) look_up<uint16_t>(values, pixels_, channels, spec_.row.planar, spec_.table.data(), out);
-  if (spec_.value_bytes == 4) look_up<uint32_t>(values, pixels_, channels, spec_.row.planar, spec_.table.data(), out);
+  if (spec_.value_bytes == 2)
+    map_values<uint16_t>(values, pixels_, channels, spec_.row.planar, spec_.table.data(), out);
+  if (spec_.value_bytes == 4)
+    map_values<uint32_t>(values, pixels_, channels, spec_.row.planar, spec_.table.data(), out);
 }
 
-void PackWorker::give(PackResult& result) {
+void PackWorker::flush_into(PackResult& result) {
   std::move(failures_.begin(), failures_.end(), std::back_inserter(result.failures));
   failures_.clear();
   result.sums.add(std::exchange(sums_, {}));

@@ -9,14 +9,14 @@
 #include <string_view>
 #include <vector>
 
-#include "codec/file_bytes.h"
-#include "packing/packer.h"
-#include "store/mapped_file.h"
+#include "common/file.h"
+#include "common/file_bytes.h"
+#include "packing/pack_spec.h"
 #include "transform/sample.h"
 
 namespace lds {
 
-// Adds the seconds of its life to a sum.
+// Adds the seconds for which it lives to a sum.
 class PhaseTimer {
  public:
   explicit PhaseTimer(double& sum) : sum_(sum), start_(std::chrono::steady_clock::now()) {}
@@ -36,39 +36,40 @@ struct PackedRow {
 
 class PackWorker {
  public:
-  // `stop`: gives an image up in its middle. Error(Reason::value) for a spec that makes no sense.
+  // The spec must outlive the worker. While `stop` is set, an image is given up in its middle.
+  // Error(Reason::value) for a spec that makes no sense.
   explicit PackWorker(const PackSpec& spec, const std::atomic<bool>* stop = nullptr);
 
   int64_t bytes() const noexcept { return bytes_; }  // stored for one image
   PackClock& clock() noexcept { return clock_; }
 
-  // A buffer for so many images' stored bytes.
-  uint8_t* room(int64_t images);
+  // A buffer for the stored bytes of so many images.
+  uint8_t* buffer(int64_t images);
 
-  // Writes the image's stored bytes. A failure of the image's own is noted under `item`, and what `out` holds is
-  // then unspecified.
-  PackedRow pack(const PackItem& item, int64_t number, int64_t sample, uint8_t* out);
+  // Writes the image's stored bytes. Where the image itself fails, that is recorded under its `index`, and `out` is
+  // unspecified.
+  PackedRow pack(const PackItem& item, int64_t index, int64_t sample, uint8_t* out);
 
-  // Adds failures and sums to the result of the job, and forgets them.
-  void give(PackResult& result);
+  // Moves failures and sums into the result of the job.
+  void flush_into(PackResult& result);
 
  private:
   std::string_view encoded(const PackItem& item);
   void read_part(const PackItem& item);
   RowResult decode(const PackItem& item, uint8_t* out);
   RowResult from_pixels(const ConstImageView& pixels, uint8_t* out);
-  void store(const uint8_t* image, int64_t sample, uint8_t* out);
+  void write_sample(const uint8_t* image, int64_t sample, uint8_t* out);
   void convert(const uint8_t* values, uint8_t* out) const;
 
   const PackSpec& spec_;
   ImageToRow image_to_row_;
   std::optional<SampleMaker> augment_;
   SampleScratch scratch_;
-  int64_t pixels_, values_, bytes_;  // pixels and values of one stored version; bytes of all versions
+  int64_t pixels_, values_, bytes_;  // pixels and values of one stored variant; bytes of all variants
   FileBytes file_;
-  std::unique_ptr<FileHandle> archive_;  // whose parts are being read
+  std::unique_ptr<File> archive_;  // whose parts are being read
   std::string archive_path_;
-  std::vector<uint8_t> part_, image_, varied_, room_;
+  std::vector<uint8_t> part_, image_, augmented_, buffer_;
   ChannelSums sums_;
   PackClock clock_;
   std::vector<PackFailure> failures_;

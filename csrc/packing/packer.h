@@ -1,39 +1,19 @@
 // Images -> rows of a file, on all processors: read, decode, resize, crop, augment, convert, count, hash, write.
 #pragma once
 
+#include <atomic>
+#include <condition_variable>
 #include <cstdint>
+#include <exception>
 #include <memory>
-#include <optional>
-#include <string>
-#include <string_view>
+#include <mutex>
+#include <thread>
 #include <vector>
 
-#include "common/error.h"
-#include "common/image_view.h"
-#include "packing/image_to_row.h"
-#include "packing/sums.h"
-#include "transform/sample_spec.h"
+#include "common/thread_pool.h"
+#include "packing/pack_worker.h"
 
 namespace lds {
-
-// One image. What `bytes` or `pixels` point at is the caller's, and stays until the job is done.
-struct PackItem {
-  std::string path;        // of a file; empty: `bytes` or `pixels`
-  int64_t offset = 0;      // a part of the file: `length` bytes from here
-  int64_t length = -1;     // -1: the whole file
-  std::string_view bytes;  // of an encoded image
-  ConstImageView pixels;   // decoded already, interleaved or planar, when `pixels.data` is set
-};
-
-struct PackSpec {
-  RowSpec row;                        // of the decoded image
-  int versions = 1;                   // stored of each image, one after the other
-  std::optional<SampleSpec> augment;  // none: the decoded image itself, once
-  uint64_t seed = 0;                  // of the augmentation's draws
-  // What a uint8 value is stored as: 256 entries of value_bytes a channel, in order. Empty: itself.
-  std::vector<uint8_t> table;
-  int value_bytes = 1;
-};
 
 // Where rows go: item i of a job to row `rows[i]` (row i without `rows`), at offset + row * sample_bytes().
 struct PackTarget {
@@ -42,26 +22,8 @@ struct PackTarget {
   std::vector<int64_t> rows;
 };
 
-struct PackFailure {
-  int64_t item = 0;
-  Reason reason = Reason::internal;
-  std::string message;
-};
-
-struct PackResult {
-  std::vector<int32_t> widths, heights;  // of the sources, after orientation; 0 for failed items
-  std::vector<uint64_t> hashes;          // of the stored bytes; 0 for failed items
-  std::vector<PackFailure> failures;     // by item
-  ChannelSums sums;                      // of what was packed, before `table`
-};
-
-// Seconds that threads spent, summed over all of them, and bytes that were read from files.
-struct PackClock {
-  double read = 0, decode = 0, write = 0;
-  int64_t bytes_read = 0;
-};
-
-// One job at a time, on threads of its own; call it from one thread. Keeps its buffers between jobs.
+// One job at a time, on threads of its own; call it from one thread. Keeps its buffers between jobs. Whoever may be
+// forked keeps it in a ProcessOwned.
 class Packer {
  public:
   Packer(const PackSpec& spec, int threads);
@@ -69,7 +31,7 @@ class Packer {
   Packer(const Packer&) = delete;
   Packer& operator=(const Packer&) = delete;
 
-  int64_t sample_bytes() const noexcept;  // stored for one image, with all its versions
+  int64_t sample_bytes() const noexcept { return sample_bytes_; }  // stored for one image, with all its variants
 
   // Starts a job and returns at once. samples[i] is item i's number in the augmentation's draws.
   void start(std::vector<PackItem> items, std::vector<int64_t> samples, PackTarget target);
@@ -78,20 +40,41 @@ class Packer {
   bool wait(double seconds);
 
   // Items done so far. Any thread may ask.
-  int64_t done() const noexcept;
+  int64_t done() const noexcept { return done_.load(std::memory_order_relaxed); }
 
   // No further image is begun.
-  void cancel() noexcept;
+  void cancel() noexcept { cancelled_.store(true, std::memory_order_relaxed); }
 
-  // Waits for the job. An error that is no image's own (a full disk) is thrown here.
+  // Waits for the job. An error that is no single image's (a full disk) is thrown here.
   PackResult result();
 
   // Over all jobs so far; while none runs.
   PackClock clock() const;
 
  private:
-  struct State;
-  std::unique_ptr<State> state_;
+  void join();
+  void run() noexcept;
+  void pack_all();
+  void pack(int64_t begin, int64_t end, PackWorker& worker);
+  void write(int64_t begin, int64_t end, const uint8_t* rows, PackWorker& worker) const;
+
+  const PackSpec spec_;
+  const int64_t sample_bytes_;
+  ThreadPool pool_;
+  std::vector<std::unique_ptr<PackWorker>> workers_;  // one a thread, made when it gets its first items
+
+  // the job
+  std::vector<PackItem> items_;
+  std::vector<int64_t> samples_;
+  PackTarget target_;
+  PackResult result_;
+  std::exception_ptr error_;
+  std::atomic<int64_t> done_{0};
+  std::atomic<bool> cancelled_{false};
+  std::mutex mutex_;
+  std::condition_variable finished_;
+  bool running_ = false;
+  std::thread driver_;  // runs the loop over the items
 };
 
 }  // namespace lds

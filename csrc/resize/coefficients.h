@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "resize/resize.h"
+#include "resize/filter.h"
 
 namespace lds {
 

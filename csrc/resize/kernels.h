@@ -4,6 +4,7 @@
 // that kernels may read and write. Only the caller's memory (source rows, output) has no padding.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 

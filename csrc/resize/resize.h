@@ -1,13 +1,13 @@
 // Resizing with the arithmetic of Pillow's Image.resize, row by row, so that a decoder can feed it.
 #pragma once
 
-#include <memory>
+#include <optional>
+#include <vector>
 
 #include "common/image_view.h"
+#include "resize/kernels.h"
 
 namespace lds {
-
-enum class Filter : uint8_t { nearest, box, bilinear, bicubic, lanczos };
 
 // What is resized into what. The box (source pixels, may be fractional) is mapped on an image of
 // out_width x out_height, of which only `crop` is computed.
@@ -20,16 +20,45 @@ struct ResizeSpec {
   bool antialias = true;
 };
 
+// The few most recent passes. The one found last is never the next to be replaced.
+template <class Key, class Pass>
+class PassCache {
+ public:
+  // The pass of this key; fill(pass) makes one that is not there.
+  template <class Fill>
+  Pass& find(const Key& key, Fill fill) {
+    for (int i = 0; i < kSize; ++i) {
+      if (entries_[i].key == key) return entries_[recent_ = i].pass;
+    }
+    recent_ = (recent_ + 1) % kSize;
+    Entry& entry = entries_[recent_];
+    entry.key.reset();
+    fill(entry.pass);
+    entry.key = key;  // last: where memory runs out, a half-filled pass is not found again
+    return entry.pass;
+  }
+
+ private:
+  static constexpr int kSize = 8;  // a data set has landscapes and portraits of a few usual sizes
+  struct Entry {
+    std::optional<Key> key;
+    Pass pass;
+  };
+  Entry entries_[kSize];
+  int recent_ = 0;
+};
+
 // One per thread. Tables and buffers are kept between images, and computed again only when the
 // geometry changes.
 class StreamingResizer {
  public:
-  StreamingResizer();
-  ~StreamingResizer();
+  StreamingResizer() = default;
+  StreamingResizer(const StreamingResizer&) = delete;
+  StreamingResizer& operator=(const StreamingResizer&) = delete;
 
   // Starts an image. `out` is crop.width() x crop.height(), interleaved or planar.
-  // Throws Error(Reason::value) for a spec that makes no sense.
-  void begin(const ResizeSpec& spec, const ImageView& out);
+  // Error(Reason::value) for a spec that makes no sense.
+  void begin(const ResizeSpec& spec, const ImageView& out) { begin(spec, out, 0); }
 
   // The source pixels that the crop depends on.
   IntBox needed() const noexcept;
@@ -38,16 +67,45 @@ class StreamingResizer {
   void push(const uint8_t* row);
 
   // True when every row of `out` is written.
-  bool done() const noexcept;
+  bool done() const noexcept { return active_ && next_out_ == vertical_->table.outputs; }
+
+  // All of it for an image in memory, interleaved or planar.
+  void resize(const ConstImageView& source, const ResizeSpec& spec, const ImageView& out);
 
  private:
-  friend void resize_image(const ConstImageView&, const ResizeSpec&, const ImageView&, StreamingResizer&);
-  struct State;
-  std::unique_ptr<State> state_;
-};
+  struct HorizontalKey {
+    AxisGeometry axis;
+    int channels = 0;
+    bool operator==(const HorizontalKey&) const = default;
+  };
+  void begin(const ResizeSpec& spec, const ImageView& out, ptrdiff_t source_channel_stride);
+  void set_passes();
+  void set_buffers();
+  uint8_t* ring_row(int row) { return ring_.data() + (row % ring_rows_) * row_stride_; }
+  void fill_ring_row(const uint8_t* row, uint8_t* dst);
+  void horizontal_pass(const uint8_t* row, uint8_t* dst);
+  void vertical_line(int channel, uint8_t* dst);
+  void emit_row();
 
-// The same for an image in memory, from and to interleaved or planar pixels. `resizer` is the thread's own.
-void resize_image(const ConstImageView& source, const ResizeSpec& spec, const ImageView& out,
-                  StreamingResizer& resizer);
+  const Kernels& kernels_ = chosen_kernels();
+  ResizeSpec spec_;
+  ImageView out_;
+  bool active_ = false;
+  HorizontalPass* horizontal_ = nullptr;
+  VerticalPass* vertical_ = nullptr;
+  PassCache<HorizontalKey, HorizontalPass> horizontal_cache_;
+  PassCache<AxisGeometry, VerticalPass> vertical_cache_;
+
+  ptrdiff_t source_channel_stride_ = 0;  // of planar source rows; 0: interleaved
+  bool vertical_first_ = false;          // then the ring holds source rows
+  int next_row_ = 0;                     // in source rows
+  int next_out_ = 0;
+  int ring_rows_ = 0, ring_width_ = 0;
+  ptrdiff_t line_stride_ = 0, row_stride_ = 0;  // ring row: `channels` lines
+  std::vector<uint8_t> ring_;
+  std::vector<uint8_t> line_;    // one output row, before interleaving
+  std::vector<uint8_t> column_;  // one channel between the passes, when the vertical one is first
+  std::vector<const uint8_t*> window_;
+};
 
 }  // namespace lds

@@ -11,11 +11,11 @@ namespace lds {
 
 uint64_t hash_bytes(const uint8_t* data, int64_t bytes) noexcept;
 
-// hashes[i] of the n rows that lie one after the other at `data`.
+// Fills hashes[i] for the n rows that lie one after the other at `data`.
 void hash_rows(const uint8_t* data, int64_t n, int64_t row_bytes, uint64_t* hashes, ThreadPool& pool);
 
-// Reads the rows of one file in order, in large pieces, and gives the numbers (within the file) of those
-// whose hash differs. Error(Reason::store) when the file is short.
+// Reads the rows of one file in order, in large pieces, and returns the indices (within the file) of those whose hash
+// differs. Error(Reason::store) when the file is short.
 std::vector<int64_t> damaged_rows(const ShardFile& file, int64_t row_bytes, const uint64_t* expected, ThreadPool& pool);
 
 }  // namespace lds

@@ -1,11 +1,15 @@
 // The rows of all shards of one array (images, or one field) as one sequence of fixed-size rows.
 #pragma once
 
-#include <cstddef>
+#include <atomic>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
+
+#include "common/fork_local.h"
+#include "store/mapped_file.h"
 
 namespace lds {
 
@@ -22,17 +26,19 @@ class Rows {
   // Checks every file's size now: Error(Reason::store) naming the file when one is short.
   Rows(std::vector<ShardFile> shards, int64_t row_bytes);
   ~Rows();
+  Rows(const Rows&) = delete;
+  Rows& operator=(const Rows&) = delete;
 
-  int64_t size() const noexcept;
-  int64_t row_bytes() const noexcept;
+  int64_t size() const noexcept { return size_; }
+  int64_t row_bytes() const noexcept { return row_bytes_; }
 
   // Pointer to row `index`; Error(Reason::index) outside [0, size()).
   const uint8_t* row(int64_t index) const;
 
-  // Says that these rows will be read soon (readahead); never blocks for long, never throws.
+  // Tells the kernel that these rows will be read soon. Neither waits nor throws.
   void will_need(const int64_t* indices, int64_t n) const noexcept;
 
-  // Whether the row's middle is in memory; true for a row that is not there.
+  // Whether the row's middle is in memory; true for an index outside.
   bool resident(int64_t index) const noexcept;
 
   // Reads rows with pread into `out` (n * row_bytes), for cold data and for a clear error when a
@@ -40,8 +46,22 @@ class Rows {
   void read(const int64_t* indices, int64_t n, uint8_t* out) const;
 
  private:
-  struct State;
-  std::unique_ptr<State> state_;
+  struct Shard {
+    ShardFile file;
+    int64_t start = 0;                                // index of its first row
+    mutable std::atomic<const MappedFile*> mapped{};  // set once, under the mutex; read without it
+  };
+  const Shard& shard_of(int64_t index) const;
+  const MappedFile& map(const Shard& shard) const;
+  int64_t offset_in(const Shard& shard, int64_t index) const noexcept {
+    return shard.file.offset + (index - shard.start) * row_bytes_;
+  }
+
+  int64_t row_bytes_;
+  int64_t size_ = 0;
+  int64_t even_rows_ = 0;  // rows of every shard but the last, when they are equal; else 0
+  std::vector<std::unique_ptr<Shard>> shards_;
+  ForkLocal<std::mutex> mapping_;
 };
 
 }  // namespace lds

@@ -57,7 +57,7 @@ ConstImageView SampleMaker::resize(const ConstImageView& source, const Crop& cro
                          static_cast<size_t>(spec_.channels));
   const auto out =
       view_of<ImageView>(scratch.resized.data(), spec_.out_height, spec_.out_width, spec_.channels, spec_.planar_rows);
-  resize_image(part, resize, out, scratch.resizer);
+  scratch.resizer.resize(part, resize, out);
   return out;
 }
 

@@ -61,7 +61,7 @@ class Engine:
         self._packer = _C.Packer(
             row_spec(options, size),
             threads,
-            versions=options.variants,
+            variants=options.variants,
             augment=augment_words(options, size),
             seed=options.seed,
             table=value_table(options),

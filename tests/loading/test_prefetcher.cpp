@@ -10,6 +10,7 @@
 
 #include "common/error.h"
 #include "loading/prefetcher.h"
+#include "no_threads.h"
 
 using lds::Batch;
 using lds::BatchRequest;
@@ -138,6 +139,33 @@ TEST_CASE("whoever waits is woken by close") {
       lds::Error);
   closer.join();
 }
+
+TEST_CASE("several threads may close it at once, in the midst of its work") {
+  const Store store;
+  for (int round = 0; round < 20; ++round) {
+    auto prefetcher = store.prefetcher(2);
+    for (int64_t i = 0; i < 20; ++i) prefetcher->submit({{i, i + 1}, {}, 0, 0});
+    std::thread other([&] { prefetcher->close(); });
+    prefetcher->close();
+    other.join();
+    CHECK(prefetcher->stats().pending == 0);
+  }
+}
+
+#if !defined(__SANITIZE_THREAD__)  // TSan does not follow a child of a process that had threads
+TEST_CASE("where no thread can be started, submit says so") {
+  const Store store;
+  CHECK(without_threads([&] {
+    auto prefetcher = store.prefetcher(1);
+    try {
+      prefetcher->submit({{1}, {}, 0, 0});
+    } catch (const lds::Error& error) {
+      return error.reason() == lds::Reason::io && prefetcher->stats().pending == 0;
+    }
+    return false;
+  }));
+}
+#endif
 
 TEST_CASE("several iterators share a ring and a pool") {
   const Store store;

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "common/error.h"
+#include "failing_new.h"
 #include "loading/ring.h"
 
 using lds::Ring;
@@ -75,6 +76,29 @@ TEST_CASE("an allocation that fails is an error, and counts for nothing") {
   CHECK_THROWS_AS(ring.take(1), lds::Error);
   CHECK(ring.stats().in_use == 0);
   CHECK_THROWS_AS(lds::page_memory(int64_t{1} << 60), lds::Error);
+}
+
+TEST_CASE("where memory is short, a take fails or its slot comes back") {
+  bool failed = true;
+  for (int nth = 0; failed; ++nth) {
+    Ring ring(100, 4);
+    std::vector<Slot> held;
+    held.reserve(4);
+    for (int i = 0; i < 3; ++i) held.push_back(ring.take(100));
+    {
+      const FailingNew memory(nth);
+      try {
+        held.push_back(ring.take(100));
+        held.clear();  // gives back, and allocates nothing
+      } catch (const std::bad_alloc&) {
+        CHECK(memory.failed());
+      }
+      failed = memory.failed();
+    }
+    held.clear();
+    CHECK(ring.stats().in_use == 0);
+    ring.take(100);
+  }
 }
 
 TEST_CASE("threads take and give back at once") {

@@ -11,8 +11,10 @@
 #include <vector>
 
 #include "common/error.h"
+#include "common/file.h"
+#include "no_threads.h"
+#include "packing/close_gaps.h"
 #include "packing/packer.h"
-#include "packing/row_file.h"
 #include "store/hash.h"
 
 namespace {
@@ -194,7 +196,7 @@ TEST_CASE("a job that can't write throws, a cancelled one says so, and the packe
 
 TEST_CASE("specs that make no sense are refused") {
   PackSpec spec = small_spec();
-  spec.versions = 2;
+  spec.variants = 2;
   CHECK_THROWS_AS(Packer(spec, 1), Error);
   spec = small_spec();
   spec.value_bytes = 3;
@@ -204,3 +206,22 @@ TEST_CASE("specs that make no sense are refused") {
   spec.table.resize(3 * 256 * 2);
   CHECK(Packer(spec, 1).sample_bytes() == 294);
 }
+
+#if !defined(__SANITIZE_THREAD__)  // TSan does not follow a child of a process that had threads
+TEST_CASE("where no thread can be started, a job fails and is over") {
+  const std::vector<Bytes> images(3, noise(kSide * kSide * 3, 1));
+  CHECK(without_threads([&] {
+    Packer packer(small_spec(), 2);
+    for (int job = 0; job < 2; ++job) {
+      try {
+        packer.start(items_of(images), {}, {});
+        return false;
+      } catch (const Error& error) {
+        if (error.reason() != Reason::io) return false;
+      }
+      if (!packer.wait(0)) return false;
+    }
+    return true;
+  }));
+}
+#endif

@@ -159,7 +159,7 @@ TEST_CASE("resize: a crop equals that part of the whole, from its needed rows al
   StreamingResizer resizer;
   ResizeSpec spec = spec_of(97, 61, 40, 52, 3);
   std::vector<uint8_t> whole(40 * 52 * 3), part(11 * 9 * 3);
-  resize_image(ConstImageView::hwc(pixels.get(), 61, 97, 3), spec, ImageView::hwc(whole.data(), 52, 40, 3), resizer);
+  resizer.resize(ConstImageView::hwc(pixels.get(), 61, 97, 3), spec, ImageView::hwc(whole.data(), 52, 40, 3));
   CHECK(resizer.done());
   spec.crop = {5, 30, 16, 39};
   resizer.begin(spec, ImageView::hwc(part.data(), 9, 11, 3));
