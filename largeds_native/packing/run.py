@@ -158,7 +158,11 @@ class Job:
             writer.discard()
             return False
         self._done, self._failed = done + filler.samples, failed + filler.failed
-        self._finisher.add(number, writer.finish)
+        try:
+            self._finisher.add(number, writer.finish)
+        except BaseException:  # the shard before could not be finished
+            writer.close()
+            raise
         return True
 
 

@@ -95,7 +95,7 @@ class Counting(lds.HDF5Dataset):
         samples = super().__getitems__(indices)
         assert self._reader is not None
         made = len(self._reader._memory._shared._slots)
-        return [type(sample)((sample[0], made), sample.batch, sample.place) for sample in samples]
+        return [type(sample)((sample[0], made), sample.batch, sample.index_in_batch) for sample in samples]
 
 
 def test_a_worker_uses_its_slots_again(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.loading.stores import labels_of
+from tests.loading.epochs import labels_of
 
 import largeds_native as lds
 from largeds_native.errors import ArgumentError
