@@ -66,7 +66,7 @@ def test_a_broken_pipe_is_quiet(store: Path) -> None:
 
 def test_ctrl_c(tmp_path: Path) -> None:
     """In the middle of a command, with the sentence that the pack gives."""
-    command = ("largeds_native.store", "open_store", "info", "x")
+    command = ("largeds_native.opening", "open_store", "info", "x")
     with start_process(*command, module="tests.programs.wait_in_command") as info:
         assert info.stdout is not None
         assert info.stdout.readline() == "ready\n"

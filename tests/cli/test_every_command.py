@@ -207,7 +207,7 @@ def test_ctrl_c(
     def stop(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(INTERRUPTED.get(name, "largeds_native.store.open_store"), stop)
+    monkeypatch.setattr(INTERRUPTED.get(name, "largeds_native.opening.open_store"), stop)
     code, _, err = largeds(name, *ARGUMENTS[name](inputs[name], out))
     assert (code, err.count("\n"), err[:9]) == (130, 1, "largeds: ")
     assert "stopped" in err

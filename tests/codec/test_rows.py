@@ -160,5 +160,5 @@ def test_specs_that_make_no_sense(options: dict[str, int]) -> None:
     spec = _C.RowSpec(**options)
     with pytest.raises(ArgumentError):
         _C.decode_to_rows([b""], np.zeros((1, max(spec.row_bytes, 0)), np.uint8), spec, 1)
-    with pytest.raises(ArgumentError, match="filter"):
+    with pytest.raises(ArgumentError, match="interpolation"):
         _C.RowSpec(filter="cubic")

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.loading.epochs import labels_of
 
 import largeds_native as lds
 from largeds_native.errors import ArgumentError
 from largeds_native.loading import iterator as iterator_module
 from largeds_native.loading import plan as plan_module
 from largeds_native.loading.iterator import BatchIterator
+from tests.loading.epochs import labels_of
 
 
 class Interrupt(BaseException):
@@ -50,9 +50,10 @@ def delivered(iterator: Any, loader: Any, size: int, profile: Any = None) -> tup
 
 @pytest.mark.parametrize("prefetch", [0, 3])
 def test_a_signal_while_a_batch_is_waited_for(store: Any, prefetch: int) -> None:
-    size = 200_000  # a slow batch
+    size = 20_000  # with enlarged images: a batch that is waited for longer than the core looks away from signals
     indices = np.arange(5).repeat(size)
-    loader = lds.Loader(store, size, indices=indices, threads=1, prefetch=prefetch, dtype=torch.uint8)
+    kwargs: dict[str, Any] = {"augment": lds.Augment(resized_crop=48), "dtype": torch.uint8}
+    loader = lds.Loader(store, size, indices=indices, threads=1, prefetch=prefetch, **kwargs)
     iterator = iter(loader)
     before = signal.signal(signal.SIGALRM, lambda _, frame: raise_inside(frame))
     signal.setitimer(signal.ITIMER_REAL, 0.01, 0.02)
