@@ -53,6 +53,7 @@ class PassCache {
 class StreamingResizer {
  public:
   StreamingResizer() = default;
+  ~StreamingResizer() = default;
   StreamingResizer(const StreamingResizer&) = delete;
   StreamingResizer& operator=(const StreamingResizer&) = delete;
 
