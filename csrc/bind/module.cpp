@@ -36,8 +36,10 @@ void translate(std::exception_ptr pointer) {  // NOLINT(performance-unnecessary-
 PYBIND11_MODULE(_C, m) {
   m.doc() = "The C++ core of largeds_native. Its functions are wrapped by the package; see there.";
   py::register_local_exception_translator(&translate);
-  const std::string simd = lds::simd_name(lds::simd());  // a choice that isn't there is an error here, not later
-  m.def("simd", [simd] { return simd; }, "The instruction set that the kernels use: avx2, neon or scalar.");
+  static_cast<void>(lds::simd());  // a choice that isn't there is an error here, not later
+  m.def(
+      "simd", [] { return std::string(lds::simd_name(lds::simd())); },
+      "The instruction set that the kernels use: avx2, neon or scalar.");
   lds::register_decode(m);  // first, as it may refuse to be loaded
   lds::register_resize(m);
   lds::register_rows(m);
