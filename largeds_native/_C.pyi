@@ -25,6 +25,45 @@ def verify_file(file: tuple[str, int, int], row_bytes: int, expected: ArrayLike,
 def reserve(path: str, bytes: int) -> None: ...
 def begin_write_back(descriptor: int, offset: int, bytes: int) -> None: ...
 
+# ---- specs -----------------------------------------------------------------------------------------------------
+
+class ImageLayout:
+    """How an image lies in memory: csrc/convert/image_layout.h."""
+
+    def __init__(
+        self, *, channels: int, height: int, width: int, planar: bool = True, dtype: str = "uint8"
+    ) -> None: ...
+    @property
+    def bytes(self) -> int: ...
+
+class AugmentSpec:
+    """What is drawn for each sample: csrc/transform/geometry.h."""
+
+    def __init__(
+        self,
+        *,
+        crop: str = "none",
+        height: int = 0,
+        width: int = 0,
+        padding: int = 0,
+        scale: Sequence[float] = (0.08, 1.0),
+        ratio: Sequence[float] = (3 / 4, 4 / 3),
+        flip: float = 0.0,
+    ) -> None: ...
+    def output_size(self, height: int, width: int) -> tuple[int, int]: ...
+
+class OutputSpec:
+    """What a sample's values become: csrc/transform/sample_writer.h."""
+
+    def __init__(
+        self,
+        *,
+        planar: bool = True,
+        dtype: str = "float32",
+        multiply: Sequence[float] = (),
+        add: Sequence[float] = (),
+    ) -> None: ...
+
 # ---- decode ----------------------------------------------------------------------------------------------------
 
 def decode_image(
@@ -33,7 +72,7 @@ def decode_image(
     channels: int = 3,
     exif_orientation: bool = True,
     keep_truncated: bool = False,
-    max_pixels: int = 178956970,
+    max_pixels: int = ...,
     box: Sequence[int] | None = None,
     draft: Sequence[int] | None = None,
 ) -> NDArray[np.uint8]: ...
@@ -59,19 +98,11 @@ class RowSpec:
         channels: int = 3,
         exif_orientation: bool = True,
         keep_truncated: bool = False,
-        max_pixels: int = 178956970,
+        max_pixels: int = ...,
     ) -> None: ...
     @property
     def row_bytes(self) -> int: ...
     def output_size(self, width: int, height: int) -> tuple[int, int]: ...
-
-def decode_to_rows(
-    sources: list[bytes | str], out: NDArray[np.uint8], spec: RowSpec, threads: int
-) -> list[tuple[str, str, int, int]]: ...
-def decode_only(
-    sources: list[bytes | str], out: NDArray[np.uint8], spec: RowSpec, threads: int, whole: bool
-) -> list[tuple[str, str, int, int]]: ...
-def pixels_to_row(pixels: NDArray[np.uint8], out: NDArray[np.uint8], spec: RowSpec) -> None: ...
 
 # ---- pack ------------------------------------------------------------------------------------------------------
 
@@ -79,7 +110,7 @@ PackItem = str | bytes | tuple[str, int, int] | NDArray[np.uint8]
 ChannelSums = tuple[int, tuple[int, ...], tuple[int, ...]]  # values a channel; their sums; the sums of their squares
 
 class Packer:
-    """Images -> rows of a file, on threads of its own, one job at a time; see csrc/packing/packer.h."""
+    """Images -> rows of a file or of `out`, on threads of its own, one job at a time; see csrc/packing/packer.h."""
 
     def __init__(
         self,
@@ -87,7 +118,7 @@ class Packer:
         threads: int,
         *,
         variants: int = 1,
-        augment: dict[str, Any] | None = None,
+        augment: AugmentSpec | None = None,
         seed: int = 0,
         table: bytes = b"",
         value_bytes: int = 1,
@@ -101,6 +132,7 @@ class Packer:
         offset: int = 0,
         rows: ArrayLike | None = None,
         samples: ArrayLike | None = None,
+        out: NDArray[np.uint8] | None = None,
     ) -> None: ...
     def wait(self, seconds: float) -> bool: ...
     @property
@@ -111,6 +143,12 @@ class Packer:
     ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.uint64], list[tuple[int, str, str]], ChannelSums]: ...
     def clock(self) -> tuple[float, float, float, int]: ...
 
+def decode_to_rows(
+    sources: list[bytes | str], out: NDArray[np.uint8], spec: RowSpec, threads: int
+) -> list[tuple[str, str, int, int]]: ...
+def decode_only(
+    sources: list[bytes | str], out: NDArray[np.uint8], spec: RowSpec, threads: int, whole: bool
+) -> list[tuple[str, str, int, int]]: ...
 def list_folder(path: str, extensions: Sequence[str]) -> tuple[bytes, int, list[bytes], bool]: ...
 def channel_sums(rows: NDArray[np.uint8], channels: int, planar: bool) -> ChannelSums: ...
 def close_gaps(descriptor: int, offset: int, row_bytes: int, kept: ArrayLike) -> None: ...
@@ -141,37 +179,25 @@ class Pool:
     def threads(self) -> int: ...
 
 class Gather:
-    """Rows of a store -> a batch; the words are those of GatherSpec in csrc/loading/gather.h."""
+    """Rows of a store -> a batch: csrc/loading/gather.h."""
 
     def __init__(
         self,
         rows: Rows,
+        images: ImageLayout,
         *,
-        channels: int,
-        height: int,
-        width: int,
-        planar_rows: bool = True,
-        row_type: str = "uint8",
-        out_height: int = ...,
-        out_width: int = ...,
-        planar_out: bool = True,
-        out_type: str = "float32",
-        crop: str = "none",
-        padding: int = 0,
-        scale: Sequence[float] = (0.08, 1.0),
-        ratio: Sequence[float] = (3 / 4, 4 / 3),
-        flip: float = 0.0,
+        augment: AugmentSpec = ...,
+        output: OutputSpec = ...,
         variants: int = 1,
         variant_choice: str = "draw",
-        multiply: Sequence[float] = ...,
-        add: Sequence[float] = ...,
     ) -> None: ...
     def __len__(self) -> int: ...
+    @property
+    def sample_size(self) -> tuple[int, int]: ...
     @property
     def sample_bytes(self) -> int: ...
     def run(self, indices: ArrayLike, seed: int, epoch: int, out: torch.Tensor, pool: Pool) -> None: ...
 
-def check_sample(**words: Any) -> None: ...
 def permute(n: int, seed: int, epoch: int, start: int, count: int) -> NDArray[np.int64]: ...
 def philox(counter: Sequence[int], key: Sequence[int]) -> list[int]: ...
 def uniforms(seed: int, epoch: int, sample: int, count: int) -> list[float]: ...

@@ -7,7 +7,7 @@ namespace lds {
 
 void register_resize(pybind11::module_& m);
 void register_decode(pybind11::module_& m);
-void register_rows(pybind11::module_& m);
+void register_specs(pybind11::module_& m);
 void register_pack(pybind11::module_& m);
 void register_store(pybind11::module_& m);
 void register_gather(pybind11::module_& m);

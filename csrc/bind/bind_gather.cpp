@@ -4,28 +4,38 @@
 
 #include "bind/arrays.h"
 #include "bind/bind.h"
-#include "bind/gather_spec.h"
+#include "bind/specs.h"
 #include "bind/tensor.h"
 #include "bind/without_gil.h"
 #include "common/error.h"
 #include "common/random.h"
+#include "store/fixed_rows.h"
 
 namespace py = pybind11;
 
 namespace lds {
 namespace {
 
+std::shared_ptr<Gather> make_gather(const std::shared_ptr<FixedRows>& rows, const ImageLayout& images,
+                                    const AugmentSpec& augment, const OutputSpec& output, int variants,
+                                    const std::string& variant_choice) {
+  check(images);
+  check_row_bytes(images, rows->row_bytes());
+  const GatherSpec spec{images, augment, output, variants, variant_choice_named(variant_choice)};
+  return std::make_shared<Gather>(rows, spec);
+}
+
 void run(const Gather& gather, const Indices& indices, uint64_t seed, uint64_t epoch, const py::handle& out,
          ThreadPool& pool) {
   if (indices.ndim() != 1) throw Error(Reason::value, "indices: expected one dimension");
   const TensorView batch("out", out);
-  check_batch(gather.spec(), indices.size(), batch);
-  const int64_t* wanted = indices.data();
+  check_batch(gather, indices.size(), batch);
+  const int64_t* samples = indices.data();
   const int64_t n = indices.size();
   uint8_t* data = batch.data();
   without_gil([&] {
-    gather.read_ahead(wanted, nullptr, n, seed, epoch);
-    gather.run(wanted, nullptr, n, seed, epoch, data, pool);
+    gather.read_ahead(samples, nullptr, n, seed, epoch);
+    gather.run(samples, nullptr, n, seed, epoch, data, pool);
   });
 }
 
@@ -59,14 +69,17 @@ void register_gather(py::module_& m) {
       .def(py::init<int>(), py::arg("threads"))
       .def_property_readonly("threads", &ThreadPool::size);
   py::class_<Gather, std::shared_ptr<Gather>>(m, "Gather")
-      .def(py::init([](const std::shared_ptr<Rows>& rows, const py::kwargs& words) {
-             return std::make_shared<Gather>(rows, gather_spec(words));
-           }),
-           py::arg("rows"))
+      .def(py::init(&make_gather), py::arg("rows"), py::arg("images"), py::kw_only(),
+           py::arg("augment") = AugmentSpec{}, py::arg("output") = OutputSpec{}, py::arg("variants") = 1,
+           py::arg("variant_choice") = "draw")
       .def("__len__", &Gather::samples)
       .def_property_readonly("sample_bytes", &Gather::sample_bytes)
+      .def_property_readonly("sample_size",
+                             [](const Gather& gather) {
+                               const ImageSize size = gather.sample_size();
+                               return std::make_pair(size.height, size.width);
+                             })
       .def("run", &run, py::arg("indices"), py::arg("seed"), py::arg("epoch"), py::arg("out"), py::arg("pool"));
-  m.def("check_sample", [](const py::kwargs& words) { check(gather_spec(words)); });
   m.def("permute", &permute, py::arg("n"), py::arg("seed"), py::arg("epoch"), py::arg("start"), py::arg("count"));
   m.def("philox", &philox4x32, py::arg("counter"), py::arg("key"), py::call_guard<py::gil_scoped_release>());
   m.def("uniforms", &uniforms, py::arg("seed"), py::arg("epoch"), py::arg("sample"), py::arg("count"),

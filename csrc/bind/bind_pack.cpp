@@ -8,7 +8,6 @@
 
 #include "bind/arrays.h"
 #include "bind/bind.h"
-#include "bind/gather_spec.h"
 #include "bind/without_gil.h"
 #include "common/file.h"
 #include "common/fork_local.h"
@@ -72,6 +71,21 @@ PackItem item_of(const py::handle& item) {
                                  py::cast<std::string>(py::repr(py::type::handle_of(item))));
 }
 
+std::vector<PackItem> items_of(const py::tuple& items) {
+  std::vector<PackItem> list;
+  list.reserve(items.size());
+  for (const py::handle item : items) list.push_back(item_of(item));
+  return list;
+}
+
+void set_memory(Rows2d& out, int64_t row_bytes, PackTarget& target) {
+  if (out.ndim() != 2 || out.shape(1) != row_bytes) {
+    throw Error(Reason::value, "out must have the shape (rows, " + std::to_string(row_bytes) + ")");
+  }
+  target.memory = out.mutable_data();
+  target.memory_rows = out.shape(0);
+}
+
 template <class Value>
 py::array_t<Value> array_of(const std::vector<Value>& values) {
   return py::array_t<Value>(static_cast<py::ssize_t>(values.size()), values.data());
@@ -93,14 +107,27 @@ class BoundPacker {
   BoundPacker(const PackSpec& spec, int threads)
       : channels_(spec.row.decode.channels), packer_(std::make_unique<Packer>(spec, threads)) {}
 
+  ~BoundPacker() {
+    Packer* packer = packer_.find();
+    if (packer == nullptr) return;
+    packer->cancel();
+    const py::gil_scoped_release nogil;
+    while (!packer->wait(1.0)) {
+    }
+  }
+  BoundPacker(const BoundPacker&) = delete;
+  BoundPacker& operator=(const BoundPacker&) = delete;
+
   int64_t sample_bytes() const { return packer().sample_bytes(); }
 
   void start(const py::tuple& items, int descriptor, int64_t offset, const std::optional<Indices>& rows,
-             const std::optional<Indices>& samples) {
-    std::vector<PackItem> list;
-    list.reserve(items.size());
-    for (const py::handle item : items) list.push_back(item_of(item));
-    PackTarget target{descriptor, offset, rows ? numbers(*rows) : std::vector<int64_t>{}};
+             const std::optional<Indices>& samples, std::optional<Rows2d> out) {
+    std::vector<PackItem> list = items_of(items);
+    PackTarget target;
+    target.descriptor = descriptor;
+    target.offset = offset;
+    if (rows) target.rows = numbers(*rows);
+    if (out) set_memory(*out, packer().sample_bytes(), target);
     auto sample_numbers = samples ? numbers(*samples) : std::vector<int64_t>{};
     Packer& packer = this->packer();
     {
@@ -108,6 +135,7 @@ class BoundPacker {
       packer.start(std::move(list), std::move(sample_numbers), std::move(target));
     }
     items_ = items;
+    out_ = std::move(out);
   }
 
   bool wait(double seconds) {
@@ -125,6 +153,7 @@ class BoundPacker {
     Packer& packer = this->packer();
     without_gil([&] { result = packer.result(); });
     items_ = py::tuple();
+    out_.reset();
     py::list failures;
     for (const PackFailure& failure : result.failures) {
       failures.append(py::make_tuple(failure.item, reason_name(failure.reason), failure.message));
@@ -142,7 +171,9 @@ class BoundPacker {
   Packer& packer() const { return packer_.get("a pack can't be continued in a forked process"); }
 
   int channels_;
-  py::tuple items_;  // a tuple: nobody can take an item out of it. Before packer_ goes, its threads are joined.
+  // What a job reads and writes; its threads are joined before. A tuple: nobody can take an item out of it.
+  py::tuple items_;
+  std::optional<Rows2d> out_;
   ProcessOwned<Packer> packer_;
 };
 
@@ -173,17 +204,43 @@ py::tuple list_images(const py::str& path, const std::vector<std::string>& exten
 }
 
 std::unique_ptr<BoundPacker> make_packer(const RowSpec& row, int threads, int variants,
-                                         const std::optional<py::dict>& augment, uint64_t seed, const py::bytes& table,
-                                         int value_bytes) {
+                                         const std::optional<AugmentSpec>& augment, uint64_t seed,
+                                         const py::bytes& table, int value_bytes) {
   PackSpec spec;
   spec.row = row;
   spec.variants = variants;
-  if (augment) spec.augment = static_cast<SampleSpec>(gather_spec(py::kwargs(*augment)));
+  spec.augment = augment;
   spec.seed = seed;
   const auto entries = py::cast<std::string_view>(table);
   spec.table.assign(entries.begin(), entries.end());
   spec.value_bytes = value_bytes;
   return std::make_unique<BoundPacker>(spec, threads);
+}
+
+// One job, for tests and benchmarks: (status, message, width, height) of each item.
+py::list pack_once(const py::list& sources, Rows2d& out, const RowSpec& row, int threads, PackWork work) {
+  const py::tuple items(sources);
+  PackSpec spec;
+  spec.row = row;
+  spec.work = work;
+  PackResult result;
+  {
+    std::vector<PackItem> list = items_of(items);
+    PackTarget target;
+    set_memory(out, int64_t{row.out_h} * row.out_w * row.decode.channels, target);
+    const py::gil_scoped_release nogil;
+    Packer packer(spec, threads);
+    packer.start(std::move(list), {}, std::move(target));
+    result = packer.result();
+  }
+  py::list outcomes;
+  for (size_t i = 0; i < items.size(); ++i) {
+    outcomes.append(py::make_tuple("ok", "", result.widths[i], result.heights[i]));
+  }
+  for (const PackFailure& failure : result.failures) {
+    outcomes[static_cast<size_t>(failure.item)] = py::make_tuple(reason_name(failure.reason), failure.message, 0, 0);
+  }
+  return outcomes;
 }
 
 }  // namespace
@@ -195,12 +252,24 @@ void register_pack(py::module_& m) {
            py::arg("value_bytes") = 1)
       .def_property_readonly("sample_bytes", &BoundPacker::sample_bytes)
       .def("start", &BoundPacker::start, py::arg("items"), py::arg("descriptor") = -1, py::arg("offset") = 0,
-           py::arg("rows") = py::none(), py::arg("samples") = py::none())
+           py::arg("rows") = py::none(), py::arg("samples") = py::none(), py::arg("out").noconvert() = py::none())
       .def("wait", &BoundPacker::wait, py::arg("seconds"))
       .def_property_readonly("done", &BoundPacker::done)
       .def("cancel", &BoundPacker::cancel)
       .def("result", &BoundPacker::result)
       .def("clock", &BoundPacker::clock);
+  m.def(
+      "decode_to_rows",
+      [](const py::list& sources, Rows2d& out, const RowSpec& spec, int threads) {
+        return pack_once(sources, out, spec, threads, PackWork::rows);
+      },
+      py::arg("sources"), py::arg("out").noconvert(), py::arg("spec"), py::arg("threads"));
+  m.def(
+      "decode_only",
+      [](const py::list& sources, Rows2d& out, const RowSpec& spec, int threads, bool whole) {
+        return pack_once(sources, out, spec, threads, whole ? PackWork::decode_whole : PackWork::decode_needed);
+      },
+      py::arg("sources"), py::arg("out").noconvert(), py::arg("spec"), py::arg("threads"), py::arg("whole"));
   m.def("list_folder", &list_images, py::arg("path"), py::arg("extensions"));
   m.def("begin_write_back", &begin_write_back, py::arg("descriptor"), py::arg("offset"), py::arg("bytes"),
         py::call_guard<py::gil_scoped_release>());

@@ -2,7 +2,7 @@
 
 #include "bind/arrays.h"
 #include "bind/bind.h"
-#include "bind/gather_spec.h"
+#include "bind/specs.h"
 #include "bind/tensor.h"
 #include "bind/without_gil.h"
 #include "common/error.h"
@@ -21,7 +21,7 @@ constexpr const char* kForked =
     "an iterator of a Loader can't be used in a forked process: iterate over the loader anew there";
 
 // A field of a batch: its rows, its dtype, and the shape of one value.
-using FieldTuple = std::tuple<std::shared_ptr<Rows>, std::string, std::vector<int64_t>>;
+using FieldTuple = std::tuple<std::shared_ptr<FixedRows>, std::string, std::vector<int64_t>>;
 
 // torch pins the memory, and caches what it has pinned. Needs the GIL.
 std::shared_ptr<uint8_t> pinned_memory(int64_t bytes) {
@@ -79,7 +79,7 @@ class TensorPrefetcher {
  public:
   TensorPrefetcher(std::shared_ptr<Gather> gather, const std::vector<FieldTuple>& fields, const TensorRing& ring,
                    std::shared_ptr<ThreadPool> pool)
-      : spec_(gather->spec()),
+      : gather_(gather),
         fields_(fields),
         ring_(ring),
         core_(std::make_unique<Prefetcher>(std::move(gather), rows_of(fields), ring.core(), std::move(pool))) {
@@ -106,8 +106,8 @@ class TensorPrefetcher {
     }
     py::tuple out(fields_.size() + 1);
     const auto part = [&](size_t i) { return batch->memory.get() + batch->offsets[i]; };
-    out[0] = make_tensor(batch->memory, part(0), batch_shape(spec_, batch->samples), dtype_of(spec_.out_type),
-                         batch_strides(spec_));
+    out[0] = make_tensor(batch->memory, part(0), batch_shape(*gather_, batch->samples),
+                         dtype_of(gather_->spec().output.type), batch_strides(*gather_));
     for (size_t i = 0; i < fields_.size(); ++i) {
       std::vector<int64_t> shape = std::get<2>(fields_[i]);
       shape.insert(shape.begin(), batch->samples);
@@ -135,14 +135,14 @@ class TensorPrefetcher {
   }
 
  private:
-  static std::vector<std::shared_ptr<const Rows>> rows_of(const std::vector<FieldTuple>& fields) {
-    std::vector<std::shared_ptr<const Rows>> rows;
+  static std::vector<std::shared_ptr<const FixedRows>> rows_of(const std::vector<FieldTuple>& fields) {
+    std::vector<std::shared_ptr<const FixedRows>> rows;
     rows.reserve(fields.size());
     for (const FieldTuple& field : fields) rows.push_back(std::get<0>(field));
     return rows;
   }
 
-  GatherSpec spec_;
+  std::shared_ptr<const Gather> gather_;
   std::vector<FieldTuple> fields_;
   std::vector<dlpack::DataType> types_;  // of the fields
   TensorRing ring_;

@@ -6,8 +6,8 @@
 #include "bind/arrays.h"
 #include "bind/bind.h"
 #include "common/file.h"
+#include "store/fixed_rows.h"
 #include "store/hash.h"
-#include "store/rows.h"
 
 namespace py = pybind11;
 
@@ -19,15 +19,15 @@ using FileTuple = std::tuple<std::string, int64_t, int64_t>;
 
 ShardFile shard_file(const FileTuple& tuple) { return {std::get<0>(tuple), std::get<1>(tuple), std::get<2>(tuple)}; }
 
-std::shared_ptr<Rows> make_rows(const std::vector<FileTuple>& files, int64_t row_bytes) {
+std::shared_ptr<FixedRows> make_rows(const std::vector<FileTuple>& files, int64_t row_bytes) {
   std::vector<ShardFile> shards;
   shards.reserve(files.size());
   for (const FileTuple& file : files) shards.push_back(shard_file(file));
   const py::gil_scoped_release nogil;
-  return std::make_shared<Rows>(std::move(shards), row_bytes);
+  return std::make_shared<FixedRows>(std::move(shards), row_bytes);
 }
 
-py::array_t<uint8_t> read_rows(const Rows& rows, const Indices& indices) {
+py::array_t<uint8_t> read_rows(const FixedRows& rows, const Indices& indices) {
   py::array_t<uint8_t> out({static_cast<py::ssize_t>(indices.size()), static_cast<py::ssize_t>(rows.row_bytes())});
   const int64_t* wanted = indices.data();
   uint8_t* data = out.mutable_data();
@@ -39,7 +39,7 @@ py::array_t<uint8_t> read_rows(const Rows& rows, const Indices& indices) {
   return out;
 }
 
-void advise(const Rows& rows, const Indices& indices) {
+void will_need(const FixedRows& rows, const Indices& indices) {
   const int64_t* wanted = indices.data();
   const int64_t n = indices.size();
   const py::gil_scoped_release nogil;
@@ -78,12 +78,12 @@ std::vector<int64_t> verify_file(const FileTuple& file, int64_t row_bytes, const
 }  // namespace
 
 void register_store(py::module_& m) {
-  py::class_<Rows, std::shared_ptr<Rows>>(m, "Rows")
+  py::class_<FixedRows, std::shared_ptr<FixedRows>>(m, "Rows")
       .def(py::init(&make_rows), py::arg("shards"), py::arg("row_bytes"))
-      .def("__len__", &Rows::size)
-      .def_property_readonly("row_bytes", &Rows::row_bytes)
+      .def("__len__", &FixedRows::size)
+      .def_property_readonly("row_bytes", &FixedRows::row_bytes)
       .def("read", &read_rows, py::arg("indices"))
-      .def("will_need", &advise, py::arg("indices"));
+      .def("will_need", &will_need, py::arg("indices"));
   m.def("hash_rows", &hash_buffer, py::arg("buffer"), py::arg("row_bytes"), py::arg("threads") = 1);
   m.def("verify_file", &verify_file, py::arg("file"), py::arg("row_bytes"), py::arg("expected"), py::arg("threads"));
   m.def("reserve", &reserve_file, py::arg("path"), py::arg("bytes"), py::call_guard<py::gil_scoped_release>());

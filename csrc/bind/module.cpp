@@ -42,7 +42,7 @@ PYBIND11_MODULE(_C, m) {
       "The instruction set that the kernels use: avx2, neon or scalar.");
   lds::register_decode(m);  // first, as it may refuse to be loaded
   lds::register_resize(m);
-  lds::register_rows(m);
+  lds::register_specs(m);
   lds::register_pack(m);
   lds::register_store(m);
   lds::register_gather(m);

@@ -1,4 +1,5 @@
-// Views of pixels that somebody else owns. Pixels are uint8; strides are in bytes.
+// Sizes, boxes, and views of pixels that somebody else owns. Strides are in bytes; values are uint8 where nothing else
+// is said.
 #pragma once
 
 #include <cstddef>
@@ -6,12 +7,18 @@
 
 namespace lds {
 
+struct ImageSize {
+  int height = 0, width = 0;
+  bool operator==(const ImageSize&) const = default;
+};
+
 // A half-open box of whole pixels: columns [x0, x1), rows [y0, y1).
 struct IntBox {
   int x0 = 0, y0 = 0, x1 = 0, y1 = 0;
   int width() const noexcept { return x1 - x0; }
   int height() const noexcept { return y1 - y0; }
-  bool operator==(const IntBox& o) const noexcept { return x0 == o.x0 && y0 == o.y0 && x1 == o.x1 && y1 == o.y1; }
+  ImageSize size() const noexcept { return {height(), width()}; }
+  bool operator==(const IntBox&) const = default;
 };
 
 // An image of interleaved (pixel_stride == channels) or planar (pixel_stride == 1) channels.

@@ -21,7 +21,7 @@ const int64_t* keys_of(const BatchRequest& request) noexcept {
 
 }  // namespace
 
-Prefetcher::Prefetcher(std::shared_ptr<const Gather> gather, std::vector<std::shared_ptr<const Rows>> fields,
+Prefetcher::Prefetcher(std::shared_ptr<const Gather> gather, std::vector<std::shared_ptr<const FixedRows>> fields,
                        std::shared_ptr<Ring> ring, std::shared_ptr<ThreadPool> pool)
     : gather_(std::move(gather)), fields_(std::move(fields)), ring_(std::move(ring)), pool_(std::move(pool)) {
   for (const auto& field : fields_) {
@@ -57,7 +57,7 @@ Batch Prefetcher::fill(const BatchRequest& request) const {
     const int64_t row_bytes = fields_[i]->row_bytes();
     uint8_t* out = batch.memory.get() + batch.offsets[i + 1];
     for (int64_t j = 0; j < batch.samples; ++j) {
-      std::memcpy(out + j * row_bytes, fields_[i]->row(samples[j]), static_cast<size_t>(row_bytes));
+      std::memcpy(out + j * row_bytes, fields_[i]->row(samples[j]).data, static_cast<size_t>(row_bytes));
     }
   }
   return batch;

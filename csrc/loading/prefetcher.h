@@ -14,6 +14,7 @@
 
 #include "loading/gather.h"
 #include "loading/ring.h"
+#include "store/fixed_rows.h"
 
 namespace lds {
 
@@ -36,7 +37,7 @@ struct Batch {
 class Prefetcher {
  public:
   // The fields' rows are numbered by sample.
-  Prefetcher(std::shared_ptr<const Gather> gather, std::vector<std::shared_ptr<const Rows>> fields,
+  Prefetcher(std::shared_ptr<const Gather> gather, std::vector<std::shared_ptr<const FixedRows>> fields,
              std::shared_ptr<Ring> ring, std::shared_ptr<ThreadPool> pool);
   ~Prefetcher() { close(); }
   Prefetcher(const Prefetcher&) = delete;
@@ -77,7 +78,7 @@ class Prefetcher {
   void serve();
 
   const std::shared_ptr<const Gather> gather_;
-  const std::vector<std::shared_ptr<const Rows>> fields_;
+  const std::vector<std::shared_ptr<const FixedRows>> fields_;
   std::shared_ptr<Ring> ring_;
   std::shared_ptr<ThreadPool> pool_;
 

@@ -11,7 +11,7 @@
 #include "common/image_view.h"
 #include "packing/image_to_row.h"
 #include "packing/sums.h"
-#include "transform/sample_spec.h"
+#include "transform/geometry.h"
 
 namespace lds {
 
@@ -24,14 +24,18 @@ struct PackItem {
   ConstImageView pixels;   // decoded already, interleaved or planar, when `pixels.data` is set
 };
 
+// What a job does with each image. The others than `rows` only decode it, for benchmarks: see ImageToRow::decode_only.
+enum class PackWork : uint8_t { rows, decode_needed, decode_whole };
+
 struct PackSpec {
-  RowSpec row;                        // of the decoded image
-  int variants = 1;                   // stored of each image, one after the other
-  std::optional<SampleSpec> augment;  // none: the decoded image itself, once
-  uint64_t seed = 0;                  // of the augmentation's draws
+  RowSpec row;                         // of the decoded image
+  int variants = 1;                    // stored of each image, one after the other
+  std::optional<AugmentSpec> augment;  // none: the decoded image itself, once
+  uint64_t seed = 0;                   // of the augmentation's draws
   // What a uint8 value is stored as: 256 entries of value_bytes a channel, in order. Empty: itself.
   std::vector<uint8_t> table;
   int value_bytes = 1;
+  PackWork work = PackWork::rows;
 };
 
 struct PackFailure {

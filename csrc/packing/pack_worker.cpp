@@ -24,19 +24,6 @@ void map_values(const uint8_t* values, int64_t pixels, int channels, bool planar
   }
 }
 
-// To planes, or to interleaved pixels.
-void copy_pixels(const ConstImageView& image, bool planar, Lines& lines, uint8_t* out) {
-  const int planes = planar ? image.channels : 1;
-  const int64_t line_bytes = int64_t{image.width} * (planar ? 1 : image.channels);
-  lines.begin(image, {0, 0, image.width, image.height}, false, planar);
-  for (int y = 0; y < image.height; ++y) {
-    for (int c = 0; c < planes; ++c) {
-      std::memcpy(out + (int64_t{c} * image.height + y) * line_bytes, lines.line(y, c),
-                  static_cast<size_t>(line_bytes));
-    }
-  }
-}
-
 }  // namespace
 
 PackWorker::PackWorker(const PackSpec& spec, const std::atomic<bool>* stop) : spec_(spec), image_to_row_(spec.row) {
@@ -55,15 +42,10 @@ PackWorker::PackWorker(const PackSpec& spec, const std::atomic<bool>* stop) : sp
   pixels_ = int64_t{row.out_h} * row.out_w;
   image_.resize(static_cast<size_t>(pixels_) * channels);
   if (spec.augment) {
-    if (spec.augment->height != row.out_h || spec.augment->width != row.out_w) {
-      throw Error(Reason::value, "the augmentation must take images of the rows' size");
-    }
-    if (spec.augment->row_type != PixelType::uint8 || spec.augment->out_type != PixelType::uint8 ||
-        spec.augment->planar_rows != spec.augment->planar_out) {
-      throw Error(Reason::value, "variants of an image are uint8, in the image's own layout");
-    }
-    augment_.emplace(*spec.augment);
-    pixels_ = int64_t{spec.augment->out_height} * spec.augment->out_width;
+    const ImageLayout layout{row.decode.channels, {row.out_h, row.out_w}, row.planar, PixelType::uint8};
+    augment_.emplace(layout, *spec.augment, OutputSpec{row.planar, PixelType::uint8, {}, {}});
+    decoded_ = make_image_reader(layout);
+    pixels_ = int64_t{augment_->size().height} * augment_->size().width;
   }
   values_ = pixels_ * row.decode.channels;
   bytes_ = values_ * spec.variants * spec.value_bytes;
@@ -114,13 +96,13 @@ RowResult PackWorker::from_pixels(const ConstImageView& pixels, uint8_t* out) {
   const bool as_is = row.resize_h == 0 && row.crop_h == 0 && row.crop_w == 0 && pixels.height == row.out_h &&
                      pixels.width == row.out_w && pixels.channels == row.decode.channels;
   if (as_is) {
-    copy_pixels(pixels, row.planar, scratch_.lines, out);
+    copy_pixels(pixels, row.planar, scratch_.reader, out);
     return {pixels.width, pixels.height};
   }
   if (pixels.pixel_stride == pixels.channels) return image_to_row_.convert_pixels(pixels, out);
   part_.resize(static_cast<size_t>(pixels.height) * static_cast<size_t>(pixels.width) *
                static_cast<size_t>(pixels.channels));
-  copy_pixels(pixels, false, scratch_.lines, part_.data());
+  copy_pixels(pixels, false, scratch_.reader, part_.data());
   return image_to_row_.convert_pixels(ConstImageView::hwc(part_.data(), pixels.height, pixels.width, pixels.channels),
                                       out);
 }
@@ -132,6 +114,10 @@ PackedRow PackWorker::pack(const PackItem& item, int64_t index, int64_t sample, 
     const PhaseTimer timer(clock_.decode);
     const bool direct = !augment_ && spec_.table.empty();
     try {
+      if (spec_.work != PackWork::rows) {
+        decode_only(item);
+        return row;
+      }
       const RowResult result = decode(item, direct ? out : image_.data());
       write_sample(direct ? out : image_.data(), sample, out);
       row = {result.width, result.height, hash_bytes(out, bytes_)};
@@ -145,21 +131,33 @@ PackedRow PackWorker::pack(const PackItem& item, int64_t index, int64_t sample, 
   return row;
 }
 
+void PackWorker::decode_only(const PackItem& item) {
+  const std::string_view bytes = encoded(item);
+  image_to_row_.decode_only(reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size(),
+                            spec_.work == PackWork::decode_whole, image_.data());
+}
+
 void PackWorker::write_sample(const uint8_t* image, int64_t sample, uint8_t* out) {
   const int channels = spec_.row.decode.channels;
   for (int variant = 0; variant < spec_.variants; ++variant) {
     uint8_t* stored = out + variant * values_ * spec_.value_bytes;
     const uint8_t* values = image;
     if (augment_) {
-      // what a Gather makes of the same sample in epoch `variant`
-      SampleRandom random(spec_.seed, static_cast<uint64_t>(variant), static_cast<uint64_t>(sample));
       uint8_t* augmented = spec_.table.empty() ? stored : augmented_.data();
-      augment_->make(image, random, augmented, false, scratch_);
+      augment(image, variant, sample, augmented);
       values = augmented;
     }
     sums_.add(values, pixels_, channels, spec_.row.planar);
     convert(values, stored);
   }
+}
+
+// What a Gather makes of the same sample in epoch `variant`.
+void PackWorker::augment(const uint8_t* image, int variant, int64_t sample, uint8_t* out) {
+  SampleRandom random(spec_.seed, static_cast<uint64_t>(variant), static_cast<uint64_t>(sample));
+  const ImageSize size = decoded_->open({image, static_cast<int64_t>(image_.size())});
+  const Geometry geometry = draw_geometry(*spec_.augment, size, random);
+  augment_->write(decoded_->read(geometry.inside(size)), geometry, out, false, scratch_);
 }
 
 void PackWorker::convert(const uint8_t* values, uint8_t* out) const {

@@ -12,7 +12,8 @@
 #include "common/file.h"
 #include "common/file_bytes.h"
 #include "packing/pack_spec.h"
-#include "transform/sample.h"
+#include "store/image_reader.h"
+#include "transform/sample_writer.h"
 
 namespace lds {
 
@@ -58,12 +59,15 @@ class PackWorker {
   void read_part(const PackItem& item);
   RowResult decode(const PackItem& item, uint8_t* out);
   RowResult from_pixels(const ConstImageView& pixels, uint8_t* out);
+  void decode_only(const PackItem& item);
   void write_sample(const uint8_t* image, int64_t sample, uint8_t* out);
+  void augment(const uint8_t* image, int variant, int64_t sample, uint8_t* out);
   void convert(const uint8_t* values, uint8_t* out) const;
 
   const PackSpec& spec_;
   ImageToRow image_to_row_;
-  std::optional<SampleMaker> augment_;
+  std::optional<SampleWriter> augment_;
+  std::unique_ptr<ImageReader> decoded_;  // of image_, for augment_
   SampleScratch scratch_;
   int64_t pixels_, values_, bytes_;  // pixels and values of one stored variant; bytes of all variants
   FileBytes file_;

@@ -28,12 +28,28 @@ void Packer::join() {
   if (driver_.joinable()) driver_.join();
 }
 
-void Packer::start(std::vector<PackItem> items, std::vector<int64_t> samples, PackTarget target) {
-  join();
-  if ((!samples.empty() && samples.size() != items.size()) ||
-      (!target.rows.empty() && target.rows.size() != items.size())) {
+void Packer::check(size_t items, size_t samples, const PackTarget& target) const {
+  if ((samples != 0 && samples != items) || (!target.rows.empty() && target.rows.size() != items)) {
     throw Error(Reason::value, "samples and rows must have an entry for each item, or none");
   }
+  if (target.memory == nullptr) return;
+  const int64_t rows = target.memory_rows;
+  const bool fits = target.rows.empty() ? static_cast<int64_t>(items) <= rows
+                                        : std::all_of(target.rows.begin(), target.rows.end(),
+                                                      [&](int64_t row) { return row >= 0 && row < rows; });
+  if (!fits) {
+    throw Error(Reason::value,
+                std::to_string(items) + " items do not fit into the " + std::to_string(rows) + " rows of out");
+  }
+}
+
+int64_t Packer::row_of(int64_t item) const noexcept {
+  return target_.rows.empty() ? item : target_.rows[static_cast<size_t>(item)];
+}
+
+void Packer::start(std::vector<PackItem> items, std::vector<int64_t> samples, PackTarget target) {
+  join();
+  check(items.size(), samples.size(), target);
   for (const auto& worker : workers_) {
     if (worker) worker->flush_into(result_);  // what a cancelled job left
   }
@@ -82,17 +98,17 @@ void Packer::pack_all() {
 }
 
 void Packer::pack(int64_t begin, int64_t end, PackWorker& worker) {
-  uint8_t* rows = worker.buffer(end - begin);
+  uint8_t* buffer = target_.memory == nullptr ? worker.buffer(end - begin) : nullptr;
   for (int64_t i = begin; i < end; ++i) {
     if (cancelled_.load(std::memory_order_relaxed)) return;
     const auto at = static_cast<size_t>(i);
-    const PackedRow row =
-        worker.pack(items_[at], i, samples_.empty() ? i : samples_[at], rows + (i - begin) * sample_bytes_);
+    uint8_t* out = buffer ? buffer + (i - begin) * sample_bytes_ : target_.memory + row_of(i) * sample_bytes_;
+    const PackedRow row = worker.pack(items_[at], i, samples_.empty() ? i : samples_[at], out);
     result_.widths[at] = row.width;
     result_.heights[at] = row.height;
     result_.hashes[at] = row.hash;
   }
-  if (target_.descriptor >= 0) write(begin, end, rows, worker);
+  if (target_.descriptor >= 0 && buffer) write(begin, end, buffer, worker);
 }
 
 // Failed items leave gaps that the caller closes.
@@ -101,7 +117,7 @@ void Packer::write(int64_t begin, int64_t end, const uint8_t* rows, PackWorker& 
   if (!target_.rows.empty()) {
     for (int64_t i = begin; i < end; ++i) {
       write_exactly(target_.descriptor, rows + (i - begin) * sample_bytes_, sample_bytes_,
-                    target_.offset + target_.rows[static_cast<size_t>(i)] * sample_bytes_);
+                    target_.offset + row_of(i) * sample_bytes_);
     }
     return;
   }

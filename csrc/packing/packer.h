@@ -1,4 +1,5 @@
-// Images -> rows of a file, on all processors: read, decode, resize, crop, augment, convert, count, hash, write.
+// Images -> rows in a file or in memory, on all processors: read, decode, resize, crop, augment, convert, count, hash,
+// write.
 #pragma once
 
 #include <atomic>
@@ -15,11 +16,14 @@
 
 namespace lds {
 
-// Where rows go: item i of a job to row `rows[i]` (row i without `rows`), at offset + row * sample_bytes().
+// Where rows go: item i of a job to row `rows[i]` (row i without `rows`), each of sample_bytes(). Without a file or
+// memory they are only hashed and counted.
 struct PackTarget {
-  int descriptor = -1;  // -1: nowhere; rows are only hashed and counted
-  int64_t offset = 0;
-  std::vector<int64_t> rows;
+  int descriptor = -1;        // of a file that is open for writing
+  int64_t offset = 0;         // in it, of row 0
+  uint8_t* memory = nullptr;  // of memory_rows rows
+  int64_t memory_rows = 0;
+  std::vector<int64_t> rows = {};
 };
 
 // One job at a time, on threads of its own; call it from one thread. Keeps its buffers between jobs. Whoever may be
@@ -56,6 +60,8 @@ class Packer {
   void run() noexcept;
   void pack_all();
   void pack(int64_t begin, int64_t end, PackWorker& worker);
+  int64_t row_of(int64_t item) const noexcept;
+  void check(size_t items, size_t samples, const PackTarget& target) const;
   void write(int64_t begin, int64_t end, const uint8_t* rows, PackWorker& worker) const;
 
   const PackSpec spec_;

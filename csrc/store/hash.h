@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "common/thread_pool.h"
-#include "store/rows.h"
+#include "store/fixed_rows.h"
 
 namespace lds {
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from largeds_native.cli.output import console, emit_json, progress_line
-from largeds_native.cli.values import BATCH_SIZE, CROP, DEVICE, JSON, QUIET, RESIZE, THREADS, side_or_size
+from largeds_native.cli.values import BATCH_SIZE, CROP, DEVICE, JSON, QUIET, RESIZE, THREADS, sizes_from
 
 
 def doctor(
@@ -22,8 +22,8 @@ def doctor(
         str | None, typer.Option(help="Instead of --model: your training script, with its arguments.")
     ] = None,
     batch_size: BATCH_SIZE = 64,
-    resize: RESIZE = "256",
-    crop: CROP = "224",
+    resize: RESIZE = None,
+    crop: CROP = None,
     device: DEVICE = None,
     seconds: Annotated[
         float, typer.Option(min=1, help="For all of it; at least some training steps are waited for.")
@@ -54,7 +54,9 @@ def doctor(
     from largeds_native.profile.doctor import summary
     from largeds_native.profile.doctor.config import ProfileConfig
     from largeds_native.profile.doctor.run import profile_path, profile_script
+    from largeds_native.transform import ImageTransform
 
+    transform = ImageTransform(**sizes_from(resize, crop))
     name = None if model.lower() == "none" or script is not None else model
     with progress_line(not (quiet or json)) as progress:
         config = ProfileConfig(
@@ -63,8 +65,8 @@ def doctor(
             threads or usable_threads(),
             make_model=None if name is None else lambda classes, store: build_classifier(name, classes, store),
             model=name,
-            resize=side_or_size(resize),
-            crop=side_or_size(crop),
+            resize=transform.resize,
+            crop=transform.crop,
             seconds=seconds if script is None else seconds / 2,
             progress=progress,
         )

@@ -28,8 +28,9 @@ from largeds_native.cli.values import (
     augment_from,
     byte_count,
     numbers,
-    side_or_size,
+    sizes_from,
 )
+from largeds_native.transform.image_transform import MAX_PIXELS
 
 
 class Interpolation(str, Enum):
@@ -69,8 +70,8 @@ class OnError(str, Enum):
 def pack(
     source: Annotated[str, typer.Argument(help="A folder of images (one a class, or flat), .csv, .parquet or .tar.")],
     out: Annotated[Path, typer.Argument(help="The store to write, by habit *.lds.")],
-    resize: RESIZE = "256",
-    crop: CROP = "224",
+    resize: RESIZE = None,
+    crop: CROP = None,
     interpolation: Annotated[Interpolation, typer.Option(help="As in torchvision's Resize.")] = Interpolation.bilinear,
     antialias: Annotated[bool, typer.Option(help="As in torchvision's Resize.")] = True,
     decode: Annotated[Decode, typer.Option(help="scaled: JPEGs decode smaller first; faster.")] = Decode.exact,
@@ -96,7 +97,7 @@ def pack(
     shard_bytes: SHARD_BYTES = "1G",
     on_error: Annotated[OnError, typer.Option(help="skip lists bad images in the report.")] = OnError.skip,
     truncated: Annotated[Truncated, typer.Option(help="keep: what a JPEG that ends early has.")] = Truncated.error,
-    max_pixels: Annotated[int, typer.Option(min=1, help="Larger images fail.")] = 178_956_970,
+    max_pixels: Annotated[int, typer.Option(min=1, help="Larger images fail.")] = MAX_PIXELS,
     resume: Annotated[bool, typer.Option(help="Go on from the shards that a stopped pack finished.")] = True,
     threads: THREADS = None,
     quiet: QUIET = False,
@@ -121,9 +122,7 @@ def pack(
     augment = augment_from(flip, random_crop, padding, resized_crop, scale=numbers(scale), ratio=numbers(ratio))
     if not os.path.exists(source):
         raise PackError(f"{source} does not exist: expected a folder of images")
-    arguments: dict[str, Any] = {
-        "resize": side_or_size(resize),
-        "crop": side_or_size(crop),
+    arguments: dict[str, Any] = sizes_from(resize, crop) | {
         "interpolation": interpolation.value,
         "antialias": antialias,
         "decode": decode.value,

@@ -26,10 +26,18 @@ THREADS = Annotated[
     int | None, typer.Option("--threads", "-t", min=1, max=1024, help="Default: the processors this process may use.")
 ]
 RESIZE = Annotated[
-    str, typer.Option("--resize", help="Of images to pack: the shorter side (256), height x width (224x160), or none.")
+    str | None,
+    typer.Option(
+        "--resize",
+        help="Of images to pack: the shorter side (default 256), height x width (224x160), or none. It follows --crop.",
+    ),
 ]
 CROP = Annotated[
-    str, typer.Option("--crop", help="Of images to pack: a centre crop, as a side, height x width, or none.")
+    str | None,
+    typer.Option(
+        "--crop",
+        help="Of images to pack: a centre crop: a side (default 224), height x width, or none. It follows --resize.",
+    ),
 ]
 SHARD_BYTES = Annotated[str, typer.Option("--shard-bytes", help="Bytes a shard at most: 65536, 512M, 1G.")]
 ROWS = Annotated[str | None, typer.Option("--rows", help="Only these, in this order: 0-99,200")]
@@ -61,6 +69,11 @@ def augment_from(
     if not (flip or padding or kwargs):
         return None
     return Augment(flip=flip, padding=padding, **kwargs)
+
+
+def sizes_from(resize: str | None, crop: str | None) -> dict[str, Any]:
+    """The arguments `resize` and `crop`, as far as they were given: one that was not follows the other."""
+    return {name: side_or_size(text) for name, text in (("resize", resize), ("crop", crop)) if text is not None}
 
 
 def side_or_size(text: str | None) -> int | tuple[int, int] | None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 # imported here, not in a function: so the name `verify_sources` means the function, not the module
 from largeds_native.packing.verify_sources import SourceVerification, verify_sources
+from largeds_native.transform.image_transform import CROP, MAX_PIXELS, RESIZE, Size
 
 if TYPE_CHECKING:
     from largeds_native.store import PackedStore
@@ -20,8 +21,8 @@ def pack(
     source: Any,
     out: str | os.PathLike[str],
     *,
-    resize: int | Sequence[int] | None = 256,
-    crop: int | Sequence[int] | None = 224,
+    resize: Size = RESIZE,
+    crop: Size = CROP,
     interpolation: Literal["nearest", "box", "bilinear", "bicubic", "lanczos"] = "bilinear",
     antialias: bool = True,
     decode: Literal["exact", "scaled"] = "exact",
@@ -39,7 +40,7 @@ def pack(
     threads: int | None = None,
     on_error: Literal["skip", "raise"] = "skip",
     truncated: Literal["error", "keep"] = "error",
-    max_pixels: int = 178_956_970,
+    max_pixels: int = MAX_PIXELS,
     resume: bool = True,
     progress: bool = True,
 ) -> PackedStore:
@@ -48,8 +49,9 @@ def pack(
     source: a folder (one folder a class, by the rules of torchvision's ImageFolder; or flat), a CSV or Parquet
         manifest, a tar file or a list of them (WebDataset's convention), an (images, labels) pair of arrays, a torch
         Dataset of (image, label), or anything that `largeds_native.sources` makes.
-    resize: shorter side (int), exact (height, width), or None; crop: centre crop of a side or (height, width), or
-        None. Both as in torchvision. All images must end in one shape; with neither, that of the first good image.
+    resize: shorter side (int), exact (height, width), or None to keep the size; crop: centre crop of a side or (height,
+        width), or None. Both as in torchvision. With only one of them given, the other follows: resize=64 gives 64x64,
+        crop=192 resizes to 219. All images must end in one shape; with both None, that of the first good image.
     interpolation, antialias: as in torchvision's Resize; decode="scaled" lets JPEGs decode at a smaller scale first
         (faster, not bit-exact to a full decode).
     mode: "RGB" or "L" (grey), as Pillow converts; exif_orientation: turn images as their EXIF block says.

@@ -14,7 +14,6 @@ import numpy as np
 from largeds_native._internal.arrays import Array
 from largeds_native.packing import pillow
 from largeds_native.packing.options import Options
-from largeds_native.packing.rowspec import augment_words, row_spec
 from largeds_native.packing.values import value_table
 from largeds_native.sources import Item
 from largeds_native.store.format.sample_log import CORE, NOBODY, PILLOW, PIXELS, SampleResults
@@ -59,10 +58,10 @@ class Engine:
 
         self._options, self._threads = options, threads
         self._packer = _C.Packer(
-            row_spec(options, size),
+            options.transform.core(size, options.layout),
             threads,
             variants=options.variants,
-            augment=augment_words(options, size),
+            augment=None if options.augment is None else options.augment.core(),
             seed=options.seed,
             table=value_table(options),
             value_bytes=np.dtype(options.dtype).itemsize,
@@ -125,7 +124,7 @@ class Engine:
 
         def pixels(i: int, item: Array) -> Item:
             try:
-                return pillow.to_mode(item, self._options)
+                return pillow.to_mode(item, self._options.transform)
             except pillow.PixelsError as error:
                 refused[i] = error.reason, str(error)
                 return b""
@@ -153,7 +152,7 @@ class Engine:
     def _decode(self, items: list[Item], chosen: list[int]) -> Iterator[Array | pillow.PixelsError]:
         def guarded(i: int) -> Array | pillow.PixelsError:
             try:
-                return pillow.decode(items[i], self._options)
+                return pillow.decode(items[i], self._options.transform)
             except pillow.PixelsError as error:
                 return error
 
@@ -161,12 +160,12 @@ class Engine:
             yield from pool.map(guarded, chosen)
 
     def _pack_pixels(self, batch: _Started, decoded: list[tuple[int, Array]], rows: SampleResults) -> None:
-        places = np.array([i for i, _ in decoded], np.int64)
+        indices = np.array([i for i, _ in decoded], np.int64)
         pixels = tuple(np.ascontiguousarray(image) for _, image in decoded)
-        self._packer.start(pixels, batch.descriptor, batch.offset, places, batch.samples[places])
+        self._packer.start(pixels, batch.descriptor, batch.offset, indices, batch.samples[indices])
         width, height, hashes, failures, sums = self._packer.result()
         failed = {i: (reason, message) for i, reason, message in failures}
-        for at, i in enumerate(places.tolist()):
+        for at, i in enumerate(indices.tolist()):
             rows.width[i], rows.height[i], rows.hash[i] = width[at], height[at], hashes[at]
             if at in failed:
                 rows.errors[i] = failed[at]

@@ -11,35 +11,30 @@ from PIL import Image
 from largeds_native._internal.arrays import Array
 from largeds_native.errors import DecodeError
 from largeds_native.packing.decoding import decode_with_pillow, failure_reason
-from largeds_native.packing.options import Options
+from largeds_native.transform import ImageTransform
 
 _ADDRESS = re.compile(r" ?<[^<>]* at 0x[0-9a-f]+>")  # in Pillow's messages; another in every process
 
 
 class PixelsError(DecodeError):
-    """Carries the word for the reason."""
+    """`reason` is the word that reports have for it."""
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
         self.reason = reason
 
 
-def decode(item: Any, options: Options) -> Array:
+def decode(item: Any, transform: ImageTransform) -> Array:
     """Pixels (H, W, C) of an encoded image: a path, bytes, or a part of a file (path, offset, length)."""
     label = "image" if isinstance(item, bytes) else item if isinstance(item, str) else item[0]
     try:
-        return decode_with_pillow(
-            read_bytes(item),
-            mode=options.mode,
-            exif_orientation=options.exif_orientation,
-            max_pixels=options.max_pixels,
-        )
+        return decode_with_pillow(read_bytes(item), transform)
     except DecodeError as error:
         reason = failure_reason(error)
-        words = _ADDRESS.sub("", str(error))
+        message = _ADDRESS.sub("", str(error))
         if reason == "unsupported":
-            words = "no image of a format that the core or Pillow knows"
-        raise PixelsError(reason, f"{label}: {words}") from None
+            message = "no image of a format that the core or Pillow knows"
+        raise PixelsError(reason, f"{label}: {message}") from None
     except OSError as error:
         raise PixelsError("io", f"{label}: {error.strerror}") from None
 
@@ -53,13 +48,13 @@ def read_bytes(item: Any) -> bytes:
         return file.read(length)
 
 
-def to_mode(pixels: Array, options: Options) -> Array:
+def to_mode(pixels: Array, transform: ImageTransform) -> Array:
     """uint8 (H, W, 1 or 3) -> (H, W, C) with the mode's channels, as Pillow converts, interleaved or planar."""
     height, width, channels = pixels.shape
-    if height * width > options.max_pixels:
-        raise PixelsError("too_large", f"{width} x {height} pixels, more than max_pixels = {options.max_pixels}")
-    if channels != options.channels:
+    if height * width > transform.max_pixels:
+        raise PixelsError("too_large", f"{width} x {height} pixels, more than max_pixels = {transform.max_pixels}")
+    if channels != transform.channels:
         image = Image.fromarray(np.ascontiguousarray(pixels.squeeze(2) if channels == 1 else pixels))
-        return np.asarray(image.convert(options.mode)).reshape(height, width, options.channels)
+        return np.asarray(image.convert(transform.mode)).reshape(height, width, transform.channels)
     interleaved = pixels.strides[1:] == (channels, 1) or (channels == 1 and pixels.strides[1] == 1)
     return pixels if interleaved or pixels.strides[1] == 1 else np.ascontiguousarray(pixels)

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from largeds_native.packing.options import Options
-from largeds_native.packing.rowspec import stored_size
 from largeds_native.sources import Source
 from largeds_native.store.metadata import Metadata
 
@@ -28,7 +27,7 @@ class Plan:
 
     @property
     def size(self) -> tuple[int, int]:
-        return stored_size(self.options, self.decoded)
+        return self.options.stored_size(self.decoded)
 
     @property
     def shape(self) -> tuple[int, int, int]:

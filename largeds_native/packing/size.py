@@ -9,15 +9,16 @@ import numpy as np
 from largeds_native.errors import DecodeError, PackError
 from largeds_native.packing import pillow
 from largeds_native.packing.options import Options
-from largeds_native.packing.rowspec import row_spec
 from largeds_native.sources import Item, Source
+from largeds_native.transform import ImageTransform
 
 PROBES = 1000
 
 
 def row_size(source: Source, options: Options) -> tuple[int, int]:
     """From the options, or where these leave it open, from the first image that decodes."""
-    size = options.fixed_size()
+    transform = options.transform
+    size = transform.fixed_size
     if size is not None:
         return size
     first = ""
@@ -26,16 +27,16 @@ def row_size(source: Source, options: Options) -> tuple[int, int]:
     for batch in source.read(0, limit):
         for item, name in zip(batch.items, batch.names, strict=True):
             try:
-                height, width = _size(item, options)
+                height, width = _size(item, transform)
             except (DecodeError, OSError) as error:
                 first = first or f"{name}: {error}"
                 continue
-            return row_spec(options, (1, 1)).output_size(width, height)
+            return transform.output_size(height, width)
         seen += len(batch.items)
     raise PackError(f"none of the first {seen:,} images can be decoded; the first: {first or 'none'}")
 
 
-def _size(item: Item, options: Options) -> tuple[int, int]:
+def _size(item: Item, transform: ImageTransform) -> tuple[int, int]:
     if isinstance(item, np.ndarray):
         return int(item.shape[0]), int(item.shape[1])
     from largeds_native import _C
@@ -49,11 +50,11 @@ def _size(item: Item, options: Options) -> tuple[int, int]:
     try:
         pixels = _C.decode_image(
             data,
-            channels=options.channels,
-            exif_orientation=options.exif_orientation,
-            keep_truncated=options.truncated == "keep",
-            max_pixels=options.max_pixels,
+            channels=transform.channels,
+            exif_orientation=transform.exif_orientation,
+            keep_truncated=transform.truncated == "keep",
+            max_pixels=transform.max_pixels,
         )
     except DecodeError:
-        pixels = pillow.decode(data, options)
+        pixels = pillow.decode(data, transform)
     return int(pixels.shape[0]), int(pixels.shape[1])

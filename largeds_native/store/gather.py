@@ -57,15 +57,19 @@ class BatchFormat:
         self.channels_last = channels_last
         stored = store.metadata
         channels, (height, width) = stored.channels, stored.image_size
-        kwargs: dict[str, Any] = augment.words() if augment else {}
-        kwargs |= {"channels": channels, "height": height, "width": width, "planar_rows": stored.layout == "CHW"}
-        kwargs |= {"row_type": stored.dtype.name, "out_type": DTYPES[self.dtype], "planar_out": not channels_last}
-        if stored.variants > 1:
-            kwargs |= {"variants": stored.variants, "variant_choice": variant}
-        self.scale = kwargs["multiply"], kwargs["add"] = _scale(channels, mean, std)
-        self.image_shape = (channels, kwargs.get("out_height", height), kwargs.get("out_width", width))
+        self.scale = multiply, add = _scale(channels, mean, std)
         self.variants = stored.variants
-        self.gather = _C.Gather(store.rows, **kwargs)
+        self.gather = _C.Gather(
+            store.rows,
+            _C.ImageLayout(
+                channels=channels, height=height, width=width, planar=stored.layout == "CHW", dtype=stored.dtype.name
+            ),
+            augment=(augment or Augment()).core(),
+            output=_C.OutputSpec(planar=not channels_last, dtype=DTYPES[self.dtype], multiply=multiply, add=add),
+            variants=stored.variants,
+            variant_choice=variant,
+        )
+        self.image_shape = (channels, *self.gather.sample_size)
 
     def empty(self, n: int) -> torch.Tensor:
         """An uninitialised batch of n images, (n, C, H, W)."""

@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from largeds_native.transform.augment import Augment
+from largeds_native.transform.image_transform import ImageTransform
 
-__all__ = ["Augment"]
+__all__ = ["Augment", "ImageTransform"]

@@ -6,9 +6,12 @@ import math
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from largeds_native.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from largeds_native import _C
 
 Size = int | tuple[int, int]
 
@@ -24,7 +27,7 @@ class Augment:
     flip: probability of a horizontal flip, in [0, 1].
 
     The draws are a function of (seed, epoch, sample) alone (Philox 4x32-10), not of threads, ranks or restarts.
-    Raises ArgumentError for sizes below 1, more than one crop, or ranges that are none.
+    Raises ArgumentError for sizes below 1, more than one crop, or invalid ranges.
     """
 
     random_crop: Size | None = None
@@ -54,19 +57,22 @@ class Augment:
         if not 0 <= self.flip <= 1:
             raise ArgumentError(f"flip: expected a probability in [0, 1], found {self.flip!r}")
 
-    def words(self) -> dict[str, Any]:
-        """The same for `_C.Gather`."""
-        words: dict[str, Any] = {"flip": float(self.flip)}
-        size = self.random_crop or self.resized_crop or self.center_crop
-        if size is not None:
-            words["out_height"], words["out_width"] = size_of("crop", size)
-        if self.random_crop is not None:
-            words |= {"crop": "random", "padding": self.padding}
-        elif self.resized_crop is not None:
-            words |= {"crop": "random_resized", "scale": self.scale, "ratio": self.ratio}
-        elif self.center_crop is not None:
-            words["crop"] = "center"
-        return words
+    def core(self) -> _C.AugmentSpec:
+        """The same for the C++ core."""
+        from largeds_native import _C
+
+        crops = {"random": self.random_crop, "random_resized": self.resized_crop, "center": self.center_crop}
+        crop, size = next(((crop, size) for crop, size in crops.items() if size is not None), ("none", (0, 0)))
+        height, width = size_of("crop", size) if crop != "none" else (0, 0)
+        return _C.AugmentSpec(
+            crop=crop,
+            height=height,
+            width=width,
+            padding=self.padding,
+            scale=self.scale,
+            ratio=self.ratio,
+            flip=float(self.flip),
+        )
 
 
 def size_of(name: str, value: Any) -> tuple[int, int]:

@@ -121,7 +121,8 @@ def test_the_tensor_that_is_filled_may_be_anybodys(tmp_path: Any) -> None:
     path = tmp_path / "images.bin"
     images = np.arange(3 * 4 * 4, dtype=np.uint8).reshape(3, 1, 4, 4)
     path.write_bytes(images.tobytes())
-    gather = _C.Gather(_C.Rows([(str(path), 0, 3)], 16), channels=1, height=4, width=4, out_type="uint8")
+    layout = _C.ImageLayout(channels=1, height=4, width=4)
+    gather = _C.Gather(_C.Rows([(str(path), 0, 3)], 16), layout, output=_C.OutputSpec(dtype="uint8"))
     pool = _C.Pool(1)
     large = torch.zeros(5, 1, 4, 4, dtype=torch.uint8)
     strange = torch.zeros(100, dtype=torch.uint8).as_strided((1, 1, 4, 4), (77, 55, 4, 1), 3)
@@ -170,7 +171,7 @@ def pinning(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
 def test_pinned_slots_are_made_by_whoever_submits(store: Any, pinning: list[tuple[str, int]]) -> None:
     """The thread that fills them never needs the GIL."""
     rows = store.rows
-    gather = _C.Gather(rows, channels=3, height=8, width=8, out_type="uint8")
+    gather = _C.Gather(rows, _C.ImageLayout(channels=3, height=8, width=8), output=_C.OutputSpec(dtype="uint8"))
     ring = _C.Ring(0, 2, pinned=True)
     prefetcher = _C.Prefetcher(gather, [(store.field_rows("label"), "int64", [])], ring, _C.Pool(2))
     for first in range(0, 40, 10):
@@ -192,7 +193,7 @@ def test_pinned_slots_are_made_by_whoever_submits(store: Any, pinning: list[tupl
 
 
 def test_no_memory_to_pin_fails_the_submit_and_nothing_else(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    gather = _C.Gather(store.rows, channels=3, height=8, width=8, out_type="uint8")
+    gather = _C.Gather(store.rows, _C.ImageLayout(channels=3, height=8, width=8), output=_C.OutputSpec(dtype="uint8"))
     ring = _C.Ring(0, 2, pinned=True)
     prefetcher = _C.Prefetcher(gather, [], ring, _C.Pool(1))
 
@@ -210,7 +211,7 @@ def test_no_memory_to_pin_fails_the_submit_and_nothing_else(store: Any, monkeypa
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_pinned_slots_are_pinned(store: Any) -> None:
-    gather = _C.Gather(store.rows, channels=3, height=8, width=8, out_type="uint8")
+    gather = _C.Gather(store.rows, _C.ImageLayout(channels=3, height=8, width=8), output=_C.OutputSpec(dtype="uint8"))
     ring = _C.Ring(0, 2, pinned=True)
     prefetcher = _C.Prefetcher(gather, [(store.field_rows("label"), "int64", [])], ring, _C.Pool(1))
     prefetcher.submit(np.arange(10), None, 0, 0)

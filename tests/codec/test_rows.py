@@ -65,7 +65,9 @@ def convert(
         assert (status, message) == ("ok", "")
         assert source == [width, height]
     else:
-        _C.pixels_to_row(data, out, spec)
+        packer = _C.Packer(spec, 1)
+        packer.start((data,), out=out)
+        assert packer.result()[3] == []
     if planar:
         return out.reshape(len(mode), out_h, out_w).transpose(1, 2, 0)
     return out.reshape(out_h, out_w, len(mode))
@@ -160,5 +162,5 @@ def test_specs_that_make_no_sense(options: dict[str, int]) -> None:
     spec = _C.RowSpec(**options)
     with pytest.raises(ArgumentError):
         _C.decode_to_rows([b""], np.zeros((1, max(spec.row_bytes, 0)), np.uint8), spec, 1)
-    with pytest.raises(ArgumentError, match="interpolation"):
+    with pytest.raises(ArgumentError, match="interpolation: expected one of nearest"):
         _C.RowSpec(filter="cubic")

@@ -26,6 +26,27 @@ def make_rows(folder: Path, images: np.ndarray, planar: bool) -> _C.Rows:
     return _C.Rows([(str(path), 0, len(images))], images[0].nbytes)
 
 
+def make_gather(
+    rows: _C.Rows,
+    height: int,
+    width: int,
+    *,
+    channels: int = 3,
+    planar: bool = True,
+    row_type: str = "uint8",
+    multiply: tuple[float, ...] = (),
+    add: tuple[float, ...] = (),
+    **words: Any,
+) -> _C.Gather:
+    """`words` as tests/reference.py takes them: those of AugmentSpec, and what a batch looks like."""
+    output = _C.OutputSpec(
+        planar=words.pop("planar_out", True), dtype=words.pop("out_type", "float32"), multiply=multiply, add=add
+    )
+    size = {"height": words.pop("out_height", height), "width": words.pop("out_width", width)}
+    layout = _C.ImageLayout(channels=channels, height=height, width=width, planar=planar, dtype=row_type)
+    return _C.Gather(rows, layout, augment=_C.AugmentSpec(**size, **words), output=output)
+
+
 def empty_batch(n: int, channels: int, words: dict[str, Any]) -> torch.Tensor:
     shape = (n, channels, words["out_height"], words["out_width"])
     out = torch.empty(shape, dtype=DTYPES[words["out_type"]])
@@ -60,10 +81,9 @@ def test_equals_one_at_a_time(tmp_path_factory: pytest.TempPathFactory, data: st
 
     images = np.random.default_rng(height).integers(0, 256, (7, height, width, channels), dtype=np.uint8)
     rows = make_rows(tmp_path_factory.mktemp("rows"), images, planar)
-    gather = _C.Gather(
-        rows, channels=channels, height=height, width=width, planar_rows=planar,
-        multiply=MULTIPLY[:channels], add=ADD[:channels], **words,
-    )  # fmt: skip
+    gather = make_gather(
+        rows, height, width, channels=channels, planar=planar, multiply=MULTIPLY[:channels], add=ADD[:channels], **words
+    )
     indices = np.array(draw(st.lists(st.integers(0, 6), max_size=9)), np.int64)
     out = empty_batch(len(indices), channels, words)
     gather.run(indices, seed, epoch, out, _C.Pool(draw(st.integers(1, 3))))
@@ -81,10 +101,8 @@ def test_a_batch_larger_than_the_caches(tmp_path: Path, out_type: str, planar_ou
     """Large batches are written past the caches, by another path of the kernels; odd sizes misalign it."""
     images = np.random.default_rng(0).integers(0, 256, (3, 101, 99, 3), dtype=np.uint8)
     words = {"out_height": 101, "out_width": 99, "out_type": out_type, "planar_out": planar_out}
-    gather = _C.Gather(
-        make_rows(tmp_path, images, planar_out), channels=3, height=101, width=99, planar_rows=planar_out,
-        multiply=MULTIPLY[:3], add=ADD[:3], **words,
-    )  # fmt: skip
+    rows = make_rows(tmp_path, images, planar_out)
+    gather = make_gather(rows, 101, 99, planar=planar_out, multiply=MULTIPLY[:3], add=ADD[:3], **words)
     indices = np.arange(200) % 3
     out = empty_batch(200, 3, words)
     gather.run(indices, 0, 0, out, _C.Pool(2))
@@ -99,10 +117,7 @@ def test_a_batch_larger_than_the_caches(tmp_path: Path, out_type: str, planar_ou
 def test_rows_of_floats_pass_through(tmp_path: Path, row_type: str, planar: bool) -> None:
     images = np.random.default_rng(0).normal(size=(4, 6, 5, 3)).astype(row_type)
     words = {"out_height": 6, "out_width": 5, "out_type": row_type, "planar_out": not planar, "flip": 1.0}
-    gather = _C.Gather(
-        make_rows(tmp_path, images, planar), channels=3, height=6, width=5, planar_rows=planar, row_type=row_type,
-        **words,
-    )  # fmt: skip
+    gather = make_gather(make_rows(tmp_path, images, planar), 6, 5, planar=planar, row_type=row_type, **words)
     out = empty_batch(4, 3, words)
     gather.run(np.arange(4), 0, 0, out, _C.Pool(1))
     np.testing.assert_array_equal(out.numpy(), images[:, :, ::-1].transpose(0, 3, 1, 2))
@@ -110,7 +125,7 @@ def test_rows_of_floats_pass_through(tmp_path: Path, row_type: str, planar: bool
 
 def small(tmp_path: Path, **words: Any) -> _C.Gather:
     images = np.zeros((5, 8, 8, 3), np.uint8)
-    return _C.Gather(make_rows(tmp_path, images, True), **({"channels": 3, "height": 8, "width": 8} | words))
+    return make_gather(make_rows(tmp_path, images, True), **({"height": 8, "width": 8} | words))
 
 
 @pytest.mark.parametrize(
@@ -120,11 +135,15 @@ def small(tmp_path: Path, **words: Any) -> _C.Gather:
         ({"height": 9}, "hold no images"),
         ({"crop": "random", "out_height": 10}, "10x8 does not fit into images of 8x8"),
         ({"crop": "center", "out_width": 9}, "does not fit"),
-        ({"out_width": 7}, "without a crop"),
         ({"crop": "somewhere"}, "found 'somewhere'"),
         ({"out_type": "int8"}, "found 'int8'"),
         ({"flip": 1.5}, "flip is a probability"),
         ({"multiply": (1.0, 1.0)}, "expected 3 numbers"),
+        ({"multiply": (1.0,) * 20_000}, "expected 3 numbers"),
+        ({"channels": 20_000, "multiply": (1.0,) * 20_000}, "1 to 4 channels"),
+        ({"crop": "random", "padding": 2**30}, "padding"),
+        ({"crop": "center", "out_height": 0}, "at least 1x1"),
+        ({"height": 0}, "found 0x8"),
         ({"add": (1.0, float("nan"), 0.0)}, "finite"),
         ({"crop": "random_resized", "scale": (0.0, 1.0)}, "scale"),
         ({"crop": "random_resized", "ratio": (2.0, 1.0)}, "ratio"),

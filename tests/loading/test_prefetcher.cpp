@@ -43,14 +43,14 @@ struct Store {
     unlink(labels.c_str());
   }
   std::unique_ptr<Prefetcher> prefetcher(int threads, std::shared_ptr<lds::Ring> ring = nullptr) const {
-    auto rows = std::make_shared<lds::Rows>(std::vector<lds::ShardFile>{{images, 0, kRows}}, kRowBytes);
-    auto field = std::make_shared<lds::Rows>(std::vector<lds::ShardFile>{{labels, 0, kRows}}, 8);
+    auto rows = std::make_shared<lds::FixedRows>(std::vector<lds::ShardFile>{{images, 0, kRows}}, kRowBytes);
+    auto field = std::make_shared<lds::FixedRows>(std::vector<lds::ShardFile>{{labels, 0, kRows}}, 8);
     lds::GatherSpec spec;
-    spec.height = spec.width = spec.out_height = spec.out_width = kSide;
-    spec.out_type = lds::PixelType::uint8;
+    spec.images.size = {kSide, kSide};
+    spec.output.type = lds::PixelType::uint8;
     if (!ring) ring = std::make_shared<lds::Ring>(0, 4);
     return std::make_unique<Prefetcher>(std::make_shared<lds::Gather>(rows, spec),
-                                        std::vector<std::shared_ptr<const lds::Rows>>{field}, ring,
+                                        std::vector<std::shared_ptr<const lds::FixedRows>>{field}, ring,
                                         std::make_shared<lds::ThreadPool>(threads));
   }
 };

@@ -8,6 +8,7 @@
 #include <memory>
 #include <random>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "common/error.h"
@@ -48,6 +49,13 @@ PackSpec small_spec() {
   spec.row.crop_h = spec.row.crop_w = 0;
   spec.row.out_h = spec.row.out_w = 7;
   return spec;
+}
+
+PackTarget to_file(const Scratch& file, std::vector<int64_t> rows = {}) {
+  PackTarget target;
+  target.descriptor = file.descriptor();
+  target.rows = std::move(rows);
+  return target;
 }
 
 std::vector<PackItem> items_of(const std::vector<Bytes>& images) {
@@ -113,7 +121,7 @@ TEST_CASE("any number of threads writes what one thread makes") {
     REQUIRE(packer.sample_bytes() == 147);
     for (int job = 0; job < 2; ++job) {
       const Scratch file;
-      packer.start(items_of(images), {}, {file.descriptor(), 0, {}});
+      packer.start(items_of(images), {}, to_file(file));
       while (!packer.wait(0.01)) {
       }
       CHECK(packer.done() == 300);
@@ -142,7 +150,7 @@ TEST_CASE("pixels of either layout become rows of either layout") {
       Packer packer(spec, 1);
       const auto bytes = static_cast<size_t>(packer.sample_bytes());
       const Scratch file;
-      packer.start(items, {}, {file.descriptor(), 0, {}});
+      packer.start(items, {}, to_file(file));
       const PackResult result = packer.result();
       CHECK(result.failures.empty());
       CHECK(result.hashes[0] == result.hashes[1]);
@@ -152,6 +160,39 @@ TEST_CASE("pixels of either layout become rows of either layout") {
       if (!resized) CHECK(expected == (planar ? planes : image));
     }
   }
+}
+
+TEST_CASE("memory gets the rows that a file gets") {
+  std::vector<Bytes> images(50);
+  for (size_t i = 0; i < images.size(); ++i) images[i] = noise(kSide * kSide * 3, static_cast<unsigned>(i));
+  Packer packer(small_spec(), 2);
+  const Scratch file;
+  packer.start(items_of(images), {}, to_file(file));
+  const PackResult expected = packer.result();
+  Bytes memory(images.size() * 147), reversed(memory.size());
+  PackTarget target;
+  target.memory = memory.data();
+  target.memory_rows = 50;
+  packer.start(items_of(images), {}, target);
+  CHECK(packer.result().hashes == expected.hashes);
+  CHECK(memory == file.bytes(memory.size()));
+
+  target.memory = reversed.data();
+  for (int64_t i = 0; i < 50; ++i) target.rows.push_back(49 - i);
+  packer.start(items_of(images), {}, target);
+  packer.result();
+  for (size_t i = 0; i < 50; ++i) {
+    CHECK(std::equal(memory.begin() + static_cast<int64_t>(i) * 147, memory.begin() + static_cast<int64_t>(i + 1) * 147,
+                     reversed.begin() + static_cast<int64_t>(49 - i) * 147));
+  }
+
+  target.rows[3] = 50;
+  CHECK_THROWS_AS(packer.start(items_of(images), {}, target), Error);
+  target.rows[3] = -1;
+  CHECK_THROWS_AS(packer.start(items_of(images), {}, target), Error);
+  target.rows.clear();
+  target.memory_rows = 49;
+  CHECK_THROWS_AS(packer.start(items_of(images), {}, target), Error);
 }
 
 TEST_CASE("failures are named by item, and rows go where they are told") {
@@ -164,7 +205,7 @@ TEST_CASE("failures are named by item, and rows go where they are told") {
   items[4].length = 3;
   Packer packer(small_spec(), 2);
   const Scratch file;
-  packer.start(items, {}, {file.descriptor(), 0, {4, 3, 2, 1, 0}});
+  packer.start(items, {}, to_file(file, {4, 3, 2, 1, 0}));
   const PackResult result = packer.result();
   REQUIRE(result.failures.size() == 3);
   CHECK(result.failures[0].item == 2);
@@ -182,13 +223,13 @@ TEST_CASE("a job that can't write throws, a cancelled one says so, and the packe
   Packer packer(small_spec(), 2);
   const Scratch file;
   const int read_only = open("/dev/null", O_RDONLY | O_CLOEXEC);
-  packer.start(items_of(images), {}, {read_only, 0, {}});
+  packer.start(items_of(images), {}, {read_only});
   CHECK_THROWS_AS(packer.result(), Error);
   close(read_only);
-  packer.start(items_of(images), {}, {file.descriptor(), 0, {}});
+  packer.start(items_of(images), {}, to_file(file));
   packer.cancel();
   CHECK_THROWS_AS(packer.result(), Error);
-  packer.start(items_of(images), {}, {file.descriptor(), 0, {}});
+  packer.start(items_of(images), {}, to_file(file));
   const PackResult result = packer.result();
   CHECK(result.sums.count == 500 * 49);
   CHECK_THROWS_AS(packer.start(items_of(images), {1, 2}, {}), Error);

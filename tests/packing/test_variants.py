@@ -25,14 +25,17 @@ AUGMENTS = [
 
 
 def gathered(plain: Any, augment: lds.Augment, seed: int, variants: int) -> np.ndarray:
-    """(N, K, *shape): epoch v of a loader is version v."""
+    """(N, K, *shape): epoch v of a loader is variant v."""
     channels = plain.channels
     planar = plain.layout == "CHW"
     height, width = plain.shape[1:] if planar else plain.shape[:2]
-    words = {"height": height, "width": width, "planar_rows": planar, "planar_out": planar, "out_type": "uint8"}
-    gather = _C.Gather(plain.rows, channels=channels, **words, **augment.words())
-    size = augment.words()
-    shape = (len(plain), channels, size.get("out_height", height), size.get("out_width", width))
+    gather = _C.Gather(
+        plain.rows,
+        _C.ImageLayout(channels=channels, height=height, width=width, planar=planar),
+        augment=augment.core(),
+        output=_C.OutputSpec(planar=planar, dtype="uint8"),
+    )
+    shape = (len(plain), channels, *gather.sample_size)
     form = torch.contiguous_format if planar else torch.channels_last
     found = []
     for epoch in range(variants):
@@ -44,7 +47,7 @@ def gathered(plain: Any, augment: lds.Augment, seed: int, variants: int) -> np.n
 
 @pytest.mark.parametrize("augment", AUGMENTS, ids=["flip", "crop", "resized", "centre"])
 @pytest.mark.parametrize(("layout", "mode"), [("CHW", "RGB"), ("HWC", "RGB"), ("HWC", "L")])
-def test_versions_are_those_of_the_loader(tmp_path: Path, augment: lds.Augment, layout: Any, mode: Any) -> None:
+def test_variants_are_those_of_the_loader(tmp_path: Path, augment: lds.Augment, layout: Any, mode: Any) -> None:
     make_tree(tmp_path / "tree")
     options = {**BASE, "layout": layout, "mode": mode}
     plain = lds.pack(tmp_path / "tree", tmp_path / "plain", **options)

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from largeds_native.profile.doctor.config import ProfileConfig, Size
+from largeds_native.profile.doctor.config import ProfileConfig
 from largeds_native.profile.doctor.measurement_plan import MeasurementPlan, loop_result, with_short_errors
 from largeds_native.profile.doctor.results import LoopResult, Part, ProfileResults
 from largeds_native.profile.doctor.workload import NoWork, TrainingStep
 from largeds_native.profile.peers import MEAN, STD
+from largeds_native.transform.image_transform import Size
 
 
 class ImageFiles(Dataset[Any]):

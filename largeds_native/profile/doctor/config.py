@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from largeds_native.transform.image_transform import Size
+
 if TYPE_CHECKING:
     from largeds_native.store import Store
 
 DEFAULT_SECONDS = 25.0
-Size = int | tuple[int, int] | None
 
 
 @dataclass(frozen=True)

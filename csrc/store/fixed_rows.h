@@ -10,6 +10,7 @@
 
 #include "common/fork_local.h"
 #include "store/mapped_file.h"
+#include "store/row_source.h"
 
 namespace lds {
 
@@ -21,25 +22,18 @@ struct ShardFile {
 
 // Shards are mapped read-only when first touched, so that opening costs nothing per row.
 // Safe to use from several threads, and in a forked child.
-class Rows {
+class FixedRows : public RowSource {
  public:
   // Checks every file's size now: Error(Reason::store) naming the file when one is short.
-  Rows(std::vector<ShardFile> shards, int64_t row_bytes);
-  ~Rows();
-  Rows(const Rows&) = delete;
-  Rows& operator=(const Rows&) = delete;
+  FixedRows(std::vector<ShardFile> shards, int64_t row_bytes);
+  ~FixedRows() override;
 
-  int64_t size() const noexcept { return size_; }
+  int64_t size() const noexcept override { return size_; }
   int64_t row_bytes() const noexcept { return row_bytes_; }
 
-  // Pointer to row `index`; Error(Reason::index) outside [0, size()).
-  const uint8_t* row(int64_t index) const;
-
-  // Tells the kernel that these rows will be read soon. Neither waits nor throws.
-  void will_need(const int64_t* indices, int64_t n) const noexcept;
-
-  // Whether the row's middle is in memory; true for an index outside.
-  bool resident(int64_t index) const noexcept;
+  Extent row(int64_t index) const override;
+  void will_need(const int64_t* indices, int64_t n) const noexcept override;
+  bool resident(int64_t index) const noexcept override;  // looks at the row's middle
 
   // Reads rows with pread into `out` (n * row_bytes), for cold data and for a clear error when a
   // file was cut while open.

@@ -1,4 +1,4 @@
-#include "store/rows.h"
+#include "store/fixed_rows.h"
 
 #include <algorithm>
 #include <utility>
@@ -25,7 +25,7 @@ void check_size(const ShardFile& file, int64_t row_bytes) {
 
 }  // namespace
 
-Rows::Rows(std::vector<ShardFile> shards, int64_t row_bytes) : row_bytes_(row_bytes) {
+FixedRows::FixedRows(std::vector<ShardFile> shards, int64_t row_bytes) : row_bytes_(row_bytes) {
   if (row_bytes < 1) throw Error(Reason::value, "row_bytes must be at least 1, found " + std::to_string(row_bytes));
   even_rows_ = shards.empty() ? 0 : shards.front().rows;
   for (ShardFile& file : shards) {
@@ -42,11 +42,11 @@ Rows::Rows(std::vector<ShardFile> shards, int64_t row_bytes) : row_bytes_(row_by
   if (shards_.size() != shards.size()) even_rows_ = 0;
 }
 
-Rows::~Rows() {
+FixedRows::~FixedRows() {
   for (const auto& shard : shards_) delete shard->mapped.load();
 }
 
-const Rows::Shard& Rows::shard_of(int64_t index) const {
+const FixedRows::Shard& FixedRows::shard_of(int64_t index) const {
   if (index < 0 || index >= size_) {
     throw Error(Reason::index, "row " + std::to_string(index) + " is outside the store's " + std::to_string(size_) +
                                    " rows; expected 0 to " + std::to_string(size_ - 1));
@@ -60,7 +60,7 @@ const Rows::Shard& Rows::shard_of(int64_t index) const {
   return **std::prev(after);
 }
 
-const MappedFile& Rows::map(const Shard& shard) const {
+const MappedFile& FixedRows::map(const Shard& shard) const {
   const MappedFile* mapped = shard.mapped.load(std::memory_order_acquire);
   if (mapped == nullptr) {
     const std::lock_guard<std::mutex> lock(mapping_.get());
@@ -73,12 +73,12 @@ const MappedFile& Rows::map(const Shard& shard) const {
   return *mapped;
 }
 
-const uint8_t* Rows::row(int64_t index) const {
+Extent FixedRows::row(int64_t index) const {
   const Shard& shard = shard_of(index);
-  return map(shard).data() + offset_in(shard, index);
+  return {map(shard).data() + offset_in(shard, index), row_bytes_};
 }
 
-void Rows::will_need(const int64_t* indices, int64_t n) const noexcept {
+void FixedRows::will_need(const int64_t* indices, int64_t n) const noexcept {
   for (int64_t i = 0; i < n; ++i) {
     try {
       const Shard& shard = shard_of(indices[i]);
@@ -89,7 +89,7 @@ void Rows::will_need(const int64_t* indices, int64_t n) const noexcept {
   }
 }
 
-bool Rows::resident(int64_t index) const noexcept {
+bool FixedRows::resident(int64_t index) const noexcept {
   try {
     const Shard& shard = shard_of(index);
     // the middle: the first and the last page may be there because of a neighbouring row
@@ -99,7 +99,7 @@ bool Rows::resident(int64_t index) const noexcept {
   }
 }
 
-void Rows::read(const int64_t* indices, int64_t n, uint8_t* out) const {
+void FixedRows::read(const int64_t* indices, int64_t n, uint8_t* out) const {
   const Shard* opened = nullptr;
   std::unique_ptr<File> file;
   for (int64_t i = 0; i < n; ++i) {

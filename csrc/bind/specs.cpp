@@ -1,0 +1,72 @@
+#include "bind/specs.h"
+
+#include <sstream>
+
+#include "bind/choice.h"
+#include "common/error.h"
+
+namespace lds {
+namespace {
+
+std::string text(const std::vector<int64_t>& numbers) {
+  std::ostringstream out;
+  out << '(';
+  for (size_t i = 0; i < numbers.size(); ++i) out << (i == 0 ? "" : ", ") << numbers[i];
+  out << ')';
+  return out.str();
+}
+
+}  // namespace
+
+PixelType pixel_type_named(const std::string& name) {
+  return choice<PixelType>("dtype",
+                           {{"uint8", PixelType::uint8},
+                            {"float32", PixelType::float32},
+                            {"float16", PixelType::float16},
+                            {"bfloat16", PixelType::bfloat16}},
+                           name);
+}
+
+VariantChoice variant_choice_named(const std::string& name) {
+  return choice<VariantChoice>("variant_choice", {{"draw", VariantChoice::draw}, {"cycle", VariantChoice::cycle}},
+                               name);
+}
+
+dlpack::DataType dtype_of(PixelType type) {
+  switch (type) {
+    case PixelType::uint8: return {dlpack::kUInt, 8};
+    case PixelType::float32: return {dlpack::kFloat, 32};
+    case PixelType::float16: return {dlpack::kFloat, 16};
+    case PixelType::bfloat16: break;
+  }
+  return {dlpack::kBfloat, 16};
+}
+
+std::vector<int64_t> batch_shape(const Gather& gather, int64_t n) {
+  const auto [height, width] = gather.sample_size();
+  return {n, gather.spec().images.channels, height, width};
+}
+
+std::vector<int64_t> batch_strides(const Gather& gather) {
+  const int64_t c = gather.spec().images.channels;
+  const int64_t h = gather.sample_size().height;
+  const int64_t w = gather.sample_size().width;
+  if (gather.spec().output.planar) return {c * h * w, h * w, w, 1};
+  return {c * h * w, 1, w * c, c};
+}
+
+void check_batch(const Gather& gather, int64_t n, const TensorView& out) {
+  const OutputSpec& output = gather.spec().output;
+  const std::vector<int64_t> shape = batch_shape(gather, n);
+  if (out.shape() != shape) {
+    throw Error(Reason::value, "out: expected shape " + text(shape) + ", found " + text(out.shape()));
+  }
+  const std::string expected = name_of(dtype_of(output.type)), found = name_of(out.dtype());
+  if (found != expected) throw Error(Reason::value, "out: expected dtype " + expected + ", found " + found);
+  if (!out.has_strides(batch_strides(gather))) {
+    throw Error(Reason::value, std::string("out: expected a ") + (output.planar ? "contiguous" : "channels_last") +
+                                   " tensor, found strides " + text(out.strides()));
+  }
+}
+
+}  // namespace lds

@@ -1,0 +1,114 @@
+#include "transform/geometry.h"
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+
+#include "common/error.h"
+
+namespace lds {
+namespace {
+
+constexpr int kMaxPadding = 1 << 24;  // with which sums of sizes stay far below the limits of int
+
+Error bad(const std::string& message) { return {Reason::value, message}; }
+
+std::string text(ImageSize size) { return std::to_string(size.height) + "x" + std::to_string(size.width); }
+
+bool fits(ImageSize inner, ImageSize outer, int padding) noexcept {
+  return inner.height <= outer.height + 2 * padding && inner.width <= outer.width + 2 * padding;
+}
+
+// Python's round(): half to even, in the default rounding mode.
+int round_half_even(double x) { return static_cast<int>(std::nearbyint(x)); }
+
+IntBox box_at(int x, int y, ImageSize size) noexcept { return {x, y, x + size.width, y + size.height}; }
+
+IntBox center_crop(ImageSize size, ImageSize image) {
+  return box_at(round_half_even((image.width - size.width) / 2.0), round_half_even((image.height - size.height) / 2.0),
+                size);
+}
+
+IntBox random_crop(const AugmentSpec& spec, ImageSize image, SampleRandom& random) {
+  const int y = static_cast<int>(random.below(image.height + 2 * spec.padding - spec.size.height + 1));
+  const int x = static_cast<int>(random.below(image.width + 2 * spec.padding - spec.size.width + 1));
+  return box_at(x - spec.padding, y - spec.padding, spec.size);
+}
+
+// torchvision.transforms.RandomResizedCrop.get_params
+IntBox random_resized_crop(const AugmentSpec& spec, ImageSize image, SampleRandom& random) {
+  const double area = double{1} * image.height * image.width;
+  const double log_low = std::log(spec.ratio[0]);
+  const double log_high = std::log(spec.ratio[1]);
+  for (int attempt = 0; attempt < 10; ++attempt) {
+    const double target = area * (spec.scale[0] + (spec.scale[1] - spec.scale[0]) * random.uniform());
+    const double aspect = std::exp(log_low + (log_high - log_low) * random.uniform());
+    const int width = round_half_even(std::sqrt(target * aspect));
+    const int height = round_half_even(std::sqrt(target / aspect));
+    if (width < 1 || width > image.width || height < 1 || height > image.height) continue;
+    const int y = static_cast<int>(random.below(image.height - height + 1));
+    const int x = static_cast<int>(random.below(image.width - width + 1));
+    return box_at(x, y, {height, width});
+  }
+  const double aspect = double{1} * image.width / image.height;
+  ImageSize part = image;
+  if (aspect < spec.ratio[0]) {
+    part.height = std::clamp(round_half_even(image.width / spec.ratio[0]), 1, image.height);
+  } else if (aspect > spec.ratio[1]) {
+    part.width = std::clamp(round_half_even(image.height * spec.ratio[1]), 1, image.width);
+  }
+  return box_at((image.width - part.width) / 2, (image.height - part.height) / 2, part);
+}
+
+IntBox draw_crop(const AugmentSpec& spec, ImageSize image, SampleRandom& random) {
+  switch (spec.crop) {
+    case CropMode::center: return center_crop(spec.size, image);
+    case CropMode::random: return random_crop(spec, image, random);
+    case CropMode::random_resized: return random_resized_crop(spec, image, random);
+    case CropMode::none: break;
+  }
+  return box_at(0, 0, image);
+}
+
+}  // namespace
+
+void check(const AugmentSpec& spec, ImageSize image) {
+  if (spec.padding < 0 || spec.padding > kMaxPadding) {
+    throw bad("padding: expected 0 to " + std::to_string(kMaxPadding) + ", found " + std::to_string(spec.padding));
+  }
+  if (!(spec.flip >= 0 && spec.flip <= 1)) throw bad("flip is a probability, found " + std::to_string(spec.flip));
+  if (spec.crop == CropMode::none) return;
+  if (spec.size.height < 1 || spec.size.width < 1) {
+    throw bad("expected a crop of at least 1x1, found " + text(spec.size));
+  }
+  if (spec.crop == CropMode::random && !fits(spec.size, image, spec.padding)) {
+    throw bad("a random crop of " + text(spec.size) + " does not fit into images of " + text(image) +
+              " with a padding of " + std::to_string(spec.padding) + "; a larger padding helps");
+  }
+  if (spec.crop == CropMode::center && !fits(spec.size, image, 0)) {
+    throw bad("a crop of " + text(spec.size) + " does not fit into images of " + text(image));
+  }
+  if (spec.crop == CropMode::random_resized &&
+      !(spec.scale[0] > 0 && spec.scale[0] <= spec.scale[1] && spec.scale[1] <= 1 && spec.ratio[0] > 0 &&
+        spec.ratio[0] <= spec.ratio[1] && std::isfinite(spec.ratio[1]))) {
+    throw bad("expected 0 < scale[0] <= scale[1] <= 1 and 0 < ratio[0] <= ratio[1]");
+  }
+}
+
+ImageSize sample_size(const AugmentSpec& spec, ImageSize image) noexcept {
+  return spec.crop == CropMode::none ? image : spec.size;
+}
+
+IntBox Geometry::inside(ImageSize image) const noexcept {
+  IntBox part{std::max(box.x0, 0), std::max(box.y0, 0), std::min(box.x1, image.width), std::min(box.y1, image.height)};
+  part.x1 = std::max(part.x0, part.x1);
+  part.y1 = std::max(part.y0, part.y1);
+  return part;
+}
+
+Geometry draw_geometry(const AugmentSpec& spec, ImageSize image, SampleRandom& random) noexcept {
+  const IntBox box = draw_crop(spec, image, random);
+  return {box, sample_size(spec, image), spec.flip > 0 && random.uniform() < spec.flip};
+}
+
+}  // namespace lds

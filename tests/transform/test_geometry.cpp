@@ -1,0 +1,92 @@
+// Draws are part of what a user can reproduce: these are frozen, computed by tests/reference.py.
+#include <doctest/doctest.h>
+
+#include <vector>
+
+#include "common/error.h"
+#include "transform/geometry.h"
+
+using namespace lds;
+
+namespace {
+
+struct Drawn {
+  uint64_t seed, epoch, sample;
+  IntBox box;
+  bool flip;
+};
+
+void check_draws(AugmentSpec spec, ImageSize image, ImageSize expected, const std::vector<Drawn>& draws) {
+  spec.flip = 0.5;
+  check(spec, image);
+  for (const Drawn& drawn : draws) {
+    SampleRandom random(drawn.seed, drawn.epoch, drawn.sample);
+    const Geometry found = draw_geometry(spec, image, random);
+    CHECK(found.box == drawn.box);
+    CHECK(found.flip == drawn.flip);
+    CHECK(found.size == expected);
+    CHECK(found.resizes() == (spec.crop == CropMode::random_resized));
+  }
+}
+
+AugmentSpec cropped(CropMode crop, ImageSize size, int padding = 0) {
+  AugmentSpec spec;
+  spec.crop = crop;
+  spec.size = size;
+  spec.padding = padding;
+  return spec;
+}
+
+constexpr uint64_t kMax = ~uint64_t{0};
+constexpr ImageSize kImage{40, 60};
+
+}  // namespace
+
+TEST_CASE("a geometry is a function of seed, epoch and sample") {
+  check_draws(
+      {}, kImage, kImage,
+      {{1, 0, 0, {0, 0, 60, 40}, true}, {1, 2, 12345678901, {0, 0, 60, 40}, true}, {kMax, 3, 7, {0, 0, 60, 40}, true}});
+  check_draws(cropped(CropMode::center, {31, 20}), kImage, {31, 20},
+              {{1, 0, 0, {20, 4, 40, 35}, true},
+               {1, 2, 12345678901, {20, 4, 40, 35}, true},
+               {kMax, 3, 7, {20, 4, 40, 35}, true}});
+  check_draws(cropped(CropMode::random, {32, 48}, 4), kImage, {32, 48},
+              {{1, 0, 0, {14, 3, 62, 35}, false},
+               {1, 2, 12345678901, {-4, -2, 44, 30}, false},
+               {kMax, 3, 7, {13, -1, 61, 31}, true}});
+  check_draws(cropped(CropMode::random, {3, 2}, 5), {4, 4}, {3, 2},
+              {{1, 0, 0, {6, -1, 8, 2}, false},
+               {1, 2, 12345678901, {-5, -4, -3, -1}, false},
+               {kMax, 3, 7, {5, -3, 7, 0}, true}});
+  AugmentSpec resized = cropped(CropMode::random_resized, {24, 24});
+  check_draws(resized, kImage, {24, 24},
+              {{1, 0, 0, {14, 6, 51, 36}, false},
+               {1, 2, 12345678901, {9, 14, 29, 40}, false},
+               {kMax, 3, 7, {25, 4, 52, 26}, true}});
+  resized.scale[0] = 0.9;  // and an aspect with which no try fits
+  resized.ratio[0] = 3.0;
+  resized.ratio[1] = 4.0;
+  check_draws(resized, kImage, {24, 24},
+              {{1, 0, 0, {0, 10, 60, 30}, true},
+               {1, 2, 12345678901, {0, 10, 60, 30}, true},
+               {kMax, 3, 7, {0, 10, 60, 30}, false}});
+}
+
+TEST_CASE("the part inside an image may be all of a box, some, or nothing") {
+  CHECK(Geometry{{1, 2, 5, 6}, {4, 4}, false}.inside({6, 5}) == IntBox{1, 2, 5, 6});
+  CHECK(Geometry{{-3, 2, 9, 8}, {6, 12}, false}.inside({6, 5}) == IntBox{0, 2, 5, 6});
+  CHECK(Geometry{{-5, -4, -3, -1}, {3, 2}, false}.inside({4, 4}).width() == 0);
+  CHECK(Geometry{{6, -1, 8, 2}, {3, 2}, false}.inside({4, 4}).width() == 0);
+}
+
+TEST_CASE("crops that do not fit, and senseless numbers, are refused") {
+  CHECK_THROWS_AS(check(cropped(CropMode::center, {41, 60}), kImage), Error);
+  CHECK_THROWS_AS(check(cropped(CropMode::random, {49, 60}, 4), kImage), Error);
+  CHECK_NOTHROW(check(cropped(CropMode::random, {48, 68}, 4), kImage));
+  CHECK_THROWS_AS(check(cropped(CropMode::random, {48, 68}, -1), kImage), Error);
+  CHECK_THROWS_AS(check(cropped(CropMode::random, {48, 68}, 1 << 30), kImage), Error);
+  CHECK_THROWS_AS(check(cropped(CropMode::random_resized, {0, 1}), kImage), Error);
+  AugmentSpec spec;
+  spec.flip = 1.5;
+  CHECK_THROWS_AS(check(spec, kImage), Error);
+}
