@@ -67,8 +67,8 @@ RowSpec make_row(int resize_h, int resize_w, int crop_h, int crop_w, int out_h, 
 
 std::pair<int, int> row_size(const RowSpec& spec, int width, int height) {
   if (width < 1 || height < 1) throw Error(Reason::value, "width and height must be at least 1");
-  const RowGeometry to = row_geometry(spec, width, height);
-  return {to.y.out, to.x.out};
+  const IntBox part = row_geometry(spec, width, height).part;
+  return {part.height(), part.width()};
 }
 
 }  // namespace

@@ -1,7 +1,6 @@
 #include "packing/image_to_row.h"
 
 #include <algorithm>
-#include <cstring>
 #include <string>
 
 #include "common/error.h"
@@ -9,17 +8,14 @@
 namespace lds {
 namespace {
 
-// As torchvision's center_crop: it starts at half of the difference, rounded half to even.
-RowGeometry::Axis center_crop(int size, int wanted) noexcept {
-  if (wanted == 0) return {0, size, 0, size};
-  if (wanted > size) return {0, size, (wanted - size) / 2, wanted};
-  const int rest = size - wanted, half = rest / 2;
-  const int begin = half + (rest % 2 != 0 && half % 2 != 0 ? 1 : 0);
-  return {begin, begin + wanted, 0, wanted};
+std::string size_text(int64_t width, int64_t height) {
+  return std::to_string(height) + " x " + std::to_string(width) + " (height x width)";
 }
 
-std::string size_text(int width, int height) {
-  return std::to_string(height) + " x " + std::to_string(width) + " (height x width)";
+// Where torchvision's center_crop starts: at half of the difference, rounded half to even.
+int center_crop(int size, int crop) noexcept {
+  const int rest = size - crop, half = rest / 2;
+  return half + (rest % 2 != 0 && half % 2 != 0 ? 1 : 0);
 }
 
 class ResizerSink : public RowSink {
@@ -43,6 +39,7 @@ void check(const RowSpec& spec) {
   expect(spec.resize_h >= 0 && spec.resize_w >= 0, "resize must not be negative");
   expect(spec.resize_h > 0 || spec.resize_w == 0, "resize needs a height when it has a width");
   expect(spec.crop_h >= 0 && spec.crop_w >= 0, "crop must not be negative");
+  expect((spec.crop_h == 0) == (spec.crop_w == 0), "crop needs a height and a width, or neither");
   expect(spec.out_h > 0 && spec.out_w > 0, "the row's height and width must be at least 1");
 }
 
@@ -66,16 +63,23 @@ RowGeometry row_geometry(const RowSpec& spec, int width, int height) {
   }
   if (std::max(w, h) > INT32_MAX / 4) throw Error(Reason::too_large, "the resized image would be too large");
   const int iw = static_cast<int>(w), ih = static_cast<int>(h);
-  return {iw, ih, center_crop(iw, spec.crop_w), center_crop(ih, spec.crop_h)};
+  if (spec.crop_h == 0) return {iw, ih, {0, 0, iw, ih}};
+  if (spec.crop_w > iw || spec.crop_h > ih) {
+    throw Error(Reason::shape, "a crop of " + size_text(spec.crop_w, spec.crop_h) + " does not fit into " +
+                                   size_text(iw, ih) + ", the " + (spec.resize_h > 0 ? "resized " : "") +
+                                   "image's size");
+  }
+  const int x = center_crop(iw, spec.crop_w), y = center_crop(ih, spec.crop_h);
+  return {iw, ih, {x, y, x + spec.crop_w, y + spec.crop_h}};
 }
 
 ImageToRow::ImageToRow(const RowSpec& spec) : spec_(spec) { check(spec); }
 
 RowGeometry ImageToRow::fitting_geometry(int width, int height) const {
   const RowGeometry to = row_geometry(spec_, width, height);
-  if (to.x.out != spec_.out_w || to.y.out != spec_.out_h) {
+  if (to.part.width() != spec_.out_w || to.part.height() != spec_.out_h) {
     throw Error(Reason::shape, "expected an image that ends as " + size_text(spec_.out_w, spec_.out_h) + ", found " +
-                                   size_text(to.x.out, to.y.out) + " from " + size_text(width, height));
+                                   size_text(to.part.width(), to.part.height()) + " from " + size_text(width, height));
   }
   return to;
 }
@@ -91,18 +95,11 @@ void ImageToRow::begin(int width, int height, const RowGeometry& to, uint8_t* ou
   resize.box[3] = static_cast<float>(height);
   resize.out_width = to.width;
   resize.out_height = to.height;
-  resize.crop = {to.x.begin, to.y.begin, to.x.end, to.y.end};
+  resize.crop = to.part;
   resize.filter = spec_.filter;
   resize.antialias = spec_.antialias;
-
-  ImageView view = spec_.planar ? ImageView::chw(out, spec_.out_h, spec_.out_w, channels)
-                                : ImageView::hwc(out, spec_.out_h, spec_.out_w, channels);
-  view.data += to.y.pad * view.row_stride + to.x.pad * view.pixel_stride;
-  view.width = resize.crop.width();
-  view.height = resize.crop.height();
-  if (view.width < spec_.out_w || view.height < spec_.out_h) {
-    std::memset(out, 0, size_t(spec_.out_h) * size_t(spec_.out_w) * size_t(channels));
-  }
+  const ImageView view = spec_.planar ? ImageView::chw(out, spec_.out_h, spec_.out_w, channels)
+                                      : ImageView::hwc(out, spec_.out_h, spec_.out_w, channels);
   resizer_.begin(resize, view);
 }
 

@@ -10,7 +10,7 @@ namespace lds {
 
 // resize_h/resize_w: (0, 0) keeps the size; (s, 0) makes the shorter side s, as torchvision's
 // Resize(int); (h, w) is exact. crop_h/crop_w: 0 keeps the size, else torchvision's center_crop
-// (round half to even; zeros where the image is smaller).
+// (round half to even).
 struct RowSpec {
   int resize_h = 256, resize_w = 0;
   int crop_h = 224, crop_w = 224;
@@ -24,15 +24,12 @@ struct RowSpec {
 
 // The size to which an image is resized, and the part of it that the row shows.
 struct RowGeometry {
-  struct Axis {
-    int begin, end;  // pixels of the resized image
-    int pad, out;    // zeros before them, where the image is smaller than the crop; the row's size
-  };
   int width, height;
-  Axis x, y;
+  IntBox part;
 };
 
-// For an image of width x height pixels; spec.out_h and out_w do not matter.
+// For an image of width x height pixels; spec.out_h and out_w do not matter. Error(Reason::shape) where the resized
+// image is smaller than the crop.
 RowGeometry row_geometry(const RowSpec& spec, int width, int height);
 
 struct RowResult {

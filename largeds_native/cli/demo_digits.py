@@ -43,7 +43,6 @@ def train(store: Store, *, epochs: int, seed: int, threads: int, progress: bool)
     start = time.perf_counter()
     drawn = torch.randperm(len(store), generator=torch.Generator().manual_seed(seed)).numpy()
     held_out, training = drawn[: len(drawn) // 5], drawn[len(drawn) // 5 :]
-    assert store.statistics is not None
     mean, std = store.statistics
     normal: dict[str, Any] = {"mean": mean, "std": std, "threads": threads}
     with torch.random.fork_rng(devices=[]):  # the caller's generator stays as it was

@@ -52,6 +52,7 @@ def info(
 
 def describe(store: Store) -> dict[str, Any]:
     """What the manifest says, as plain data."""
+    statistics = store.metadata.statistics  # not computed here: that may read the whole file
     return {
         "path": str(store.path),
         "images": len(store),
@@ -67,7 +68,7 @@ def describe(store: Store) -> dict[str, Any]:
         "shards": len(store.files("images")),
         "mean": store.mean and list(store.mean),
         "std": store.std and list(store.std),
-        "statistics": store.statistics and {"mean": list(store.statistics[0]), "std": list(store.statistics[1])},
+        "statistics": statistics and {"mean": list(statistics[0]), "std": list(statistics[1])},
         "identity": store.identity,
     }
 

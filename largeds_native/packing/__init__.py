@@ -51,7 +51,8 @@ def pack(
         Dataset of (image, label), or anything that `largeds_native.sources` makes.
     resize: shorter side (int), exact (height, width), or None to keep the size; crop: centre crop of a side or (height,
         width), or None. Both as in torchvision. With only one of them given, the other follows: resize=64 gives 64x64,
-        crop=192 resizes to 219. All images must end in one shape; with both None, that of the first good image.
+        crop=192 resizes to 219. An image smaller than the crop fails. All images must end in one shape; with both
+        None, that of the first good image.
     interpolation, antialias: as in torchvision's Resize; decode="scaled" lets JPEGs decode at a smaller scale first
         (faster, not bit-exact to a full decode).
     mode: "RGB" or "L" (grey), as Pillow converts; exif_orientation: turn images as their EXIF block says.

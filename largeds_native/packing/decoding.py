@@ -101,7 +101,7 @@ def decode_batch(
     Args:
         sources: paths, or the bytes of files.
         resize: `int` is the shorter side, `(height, width)` is exact, `None` keeps the size.
-        crop: centre crop, `int` for a square or `(height, width)`; zeros where the image is smaller; `None` for none.
+        crop: centre crop, `int` for a square or `(height, width)`; `None` for none. A smaller image fails.
             With only one of the two given, the other follows: `resize=64` gives 64x64, `crop=192` resizes to 219.
         interpolation: "nearest", "box", "bilinear", "bicubic" or "lanczos".
         antialias: False uses the filter unscaled when the image becomes smaller.

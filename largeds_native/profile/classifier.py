@@ -30,8 +30,8 @@ def choose_device(name: str | None) -> torch.device:
 
 
 def normalization(store: Store) -> dict[str, Any]:
-    """The loader's mean and std, if the store knows them and its images are not normalized yet."""
-    if store.statistics is None or store.dtype != np.uint8:
+    """The loader's mean and std, unless the images are floats already."""
+    if store.dtype != np.uint8:
         return {}
     mean, std = store.statistics
     return {"mean": mean, "std": [s or 1.0 for s in std]}  # a channel that is one value everywhere stays 0

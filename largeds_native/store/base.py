@@ -7,7 +7,7 @@ import operator
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,7 +18,8 @@ from largeds_native._internal.registry import registered
 from largeds_native.errors import RowIndexError, StoreError
 from largeds_native.store import display
 from largeds_native.store.concat_array import ConcatArray, row_numbers
-from largeds_native.store.metadata import Metadata
+from largeds_native.store.format.statistics import mean_std, sums_of_files
+from largeds_native.store.metadata import MeanStd, Metadata
 
 if TYPE_CHECKING:
     import torch
@@ -290,10 +291,26 @@ class Store(ABC):
         """The standard deviation that float images were divided by, in [0, 1] units; None for none."""
         return self._metadata.normalized and self._metadata.normalized[1]
 
-    @property
-    def statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
-        """Exact (mean, std) of each channel over all packed images, before normalising, in [0, 1] units."""
-        return self._metadata.statistics
+    @cached_property
+    def statistics(self) -> MeanStd:
+        """Exact (mean, std) of each channel over all images, before normalising, in [0, 1] units.
+
+        A pack computes them on the way. Files that nobody packed are read once for them, at the first call.
+        Raises StoreError for images that are floats in such a file: the loader takes no mean and std for them.
+        """
+        known = self._metadata.statistics
+        if known is not None:
+            return known
+        if self.dtype != np.uint8:
+            raise StoreError(
+                f"{self.path} has no statistics: its images are {self.dtype} already, and pass through the loader "
+                "without mean and std. Pack the uint8 images to have them computed"
+            )
+        parts = (self.part("images", i) for i in range(len(self.files("images"))))
+        found = mean_std(sums_of_files(parts, self.row_bytes, self.channels, self.layout == "CHW"), self.channels)
+        if found is None:
+            raise StoreError(f"{self.path} has no statistics: it has no images")
+        return found
 
     @property
     def variants(self) -> int:

@@ -21,7 +21,7 @@ class Metadata:
 
     `rows` counts images, `shape` is one image's as stored, (C, H, W) or (H, W, C). `normalized` is the (mean, std) that
     was applied to float images before they were stored; `statistics` are those of the pixels before that, and None
-    where nobody has computed them. `options` and `libraries` say how the pixels were made, as far as that is known.
+    where the files do not tell them. `options` and `libraries` say how the pixels were made, as far as that is known.
     """
 
     rows: int

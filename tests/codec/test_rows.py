@@ -14,6 +14,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as torchvision
 
 from largeds_native import _C
+from largeds_native.errors import DecodeError
 from tests.builders.images import Pixels, encode, pixels
 
 FILTERS = ["nearest", "box", "bilinear", "bicubic", "lanczos"]
@@ -102,6 +103,11 @@ def test_row_equals_pillow_and_torchvision(
     exif = Image.Exif()
     exif[0x0112] = orientation
     data = encode(pixels(height, width), form, exif=exif)
+    resized = reference(data, resize=resize, filter=filter, mode=mode)
+    if crop[0] > resized.shape[0] or crop[1] > resized.shape[1]:  # torchvision pads with black
+        with pytest.raises(DecodeError, match="does not fit"):
+            convert(data, resize=resize, crop=crop)
+        return
     expected = reference(data, resize=resize, crop=crop, filter=filter, mode=mode)
     found = convert(data, resize=resize, crop=crop, filter=filter, mode=mode, planar=planar)
     np.testing.assert_array_equal(found, expected)
@@ -123,6 +129,16 @@ def test_scaled_keeps_the_geometry_of_the_whole_image() -> None:
     """The shorter side's rule is applied to the sizes in the file, not to those after DCT scaling."""
     data = encode(pixels(999, 1333), quality=90)
     assert convert(data, resize=(100, 0), scaled=True).shape == (100, int(100 * 1333 / 999), 3)
+
+
+def test_a_crop_that_is_larger_than_the_image_fails() -> None:
+    sources = [encode(pixels(40, 50)), encode(pixels(31, 50)), encode(pixels(90, 31))]
+    spec = _C.RowSpec(resize_h=0, crop_h=32, crop_w=32, out_h=32, out_w=32)
+    found = _C.decode_to_rows(sources, np.empty((3, spec.row_bytes), np.uint8), spec, 1)
+    assert [status for status, *_ in found] == ["ok", "shape", "shape"]
+    assert found[1][1] == (
+        "a crop of 32 x 32 (height x width) does not fit into 31 x 50 (height x width), the image's size"
+    )
 
 
 def test_status_of_each_source(tmp_path: Any) -> None:

@@ -32,6 +32,26 @@ def test_npy_files(tmp_path: Path) -> None:
     np.testing.assert_array_equal(again["label"], np.arange(9))
 
 
+@pytest.mark.parametrize("planar", [False, True])
+def test_statistics_are_computed_when_asked_for(tmp_path: Path, planar: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = np.ascontiguousarray(IMAGES.transpose(0, 3, 1, 2)) if planar else IMAGES
+    monkeypatch.setattr("largeds_native.store.format.statistics.BLOCK_BYTES", 150)  # several blocks of several images
+    np.save(tmp_path / "x.npy", images)
+    store = lds.open(tmp_path / "x.npy")
+    assert store.metadata.statistics is None
+    mean, std = store.statistics
+    np.testing.assert_allclose(mean, IMAGES.mean((0, 1, 2)) / 255, rtol=1e-12)
+    np.testing.assert_allclose(std, IMAGES.std((0, 1, 2)) / 255, rtol=1e-12)
+    batches = lds.Loader(store, 9, mean=mean, std=std)
+    assert abs(float(next(iter(batches))[0].mean())) < 1e-5
+
+
+def test_float_files_say_why_they_have_no_statistics(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", IMAGES.astype(np.float32))
+    with pytest.raises(StoreError, match="float32 already, and pass through the loader without mean and std"):
+        _ = lds.open(tmp_path / "x.npy").statistics
+
+
 @pytest.mark.parametrize("userblock", [0, 512])
 def test_hdf5_of_others(tmp_path: Path, userblock: int) -> None:
     with h5py.File(tmp_path / "x.h5", "w", userblock_size=userblock) as file:

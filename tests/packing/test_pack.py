@@ -52,7 +52,7 @@ def test_tree_equals_torchvision(tmp_path: Path) -> None:
     assert [row["source"] for row in samples] == [str(path.relative_to(tmp_path / "tree")) for path in paths]
     assert [row["row"] for row in samples] == list(range(12))
     assert {(row["width"], row["height"], row["status"], row["decoder"]) for row in samples} == {(30, 20, "ok", "core")}
-    mean, std = store.statistics or ((), ())
+    mean, std = store.statistics
     values = np.asarray(store.images) / 255
     np.testing.assert_allclose(mean, values.mean((0, 2, 3)), rtol=1e-12)
     np.testing.assert_allclose(std, values.std((0, 2, 3)), rtol=1e-12)

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from math import sqrt
 
+import numpy as np
+
 from largeds_native._internal.arrays import Array
+from largeds_native._internal.machine import usable_threads
 from largeds_native.store.metadata import MeanStd
+
+BLOCK_BYTES = 32 << 20  # that a thread sums up at once
 
 
 @dataclass(frozen=True)
@@ -35,6 +41,22 @@ def sums_of(rows: Array, channels: int, planar: bool) -> Sums:
     from largeds_native import _C
 
     return Sums(*_C.channel_sums(rows, channels, planar))
+
+
+def sums_of_files(files: Iterable[Array], row_bytes: int, channels: int, planar: bool) -> list[Sums]:
+    """Of mapped uint8 images, block by block in threads."""
+
+    def blocks() -> Iterable[Array]:
+        step = max(1, BLOCK_BYTES // row_bytes)
+        for images in files:
+            rows = images.reshape(-1, row_bytes)
+            yield from (rows[low : low + step] for low in range(0, len(rows), step))
+
+    pool = ThreadPoolExecutor(usable_threads())
+    try:
+        return list(pool.map(lambda rows: sums_of(np.ascontiguousarray(rows), channels, planar), blocks()))
+    finally:
+        pool.shutdown(cancel_futures=True)  # Ctrl-C must not wait for the rest of the file
 
 
 def mean_std(parts: Iterable[Sums], channels: int) -> MeanStd | None:
