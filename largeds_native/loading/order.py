@@ -51,7 +51,7 @@ class Sequential(Order):
 
 
 class Random(Order):
-    """A keyed permutation (a Feistel network walked along its cycles): O(1) memory, any position at once."""
+    """A keyed permutation (see csrc/common/random.h): bounded memory, any position at once."""
 
     name = "random"
 
