@@ -2,9 +2,8 @@
 // too, and none of its threads. What holds either is kept in one of these; the child's copy is left alone, unfreed.
 #pragma once
 
-#include <unistd.h>
-
 #include <atomic>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
@@ -14,6 +13,10 @@
 
 namespace lds {
 
+// Another number in every forked child than in its parent. A pid is not: a child in a PID namespace of its own may have
+// its parent's, and pids are given out again.
+uint64_t fork_generation() noexcept;
+
 // A value that a child makes afresh: the first get() in it makes another one.
 template <class T>
 class ForkLocal {
@@ -21,19 +24,19 @@ class ForkLocal {
   using Make = std::function<std::unique_ptr<T>()>;
 
   explicit ForkLocal(Make make = [] { return std::make_unique<T>(); }) : make_(std::move(make)) {
-    held_.store(new Held{getpid(), make_()}, std::memory_order_release);
+    held_.store(new Held{fork_generation(), make_()}, std::memory_order_release);
   }
   ~ForkLocal() {
     std::unique_ptr<Held> held(held_.load(std::memory_order_acquire));
-    if (held->owner != getpid()) static_cast<void>(held.release());
+    if (held->owner != fork_generation()) static_cast<void>(held.release());
   }
   ForkLocal(const ForkLocal&) = delete;
   ForkLocal& operator=(const ForkLocal&) = delete;
 
   T& get() const {
     Held* held = held_.load(std::memory_order_acquire);
-    while (held->owner != getpid()) {
-      auto fresh = std::unique_ptr<Held>(new Held{getpid(), make_()});
+    while (held->owner != fork_generation()) {
+      auto fresh = std::unique_ptr<Held>(new Held{fork_generation(), make_()});
       if (held_.compare_exchange_strong(held, fresh.get(), std::memory_order_acq_rel)) return *fresh.release()->value;
     }
     return *held->value;
@@ -41,7 +44,7 @@ class ForkLocal {
 
  private:
   struct Held {
-    pid_t owner;
+    uint64_t owner;
     std::unique_ptr<T> value;
   };
   Make make_;
@@ -54,13 +57,13 @@ class ProcessOwned {
  public:
   explicit ProcessOwned(std::unique_ptr<T> value) noexcept : value_(std::move(value)) {}
   ~ProcessOwned() {
-    if (owner_ != getpid()) static_cast<void>(value_.release());
+    if (owner_ != fork_generation()) static_cast<void>(value_.release());
   }
   ProcessOwned(const ProcessOwned&) = delete;
   ProcessOwned& operator=(const ProcessOwned&) = delete;
 
   // nullptr in a child.
-  T* find() const noexcept { return owner_ == getpid() ? value_.get() : nullptr; }
+  T* find() const noexcept { return owner_ == fork_generation() ? value_.get() : nullptr; }
 
   // Error(Reason::value) with `message` in a child.
   T& get(const char* message) const {
@@ -69,7 +72,7 @@ class ProcessOwned {
   }
 
  private:
-  const pid_t owner_ = getpid();
+  const uint64_t owner_ = fork_generation();
   std::unique_ptr<T> value_;
 };
 
