@@ -1,6 +1,8 @@
 // The one place where the core opens, reads and writes files.
 #pragma once
 
+#include <sys/types.h>
+
 #include <cerrno>
 #include <cstdint>
 #include <string>
@@ -18,6 +20,7 @@ Error system_error(const std::string& what, int code = errno);
 struct FileStatus {
   int64_t size = 0;
   bool regular = false;  // not a folder, a pipe, a device
+  uid_t owner = 0;
 };
 
 // Of a file that need not be open. Error(reason) when there is none.

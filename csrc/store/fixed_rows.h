@@ -32,7 +32,7 @@ class FixedRows : public RowSource {
   int64_t row_bytes() const noexcept { return row_bytes_; }
 
   Extent row(int64_t index) const override;
-  void will_need(const int64_t* indices, int64_t n) const noexcept override;
+  int64_t will_need(const int64_t* indices, int64_t n) const noexcept override;
   bool resident(int64_t index) const noexcept override;  // looks at the row's middle
 
   // Reads rows with pread into `out` (n * row_bytes), for cold data and for a clear error when a
@@ -50,6 +50,8 @@ class FixedRows : public RowSource {
   int64_t offset_in(const Shard& shard, int64_t index) const noexcept {
     return shard.file.offset + (index - shard.start) * row_bytes_;
   }
+  // The byte of a row to probe: the first and the last page may be in memory because of a neighbouring row.
+  int64_t middle_of(int64_t offset) const noexcept { return offset + row_bytes_ / 2; }
 
   int64_t row_bytes_;
   int64_t size_ = 0;

@@ -24,10 +24,12 @@ class RowSource {
   // They stay as long as the source does. Error(Reason::index) outside [0, size()).
   virtual Extent row(int64_t index) const = 0;
 
-  // Tells the kernel that these rows will be read soon. Neither waits nor throws.
-  virtual void will_need(const int64_t* indices, int64_t n) const noexcept = 0;
+  // Tells the kernel that these rows will be read soon, but for those that are known to be in memory. Returns how many
+  // it was told of. Neither waits nor throws.
+  virtual int64_t will_need(const int64_t* indices, int64_t n) const noexcept = 0;
 
-  // Whether the row is in memory, as far as one look tells; true for an index outside.
+  // Whether the row is in memory, as far as one look tells: false where the kernel does not say, true for an index
+  // outside. Such a look may begin to read a part of the row.
   virtual bool resident(int64_t index) const noexcept = 0;
 };
 
