@@ -13,7 +13,7 @@ enum class Reason : uint8_t {
   io,           // the operating system refused (open, read, map, reserve)
   corrupt,      // the bytes of an image break its format's rules
   truncated,    // the bytes of an image end early
-  too_large,    // an image larger than max_pixels
+  too_large,    // an image of more pixels than max_pixels, of too many bytes, or for which memory is too short
   unsupported,  // a format or feature that this core does not decode; Pillow may
   shape,        // an image of another shape than the store's rows
   store,        // a store's file is short, foreign or damaged

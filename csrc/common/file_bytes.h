@@ -1,4 +1,4 @@
-// A whole file in memory, in a buffer that is kept between files.
+// A whole image file in memory, in a buffer that is kept between files.
 #pragma once
 
 #include <cstddef>
@@ -8,10 +8,18 @@
 
 namespace lds {
 
+// A larger file is no image: it may be sparse, and then it costs its maker nothing.
+constexpr int64_t kMaxFileBytes = int64_t{1} << 30;
+
 class FileBytes {
  public:
-  // Error(Reason::io) names the path and says what the operating system said.
-  void read(const std::string& path);
+  // Whether a file that begins so is worth reading. The head has kHeadBytes, fewer only where the file ends.
+  static constexpr int64_t kHeadBytes = int64_t{64} << 10;
+  using Accepts = bool (*)(const uint8_t* head, size_t size);
+
+  // A whole file. Of one whose head is not accepted only the head is read. Error(Reason::io) names the path and says
+  // what the operating system said; Error(Reason::too_large) above kMaxFileBytes.
+  void read(const std::string& path, Accepts accepts);
   const uint8_t* data() const noexcept { return bytes_.get(); }
   size_t size() const noexcept { return size_; }
 
@@ -19,5 +27,8 @@ class FileBytes {
   std::unique_ptr<uint8_t[]> bytes_;
   size_t size_ = 0, capacity_ = 0;
 };
+
+// Error(Reason::too_large) above kMaxFileBytes.
+void check_file_bytes(const std::string& path, int64_t bytes);
 
 }  // namespace lds
