@@ -1,13 +1,16 @@
-// Makes `operator new` fail, to see that a lack of memory leaves nothing half changed.
+// Makes an allocation fail, to see that a lack of memory leaves nothing half changed: ours (`operator new`), and those
+// of libjpeg, libpng and libwebp.
 #pragma once
 
-// While one of these lives, this thread's allocation number `nth` (from 0) throws std::bad_alloc, once.
-class FailingNew {
+// While one of these lives, allocation number `nth` (from 0) fails, once: of this thread, or of all threads together.
+// Of all threads only `operator new` counts: the sanitizers do not bear a thread that can't allocate as it starts.
+class FailingMalloc {
  public:
-  explicit FailingNew(int nth);
-  ~FailingNew();
-  FailingNew(const FailingNew&) = delete;
-  FailingNew& operator=(const FailingNew&) = delete;
+  enum class Threads { this_one, all };
+  explicit FailingMalloc(int nth, Threads threads = Threads::this_one);
+  ~FailingMalloc();
+  FailingMalloc(const FailingMalloc&) = delete;
+  FailingMalloc& operator=(const FailingMalloc&) = delete;
 
   bool failed() const;  // whether there were so many allocations
 };

@@ -6,6 +6,7 @@
 #include <atomic>
 #include <cstdint>
 #include <cstring>
+#include <new>
 #include <type_traits>
 #include <vector>
 
@@ -68,7 +69,9 @@ CodeAt libjpeg_code() {
 bool knows_entropy_decoder() {
   JpegHandle jpeg;
   jpeg.max_pixels = uint64_t{kSampleWidth} * kSampleHeight;
-  if (!jpeg.read_header(kPlainSample, sizeof kPlainSample) || !jpeg.start()) return false;
+  if (!jpeg.read_header(kPlainSample, sizeof kPlainSample) || !jpeg.start()) {
+    throw Error(jpeg.reason, jpeg.message);
+  }
   EntropyDecoder words{};
   std::memcpy(&words, jpeg.info.entropy, sizeof words);
   const void* libjpeg = libjpeg_code().owner;
@@ -95,7 +98,9 @@ std::vector<uint8_t> decoded(JpegDecoder& decoder, const Sample& sample, const I
   return rows.pixels;
 }
 
-bool readers_agree() {
+}  // namespace
+
+bool compare_huffman_readers() {
   // with the box, MCUs are passed over at the top, at the left and at the right
   constexpr IntBox kBoxes[] = {{0, 0, kSampleWidth, kSampleHeight}, {36, 37, 60, 50}};
   try {
@@ -110,19 +115,18 @@ bool readers_agree() {
       }
     }
     return true;
-  } catch (const Error&) {
+  } catch (const Error& error) {
+    if (error.reason() == Reason::too_large) throw std::bad_alloc();  // the samples are small: libjpeg had no memory
     return false;
   }
 }
-
-}  // namespace
 
 bool huffman_reader_agrees() {
   // No lock, which a forked child could find held for ever: threads that come at once each find out, and the same.
   static std::atomic<int> known{-1};
   int agrees = known.load(std::memory_order_relaxed);
   if (agrees < 0) {
-    agrees = readers_agree() ? 1 : 0;
+    agrees = compare_huffman_readers() ? 1 : 0;
     known.store(agrees, std::memory_order_relaxed);
   }
   return agrees == 1;

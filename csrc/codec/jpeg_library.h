@@ -15,4 +15,7 @@ JpegLibraryCheck check_jpeg_library();
 // out: it decodes two small files both ways. Whatever libjpeg comes, its pixels are right, if need be without us.
 bool huffman_reader_agrees();
 
+// The same, found out each time. Throws std::bad_alloc where memory is too short to tell.
+bool compare_huffman_readers();
+
 }  // namespace lds

@@ -1,10 +1,12 @@
 #include "packing/pack_worker.h"
 
+#include <algorithm>
 #include <cstring>
 #include <new>
 #include <utility>
 
 #include "common/error.h"
+#include "common/kept_buffer.h"
 #include "store/hash.h"
 
 namespace lds {
@@ -23,6 +25,9 @@ void map_values(const uint8_t* values, int64_t pixels, int channels, bool planar
     }
   }
 }
+
+// Of any other file the first bytes say as much as all of it.
+bool is_image(const uint8_t* head, size_t size) noexcept { return sniff_format(head, size) != Format::unknown; }
 
 }  // namespace
 
@@ -64,7 +69,7 @@ std::string_view PackWorker::encoded(const PackItem& item) {
   const PhaseTimer timer(clock_.read);
   std::string_view bytes;
   if (item.length < 0) {
-    file_.read(item.path);
+    file_.read(item.path, &is_image);
     bytes = {reinterpret_cast<const char*>(file_.data()), file_.size()};
   } else {
     read_part(item);
@@ -76,13 +81,15 @@ std::string_view PackWorker::encoded(const PackItem& item) {
 
 // The archive stays open for its next part.
 void PackWorker::read_part(const PackItem& item) {
-  if (!archive_ || archive_path_ != item.path) {
-    archive_.reset();
-    archive_ = std::make_unique<File>(item.path);
-    archive_path_ = item.path;
-  }
+  check_file_bytes(item.path, item.length);
+  if (!archive_ || archive_->path != item.path) archive_.emplace(item.path);
+  give_back_if_large(part_);
+  const int64_t head = std::min(item.length, FileBytes::kHeadBytes);
+  part_.resize(static_cast<size_t>(head));
+  archive_->file.read_exactly(part_.data(), head, item.offset, Reason::truncated);
+  if (head == item.length || !is_image(part_.data(), part_.size())) return;
   part_.resize(static_cast<size_t>(item.length));
-  archive_->read_exactly(part_.data(), item.length, item.offset, Reason::truncated);
+  archive_->file.read_exactly(part_.data() + head, item.length - head, item.offset + head, Reason::truncated);
 }
 
 RowResult PackWorker::decode(const PackItem& item, uint8_t* out) {
@@ -100,6 +107,7 @@ RowResult PackWorker::from_pixels(const ConstImageView& pixels, uint8_t* out) {
     return {pixels.width, pixels.height};
   }
   if (pixels.pixel_stride == pixels.channels) return image_to_row_.convert_pixels(pixels, out);
+  give_back_if_large(part_);
   part_.resize(static_cast<size_t>(pixels.height) * static_cast<size_t>(pixels.width) *
                static_cast<size_t>(pixels.channels));
   copy_pixels(pixels, false, scratch_.reader, part_.data());

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "common/error.h"
-#include "failing_new.h"
+#include "failing_malloc.h"
 #include "loading/ring.h"
 
 using lds::Ring;
@@ -86,7 +86,7 @@ TEST_CASE("where memory is short, a take fails or its slot comes back") {
     held.reserve(4);
     for (int i = 0; i < 3; ++i) held.push_back(ring.take(100));
     {
-      const FailingNew memory(nth);
+      const FailingMalloc memory(nth);
       try {
         held.push_back(ring.take(100));
         held.clear();  // gives back, and allocates nothing
