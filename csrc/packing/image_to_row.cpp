@@ -9,13 +9,13 @@
 namespace lds {
 namespace {
 
-// As torchvision's center_crop: it starts at half of the difference, rounded half to even.
-RowGeometry::Axis center_crop(int size, int wanted) noexcept {
-  if (wanted == 0) return {0, size, 0, size};
-  if (wanted > size) return {0, size, (wanted - size) / 2, wanted};
-  const int rest = size - wanted, half = rest / 2;
+// torchvision's center_crop: the crop starts at half of the difference, rounded half to even.
+RowGeometry::Axis center_crop(int size, int crop) noexcept {
+  if (crop == 0) return {0, size, 0, size};
+  if (crop > size) return {0, size, (crop - size) / 2, crop};
+  const int rest = size - crop, half = rest / 2;
   const int begin = half + (rest % 2 != 0 && half % 2 != 0 ? 1 : 0);
-  return {begin, begin + wanted, 0, wanted};
+  return {begin, begin + crop, 0, crop};
 }
 
 std::string size_text(int width, int height) {
@@ -54,7 +54,7 @@ RowGeometry row_geometry(const RowSpec& spec, int width, int height) {
     w = spec.resize_w;
     h = spec.resize_h;
   } else if (spec.resize_h > 0) {
-    // int(size * long / short) in Python's arithmetic
+    // torchvision's Resize: int(size * long / short) in double precision
     const int64_t size = spec.resize_h;
     if (width <= height) {
       w = size;
@@ -74,13 +74,13 @@ ImageToRow::ImageToRow(const RowSpec& spec) : spec_(spec) { check(spec); }
 RowGeometry ImageToRow::fitting_geometry(int width, int height) const {
   const RowGeometry to = row_geometry(spec_, width, height);
   if (to.x.out != spec_.out_w || to.y.out != spec_.out_h) {
-    throw Error(Reason::shape, "expected an image that ends as " + size_text(spec_.out_w, spec_.out_h) + ", found " +
+    throw Error(Reason::shape, "expected an image that becomes " + size_text(spec_.out_w, spec_.out_h) + ", found " +
                                    size_text(to.x.out, to.y.out) + " from " + size_text(width, height));
   }
   return to;
 }
 
-// Prepares the resizer for a source of width x height pixels.
+// Starts the resizer for a source of width x height pixels.
 void ImageToRow::begin(int width, int height, const RowGeometry& to, uint8_t* out) {
   const int channels = spec_.decode.channels;
   ResizeSpec resize;
@@ -114,7 +114,7 @@ RowResult ImageToRow::convert(const uint8_t* data, size_t size, uint8_t* out) {
   begin(info.width, info.height, to, out);
   ResizerSink sink(resizer_, stop_);
   decoder_.read(resizer_.needed(), sink);
-  if (!resizer_.done()) throw Error(Reason::internal, "the decoder gave fewer rows than the resizer needs");
+  if (!resizer_.done()) throw Error(Reason::internal, "the decoder returned fewer rows than the resizer needs");
   return result;
 }
 
