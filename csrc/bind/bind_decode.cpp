@@ -1,3 +1,4 @@
+// Binds the image decoders, and checks libjpeg at import.
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
@@ -35,8 +36,7 @@ class ArraySink : public RowSink {
   size_t row_bytes_;
 };
 
-// `part` is the box (x0, y0, x1, y1) for Decoder::read(), and `draft` is (min_width, min_height) for
-// Decoder::set_draft().
+// `part` is the box (x0, y0, x1, y1) for Decoder::read(), `draft` the size (min_width, min_height) for set_draft().
 Pixels decode_image(const py::bytes& data, int channels, bool exif_orientation, bool keep_truncated,
                     uint64_t max_pixels, const std::optional<std::array<int, 4>>& part,
                     const std::optional<std::array<int, 2>>& draft) {

@@ -1,3 +1,4 @@
+// Binds Gather, the thread pool, and the random numbers that order and augmentation use.
 #include <pybind11/stl.h>
 
 #include <algorithm>

@@ -1,3 +1,4 @@
+// Binds Packer, and the functions that packing needs for folders and files.
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
@@ -22,7 +23,7 @@ namespace {
 
 using RowArray = py::array_t<uint8_t, py::array::c_style>;
 
-// The path as bytes of the file system encoding. os.fsencode semantics: file names need not be valid UTF-8.
+// Encodes a path like os.fsencode, because file names need not be valid UTF-8.
 std::string path_of(const py::handle& item) {
   py::object bytes = py::reinterpret_steal<py::object>(PyUnicode_EncodeFSDefault(item.ptr()));
   if (!bytes) throw py::error_already_set();
@@ -196,8 +197,7 @@ py::tuple sums_of_rows(const RowArray& rows, int channels, bool planar) {
   return tuple_of(sums, channels);
 }
 
-// Returns (names of images, each terminated by a 0 byte; their number; names of folders; whether the images are
-// sorted).
+// Returns (names of images, each terminated by a 0 byte; their number; names of folders; whether images are sorted).
 py::tuple list_images(const py::str& path, const std::vector<std::string>& extensions) {
   FolderList found;
   {

@@ -1,3 +1,4 @@
+// Binds Ring and Prefetcher, whose memory becomes tensors.
 #include <pybind11/stl.h>
 
 #include "bind/arrays.h"

@@ -12,8 +12,7 @@ namespace py = pybind11;
 namespace lds {
 namespace {
 
-// The reference count of a slot. It is accessed with compiler builtins, because libc++ has no std::atomic_ref
-// before 19.
+// The reference count of a slot. It uses compiler builtins, because libc++ has no std::atomic_ref before 19.
 uint8_t* count_of(const TensorView& slot) {
   const dlpack::DataType dtype = slot.dtype();
   if (dtype.code != dlpack::kUInt || dtype.bits != 8 || slot.shape().size() != 1 || slot.bytes() < 1 ||

@@ -1,3 +1,4 @@
+// Binds the rows of a store, and their hashes.
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 

@@ -1,3 +1,4 @@
+// Defines the extension module largeds_native._C.
 #include "bind/bind.h"
 #include "common/error.h"
 #include "common/simd.h"

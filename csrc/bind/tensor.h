@@ -57,8 +57,7 @@ pybind11::object make_tensor(std::shared_ptr<void> memory, void* data, std::vect
 // A view of a torch.Tensor that the caller passes.
 class TensorView {
  public:
-  // Error(Reason::value), starting with `name`, unless it is a dense torch.Tensor on the CPU that does not require
-  // grad.
+  // Error(Reason::value), starting with `name`, unless it is a dense CPU tensor that does not require grad.
   TensorView(const char* name, const pybind11::handle& tensor);
 
   uint8_t* data() const noexcept { return static_cast<uint8_t*>(tensor_->tensor.data) + tensor_->tensor.byte_offset; }

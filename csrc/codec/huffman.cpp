@@ -94,8 +94,7 @@ HuffmanTable::SkipEntry HuffmanTable::skip_entry(uint32_t peeked) const noexcept
       return {in, symbol_of(static_cast<uint32_t>(length), table_.huffval[index & 0xff])};
     }
   }
-  // The code is invalid. Near the end of the data, that may be the padding: like libjpeg, decide only with 17 bits
-  // left.
+  // The code is invalid. Near the end of the data, it may be padding: like libjpeg, decide only with 17 bits left.
   if (in.count < 17) {
     in.count = -1;
   } else {

@@ -15,8 +15,7 @@
 
 namespace lds {
 
-// The first members of libjpeg's internal jpeg_entropy_decoder, unchanged since version 6b; jpeg_library.cpp checks
-// them.
+// The first members of libjpeg's internal jpeg_entropy_decoder, unchanged since version 6b. jpeg_library.cpp checks.
 struct EntropyDecoder {
   void (*start_pass)(j_decompress_ptr);
   boolean (*decode_mcu)(j_decompress_ptr, JBLOCKROW*);

@@ -58,8 +58,7 @@ CodeAt code_at(Function* function) {
   return code;
 }
 
-// Uses the address of a function that jpeg_std_error returns: a function that we name ourselves could belong to a
-// preloaded library.
+// Uses a function that jpeg_std_error returns: one that we name ourselves could belong to a preloaded library.
 CodeAt libjpeg_code() {
   jpeg_error_mgr errors{};
   jpeg_std_error(&errors);

@@ -1,14 +1,13 @@
 // Encodes the JPEG files that the tests decode.
 #pragma once
 
-#include <jpeglib.h>
-
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <cstdio>
 #include <cstdlib>
 #include <vector>
+
+#include "codec/libjpeg.h"
 
 using Bytes = std::vector<uint8_t>;
 

@@ -6,7 +6,6 @@
 #include <cstdlib>
 #include <vector>
 
-#include "codec/jpeg_handle.h"
 #include "jpeg_of.h"
 #include "packing/image_to_row.h"
 

@@ -1,3 +1,4 @@
+// Tests Decoder with all formats: whole images, boxes, truncated and damaged files, orientation.
 #include <doctest/doctest.h>
 #include <png.h>
 #include <webp/encode.h>
@@ -8,7 +9,6 @@
 
 #include "codec/decode.h"
 #include "codec/exif.h"
-#include "codec/jpeg_handle.h"
 #include "common/error.h"
 #include "jpeg_of.h"
 #include "packing/image_to_row.h"

@@ -1,3 +1,4 @@
+// Tests ThreadPool: all items are processed, errors are rethrown, and forked children have threads of their own.
 #include <doctest/doctest.h>
 #include <sys/wait.h>
 #include <unistd.h>

@@ -1,3 +1,4 @@
+// Fuzzes the JPEG codec, and compares HuffmanScan with libjpeg.
 #include <cstdio>
 #include <string_view>
 

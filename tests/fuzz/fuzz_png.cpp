@@ -1,3 +1,4 @@
+// Fuzzes the PNG codec.
 #include <vector>
 
 #include "codec/png.h"

@@ -1,3 +1,4 @@
+// Tests Prefetcher: the order of batches, errors, closing, and shared rings.
 #include <doctest/doctest.h>
 #include <unistd.h>
 

@@ -1,3 +1,4 @@
+// Tests Ring: when slots are reused, allocated and freed.
 #include <doctest/doctest.h>
 
 #include <cstring>
