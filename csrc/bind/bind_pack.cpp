@@ -86,7 +86,8 @@ std::vector<PackItem> items_of(const py::tuple& items) {
 
 void set_memory(RowArray& out, int64_t row_bytes, PackTarget& target) {
   if (out.ndim() != 2 || out.shape(1) != row_bytes) {
-    throw Error(Reason::value, "out must have the shape (rows, " + std::to_string(row_bytes) + ")");
+    throw Error(Reason::value, "out must have the shape (rows, " + std::to_string(row_bytes) + "), found " +
+                                   py::cast<std::string>(py::str(out.attr("shape"))));
   }
   target.memory = out.mutable_data();
   target.memory_rows = out.shape(0);

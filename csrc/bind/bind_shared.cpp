@@ -40,7 +40,8 @@ py::object slot_tensor(const py::handle& slot, int64_t offset, const std::vector
   const dlpack::DataType type = dtype_named(dtype);
   const int64_t bytes = tensor_bytes(shape, type);
   if (offset < 1 || bytes > view.bytes() - offset) {
-    throw Error(Reason::value, "a batch of " + std::to_string(bytes) + " bytes does not fit into its slot");
+    throw Error(Reason::value, "a batch of " + std::to_string(bytes) + " bytes at byte " + std::to_string(offset) +
+                                   " does not fit into a slot of " + std::to_string(view.bytes()) + " bytes");
   }
   const std::shared_ptr<void> reference(
       count, [owner = view.owner()](uint8_t* counter) { __atomic_fetch_sub(counter, uint8_t{1}, __ATOMIC_RELEASE); });

@@ -36,14 +36,17 @@ class ResizerSink : public RowSink {
 };
 
 void check(const RowSpec& spec) {
-  const auto expect = [](bool ok, const char* message) {
-    if (!ok) throw Error(Reason::value, message);
+  const auto check_size = [](bool ok, const char* message, int height, int width) {
+    if (!ok) throw Error(Reason::value, message + std::string(", found ") + size_text(width, height));
   };
-  expect(spec.decode.channels == 1 || spec.decode.channels == 3, "channels must be 1 or 3");
-  expect(spec.resize_h >= 0 && spec.resize_w >= 0, "resize must not be negative");
-  expect(spec.resize_h > 0 || spec.resize_w == 0, "resize needs a height when it has a width");
-  expect(spec.crop_h >= 0 && spec.crop_w >= 0, "crop must not be negative");
-  expect(spec.out_h > 0 && spec.out_w > 0, "the row's height and width must be at least 1");
+  if (spec.decode.channels != 1 && spec.decode.channels != 3) {
+    throw Error(Reason::value, "channels must be 1 or 3, found " + std::to_string(spec.decode.channels));
+  }
+  check_size(spec.resize_h >= 0 && spec.resize_w >= 0, "resize must not be negative", spec.resize_h, spec.resize_w);
+  check_size(spec.resize_h > 0 || spec.resize_w == 0, "resize with a width needs a height", spec.resize_h,
+             spec.resize_w);
+  check_size(spec.crop_h >= 0 && spec.crop_w >= 0, "crop must not be negative", spec.crop_h, spec.crop_w);
+  check_size(spec.out_h > 0 && spec.out_w > 0, "a row must be at least 1 x 1", spec.out_h, spec.out_w);
 }
 
 }  // namespace

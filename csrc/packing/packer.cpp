@@ -30,7 +30,9 @@ void Packer::join() {
 
 void Packer::check(size_t items, size_t samples, const PackTarget& target) const {
   if ((samples != 0 && samples != items) || (!target.rows.empty() && target.rows.size() != items)) {
-    throw Error(Reason::value, "samples and rows must have an entry for each item, or none");
+    throw Error(Reason::value, "samples and rows must be empty or have " + std::to_string(items) + " entries, found " +
+                                   std::to_string(samples) + " samples and " + std::to_string(target.rows.size()) +
+                                   " rows");
   }
   if (target.memory == nullptr) return;
   const int64_t rows = target.memory_rows;

@@ -93,7 +93,9 @@ void check(const AugmentSpec& spec, ImageSize image) {
   if (spec.crop == CropMode::random_resized &&
       !(spec.scale[0] > 0 && spec.scale[0] <= spec.scale[1] && spec.scale[1] <= 1 && spec.ratio[0] > 0 &&
         spec.ratio[0] <= spec.ratio[1] && std::isfinite(spec.ratio[1]))) {
-    throw value_error("expected 0 < scale[0] <= scale[1] <= 1 and 0 < ratio[0] <= ratio[1]");
+    throw value_error("expected 0 < scale[0] <= scale[1] <= 1 and 0 < ratio[0] <= ratio[1], found scale (" +
+                      std::to_string(spec.scale[0]) + ", " + std::to_string(spec.scale[1]) + ") and ratio (" +
+                      std::to_string(spec.ratio[0]) + ", " + std::to_string(spec.ratio[1]) + ")");
   }
 }
 
