@@ -51,9 +51,9 @@ PackWorker::PackWorker(const PackSpec& spec, const std::atomic<bool>* stop) : sp
   image_.resize(static_cast<size_t>(pixels_ * row.decode.channels));
   if (spec.augment) {
     const ImageLayout layout{row.decode.channels, {row.out_h, row.out_w}, row.planar, PixelType::uint8};
-    augment_.emplace(layout, *spec.augment, OutputSpec{row.planar, PixelType::uint8, {}, {}});
-    decoded_ = make_image_reader(layout);
-    pixels_ = int64_t{augment_->size().height} * augment_->size().width;
+    const SampleWriter writer(layout, *spec.augment, {row.planar, PixelType::uint8, {}, {}});
+    pixels_ = int64_t{writer.size().height} * writer.size().width;
+    augmentation_.emplace(Augmentation{*spec.augment, writer, make_image_reader(layout)});
   }
   values_ = pixels_ * row.decode.channels;
   bytes_ = values_ * spec.variants * spec.value_bytes;
@@ -120,7 +120,7 @@ PackedRow PackWorker::pack(const PackItem& item, int64_t index, int64_t sample, 
   PackedRow row;
   {
     const PhaseTimer timer(clock_.decode);
-    const bool direct = !augment_ && spec_.table.empty();
+    const bool direct = !augmentation_ && spec_.table.empty();
     try {
       if (spec_.work != PackWork::rows) {
         decode_only(item);
@@ -150,9 +150,9 @@ void PackWorker::write_sample(const uint8_t* image, int64_t sample, uint8_t* out
   for (int variant = 0; variant < spec_.variants; ++variant) {
     uint8_t* stored = out + variant * values_ * spec_.value_bytes;
     const uint8_t* values = image;
-    if (augment_) {
+    if (augmentation_) {
       uint8_t* augmented = spec_.table.empty() ? stored : augmented_.data();
-      augment(image, variant, sample, augmented);
+      augment(*augmentation_, variant, sample, augmented);
       values = augmented;
     }
     sums_.add(values, pixels_, channels, spec_.row.planar);
@@ -161,11 +161,12 @@ void PackWorker::write_sample(const uint8_t* image, int64_t sample, uint8_t* out
 }
 
 // Gives the same pixels as a Gather for this sample in epoch `variant`.
-void PackWorker::augment(const uint8_t* image, int variant, int64_t sample, uint8_t* out) {
+void PackWorker::augment(Augmentation& augmentation, int variant, int64_t sample, uint8_t* out) {
   SampleRandom random(spec_.seed, static_cast<uint64_t>(variant), static_cast<uint64_t>(sample));
-  const ImageSize size = decoded_->open({image, static_cast<int64_t>(image_.size())});
-  const Geometry geometry = draw_geometry(*spec_.augment, size, random);
-  augment_->write(decoded_->read(geometry.inside(size)), geometry, out, false, scratch_);
+  ImageReader& reader = *augmentation.reader;
+  const ImageSize size = reader.open({image_.data(), static_cast<int64_t>(image_.size())});
+  const Geometry geometry = draw_geometry(augmentation.spec, size, random);
+  augmentation.writer.write(reader.read(geometry.inside(size)), geometry, out, false, scratch_);
 }
 
 void PackWorker::convert(const uint8_t* values, uint8_t* out) const {

@@ -61,13 +61,17 @@ class PackWorker {
   RowResult from_pixels(const ConstImageView& pixels, uint8_t* out);
   void decode_only(const PackItem& item);
   void write_sample(const uint8_t* image, int64_t sample, uint8_t* out);
-  void augment(const uint8_t* image, int variant, int64_t sample, uint8_t* out);
+  struct Augmentation {
+    AugmentSpec spec;
+    SampleWriter writer;
+    std::unique_ptr<ImageReader> reader;  // of image_
+  };
+  void augment(Augmentation& augmentation, int variant, int64_t sample, uint8_t* out);
   void convert(const uint8_t* values, uint8_t* out) const;
 
   const PackSpec& spec_;
   ImageToRow image_to_row_;
-  std::optional<SampleWriter> augment_;
-  std::unique_ptr<ImageReader> decoded_;  // reads image_ for augment_
+  std::optional<Augmentation> augmentation_;
   SampleScratch scratch_;
   int64_t pixels_, values_, bytes_;  // pixels and values of one stored variant; bytes of all variants
   FileBytes file_;
