@@ -17,7 +17,7 @@ import torch
 from harness import options_parser, report
 
 import largeds_native as lds
-from largeds_native._internal.measure import Contender, forget, take_turns
+from largeds_native._internal.measure import Contender, drop_files, take_turns
 
 DEPTH = 32
 RANDOM = np.random.default_rng(1)
@@ -66,7 +66,7 @@ def question(folder: Path, name: str, n: int, side: int, batch: int, options: An
 
     def cold() -> None:
         store.close()
-        forget(files)
+        drop_files(files)
 
     def ours(**order: Any) -> Callable[[], int]:
         def run() -> int:

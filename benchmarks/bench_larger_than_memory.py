@@ -19,7 +19,7 @@ import numpy as np
 from harness import console, options_parser
 
 import largeds_native as lds
-from largeds_native._internal.measure import forget
+from largeds_native._internal.measure import drop_files
 
 CHILD = """
 import json, os, sys, time
@@ -72,7 +72,7 @@ def main() -> None:
             return
         try:
             for name, order in {"shuffled": {"shuffle": True}, "by blocks": {"order": "block"}}.items():
-                forget([store.path])
+                drop_files([store.path])
                 command = [
                     sys.executable,
                     "-c",

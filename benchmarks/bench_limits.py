@@ -19,7 +19,7 @@ from harness import console, options_parser
 from PIL import Image
 
 import largeds_native as lds
-from largeds_native._internal.measure import forget
+from largeds_native._internal.measure import drop_files
 
 OUT = ROOT / "limits"
 
@@ -56,7 +56,7 @@ def main() -> None:
         Path(path).read_bytes()
     good = check("JPEGs in the page cache", "decode", folder, threads=threads)
     photos = motion_photos(options.megabytes)
-    forget(files(photos))
+    drop_files(files(photos))
     good &= check("motion photos on disk", "source read", photos, threads=threads)
     images = np.zeros((options.megabytes * 1_000_000 // (3 * 224 * 224), 3, 224, 224), np.uint8)
     images[:] = np.random.default_rng(0).integers(0, 256, images.shape[1:], np.uint8)

@@ -22,7 +22,7 @@ from harness import console, options_parser, report
 
 import largeds_native as lds
 from largeds_native._internal.arrays import FieldSpec
-from largeds_native._internal.measure import Contender, forget, take_turns
+from largeds_native._internal.measure import Contender, drop_files, take_turns
 from largeds_native.store.format.manifest import Manifest, ShardEntry
 from largeds_native.store.format.npy import file_size, header_bytes
 
@@ -114,7 +114,7 @@ def verifying(megabytes: int, threads: int, rounds: int) -> None:
         assert store.verify(threads=threads).ok
         return store.nbytes
 
-    for cache, before in (("warm", None), ("cold", lambda: forget([file]))):
+    for cache, before in (("warm", None), ("cold", lambda: drop_files([file]))):
         results = take_turns(
             [
                 Contender("verify", verified, "ours", before=before),

@@ -49,24 +49,24 @@ GRAIN = 6
 def jpeg_corpus(folder: str | os.PathLike[str], n: int, seed: int = 0) -> Path:
     """Write `n` JPEG files, class-per-folder, like ImageNet's: most 500x375, some portrait 375x500, some 1024x768,
     quality 90 to 96, 4:2:0 and 4:4:4, about 100 kB each. A folder that already holds this corpus is left as it is."""
-    return _made_once(
+    return _make_once(
         Path(folder), {"kind": "jpeg", "n": n, "seed": seed}, lambda tmp: _parallel(_write_jpeg, tmp, seed, n)
     )
 
 
 def photo_corpus(folder: str | os.PathLike[str], n: int, seed: int = 0) -> Path:
     """Write `n` photographs of 12 megapixels (4000x3000, quality 92, 4:2:0), class-per-folder."""
-    return _made_once(
+    return _make_once(
         Path(folder), {"kind": "photo", "n": n, "seed": seed}, lambda tmp: _parallel(_write_photo, tmp, seed, n)
     )
 
 
 def digits_tree(folder: str | os.PathLike[str]) -> Path:
     """Write scikit-learn's 1,797 handwritten digits (8x8, grey) as PNG files in one folder per digit."""
-    return _made_once(Path(folder), {"kind": "digits"}, _write_digits)
+    return _make_once(Path(folder), {"kind": "digits"}, _write_digits)
 
 
-def _made_once(folder: Path, what: dict[str, Any], make: Callable[[Path], None]) -> Path:
+def _make_once(folder: Path, what: dict[str, Any], make: Callable[[Path], None]) -> Path:
     """Run `make` on a temporary folder and rename it, unless the stamp beside `folder` says it is there already."""
     if what.get("n", 1) < 1:
         raise ArgumentError(f"n, the number of images to make, must be at least 1, not {what['n']}")
@@ -121,7 +121,7 @@ def _photograph(name: str) -> Image.Image:
     return image
 
 
-def _cut(rng: np.random.Generator, width: int, height: int, i: int) -> tuple[str, Image.Image]:
+def _photograph_piece(rng: np.random.Generator, width: int, height: int, i: int) -> tuple[str, Image.Image]:
     """A piece of a photograph scaled to width x height, with a sensor's grain so that scaling up leaves no blur."""
     name = PHOTOGRAPHS[i % len(PHOTOGRAPHS)][0]
     photograph = _photograph(name)
@@ -149,7 +149,7 @@ def _write_jpeg(folder: Path, seed: int, i: int) -> None:
             width, height = w, h
             break
         draw -= share
-    name, image = _cut(rng, width, height, i)
+    name, image = _photograph_piece(rng, width, height, i)
     quality = int(rng.integers(90, 97))
     subsampling = 0 if rng.random() < 0.25 else 2  # Pillow's numbers for 4:4:4 and 4:2:0
     image.save(folder / name / f"{i:06d}.jpg", quality=quality, subsampling=subsampling)
@@ -157,7 +157,7 @@ def _write_jpeg(folder: Path, seed: int, i: int) -> None:
 
 def _write_photo(folder: Path, seed: int, i: int) -> None:
     rng = np.random.default_rng([seed, i])
-    name, image = _cut(rng, 4000, 3000, i)
+    name, image = _photograph_piece(rng, 4000, 3000, i)
     image.save(folder / name / f"{i:06d}.jpg", quality=92, subsampling=2)
 
 

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from rich.table import Table
 
 from largeds_native._internal.measure import Contender, Measured, take_turns
-from largeds_native.profile.bench import loading, packing
+from largeds_native.profile.bench import load_stage, pack_stage
 from largeds_native.profile.bench.candidates import OURS, Candidate, Progress
 from largeds_native.profile.bench.image_set import ImageSet
 
@@ -21,8 +21,8 @@ def measure_speed(images: ImageSet, progress: Progress) -> tuple[list[Measured],
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, images.out, ignore_errors=True)
         stack.callback(progress, "")
-        packs = _measure("packing", packing.candidates(images), 2, progress)
-        return packs, _measure("loading", loading.candidates(images, stack), 3, progress)
+        packs = _measure("packing", pack_stage.candidates(images), 2, progress)
+        return packs, _measure("loading", load_stage.candidates(images, stack), 3, progress)
 
 
 def _measure(what: str, candidates: Sequence[Candidate], rounds: int, progress: Progress) -> list[Measured]:

@@ -29,20 +29,20 @@ def with_exit_code(command: Callable[P, R]) -> Callable[P, R]:
             silence(sys.stdout)
             raise typer.Exit(BROKEN_PIPE) from None
         except KeyboardInterrupt as stop:
-            say(str(stop) or "stopped")
+            print_error(str(stop) or "stopped")
             raise typer.Exit(INTERRUPTED) from None
         except LargedsError as error:
-            say(_one_line(error))
+            print_error(_one_line(error))
             raise typer.Exit(FAILURE) from None
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
-            say(f"{where}{error.strerror or error}")
+            print_error(f"{where}{error.strerror or error}")
             raise typer.Exit(FAILURE) from None
         except MemoryError as error:
-            say(f"not enough memory: {error}")
+            print_error(f"not enough memory: {error}")
             raise typer.Exit(FAILURE) from None
         except ModuleNotFoundError as error:
-            say(f"the package {error.name!r} is not installed; type: pip install 'largeds-native[demo]'")
+            print_error(f"the package {error.name!r} is not installed; type: pip install 'largeds-native[demo]'")
             raise typer.Exit(FAILURE) from None
 
     return run
@@ -56,7 +56,7 @@ def exit_code(run: Callable[[], object]) -> int:
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
     except KeyboardInterrupt:
-        say("stopped")
+        print_error("stopped")
         code = INTERRUPTED
     try:
         sys.stdout.flush()
@@ -66,7 +66,7 @@ def exit_code(run: Callable[[], object]) -> int:
     return code
 
 
-def say(sentence: str) -> None:
+def print_error(sentence: str) -> None:
     try:
         print(f"largeds: {sentence}", file=sys.stderr, flush=True)
     except OSError:

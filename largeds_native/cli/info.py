@@ -47,7 +47,7 @@ def info(
         if not content["failures"]:
             print("no image failed")
     else:
-        print_pairs(_for_people(content))
+        print_pairs(_human_readable(content))
 
 
 def describe(store: Store) -> dict[str, Any]:
@@ -72,7 +72,7 @@ def describe(store: Store) -> dict[str, Any]:
     }
 
 
-def _for_people(content: dict[str, Any]) -> dict[str, object]:
+def _human_readable(content: dict[str, Any]) -> dict[str, object]:
     fields = ", ".join(f"{name} ({spec['dtype']})" for name, spec in content["fields"].items())
     lines: dict[str, object] = {
         "store": content["path"],

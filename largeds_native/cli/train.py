@@ -12,7 +12,7 @@ from largeds_native.cli.output import emit_json, print_pairs
 from largeds_native.cli.values import BATCH_SIZE, DEVICE, JSON, QUIET, SEED, THREADS
 
 
-class Precision(str, Enum):
+class PrecisionName(str, Enum):
     fp32 = "fp32"
     bf16 = "bf16"
     fp16 = "fp16"
@@ -29,7 +29,7 @@ def train(
     ] = None,
     lr: Annotated[float, typer.Option(help="Learning rate at the start; falls to 0 along a cosine.")] = 1e-3,
     weight_decay: Annotated[float, typer.Option(min=0, help="Of AdamW.")] = 1e-2,
-    precision: Annotated[Precision, typer.Option(help="Of forward and backward.")] = Precision.fp32,
+    precision: Annotated[PrecisionName, typer.Option(help="Of forward and backward.")] = PrecisionName.fp32,
     augment: Annotated[bool, typer.Option(help="Shift by up to an eighth of the side, and flip.")] = True,
     val: Annotated[Path | None, typer.Option(help="A store to validate on, with the same classes.")] = None,
     val_split: Annotated[
@@ -85,7 +85,7 @@ def train(
     if json:
         emit_json(result)
     elif not quiet:
-        print_pairs(_for_people(result))
+        print_pairs(_human_readable(result))
 
 
 def _micro_batch(text: str | None) -> int | str | None:
@@ -96,7 +96,7 @@ def _micro_batch(text: str | None) -> int | str | None:
     return int(text)
 
 
-def _for_people(result: dict[str, Any]) -> dict[str, object]:
+def _human_readable(result: dict[str, Any]) -> dict[str, object]:
     last = result["history"][-1] if result["history"] else {}
     lines: dict[str, object] = {
         "model": f"{result['model']}, {result['parameters']:,} parameters",

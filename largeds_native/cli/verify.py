@@ -37,12 +37,12 @@ def verify(
 
     with open_store(store) as opened:
         rows = as_packed(opened).verify(threads=threads)
-        again = verify_sources(opened, sample=sample, threads=threads) if sources else None
-    ok = rows.ok and (again is None or again.ok)
+        source_check = verify_sources(opened, sample=sample, threads=threads) if sources else None
+    ok = rows.ok and (source_check is None or source_check.ok)
     if json:
         content = {"store": str(store), "ok": ok} | dataclasses.asdict(rows)
-        emit_json(content | {"sources": None if again is None else dataclasses.asdict(again)})
+        emit_json(content | {"sources": None if source_check is None else dataclasses.asdict(source_check)})
     else:
-        print(f"{store}: {rows}" if again is None else f"{store}: {rows}; {again}")
+        print(f"{store}: {rows}" if source_check is None else f"{store}: {rows}; {source_check}")
     if not ok:
         raise typer.Exit(FAILURE)

@@ -28,14 +28,12 @@ from largeds_native.interchange.hdf5_file import (
     reading,
 )
 from largeds_native.interchange.hdf5_import import unreadable
-from largeds_native.loading.sample import items_of
+from largeds_native.loading.collate import items_of
 from largeds_native.loading.shared import BatchMemory
 from largeds_native.store.metadata import Metadata
 
-Item = tuple[Any, int] | Any
 
-
-class HDF5Dataset(Dataset[Item]):
+class HDF5Dataset(Dataset[Any]):
     """Items (CHW tensor in the dataset's dtype, label), as StoreDataset gives them; without labels, the tensor alone.
 
     The file is opened in each process that reads (DataLoader workers made by fork or spawn), never before. A batch
@@ -68,14 +66,14 @@ class HDF5Dataset(Dataset[Item]):
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_reader": None, "_owner": -1}
 
-    def __getitem__(self, index: int) -> Item:
+    def __getitem__(self, index: int) -> Any:
         return self._items([index], whole=False)[0]
 
-    def __getitems__(self, indices: Sequence[int]) -> list[Item]:
+    def __getitems__(self, indices: Sequence[int]) -> list[Any]:
         """Items in the order of `indices`; their tensors are views of one batch, which default_collate takes whole."""
         return self._items(indices, whole=self.transform is None and self.labels is not None)
 
-    def _items(self, indices: Sequence[int], whole: bool) -> list[Item]:
+    def _items(self, indices: Sequence[int], whole: bool) -> list[Any]:
         rows = np.asarray(indices, np.int64)
         n = len(self)
         outside = (rows < -n) | (rows >= n)

@@ -22,7 +22,7 @@ from largeds_native._internal.machine import usable_threads
 from largeds_native.errors import ArgumentError
 from largeds_native.interchange.copying import RowReader, copy_range
 from largeds_native.interchange.hdf5_file import CLASSES, IMAGES, LABELS
-from largeds_native.interchange.new_file import Reserve, created, new_file, reserve, storage_errors
+from largeds_native.interchange.new_file import Reserve, new_file, new_hdf5_file, reserve, storage_errors
 from largeds_native.interchange.progress import ProgressCallback, progress_of
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def export_hdf5(
         reader = RowReader(store)
         with (
             storage_errors(path),
-            created(temporary, alignment_threshold=1 << 16, alignment_interval=PAGE) as (file, reserve_more),
+            new_hdf5_file(temporary, alignment_threshold=1 << 16, alignment_interval=PAGE) as (file, reserve_more),
         ):
             images = _create(file, store, len(rows), chunk, filters, lookup)
             _describe(file, images, store, normalize, reserve_more)

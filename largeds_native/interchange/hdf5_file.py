@@ -29,12 +29,12 @@ def reading(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
     except FileNotFoundError:
         raise StorageError(2, "no such file", os.fspath(path)) from None
     except OSError as error:
-        raise _why_not(Path(path), str(error)) from None
+        raise _open_error(Path(path), str(error)) from None
     with file:
         yield file
 
 
-def _why_not(path: Path, message: str) -> StorageError | StoreError:
+def _open_error(path: Path, message: str) -> StorageError | StoreError:
     if path.is_dir():
         return StoreError(f"{path} is a folder: expected an HDF5 file")
     try:

@@ -12,7 +12,7 @@ import numpy as np
 
 from largeds_native.errors import ArgumentError
 from largeds_native.interchange.hdf5_file import CLASSES, IMAGES, dataset, image_metadata, reading
-from largeds_native.interchange.new_file import created, new_file, storage_errors
+from largeds_native.interchange.new_file import new_file, new_hdf5_file, storage_errors
 
 
 def join_hdf5(paths: Sequence[str | os.PathLike[str]], out: str | os.PathLike[str]) -> Path:
@@ -33,7 +33,7 @@ def join_hdf5(paths: Sequence[str | os.PathLike[str]], out: str | os.PathLike[st
     for path, kind in zip(paths, kinds, strict=True):
         if kind != kinds[0]:
             raise ArgumentError(f"{path}: expected the datasets of {paths[0]}, {kinds[0]}, found {kind}")
-    with new_file(out) as temporary, storage_errors(out), created(temporary) as (file, reserve_more):
+    with new_file(out) as temporary, storage_errors(out), new_hdf5_file(temporary) as (file, reserve_more):
         reserve_more(sum(1024 + len(path) for path, _ in parts) * len(kinds[0]))
         for name, (shape, dtype) in kinds[0].items():
             starts = np.cumsum([0, *(found[name][0][0] for _, found in parts)])

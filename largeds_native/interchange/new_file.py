@@ -38,7 +38,7 @@ def new_file(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 @contextmanager
-def created(path: Path, **options: Any) -> Iterator[tuple[h5py.File, Reserve]]:
+def new_hdf5_file(path: Path, **options: Any) -> Iterator[tuple[h5py.File, Reserve]]:
     """A new HDF5 file, and the function that takes disk space for so many bytes more.
 
     HDF5 can't close a file whose last bytes it can't write: after one failure it stays open, its space taken, until the

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from largeds_native.loading.iterator import Batch, Taken
+from largeds_native.loading.iterator import Batch, PositionedBatch
 
 
 @dataclass(frozen=True)
@@ -22,14 +22,14 @@ class DeviceFormat:
     add: Sequence[float]
 
 
-class DeviceIterator(Iterator[Taken]):
+class DeviceIterator(Iterator[PositionedBatch]):
     """The host's batches on the device. The copy of the next one overlaps the work on the one delivered.
 
     A pinned slot is held until its copy is done; what is delivered is ready for the stream that is current then.
     `format` None leaves images as they are. An error of the host is raised when it is its batch's turn.
     """
 
-    def __init__(self, host: Iterator[Taken], device: torch.device, format: DeviceFormat | None) -> None:
+    def __init__(self, host: Iterator[PositionedBatch], device: torch.device, format: DeviceFormat | None) -> None:
         self._host, self.device, self.format = host, device, format
         self._stream: Any = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         if format is not None:
@@ -39,12 +39,12 @@ class DeviceIterator(Iterator[Taken]):
             self._stream.wait_stream(torch.cuda.current_stream(device))  # for these two tensors
         self._copying: deque[tuple[Any, Batch]] = deque()  # slots whose copy may not be done
         self._sent: deque[tuple[Batch, Any, int]] = deque()  # on their way to the device, or there
-        self._held: Taken | None = None  # taken from the host and not yet sent
+        self._held: PositionedBatch | None = None  # taken from the host and not yet sent
         self._error: Exception | None = None  # of the next batch, until those before it are delivered
         self._ended = False
         self._send(1)
 
-    def __next__(self) -> Taken:
+    def __next__(self) -> PositionedBatch:
         self._send(2)
         if not self._sent:
             error, self._error = self._error, None

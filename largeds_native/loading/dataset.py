@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from largeds_native.loading.sample import COLLATES_WHOLE, items_of
+from largeds_native.loading.collate import COLLATES_WHOLE, items_of
 from largeds_native.loading.shared import BatchMemory
 from largeds_native.store import Store
 from largeds_native.store.gather import BatchFormat, shared_pool

@@ -23,13 +23,13 @@ from torch import Tensor
 from largeds_native.errors import ArgumentError
 from largeds_native.loading.cursor import Cursor
 from largeds_native.loading.fields import CoreField
-from largeds_native.loading.plan import OrderPlan, Planned, SamplerPlan
+from largeds_native.loading.plan import OrderPlan, PlannedBatch, SamplerPlan
 
 if TYPE_CHECKING:
     from largeds_native import _C
 
 Batch = tuple[Tensor, ...]
-Taken = tuple[Batch, int]  # a batch, and the position after it
+PositionedBatch = tuple[Batch, int]  # a batch, and the position after it
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class EpochSpec:
     plan: OrderPlan | SamplerPlan
 
 
-class HostIterator(Iterator[Taken]):
+class HostIterator(Iterator[PositionedBatch]):
     """Batches in the CPU's memory, from `cursor` to the end of its epoch. See Note [Interrupts]."""
 
     def __init__(self, spec: EpochSpec, cursor: Cursor) -> None:
@@ -57,25 +57,25 @@ class HostIterator(Iterator[Taken]):
         self._epoch, self._submitted = cursor.at  # the position after the last batch that was submitted
         self._core = _C.Prefetcher(spec.gather, spec.fields, spec.ring, spec.pool)
         self._batches = iter(self._core.next, None)
-        self._upcoming: Iterator[Planned] | None = None  # of the plan, after what is submitted
-        self._planned: Planned | None = None  # the last that it gave
+        self._upcoming: Iterator[PlannedBatch] | None = None  # of the plan, after what is submitted
+        self._planned: PlannedBatch | None = None  # the last that it gave
         self._positions: deque[int] = deque()  # after each batch that is submitted and not delivered
         self._ready: deque[Batch] = deque()  # taken from the core and not delivered
         self._error: Exception | None = None  # of the plan, until the batches before it are delivered
-        self._broken_off = False
+        self._interrupted = False
         self._begun, self._last = time.perf_counter(), 0.0
         # called when this is dropped, and before the interpreter ends
         self.close = weakref.finalize(self, self._core.close)
         self._submit(spec.prefetch)
 
-    def __next__(self) -> Taken:
-        if self._broken_off:
+    def __next__(self) -> PositionedBatch:
+        if self._interrupted:
             self._recover()
-        self._broken_off = True
+        self._interrupted = True
         if not self._positions:
             self._submit(1)  # without prefetch there is none yet
         if not self._positions:
-            self._broken_off = False
+            self._interrupted = False
             error, self._error = self._error, None
             raise error or StopIteration
         if not self._ready:
@@ -84,7 +84,7 @@ class HostIterator(Iterator[Taken]):
             self._last = time.perf_counter()
         self._submit(self._prefetch + 1)  # the one in `_ready` is still counted
         taken = self._ready[0], self._positions[0]
-        self._broken_off = False
+        self._interrupted = False
         del self._ready[0], self._positions[0]
         return taken
 
@@ -131,7 +131,7 @@ class BatchIterator(Iterator[Batch]):
     It advances `cursor` by each batch. Its threads end when it ends or is dropped, or its loader is closed.
     """
 
-    def __init__(self, host: HostIterator, source: Iterator[Taken], cursor: Cursor) -> None:
+    def __init__(self, host: HostIterator, source: Iterator[PositionedBatch], cursor: Cursor) -> None:
         self._host, self._source, self._cursor = host, source, cursor
         self._epoch = cursor.epoch
         self._ended = False

@@ -17,7 +17,7 @@ from largeds_native.loading.choose_order import OrderOptions, choose_plan
 from largeds_native.loading.cuda import DeviceFormat, DeviceIterator
 from largeds_native.loading.cursor import Cursor
 from largeds_native.loading.fields import core_field, field_names
-from largeds_native.loading.iterator import Batch, BatchIterator, EpochSpec, HostIterator, Taken
+from largeds_native.loading.iterator import Batch, BatchIterator, EpochSpec, HostIterator, PositionedBatch
 from largeds_native.loading.order import Sequential, check_seed
 from largeds_native.loading.partition import Partition
 from largeds_native.loading.plan import OrderPlan, SamplerPlan
@@ -105,7 +105,7 @@ class Loader:
         self.prefetch = _at_least("prefetch", prefetch, 0)
         self.threads = default_threads() if threads is None else _at_least("threads", threads, 1)
         self.device = torch.device(device)
-        self.partition = Partition.found(rank, world_size)
+        self.partition = Partition.resolve(rank, world_size)
         options = OrderOptions(shuffle, order, self.seed, block, weights, indices)
         self.plan = choose_plan(options, len(store), store.row_bytes, self.batch_size, self.partition, self.drop_last)
         batch_options: dict[str, Any] = {"channels_last": channels_last, "augment": augment, "variant": variant}
@@ -182,7 +182,7 @@ class Loader:
         self._latest = weakref.ref(iterator)
         return iterator
 
-    def _source(self, host: HostIterator) -> Iterator[Taken]:
+    def _source(self, host: HostIterator) -> Iterator[PositionedBatch]:
         return host if self.device.type == "cpu" else DeviceIterator(host, self.device, self._device_format)
 
     def set_epoch(self, epoch: int) -> None:

@@ -109,10 +109,10 @@ class Block(Order):
             some = min(count, high - start)
             key = (self.seed + (group + 1) * 0x9E3779B97F4A7C15) & MASK
             inside = _C.permute(high - low, key, epoch, start - low, some)
-            mine = windows[group * self.GROUP : (group + 1) * self.GROUP]
-            ends = np.cumsum(np.minimum(self.block, self.n - mine * self.block))
+            chosen = windows[group * self.GROUP : (group + 1) * self.GROUP]
+            ends = np.cumsum(np.minimum(self.block, self.n - chosen * self.block))
             which = np.searchsorted(ends, inside, "right")
-            parts.append(mine[which] * self.block + inside - np.concatenate([[0], ends])[which])
+            parts.append(chosen[which] * self.block + inside - np.concatenate([[0], ends])[which])
             start, count, group = start + some, count - some, group + 1
         return parts[0] if len(parts) == 1 else np.concatenate([np.empty(0, np.int64), *parts])
 

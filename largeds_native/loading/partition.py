@@ -20,7 +20,7 @@ class Partition:
     world_size: int = 1
 
     @classmethod
-    def found(cls, rank: int | None, world_size: int | None) -> Partition:
+    def resolve(cls, rank: int | None, world_size: int | None) -> Partition:
         """As given, both or neither; else torch.distributed's where it is initialised; else one process."""
         if (rank is None) != (world_size is None):
             raise ArgumentError(f"expected rank and world_size together, found rank={rank}, world_size={world_size}")

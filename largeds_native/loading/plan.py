@@ -19,7 +19,7 @@ from largeds_native.loading.partition import Partition
 
 
 @dataclass(frozen=True)
-class Planned:
+class PlannedBatch:
     """One batch: its samples, the keys of its random draws (None: the samples), and the position after it."""
 
     samples: Numbers
@@ -41,12 +41,12 @@ class OrderPlan:
         """Batches from position `start` to the epoch's end, for this rank."""
         return self.partition.count(self.length - start, self.batch_size, self.drop_last)
 
-    def batches(self, epoch: int, start: int) -> Iterator[Planned]:
+    def batches(self, epoch: int, start: int) -> Iterator[PlannedBatch]:
         for first, count, after in self.partition.batches(self.length, start, self.batch_size, self.drop_last):
             samples = self.order.wrapped(epoch, first, count)
             # drawn with replacement, a sample that comes twice is augmented in two ways: by its position
             keys = np.arange(first, first + count) if isinstance(self.order, Weighted) else None
-            yield Planned(samples, keys, after)
+            yield PlannedBatch(samples, keys, after)
 
     @cached_property
     def fingerprint(self) -> int:
@@ -78,7 +78,7 @@ class SamplerPlan:
             return length
         return length // self.batch_size if self.drop_last else -(-length // self.batch_size)
 
-    def batches(self, epoch: int, start: int) -> Iterator[Planned]:
+    def batches(self, epoch: int, start: int) -> Iterator[PlannedBatch]:
         if hasattr(self.sampler, "set_epoch"):
             self.sampler.set_epoch(epoch)
         elements = itertools.islice(iter(self.sampler), start, None)
@@ -88,7 +88,7 @@ class SamplerPlan:
                 return
             samples = self._checked(batch if self.batch_size is not None else batch[0])
             after = start + len(batch)
-            yield Planned(samples, _keys(samples, start), after)
+            yield PlannedBatch(samples, _keys(samples, start), after)
             start = after
 
     def _checked(self, batch: Any) -> Numbers:

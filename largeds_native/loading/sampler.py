@@ -38,7 +38,7 @@ class ShuffleSampler(Sampler[int]):
             raise ArgumentError(f"n: expected at least 1 sample, found {n}")
         seed = check_seed(seed)
         self.n, self.seed, self.block = n, seed, block
-        self._partition = Partition.found(rank, world_size)
+        self._partition = Partition.resolve(rank, world_size)
         self._order: Order = Random(n, seed) if block is None else Block(n, seed, block)
         self._cursor = Cursor()  # where the next sample stands
 

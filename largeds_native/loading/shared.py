@@ -20,7 +20,7 @@ from torch.utils.data import get_worker_info
 from largeds_native.store.gather import dtype_name
 
 HEADER = 4096  # bytes before the batch
-KEPT = 8  # slots a worker keeps; more live as long as whoever holds them
+MAX_SLOTS = 8  # slots a worker keeps; more live as long as whoever holds them
 
 # A subclass of Tensor that nothing but its pickling tells from one. torch's notes on extending it name this function;
 # without it batches are plain tensors, which torch copies into new shared memory.
@@ -59,7 +59,7 @@ class SharedSlots:
         if slot is None:
             slot = torch.empty(nbytes, dtype=torch.uint8).share_memory_()  # type: ignore[no-untyped-call]
             slot[0] = 0
-            self._slots = [*self._slots[-KEPT + 1 :], slot]
+            self._slots = [*self._slots[-MAX_SLOTS + 1 :], slot]
         _C.hold_slot(slot)
         batch = _C.slot_tensor(slot, HEADER, shape, dtype_name(dtype)).as_subclass(SharedBatch)
         batch.slot = slot
@@ -76,10 +76,10 @@ class SharedBatch(Tensor):
         from largeds_native import _C
 
         _C.hold_slot(self.slot)
-        return (received, (self.slot, tuple(self.shape), self.dtype))
+        return (rebuild_batch, (self.slot, tuple(self.shape), self.dtype))
 
 
-def received(slot: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+def rebuild_batch(slot: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     from largeds_native import _C
 
     return _C.slot_tensor(slot, HEADER, shape, dtype_name(dtype))

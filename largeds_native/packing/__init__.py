@@ -71,11 +71,11 @@ def pack(
     Raises ArgumentError for a bad option; PackError when the source has no image or `out` is something else, or
     belongs to another job; StorageError for a full disk; with on_error="raise", DecodeError.
     """
-    from largeds_native.packing.options import Options
+    from largeds_native.packing.options import PackOptions
     from largeds_native.packing.run import run
     from largeds_native.sources import as_source
 
-    options = Options.checked(
+    options = PackOptions.checked(
         resize=resize,
         crop=crop,
         interpolation=interpolation,

@@ -21,7 +21,7 @@ from largeds_native.errors import ArgumentError, DecodeError
 from largeds_native.transform import ImageTransform
 from largeds_native.transform.image_transform import CROP, MAX_PIXELS, RESIZE, Size, choice
 
-Source: TypeAlias = "str | os.PathLike[str] | bytes"
+EncodedImage: TypeAlias = "str | os.PathLike[str] | bytes"
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class DecodeFailure:
 
 @overload
 def decode_batch(
-    sources: Sequence[Source],
+    sources: Sequence[EncodedImage],
     *,
     resize: Size = RESIZE,
     crop: Size = CROP,
@@ -58,7 +58,7 @@ def decode_batch(
 
 @overload
 def decode_batch(
-    sources: Sequence[Source],
+    sources: Sequence[EncodedImage],
     *,
     resize: Size = RESIZE,
     crop: Size = CROP,
@@ -76,7 +76,7 @@ def decode_batch(
 
 
 def decode_batch(
-    sources: Sequence[Source],
+    sources: Sequence[EncodedImage],
     *,
     resize: Size = RESIZE,
     crop: Size = CROP,
@@ -154,7 +154,7 @@ def decode_batch(
     return images if on_error == "raise" else (images, failures)
 
 
-def decode_with_pillow(source: Source, transform: ImageTransform) -> NDArray[np.uint8]:
+def decode_with_pillow(source: EncodedImage, transform: ImageTransform) -> NDArray[np.uint8]:
     """(height, width, channels) pixels of any file that Pillow opens, not resized; `DecodeError` when it does not.
 
     For formats that the core does not decode. `failure_reason` turns the error into the word for its reason.
@@ -240,7 +240,7 @@ def _size(source: bytes | str, transform: ImageTransform) -> tuple[int, int] | N
     return (height, width) if transform.exif_orientation or orientation < 5 else (width, height)
 
 
-def _as_source(source: Source) -> bytes | str:
+def _as_source(source: EncodedImage) -> bytes | str:
     if isinstance(source, (bytes, bytearray, memoryview)):
         return bytes(source)
     if isinstance(source, (str, os.PathLike)):

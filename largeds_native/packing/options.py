@@ -20,7 +20,7 @@ TRANSFORM = tuple(field.name for field in dataclasses.fields(ImageTransform))
 
 
 @dataclass(frozen=True)
-class Options:
+class PackOptions:
     """What every image becomes, and how rows of it are stored."""
 
     transform: ImageTransform
@@ -35,7 +35,7 @@ class Options:
     shard_bytes: int
 
     @classmethod
-    def checked(cls, **given: Any) -> Options:
+    def checked(cls, **given: Any) -> PackOptions:
         """From the arguments of `pack`; ArgumentError says what was expected and what was found."""
         transform = ImageTransform(**{name: given[name] for name in TRANSFORM})
         dtype = _dtype(given["dtype"])

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from largeds_native.packing.options import Options
+from largeds_native.packing.options import PackOptions
 from largeds_native.sources import Source
 from largeds_native.store.metadata import Metadata
 
@@ -21,7 +21,7 @@ class Plan:
     """A job: `decoded` is (height, width) of every decoded image, `size` that of every row."""
 
     source: Source
-    options: Options
+    options: PackOptions
     decoded: tuple[int, int]
     libraries: Mapping[str, str]
 

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Any
 
 
-class ProgressBar:
+class PackProgressBar:
     def __init__(self, total: int | None, enabled: bool) -> None:
         self._bar: Any = None
         self._task: Any = None
@@ -32,7 +32,7 @@ class ProgressBar:
             words = f"[red]{failed:,} failed" if failed else ""
             self._bar.update(self._task, completed=done, rate=f"{rate:,.0f} images/s", failed=words)
 
-    def __enter__(self) -> ProgressBar:
+    def __enter__(self) -> PackProgressBar:
         if self._bar is not None:
             self._bar.start()
         return self

@@ -71,13 +71,13 @@ def _read_job(out: Path) -> dict[str, Any] | None:
 
 def _difference(job: dict[str, Any], plan: Plan) -> str:
     """In what the job that was begun differs from this one."""
-    mine = plan.manifest_parts()
+    ours = plan.manifest_parts()
     for part in ("options", "libraries"):
-        theirs = job.get(part)
-        if isinstance(theirs, dict):
-            for key in sorted({*theirs, *mine[part]}):
-                if theirs.get(key) != _plain(mine[part].get(key)):
-                    return f"{key} was {theirs.get(key)!r}, is now {mine[part].get(key)!r}"
+        previous = job.get(part)
+        if isinstance(previous, dict):
+            for key in sorted({*previous, *ours[part]}):
+                if previous.get(key) != _plain(ours[part].get(key)):
+                    return f"{key} was {previous.get(key)!r}, is now {ours[part].get(key)!r}"
     return "the list of images changed"
 
 
@@ -86,7 +86,7 @@ def _plain(value: Any) -> Any:
 
 
 def finished_shards(out: Path, plan: Plan, fingerprint: str) -> dict[int, ShardRecord]:
-    """Shards that this job finished before, by number. Raises PackError when a source of theirs changed since."""
+    """Shards that this job finished before, by number. Raises PackError when a source file has changed since."""
     found = {}
     for name in sorted(os.listdir(out)):
         if not re.fullmatch(r"shard-\d{5,9}", name):

@@ -10,9 +10,9 @@ import numpy as np
 from largeds_native._internal.machine import usable_threads
 from largeds_native.errors import ArgumentError, StoreError
 from largeds_native.packing.engine import Engine
-from largeds_native.packing.options import Options
+from largeds_native.packing.options import PackOptions
 from largeds_native.packing.size import row_size
-from largeds_native.sources import Batch, IndexedSource, Shuffled, as_source
+from largeds_native.sources import IndexedSource, ShuffledSource, SourceBatch, as_source
 from largeds_native.store import PackedStore, Store, as_packed
 from largeds_native.store.verify import first_few
 
@@ -61,7 +61,7 @@ def verify_sources(
     return SourceVerification(len(indices), tuple(different))
 
 
-def _differences(engine: Engine, batch: Batch, indices: Any, expected: list[dict[str, Any]]) -> list[str]:
+def _differences(engine: Engine, batch: SourceBatch, indices: Any, expected: list[dict[str, Any]]) -> list[str]:
     """Names of the samples that are not as the store's list of samples has them."""
     engine.start(batch.items, indices)
     results = engine.finish(lambda _: None)
@@ -74,7 +74,7 @@ def _differences(engine: Engine, batch: Batch, indices: Any, expected: list[dict
     return different
 
 
-def _indexed(store: PackedStore, source: Any, options: Options) -> IndexedSource:
+def _indexed(store: PackedStore, source: Any, options: PackOptions) -> IndexedSource:
     if source is None:
         report = store.report
         if report is None or report.root is None:
@@ -83,13 +83,13 @@ def _indexed(store: PackedStore, source: Any, options: Options) -> IndexedSource
     found = as_source(source)
     if not isinstance(found, IndexedSource):
         raise ArgumentError(f"source: expected one that can be read in any order, found {found.description}")
-    return found if options.shuffle is None else Shuffled(found, options.shuffle)
+    return found if options.shuffle is None else ShuffledSource(found, options.shuffle)
 
 
-def _options_of(store: PackedStore) -> Options:
+def _options_of(store: PackedStore) -> PackOptions:
     """The options that a store was packed with."""
     given = {name: value for name, value in store.metadata.options.items() if name != "plan"}
     try:
-        return Options.checked(**given)
+        return PackOptions.checked(**given)
     except (KeyError, TypeError, ArgumentError) as error:
         raise StoreError(f"{store.path}: the options in its manifest can't be used: {error}") from None

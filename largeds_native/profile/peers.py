@@ -37,7 +37,7 @@ def image_folder(folder: Path, *, normalised: bool) -> Dataset[Any]:
     return images
 
 
-class _Rows(Dataset[Any]):
+class _NormalisedRows(Dataset[Any]):
     """One image at a time, normalised in the worker."""
 
     def __init__(self, path: Path) -> None:
@@ -64,7 +64,7 @@ class _Rows(Dataset[Any]):
         return n
 
 
-class HDF5Rows(_Rows):
+class HDF5Rows(_NormalisedRows):
     """The HDF5Dataset of tutorials."""
 
     def _open(self) -> None:
@@ -72,7 +72,7 @@ class HDF5Rows(_Rows):
         self._images, self._labels = file["data"], file["labels"]
 
 
-class MemmapRows(_Rows):
+class MemmapRows(_NormalisedRows):
     """A np.memmap, and labels beside it."""
 
     def _open(self) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from largeds_native._internal.arrays import Array, FieldSpec, check_field_name
 from largeds_native.errors import ArgumentError
-from largeds_native.sources.base import Batch, IndexedSource, Indices, Source
+from largeds_native.sources.base import IndexedSource, Indices, Source, SourceBatch
 
 BATCH_BYTES = 64 << 20
 
@@ -80,14 +80,14 @@ class ArraySource(IndexedSource):
     def count(self) -> int:
         return len(self._images)
 
-    def take(self, indices: Indices) -> Batch:
+    def take(self, indices: Indices) -> SourceBatch:
         """Of consecutive images, views: nothing is copied."""
         together = len(indices) > 0 and indices[-1] - indices[0] == len(indices) - 1 and (np.diff(indices) == 1).all()
         images = self._images[indices[0] : indices[-1] + 1] if together else self._images[indices]
         if self._planar:
             images = images.transpose(0, 2, 3, 1)
         fields = {name: values[indices] for name, values in self._fields.items()}
-        return Batch(list(images), [f"#{i}" for i in indices.tolist()], fields)
+        return SourceBatch(list(images), [f"#{i}" for i in indices.tolist()], fields)
 
     def fingerprint(self) -> str:
         """Of all fields, and of some pixels of about a thousand images: reading all would cost as much as a pack."""

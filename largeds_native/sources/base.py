@@ -20,7 +20,7 @@ LABEL = FieldSpec(np.dtype("<i8"))
 
 
 @dataclass
-class Batch:
+class SourceBatch:
     """Consecutive samples: what to decode, what to call them, and their fields' values."""
 
     items: list[Item]
@@ -49,7 +49,7 @@ class Source(ABC):
         """Number of samples; None when it is known only at the end."""
 
     @abstractmethod
-    def read(self, start: int, stop: int) -> Iterator[Batch]:
+    def read(self, start: int, stop: int) -> Iterator[SourceBatch]:
         """Samples [start, stop) in batches; fewer when `count` is None and the source has ended."""
 
     @abstractmethod
@@ -71,14 +71,14 @@ class IndexedSource(Source):
     def count(self) -> int: ...
 
     @abstractmethod
-    def take(self, indices: Indices) -> Batch:
+    def take(self, indices: Indices) -> SourceBatch:
         """These samples."""
 
     def paths(self, indices: Indices) -> list[tuple[str, str]]:
         """(name, path of the file that holds it) of these samples; none where there are no files."""
         return []
 
-    def read(self, start: int, stop: int) -> Iterator[Batch]:
+    def read(self, start: int, stop: int) -> Iterator[SourceBatch]:
         for low in range(start, stop, self.batch):
             yield self.take(np.arange(low, min(low + self.batch, stop)))
 
@@ -86,7 +86,7 @@ class IndexedSource(Source):
         return changed(self.paths(np.arange(start, stop)), time_ns)
 
 
-class Shuffled(IndexedSource):
+class ShuffledSource(IndexedSource):
     """The samples of a source in an order drawn from a seed."""
 
     def __init__(self, source: IndexedSource, seed: int) -> None:
@@ -103,7 +103,7 @@ class Shuffled(IndexedSource):
     def count(self) -> int:
         return self._source.count
 
-    def take(self, indices: Indices) -> Batch:
+    def take(self, indices: Indices) -> SourceBatch:
         return self._source.take(self._order[indices])
 
     def paths(self, indices: Indices) -> list[tuple[str, str]]:

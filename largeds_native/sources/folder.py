@@ -10,7 +10,7 @@ import numpy as np
 
 from largeds_native._internal.arrays import FieldSpec
 from largeds_native.errors import ArgumentError, PackError, StorageError
-from largeds_native.sources.base import LABEL, Batch, IndexedSource, Indices, Source
+from largeds_native.sources.base import LABEL, IndexedSource, Indices, Source, SourceBatch
 
 # torchvision's IMG_EXTENSIONS. A name chooses which files are looked at; their bytes tell the format.
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
@@ -65,11 +65,11 @@ class FolderSource(IndexedSource):
         begins = np.where(indices > 0, self._ends[indices - 1], 0).tolist()
         return [os.fsdecode(self._paths[a : b - 1]) for a, b in zip(begins, self._ends[indices].tolist(), strict=True)]
 
-    def take(self, indices: Indices) -> Batch:
+    def take(self, indices: Indices) -> SourceBatch:
         prefix = os.path.join(self._top, "")
         names = self._names(indices)
         fields = {} if self._labels is None else {"label": self._labels[indices]}
-        return Batch([prefix + name for name in names], names, fields)
+        return SourceBatch([prefix + name for name in names], names, fields)
 
     def paths(self, indices: Indices) -> list[tuple[str, str]]:
         return [(name, os.path.join(self._top, name)) for name in self._names(indices)]

@@ -10,8 +10,8 @@ from typing import Any
 from largeds_native.errors import ArgumentError
 from largeds_native.sources.arrays import arrays
 from largeds_native.sources.base import Source
+from largeds_native.sources.datasets import dataset, encoded, hugging_face
 from largeds_native.sources.folder import folder
-from largeds_native.sources.samples import dataset, encoded, hugging_face
 from largeds_native.sources.table import table
 from largeds_native.sources.tar import tar
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from largeds_native._internal.arrays import Array, FieldSpec, check_field_name
 from largeds_native.errors import ArgumentError, StorageError
-from largeds_native.sources.base import LABEL, Batch, IndexedSource, Indices, Source
+from largeds_native.sources.base import LABEL, IndexedSource, Indices, Source, SourceBatch
 
 
 def table(
@@ -56,10 +56,10 @@ class TableSource(IndexedSource):
     def count(self) -> int:
         return len(self._names)
 
-    def take(self, indices: Indices) -> Batch:
+    def take(self, indices: Indices) -> SourceBatch:
         names = [str(name) for name in self._names.take(indices).to_pylist()]
         fields = {name: values[indices] for name, values in self._values.items()}
-        return Batch([os.path.join(self._top, name) for name in names], names, fields)
+        return SourceBatch([os.path.join(self._top, name) for name in names], names, fields)
 
     def paths(self, indices: Indices) -> list[tuple[str, str]]:
         batch = self.take(indices)

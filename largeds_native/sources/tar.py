@@ -14,7 +14,7 @@ import numpy as np
 
 from largeds_native._internal.arrays import FieldSpec
 from largeds_native.errors import ArgumentError, PackError
-from largeds_native.sources.base import LABEL, Batch, IndexedSource, Indices, Source
+from largeds_native.sources.base import LABEL, IndexedSource, Indices, Source, SourceBatch
 
 IMAGES = ("jpg", "jpeg", "png", "webp", "ppm", "pgm", "bmp", "tif", "tiff")
 MAX_LABEL_BYTES = 1 << 20
@@ -85,11 +85,11 @@ class TarSource(IndexedSource):
     def count(self) -> int:
         return len(self._keys)
 
-    def take(self, indices: Indices) -> Batch:
+    def take(self, indices: Indices) -> SourceBatch:
         chosen = indices.tolist()
         items: list[Any] = [(self._files[self._file_index[i]], *self._extents[i]) for i in chosen]
         fields = {} if self._labels is None else {"label": self._labels[indices]}
-        return Batch(items, [self._name(i) for i in chosen], fields)
+        return SourceBatch(items, [self._name(i) for i in chosen], fields)
 
     def _name(self, i: int) -> str:
         return f"{os.path.basename(self._files[self._file_index[i]])}:{self._keys[i]}"

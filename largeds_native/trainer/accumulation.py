@@ -34,9 +34,9 @@ from torch.optim import Optimizer
 
 from largeds_native.errors import ArgumentError, NonFiniteError
 from largeds_native.trainer import batches
-from largeds_native.trainer.buffers import Buffers
-from largeds_native.trainer.ranks import Ranks, find_ddp, set_sync, stand_in
-from largeds_native.trainer.weights import Weight, check_one_number
+from largeds_native.trainer.buffers import BufferSnapshot
+from largeds_native.trainer.ranks import Ranks, find_ddp, join_bucket_rebuild, set_sync
+from largeds_native.trainer.weights import Weight, check_scalar_loss
 
 
 @dataclass
@@ -193,10 +193,10 @@ class Group:
         self._reduce_after, self._start = reduce_after, start
         self._empty = not pairs
         # a batch of NaN would stay in BatchNorm's statistics, though its step is skipped
-        self._buffers = Buffers(accumulator.model) if accumulator.on_nonfinite == "skip" else None
+        self._buffers = BufferSnapshot(accumulator.model) if accumulator.on_nonfinite == "skip" else None
         self._reset()
         if self._empty and accumulator.ddp is not None:
-            stand_in(accumulator.ddp)
+            join_bucket_rebuild(accumulator.ddp)
 
     def _reset(self) -> None:
         self.samples = 0  # given out so far
@@ -257,9 +257,9 @@ class Group:
         """Accumulate the gradient of the micro-batch that was given out last; `loss` is one number."""
         if self._current is None:
             raise ArgumentError("backward() comes once for each micro-batch that the group gives")
-        check_one_number(loss)
+        check_scalar_loss(loss)
         weight, count = self._current
-        if not (isinstance(weight, float) and weight == 0 and self._may_leave_out()):
+        if not (isinstance(weight, float) and weight == 0 and self._may_skip_backward()):
             loss.backward(self._accumulator.gradient_of(loss, weight))  # type: ignore[no-untyped-call]
             self._losses.append(loss.detach())
             self._weights.append(weight)
@@ -268,7 +268,7 @@ class Group:
         self._total = self._total + weight
         self._current = None
 
-    def _may_leave_out(self) -> bool:
+    def _may_skip_backward(self) -> bool:
         """A mean over nothing is 0 / 0; without a weight it adds nothing, unless DDP waits for its backward."""
         ddp = self._accumulator.ddp
         return ddp is None or not ddp.require_backward_grad_sync

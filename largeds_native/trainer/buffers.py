@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 
-class Buffers:
+class BufferSnapshot:
     """What a forward changes in a module, kept to be put back."""
 
     def __init__(self, model: nn.Module) -> None:

@@ -108,7 +108,7 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
     Raises StateError if it is cut off, foreign, or of another version.
     """
     try:
-        with sets_are_data():
+        with sets_allowed():
             state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise StateError(f"{path}: no such checkpoint") from None
@@ -123,7 +123,7 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 @contextmanager
-def sets_are_data() -> Iterator[None]:
+def sets_allowed() -> Iterator[None]:
     """torch 2.4 takes a `set` for code, unless it is named among the safe globals; later ones know it."""
     before = torch.serialization.get_safe_globals()
     torch.serialization.add_safe_globals([set])

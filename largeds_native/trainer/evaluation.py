@@ -13,7 +13,7 @@ from largeds_native.trainer.accumulation import Accumulator
 from largeds_native.trainer.metrics import Metrics
 from largeds_native.trainer.precision import Precision
 from largeds_native.trainer.ranks import unwrap, without_ddp
-from largeds_native.trainer.weights import Loss, check_one_number
+from largeds_native.trainer.weights import Loss, check_scalar_loss
 
 
 def evaluate(
@@ -41,7 +41,7 @@ def evaluate(
                     with precision.autocast():
                         outputs = forward(inputs)
                         loss = loss_function(outputs, targets)
-                    check_one_number(loss)
+                    check_scalar_loss(loss)
                     # a mean over nothing is 0 / 0, and weighs nothing
                     if reduction == "mean":
                         loss = torch.where(torch.as_tensor(weight != 0, device=loss.device), loss * weight, 0)

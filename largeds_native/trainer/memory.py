@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from largeds_native.trainer.accumulation import Accumulator, Group
-from largeds_native.trainer.buffers import Buffers
+from largeds_native.trainer.buffers import BufferSnapshot
 from largeds_native.trainer.random_state import RandomState
 
 Record = Callable[[Any, Any], None]  # takes the outputs and targets of a micro-batch
@@ -59,7 +59,7 @@ class Snapshot:
     """What a forward changes besides gradients: the module's buffers (BatchNorm's statistics) and the random state."""
 
     def __init__(self, model: torch.nn.Module) -> None:
-        self._buffers, self._random = Buffers(model), RandomState.now()
+        self._buffers, self._random = BufferSnapshot(model), RandomState.now()
 
     def restore(self) -> None:
         """Put everything back, and give cached memory back to the device."""

@@ -128,7 +128,7 @@ def set_sync(ddp: DistributedDataParallel, sync: bool) -> None:
     ddp.require_forward_param_sync = sync
 
 
-def stand_in(ddp: DistributedDataParallel) -> None:
+def join_bucket_rebuild(ddp: DistributedDataParallel) -> None:
     """Take part, on a rank without samples, in what the forward of the others does together.
 
     The first forward after the first synced backward rebuilds the reducer's buckets, which is a collective call.

@@ -13,7 +13,7 @@ from largeds_native.errors import ArgumentError, StateError
 from largeds_native.trainer import checkpoint
 from largeds_native.trainer.ranks import Ranks
 
-Found = tuple[dict[str, Any], "str | os.PathLike[str]"]  # a checkpoint and its path
+LoadedCheckpoint = tuple[dict[str, Any], "str | os.PathLike[str]"]  # a checkpoint and its path
 
 
 class Stateful(Protocol):
@@ -80,7 +80,7 @@ def _load(parts: Mapping[str, Stateful | None], state: dict[str, Any]) -> None:
 
 def find_checkpoint(
     source: str | os.PathLike[str] | None, folder: checkpoint.CheckpointFolder | None, begun: bool, ranks: Ranks
-) -> Found | None:
+) -> LoadedCheckpoint | None:
     """Before a fit: where to go on from. `source`: a path; "auto": the newest whole checkpoint, unless the run has
     begun in this process; None: from nothing. Raises ArgumentError where two runs would be mixed in one folder."""
     if source is None or (source == "auto" and begun):

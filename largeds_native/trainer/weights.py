@@ -48,7 +48,7 @@ def _class_weight(class_weight: Tensor | None, ignore_index: int, inputs: Any, t
     return (class_weight.to(targets.device, torch.float64)[safe] * counted).sum()
 
 
-def check_one_number(loss: Any) -> None:
+def check_scalar_loss(loss: Any) -> None:
     """ArgumentError unless a loss function gave what `backward` needs."""
     if not isinstance(loss, Tensor):
         raise ArgumentError(f"expected the loss to be one number in a tensor, found {type(loss).__name__}")

@@ -23,8 +23,8 @@ def spread(store: Store, count: int) -> list[int]:
 
 
 def spread_over(rows: np.ndarray[Any, np.dtype[np.int64]], count: int) -> list[int]:
-    places = np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(np.int64)
-    return [int(row) for row in rows[places]]
+    positions = np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(np.int64)
+    return [int(row) for row in rows[positions]]
 
 
 def of_rows(store: Store, rows: Sequence[int], count: int) -> list[int]:

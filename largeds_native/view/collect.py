@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,9 +13,10 @@ from largeds_native.store import PackedStore
 from largeds_native.store.display import picture_of
 from largeds_native.view.choose import label_of
 from largeds_native.view.files import thumbnail
-from largeds_native.view.tiles import Failed, Tile, TileRow, printable
+from largeds_native.view.tiles import FailedTile, Tile, TileRow, printable
 
 if TYPE_CHECKING:
+    from largeds_native.interchange.progress import ProgressCallback
     from largeds_native.store import Store
     from largeds_native.store.report import Report
     from largeds_native.transform import Augment
@@ -29,25 +30,25 @@ def tile_rows_of(
     rows: Sequence[int],
     *,
     augment: Augment | None,
-    versions: int,
+    variants: int,
     seed: int,
-    told: Callable[[int, int], object],
+    on_progress: ProgressCallback,
 ) -> list[TileRow]:
-    """Each row's image with what a loader makes of it beside it: `versions` epochs of `augment`, or stored variants."""
+    """Each row's image with what a loader makes of it beside it: `variants` epochs of `augment`, or stored variants."""
     sources = sources_of(store, rows)
-    drawn = _drawn(store, rows, augment, versions, seed) if augment else [[] for _ in rows]
+    drawn = _drawn(store, rows, augment, variants, seed) if augment else [[] for _ in rows]
     tile_rows = []
     for done, row in enumerate(rows):
         caption = f"#{row}: {label_of(store, row)}".removesuffix(": ")
         source = sources.get(row, "")
         if store.variants > 1 and not augment:
-            tiles = _variants(store, row, caption, source, versions)
+            tiles = _variants(store, row, caption, source, variants)
         else:
             stored = store.images[row] if store.variants == 1 else store.images[row][0]
             tiles = [Tile(_picture(store, stored), caption)]
         pictures = [Tile(picture, f"epoch {epoch}") for epoch, picture in enumerate(drawn[done])]
         tile_rows.append(TileRow((*tiles, *pictures), printable(source)))
-        told(done + 1, len(rows))
+        on_progress(done + 1, len(rows))
     return tile_rows
 
 
@@ -55,9 +56,9 @@ def _picture(store: Store, row: Any) -> Image.Image:
     return picture_of(row, store.layout, store.mean, store.std)
 
 
-def _variants(store: Store, row: int, caption: str, source: str, versions: int) -> list[Tile]:
-    """The file where it is still there, and the versions that were made from it."""
-    stored = store.images[row][:versions]
+def _variants(store: Store, row: int, caption: str, source: str, variants: int) -> list[Tile]:
+    """The file where it is still there, and the variants that were made from it."""
+    stored = store.images[row][:variants]
     tiles = [Tile(_picture(store, one), f"variant {i}") for i, one in enumerate(stored)]
     original = thumbnail(_root(store), source, SIDE) if source else None
     if original is not None:
@@ -103,21 +104,21 @@ def sources_of(store: Store, rows: Iterable[int]) -> dict[int, str]:
     for shard in np.unique(np.searchsorted(starts, wanted, "right") - 1).tolist():
         table = store.samples_of([shard])
         numbers = np.asarray(table["row"])
-        places = np.flatnonzero(np.isin(numbers, wanted))
-        names = table["source"].take(places).to_pylist()
-        found.update(zip(numbers[places].tolist(), (str(name) for name in names), strict=True))
+        positions = np.flatnonzero(np.isin(numbers, wanted))
+        names = table["source"].take(positions).to_pylist()
+        found.update(zip(numbers[positions].tolist(), (str(name) for name in names), strict=True))
     return found
 
 
-def failures_of(
-    store: Store, samples: Iterable[dict[str, Any]], pictures: int, told: Callable[[int, int], object]
-) -> list[Failed]:
+def failed_tiles(
+    store: Store, samples: Iterable[dict[str, Any]], pictures: int, on_progress: ProgressCallback
+) -> list[FailedTile]:
     """Samples that failed, `pictures` of them with their file's thumbnail where there is one."""
     root = _root(store)
     found = []
     for done, sample in enumerate(samples):
         source, reason, error = (str(sample[key] or "") for key in ("source", "status", "error"))
         picture = thumbnail(root, source, SIDE) if done < pictures else None
-        found.append(Failed(printable(source), printable(reason), printable(error), picture))
-        told(done + 1, max(done + 1, pictures))
+        found.append(FailedTile(printable(source), printable(reason), printable(error), picture))
+        on_progress(done + 1, max(done + 1, pictures))
     return found

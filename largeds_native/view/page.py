@@ -18,7 +18,7 @@ LARGEST = 256  # pixels of a picture's side on the page
 SMALL = 64  # pictures up to this side are written without loss, magnified so that each pixel is seen
 
 
-def page_html(shown: ContactSheet, histogram: Mapping[str, int], report: Sequence[tuple[str, str]]) -> bytes:
+def page_html(sheet: ContactSheet, histogram: Mapping[str, int], report: Sequence[tuple[str, str]]) -> bytes:
     """The page as UTF-8. `histogram`: images of each class, {} without classes; `report`: names and values."""
     from jinja2 import Environment, StrictUndefined  # comes with torch
 
@@ -29,7 +29,7 @@ def page_html(shown: ContactSheet, histogram: Mapping[str, int], report: Sequenc
     environment.globals.update(uri=_uri, sha256=_sha256)
     counts = list(histogram.values())
     text = environment.from_string(template).render(
-        shown=shown,
+        sheet=sheet,
         histogram=[(printable(name), count) for name, count in histogram.items()],
         fewest=min(counts, default=0),
         most=max(counts, default=0),

@@ -28,7 +28,7 @@ class TileRow:
 
 
 @dataclass(frozen=True)
-class Failed:
+class FailedTile:
     """A sample that is not in the store; its file as a picture where it is still there and can be opened."""
 
     source: str
@@ -39,14 +39,14 @@ class Failed:
 
 @dataclass
 class ContactSheet:
-    """All that is shown of a store. `said`, `failures_said`: a line about the images, and one about the failures."""
+    """Everything that is shown of a store. `summary` is a line about the images, `failures_summary` one about failures."""
 
     title: str
     facts: str
-    said: str
+    summary: str
     tile_rows: list[TileRow] = field(default_factory=list)
-    failed: list[Failed] = field(default_factory=list)
-    failures_said: str = ""
+    failed: list[FailedTile] = field(default_factory=list)
+    failures_summary: str = ""
 
 
 def printable(text: object) -> str:

@@ -16,7 +16,7 @@ from PIL import Image
 
 import largeds_native as lds
 from largeds_native._internal.corpus import jpeg_corpus
-from largeds_native.profile.bench import decoders, packing
+from largeds_native.profile.bench import decoders, pack_stage
 from largeds_native.profile.bench.candidates import Candidate, compare
 from largeds_native.profile.bench.chart import draw_chart
 from largeds_native.profile.bench.image_set import prepare_images
@@ -117,7 +117,7 @@ def test_who_fails_is_named_with_the_reason() -> None:
 
 def test_contenders_begin_with_an_empty_folder(tree: Path, tmp_path: Path) -> None:
     work = prepare_images(tree, tmp_path, 100, 1, quiet)
-    for candidate in packing.candidates(work):
+    for candidate in pack_stage.candidates(work):
         assert candidate.before is not None
         candidate.before()
         assert list(work.out.iterdir()) == []
@@ -182,7 +182,7 @@ def test_a_full_disk(largeds: Largeds, tree: Path, tiny_disk: Path) -> None:
 
 
 def test_ctrl_c_leaves_no_folder(tree: Path, tmp_path: Path) -> None:
-    command = ("largeds_native.profile.bench.packing", "candidates", "bench", tree, "--json")
+    command = ("largeds_native.profile.bench.pack_stage", "candidates", "bench", tree, "--json")
     with start_process(*command, module="tests.programs.wait_in_command", env={"TMPDIR": str(tmp_path)}) as bench:
         assert bench.stdout is not None
         assert bench.stdout.readline() == "ready\n"

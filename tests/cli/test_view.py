@@ -98,8 +98,8 @@ def test_floats_without_a_scale_are_stretched_and_nan_is_black() -> None:
     assert np.asarray(picture_of(row, "CHW")).tolist() == [[0, 255], [0, 128]]
 
 
-def test_augmented_versions_are_the_loaders(largeds: Largeds, store: Path, tmp_path: Path) -> None:
-    options = ["--random-crop", "16", "--padding", "4", "--flip", "0.5", "--seed", "3", "--versions", "3", "-n", "2"]
+def test_augmented_variants_are_the_loaders(largeds: Largeds, store: Path, tmp_path: Path) -> None:
+    options = ["--random-crop", "16", "--padding", "4", "--flip", "0.5", "--seed", "3", "--variants", "3", "-n", "2"]
     assert largeds("view", store, tmp_path / "a.png", *options)[0] == 0
     picture = pixels(tmp_path / "a.png")
     augment = lds.Augment(random_crop=16, padding=4, flip=0.5)
@@ -118,7 +118,7 @@ def test_augmented_versions_are_the_loaders(largeds: Largeds, store: Path, tmp_p
 def test_stored_variants_stand_beside_their_file(largeds: Largeds, tree: Path, tmp_path: Path) -> None:
     augment = lds.Augment(resized_crop=16, flip=0.5)
     store = lds.pack(tree, tmp_path / "v.lds", resize=20, crop=None, variants=3, augment=augment, progress=False)
-    assert largeds("view", tmp_path / "v.lds", tmp_path / "v.png", "--rows", "5", "--versions", "2")[0] == 0
+    assert largeds("view", tmp_path / "v.lds", tmp_path / "v.png", "--rows", "5", "--variants", "2")[0] == 0
     picture = pixels(tmp_path / "v.png")
     assert [contains(picture, magnified(one)) for one in store.images[5]] == [True, True, False]
     with Image.open(tree / "dog" / "1.png") as image:
@@ -205,13 +205,13 @@ def hostile(tree: Path, tmp_path: Path) -> Path:
 
 def test_a_page_in_a_browser(largeds: Largeds, hostile: Path, tmp_path: Path) -> None:
     page = tmp_path / "page.html"
-    code, out, err = largeds("view", hostile, page, "--html", "--flip", "0.5", "--versions", "2", "--json")
+    code, out, err = largeds("view", hostile, page, "--html", "--flip", "0.5", "--variants", "2", "--json")
     assert (code, err) == (0, "")
     assert (len(json.loads(out)["rows"]), json.loads(out)["failures"]) == (8, 1)
     with Browser() as browser:
         browser.open(page)
         sizes = browser.value("[...document.images].map(i => i.complete ? i.naturalWidth : 0)")
-        assert sizes == [256] * 24  # 8 images, each with 2 versions, 16 pixels magnified
+        assert sizes == [256] * 24  # 8 images, each with 2 variants, 16 pixels magnified
         assert browser.value("document.title") == "h.lds"
         assert browser.value("document.querySelectorAll('script, svg[onload], img[onerror]').length") == 1
         assert HOSTILE in browser.value("document.querySelector('.bars th').textContent")

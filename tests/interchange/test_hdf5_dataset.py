@@ -115,7 +115,7 @@ def test_many_neighbours_at_once(tmp_path: Path) -> None:
     assert dataset.__getitems__([]) == []
 
 
-def test_versions_of_each_image(tmp_path: Path) -> None:
+def test_variants_of_each_image(tmp_path: Path) -> None:
     store = make_random_store(tmp_path / "a.lds", shape=(4, 5, 3), layout="HWC", variants=2)
     image, _ = lds.HDF5Dataset(store.to_hdf5(tmp_path / "a.h5"))[3]
     np.testing.assert_array_equal(image.numpy(), np.moveaxis(np.asarray(store.images)[3], -1, 1))

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 import largeds_native as lds
-from largeds_native._internal.measure import forget
+from largeds_native._internal.measure import drop_files
 from largeds_native.errors import ArgumentError, RowIndexError
 from tests.builders.stores import make_labelled_store
 from tests.loading.epochs import MEAN, STD, epoch_of, labels_of, reference_batch
@@ -184,7 +184,7 @@ def test_rows_that_are_not_in_memory_are_asked_for_ahead(tmp_path: Path) -> None
         store.close()
         gc.collect()  # a mapped page stays
         fresh = lds.open(store.path)
-        forget(files)
+        drop_files(files)
         for path in files if advice == os.POSIX_FADV_WILLNEED else []:
             path.read_bytes()
         loader = lds.Loader(fresh, 10, shuffle=True, seed=5, prefetch=0)

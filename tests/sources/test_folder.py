@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torchvision.datasets import ImageFolder
 
 from largeds_native.errors import ArgumentError, PackError
-from largeds_native.sources import IndexedSource, Shuffled, folder
+from largeds_native.sources import IndexedSource, ShuffledSource, folder
 
 
 def samples_of(source: IndexedSource) -> list[tuple[str, int]]:
@@ -106,10 +106,10 @@ def test_shuffled_is_a_permutation(tmp_path: Path) -> None:
         (tmp_path / f"a/{i}.png").touch()
     source = folder(tmp_path)
     assert isinstance(source, IndexedSource)
-    first, second = samples_of(Shuffled(source, 1)), samples_of(Shuffled(source, 2))
+    first, second = samples_of(ShuffledSource(source, 1)), samples_of(ShuffledSource(source, 2))
     assert sorted(first) == sorted(second) == sorted(samples_of(source))
     assert first != second
-    assert Shuffled(source, 1).fingerprint() != Shuffled(source, 2).fingerprint()
+    assert ShuffledSource(source, 1).fingerprint() != ShuffledSource(source, 2).fingerprint()
 
 
 def test_no_image_at_all(tmp_path: Path) -> None:

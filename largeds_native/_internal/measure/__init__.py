@@ -7,7 +7,7 @@ page_cache.py     dropping files from the page cache
 report.py         a table, JSON, and the machine beside the figures
 """
 
-from largeds_native._internal.measure.page_cache import forget as forget
+from largeds_native._internal.measure.page_cache import drop_files as drop_files
 from largeds_native._internal.measure.report import as_json as as_json
 from largeds_native._internal.measure.report import machine_facts as machine_facts
 from largeds_native._internal.measure.report import table as table

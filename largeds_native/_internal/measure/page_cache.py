@@ -8,12 +8,12 @@ from collections.abc import Iterable
 Range = tuple[str, int, int]  # path, offset, bytes
 
 
-def forget(paths: Iterable[str | os.PathLike[str]]) -> None:
+def drop_files(paths: Iterable[str | os.PathLike[str]]) -> None:
     """Write these files back and drop them from the page cache."""
-    forget_ranges((os.fspath(path), 0, 0) for path in paths)
+    drop_ranges((os.fspath(path), 0, 0) for path in paths)
 
 
-def forget_ranges(ranges: Iterable[Range]) -> None:
+def drop_ranges(ranges: Iterable[Range]) -> None:
     """Drop only these parts of files; 0 bytes reach to the end of the file."""
     for path, offset, size in ranges:
         descriptor = os.open(path, os.O_RDONLY)

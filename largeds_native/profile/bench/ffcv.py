@@ -39,7 +39,7 @@ def ffcv_loader(store: Any, batch: int, threads: int, kind: str, mean: Any, std:
 def _beton(store: Any) -> Path:
     path: Path = store.path.with_suffix(".beton")
     if not path.exists():
-        write(_Rows(store), path, 1)
+        write(_StoreImages(store), path, 1)
     return path
 
 
@@ -54,7 +54,7 @@ def write(images: Any, path: Path, workers: int) -> int:
     return len(images)
 
 
-class _Rows:
+class _StoreImages:
     def __init__(self, store: Any) -> None:
         self.store = store
 

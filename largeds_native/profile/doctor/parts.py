@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from largeds_native._internal.measure import rate_within
-from largeds_native._internal.measure.page_cache import Range, forget_ranges
+from largeds_native._internal.measure.page_cache import Range, drop_ranges
 from largeds_native.packing.decoding import decode_batch
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def read_rates(ranges: Sequence[Sequence[Range]], seconds: float, threads: int) 
         while done < len(ranges) and cold_seconds < seconds:
             part = ranges[done : done + group]
             pieces = _pieces(piece for image in part for piece in image)
-            forget_ranges(pieces)
+            drop_ranges(pieces)
             cold_seconds += _read_seconds(pieces, deep)
             warm_seconds += _read_seconds(pieces, shallow)
             done += len(part)

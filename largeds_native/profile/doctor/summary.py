@@ -20,7 +20,7 @@ LIMIT_NAMES: dict[PartKind, str] = {
 SHORT_NAMES: dict[PartKind, str] = LIMIT_NAMES | {"workers": "DataLoader"}
 
 
-def limit_of(results: ProfileResults, kinds: tuple[PartKind, ...]) -> Part | None:
+def slowest_part(results: ProfileResults, kinds: tuple[PartKind, ...]) -> Part | None:
     """The slowest of these parts."""
     return min((part for part in results.parts if part.kind in kinds), key=lambda p: p.images_per_s, default=None)
 
@@ -28,7 +28,7 @@ def limit_of(results: ProfileResults, kinds: tuple[PartKind, ...]) -> Part | Non
 def packed_limit(results: ProfileResults) -> Part | None:
     """What limits an epoch over the store."""
     kinds: tuple[PartKind, ...] = ("loader", "step") if results.fits else ("loader", "step", "disk")
-    return limit_of(results, kinds)
+    return slowest_part(results, kinds)
 
 
 def packed_epoch_seconds(results: ProfileResults) -> float:
@@ -68,7 +68,7 @@ def _current_epoch_seconds(results: ProfileResults) -> float:
 
 
 def baseline_limit(results: ProfileResults) -> Part | None:
-    return limit_of(results, ("workers", "step"))
+    return slowest_part(results, ("workers", "step"))
 
 
 def sentence(results: ProfileResults) -> str:
@@ -90,7 +90,7 @@ def _limits(results: ProfileResults, limit: Part | None, loop: LoopResult) -> st
     if limit is None:
         return "nothing but the loader was measured"
     kinds: tuple[PartKind, ...] = ("loader", "step") if results.baseline is None else ("workers", "step")
-    others = limit_of(results, tuple(kind for kind in kinds if kind != limit.kind))
+    others = slowest_part(results, tuple(kind for kind in kinds if kind != limit.kind))
     text = f"{LIMIT_NAMES[limit.kind]} limits it with {limit.images_per_s:,.0f} images/s"
     if others is None:
         return text

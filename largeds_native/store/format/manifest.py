@@ -83,7 +83,7 @@ def read_manifest(folder: Path) -> Manifest:
         with open(path, "rb") as file:
             data = file.read(MAX_BYTES + 1)
     except (FileNotFoundError, NotADirectoryError):
-        raise StoreError(_no_store(folder)) from None
+        raise StoreError(_missing_store(folder)) from None
     except OSError as error:
         raise StorageError(error.errno, f"{path}: {error.strerror}") from error
     if len(data) > MAX_BYTES:
@@ -95,7 +95,7 @@ def read_manifest(folder: Path) -> Manifest:
     return parse_manifest(tree, str(path))
 
 
-def _no_store(folder: Path) -> str:
+def _missing_store(folder: Path) -> str:
     if not folder.exists():
         return f"{folder} does not exist: expected the folder of a store"
     if not folder.is_dir():

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 NAME = "samples.parquet"
 # who decoded a sample, as a number while packing and as a word in the file: PIXELS came decoded from the source
-CORE, PILLOW, PIXELS, NOBODY = 0, 1, 2, 3
+CORE, PILLOW, PIXELS, NOT_DECODED = 0, 1, 2, 3
 DECODERS = ("core", "Pillow", "source", "none")
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from largeds_native._internal.arrays import FieldSpec
 from largeds_native.errors import ArgumentError
-from largeds_native.sources.base import LABEL, Batch, IndexedSource, Indices, Item, Source
+from largeds_native.sources.base import LABEL, IndexedSource, Indices, Item, Source, SourceBatch
 
 BATCH_BYTES = 64 << 20
 
@@ -87,7 +87,7 @@ class DatasetSource(IndexedSource):
     def count(self) -> int:
         return self._count
 
-    def take(self, indices: Indices) -> Batch:
+    def take(self, indices: Indices) -> SourceBatch:
         items: list[Item] = []
         labels: list[int] = []
         for i in indices.tolist():
@@ -97,7 +97,7 @@ class DatasetSource(IndexedSource):
                 labels.append(_label(label, f"sample {i} of {self.description}"))
             items.append(_item(sample, i))
         fields = {"label": np.asarray(labels, np.int64)} if self._labelled else {}
-        return Batch(items, [f"#{i}" for i in indices.tolist()], fields)
+        return SourceBatch(items, [f"#{i}" for i in indices.tolist()], fields)
 
     def fingerprint(self) -> str:
         """Of what can be known without reading all: the length, the classes, and the first sample."""
@@ -124,7 +124,7 @@ class EncodedSource(Source):
     def count(self) -> None:
         return None
 
-    def read(self, start: int, stop: int) -> Iterator[Batch]:
+    def read(self, start: int, stop: int) -> Iterator[SourceBatch]:
         """Goes forward; begins again when `start` lies behind."""
         self._skip_to(start)
         while self._position < stop:
@@ -141,7 +141,7 @@ class EncodedSource(Source):
             if not items:
                 return
             names = [f"#{first + i}" for i in range(len(items))]
-            yield Batch(items, names, {"label": np.asarray(labels, np.int64)})
+            yield SourceBatch(items, names, {"label": np.asarray(labels, np.int64)})
 
     def _skip_to(self, start: int) -> None:
         if self._iterator is None or start < self._position:

@@ -14,7 +14,7 @@ from largeds_native.loading import Loader
 from largeds_native.profile import peers
 from largeds_native.profile.bench.candidates import OURS, Candidate
 from largeds_native.profile.bench.image_set import ImageSet
-from largeds_native.profile.bench.loading import exported, files
+from largeds_native.profile.bench.load_stage import exported, files
 from largeds_native.profile.classifier import build_classifier, choose_device
 from largeds_native.trainer import Trainer
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from largeds_native._internal.arrays import Array
-from largeds_native.packing.options import Options
+from largeds_native.packing.options import PackOptions
 
 
-def value_table(options: Options) -> bytes:
+def value_table(options: PackOptions) -> bytes:
     """256 values a channel: (x / 255 - mean) / std as torchvision's ToTensor and Normalize give, computed in double
     precision and rounded once. Empty for uint8."""
     if options.dtype == "uint8":

@@ -45,7 +45,7 @@ def candidates(images: ImageSet) -> list[Candidate]:
         Candidate("DALI, CPU", in_threads(decoders.dali_rows)),
         Candidate("FFCV writer", lambda: _ffcv(images)),
         Candidate("HDF5 + DataLoader", lambda: by_hdf5),
-        Candidate("libjpeg-turbo, whole image", lambda: _libraries_alone(images), "reference"),
+        Candidate("libjpeg-turbo, whole image", lambda: _libjpeg_turbo_alone(images), "reference"),
     ]
     for candidate in everybody:
         candidate.before = images.empty_out
@@ -62,7 +62,7 @@ def _ffcv(images: ImageSet) -> decoders.Run:
     return lambda: ffcv.write(dataset, images.out / "images.beton", images.threads)
 
 
-def _libraries_alone(images: ImageSet) -> decoders.Run:
+def _libjpeg_turbo_alone(images: ImageSet) -> decoders.Run:
     """libjpeg-turbo decoding whole images and nothing else (libpng and libwebp for other files). It is no limit: ours
     has a faster Huffman reader, and decodes only the part that the crop needs."""
     from largeds_native import _C
