@@ -113,7 +113,7 @@ def _contact_sheet(
     augment: Augment | None,
     variants: int,
     seed: int,
-    on_progress: Callable[[int, int], object],
+    on_progress: ProgressCallback,
 ) -> ContactSheet:
     from largeds_native.view.collect import tile_rows_of
     from largeds_native.view.tiles import ContactSheet, printable
@@ -134,9 +134,7 @@ def _contact_sheet(
     return ContactSheet(printable(store.path.name), facts, summary, tile_rows)
 
 
-def _failures(
-    store: Store, limit: int, needed: bool, on_progress: Callable[[int, int], object]
-) -> tuple[list[FailedTile], str]:
+def _failures(store: Store, limit: int, needed: bool, on_progress: ProgressCallback) -> tuple[list[FailedTile], str]:
     """The first failures, and a sentence about all of them."""
     from largeds_native.view.collect import PICTURES, failed_tiles, report_of
 

@@ -1,10 +1,10 @@
-"""One pass over an epoch: the batches that the C++ core fills ahead, delivered one after the other.
+"""One pass over an epoch: the C++ core fills batches ahead, and the iterators here deliver them in order.
 
 Note [Interrupts]
-An exception may come at any moment: of a batch that can't be made, of a sampler, or of a signal handler, such as
-Ctrl-C's KeyboardInterrupt while a batch is waited for. None of them may lose a batch, deliver one twice, or shift the
-position of those that follow. So a batch stays in `HostIterator` until it is delivered; a plan that was broken off
-begins again after the last batch that was submitted; and how many batches the core holds decides what was submitted.
+An exception may be raised at any moment: by a batch that can't be filled, by a sampler, or by a signal handler, such as
+Ctrl-C's KeyboardInterrupt during the wait for a batch. No exception may lose a batch, deliver one twice, or shift the
+position of later batches. So a batch stays in `HostIterator` until it is delivered; after an interrupt, the plan is
+started again behind the last submitted batch; and the number of batches that the core holds tells which one that is.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ PositionedBatch = tuple[Batch, int]  # a batch, and the position after it
 
 @dataclass(frozen=True)
 class EpochSpec:
-    """What an iterator must know to make an epoch's batches."""
+    """Everything that an iterator needs to produce the batches of an epoch."""
 
     gather: _C.Gather
     fields: Sequence[CoreField]
@@ -46,25 +46,25 @@ class EpochSpec:
 
 
 class HostIterator(Iterator[PositionedBatch]):
-    """Batches in the CPU's memory, from `cursor` to the end of its epoch. See Note [Interrupts]."""
+    """Yields batches in CPU memory, from `cursor` to the end of its epoch. See Note [Interrupts]."""
 
     def __init__(self, spec: EpochSpec, cursor: Cursor) -> None:
         from largeds_native import _C
 
-        # not the spec: the pool's threads end with the last who holds it
+        # don't keep the spec: it holds the pool, whose threads end when nothing refers to it any more
         self._plan, self._seed, self._prefetch = spec.plan, spec.seed, spec.prefetch
         self._sample_bytes = spec.gather.sample_bytes
         self._epoch, self._submitted = cursor.at  # the position after the last batch that was submitted
         self._core = _C.Prefetcher(spec.gather, spec.fields, spec.ring, spec.pool)
         self._batches = iter(self._core.next, None)
-        self._upcoming: Iterator[PlannedBatch] | None = None  # of the plan, after what is submitted
-        self._planned: PlannedBatch | None = None  # the last that it gave
-        self._positions: deque[int] = deque()  # after each batch that is submitted and not delivered
-        self._ready: deque[Batch] = deque()  # taken from the core and not delivered
-        self._error: Exception | None = None  # of the plan, until the batches before it are delivered
+        self._upcoming: Iterator[PlannedBatch] | None = None  # the plan's batches after the last submitted one
+        self._planned: PlannedBatch | None = None  # the last batch that the plan gave
+        self._positions: deque[int] = deque()  # position after each submitted, undelivered batch
+        self._ready: deque[Batch] = deque()  # taken from the core, not yet delivered
+        self._error: Exception | None = None  # of the plan; raised once earlier batches are delivered
         self._interrupted = False
         self._begun, self._last = time.perf_counter(), 0.0
-        # called when this is dropped, and before the interpreter ends
+        # runs when this object is garbage collected, and before the interpreter exits
         self.close = weakref.finalize(self, self._core.close)
         self._submit(spec.prefetch)
 
@@ -73,13 +73,13 @@ class HostIterator(Iterator[PositionedBatch]):
             self._recover()
         self._interrupted = True
         if not self._positions:
-            self._submit(1)  # without prefetch there is none yet
+            self._submit(1)  # with prefetch=0, nothing has been submitted yet
         if not self._positions:
             self._interrupted = False
             error, self._error = self._error, None
             raise error or StopIteration
         if not self._ready:
-            # one call from the core into the deque: a signal's exception comes before or after it, and loses nothing
+            # a single C call moves the batch from the core to the deque, so that a signal handler can't run in between
             self._ready.extend(islice(self._batches, 1))
             self._last = time.perf_counter()
         self._submit(self._prefetch + 1)  # the one in `_ready` is still counted
@@ -89,10 +89,10 @@ class HostIterator(Iterator[PositionedBatch]):
         return taken
 
     def _submit(self, count: int) -> None:
-        """Submits batches until `count` of them are not delivered, or the epoch ends."""
+        """Submits batches until `count` of them are undelivered, or the epoch ends."""
         while len(self._positions) < count and self._error is None:
             upcoming = self._upcoming or self._plan.batches(self._epoch, self._submitted)
-            self._upcoming = None  # while it is used: an exception may end it
+            self._upcoming = None  # an exception ends a generator, so it is kept only if `next` succeeds
             try:
                 planned = next(upcoming, None)
                 if planned is None:
@@ -100,7 +100,7 @@ class HostIterator(Iterator[PositionedBatch]):
                     return
                 self._planned = planned
                 self._core.submit(planned.samples, planned.keys, self._seed, self._epoch)
-            except Exception as error:  # raised when it is this batch's turn
+            except Exception as error:  # raised in the place of this batch
                 self._error = error
                 return
             self._submitted = planned.after
@@ -108,12 +108,12 @@ class HostIterator(Iterator[PositionedBatch]):
             self._upcoming = upcoming
 
     def _recover(self) -> None:
-        """Makes the positions those of the batches that the core holds."""
+        """After an interrupt: makes `_positions` match the batches that the core holds."""
         held = self._core.stats()["pending"] + len(self._ready)
-        if held > len(self._positions) and self._planned is not None:  # broken off when it was submitted
+        if held > len(self._positions) and self._planned is not None:  # interrupted right after `submit`
             self._submitted = self._planned.after
             self._positions.append(self._submitted)
-        elif held < len(self._positions):  # this batch could not be made, and its error was raised
+        elif held < len(self._positions):  # the batch failed, and its error was raised
             self._positions.popleft()
 
     def stats(self) -> dict[str, Any]:
@@ -126,9 +126,10 @@ class HostIterator(Iterator[PositionedBatch]):
 
 
 class BatchIterator(Iterator[Batch]):
-    """What `iter(loader)` gives: the batches of `source`, which is `host` or takes from it.
+    """What `iter(loader)` returns: the batches of `source`, which is `host` or reads from it.
 
-    It advances `cursor` by each batch. Its threads end when it ends or is dropped, or its loader is closed.
+    Each batch advances `cursor`. The threads end when the iterator ends or is garbage collected, or its loader is
+    closed.
     """
 
     def __init__(self, host: HostIterator, source: Iterator[PositionedBatch], cursor: Cursor) -> None:

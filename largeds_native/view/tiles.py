@@ -39,7 +39,7 @@ class FailedTile:
 
 @dataclass
 class ContactSheet:
-    """Everything that is shown of a store. `summary` is a line about the images, `failures_summary` one about failures."""
+    """All that is shown of a store. `summary` is a line about the images, `failures_summary` one about failures."""
 
     title: str
     facts: str

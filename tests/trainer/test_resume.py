@@ -150,11 +150,11 @@ def test_a_cut_off_checkpoint_is_passed_over(tmp_path):
     for length in (0, 10, len(whole) // 2, len(whole) - 1):
         newest.write_bytes(whole[:length])
         trainer = make_trainer(tmp_path)
-        with pytest.warns(UserWarning, match="not a whole checkpoint"):
+        with pytest.warns(UserWarning, match="not a complete checkpoint"):
             trainer.fit(make_loader("own state"), 1)
         assert trainer.step == 3
         newest.write_bytes(whole[:length])
-        with pytest.raises(StateError, match="not a whole checkpoint"):
+        with pytest.raises(StateError, match="not a complete checkpoint"):
             make_trainer(None).fit(make_loader("own state"), 1, resume=newest)
     assert before.exists()
 
@@ -200,7 +200,7 @@ def test_a_checkpoint_that_runs_code_is_refused(tmp_path):
             return (os.mkdir, (str(tmp_path / "pwned"),))
 
     torch.save({"format": "largeds-checkpoint", "version": 1, "model": Evil()}, tmp_path / "evil.pt")
-    with pytest.raises(StateError, match="not a whole checkpoint"):
+    with pytest.raises(StateError, match="not a complete checkpoint"):
         make_trainer(None).fit(make_loader("own state"), 1, resume=tmp_path / "evil.pt")
     assert not (tmp_path / "pwned").exists()
 

@@ -211,7 +211,7 @@ def test_bad_input():
         make().fit([], 1)
     with pytest.raises(ArgumentError, match="evaluate on is empty"):
         make().fit(data_loader(), 1, [])
-    with pytest.raises(ArgumentError, match=r"expected the loader to give \(inputs, targets\), found Tensor"):
+    with pytest.raises(ArgumentError, match=r"expected the loader to yield \(inputs, targets\), found Tensor"):
         make().fit([torch.zeros(3, 6)], 1)
     with pytest.raises(ArgumentError, match="same first dimension"):
         make().fit([(torch.zeros(3, 6), torch.zeros(2, dtype=torch.long))], 1)
