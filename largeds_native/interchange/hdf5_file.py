@@ -93,7 +93,7 @@ def check_fields(file: h5py.File, fields: dict[str, str], rows: int) -> None:
         values = dataset(file, name)
         where = f"{file.filename}: dataset {name!r}"
         if values.shape is None or values.shape[:1] != (rows,):
-            raise ArgumentError(f"{where}: expected {rows:,} values, one an image, found shape {values.shape}")
+            raise ArgumentError(f"{where}: expected {rows:,} values, one per image, found shape {values.shape}")
         if values.dtype.kind == "O" and h5py.check_string_dtype(values.dtype) is None:
             raise ArgumentError(f"{where} is of variable length: expected values of a fixed size")
 

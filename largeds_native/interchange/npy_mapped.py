@@ -26,7 +26,7 @@ def open_npy(path: str | os.PathLike[str], **fields: str | os.PathLike[str]) -> 
     for array in arrays.values():
         if array.shape[:1] != (metadata.rows,):
             raise ArgumentError(
-                f"{array.path}: expected {metadata.rows:,} values, one an image, found shape {array.shape}"
+                f"{array.path}: expected {metadata.rows:,} values, one per image, found shape {array.shape}"
             )
     reopen = (_reopen_npy, (str(where), {name: str(array.path) for name, array in arrays.items()}))
     return MappedArrayStore(where, metadata, images, arrays, reopen)

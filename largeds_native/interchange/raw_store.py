@@ -26,7 +26,7 @@ class RawStoreWriter:
     def __init__(self, out: str | os.PathLike[str], metadata: Metadata, shard_bytes: int) -> None:
         self._final = Path(os.path.abspath(out))
         if os.path.lexists(self._final):
-            raise ArgumentError(f"{self._final} exists: name another folder or remove it")
+            raise ArgumentError(f"{self._final} exists: choose another folder or remove it")
         if not self._final.parent.is_dir():
             raise ArgumentError(f"{self._final.parent} is not a folder: expected where to write {self._final.name}")
         self._folder = self._final.with_name(f".{self._final.name}.{os.getpid()}.tmp")

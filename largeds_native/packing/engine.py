@@ -1,5 +1,5 @@
-"""Items of a batch -> rows of a shard's file: the C++ packer for encoded images and for pixels that a source decoded
-itself, Pillow for formats that the core does not know."""
+"""Packs the items of a batch into rows of a shard's file. The C++ packer takes encoded images and arrays of pixels;
+Pillow decodes formats that the core does not support."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from largeds_native.sources import Item
 from largeds_native.store.format.sample_log import CORE, NOT_DECODED, PILLOW, PIXELS, SampleResults
 from largeds_native.store.format.statistics import Sums
 
-POLL_SECONDS = 0.1  # seconds between two looks at how far the threads are: as soon a Ctrl-C is heard
+POLL_SECONDS = 0.1  # how often Python looks at the progress of the threads, and runs signal handlers (Ctrl-C)
 
 Numbers = np.ndarray[Any, np.dtype[np.int64]]
 OnBatchProgress = Callable[[int], None]  # called with the number of items done; may raise to stop
@@ -27,7 +27,7 @@ OnBatchProgress = Callable[[int], None]  # called with the number of items done;
 
 @dataclass
 class Clock:
-    """Seconds that threads spent, summed over all of them, and bytes read."""
+    """Seconds spent, summed over all threads, and bytes read."""
 
     read: float = 0.0
     decode: float = 0.0
@@ -37,20 +37,20 @@ class Clock:
 
 @dataclass
 class _RunningBatch:
-    """A batch that the threads work on, and where its rows go."""
+    """A batch that the threads are packing, and the destination of its rows."""
 
     items: list[Item]
     descriptor: int
     offset: int
     samples: Numbers
     has_pixels: bool
-    refused: dict[int, tuple[str, str]]  # pixels that can't be packed
+    refused: dict[int, tuple[str, str]]  # (reason, message) of arrays that can't be packed
 
 
 class Engine:
-    """Packs batches with so many threads, one at a time. Use from one thread.
+    """Packs one batch at a time with `threads` threads. Use it from one thread.
 
-    `size`: (height, width) that decoded images end with.
+    `size`: (height, width) of images after resize and crop.
     """
 
     def __init__(self, options: PackOptions, size: tuple[int, int], threads: int) -> None:
@@ -71,7 +71,7 @@ class Engine:
 
     @property
     def sample_bytes(self) -> int:
-        """Stored for each image, with all its versions."""
+        """Stored bytes of one image with all its variants."""
         return self._packer.sample_bytes
 
     @property
@@ -80,15 +80,15 @@ class Engine:
         return Clock(read, decode + self._pillow_seconds, write, bytes_read)
 
     def start(self, items: list[Item], samples: Numbers, descriptor: int = -1, offset: int = 0) -> None:
-        """Begins to write the items' rows into an open file, from byte `offset` on; with no file they are only hashed.
-        `samples` are the items' numbers in the source."""
+        """Starts to write the items' rows into an open file, from byte `offset` on; without a file, they are only
+        hashed. `samples` are the indices of the items in the source."""
         has_pixels = any(isinstance(item, np.ndarray) for item in items)
         packed, refused = self._as_pixels(items) if has_pixels else (tuple(items), {})
         self._running = _RunningBatch(items, descriptor, offset, samples, has_pixels, refused)
         self._packer.start(packed, descriptor, offset, None, samples)
 
     def finish(self, on_progress: OnBatchProgress) -> SampleResults:
-        """Waits for the batch; rows of failed items leave no gap."""
+        """Waits for the batch, and moves rows together so that failed items leave no gap."""
         assert self._running is not None
         batch = self._running
         self._wait(on_progress)
@@ -109,7 +109,7 @@ class Engine:
         return results
 
     def abort(self) -> None:
-        """Stops the threads; when it returns, nothing is written any more."""
+        """Stops the threads; after it returns, nothing more is written."""
         self._packer.cancel()
         while not self._packer.wait(1.0):
             pass
@@ -119,7 +119,7 @@ class Engine:
             on_progress(self._packer.done)
 
     def _as_pixels(self, items: list[Item]) -> tuple[tuple[Item, ...], dict[int, tuple[str, str]]]:
-        """The items with arrays as the core takes them, and those that it can't take."""
+        """The items, with arrays converted for the core; and (reason, message) of arrays that it can't pack."""
         refused: dict[int, tuple[str, str]] = {}
 
         def pixels(i: int, item: Array) -> Item:
@@ -133,7 +133,7 @@ class Engine:
         return tuple(packed), refused
 
     def _with_pillow(self, batch: _RunningBatch, results: SampleResults, on_progress: OnBatchProgress) -> None:
-        """Decodes what the core does not know, a few images at a time: they wait in memory for their rows."""
+        """Decodes what the core does not support, a few images at a time, since their pixels are held in memory."""
         foreign = [i for i, (reason, _) in results.errors.items() if reason == "unsupported"]
         step = 4 * self._threads
         for low in range(0, len(foreign), step):

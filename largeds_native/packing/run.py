@@ -1,4 +1,4 @@
-"""A whole pack: check, resume, shard after shard, manifest, report."""
+"""Runs a whole pack: check, resume, pack shard by shard, write manifest and report."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def run(
     resume: bool,
     progress: bool,
 ) -> PackedStore:
-    """What `largeds_native.pack` does, with its options checked."""
+    """Implements `largeds_native.pack`, after its options were checked."""
     if on_error not in ("skip", "raise"):
         raise ArgumentError(f"on_error: expected 'skip' or 'raise', found {on_error!r}")
     if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= 1024):
@@ -58,7 +58,7 @@ def run(
         ready = len(list(folder.glob("shard-*")))
         raise KeyboardInterrupt(
             f"stopped with {ready} of {plan.shards or 'an unknown number of'} shards finished in {folder}: "
-            "run the same pack again to go on from there"
+            "run the same pack again to continue"
         ) from None
     except LargedsError:
         raise
@@ -70,7 +70,7 @@ def run(
 
 
 def make_plan(source: Source, options: PackOptions) -> Plan:
-    """Fails early: without an image, or where the augmentation does not fit the images."""
+    """Plans the pack. Raises early if there is no image, or the augmentation does not fit the images."""
     if source.count == 0:
         raise PackError(f"{source.description} has no image")
     if options.shuffle is not None:
@@ -89,7 +89,7 @@ def _storage_error(error: OSError, folder: Path) -> StorageError:
 
 
 def library_versions() -> dict[str, str]:
-    """The libraries whose version may change a pixel."""
+    """Versions of the libraries whose version may change pixels."""
     import PIL
 
     from largeds_native import _C
@@ -98,7 +98,7 @@ def library_versions() -> dict[str, str]:
 
 
 class Job:
-    """One run over the shards that are not finished yet."""
+    """Packs the shards that are not finished yet."""
 
     def __init__(
         self, plan: Plan, fingerprint: str, folder: Path, threads: int, raise_errors: bool, finisher: Finisher
@@ -144,7 +144,7 @@ class Job:
             _show(report)
 
     def _pack_shard(self, number: int, bar: PackProgressBar, start: float, resumed: int) -> bool:
-        """False when the source has ended before this shard."""
+        """Returns False if the source ended before this shard."""
         writer = ShardWriter(self._folder, number, self._metadata, self._fingerprint)
         filler = ShardFiller(writer, self._plan.source, *self._plan.samples(number))
         done, failed = self._done, self._failed
@@ -160,7 +160,7 @@ class Job:
         self._done, self._failed = done + filler.samples, failed + filler.failed
         try:
             self._finisher.add(number, writer.finish)
-        except BaseException:  # the shard before could not be finished
+        except BaseException:  # the previous shard could not be finished
             writer.close()
             raise
         return True

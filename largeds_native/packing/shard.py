@@ -1,4 +1,4 @@
-"""Fills one shard: samples of the source become rows."""
+"""Packs samples of a source into one shard."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ OnShardProgress = Callable[[int, int], None]  # (samples done in this shard, of 
 
 
 class ShardFiller:
-    """Packs samples [start, stop) of a source into a shard; failed ones leave no gap."""
+    """Packs samples [start, stop) of a source into a shard; failed samples leave no gap."""
 
     def __init__(self, writer: ShardWriter, source: Source, start: int, stop: int) -> None:
         self._writer, self._source = writer, source
@@ -33,12 +33,12 @@ class ShardFiller:
         try:
             self._pack(engine, raise_errors, on_progress)
         except BaseException:
-            engine.abort()  # its threads write until then, so the file is closed after it
+            engine.abort()  # before closing the file, as the threads write to it
             self._writer.close()
             raise
 
     def _pack(self, engine: Engine, raise_errors: bool, on_progress: OnShardProgress) -> None:
-        """Overlap: threads pack batch i, while this one logs batch i - 1 and fetches batch i + 1."""
+        """Overlaps work: the threads pack batch i while this thread logs batch i - 1 and fetches batch i + 1."""
         batches = self._source.read(self._start, self._stop)
         batch = next(batches, None)
         done: tuple[SourceBatch, SampleResults] | None = None
@@ -71,7 +71,7 @@ def _check(batch: SourceBatch, results: SampleResults, raise_errors: bool) -> No
 
 
 def _without_folder(message: str, batch: SourceBatch, index: int) -> str:
-    """Messages name files as the store does: relative to the source, the same wherever it lies."""
+    """Replaces the file's path by its name in the store, which is the same wherever the source lies."""
     item = batch.items[index]
     path = item[0] if isinstance(item, tuple) else item
     return message.replace(path, batch.names[index]) if isinstance(path, str) else message

@@ -1,4 +1,4 @@
-"""The one (height, width) that all rows have."""
+"""Finds the common (height, width) of all rows before augmentation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PROBES = 1000
 
 
 def row_size(source: Source, options: PackOptions) -> tuple[int, int]:
-    """From the options, or where these leave it open, from the first image that decodes."""
+    """From the options if they determine it, else from the first image that can be decoded."""
     transform = options.transform
     size = transform.fixed_size
     if size is not None:

@@ -1,4 +1,4 @@
-"""Where images come from. Each source yields its samples in a fixed order, in batches that fit in memory."""
+"""Sources of images. Each yields its samples in a fixed order, in batches that fit into memory."""
 
 from __future__ import annotations
 

@@ -110,7 +110,7 @@ class Accumulator:
         self._gradient: tuple[Any, Tensor] = (None, torch.empty(0))
 
     def groups(self, loader: Iterable[Any], *, start: int = 0) -> Iterator[Group]:
-        """The groups of one pass over the loader; the last may be partial. `start`: samples already seen in the epoch."""
+        """The groups of one pass over the loader; the last may be partial. `start`: samples seen before it."""
         self.optimizer.zero_grad(set_to_none=True)  # gradients of an interrupted group, or of the caller
         iterator = iter(loader)
         while True:

@@ -88,7 +88,7 @@ def test_any_torch_from_the_oldest_on_fits(monkeypatch: pytest.MonkeyPatch, vers
 
 def test_no_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(ImportError, match=r"needs torch 2\.4 or newer, and there is none in ") as caught:
+    with pytest.raises(ImportError, match=r"needs torch 2\.4 or newer, found none in ") as caught:
         core.load_core()
     assert "Type: pip install torch" in str(caught.value)
 

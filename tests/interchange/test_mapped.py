@@ -139,7 +139,7 @@ def test_bad_npy_files(tmp_path: Path) -> None:
         with pytest.raises(ArgumentError, match=message):
             lds.open(tmp_path / f"{name}.npy")
     np.save(tmp_path / "y.npy", np.arange(8))
-    with pytest.raises(ArgumentError, match="expected 9 values, one an image, found shape \\(8,\\)"):
+    with pytest.raises(ArgumentError, match="expected 9 values, one per image, found shape \\(8,\\)"):
         lds.open(tmp_path / "x.npy", label=tmp_path / "y.npy")
     with pytest.raises(StorageError, match="No such file"):
         lds.open(tmp_path / "x.npy", label=tmp_path / "none.npy")
@@ -149,7 +149,7 @@ def test_a_file_cut_while_open(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", IMAGES)
     store = lds.open(tmp_path / "x.npy")
     (tmp_path / "x.npy").write_bytes((tmp_path / "x.npy").read_bytes()[:200])
-    with pytest.raises(StoreError, match="was cut since it was opened"):
+    with pytest.raises(StoreError, match="was truncated after it was opened"):
         store.images  # noqa: B018
 
 

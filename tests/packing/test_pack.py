@@ -118,7 +118,7 @@ def test_failed_images_leave_no_hole(tmp_path: Path) -> None:
     assert "9 of 12" in str(report)
     with pytest.raises(DecodeError, match=r"0000\.png"):
         lds.pack(tmp_path / "tree", tmp_path / "strict", on_error="raise", **SMALL)
-    with pytest.raises(StoreError, match="not packed to the end"):
+    with pytest.raises(StoreError, match="is an unfinished pack"):
         lds.open(tmp_path / "strict")
 
 

@@ -42,8 +42,8 @@ def test_csv_and_parquet_say_the_same(tmp_path: Path) -> None:
         ("path,label\na.png,1\nb.png,\n", "line 2 of the data: column 'label' has no value"),
         ("path,weight\na.png,1\nb.png,\n", "column 'weight' has no value"),
         ("path,label\n1,1\n", "expected paths, found int64"),
-        ("path,label\na.png\n", "no manifest that can be read"),
-        ("", "no manifest that can be read"),
+        ("path,label\na.png\n", "can't be read as a manifest"),
+        ("", "can't be read as a manifest"),
     ],
 )
 def test_bad_manifests_are_named(tmp_path: Path, text: str, words: str) -> None:

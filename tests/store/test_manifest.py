@@ -85,5 +85,5 @@ def test_folders_that_are_no_store(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="found a file"):
         read_manifest(tmp_path / "file")
     (tmp_path / ".pack.json").touch()
-    with pytest.raises(StoreError, match="not packed to the end"):
+    with pytest.raises(StoreError, match="is an unfinished pack"):
         read_manifest(tmp_path)

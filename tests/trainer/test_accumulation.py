@@ -200,7 +200,7 @@ def train(accumulator, loader, loss):
 def test_a_loss_that_is_a_vector():
     model = small_model()
     accumulator = Accumulator(model, torch.optim.SGD(model.parameters(), 0.1))
-    with pytest.raises(ArgumentError, match=r"one number, found a tensor of shape \(4,\)"):
+    with pytest.raises(ArgumentError, match=r"tensor of one element, found shape \(4,\)"):
         train(accumulator, cut([4], torch.float32), nn.CrossEntropyLoss(reduction="none"))
 
 

@@ -119,7 +119,7 @@ def test_batches_that_are_refused(batch, message, first):
 @pytest.mark.parametrize(
     ("loss", "message"),
     [
-        (lambda o, t: 0.5, "one number in a tensor, found float"),
+        (lambda o, t: 0.5, "a tensor of one element, found float"),
         (lambda o, t: nn.functional.cross_entropy(o, t, reduction="none"), r"found a tensor of shape \(8,\)"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Dropping files from the page cache, so that the next read comes from the disk."""
+"""Drops files from the page cache, so that the next read comes from the disk."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ def drop_files(paths: Iterable[str | os.PathLike[str]]) -> None:
 
 
 def drop_ranges(ranges: Iterable[Range]) -> None:
-    """Drop only these parts of files; 0 bytes reach to the end of the file."""
+    """Drop only these ranges of files; a length of 0 reaches to the end of the file."""
     for path, offset, size in ranges:
         descriptor = os.open(path, os.O_RDONLY)
         try:
-            os.fdatasync(descriptor)  # dirty pages can't be dropped
+            os.fdatasync(descriptor)  # the kernel can't drop dirty pages
             os.posix_fadvise(descriptor, offset, size, os.POSIX_FADV_DONTNEED)
         finally:
             os.close(descriptor)
