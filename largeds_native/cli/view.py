@@ -27,6 +27,7 @@ from largeds_native.cli.values import (
 from largeds_native.errors import ArgumentError, StoreError
 
 if TYPE_CHECKING:
+    from largeds_native.interchange.progress import ProgressCallback
     from largeds_native.store import Store
     from largeds_native.transform import Augment
     from largeds_native.view.tiles import ContactSheet, FailedTile
@@ -104,7 +105,7 @@ def _chosen_rows(store: Store, rows: list[int] | None, classes: list[str], failu
         return []
     if rows is not None:
         return choose.of_rows(store, rows, count)
-    return choose.of_classes(store, classes, count) if classes else choose.spread(store, count)
+    return choose.of_classes(store, classes, count) if classes else choose.of_all(store, count)
 
 
 def _contact_sheet(

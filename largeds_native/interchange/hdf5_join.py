@@ -1,4 +1,4 @@
-"""Several exported HDF5 files seen as one."""
+"""Joins several exported HDF5 files to one virtual file."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ from largeds_native.interchange.new_file import new_file, new_hdf5_file, storage
 
 
 def join_hdf5(paths: Sequence[str | os.PathLike[str]], out: str | os.PathLike[str]) -> Path:
-    """One small file whose `data`, `labels` and further fields are those of `paths`, one after the other (a virtual
-    dataset). The parts are found again relative to `out`'s folder when they lie there or below."""
+    """Writes a small file whose `data`, `labels` and further fields are virtual datasets that concatenate those of
+    `paths`. Paths in the folder of `out` or below are stored relative to it, so that the files can be moved together.
+
+    Raises ArgumentError if the datasets of the files differ in dtype or row shape, or `out` exists."""
     if not paths:
         raise ArgumentError("expected at least one HDF5 file to join, found none")
     folder = Path(out).absolute().parent

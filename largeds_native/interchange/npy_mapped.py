@@ -1,4 +1,4 @@
-""".npy files as a store, mapped where they lie."""
+"""Opens .npy files as a memory-mapped store."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from largeds_native.store.mapped import MappedArray
 
 
 def open_npy(path: str | os.PathLike[str], **fields: str | os.PathLike[str]) -> MappedArrayStore:
-    """The images of a .npy file as a store, with fields in .npy files of their own: open_npy("x.npy", label="y.npy").
+    """Opens the images of a .npy file, with fields in further .npy files: open_npy("x.npy", label="y.npy").
 
-    Images have shape (N, H, W, C), (N, C, H, W) or (N, H, W), in C order.
+    Images have shape (N, H, W, C), (N, C, H, W) or (N, H, W), in C order. Raises StoreError for a file that can't be
+    mapped, ArgumentError for another shape.
     """
     where = Path(os.path.abspath(path))
     images = _mapped_npy(where)

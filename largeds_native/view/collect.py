@@ -1,4 +1,4 @@
-"""From a store to what is shown of it."""
+"""Collects from a store what is shown of it."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from largeds_native.store.report import Report
     from largeds_native.transform import Augment
 
-SIDE = 256  # pixels of a file's thumbnail, at most
-PICTURES = 200  # thumbnails of failed files: the rest is listed
+SIDE = 256  # largest side of a file's thumbnail, in pixels
+PICTURES = 200  # failed files with a thumbnail; further ones are only listed
 
 
 def tile_rows_of(
@@ -34,7 +34,7 @@ def tile_rows_of(
     seed: int,
     on_progress: ProgressCallback,
 ) -> list[TileRow]:
-    """Each row's image with what a loader makes of it beside it: `variants` epochs of `augment`, or stored variants."""
+    """Each row's image, and beside it `variants` of its variants: drawn by a Loader with `augment`, or stored."""
     sources = sources_of(store, rows)
     drawn = _drawn(store, rows, augment, variants, seed) if augment else [[] for _ in rows]
     tile_rows = []
@@ -57,17 +57,17 @@ def _picture(store: Store, row: Any) -> Image.Image:
 
 
 def _variants(store: Store, row: int, caption: str, source: str, variants: int) -> list[Tile]:
-    """The file where it is still there, and the variants that were made from it."""
+    """The original file, if it still exists, and the variants made from it."""
     stored = store.images[row][:variants]
     tiles = [Tile(_picture(store, one), f"variant {i}") for i, one in enumerate(stored)]
     original = thumbnail(_root(store), source, SIDE) if source else None
     if original is not None:
-        return [Tile(original, caption, "its file"), *tiles]
+        return [Tile(original, caption, "original file"), *tiles]
     return [Tile(tiles[0].picture, caption, "variant 0"), *tiles[1:]]
 
 
 def _drawn(store: Store, rows: Sequence[int], augment: Augment, epochs: int, seed: int) -> list[list[Image.Image]]:
-    """What a Loader with this augment and seed gives for each row in its first epochs."""
+    """The images that a Loader with this augment and seed yields for each row in its first epochs."""
     import torch
 
     from largeds_native.loading import Loader
@@ -85,7 +85,7 @@ def _drawn(store: Store, rows: Sequence[int], augment: Augment, epochs: int, see
 
 
 def report_of(store: Store) -> Report | None:
-    """How the store was packed; None where nobody packed it, or the report is gone."""
+    """The report of the pack; None if the store was not packed, or has no report."""
     return store.report if isinstance(store, PackedStore) else None
 
 
@@ -95,7 +95,7 @@ def _root(store: Store) -> str | None:
 
 
 def sources_of(store: Store, rows: Iterable[int]) -> dict[int, str]:
-    """Where the rows came from, as far as the store knows: read from the shards that hold them, and no others."""
+    """The source names of the rows, if the store records them. Only the shards with these rows are read."""
     if not isinstance(store, PackedStore):
         return {}
     starts = np.array([shard.start for shard in store.shards], np.int64)
@@ -113,7 +113,7 @@ def sources_of(store: Store, rows: Iterable[int]) -> dict[int, str]:
 def failed_tiles(
     store: Store, samples: Iterable[dict[str, Any]], pictures: int, on_progress: ProgressCallback
 ) -> list[FailedTile]:
-    """Samples that failed, `pictures` of them with their file's thumbnail where there is one."""
+    """Tiles of failed samples; the first `pictures` have a thumbnail of their file, if it can be opened."""
     root = _root(store)
     found = []
     for done, sample in enumerate(samples):

@@ -1,4 +1,4 @@
-"""The contact sheet: tiles in lines, captions under them, a heading above, as one picture."""
+"""Draws the contact sheet: a heading, and lines of tiles with captions under them."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from largeds_native.view.pixels import fitted
 from largeds_native.view.tiles import ContactSheet, FailedTile, Tile, TileRow
 
 SIDE, GAP, MARGIN = 160, 12, 24  # pixels
-ACROSS = 8, 10  # tiles a line of single images, and of rows of tiles that aren't longer
+ACROSS = 8, 10  # tiles per line, for single images and for rows of several tiles
 LINE = 18
 PAPER, INK, FAINT, FRAME, ALARM = "#ffffff", "#1c1f24", "#6b7280", "#e5e7eb", "#b42318"
 
 
 @cache
 def _font(size: int) -> Any:
-    """A sans-serif with many alphabets where the system has it, or else Pillow's own."""
+    """DejaVu Sans, which has many alphabets, if the system has it, or else Pillow's font."""
     try:
         return ImageFont.truetype("DejaVuSans.ttf", size)
     except OSError:
@@ -38,7 +38,7 @@ def sheet_png(sheet: ContactSheet, size: tuple[int, int]) -> bytes:
     cell_width, cell_height = box[0], box[1] + 6 + LINE * texts
     long = max(map(len, cells), default=1)
     across = max(1, min(ACROSS[long > 1] // long, len(cells)))
-    # rows of tiles stand further apart than the tiles in them
+    # the gap between rows of tiles is larger than that between the tiles of a row
     between = GAP if long == 1 else 3 * GAP
     row_width = long * cell_width + (long - 1) * GAP
     width = max(2 * MARGIN + across * row_width + (across - 1) * between, 640)
@@ -59,11 +59,11 @@ def sheet_png(sheet: ContactSheet, size: tuple[int, int]) -> bytes:
 
 @dataclass(frozen=True)
 class _Cell:
-    """A picture and the lines under it, each with its colour."""
+    """A picture, and the lines under it with their colours."""
 
     picture: Image.Image | None
     lines: list[tuple[str, str]]
-    from_end: bool = False  # of a path, the end says more
+    from_end: bool = False  # long lines keep their end, which tells more about a path
 
 
 def _row_cells(tile_row: TileRow) -> list[_Cell]:
@@ -109,7 +109,7 @@ def _draw_cell(
 
 
 def _shortened(text: str, width: int, size: int, from_end: bool = False) -> str:
-    """As much of the text as `width` pixels hold, with an ellipsis where something is left out."""
+    """The text, shortened with an ellipsis if it is wider than `width` pixels."""
     font = _font(size)
     if font.getlength(text) <= width:
         return text

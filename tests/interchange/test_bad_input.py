@@ -49,7 +49,7 @@ def test_datasets(tmp_path: Path) -> None:
         ("wide", "expected uint8"),
         ("none", "is empty"),
         ("ragged", "variable length"),
-        ("double", "give dtype='float32'"),
+        ("double", "pass dtype='float32'"),
     ):
         assert_import_refused(tmp_path / "a.h5", out, ArgumentError, message, images=images, labels=None)
     message = r"expected 5 values, one per image, found shape \(4,\)"
@@ -101,7 +101,7 @@ def test_outputs(tmp_path: Path) -> None:
     store = make_random_store(tmp_path / "a.lds")
     good = store.to_hdf5(tmp_path / "a.h5")
     size = good.stat().st_size
-    with pytest.raises(ArgumentError, match="exists: name another file"):
+    with pytest.raises(ArgumentError, match="exists: choose another file"):
         store.to_hdf5(good)
     assert good.stat().st_size == size
     assert_import_refused(good, tmp_path / "a.lds", ArgumentError, "exists: choose another folder")
@@ -198,6 +198,6 @@ def test_parts_that_do_not_fit_together(tmp_path: Path) -> None:
         lds.join_hdf5([first, second], tmp_path / "all.h5")
     with pytest.raises(LargedsError, match="at least one"):
         lds.join_hdf5([], tmp_path / "all.h5")
-    with pytest.raises(ArgumentError, match="exists: name another file"):
+    with pytest.raises(ArgumentError, match="exists: choose another file"):
         lds.join_hdf5([first], second)
     assert not (tmp_path / "all.h5").exists()

@@ -129,5 +129,5 @@ def test_a_file_cut_while_it_is_read(tmp_path: Path) -> None:
         offset = file["data"].id.get_offset()
     with open(tmp_path / "a.h5", "r+b") as opened:
         opened.truncate(offset + 5 * 60 + 1)
-    with pytest.raises(StoreError, match=r"can't be read: .* was cut while it was read"):
+    with pytest.raises(StoreError, match=r"can't be read: .* was truncated while it was read"):
         dataset.__getitems__(range(7))

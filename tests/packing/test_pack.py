@@ -246,7 +246,7 @@ def test_sources_without_an_image(tmp_path: Path) -> None:
         ({"dtype": object}, "dtype"),
         ({"layout": "NCHW"}, "layout"),
         ({"mode": "RGBA"}, "mode"),
-        ({"mean": (0, 0, 0)}, "mean and std go together"),
+        ({"mean": (0, 0, 0)}, "expected mean and std together"),
         ({"mean": (0, 0, 0), "std": (1, 1, 1)}, "float stores"),
         ({"mean": (0, 0), "std": (1, 1), "dtype": "float32"}, "expected 3"),
         ({"mean": (0, 0, 0), "std": (1, 0, 1), "dtype": "float32"}, "positive"),
