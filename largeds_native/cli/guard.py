@@ -1,4 +1,4 @@
-"""An error in a command becomes one sentence on stderr and an exit code, never a traceback."""
+"""Turns errors of commands into one sentence on stderr and an exit code, instead of a traceback."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FAILURE, INTERRUPTED, BROKEN_PIPE = 1, 130, 141
 
 
 def with_exit_code(command: Callable[P, R]) -> Callable[P, R]:
-    """Wraps the function of a command: expected exceptions become a sentence on stderr and `typer.Exit`."""
+    """Wraps the function of a command: expected exceptions become a sentence on stderr and a `typer.Exit`."""
 
     @functools.wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -49,7 +49,7 @@ def with_exit_code(command: Callable[P, R]) -> Callable[P, R]:
 
 
 def exit_code(run: Callable[[], object]) -> int:
-    """Runs the application and gives its exit code, with stdout flushed while a broken pipe can still be quiet."""
+    """Runs the application and returns its exit code. Flushes stdout here, where a broken pipe can be handled."""
     code = 0
     try:
         run()
@@ -78,7 +78,7 @@ def _one_line(error: BaseException) -> str:
 
 
 def silence(stream: object) -> None:
-    """Points the stream at /dev/null, so that the interpreter's last flush says nothing."""
+    """Redirects the stream to /dev/null, so that the interpreter's last flush reports no error."""
     try:
         descriptor = stream.fileno()  # type: ignore[attr-defined]
     except (AttributeError, OSError, ValueError):

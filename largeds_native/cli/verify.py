@@ -14,15 +14,15 @@ from largeds_native.cli.values import JSON, THREADS
 
 
 def verify(
-    store: Annotated[Path, typer.Argument(help="The store to read through.")],
+    store: Annotated[Path, typer.Argument(help="The store to verify.")],
     sources: Annotated[
-        bool, typer.Option("--sources", help="Also decode some of the sources again, and compare the pixels.")
+        bool, typer.Option("--sources", help="Also decode some source images again, and compare the pixels.")
     ] = False,
-    sample: Annotated[int, typer.Option(min=1, help="With --sources: so many, spread evenly.")] = 1000,
+    sample: Annotated[int, typer.Option(min=1, help="With --sources: number of images, evenly spaced.")] = 1000,
     threads: THREADS = None,
     json: JSON = False,
 ) -> None:
-    """Read every row and compare it with the hash it was packed with. Exit code 1 when something is damaged.
+    """Compare every row with its hash from the pack. The exit code is 1 if something is damaged.
 
     \b
     Examples:

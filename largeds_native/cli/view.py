@@ -32,25 +32,26 @@ if TYPE_CHECKING:
     from largeds_native.transform import Augment
     from largeds_native.view.tiles import ContactSheet, FailedTile
 
-TILES = 2000  # on a sheet: more than anybody looks at
-LISTED = 1000  # failures on a page; `largeds info --failures` has all
+TILES = 2000  # largest number of tiles on a sheet
+LISTED = 1000  # largest number of failures on a page; `largeds info --failures` lists all
 
 
 def view(
     store: STORE,
     out: Annotated[
-        Path | None, typer.Argument(help="The .png or .html to write. Default: the store's name, here.")
+        Path | None, typer.Argument(help="The .png or .html to write. Default: the store's name, in this folder.")
     ] = None,
     html: Annotated[
-        bool, typer.Option("--html", help="A page: images, classes, failures, report. It needs no network.")
+        bool,
+        typer.Option("--html", help="Write a page with images, classes, failures and report, which needs no network."),
     ] = False,
     rows: ROWS = None,
     classes: Annotated[
-        list[str] | None, typer.Option("--class", help="Only this class, by name or number; may come again.")
+        list[str] | None, typer.Option("--class", help="Only this class, by name or number; can be repeated.")
     ] = None,
-    failures: Annotated[bool, typer.Option("--failures", help="The images that failed, with the reason.")] = False,
-    count: Annotated[int, typer.Option("--count", "-n", min=1, max=TILES, help="So many images at most.")] = 32,
-    variants: Annotated[int, typer.Option(min=1, max=16, help="Augmented variants beside each image, at most.")] = 4,
+    failures: Annotated[bool, typer.Option("--failures", help="Show the images that failed, with the reason.")] = False,
+    count: Annotated[int, typer.Option("--count", "-n", min=1, max=TILES, help="Largest number of images.")] = 32,
+    variants: Annotated[int, typer.Option(min=1, max=16, help="Largest number of variants beside each image.")] = 4,
     flip: FLIP = 0.0,
     random_crop: RANDOM_CROP = None,
     padding: PADDING = 0,
@@ -70,14 +71,15 @@ def view(
       largeds view train.lds failures.png --failures
       largeds view train.lds page.html --html
 
-    Without --rows or --class, the images are spread evenly over the store. Augmented variants are those that a Loader
-    with the same Augment and seed makes in its first epochs; variants stored by `pack` are shown without asking.
+    Without --rows or --class, the images are evenly spaced over the store. With --flip, --random-crop or
+    --resized-crop, the variants are those that a Loader with this Augment and seed draws in its first epochs; without,
+    they are those that `pack` stored.
     """
     from largeds_native.interchange.progress import progress_of
     from largeds_native.opening import open_store
 
     if sum((rows is not None, bool(classes), failures)) > 1:
-        raise typer.BadParameter("--rows, --class and --failures choose images in different ways: give one of them")
+        raise typer.BadParameter("--rows, --class and --failures exclude each other: pass only one of them")
     chosen, augment = row_numbers(rows), augment_from(flip, random_crop, padding, resized_crop)
     html = html or (out is not None and out.suffix.lower() in (".html", ".htm"))
     with open_store(store) as opened, progress_of(not (quiet or json), "drawing") as on_progress:
@@ -89,7 +91,7 @@ def view(
         if failures or html:
             sheet.failed, sheet.failures_summary = _failures(opened, LISTED if html else count, failures, on_progress)
         if failures and not html and not sheet.failed:
-            raise ArgumentError(f"{opened.path}: no image failed, there is nothing to draw")
+            raise ArgumentError(f"{opened.path}: no image failed, so there is nothing to draw")
         data = _page(opened, sheet) if html else _sheet(opened, sheet)
     write_picture(path, data)
     if json:
@@ -126,17 +128,17 @@ def _contact_sheet(
     facts = f"{len(store):,} images, {store.layout} {shape} {store.dtype.name}"
     summary = f"{len(rows):,} of {len(store):,}" if rows else ""
     if augment:
-        summary += f"; beside each, what a Loader makes of it in its first {variants} epochs (seed {seed})"
+        summary += f"; beside each, its variants in the first {variants} epochs of a Loader (seed {seed})"
     elif store.variants > 1:
         summary += f"; beside each, {min(variants, store.variants)} of its {store.variants} stored variants"
     if store.mean:
-        summary += "; normalised floats, shown as they were before"
+        summary += "; normalised floats, shown before normalisation"
     tile_rows = tile_rows_of(store, rows, augment=augment, variants=variants, seed=seed, on_progress=on_progress)
     return ContactSheet(printable(store.path.name), facts, summary, tile_rows)
 
 
 def _failures(store: Store, limit: int, needed: bool, on_progress: ProgressCallback) -> tuple[list[FailedTile], str]:
-    """The first failures, and a sentence about all of them."""
+    """Tiles of the first failures, and a sentence about all failures."""
     from largeds_native.view.collect import PICTURES, failed_tiles, report_of
 
     try:
@@ -149,7 +151,7 @@ def _failures(store: Store, limit: int, needed: bool, on_progress: ProgressCallb
     total = max(len(found), sum(report.failed.values()) if report else 0)
     if not total:
         return [], "No image failed."
-    more = f"; the first {len(found):,} are listed, `largeds info --failures` has all" if total > len(found) else ""
+    more = f"; the first {len(found):,} are listed, `largeds info --failures` lists all" if total > len(found) else ""
     return found, f"{total:,} image{'s are' if total > 1 else ' is'} not in the store{more}"
 
 

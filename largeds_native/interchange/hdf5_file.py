@@ -63,7 +63,7 @@ def dataset(file: h5py.File, name: str) -> h5py.Dataset:
 
 
 def image_metadata(images: h5py.Dataset, layout: str | None = None) -> Metadata:
-    """The metadata of a dataset of images. The layout is `layout`, or the attribute of this name, or that of the shape."""
+    """The metadata of a dataset of images. The layout is `layout`, else the attribute `layout`, else from the shape."""
     where = f"{images.file.filename}: dataset {images.name!r}"
     if images.dtype.kind == "O":
         raise ArgumentError(f"{where} is of variable length: expected images of one shape")

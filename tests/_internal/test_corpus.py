@@ -52,7 +52,7 @@ def test_a_corpus_that_is_there_is_used_again(tmp_path: Path) -> None:
 
 def test_a_folder_of_the_users_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("mine")
-    with pytest.raises(ArgumentError, match="not a corpus made by largeds"):
+    with pytest.raises(ArgumentError, match="not a corpus of largeds"):
         corpus.jpeg_corpus(tmp_path, 3)
     assert (tmp_path / "mine.txt").read_text() == "mine"
 
@@ -73,7 +73,7 @@ def test_digits_are_scikit_learns(tmp_path: Path) -> None:
 
 
 def test_bad_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ArgumentError, match="at least 1, not 0"):
+    with pytest.raises(ArgumentError, match="at least 1, found 0"):
         corpus.jpeg_corpus(tmp_path / "none", 0)
     monkeypatch.setattr(corpus.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(LargedsError, match=r"scikit-learn, which is not installed; type: pip install"):

@@ -39,18 +39,18 @@ def test_options(largeds: Largeds, store: Path, tree: Path, tmp_path: Path) -> N
     for arguments, words in (
         (("pack", tree, out, "--resize", "big"), "expected a side (256)"),
         (("pack", tree, out, "--shard-bytes", "1X"), "expected a number of bytes"),
-        (("pack", tree, out, "--mean", "a,b"), "expected numbers between commas"),
+        (("pack", tree, out, "--mean", "a,b"), "expected numbers separated by commas"),
         (("pack", tree, out, "--dtype", "int4"), "int4"),
         (("pack", tree, out, "--threads", "0"), "--threads"),
         (("pack", tree), "Missing argument"),
         (("export", store, out, "--rows", "9-x"), "expected rows and ranges"),
-        (("export", store, out, "--mean", "0,0,0"), "go together"),
+        (("export", store, out, "--mean", "0,0,0"), "together, found only one"),
         (("export", store, out, "--compression", "zip"), "expected gzip, lzf or"),
         (("nonsense",), "No such command"),
         (("info", store, "--nonsense"), "--nonsense"),
     ):
         sentence(largeds(*arguments), 2, words)
-    sentence(largeds("pack", tree, out, "--mean", "0,0,0", "--dtype", "float32"), 1, "mean and std go together")
+    sentence(largeds("pack", tree, out, "--mean", "0,0,0", "--dtype", "float32"), 1, "expected mean and std together")
     sentence(largeds("export", store, out, "--rows", "8"), 1, "expected row numbers from 0 to 7, found 8")
     assert not out.exists()
 

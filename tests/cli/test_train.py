@@ -117,7 +117,7 @@ def test_bad_input(largeds: Largeds, bright_and_dark: Path, store: Path, tmp_pat
         ((bright_and_dark, *SMALL, "-b", "8", "--micro-batch", "16"), 1, "micro_batch=16 is larger than"),
         ((bright_and_dark, "--precision", "fp8"), 2, "fp8"),
         ((bright_and_dark, *SMALL, "--val", store), 1, "expected the shape of"),
-        ((bright_and_dark, *SMALL, "--val-split", "0.01"), 1, "nothing is left"),
+        ((bright_and_dark, *SMALL, "--val-split", "0.01"), 1, "leaves no images"),
         ((bright_and_dark, *SMALL, "--device", "qpu"), 1, "--device"),
     ):
         sentence(largeds("train", *arguments), code, words)
@@ -125,7 +125,7 @@ def test_bad_input(largeds: Largeds, bright_and_dark: Path, store: Path, tmp_pat
 
 @pytest.mark.parametrize(
     ("labels", "words"),
-    [(np.zeros((6, 2)), "expected one class number each image"), (np.arange(6) - 1, "found -1 to 4")],
+    [(np.zeros((6, 2)), "expected one class number per image"), (np.arange(6) - 1, "found -1 to 4")],
 )
 def test_labels_that_are_no_classes(largeds: Largeds, tmp_path: Path, labels: Any, words: str) -> None:
     images = np.zeros((6, 3, 32, 32), np.uint8)
@@ -150,4 +150,4 @@ def test_memory_that_runs_out_and_ctrl_c(
     monkeypatch.setattr(lds.Trainer, "fit", fail(torch.OutOfMemoryError("out of memory")))
     sentence(largeds("train", bright_and_dark, *SMALL), 1, "try a smaller --batch-size, or --micro-batch auto")
     monkeypatch.setattr(lds.Trainer, "fit", fail(KeyboardInterrupt()))
-    sentence(largeds("train", bright_and_dark, *SMALL), 130, "stopped; nothing was kept")
+    sentence(largeds("train", bright_and_dark, *SMALL), 130, "stopped; nothing was saved")

@@ -258,7 +258,7 @@ def test_bad_input(largeds: Largeds, store: Path, tmp_path: Path) -> None:
         ((store, tmp_path / "no" / "a.png"), 1, "is not a folder"),
         ((store, out, "--rows", "8"), 1, "expected row numbers from 0 to 7, found 8"),
         ((store, out, "--rows", "x"), 2, "expected rows and ranges"),
-        ((store, out, "--rows", "1", "--failures"), 2, "give one of them"),
+        ((store, out, "--rows", "1", "--failures"), 2, "pass only one of them"),
         ((store, out, "--class", "cow"), 1, "no class 'cow'; its classes are: cat, dog"),
         ((store, out, "--random-crop", "99"), 1, "99"),
         ((store, out, "--padding", "2"), 1, "padding is for random_crop"),

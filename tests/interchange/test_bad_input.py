@@ -187,7 +187,7 @@ def test_a_store_cut_while_it_is_exported(tmp_path: Path) -> None:
     reader = copying.RowReader(store)
     images = store.shards[0].path / "images.npy"
     images.write_bytes(images.read_bytes()[:-1])
-    with pytest.raises(StorageError, match="cut while it was read"):
+    with pytest.raises(StorageError, match="truncated while it was read"):
         reader.read(np.arange(3))
 
 

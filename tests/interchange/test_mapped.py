@@ -157,7 +157,9 @@ def test_nothing_to_verify(tmp_path: Path) -> None:
     store = lds.open(make_random_store(tmp_path / "a.lds").to_hdf5(tmp_path / "a.h5"))
     for name in ("verify", "samples", "report"):
         assert not hasattr(store, name)
-        with pytest.raises(AttributeError, match=f"was not packed by largeds, so it has no '{name}'. To make a store"):
+        with pytest.raises(
+            AttributeError, match=f"was not packed by largeds, so it has no '{name}'. To convert it to a store"
+        ):
             getattr(store, name)
     with pytest.raises(StoreError, match="no list of samples and no hashes"):
         as_packed(store)

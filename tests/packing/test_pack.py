@@ -247,7 +247,7 @@ def test_sources_without_an_image(tmp_path: Path) -> None:
         ({"layout": "NCHW"}, "layout"),
         ({"mode": "RGBA"}, "mode"),
         ({"mean": (0, 0, 0)}, "expected mean and std together"),
-        ({"mean": (0, 0, 0), "std": (1, 1, 1)}, "float stores"),
+        ({"mean": (0, 0, 0), "std": (1, 1, 1)}, "packing floats only"),
         ({"mean": (0, 0), "std": (1, 1), "dtype": "float32"}, "expected 3"),
         ({"mean": (0, 0, 0), "std": (1, 0, 1), "dtype": "float32"}, "positive"),
         ({"variants": 2}, "needs an augment"),

@@ -25,7 +25,7 @@ def test_the_step_limits() -> None:
     found = results_of(packed=95, loader=5000, step=100, disk=20)
     assert summary.summary(found)["limit"] == "step"
     assert "An epoch of 1,000 images takes 11 s ±3%" in summary.sentence(found)
-    assert "training step limits it with 100 images/s, where the loader alone makes 5,000" in summary.sentence(found)
+    assert "training step limits it with 100 images/s, where the loader alone reaches 5,000" in summary.sentence(found)
     assert "Change nothing in loading" in summary.advice(found)
     assert "torch.compile" in summary.advice(dataclasses.replace(found, device="cuda"))
 

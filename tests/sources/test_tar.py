@@ -61,10 +61,10 @@ def test_bad_archives_are_named(tmp_path: Path) -> None:
         tar(make_tar(tmp_path / "f.tar", {"1.png": b"", "1.json": b'{"label": 1.5}'}))
     with pytest.raises(ArgumentError, match="sample '2' has no label"):
         tar(make_tar(tmp_path / "m.tar", {"1.png": b"", "1.cls": b"1", "2.png": b""}))
-    with pytest.raises(ArgumentError, match="no uncompressed tar"):
+    with pytest.raises(ArgumentError, match="not an uncompressed tar"):
         tar(make_tar(tmp_path / "z.tar", {"1.png": b"x"}, "w:gz"))
     (tmp_path / "t.tar").write_bytes(b"not a tar at all" * 100)
-    with pytest.raises(ArgumentError, match="no uncompressed tar"):
+    with pytest.raises(ArgumentError, match="not an uncompressed tar"):
         tar(tmp_path / "t.tar")
     with pytest.raises(ArgumentError, match="No such file"):
         tar(tmp_path / "none.tar")

@@ -1,4 +1,4 @@
-"""Runs the stages of `largeds bench`, and gives their results as plain data."""
+"""Runs the stages of `largeds bench`, and returns their results as plain data."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def run_stage(stage: Stage, images: ImageSet, model: str, rounds: int, progress:
 
 
 def as_content(stages: Sequence[StageResult], images: ImageSet, source: Path | None) -> dict[str, Any]:
-    """Everything as JSON: the machine, the versions of the peers, and every round of every stage."""
+    """Everything as plain data: the machine, the versions of the peers, and every round of every stage."""
     questions = []
     for stage in stages:
         content = as_json(stage.title, stage.results, {})

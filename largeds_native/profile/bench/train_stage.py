@@ -1,4 +1,4 @@
-"""How fast does a model train? Each loader feeds the same model; the limit is the model with a batch in memory."""
+"""The stage train: training one model with different loaders; the limit is the model with batches in memory."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from largeds_native.profile.classifier import build_classifier, choose_device
 from largeds_native.trainer import Trainer
 
 BATCH = 32
-ON_CPU = 4 * BATCH  # images a round on a CPU, where a step takes long
+ON_CPU = 4 * BATCH  # images per round on a CPU, where a step takes long
 
 
 def title(model: str) -> str:
