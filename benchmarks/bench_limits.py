@@ -1,7 +1,7 @@
-"""Is the limit that a report names the true one? Three set-ups where it is known.
+"""Is the limit in a pack's report correct? Three packs with a known limit.
 
-decode: ImageNet-like JPEGs that lie in the page cache. source read: motion photos that do not, small JPEGs with a video
-of 10 MB behind the picture. disk write: arrays that need no decoding.
+decode: ImageNet-like JPEGs in the page cache. source read: motion photos from disk, which are small JPEGs followed by a
+video of 10 MB. disk write: arrays, which need no decoding.
 
 python benchmarks/bench_limits.py [--threads N] [--megabytes 2000]
 """
@@ -61,7 +61,7 @@ def main() -> None:
     images = np.zeros((options.megabytes * 1_000_000 // (3 * 224 * 224), 3, 224, 224), np.uint8)
     images[:] = np.random.default_rng(0).integers(0, 256, images.shape[1:], np.uint8)
     good &= check("arrays", "disk write", (images, np.arange(len(images))), threads=threads, resize=None, crop=None)
-    console.print("all three are right" if good else "NOT all are right")
+    console.print("all three are correct" if good else "NOT all are correct")
 
 
 if __name__ == "__main__":
