@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-# (path to the value, the value or KeyError where it is missing, words of the error)
+# (path to the value, the value, or KeyError for a missing key, a part of the error message)
 VALUES: list[tuple[str, Any, str]] = [
     ("format", "other", "expected format 'largeds', found 'other'"),
     ("format", KeyError, "expected the key 'format'"),

@@ -11,10 +11,10 @@ from tests.cli.conftest import start_process
 Largeds = Callable[..., tuple[int, str, str]]
 
 
-def sentence(result: tuple[int, str, str], code: int, words: str) -> None:
+def sentence(result: tuple[int, str, str], code: int, expected: str) -> None:
     found, out, err = result
     assert found == code, err
-    assert words in " ".join(err.split())
+    assert expected in " ".join(err.split())
     assert "Traceback" not in err
     assert out == ""
 
@@ -36,7 +36,7 @@ def test_paths(largeds: Largeds, store: Path, tree: Path, tmp_path: Path) -> Non
 
 def test_options(largeds: Largeds, store: Path, tree: Path, tmp_path: Path) -> None:
     out = tmp_path / "x"
-    for arguments, words in (
+    for arguments, expected in (
         (("pack", tree, out, "--resize", "big"), "expected a side (256)"),
         (("pack", tree, out, "--shard-bytes", "1X"), "expected a number of bytes"),
         (("pack", tree, out, "--mean", "a,b"), "expected numbers separated by commas"),
@@ -49,7 +49,7 @@ def test_options(largeds: Largeds, store: Path, tree: Path, tmp_path: Path) -> N
         (("nonsense",), "No such command"),
         (("info", store, "--nonsense"), "--nonsense"),
     ):
-        sentence(largeds(*arguments), 2, words)
+        sentence(largeds(*arguments), 2, expected)
     sentence(largeds("pack", tree, out, "--mean", "0,0,0", "--dtype", "float32"), 1, "expected mean and std together")
     sentence(largeds("export", store, out, "--rows", "8"), 1, "expected row numbers from 0 to 7, found 8")
     assert not out.exists()

@@ -60,8 +60,8 @@ def test_all_questions_on_a_folder_of_ones_own(largeds: Largeds, tree: Path, tmp
 def test_the_built_in_corpus_in_words(largeds: Largeds, tmp_path: Path) -> None:
     code, out, err = largeds("bench", "--only", "pack", "-n", "2", "--rounds", "1", "--work", tmp_path / "w")
     assert (code, err) == (0, "")
-    for words in ("2 images of the built-in corpus", "libjpeg-turbo, whole image", "largeds_native", "processor "):
-        assert words in out
+    for expected in ("2 images of the built-in corpus", "libjpeg-turbo, whole image", "largeds_native", "processor "):
+        assert expected in out
     assert len(list((tmp_path / "w" / "jpeg").rglob("*.jpg"))) == 2
 
 
@@ -138,8 +138,8 @@ def test_the_chart_names_everybody_and_the_limit() -> None:
     svg = draw_chart([drawn, question(ours=[1.0])], "a machine", "svg").decode()
     assert svg == draw_chart([drawn, question(ours=[1.0])], "a machine", "svg").decode()
     # matplotlib draws letters as shapes, and leaves the text beside them
-    for words in ("load: &lt;b&gt;&amp;", "limit: limit, 400", "reference, 200", "ours", "peer", "300", "a machine"):
-        assert f"<!-- {words} -->" in svg.replace("00  -->", "00 -->"), words
+    for expected in ("load: &lt;b&gt;&amp;", "limit: limit, 400", "reference, 200", "ours", "peer", "300", "a machine"):
+        assert f"<!-- {expected} -->" in svg.replace("00  -->", "00 -->"), expected
     assert svg.index("<!-- ours -->") < svg.index("<!-- peer -->")
     with pytest.raises(lds.errors.LargedsError, match="nothing to draw"):
         draw_chart([question()], "", "png")
@@ -151,7 +151,7 @@ def test_bad_input(largeds: Largeds, tree: Path, tmp_path: Path) -> None:
     broken.mkdir()
     (broken / "a.jpg").write_bytes(b"not an image")
     lds.pack(tree, store, resize=18, crop=16, progress=False)
-    for arguments, code, words in (
+    for arguments, code, expected in (
         ((tmp_path / "absent",), 1, "expected a folder of images"),
         ((tree / "dog" / "0.png",), 1, "expected a folder of images, found a file"),
         ((empty,), 1, "has no image"),
@@ -163,7 +163,7 @@ def test_bad_input(largeds: Largeds, tree: Path, tmp_path: Path) -> None:
         ((tree, "--chart", tmp_path / "no" / "a.png"), 1, "is not a folder"),
         ((tree, "--work", tree / "dog" / "0.png"), 1, "0.png"),
     ):
-        sentence(largeds("bench", *arguments, "--json"), code, words)
+        sentence(largeds("bench", *arguments, "--json"), code, expected)
     sentence(largeds("bench", tree, "--only", "train", "--model", "resnet19", "--json"), 1, "no classifier 'resnet19'")
 
 

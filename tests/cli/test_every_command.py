@@ -97,8 +97,8 @@ def test_the_demo_in_the_place_of_a_file(largeds: Largeds, tmp_path: Path) -> No
 
 def run_commands(commands: dict[str, tuple[object, ...]], user: int, shown: bool, **options: Any) -> Any:
     """All in one process, as the imports take longest."""
-    words = json.dumps({name: [str(word) for word in arguments] for name, arguments in commands.items()})
-    arguments = (user, "shown" if shown else "captured", words)
+    encoded = json.dumps({name: [str(word) for word in arguments] for name, arguments in commands.items()})
+    arguments = (user, "shown" if shown else "captured", encoded)
     return start_process(*arguments, module="tests.programs.run_commands", **options)
 
 
@@ -119,10 +119,10 @@ def test_no_permission(inputs: dict[str, Path], tmp_path: Path, out: Path) -> No
     assert "FOUND" in text, err
     found = json.loads(text.partition("FOUND")[2])
     assert set(found) == set(ARGUMENTS)
-    for name, (code, words) in found.items():
-        assert code == 1, (name, words)
-        assert words.startswith("largeds: "), (name, words)
-        assert words.count("\n") == 1, (name, words)
+    for name, (code, message) in found.items():
+        assert code == 1, (name, message)
+        assert message.startswith("largeds: "), (name, message)
+        assert message.count("\n") == 1, (name, message)
 
 
 # ---- the surroundings ------------------------------------------------------------------------------------------
@@ -183,8 +183,8 @@ def test_nobody_reads(
     os.close(reader)
     with os.fdopen(writer, "w") as stdout:
         monkeypatch.setattr(sys, "stdout", stdout)
-        words = ARGUMENTS[name](inputs[name], out)
-        code, _, err = largeds(name, *(words if name != "train" else (*words, "--json")))
+        options = ARGUMENTS[name](inputs[name], out)
+        code, _, err = largeds(name, *(options if name != "train" else (*options, "--json")))
         monkeypatch.undo()
     assert (code, err) == (141, "")
 

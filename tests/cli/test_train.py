@@ -45,14 +45,14 @@ def test_it_learns_and_reports(largeds: Largeds, bright_and_dark: Path) -> None:
         "train", bright_and_dark, *SMALL, "-e", "2", "-b", "8", "--accumulate", "2", "--val-split", "0.2"
     )
     assert code == 0
-    for words in (
+    for expected in (
         "squeezenet1_1, 723,522 parameters",
         "32 to train on, 8 held out",
         "2, 4 steps",
         "val accuracy",
         "waiting",
     ):
-        assert words in out
+        assert expected in out
     assert err.startswith("epoch 1: ")
     assert err.count("\n") == 2
 
@@ -99,15 +99,15 @@ def test_grey_images_and_other_models(largeds: Largeds, tmp_path: Path) -> None:
         assert (code, out) == (0, ""), err
 
 
-def sentence(result: tuple[int, str, str], code: int, words: str) -> None:
+def sentence(result: tuple[int, str, str], code: int, expected: str) -> None:
     found, out, err = result
     assert (found, out) == (code, ""), err
-    assert words in " ".join(err.split())
+    assert expected in " ".join(err.split())
     assert "Traceback" not in err
 
 
 def test_bad_input(largeds: Largeds, bright_and_dark: Path, store: Path, tmp_path: Path) -> None:
-    for arguments, code, words in (
+    for arguments, code, expected in (
         ((tmp_path / "absent",), 1, "does not exist"),
         ((bright_and_dark, "--model", "resnet19"), 1, "no classifier 'resnet19'; did you mean resnet1"),
         ((bright_and_dark, "--model", "inception_v3"), 1, "inception_v3 does not take images of 3 x 32 x 32"),
@@ -120,17 +120,17 @@ def test_bad_input(largeds: Largeds, bright_and_dark: Path, store: Path, tmp_pat
         ((bright_and_dark, *SMALL, "--val-split", "0.01"), 1, "leaves no images"),
         ((bright_and_dark, *SMALL, "--device", "qpu"), 1, "--device"),
     ):
-        sentence(largeds("train", *arguments), code, words)
+        sentence(largeds("train", *arguments), code, expected)
 
 
 @pytest.mark.parametrize(
-    ("labels", "words"),
+    ("labels", "expected"),
     [(np.zeros((6, 2)), "expected one class number per image"), (np.arange(6) - 1, "found -1 to 4")],
 )
-def test_labels_that_are_no_classes(largeds: Largeds, tmp_path: Path, labels: Any, words: str) -> None:
+def test_labels_that_are_no_classes(largeds: Largeds, tmp_path: Path, labels: Any, expected: str) -> None:
     images = np.zeros((6, 3, 32, 32), np.uint8)
     lds.pack((images, labels), tmp_path / "s.lds", resize=None, crop=None, progress=False)
-    sentence(largeds("train", tmp_path / "s.lds", *SMALL), 1, words)
+    sentence(largeds("train", tmp_path / "s.lds", *SMALL), 1, expected)
 
 
 def test_without_torchvision(largeds: Largeds, bright_and_dark: Path, monkeypatch: pytest.MonkeyPatch) -> None:

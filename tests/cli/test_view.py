@@ -250,7 +250,7 @@ def test_bad_input(largeds: Largeds, store: Path, tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
     out = tmp_path / "a.png"
-    for arguments, code, words in (
+    for arguments, code, expected in (
         ((tmp_path / "absent",), 1, "does not exist"),
         ((empty,), 1, "is not a store"),
         ((store, tmp_path / "a.gif"), 1, "expected a name that ends in .png"),
@@ -265,7 +265,7 @@ def test_bad_input(largeds: Largeds, store: Path, tmp_path: Path) -> None:
         ((store, out, "--random-crop", "x"), 2, "expected a side"),
         ((store, out, "--flip", "2"), 2, "--flip"),
     ):
-        sentence(largeds("view", *arguments), code, words)
+        sentence(largeds("view", *arguments), code, expected)
     assert not out.exists()
 
 

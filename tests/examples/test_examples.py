@@ -88,8 +88,8 @@ def test_lightning(store: str, tmp_path: Path) -> None:
 
     def fit(checkpoint: Path | None = None) -> tuple[Any, Any]:
         recorder = Recorder()
-        words = {"accelerator": "cpu", "default_root_dir": tmp_path, "logger": False, "enable_model_summary": False}
-        trainer = L.Trainer(max_epochs=4, callbacks=[recorder], enable_checkpointing=False, **words)
+        kwargs = {"accelerator": "cpu", "default_root_dir": tmp_path, "logger": False, "enable_model_summary": False}
+        trainer = L.Trainer(max_epochs=4, callbacks=[recorder], enable_checkpointing=False, **kwargs)
         torch.manual_seed(0)
         trainer.fit(module.Classifier(len(data.train.classes)), data, ckpt_path=checkpoint, weights_only=True)
         return trainer, recorder.seen

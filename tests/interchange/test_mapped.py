@@ -99,7 +99,7 @@ def test_gather_loader_and_trainer_run_on_it(tmp_path: Path, kind: str, layout: 
         shard = packed.shards[0].path
         mapped = lds.open(shard / "images.npy", label=shard / "label.npy")
     assert torch.equal(mapped.gather([3, 0, 19]), packed.gather([3, 0, 19]))
-    words = {
+    kwargs = {
         "shuffle": True,
         "seed": 5,
         "augment": lds.Augment(random_crop=6, flip=0.5),
@@ -107,7 +107,7 @@ def test_gather_loader_and_trainer_run_on_it(tmp_path: Path, kind: str, layout: 
         "std": (0.2,) * 3,
     }
     for (images, labels), (wanted, classes) in zip(
-        lds.Loader(mapped, 6, **words), lds.Loader(packed, 6, **words), strict=True
+        lds.Loader(mapped, 6, **kwargs), lds.Loader(packed, 6, **kwargs), strict=True
     ):
         assert torch.equal(images, wanted)
         assert torch.equal(labels, classes)

@@ -16,7 +16,7 @@ from tests.loading.epochs import MEAN
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("kwargs", "message"),
     [
         ({"batch_size": 0}, "batch_size: expected an integer, 1 or more, found 0"),
         ({"batch_size": 2.5}, "batch_size"),
@@ -61,9 +61,9 @@ from tests.loading.epochs import MEAN
         ({"fields": ("label", "caption")}, "no field 'caption', its fields are: 'label'"),
     ],
 )
-def test_bad_arguments(store: Any, words: dict[str, Any], message: str) -> None:
+def test_bad_arguments(store: Any, kwargs: dict[str, Any], message: str) -> None:
     before = threading.active_count(), len(os.listdir("/proc/self/task"))
     with pytest.raises(ArgumentError, match=message):
-        lds.Loader(store, **{"batch_size": 4, **words})
+        lds.Loader(store, **{"batch_size": 4, **kwargs})
     after = threading.active_count(), len(os.listdir("/proc/self/task"))
     assert all(now <= then for now, then in zip(after, before, strict=True))  # a thread of another test may end now

@@ -46,10 +46,10 @@ def pretended(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(torch.cuda, "stream", lambda stream: stream)
     monkeypatch.setattr(torch.Tensor, "record_stream", Done.record)
 
-    def loader(store: Any, size: int, *, dtype: torch.dtype = torch.float32, **words: Any) -> Any:
-        made = lds.Loader(store, size, dtype=dtype, **words)
+    def loader(store: Any, size: int, *, dtype: torch.dtype = torch.float32, **kwargs: Any) -> Any:
+        made = lds.Loader(store, size, dtype=dtype, **kwargs)
         sent = lds.Loader(
-            store, size, dtype=torch.uint8, **{k: v for k, v in words.items() if k not in ("mean", "std")}
+            store, size, dtype=torch.uint8, **{k: v for k, v in kwargs.items() if k not in ("mean", "std")}
         )
         if dtype is not torch.uint8:
             sent._device_format = cuda.DeviceFormat(made._host_format.dtype, *made._host_format.scale)
@@ -62,8 +62,8 @@ def pretended(monkeypatch: pytest.MonkeyPatch) -> Any:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("channels_last", [False, True])
 def test_the_batches_are_those_of_the_cpu(store: Any, pretended: Any, dtype: torch.dtype, channels_last: bool) -> None:
-    words = NORMAL | {"dtype": dtype, "channels_last": channels_last}
-    ours, expected = pretended(store, 16, **words), lds.Loader(store, 16, **words)
+    kwargs = NORMAL | {"dtype": dtype, "channels_last": channels_last}
+    ours, expected = pretended(store, 16, **kwargs), lds.Loader(store, 16, **kwargs)
     iterator = iter(ours)
     assert isinstance(iterator._source, cuda.DeviceIterator)
     for number, ((images, labels), (wanted, wanted_labels)) in enumerate(zip(iterator, expected, strict=True), 1):

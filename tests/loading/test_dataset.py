@@ -128,10 +128,10 @@ def test_sampler_in_a_dataloader(store: Any) -> None:
     assert labels.tolist() == list(lds.ShuffleSampler(len(store), seed=2))
 
 
-@pytest.mark.parametrize("words", [{"n": 0}, {"n": 5, "seed": -1}, {"n": 5, "block": 0}, {"n": 5, "rank": 1}])
-def test_bad_arguments(words: dict[str, int]) -> None:
+@pytest.mark.parametrize("kwargs", [{"n": 0}, {"n": 5, "seed": -1}, {"n": 5, "block": 0}, {"n": 5, "rank": 1}])
+def test_bad_arguments(kwargs: dict[str, int]) -> None:
     with pytest.raises(ArgumentError):
-        lds.ShuffleSampler(**words)
+        lds.ShuffleSampler(**kwargs)
 
 
 # ---- slots shared with workers -------------------------------------------------------------------------------------
@@ -151,8 +151,8 @@ def both(samples: list[Any]) -> tuple[torch.Tensor, torch.Tensor]:
 
 @pytest.mark.parametrize("collate", [None, views, both])
 def test_batches_from_workers_are_safe_to_keep(store: Any, collate: Any) -> None:
-    words = {} if collate is None else {"collate_fn": collate}
-    loader = DataLoader(lds.StoreDataset(store), 4, num_workers=2, persistent_workers=True, **words)
+    kwargs = {} if collate is None else {"collate_fn": collate}
+    loader = DataLoader(lds.StoreDataset(store), 4, num_workers=2, persistent_workers=True, **kwargs)
     for _ in range(3):
         kept = list(loader)
         for number, batch in enumerate(kept):

@@ -83,8 +83,8 @@ def test_a_resumed_sampler_skips_what_was_seen(store: Any) -> None:
 def test_augment_is_a_function_of_seed_epoch_and_sample(store: Any) -> None:
     augment = lds.Augment(resized_crop=5, flip=0.5)
 
-    def by_label(**words: Any) -> dict[int, bytes]:
-        loader = lds.Loader(store, dtype=torch.uint8, augment=augment, **words)
+    def by_label(**kwargs: Any) -> dict[int, bytes]:
+        loader = lds.Loader(store, dtype=torch.uint8, augment=augment, **kwargs)
         return {
             int(label): image.numpy().tobytes()
             for images, labels in loader

@@ -234,7 +234,7 @@ def test_sources_without_an_image(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("options", "expected"),
     [
         ({"resize": 0}, "resize"),
         ({"resize": "big"}, "resize"),
@@ -262,8 +262,8 @@ def test_sources_without_an_image(tmp_path: Path) -> None:
         ({"max_pixels": 0}, "max_pixels"),
     ],
 )
-def test_bad_options_are_named(tmp_path: Path, options: dict[str, Any], words: str) -> None:
+def test_bad_options_are_named(tmp_path: Path, options: dict[str, Any], expected: str) -> None:
     make_tree(tmp_path / "tree", 1, 1)
-    with pytest.raises(ArgumentError, match=words):
+    with pytest.raises(ArgumentError, match=expected):
         lds.pack(tmp_path / "tree", tmp_path / "out", **{"progress": False, **options})
     assert not (tmp_path / "out").exists()

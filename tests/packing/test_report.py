@@ -74,8 +74,8 @@ def test_the_table(tmp_path: Path) -> None:
     stream = io.StringIO()
     Console(file=stream, width=120).print(report)
     text = stream.getvalue()
-    for words in ("packed 11 of 13 images", "failed", "core 11", "images/s", "MB/s", "limit", "class0/0003.png: "):
-        assert words in text
+    for expected in ("packed 11 of 13 images", "failed", "core 11", "images/s", "MB/s", "limit", "class0/0003.png: "):
+        assert expected in text
     assert report.source_mb_per_second > 0
     assert report.images_per_second > 0
 
@@ -107,5 +107,5 @@ def test_a_bar_and_the_table_on_a_terminal(tmp_path: Path) -> None:
         assert child.stdout is not None
         assert child.stdout.read() == b""
     os.close(ours)
-    for words in (b"packing", b"12/12", b"images/s", b"packed 12 of 12 images"):
-        assert words in seen
+    for expected in (b"packing", b"12/12", b"images/s", b"packed 12 of 12 images"):
+        assert expected in seen

@@ -60,7 +60,8 @@ def test_what_packing_saves() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "words"), [(0.0123, "0.012 s"), (3.04, "3 s"), (42, "42 s"), (200, "3 min 20 s"), (7800, "2 h 10 min")]
+    ("seconds", "expected"),
+    [(0.0123, "0.012 s"), (3.04, "3 s"), (42, "42 s"), (200, "3 min 20 s"), (7800, "2 h 10 min")],
 )
-def test_durations(seconds: float, words: str) -> None:
-    assert summary.duration(seconds) == words
+def test_durations(seconds: float, expected: str) -> None:
+    assert summary.duration(seconds) == expected

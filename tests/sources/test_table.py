@@ -32,7 +32,7 @@ def test_csv_and_parquet_say_the_same(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "expected"),
     [
         ("file,label\na.png,1\n", "expected a column 'path', found file, label"),
         ("path,label\na.png,1\n/etc/x.png,2\n", "line 2 of the data: '/etc/x.png' leaves"),
@@ -46,11 +46,11 @@ def test_csv_and_parquet_say_the_same(tmp_path: Path) -> None:
         ("", "can't be read as a manifest"),
     ],
 )
-def test_bad_manifests_are_named(tmp_path: Path, text: str, words: str) -> None:
+def test_bad_manifests_are_named(tmp_path: Path, text: str, expected: str) -> None:
     (tmp_path / "m.csv").write_text(text)
     with pytest.raises(ArgumentError) as caught:
         table(tmp_path / "m.csv")
-    assert words in str(caught.value)
+    assert expected in str(caught.value)
     assert "m.csv" in str(caught.value)
 
 

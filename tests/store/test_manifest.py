@@ -54,11 +54,11 @@ def changed(path: str, value: Any) -> dict[str, Any]:
     return tree
 
 
-@pytest.mark.parametrize(("path", "value", "words"), manifests.VALUES)
-def test_hostile_values_are_named(path: str, value: Any, words: str) -> None:
+@pytest.mark.parametrize(("path", "value", "expected"), manifests.VALUES)
+def test_hostile_values_are_named(path: str, value: Any, expected: str) -> None:
     with pytest.raises(StoreError, match=r"^here") as caught:
         parse_manifest(changed(path, value), "here")
-    assert words in str(caught.value)
+    assert expected in str(caught.value)
 
 
 @pytest.mark.parametrize("name", manifests.FIELD_NAMES)

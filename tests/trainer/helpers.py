@@ -73,7 +73,7 @@ class StopAt(Callback):
             raise Stop
 
 
-class Tell(Callback):
+class LossLog(Callback):
     """Write each step's loss where another process can read it, whatever happens to this one."""
 
     def __init__(self, path: Path) -> None:
@@ -89,7 +89,7 @@ def numbers(history):
     return [{k: v for k, v in logs.items() if k not in ("images_per_s", "data_share")} for logs in history]
 
 
-def kill_and_go_on(server, train, folder: Path, argument, kills: int):
+def kill_and_resume(server, train, folder: Path, argument, kills: int):
     """Run `train(folder, argument)` in processes: once in `whole`; in `cut` killed so often at random moments.
 
     `train` tells its losses in the file `losses`, and leaves its weights in `weights.pt`: both must be the same.

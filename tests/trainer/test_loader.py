@@ -13,7 +13,7 @@ from torch import nn
 
 import largeds_native as lds
 from largeds_native.trainer import Callback, Trainer
-from tests.trainer.helpers import Stop, StopAt, Tell, kill_and_go_on, numbers, parameters_of
+from tests.trainer.helpers import LossLog, Stop, StopAt, kill_and_resume, numbers, parameters_of
 from tests.trainer.test_memory import Fails
 
 AUGMENT = lds.Augment(random_crop=8, padding=2, flip=0.5)
@@ -71,13 +71,13 @@ def make_trainer(folder: Path | None, callbacks=(), *, fails: nn.Module | None =
     )
 
 
-class Labels(Callback):
+class LabelLog(Callback):
     """What was trained on, step by step."""
 
     def __init__(self) -> None:
         self.seen: list[int] = []
 
-    def watch(self, loader: lds.Loader):
+    def record(self, loader: lds.Loader):
         for images, labels in loader:
             self.seen += labels.tolist()
             yield images, labels
@@ -118,7 +118,7 @@ def _with_epochs(loaders: tuple[lds.Loader, lds.Loader]) -> tuple[lds.Loader, in
 def train_in_process(folder: Path, store: Path) -> None:
     torch.set_num_threads(1)
     torch.manual_seed(int.from_bytes(random.randbytes(4)))
-    trainer = make_trainer(folder, [Tell(folder / "losses")])
+    trainer = make_trainer(folder, [LossLog(folder / "losses")])
     trainer.fit(loader_of(store), 12, loader_of(store, 16))
     torch.save(parameters_of(trainer.model), folder / "weights.pt")
 
@@ -126,7 +126,7 @@ def train_in_process(folder: Path, store: Path) -> None:
 def test_sigkill_at_any_moment(store: Path, tmp_path: Path) -> None:
     server = multiprocessing.get_context("forkserver")
     server.set_forkserver_preload(["torch", "torch._dynamo", "torch.utils.data", "pytest"])
-    assert len(kill_and_go_on(server, train_in_process, tmp_path, store, kills=5)) == 36
+    assert len(kill_and_resume(server, train_in_process, tmp_path, store, kills=5)) == 36
 
 
 @pytest.mark.parametrize("where", ["forward", "backward"])
@@ -138,7 +138,7 @@ def test_after_a_lack_of_memory_the_loader_goes_on_where_it_would_have(
     runs = []
     for name, fails, micro_batch in (("auto", Fails(at, where), "auto"), ("four", None, 4)):
         trainer = make_trainer(tmp_path / name, fails=fails, micro_batch=micro_batch, accumulate=3)
-        labels, loader = Labels(), loader_of(store)
+        labels, loader = LabelLog(), loader_of(store)
         position = []
 
         class After(Callback):
@@ -146,7 +146,7 @@ def test_after_a_lack_of_memory_the_loader_goes_on_where_it_would_have(
                 position.append(loader.state_dict()["position"])
 
         trainer.callbacks.append(After())
-        history = trainer.fit(Watched(loader, labels), 2)
+        history = trainer.fit(RecordedLoader(loader, labels), 2)
         runs.append((numbers(history), parameters_of(trainer.model).tolist(), labels.seen, position))
         assert trainer.accumulator.micro_batch == 4
         assert position == [24, 42] * 2
@@ -156,10 +156,10 @@ def test_after_a_lack_of_memory_the_loader_goes_on_where_it_would_have(
     assert stored[0]["loader"] == stored[1]["loader"]
 
 
-class Watched:
+class RecordedLoader:
     """A loader whose labels are written down."""
 
-    def __init__(self, loader: lds.Loader, labels: Labels) -> None:
+    def __init__(self, loader: lds.Loader, labels: LabelLog) -> None:
         self.loader, self.labels = loader, labels
         self.state_dict, self.load_state_dict = loader.state_dict, loader.load_state_dict
 
@@ -167,7 +167,7 @@ class Watched:
         return len(self.loader)
 
     def __iter__(self):
-        return self.labels.watch(self.loader)
+        return self.labels.record(self.loader)
 
 
 def test_the_trainer_holds_one_batch_at_a_time(store: Path) -> None:
@@ -206,9 +206,9 @@ def test_a_store_s_dataset_in_torch_s_dataloader(store: Path, tmp_path: Path) ->
     def fit(loader, name: str | None = None, callbacks=()):
         torch.manual_seed(0)
         model = nn.Sequential(nn.Flatten(), nn.Linear(192, 3))
-        words = {"callbacks": callbacks, "checkpoint_every": 1, "checkpoint_dir": name and tmp_path / name}
+        kwargs = {"callbacks": callbacks, "checkpoint_every": 1, "checkpoint_dir": name and tmp_path / name}
         optimizer = torch.optim.SGD(model.parameters(), 0.01)
-        Trainer(model, optimizer, nn.CrossEntropyLoss(), accumulate=2, progress=False, **words).fit(loader, 2)
+        Trainer(model, optimizer, nn.CrossEntropyLoss(), accumulate=2, progress=False, **kwargs).fit(loader, 2)
         return parameters_of(model)
 
     whole = fit(make_loader(), "whole")

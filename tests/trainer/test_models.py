@@ -85,9 +85,9 @@ def test_torch_compile_with_inductor(tmp_path, monkeypatch):
     """Groups of three batches in micro-batches of 4; the last batch has 7, so its last micro-batch has 3 samples."""
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     torch.compiler.reset()
-    words = {"lr": 0.1, "accumulate": 3, "micro_batch": 4}
+    kwargs = {"lr": 0.1, "accumulate": 3, "micro_batch": 4}
     # dynamic from the start, as it becomes by itself at the second size: one compilation is slow enough for a test
-    trainer, twin = make(torch.compile(one_layer(), dynamic=True), **words), make(one_layer(), **words)
+    trainer, twin = make(torch.compile(one_layer(), dynamic=True), **kwargs), make(one_layer(), **kwargs)
     trainer.fit(data_loader(31, 8), 2)
     twin.fit(data_loader(31, 8), 2)
     torch.testing.assert_close(parameters_of(trainer.model), parameters_of(twin.model))

@@ -215,8 +215,8 @@ def check_loader(rank: int, folder: Path) -> None:
 
     def run(name: str, seed: int, callbacks=(), dropout: float = 0.3):
         model = model_of(dropout)
-        words = {"checkpoint_dir": folder / name, "checkpoint_every": 1, "callbacks": callbacks}
-        trainer = make(model, accumulate=2, metrics={"accuracy": accuracy}, **words)
+        kwargs = {"checkpoint_dir": folder / name, "checkpoint_every": 1, "callbacks": callbacks}
+        trainer = make(model, accumulate=2, metrics={"accuracy": accuracy}, **kwargs)
         torch.manual_seed(seed + rank)
         with contextlib.suppress(Stop):
             trainer.fit(lds.Loader(store, 6, shuffle=True, augment=augment, seed=1), 2, lds.Loader(store, 9))

@@ -17,11 +17,11 @@ from torch.utils.data import DataLoader, Dataset
 from largeds_native.errors import ArgumentError, StateError
 from largeds_native.trainer import EMA, Callback, CSVLogger, EarlyStopping, Trainer
 from tests.trainer.helpers import (
+    LossLog,
     Stop,
     StopAt,
-    Tell,
     data_loader,
-    kill_and_go_on,
+    kill_and_resume,
     numbers,
     parameters_of,
     samples,
@@ -130,7 +130,7 @@ def test_resume_is_bit_identical(tmp_path, kind, stop):
 def train_in_process(folder: Path, kind: str) -> None:
     torch.set_num_threads(1)
     disturb()
-    trainer = make_trainer(folder, [Tell(folder / "losses"), CSVLogger(folder / "log.csv")], keep_last=2)
+    trainer = make_trainer(folder, [LossLog(folder / "losses"), CSVLogger(folder / "log.csv")], keep_last=2)
     trainer.fit(make_loader(kind), 15, data_loader(16))
     torch.save(parameters_of(trainer.model), folder / "weights.pt")
 
@@ -140,7 +140,7 @@ def test_sigkill_at_any_moment(tmp_path, kind):
     """The process is killed again and again, at random moments; its losses and weights are those of a whole run."""
     server = multiprocessing.get_context("forkserver")
     server.set_forkserver_preload(["torch", "torch._dynamo", "torch.utils.data", "pytest"])  # what is slow to import
-    assert len(kill_and_go_on(server, train_in_process, tmp_path, kind, kills=5)) == 45
+    assert len(kill_and_resume(server, train_in_process, tmp_path, kind, kills=5)) == 45
 
 
 def test_a_cut_off_checkpoint_is_passed_over(tmp_path):

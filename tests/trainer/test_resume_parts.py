@@ -97,11 +97,11 @@ def test_ema_early_stopping_and_frozen_layers(tmp_path, every):
 
 
 def test_more_patience_lets_a_stopped_run_go_on(tmp_path):
-    words = {"patience": 1, "min_delta": 100.0}
-    make(tmp_path, [EarlyStopping(**words)]).fit(data_loader(), 9, data_loader(16))
-    same = make(tmp_path, [EarlyStopping(**words)])
+    kwargs = {"patience": 1, "min_delta": 100.0}
+    make(tmp_path, [EarlyStopping(**kwargs)]).fit(data_loader(), 9, data_loader(16))
+    same = make(tmp_path, [EarlyStopping(**kwargs)])
     assert len(same.fit(data_loader(), 9, data_loader(16))) == 2
-    more = make(tmp_path, [EarlyStopping(**words | {"patience": 3})])
+    more = make(tmp_path, [EarlyStopping(**kwargs | {"patience": 3})])
     assert len(more.fit(data_loader(), 9, data_loader(16))) == 4
 
 
@@ -184,13 +184,13 @@ def test_what_could_not_be_read_again_is_not_written(tmp_path):
 
 def test_another_optimizer_or_scheduler_is_refused_before_anything_is_changed(tmp_path):
     make(tmp_path, scheduler=SCHEDULERS["step"]).fit(data_loader(), 1)
-    for words, message in (
+    for kwargs, message in (
         ({"optimizer": torch.optim.SGD}, "another optimizer: expected SGD, found AdamW"),
         ({"scheduler": None}, "another scheduler: expected none, found StepLR"),
         ({"scheduler": SCHEDULERS["lambda"]}, "another scheduler: expected LambdaLR, found StepLR"),
         ({"precision": "fp16"}, "another scaler: expected GradScaler, found none"),
     ):
-        trainer = make(tmp_path, **{"scheduler": SCHEDULERS["step"]} | words)
+        trainer = make(tmp_path, **{"scheduler": SCHEDULERS["step"]} | kwargs)
         before = parameters_of(trainer.model).clone()
         with pytest.raises(StateError, match=message):
             trainer.fit(data_loader(), 2)
