@@ -43,7 +43,7 @@ def test_a_corpus_is_the_same_each_time_and_for_any_length(jpegs: Path, tmp_path
     assert fingerprint(corpus.jpeg_corpus(tmp_path / "other", 20, seed=1)) != again
 
 
-def test_a_corpus_that_is_there_is_used_again(tmp_path: Path) -> None:
+def test_an_existing_corpus_is_reused(tmp_path: Path) -> None:
     folder = corpus.jpeg_corpus(tmp_path / "jpeg", 3)
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     assert {path: path.stat().st_mtime_ns for path in corpus.jpeg_corpus(folder, 3).rglob("*")} == before

@@ -35,7 +35,7 @@ def jpegs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return jpeg_corpus(tmp_path_factory.mktemp("bench") / "jpeg", 12)
 
 
-def test_all_questions_on_a_folder_of_ones_own(largeds: Largeds, tree: Path, tmp_path: Path) -> None:
+def test_all_stages_on_a_folder(largeds: Largeds, tree: Path, tmp_path: Path) -> None:
     """PNG files, one of them no image, as a user may have them."""
     code, out, err = largeds("bench", tree, "--rounds", "1", "--threads", "1", "--chart", tmp_path / "b.png", "--json")
     assert (code, err) == (0, "")
@@ -57,7 +57,7 @@ def test_all_questions_on_a_folder_of_ones_own(largeds: Largeds, tree: Path, tmp
         assert picture.size[0] > 1000
 
 
-def test_the_built_in_corpus_in_words(largeds: Largeds, tmp_path: Path) -> None:
+def test_the_built_in_corpus_without_json(largeds: Largeds, tmp_path: Path) -> None:
     code, out, err = largeds("bench", "--only", "pack", "-n", "2", "--rounds", "1", "--work", tmp_path / "w")
     assert (code, err) == (0, "")
     for expected in ("2 images of the built-in corpus", "libjpeg-turbo, whole image", "largeds_native", "processor "):
@@ -80,7 +80,7 @@ def test_peers_do_the_same_work(name: str, jpegs: Path, tmp_path: Path) -> None:
     assert np.abs(rows - ours).mean() < 8
 
 
-def test_the_sample_is_spread_over_classes_and_whole(jpegs: Path, tree: Path, tmp_path: Path) -> None:
+def test_the_sample_is_spread_over_classes(jpegs: Path, tree: Path, tmp_path: Path) -> None:
     work = prepare_images(jpegs, tmp_path, 4, 1, quiet)
     assert [Path(path).suffix for path in work.paths] == [".jpg"] * 4
     assert len({Path(path).parent for path in work.paths}) == 4
@@ -89,7 +89,7 @@ def test_the_sample_is_spread_over_classes_and_whole(jpegs: Path, tree: Path, tm
     assert work.store.classes == ["images"]
 
 
-def test_who_fails_is_named_with_the_reason() -> None:
+def test_failed_peers_are_listed_with_the_reason() -> None:
     def fails() -> int:
         raise ValueError("this machine\nis too small")
 
@@ -115,7 +115,7 @@ def test_who_fails_is_named_with_the_reason() -> None:
         compare("q", "Question", [Candidate("ours", lambda: fails, "ours")], 1, quiet)
 
 
-def test_contenders_begin_with_an_empty_folder(tree: Path, tmp_path: Path) -> None:
+def test_contenders_start_with_an_empty_folder(tree: Path, tmp_path: Path) -> None:
     work = prepare_images(tree, tmp_path, 100, 1, quiet)
     for candidate in pack_stage.candidates(work):
         assert candidate.before is not None
@@ -133,7 +133,7 @@ def question(**rates: list[float]) -> dict[str, Any]:
     return {"question": "load: <b>&", "results": results}
 
 
-def test_the_chart_names_everybody_and_the_limit() -> None:
+def test_the_chart_has_all_candidates_and_the_limit() -> None:
     drawn = question(peer=[10.0, 12.0], ours=[300.0], limit=[400.0], reference=[200.0])
     svg = draw_chart([drawn, question(ours=[1.0])], "a machine", "svg").decode()
     assert svg == draw_chart([drawn, question(ours=[1.0])], "a machine", "svg").decode()

@@ -144,7 +144,7 @@ def test_import(largeds: Largeds, store: Path, tmp_path: Path) -> None:
     assert both.classes == ["cat", "dog"]
 
 
-def test_import_of_anybodys_file(largeds: Largeds, tmp_path: Path) -> None:
+def test_import_of_any_file(largeds: Largeds, tmp_path: Path) -> None:
     x = np.random.default_rng(0).random((5, 4, 3, 3))
     with h5py.File(tmp_path / "x.h5", "w") as file:
         file["train/x"], file["train/y"] = x, np.arange(5)

@@ -67,7 +67,7 @@ def test_images_without_labels(largeds: Largeds, photos: Path) -> None:
     assert "An epoch of 6 images" in out
 
 
-def test_a_script_is_watched_and_stopped(largeds: Largeds, store: Path) -> None:
+def test_a_script_is_measured_and_stopped(largeds: Largeds, store: Path) -> None:
     script = f"{PROGRAMS / 'train_slowly.py'} --epochs 9"
     code, out, err = largeds("doctor", store, "--seconds", "3", "--script", script, "--json")
     assert (code, err) == (0, "")
@@ -78,7 +78,7 @@ def test_a_script_is_watched_and_stopped(largeds: Largeds, store: Path) -> None:
     assert "from lds.Loader" in found["advice"]
 
 
-def test_a_script_that_ends_is_watched_to_its_end(largeds: Largeds, store: Path) -> None:
+def test_a_script_that_ends_is_measured_to_its_end(largeds: Largeds, store: Path) -> None:
     script = f"{PROGRAMS / 'train_two_epochs.py'} {store}"
     code, out, err = largeds("doctor", store, "--seconds", "1", "--script", script, "--json")
     assert (code, err) == (0, "")

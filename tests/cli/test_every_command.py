@@ -90,7 +90,7 @@ def test_paths(largeds: Largeds, tmp_path: Path, out: Path, store: Path, name: s
     assert not [path for path in out.rglob("*") if path.name != "run"]
 
 
-def test_the_demo_in_the_place_of_a_file(largeds: Largeds, tmp_path: Path) -> None:
+def test_the_demo_with_a_file_as_its_folder(largeds: Largeds, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("text")
     assert "file" in sentence(largeds("demo", tmp_path / "file"), 1)
 
@@ -175,7 +175,7 @@ def test_help_in_40_columns(largeds: Largeds, monkeypatch: pytest.MonkeyPatch, n
 
 
 @pytest.mark.parametrize("name", SHORT)
-def test_nobody_reads(
+def test_a_closed_pipe(
     largeds: Largeds, inputs: dict[str, Path], out: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     """`largeds x | head -1`, where head is gone before anything was written."""
@@ -213,7 +213,7 @@ def test_ctrl_c(
     assert "stopped" in err
 
 
-def test_ctrl_c_while_the_program_begins() -> None:
+def test_ctrl_c_during_the_imports() -> None:
     """Before a command is known: imports take their time."""
     command = [sys.executable, "-m", "tests.programs.interrupt_import"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)

@@ -70,7 +70,7 @@ def test_every_option(largeds: Largeds, bright_and_dark: Path, tmp_path: Path) -
     assert (tmp_path / "run" / "best.pt").exists()
 
 
-def test_resumed_it_ends_like_one_run(largeds: Largeds, bright_and_dark: Path, tmp_path: Path) -> None:
+def test_a_resumed_run_ends_like_an_uninterrupted_one(largeds: Largeds, bright_and_dark: Path, tmp_path: Path) -> None:
     """And with more --epochs it goes on."""
     common = ("train", bright_and_dark, *SMALL, "-b", "8", "-e", "2", "--json", "--checkpoint-dir")
     whole = json.loads(largeds(*common, tmp_path / "whole")[1])
@@ -127,7 +127,7 @@ def test_bad_input(largeds: Largeds, bright_and_dark: Path, store: Path, tmp_pat
     ("labels", "expected"),
     [(np.zeros((6, 2)), "expected one class number per image"), (np.arange(6) - 1, "found -1 to 4")],
 )
-def test_labels_that_are_no_classes(largeds: Largeds, tmp_path: Path, labels: Any, expected: str) -> None:
+def test_labels_that_are_not_classes(largeds: Largeds, tmp_path: Path, labels: Any, expected: str) -> None:
     images = np.zeros((6, 3, 32, 32), np.uint8)
     lds.pack((images, labels), tmp_path / "s.lds", resize=None, crop=None, progress=False)
     sentence(largeds("train", tmp_path / "s.lds", *SMALL), 1, expected)
@@ -138,9 +138,7 @@ def test_without_torchvision(largeds: Largeds, bright_and_dark: Path, monkeypatc
     sentence(largeds("train", bright_and_dark), 1, "the package 'torchvision' is not installed; type: pip install")
 
 
-def test_memory_that_runs_out_and_ctrl_c(
-    largeds: Largeds, bright_and_dark: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_out_of_memory_and_ctrl_c(largeds: Largeds, bright_and_dark: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(error: BaseException) -> Callable[..., None]:
         def fit(*_: Any) -> None:
             raise error

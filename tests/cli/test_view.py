@@ -81,9 +81,7 @@ def test_the_default_is_a_file_here(
 @pytest.mark.parametrize(
     "options", [{"layout": "HWC"}, {"dtype": "float32"}, {"dtype": "float16"}, {"mode": "L"}, {"dtype": "baked"}]
 )
-def test_every_kind_of_store_is_shown_as_it_was(
-    largeds: Largeds, tree: Path, tmp_path: Path, options: dict[str, Any]
-) -> None:
+def test_every_kind_of_store_is_shown(largeds: Largeds, tree: Path, tmp_path: Path, options: dict[str, Any]) -> None:
     if options.get("dtype") == "baked":
         options = {"dtype": "float32", "layout": "HWC", "mean": (0.4, 0.5, 0.6), "std": (0.2, 0.3, 0.1)}
     size: dict[str, Any] = {"resize": 18, "crop": 16, "progress": False}
@@ -115,7 +113,7 @@ def test_augmented_variants_are_the_loaders(largeds: Largeds, store: Path, tmp_p
     assert all(contains(picture, magnified(opened.images[row])) for row in (0, 7))
 
 
-def test_stored_variants_stand_beside_their_file(largeds: Largeds, tree: Path, tmp_path: Path) -> None:
+def test_stored_variants_are_beside_their_file(largeds: Largeds, tree: Path, tmp_path: Path) -> None:
     augment = lds.Augment(resized_crop=16, flip=0.5)
     store = lds.pack(tree, tmp_path / "v.lds", resize=20, crop=None, variants=3, augment=augment, progress=False)
     assert largeds("view", tmp_path / "v.lds", tmp_path / "v.png", "--rows", "5", "--variants", "2")[0] == 0
@@ -237,7 +235,7 @@ def test_a_page_on_a_telephone(largeds: Largeds, hostile: Path, tmp_path: Path) 
         assert browser.value("document.documentElement.scrollWidth") <= 360
 
 
-def test_a_report_of_other_kinds_is_none(largeds: Largeds, store: Path, tmp_path: Path) -> None:
+def test_a_report_with_wrong_types_is_none(largeds: Largeds, store: Path, tmp_path: Path) -> None:
     content = json.loads((store / "report.json").read_text())
     for key, value in (("packed", "many"), ("failed", {"x": HOSTILE}), ("source", 3), ("seconds", None)):
         (store / "report.json").write_text(json.dumps(content | {key: value}))

@@ -86,7 +86,7 @@ def test_garbage_after_a_magic_number(magic: bytes) -> None:
     assert set(found) <= FAILURES
 
 
-def test_headers_that_promise_too_much() -> None:
+def test_headers_with_huge_sizes() -> None:
     files = attacks.huge_headers()
     for file in files:
         with pytest.raises(DecodeError, match=r"more than max_pixels|corrupt|rules"):
@@ -106,7 +106,7 @@ def test_decompression_bomb() -> None:
     assert statuses([GOOD["jpeg"], GOOD["png"]], max_pixels=SIDE * SIDE - 1)[0] == ["too_large"] * 2
 
 
-def test_tables_never_come_from_the_file_before() -> None:
+def test_tables_are_not_kept_from_the_previous_file() -> None:
     plain = GOOD["jpeg"]
     optimized = encode(pixels(SIDE, SIDE, seed=3), optimize=True)
     unquantised = attacks.without_segments(plain, 0xDB)

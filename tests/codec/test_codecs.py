@@ -79,7 +79,7 @@ def test_jpeg_inverted_ycck() -> None:
     assert_equals_pillow(data[: at + 11] + b"\2" + data[at + 12 :])
 
 
-def test_jpeg_four_components_without_a_word_of_adobe() -> None:
+def test_jpeg_four_components_without_adobe_marker() -> None:
     data = encode(Image.fromarray(pixels(50, 37)).convert("CMYK"), quality=95)
     at = data.index(b"Adobe") - 4
     assert data[at : at + 2] == b"\xff\xee"
@@ -196,7 +196,7 @@ def test_xmp_orientation(text: str) -> None:
     assert_equals_pillow(with_segment(encode(pixels(9, 14)), 0xE1, packet))
 
 
-def test_formats_are_told_by_their_first_bytes() -> None:
+def test_formats_are_recognised_by_their_first_bytes() -> None:
     for form in ("JPEG", "PNG", "WEBP"):
         assert _C.image_info(encode(pixels(4, 5), form)) == (form.lower(), 5, 4, 1)
 

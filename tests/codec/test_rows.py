@@ -156,7 +156,7 @@ def test_an_image_of_another_size_is_reported() -> None:
 
 
 @pytest.mark.parametrize("options", [{"channels": 2}, {"resize_h": -1}, {"resize_h": 0, "resize_w": 5}, {"out_h": 0}])
-def test_specs_that_make_no_sense(options: dict[str, int]) -> None:
+def test_invalid_specs(options: dict[str, int]) -> None:
     from largeds_native.errors import ArgumentError
 
     spec = _C.RowSpec(**options)

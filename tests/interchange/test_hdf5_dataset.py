@@ -98,7 +98,7 @@ class Counting(lds.HDF5Dataset):
         return [type(sample)((sample[0], made), sample.batch, sample.index_in_batch) for sample in samples]
 
 
-def test_a_worker_uses_its_slots_again(tmp_path: Path) -> None:
+def test_a_worker_reuses_its_slots(tmp_path: Path) -> None:
     store = make_random_store(tmp_path / "a.lds", n=100, shard_rows=100)
     loader = DataLoader(Counting(store.to_hdf5(tmp_path / "a.h5")), 4, num_workers=1)
     assert max(int(made.max()) for _, made in loader) <= 5  # of 25 batches

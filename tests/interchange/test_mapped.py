@@ -145,7 +145,7 @@ def test_bad_npy_files(tmp_path: Path) -> None:
         lds.open(tmp_path / "x.npy", label=tmp_path / "none.npy")
 
 
-def test_a_file_cut_while_open(tmp_path: Path) -> None:
+def test_a_file_truncated_while_open(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", IMAGES)
     store = lds.open(tmp_path / "x.npy")
     (tmp_path / "x.npy").write_bytes((tmp_path / "x.npy").read_bytes()[:200])

@@ -81,7 +81,7 @@ def test_uint8_is_sent_as_it_is(store: Any, pretended: Any) -> None:
         assert torch.equal(images, wanted)
 
 
-def test_an_error_is_raised_in_its_own_turn(store: Any, pretended: Any) -> None:
+def test_an_error_is_raised_at_its_batch(store: Any, pretended: Any) -> None:
     """The copy of batch k + 1 is started before batch k is delivered: what goes wrong there must not take k's turn."""
     loader = pretended(store, 2, order=[1, 2, 3, 4, 500, 5, 6, 7])
     iterator = iter(loader)
@@ -94,7 +94,7 @@ def test_an_error_is_raised_in_its_own_turn(store: Any, pretended: Any) -> None:
     assert next(iterator, None) is None
 
 
-def test_a_copy_that_fails_is_tried_again(store: Any, pretended: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_copy_is_repeated(store: Any, pretended: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     loader = pretended(store, 40)
     iterator = iter(loader)
     assert next(iterator)[1].tolist() == list(range(40))

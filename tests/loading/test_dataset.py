@@ -181,7 +181,7 @@ def with_slots(samples: list[Any]) -> tuple[torch.Tensor, int]:
     return default_collate(samples)[0], made
 
 
-def test_a_worker_uses_its_slots_again(store: Any) -> None:
+def test_a_worker_reuses_its_slots(store: Any) -> None:
     loader = DataLoader(Counting(store), 4, num_workers=1, collate_fn=with_slots)
     assert max(made for _, made in loader) <= 5  # of 25 batches
 
@@ -193,7 +193,7 @@ class Transformed(lds.StoreDataset):
         return [(image, len(self._memory._shared._slots)) for image, _ in super().__getitems__(indices)]
 
 
-def test_what_is_transformed_takes_no_shared_slots(store: Any) -> None:
+def test_transformed_items_use_no_shared_slots(store: Any) -> None:
     """It would never give them back: what goes out is made of the batch, and is not the batch."""
     loader = DataLoader(Transformed(store, half), 4, num_workers=1)
     assert {int(made) for _, slots in loader for made in slots} == {0}
@@ -220,7 +220,7 @@ def with_what_is_kept(samples: list[Any]) -> tuple[torch.Tensor, torch.Tensor]:
     return default_collate(samples)[0], torch.stack([*info.dataset.kept])
 
 
-def test_a_view_that_a_worker_keeps_stays_as_it_is(store: Any) -> None:
+def test_a_view_that_a_worker_keeps_does_not_change(store: Any) -> None:
     """The batch is sent whole all the same; its slot waits until nobody holds it, on either side."""
     loader = DataLoader(Keeping(store), 4, num_workers=1, collate_fn=with_what_is_kept)
     for number, (images, kept) in enumerate(loader):
@@ -271,7 +271,7 @@ def test_the_count_of_holders() -> None:
     ],
     ids=" ".join,
 )
-def test_without_torch_s_private_names_batches_are_plain_tensors(store: Any, missing: list[str]) -> None:
+def test_without_private_names_of_torch_batches_are_plain_tensors(store: Any, missing: list[str]) -> None:
     program = [sys.executable, "-W", "error", "-m", "tests.programs.torch_without_hooks", str(store.path), *missing]
     done = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr

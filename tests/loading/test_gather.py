@@ -157,7 +157,7 @@ def small(tmp_path: Path, **kwargs: Any) -> _C.Gather:
         ({"padding": -1}, "padding"),
     ],
 )
-def test_senseless_words(tmp_path: Path, kwargs: dict[str, Any], message: str) -> None:
+def test_invalid_options(tmp_path: Path, kwargs: dict[str, Any], message: str) -> None:
     with pytest.raises(ArgumentError, match=message):
         small(tmp_path, **kwargs)
 

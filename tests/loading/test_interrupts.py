@@ -49,7 +49,7 @@ def delivered(iterator: Any, loader: Any, size: int, profile: Any = None) -> tup
 
 
 @pytest.mark.parametrize("prefetch", [0, 3])
-def test_a_signal_while_a_batch_is_waited_for(store: Any, prefetch: int) -> None:
+def test_a_signal_while_waiting_for_a_batch(store: Any, prefetch: int) -> None:
     size = 20_000  # with enlarged images: a batch that is waited for longer than the core looks away from signals
     indices = np.arange(5).repeat(size)
     kwargs: dict[str, Any] = {"augment": lds.Augment(resized_crop=48), "dtype": torch.uint8}
@@ -94,7 +94,7 @@ def test_an_interrupt_at_any_moment(store: Any, options: dict[str, Any]) -> None
     assert n > 20
 
 
-def test_an_error_of_a_sampler_comes_in_its_turn(store: Any) -> None:
+def test_an_error_of_a_sampler_is_raised_at_its_batch(store: Any) -> None:
     loader = lds.Loader(store, 2, order=[1, 2, 3, 4, "five", 6, 7, 8])
     iterator = iter(loader)
     assert [next(iterator)[1].tolist() for _ in range(2)] == [[1, 2], [3, 4]]

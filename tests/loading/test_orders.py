@@ -97,7 +97,7 @@ def test_augment_is_a_function_of_seed_epoch_and_sample(store: Any) -> None:
     assert by_label(batch_size=16, seed=1) != expected
 
 
-def test_what_a_sampler_gives_is_checked(store: Any) -> None:
+def test_invalid_elements_of_a_sampler(store: Any) -> None:
     with pytest.raises(RowIndexError, match="row 100 is outside"):
         labels_of(lds.Loader(store, 2, order=[1, 2, 3, 100]))
     with pytest.raises(ArgumentError, match="lists of numbers"):

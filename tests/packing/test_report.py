@@ -80,7 +80,7 @@ def test_the_table(tmp_path: Path) -> None:
     assert report.images_per_second > 0
 
 
-def test_quiet_when_no_terminal(tmp_path: Path) -> None:
+def test_no_output_without_a_terminal(tmp_path: Path) -> None:
     make_tree(tmp_path / "tree")
     command = [sys.executable, "-m", "tests.programs.pack_tree", str(tmp_path / "tree"), str(tmp_path / "out")]
     done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=100)

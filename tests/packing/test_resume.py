@@ -73,7 +73,7 @@ def test_stopped_and_resumed(tmp_path: Path) -> None:
     assert store.report.packed == 12
 
 
-def test_another_job_is_told(tmp_path: Path) -> None:
+def test_another_job_is_an_error(tmp_path: Path) -> None:
     paths = make_tree(tmp_path / "tree")
     begin(tmp_path / "tree", tmp_path / "out", 3)
     with pytest.raises(PackError, match="crop was \\[12, 12\\], is now \\[8, 8\\]"):

@@ -44,7 +44,7 @@ def test_whole_passes_are_not_extrapolated() -> None:
     assert 0 < found.spread < 0.1
 
 
-def test_what_one_window_cannot_know_is_not_a_number() -> None:
+def test_unknown_spread_is_nan() -> None:
     assert math.isnan(estimate([simulated([0.5, 0.5], 0.1, 4)], 4, 40, warmup=1).spread)
 
 
@@ -53,7 +53,7 @@ def test_less_than_a_batch() -> None:
     assert estimate([one] * 5, 64, 3, warmup=0).epoch_seconds == pytest.approx(0.2)
 
 
-def test_watching_stops_in_the_middle() -> None:
+def test_recording_stops_within_a_pass() -> None:
     def step(batch: int) -> int:
         time.sleep(0.01)
         return batch

@@ -79,7 +79,7 @@ def test_links_are_followed_but_not_in_circles(tmp_path: Path) -> None:
     assert batch.names == ["a/0.png", "a/gone.png", "a/link/1.png", "b/1.png"]
 
 
-def test_names_that_are_no_text(tmp_path: Path) -> None:
+def test_names_that_are_not_text(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     name = os.fsencode(tmp_path / "a") + b"/\xff\xfe.png"
     with open(name, "wb"):
@@ -88,7 +88,7 @@ def test_names_that_are_no_text(tmp_path: Path) -> None:
     assert os.fsencode(str(batch.items[0])) == name
 
 
-def test_fingerprint_tells_lists_apart(tmp_path: Path) -> None:
+def test_fingerprints_of_different_lists_differ(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "a/1.png").touch()
     before = folder(tmp_path).fingerprint()

@@ -55,7 +55,7 @@ def changed(path: str, value: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("path", "value", "expected"), manifests.VALUES)
-def test_hostile_values_are_named(path: str, value: Any, expected: str) -> None:
+def test_hostile_values(path: str, value: Any, expected: str) -> None:
     with pytest.raises(StoreError, match=r"^here") as caught:
         parse_manifest(changed(path, value), "here")
     assert expected in str(caught.value)

@@ -36,7 +36,7 @@ def test_written_arrays_open_with_plain_numpy(tmp_path: Path) -> None:
     assert np.load(tmp_path / "c.npy").dtype.str == "<i4"
 
 
-def test_foreign_files_are_named(tmp_path: Path) -> None:
+def test_foreign_files(tmp_path: Path) -> None:
     dtype, path = np.dtype("<i4"), tmp_path / "a.npy"
 
     def error(shape: tuple[int, ...] = (6,)) -> str:

@@ -52,13 +52,13 @@ def test_several_rows(store: lds.Store, rows: Any) -> None:
 
 
 @pytest.mark.parametrize("row", [11, -12, np.int64(11), 2**70, [0, 11], np.array([-12]), [True, False], [0.5]])
-def test_rows_that_are_not_there(store: lds.Store, row: Any) -> None:
+def test_rows_that_do_not_exist(store: lds.Store, row: Any) -> None:
     with pytest.raises(RowIndexError, match=r"row -?\d+ is outside of|expected (11 booleans|row numbers)"):
         store[row]
 
 
 @pytest.mark.parametrize("key", [1.5, None, (1, 2), True, ..., {"a": 1}, b"label"])
-def test_keys_of_no_sense(store: lds.Store, key: Any) -> None:
+def test_invalid_keys(store: lds.Store, key: Any) -> None:
     with pytest.raises(TypeError, match=r"expected a row number, a slice.*, found "):
         store[key]
 

@@ -102,7 +102,7 @@ def test_class_weights_and_ignored_targets_weigh_as_in_the_full_batch(sizes, ign
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
-def test_a_weight_of_ones_own(reduction):
+def test_a_custom_weight(reduction):
     """Token losses: each micro-batch is a mean (or sum) over its mask, the step a mean over all tokens."""
     loader = cut([4, 4, 2])
     masks = [(targets != 0).double() for _, targets in loader]

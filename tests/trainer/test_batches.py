@@ -107,7 +107,7 @@ def test_narrow_copies_nothing():
     ],
 )
 @pytest.mark.parametrize("first", [True, False])
-def test_batches_that_are_refused(batch, message, first):
+def test_invalid_batches(batch, message, first):
     """Wherever they come in a group; a None isn't taken for the end of the data."""
     loader = [batch] if first else [tuple(samples(3)), batch]
     with pytest.raises(ArgumentError, match=message):
@@ -123,7 +123,7 @@ def test_batches_that_are_refused(batch, message, first):
         (lambda o, t: nn.functional.cross_entropy(o, t, reduction="none"), r"found shape \(8,\)"),
     ],
 )
-def test_losses_that_are_refused(loss, message):
+def test_invalid_losses(loss, message):
     with pytest.raises(ArgumentError, match=message):
         make(loss=loss).fit(data_loader(), 1)
     with pytest.raises(ArgumentError, match=message):

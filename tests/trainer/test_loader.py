@@ -131,7 +131,7 @@ def test_sigkill_at_any_moment(store: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("where", ["forward", "backward"])
 @pytest.mark.parametrize("at", [1, 2, 3])
-def test_after_a_lack_of_memory_the_loader_goes_on_where_it_would_have(
+def test_after_out_of_memory_the_loader_continues_at_the_same_position(
     store: Path, tmp_path: Path, at: int, where: str
 ) -> None:
     """micro_batch="auto": the group's batches are not asked for again, and the position after each step is right."""

@@ -134,7 +134,7 @@ def test_one_sample_that_does_not_fit():
     assert trainer.step == 0
 
 
-def test_other_errors_are_not_taken_for_a_lack_of_memory():
+def test_other_errors_are_not_out_of_memory():
     assert is_out_of_memory(torch.OutOfMemoryError("x"))
     assert is_out_of_memory(MemoryError())
     assert is_out_of_memory(RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"))
@@ -144,7 +144,7 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory():
         trainer.fit([(torch.zeros(8, 5), torch.zeros(8, dtype=torch.long))], 1)
 
 
-def test_a_real_lack_of_memory_of_the_cpu_s_allocator():
+def test_real_out_of_memory_of_the_cpu_allocator():
     class Wide(nn.Module):
         def __init__(self) -> None:
             super().__init__()

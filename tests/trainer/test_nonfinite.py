@@ -53,7 +53,7 @@ def test_a_skipped_step_leaves_no_trace(precision, micro_batch, value):
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
-def test_after_a_raised_error_the_fit_can_go_on(precision):
+def test_after_a_raised_error_the_fit_can_continue(precision):
     """Nothing of the broken step is left: neither gradients nor what a GradScaler remembers of it."""
     trainer = make(small_model(), precision=precision, accumulate=2, clip_grad_norm=1.0)
     before = parameters_of(trainer.model).clone()
@@ -109,7 +109,7 @@ def test_a_step_in_which_no_target_counts(precision):
         assert torch.equal(parameters_of(trainer.model), parameters_of(twin.model))
 
 
-def test_evaluation_leaves_out_what_weighs_nothing():
+def test_evaluation_skips_samples_of_weight_0():
     loader = batches()
     loader[1][1][:] = -100
     loader[2][1][:5] = -100
@@ -121,7 +121,7 @@ def test_evaluation_leaves_out_what_weighs_nothing():
     assert found == pytest.approx(expected.item(), rel=1e-6)
 
 
-def test_gradients_from_before_are_not_a_part_of_the_step():
+def test_earlier_gradients_are_not_part_of_the_step():
     """A group that was broken off, or a backward outside of the loop, leaves gradients."""
     loader = batches()
     model, loss = small_model(), nn.CrossEntropyLoss()

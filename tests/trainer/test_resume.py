@@ -143,7 +143,7 @@ def test_sigkill_at_any_moment(tmp_path, kind):
     assert len(kill_and_resume(server, train_in_process, tmp_path, kind, kills=5)) == 45
 
 
-def test_a_cut_off_checkpoint_is_passed_over(tmp_path):
+def test_a_truncated_checkpoint_is_skipped(tmp_path):
     make_trainer(tmp_path).fit(make_loader("own state"), 1)
     newest, before = sorted(tmp_path.glob("step-*.pt"), reverse=True)[:2]
     whole = newest.read_bytes()
@@ -159,7 +159,7 @@ def test_a_cut_off_checkpoint_is_passed_over(tmp_path):
     assert before.exists()
 
 
-def test_resume_from_a_path_and_anew(tmp_path):
+def test_resume_from_a_path_and_start_again(tmp_path):
     make_trainer(tmp_path).fit(make_loader("own state"), 2)
     trainer = make_trainer(None)
     trainer.fit(make_loader("own state"), 2, resume=tmp_path / "step-0000000003.pt")
@@ -170,7 +170,7 @@ def test_resume_from_a_path_and_anew(tmp_path):
         make_trainer(tmp_path).fit(make_loader("own state"), 2, resume=None)
 
 
-def test_a_second_fit_goes_on(tmp_path):
+def test_a_second_fit_continues(tmp_path):
     trainer, whole = make_trainer(tmp_path / "a"), make_trainer(tmp_path / "b")
     loader = make_loader("own state")
     trainer.fit(loader, 1)

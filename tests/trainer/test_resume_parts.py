@@ -96,7 +96,7 @@ def test_ema_early_stopping_and_frozen_layers(tmp_path, every):
     assert 3 <= whole.epoch < 30
 
 
-def test_more_patience_lets_a_stopped_run_go_on(tmp_path):
+def test_more_patience_lets_a_stopped_run_continue(tmp_path):
     kwargs = {"patience": 1, "min_delta": 100.0}
     make(tmp_path, [EarlyStopping(**kwargs)]).fit(data_loader(), 9, data_loader(16))
     same = make(tmp_path, [EarlyStopping(**kwargs)])
@@ -105,7 +105,7 @@ def test_more_patience_lets_a_stopped_run_go_on(tmp_path):
     assert len(more.fit(data_loader(), 9, data_loader(16))) == 4
 
 
-def test_a_run_that_a_callback_stopped_goes_on_in_the_next_fit(tmp_path):
+def test_a_run_that_a_callback_stopped_continues_in_the_next_fit(tmp_path):
     """As a job does whose time is over."""
 
     class Stopping(Callback):
@@ -129,7 +129,7 @@ def test_a_loader_of_unknown_length(tmp_path):
     assert_resumes(tmp_path, make, Stream, stops=range(1, 8), epochs=3)
 
 
-def test_a_fit_that_was_interrupted_begins_its_epoch_again():
+def test_an_interrupted_fit_restarts_its_epoch():
     trainer = make(None, [StopAt(2)])
     with pytest.raises(Stop):
         trainer.fit(data_loader(), 1)
@@ -150,7 +150,7 @@ def test_a_path_is_read_whenever_it_is_given(tmp_path):
     assert all(torch.equal(first[name], value) for name, value in trainer.model.state_dict().items())
 
 
-def test_numpy_s_numbers_don_t_make_a_checkpoint_unreadable(tmp_path):
+def test_numpy_scalars_in_a_checkpoint(tmp_path):
     class Score(Callback):
         seen = 0
 
@@ -172,7 +172,7 @@ def test_numpy_s_numbers_don_t_make_a_checkpoint_unreadable(tmp_path):
     assert resumed.callbacks[0].seen == 7
 
 
-def test_what_could_not_be_read_again_is_not_written(tmp_path):
+def test_state_that_cannot_be_loaded_is_not_saved(tmp_path):
     class Odd(Callback):
         def state_dict(self):
             return {"path": [tmp_path]}
