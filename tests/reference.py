@@ -1,4 +1,4 @@
-"""The slow, obvious versions that the fast paths must equal."""
+"""Slow, obvious implementations, whose results the fast ones must equal."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def permuted(n: int, seed: int, epoch: int, position: int) -> int:
 
 
 def chosen_crop(draws: SampleDraws, height: int, width: int, options: dict[str, Any]) -> tuple[int, int, int, int]:
-    """(top, left, height, width), as torchvision chooses it, with our draws."""
+    """(top, left, height, width) of the crop, as in torchvision, with our random numbers."""
     out_h, out_w = options.get("out_height", height), options.get("out_width", width)
     crop, padding = options.get("crop", "none"), options.get("padding", 0)
     if crop == "center":

@@ -1,4 +1,4 @@
-"""What a person sees when the build can't go on: what was expected, what was found, and what to type."""
+"""Errors of the build say what was expected, what was found, and what to type."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ esac
 
 
 def build(folder: Path, compiler: str | Path, **environment: str) -> str:
-    """What `setup.py build_ext` says about a compiler with which it can't go on."""
+    """The error of `setup.py build_ext` for an unsuitable compiler."""
     done = subprocess.run(
         [sys.executable, "setup.py", "build_ext", "--build-lib", str(folder)],
         cwd=ROOT,
@@ -68,7 +68,7 @@ def test_a_missing_header_names_its_package(tmp_path: Path) -> None:
 
 
 def test_another_libjpeg(tmp_path: Path) -> None:
-    """The preprocessor leaves a name as it is that is no macro."""
+    """The preprocessor does not change a name that is not a macro."""
     compiler = script(tmp_path / "c++", GOOD.format(jpeg="LIBJPEG_TURBO_VERSION"))
     assert "expected libjpeg-turbo, found the jpeglib.h of another libjpeg" in build(tmp_path, compiler)
 
@@ -80,7 +80,7 @@ def test_a_wheel_needs_the_libjpeg_turbo_of_pillow(tmp_path: Path) -> None:
 
 
 def test_a_loaded_library_of_the_same_name_is_not_used(tmp_path: Path) -> None:
-    """torchvision 0.19, which goes with torch 2.4, brings a libjpeg.so.62 that is too old for us."""
+    """torchvision 0.19, for torch 2.4, has a libjpeg.so.62 that is too old."""
     listed = subprocess.run(["ldd", _C.__file__], capture_output=True, text=True, check=True).stdout
     names = re.findall(r"/(lib(?:jpeg|png|webp)\S*) \(", listed)
     assert len(names) >= 4, listed
@@ -97,7 +97,7 @@ def test_a_loaded_library_of_the_same_name_is_not_used(tmp_path: Path) -> None:
 
 @pytest.fixture
 def bare_path(tmp_path: Path) -> Path:
-    """A PATH on which no package is installed, and the user is nobody in particular."""
+    """A PATH without installed packages, with an ordinary user."""
     for name in ("sh", "grep", "echo"):
         (tmp_path / name).symlink_to(f"/bin/{name}")
     script(tmp_path / "dpkg-query", "exit 1\n")
@@ -133,7 +133,7 @@ def test_without_apt_get_they_are_listed(bare_path: Path) -> None:
 
 
 def test_requirements_are_only_lower_bounds() -> None:
-    """Installing it leaves the torch, torchvision and numpy that are there as they are."""
+    """Installing it does not change the installed torch, torchvision and numpy."""
     asked = [line for line in importlib.metadata.requires("largeds-native") or [] if "extra ==" not in line]
     assert "torch>=2.4" in asked
     assert all(re.fullmatch(r"[\w-]+>=[\d.]+", line) for line in asked), asked

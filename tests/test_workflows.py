@@ -1,4 +1,4 @@
-"""What CI and the documents tell people to type is there. (That the workflows are workflows, `make lint` checks.)"""
+"""Files and targets named in CI and in the documents exist. (`make lint` checks the syntax of the workflows.)"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The corpora are what they say: sizes, quality, subsampling, classes, and the same bytes each time."""
+"""The corpora have the documented sizes, quality, subsampling and classes, and reproducible bytes."""
 
 import hashlib
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Measuring: turns, warm-up, ratios, intervals, and what is written down."""
+"""Measuring: turns, warm-up, ratios, intervals, and reports."""
 
 import json
 import time

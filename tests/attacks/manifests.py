@@ -53,5 +53,5 @@ VALUES: list[tuple[str, Any, str]] = [
 
 FIELD_NAMES = ["../label", "a/b", "", ".hidden", "images", "samples", "x" * 101, "a\x00b", "..", "a.b"]
 
-# the bytes of files that are no manifest
+# contents of files that are not manifests
 NO_MANIFESTS = [b"", b"{", b"\xff\xfe", b"[" * 100_000, b'{"format": ' + b"9" * 5000 + b"}", b"null"]

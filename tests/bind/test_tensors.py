@@ -1,4 +1,4 @@
-"""Tensors that the core gives and takes: torch's reference count decides, whatever is made of them."""
+"""Tensors exchanged with the core: memory is released by torch's reference counts."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_a_slot_comes_back_from_any_thread_and_after_the_ring() -> None:
 
 
 def test_any_tensor_can_be_filled(tmp_path: Any) -> None:
-    """Strides of axes of one element say nothing; a view into a larger tensor is filled where it lies."""
+    """Strides of axes of length 1 don't matter; views into larger tensors can be filled."""
     path = tmp_path / "images.bin"
     images = np.arange(3 * 4 * 4, dtype=np.uint8).reshape(3, 1, 4, 4)
     path.write_bytes(images.tobytes())
@@ -155,7 +155,7 @@ def test_nothing_is_leaked() -> None:
 
 @pytest.fixture
 def pinning(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
-    """torch pretends to pin: (thread, bytes) of each time it was asked."""
+    """Replaces pinning in torch; records (thread, bytes) of each call."""
     asked: list[tuple[str, int]] = []
     real = torch.empty
 

@@ -1,4 +1,4 @@
-"""Bad input, pipes and signals: a sentence, an exit code, never a traceback."""
+"""Bad input, pipes and signals give one sentence and an exit code, never a traceback."""
 
 import signal
 import subprocess
@@ -65,7 +65,7 @@ def test_a_broken_pipe_is_quiet(store: Path) -> None:
 
 
 def test_ctrl_c(tmp_path: Path) -> None:
-    """In the middle of a command, with the sentence that the pack gives."""
+    """During a command, and with the message of a pack."""
     command = ("largeds_native.opening", "open_store", "info", "x")
     with start_process(*command, module="tests.programs.wait_in_command") as info:
         assert info.stdout is not None

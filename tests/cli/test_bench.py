@@ -1,4 +1,4 @@
-"""`largeds bench`: everybody does the same work on the same files; who can't is named; the chart shows the rates."""
+"""`largeds bench`: all candidates do the same work on the same files; failed peers are listed; the chart."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def jpegs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_all_stages_on_a_folder(largeds: Largeds, tree: Path, tmp_path: Path) -> None:
-    """PNG files, one of them no image, as a user may have them."""
+    """PNG files, one of which is not an image."""
     code, out, err = largeds("bench", tree, "--rounds", "1", "--threads", "1", "--chart", tmp_path / "b.png", "--json")
     assert (code, err) == (0, "")
     content = json.loads(out)
@@ -68,7 +68,7 @@ def test_the_built_in_corpus_without_json(largeds: Largeds, tmp_path: Path) -> N
 @pytest.mark.filterwarnings("ignore:.*TorchVision are deprecated:DeprecationWarning")
 @pytest.mark.parametrize("name", ["torchvision", "opencv", "dali_rows"])
 def test_peers_do_the_same_work(name: str, jpegs: Path, tmp_path: Path) -> None:
-    """Their rows are our images, as far as another resize may differ."""
+    """Their rows equal our images, within the difference of resize algorithms."""
     paths = sorted(map(str, jpegs.rglob("*.jpg")))
     try:
         done = decoders.to_rows(getattr(decoders, name), paths, 2, tmp_path / "rows.npy")

@@ -182,7 +182,7 @@ def test_the_top_level_help_names_exit_codes(largeds: Largeds) -> None:
 
 
 def test_completion() -> None:
-    """As the shell asks for it, after --install-completion."""
+    """As called by the shell after --install-completion."""
     environment = {"_LARGEDS_COMPLETE": "complete_bash", "COMP_WORDS": "largeds ver", "COMP_CWORD": "1"}
     with start_process(env=environment) as asked:
         assert asked.communicate(timeout=60) == ("verify\n", "")

@@ -1,4 +1,4 @@
-"""`largeds train`: a torchvision model learns from a store, stops, goes on, and says what is wrong."""
+"""`largeds train`: a torchvision model learns from a store, stops and resumes; and errors."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_every_option(largeds: Largeds, bright_and_dark: Path, tmp_path: Path) -
 
 
 def test_a_resumed_run_ends_like_an_uninterrupted_one(largeds: Largeds, bright_and_dark: Path, tmp_path: Path) -> None:
-    """And with more --epochs it goes on."""
+    """And with more --epochs it continues."""
     common = ("train", bright_and_dark, *SMALL, "-b", "8", "-e", "2", "--json", "--checkpoint-dir")
     whole = json.loads(largeds(*common, tmp_path / "whole")[1])
     largeds(*common, tmp_path / "cut")

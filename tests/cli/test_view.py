@@ -1,4 +1,4 @@
-"""`largeds view`: the sheet has the store's pixels and labels; the page works in a browser, whatever the store says."""
+"""`largeds view`: the sheet has the store's pixels and labels; the page works in a browser, also with hostile text."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def pixels(path: Path) -> Any:
 
 
 def contains(picture: Any, tile: Any) -> bool:
-    """Whether the tile stands somewhere in the picture, bit for bit."""
+    """Whether the picture contains the tile, bit for bit."""
     height, width = tile.shape[:2]
     starts = np.argwhere((picture[:, :, :3] == tile[0, 0]).all(-1))
     return any(np.array_equal(picture[y : y + height, x : x + width], tile) for y, x in starts)
 
 
 def magnified(image: Any, layout: str = "CHW") -> Any:
-    """As a sheet shows a small image: each pixel as a square."""
+    """A small image as on a sheet, with each pixel as a square."""
     pixels = np.moveaxis(image, 0, -1) if layout == "CHW" else image
     factor = sheet.SIDE // max(pixels.shape[:2])
     return np.broadcast_to(pixels.repeat(factor, 0).repeat(factor, 1), (*np.multiply(pixels.shape[:2], factor), 3))
@@ -124,7 +124,7 @@ def test_stored_variants_are_beside_their_file(largeds: Largeds, tree: Path, tmp
 
 
 def test_failures_have_their_file_and_reason(largeds: Largeds, tree: Path, tmp_path: Path) -> None:
-    """Pillow opens what was packed with a lower limit of pixels."""
+    """Pillow opens an image that failed because of `max_pixels`."""
     size: dict[str, Any] = {"resize": 18, "crop": 16, "progress": False}
     wide = np.random.default_rng(1).integers(0, 256, (20, 40, 3), np.uint8)
     folder = tmp_path / "tree" / "cat"
@@ -178,7 +178,7 @@ def test_other_labels_and_mapped_files(largeds: Largeds, store: Path, tmp_path: 
 
 @pytest.fixture
 def hostile(tree: Path, tmp_path: Path) -> Path:
-    """A store whose every text is markup: classes, sources, reasons, the report."""
+    """A store whose texts are all markup: classes, sources, reasons, the report."""
     store = lds.pack(tree, tmp_path / "h.lds", resize=18, crop=16, progress=False)
     for name in ("manifest.json", "report.json"):
         content = json.loads((store.path / name).read_text())

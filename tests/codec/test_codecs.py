@@ -28,7 +28,7 @@ SUBSAMPLINGS = ["4:4:4", "4:2:2", "4:2:0", "4:1:1"]
 
 
 def pillow(data: bytes, mode: str = "RGB") -> Pixels:
-    """(height, width, channels) as Pillow gives them."""
+    """Pixels (height, width, channels) decoded by Pillow."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of Pillow: alpha in a palette, damaged EXIF
         image = ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert(mode)

@@ -1,4 +1,4 @@
-"""decode_batch: sources, sizes, layouts, the fallback on Pillow, failures."""
+"""decode_batch: sources, sizes, layouts, the fallback to Pillow, failures."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_threads_change_nothing() -> None:
 
 
 def test_the_extension_is_ignored(tmp_path: Path) -> None:
-    """ImageNet has a PNG called .JPEG."""
+    """ImageNet has a PNG named .JPEG."""
     data = {form: encode(pixels(30, 40), form) for form in ("PNG", "WEBP", "GIF")}
     for form, file in data.items():
         (tmp_path / f"{form}.JPEG").write_bytes(file)

@@ -1,4 +1,4 @@
-"""Another libjpeg than the one that we know: it is refused, or its pixels are its own, whatever our reader makes of it.
+"""Another libjpeg than the supported one is refused, or decodes by itself without our Huffman decoder.
 
 The other libjpegs are small libraries of tests/programs/ in front of the real one.
 """
@@ -38,7 +38,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 def library(name: str, folder: Path) -> Path:
-    """tests/programs/NAME.c, compiled; libjpeg comes with it, so that it stands behind."""
+    """tests/programs/NAME.c, compiled and linked to libjpeg, so that its symbols come first."""
     built = folder / f"{name}.so"
     command = ["cc", "-shared", "-fPIC", "-o", str(built), str(PROGRAMS / f"{name}.c")]
     command += ["-Wl,--no-as-needed", "-ljpeg", "-ldl"]

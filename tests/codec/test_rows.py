@@ -1,4 +1,4 @@
-"""A file becomes the row that Pillow and torchvision make of it, bit for bit."""
+"""Rows of files equal those of Pillow and torchvision, bit for bit."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def reference(
     mode: str = "RGB",
     draft: bool = False,
 ) -> Pixels:
-    """(height, width, channels), by Pillow and torchvision."""
+    """Pixels (height, width, channels) by Pillow and torchvision."""
     image = Image.open(io.BytesIO(data))
     if draft:
         image.draft(None, resize[::-1])
@@ -50,7 +50,7 @@ def convert(
     mode: str = "RGB",
     **options: Any,
 ) -> Pixels:
-    """The same by the core."""
+    """The same pixels by the core."""
     sizes = {"resize_h": resize[0], "resize_w": resize[1], "crop_h": crop[0], "crop_w": crop[1]}
     options |= {"planar": planar, "channels": len(mode)}
     if isinstance(data, bytes):
@@ -120,7 +120,7 @@ def test_scaled_equals_pillows_draft(height: int, width: int, size: tuple[int, i
 
 
 def test_scaled_keeps_the_geometry_of_the_whole_image() -> None:
-    """The shorter side's rule is applied to the sizes in the file, not to those after DCT scaling."""
+    """The size of the shorter side is computed from the size in the file, not from that after DCT scaling."""
     data = encode(pixels(999, 1333), quality=90)
     assert convert(data, resize=(100, 0), scaled=True).shape == (100, int(100 * 1333 / 999), 3)
 

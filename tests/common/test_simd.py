@@ -1,4 +1,4 @@
-"""LARGEDS_SIMD chooses the kernels of resizing, converting and hashing, and changes no pixel."""
+"""LARGEDS_SIMD selects the kernels of resizing, converting and hashing, without changing pixels."""
 
 from __future__ import annotations
 

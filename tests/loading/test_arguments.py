@@ -1,4 +1,4 @@
-"""Arguments that do not fit are told before any thread starts."""
+"""Invalid arguments raise an error before any thread starts."""
 
 from __future__ import annotations
 

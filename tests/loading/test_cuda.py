@@ -1,4 +1,4 @@
-"""The way to a CUDA device: on one where there is one, and its logic everywhere, on the CPU that pretends to be one."""
+"""Loading to a CUDA device: on a real one if available, and its logic everywhere, with the CPU in its place."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NORMAL: dict[str, Any] = {"shuffle": True, "mean": MEAN, "std": STD, "seed": 3, 
 
 
 class Done:
-    """A stream or an event that has nothing left to do."""
+    """A stream or an event whose work is done."""
 
     def __init__(self, *_: Any) -> None:
         pass
@@ -39,7 +39,7 @@ class Done:
 
 @pytest.fixture
 def pretended(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Loader(device="cpu") takes the way of a CUDA device: uint8 is sent, and normalised there."""
+    """Makes Loader(device="cpu") behave as for a CUDA device: it copies uint8 and normalises there."""
     for name in ("Stream", "Event"):
         monkeypatch.setattr(torch.cuda, name, Done)
     monkeypatch.setattr(torch.cuda, "current_stream", Done)
@@ -82,7 +82,7 @@ def test_uint8_is_sent_as_it_is(store: Any, pretended: Any) -> None:
 
 
 def test_an_error_is_raised_at_its_batch(store: Any, pretended: Any) -> None:
-    """The copy of batch k + 1 is started before batch k is delivered: what goes wrong there must not take k's turn."""
+    """The copy of batch k + 1 starts before batch k is delivered; its error must not be raised instead of batch k."""
     loader = pretended(store, 2, order=[1, 2, 3, 4, 500, 5, 6, 7])
     iterator = iter(loader)
     assert [next(iterator)[1].tolist() for _ in range(2)] == [[1, 2], [3, 4]]

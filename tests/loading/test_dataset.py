@@ -138,7 +138,7 @@ def test_bad_arguments(kwargs: dict[str, int]) -> None:
 
 
 def views(samples: list[Any]) -> list[torch.Tensor]:
-    """A collate function that lets views of the gathered batch go out."""
+    """A collate function that returns views of the gathered batch."""
     return [image for image, _ in samples]
 
 
@@ -165,7 +165,7 @@ def test_batches_from_workers_are_safe_to_keep(store: Any, collate: Any) -> None
 
 
 class Counting(lds.StoreDataset):
-    """Says after each batch how many slots its worker has made."""
+    """Reports the number of slots of its worker after each batch."""
 
     def __getitems__(self, indices: Any) -> list[Any]:
         samples = super().__getitems__(indices)
@@ -187,20 +187,20 @@ def test_a_worker_reuses_its_slots(store: Any) -> None:
 
 
 class Transformed(lds.StoreDataset):
-    """Gives the number of slots that its worker has made, in place of the labels."""
+    """Returns the number of slots of its worker instead of the labels."""
 
     def __getitems__(self, indices: Any) -> list[Any]:
         return [(image, len(self._memory._shared._slots)) for image, _ in super().__getitems__(indices)]
 
 
 def test_transformed_items_use_no_shared_slots(store: Any) -> None:
-    """It would never give them back: what goes out is made of the batch, and is not the batch."""
+    """They would never be released, as the sent items are made from the batch, and are not the batch."""
     loader = DataLoader(Transformed(store, half), 4, num_workers=1)
     assert {int(made) for _, slots in loader for made in slots} == {0}
 
 
 class Keeping(lds.StoreDataset):
-    """Its worker keeps a view of every fourth batch, and puts what the views hold in place of the labels."""
+    """Its worker keeps a view of every fourth batch, and returns the values of the views instead of the labels."""
 
     kept: list[torch.Tensor]
 
@@ -221,7 +221,7 @@ def with_what_is_kept(samples: list[Any]) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def test_a_view_that_a_worker_keeps_does_not_change(store: Any) -> None:
-    """The batch is sent whole all the same; its slot waits until nobody holds it, on either side."""
+    """The batch is still sent whole; its slot is reused when neither process holds it."""
     loader = DataLoader(Keeping(store), 4, num_workers=1, collate_fn=with_what_is_kept)
     for number, (images, kept) in enumerate(loader):
         assert torch.equal(images, torch.from_numpy(np.array(store.images[number * 4 : number * 4 + 4])))

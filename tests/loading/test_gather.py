@@ -1,4 +1,4 @@
-"""Batches gathered in C++ equal those made one sample at a time."""
+"""Batches gathered in C++ equal those computed one sample at a time."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def make_gather(
     add: tuple[float, ...] = (),
     **kwargs: Any,
 ) -> _C.Gather:
-    """`kwargs` as tests/reference.py takes them: those of AugmentSpec, and what a batch looks like."""
+    """`kwargs` as in tests/reference.py: those of AugmentSpec, and the format of the batch."""
     output = _C.OutputSpec(
         planar=kwargs.pop("planar_out", True), dtype=kwargs.pop("out_type", "float32"), multiply=multiply, add=add
     )
@@ -105,7 +105,7 @@ def test_equals_one_at_a_time(tmp_path_factory: pytest.TempPathFactory, data: st
 @pytest.mark.parametrize("out_type", sorted(DTYPES))
 @pytest.mark.parametrize("planar_out", [True, False])
 def test_a_batch_larger_than_the_caches(tmp_path: Path, out_type: str, planar_out: bool) -> None:
-    """Large batches are written past the caches, by another path of the kernels; odd sizes misalign it."""
+    """Kernels write large batches with streaming stores; odd sizes misalign them."""
     images = np.random.default_rng(0).integers(0, 256, (3, 101, 99, 3), dtype=np.uint8)
     kwargs = {"out_height": 101, "out_width": 99, "out_type": out_type, "planar_out": planar_out}
     rows = make_rows(tmp_path, images, planar_out)

@@ -1,4 +1,4 @@
-"""Threads, memory and handles of a loader: several iterators, forks, ends."""
+"""Threads, memory and file descriptors of a loader: several iterators, forks, exits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The loader's batches: right, safe to keep, in memory that is used again, and what is wrong said clearly."""
+"""The loader's batches are correct, safe to keep, and in reused memory; errors are clear."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def test_fields_of_any_shape(tmp_path: Path) -> None:
 
 
 def test_fields_by_default(store: Any, tmp_path: Path) -> None:
-    """The label, where there is one: an unlabelled store gives the images alone, still in a tuple."""
+    """The default is the label; a store without labels yields tuples with only the images."""
     images = np.random.default_rng(0).integers(0, 256, (5, 3, 4, 4), np.uint8)
     unlabelled = lds.pack(lds.sources.arrays(images), tmp_path / "u.lds", resize=None, crop=None, progress=False)
     loader = lds.Loader(unlabelled, 3, dtype=torch.uint8)

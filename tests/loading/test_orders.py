@@ -1,4 +1,4 @@
-"""In which order samples come, and how they are augmented."""
+"""The order of samples, and their augmentation."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ def test_permutation_of_billions_is_cheap() -> None:
 
 
 def test_permutations_look_random() -> None:
-    """Positions, neighbours and epochs are as unrelated as chance allows (within five deviations)."""
+    """Positions, neighbours and epochs are uncorrelated (within five standard deviations)."""
     n = 20_000
     first, second = (_C.permute(n, 3, epoch, 0, n) for epoch in (0, 1))
     bound = 5 / np.sqrt(n)

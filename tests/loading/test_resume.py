@@ -1,4 +1,4 @@
-"""From any position the rest of an epoch is the same, on any number of ranks."""
+"""After a resume at any position, the rest of the epoch is the same, on any number of ranks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sources that go away or can't be read while they are packed."""
+"""Sources that disappear or can't be read during a pack."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_a_tar_that_is_truncated_after_the_scan(tmp_path: Path) -> None:
 
 
 class Cell:
-    """The least of a Hugging Face dataset: rows, features, and a cast of the image column."""
+    """A minimal Hugging Face dataset: rows, features, and a cast of the image column."""
 
     def __init__(self, paths: list[Path], decode: bool = True) -> None:
         self.paths, self.decode = paths, decode

@@ -17,7 +17,7 @@ ROW = 3 * 12 * 12
 
 
 def files_of(store: Path) -> dict[str, bytes]:
-    """Everything that is part of a store's identity."""
+    """All files that belong to a store's identity."""
     return {
         str(path.relative_to(store)): path.read_bytes()
         for path in sorted(store.rglob("*"))

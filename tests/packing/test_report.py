@@ -1,4 +1,4 @@
-"""What a pack says about itself: the limit, the table, the progress bar."""
+"""The report of a pack: the limit, the table, the progress bar."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_decoding_is_the_limit(tmp_path: Path) -> None:
 
 
 class Slow:
-    """A dataset that takes its time."""
+    """A slow dataset."""
 
     def __len__(self) -> int:
         return 20

@@ -42,7 +42,7 @@ def test_killed_anywhere_it_ends_byte_identical(tmp_path: Path) -> None:
 
 
 def begin(tree: Path, out: Path, shards: int) -> None:
-    """Leaves a pack that was stopped after some shards."""
+    """Leaves a pack that was interrupted after some shards."""
     from largeds_native.packing.run import Job
 
     original = Job._pack_shard

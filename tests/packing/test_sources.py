@@ -135,7 +135,7 @@ def test_shuffled(tree: Any, tmp_path: Path) -> None:
 
 
 def test_hugging_face_itself(tree: Any, tmp_path: Path) -> None:
-    """The package, with files by path and as bytes, in another order; what can't be packed is said."""
+    """The real package, with files by path and as bytes, shuffled; and errors for unsupported datasets."""
     datasets = pytest.importorskip("datasets")
     _, paths, expected = tree
     cells = [

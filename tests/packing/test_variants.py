@@ -1,4 +1,4 @@
-"""Augmentation ahead of time equals the loader's on the way."""
+"""Augmentation by the pack equals that by the loader."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `largeds doctor` concludes from known results."""
+"""The conclusions of `largeds doctor` from known results."""
 
 from __future__ import annotations
 

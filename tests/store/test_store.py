@@ -1,4 +1,4 @@
-"""A Store behaves as a sequence, as an array, as a context, and in a notebook."""
+"""A Store as a sequence, as an array, as a context manager, and in a notebook."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def test_repr(store: lds.Store) -> None:
 
 
 class Page(HTMLParser):
-    """Every tag of a fragment, and a check that each that opens closes."""
+    """Parses the tags of a fragment, and checks that each is closed."""
 
     def __init__(self, text: str) -> None:
         super().__init__()

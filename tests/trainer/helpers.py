@@ -63,7 +63,7 @@ class Stop(Exception):
 
 
 class StopAt(Callback):
-    """Fail after this step, before its checkpoint."""
+    """Raises Stop after this step, before its checkpoint."""
 
     def __init__(self, step: int) -> None:
         self.step = step
@@ -74,7 +74,7 @@ class StopAt(Callback):
 
 
 class LossLog(Callback):
-    """Write each step's loss where another process can read it, whatever happens to this one."""
+    """Writes each step's loss to a file, for another process, even if this one is killed."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -85,7 +85,7 @@ class LossLog(Callback):
 
 
 def numbers(history):
-    """The history without what depends on the clock."""
+    """The history without values that depend on the clock."""
     return [{k: v for k, v in logs.items() if k not in ("images_per_s", "data_share")} for logs in history]
 
 

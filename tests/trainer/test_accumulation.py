@@ -1,4 +1,4 @@
-"""Every sample of a step weighs the same: the accumulated gradient is that of the full batch."""
+"""Every sample of a step has the same weight: the accumulated gradient is that of the full batch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Batches and outputs that are more than two tensors."""
+"""Batches and outputs with other structures than two tensors."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_inputs_targets_and_outputs_in_containers(kind):
 
 
 def test_names_beside_the_tensors_are_cut_with_them():
-    """A DataLoader collates paths to a list; more than two members make a tuple of targets."""
+    """A DataLoader collates paths to a list; of more than two members, the targets are a tuple."""
     inputs, targets = samples(8)
     items = [(inputs[i], targets[i], f"image {i}", i) for i in range(8)]
     seen = []
@@ -108,7 +108,7 @@ def test_narrow_copies_nothing():
 )
 @pytest.mark.parametrize("first", [True, False])
 def test_invalid_batches(batch, message, first):
-    """Wherever they come in a group; a None isn't taken for the end of the data."""
+    """At any position of a group; None does not mean the end of the data."""
     loader = [batch] if first else [tuple(samples(3)), batch]
     with pytest.raises(ArgumentError, match=message):
         make(accumulate=2).fit(loader, 1)

@@ -1,4 +1,4 @@
-"""The trainer with the package's own Loader: augmentation, resume within an epoch, kills, lack of memory."""
+"""The trainer with the package's Loader: augmentation, resume within an epoch, kills, out of memory."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def make_trainer(folder: Path | None, callbacks=(), *, fails: nn.Module | None =
 
 
 class LabelLog(Callback):
-    """What was trained on, step by step."""
+    """Records the labels of each step."""
 
     def __init__(self) -> None:
         self.seen: list[int] = []
@@ -93,7 +93,7 @@ ORDERS = {
 @pytest.mark.parametrize("stop", [1, 2, 3, 4, 5, 7])
 @pytest.mark.parametrize("order", ORDERS)
 def test_resume_is_bit_identical(store: Path, tmp_path: Path, order: str, stop: int) -> None:
-    """Three steps an epoch (2, 2 and 2 batches); stopped within an epoch, at its end, at the next one's start."""
+    """Three steps per epoch (2, 2 and 2 batches); stopped within an epoch, at its end, and in the next one."""
 
     def loaders(threads: int) -> tuple[lds.Loader, lds.Loader]:
         # validation in a random order, too: it must be that of its epoch after a resume
@@ -134,7 +134,7 @@ def test_sigkill_at_any_moment(store: Path, tmp_path: Path) -> None:
 def test_after_out_of_memory_the_loader_continues_at_the_same_position(
     store: Path, tmp_path: Path, at: int, where: str
 ) -> None:
-    """micro_batch="auto": the group's batches are not asked for again, and the position after each step is right."""
+    """micro_batch="auto": the group's batches are not fetched again, and the position after each step is correct."""
     runs = []
     for name, fails, micro_batch in (("auto", Fails(at, where), "auto"), ("four", None, 4)):
         trainer = make_trainer(tmp_path / name, fails=fails, micro_batch=micro_batch, accumulate=3)
@@ -157,7 +157,7 @@ def test_after_out_of_memory_the_loader_continues_at_the_same_position(
 
 
 class RecordedLoader:
-    """A loader whose labels are written down."""
+    """A loader whose labels are recorded."""
 
     def __init__(self, loader: lds.Loader, labels: LabelLog) -> None:
         self.loader, self.labels = loader, labels
@@ -171,7 +171,7 @@ class RecordedLoader:
 
 
 def test_the_trainer_holds_one_batch_at_a_time(store: Path) -> None:
-    """Each batch's memory is free when the next one is asked for, so accumulation needs no more slots of the ring."""
+    """A batch is freed before the next one is fetched, so accumulation needs no further slots of the ring."""
     loader = loader_of(store, prefetch=0)
     in_use = []
 

@@ -1,4 +1,4 @@
-"""Models as people have them: torchvision's, timm's, and compiled ones."""
+"""Common models: torchvision's, timm's, and compiled ones."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ IMAGES = {
 
 @pytest.mark.parametrize("name", IMAGES)
 def test_a_model_of_a_library(name):
-    """It learns four images by heart, in micro-batches, with EMA and metrics."""
+    """It overfits four images, in micro-batches, with EMA and metrics."""
     torch.manual_seed(0)
     model = IMAGES[name]()
     images, labels = torch.randn(6, 3, 32, 32), torch.tensor([0, 1, 2, 3, 0, 1])
@@ -50,7 +50,7 @@ def test_a_model_of_a_library(name):
 
 
 def test_timm_s_losses_scheduler_and_mixup():
-    """What timm's own training script puts together: soft targets, label smoothing, a schedule by epoch."""
+    """As in timm's training script: soft targets, label smoothing, a scheduler stepped per epoch."""
     from timm.data import Mixup
     from timm.loss import LabelSmoothingCrossEntropy, SoftTargetCrossEntropy
 

@@ -1,4 +1,4 @@
-"""A run that was stopped and resumed ends bit-identical to one that nobody stopped."""
+"""A stopped and resumed run ends bit-identical to an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def make_trainer(folder, callbacks=(), **options) -> Trainer:
 
 
 def disturb():
-    """Another process has another random state."""
+    """Changes the random state, as in another process."""
     torch.manual_seed(12345)
     random.seed(7)
     np.random.seed(7)  # noqa: NPY002
@@ -111,7 +111,7 @@ KINDS = ["shuffle", "generator", "own state"]
 
 @pytest.mark.parametrize(("kind", "stop"), [*itertools.product(KINDS, [2, 3, 4, 5, 8]), ("workers", 2), ("workers", 5)])
 def test_resume_is_bit_identical(tmp_path, kind, stop):
-    """Three steps an epoch, a checkpoint after each but the one in which we stop: within, at the end, at the start."""
+    """Three steps per epoch, with a checkpoint after each step but the one that stops; stops anywhere in an epoch."""
     whole = make_trainer(tmp_path / "whole")
     history = whole.fit(make_loader(kind), 3, data_loader(16))
     with pytest.raises(Stop):
@@ -137,7 +137,7 @@ def train_in_process(folder: Path, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["shuffle", "own state"])
 def test_sigkill_at_any_moment(tmp_path, kind):
-    """The process is killed again and again, at random moments; its losses and weights are those of a whole run."""
+    """The process is repeatedly killed at random times; losses and weights are those of an uninterrupted run."""
     server = multiprocessing.get_context("forkserver")
     server.set_forkserver_preload(["torch", "torch._dynamo", "torch.utils.data", "pytest"])  # what is slow to import
     assert len(kill_and_resume(server, train_in_process, tmp_path, kind, kills=5)) == 45

@@ -1,4 +1,4 @@
-"""What else must survive a resume: schedulers, EMA and early stopping, loaders of unknown length, odd state."""
+"""Other things that must survive a resume: schedulers, EMA, early stopping, loaders of unknown length, odd state."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def make(folder, callbacks=(), scheduler=None, optimizer=torch.optim.AdamW, **op
 
 
 def assert_resumes(tmp_path, make_one, loader=data_loader, stops=(1, 3, 4, 8), epochs=EPOCHS):
-    """Stopped and resumed, the run ends as if nobody had stopped it."""
+    """A stopped and resumed run ends like one that was not stopped."""
     whole = make_one(tmp_path / "whole")
     history = whole.fit(loader(), epochs, data_loader(16))
     for stop in stops:
@@ -106,7 +106,7 @@ def test_more_patience_lets_a_stopped_run_continue(tmp_path):
 
 
 def test_a_run_that_a_callback_stopped_continues_in_the_next_fit(tmp_path):
-    """As a job does whose time is over."""
+    """Like a job whose time is over."""
 
     class Stopping(Callback):
         def on_step(self, trainer, result):
@@ -125,7 +125,7 @@ class Stream:
 
 
 def test_a_loader_of_unknown_length(tmp_path):
-    """Stopped after each step, the last of an epoch too: it was saved within the epoch, for nobody knew its end."""
+    """Also after the last step of an epoch, which is saved within the epoch, as its end is not known."""
     assert_resumes(tmp_path, make, Stream, stops=range(1, 8), epochs=3)
 
 

@@ -1,4 +1,4 @@
-"""The loop: numbers, validation, schedulers, callbacks, precision, and what it refuses."""
+"""The training loop: logs, validation, schedulers, callbacks, precision, and invalid arguments."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One description of an image's transform: what its options mean, together and alone."""
+"""ImageTransform: its options alone and together."""
 
 from __future__ import annotations
 
