@@ -203,11 +203,11 @@ if __name__ == "__main__":
     parser.add_argument("--images", type=int, default=4000, help="of the store (4000: 600 MB)")
     parser.add_argument("--question", choices=[*QUESTIONS, "small"], action="append", help="only this one")
     options = parser.parse_args()
-    wanted = options.question or [*QUESTIONS, "small"]
+    questions = options.question or [*QUESTIONS, "small"]
     with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as folder:
         packed = make_store(Path(folder), options.images, 224)
         for name, question in QUESTIONS.items():
-            if name in wanted:
+            if name in questions:
                 question(packed, options)
-        if "small" in wanted:
+        if "small" in questions:
             small(Path(folder), options)

@@ -26,7 +26,7 @@ class DeviceIterator(Iterator[PositionedBatch]):
     """Copies the host's batches to the device. The next batch is copied while the caller works on the current one.
 
     A pinned slot is held until its copy is done. A delivered batch is ready for the stream that is current at that
-    time. With `format` None, images stay as they are. An error of the host is raised in the place of its batch.
+    time. With `format` None, images are not changed. An error of the host is raised in the place of its batch.
     """
 
     def __init__(self, host: Iterator[PositionedBatch], device: torch.device, format: DeviceFormat | None) -> None:

@@ -63,7 +63,7 @@ class HostIterator(Iterator[PositionedBatch]):
         self._ready: deque[Batch] = deque()  # taken from the core, not yet delivered
         self._error: Exception | None = None  # of the plan; raised once earlier batches are delivered
         self._interrupted = False
-        self._begun, self._last = time.perf_counter(), 0.0
+        self._started, self._last = time.perf_counter(), 0.0
         # runs when this object is garbage collected, and before the interpreter exits
         self.close = weakref.finalize(self, self._core.close)
         self._submit(spec.prefetch)
@@ -118,7 +118,7 @@ class HostIterator(Iterator[PositionedBatch]):
 
     def stats(self) -> dict[str, Any]:
         stats: dict[str, Any] = self._core.stats()
-        seconds = (self._last or time.perf_counter()) - self._begun
+        seconds = (self._last or time.perf_counter()) - self._started
         stats["images_per_second"] = stats["samples"] / seconds if seconds else 0.0
         stats["waiting_share"] = stats["waiting_seconds"] / seconds if seconds else 0.0
         stats["bytes"] = stats["samples"] * self._sample_bytes

@@ -72,7 +72,7 @@ class Block(Order):
     """Windows of neighbouring rows in random order; `GROUP` windows at a time are shuffled together.
 
     For data larger than memory: at any time rows come from only GROUP windows, each a run of `block` rows, and a row's
-    neighbours on disk come within the same GROUP * block positions. The windows of a group lie all over the store: on
+    neighbours on disk come within the same GROUP * block positions. The windows of a group are spread over the store: on
     data sorted by class, with at least GROUP classes of `block` images or more, a batch contains about GROUP classes.
     """
 

@@ -71,7 +71,7 @@ def _check(batch: SourceBatch, results: SampleResults, raise_errors: bool) -> No
 
 
 def _without_folder(message: str, batch: SourceBatch, index: int) -> str:
-    """Replaces the file's path by its name in the store, which is the same wherever the source lies."""
+    """Replaces the file's path by its name in the store, which does not depend on the location of the source."""
     item = batch.items[index]
     path = item[0] if isinstance(item, tuple) else item
     return message.replace(path, batch.names[index]) if isinstance(path, str) else message

@@ -149,7 +149,7 @@ class Store(ABC):
             raise StoreError(f"{self.path} has no field {name!r}; its fields are: {found}")
 
     def part(self, name: str, part: int) -> Array:
-        """The rows of "images" or of a field that lie in one of its `files`, mapped read-only."""
+        """The rows of "images" or of a field in one of its `files`, mapped read-only."""
         if (name, part) not in self._parts:
             self._parts[name, part] = self._map(name, part)
         return self._parts[name, part]

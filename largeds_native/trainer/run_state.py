@@ -79,13 +79,13 @@ def _load(parts: Mapping[str, Stateful | None], state: dict[str, Any]) -> None:
 
 
 def find_checkpoint(
-    source: str | os.PathLike[str] | None, folder: checkpoint.CheckpointFolder | None, begun: bool, ranks: Ranks
+    source: str | os.PathLike[str] | None, folder: checkpoint.CheckpointFolder | None, run_started: bool, ranks: Ranks
 ) -> LoadedCheckpoint | None:
     """The checkpoint from which a fit continues, or None. `source`: a path; "auto" for the newest readable checkpoint,
-    unless the run has already begun in this process; None for a new run. Raises ArgumentError if two runs would be
+    unless the run has already started in this process; None for a new run. Raises ArgumentError if two runs would be
     mixed in one folder."""
-    if source is None or (source == "auto" and begun):
-        if folder is not None and not begun and folder.files():
+    if source is None or (source == "auto" and run_started):
+        if folder is not None and not run_started and folder.files():
             raise ArgumentError(f"{folder.folder} has checkpoints of another run: resume it, or empty it")
         return None
     if source != "auto":

@@ -99,12 +99,12 @@ def sources_of(store: Store, rows: Iterable[int]) -> dict[int, str]:
     if not isinstance(store, PackedStore):
         return {}
     starts = np.array([shard.start for shard in store.shards], np.int64)
-    wanted = np.unique(np.fromiter(rows, np.int64))
+    unique_rows = np.unique(np.fromiter(rows, np.int64))
     found: dict[int, str] = {}
-    for shard in np.unique(np.searchsorted(starts, wanted, "right") - 1).tolist():
+    for shard in np.unique(np.searchsorted(starts, unique_rows, "right") - 1).tolist():
         table = store.samples_of([shard])
         numbers = np.asarray(table["row"])
-        positions = np.flatnonzero(np.isin(numbers, wanted))
+        positions = np.flatnonzero(np.isin(numbers, unique_rows))
         names = table["source"].take(positions).to_pylist()
         found.update(zip(numbers[positions].tolist(), (str(name) for name in names), strict=True))
     return found
