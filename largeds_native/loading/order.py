@@ -72,8 +72,8 @@ class Block(Order):
     """Windows of neighbouring rows in random order; `GROUP` windows at a time are shuffled together.
 
     For data larger than memory: at any time rows come from only GROUP windows, each a run of `block` rows, and a row's
-    neighbours on disk come within the same GROUP * block positions. The windows of a group are spread over the store: on
-    data sorted by class, with at least GROUP classes of `block` images or more, a batch contains about GROUP classes.
+    neighbours on disk come within the same GROUP * block positions. The windows of a group are spread over the store:
+    on data sorted by class, with at least GROUP classes of `block` images or more, a batch has about GROUP classes.
     """
 
     name = "block"
