@@ -41,9 +41,10 @@ class HDF5Dataset(Dataset[Any]):
     only by gzip are read directly by their addresses, without HDF5's library. Without a transform, a worker reads
     directly into memory that it shares with the DataLoader, and reuses it when nobody holds the batch any more.
 
-    path, images, labels: as in `largeds_native.from_hdf5`; with the default, labels may be missing. transform: a
-    function of one tensor. Raises ArgumentError for datasets that don't hold images, and RowIndexError for an index
-    outside of the dataset.
+    path, images, labels: as in `largeds_native.from_hdf5`; with the default, labels may be missing.
+    transform: a function of one tensor.
+
+    Raises ArgumentError for datasets that don't hold images, and RowIndexError for an index outside of the dataset.
     """
 
     def __init__(

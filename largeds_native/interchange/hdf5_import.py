@@ -49,9 +49,11 @@ def from_hdf5(
     """Writes a store in the folder `out` from the datasets `images` and `labels` of an HDF5 file, and opens it.
 
     images: name of a dataset of shape (N, C, H, W), (N, H, W, C) or (N, H, W), of uint8, float16 or float32, with any
-        storage layout. Pixels are not changed. labels: name of a dataset of N values; None without labels. Other
-        top-level datasets with N rows become fields if their names are valid field names.
-    dtype: "float32" or "float16", to convert float images. layout: "CHW" or "HWC", if the shape fits both.
+        storage layout. Pixels are not changed.
+    labels: name of a dataset of N values; None without labels. Other top-level datasets with N rows become fields if
+        their names are valid field names.
+    dtype: "float32" or "float16", to convert float images.
+    layout: "CHW" or "HWC", if the shape fits both.
     shard_bytes: largest size of a shard's images in bytes.
     progress: True shows a bar if stderr is a terminal; or a function called with (rows done, total rows).
 

@@ -37,7 +37,7 @@ class StoreDataset(Dataset[Any]):
 
     @property
     def classes(self) -> list[str]:
-        """The names of the classes: label i is `classes[i]`. Empty if the store has no class names."""
+        """The class names, where label i is `classes[i]`. Empty if the store has no class names."""
         return list(self.store.classes)
 
     @cached_property

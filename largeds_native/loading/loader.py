@@ -35,27 +35,31 @@ VARIANTS = ("draw", "cycle")
 class Loader:
     """Iterates over batches of a store: tuples (images, *fields), images (n, C, H, W), each field (n, ...).
 
-    store: from `largeds_native.open` or `pack`. batch_size: samples per batch and rank; None with a batch sampler.
+    store: from `largeds_native.open` or `pack`.
+    batch_size: samples per batch and rank; None with a batch sampler.
     shuffle: True shuffles all samples by a keyed permutation of (seed, epoch); False, as in DataLoader, keeps the
         store's order.
     order: another order instead of shuffle: "block" (for data larger than memory: windows of `block` rows, by default
         64 MiB each, in random order, shuffled within sixteen windows at a time), "weighted" (n draws by `weights`,
         with replacement), or a torch Sampler, BatchSampler, or collection of numbers.
-    seed: an integer from 0 to 2**64 - 1. augment: an `Augment`; its draws depend on (seed, epoch, sample).
+    seed: an integer from 0 to 2**64 - 1.
+    augment: an `Augment`; its draws depend on (seed, epoch, sample).
     mean, std: one number per channel, in [0, 1] units; without them, floats are x / 255. Float stores pass through.
-    dtype: torch.float32, float16, bfloat16 or uint8. channels_last: images in torch.channels_last memory format.
+    dtype: torch.float32, float16, bfloat16 or uint8.
+    channels_last: images in torch.channels_last memory format.
     device: "cpu", or a CUDA device: uint8 is then copied from pinned memory on a side stream and normalised there.
-    prefetch: number of batches filled ahead; 0 fills each batch in `next()`. threads: of the C++ core; by default all
-        that the process may use, and one in a DataLoader's worker.
+    prefetch: number of batches filled ahead; 0 fills each batch in `next()`.
+    threads: of the C++ core; by default all that the process may use, and one in a DataLoader's worker.
     drop_last: leave out the last batch of an epoch if it is not full.
-    indices: a subset: row numbers, or a mask of len(store) bools. weights: one number per sample; they imply
-        order="weighted".
+    indices: a subset, as row numbers or a mask of len(store) bools.
     rank, world_size: by default those of torch.distributed, if it is initialised. All ranks get the same number of
         batches of the same sizes; without drop_last, up to world_size - 1 samples from the start of the epoch are
         repeated at its end.
     fields: the fields whose values come with the images; None is ("label",) if the store has it, else no field. Without
-        fields, a batch is the tuple (images,). variant: if the store has several, "draw" draws one per sample, "cycle"
-        takes the next one in each epoch.
+        fields, a batch is the tuple (images,).
+    block: rows per window of order="block".
+    weights: one number per sample; they imply order="weighted".
+    variant: if the store has several, "draw" draws one per sample, "cycle" takes the next one in each epoch.
 
     Each iteration is the next epoch, unless `set_epoch(e)` selects another. A batch belongs to the user: its memory is
     reused only when no tensor over it, not even a view, is left. Resuming: `state_dict()` is a few integers that
@@ -210,12 +214,15 @@ class Loader:
     def stats(self) -> dict[str, Any]:
         """Statistics of the last iteration, while its iterator is alive, and of the ring of batch memory.
 
-        batches, samples, bytes: delivered; bytes counts images alone. images_per_second, and waiting_share: over the
-        time from the first call to the last batch. If the waiting share is near 0, the loader is not the bottleneck.
-        filling_seconds: time spent filling batches. waiting_seconds: time that callers spent in `next()`. pending:
-        submitted batches that are not delivered yet; ready: those of them that are filled. read_ahead: samples that
-        were not in memory when their batch was submitted, and were requested from the disk ahead. slots, slots_in_use,
-        slot_bytes, allocations: of the ring.
+        batches, samples, bytes: delivered; bytes counts images alone.
+        images_per_second: over the time from the first call to the last batch.
+        waiting_share: share of that time spent in `next()`; if it is near 0, the loader is not the bottleneck.
+        filling_seconds: time that the core spent filling batches.
+        waiting_seconds: time that callers spent in `next()`.
+        pending: submitted batches that are not delivered yet.
+        ready: those of them that are filled.
+        read_ahead: samples that were not in memory when their batch was submitted, and were requested from the disk.
+        slots, slots_in_use, slot_bytes, allocations: of the ring.
         """
         latest = self._latest() if self._latest is not None else None
         return (latest.stats() if latest is not None else {}) | self._ring.stats()

@@ -20,10 +20,12 @@ STEP = 4096  # positions computed at a time
 class ShuffleSampler(Sampler[int]):
     """0 .. n - 1 in a shuffled order that is a function of (seed, epoch), in O(1) memory, resumable.
 
-    n: the number of samples. seed: an integer from 0 to 2**64 - 1. block: None shuffles all samples; a number shuffles
-    windows of that many neighbouring rows (see `largeds_native.loading.order.Block`), for data larger than memory.
+    n: the number of samples.
+    seed: an integer from 0 to 2**64 - 1.
+    block: None shuffles all samples; a number shuffles windows of that many neighbouring rows, for data larger than
+        memory (see `largeds_native.loading.order.Block`).
     rank, world_size: this process gets every world_size-th position; all ranks get the same number of samples, for
-    which up to world_size - 1 samples from the start of the epoch are repeated.
+        which up to world_size - 1 samples from the start of the epoch are repeated.
 
     Each iteration is the next epoch, unless `set_epoch(e)` selects another. `state_dict()` is {"version", "seed",
     "epoch", "position"}; position is the number of samples given to all ranks together. After `load_state_dict`, the

@@ -49,13 +49,16 @@ def pack(
     source: a folder (one folder per class, by the rules of torchvision's ImageFolder, or flat), a CSV or Parquet
         manifest, a tar file or a list of them (WebDataset's convention), an (images, labels) pair of arrays, a torch
         Dataset of (image, label), or any source from `largeds_native.sources`.
-    resize: shorter side (int), exact (height, width), or None to keep the size; crop: centre crop of a side or (height,
-        width), or None. Both as in torchvision. If only one of them is given, the other follows: resize=64 gives 64x64,
-        crop=192 resizes to 219. All images must end in one shape; with both None, that of the first good image.
-    interpolation, antialias: as in torchvision's Resize. decode: "scaled" decodes JPEGs at a smaller scale first, which
-        is faster, but not bit-exact to a full decode.
-    mode: "RGB" or "L" (grey), converted as by Pillow. exif_orientation: rotate images by their EXIF orientation.
+    resize: shorter side (int), exact (height, width), or None to keep the size, as in torchvision.
+    crop: centre crop of a side or (height, width), or None. If only one of resize and crop is given, the other follows:
+        resize=64 gives 64x64, crop=192 resizes to 219. All images must end in one shape; with both None, that of the
+        first good image.
+    interpolation, antialias: as in torchvision's Resize.
+    decode: "scaled" decodes JPEGs at a smaller scale first, which is faster, but not bit-exact to a full decode.
+    mode: "RGB" or "L" (grey), converted as by Pillow.
+    exif_orientation: rotate images by their EXIF orientation.
     dtype: "uint8", or "float16" or "float32", which store x / 255, or (x / 255 - mean) / std with `mean` and `std`.
+    mean, std: one number per channel, in [0, 1] units, for float dtypes.
     layout: of the stored rows, "CHW" or "HWC".
     variants, augment: stores this number of augmented variants of each image, all made from one decode. Variant v is
         what a Loader with this `augment` and `seed` makes of the image in epoch v.
@@ -64,7 +67,8 @@ def pack(
     shard_bytes: largest size of a shard's images in bytes; a shard has at least one image.
     threads: by default all that the process may use. The written bytes do not depend on it.
     on_error: "skip" leaves failed images out and lists them in the report; "raise" stops at the first failure.
-    truncated: "keep" keeps the existing part of a JPEG that ends early. max_pixels: larger images fail.
+    truncated: "keep" keeps the existing part of a JPEG that ends early.
+    max_pixels: larger images fail.
     resume: True continues from the finished shards of an interrupted pack; False starts again.
     progress: show a progress bar and the report, if stderr is a terminal.
 

@@ -21,8 +21,11 @@ STEP = 256  # samples that are decoded together
 
 @dataclass(frozen=True)
 class SourceVerification:
-    """checked: number of source images compared. different: names of those whose pixels differ from the store's, or
-    that can't be decoded any more."""
+    """The result of `verify_sources`.
+
+    checked: number of compared source images.
+    different: names of those whose pixels differ from the store's, or that can't be decoded any more.
+    """
 
     checked: int
     different: tuple[str, ...] = ()
@@ -42,7 +45,8 @@ def verify_sources(
 ) -> SourceVerification:
     """Decodes `sample` of the images that a store was packed from, evenly spaced, and compares them with the store.
 
-    source: as for `pack`; default: the folder in the store's report. threads: by default all that the process may use.
+    source: as for `pack`; default: the folder in the store's report.
+    threads: by default all that the process may use.
 
     Raises ArgumentError if the report has no folder, StoreError if the source has another number of samples.
     """

@@ -21,9 +21,9 @@ MAX_LABEL_BYTES = 1 << 20
 
 
 def tar(paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> Source:
-    """A source from uncompressed tar files. Members whose names are equal up to the first dot of the file name form one
-    sample: its image is `.jpg`, `.png`, `.webp` or another format of Pillow, its label is in `.cls` (a whole number as
-    text), or "label" or "cls" in `.json`. Samples come in the order of the files. Either all or none have a label.
+    """A source from uncompressed tar files. Members form one sample if their names are equal up to the first dot of the
+    file name. The image is `.jpg`, `.png`, `.webp` or another format of Pillow. The label is in `.cls` (a whole number
+    as text), or "label" or "cls" in `.json`. Samples come in the order of the files. Either all or none have a label.
 
     Raises ArgumentError, which names the file and the member, for a tar file that is cut off or compressed, and for a
     label that is not a whole number. Names of members are never used as paths.

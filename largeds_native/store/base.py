@@ -135,7 +135,7 @@ class Store(ABC):
     # ---- arrays ------------------------------------------------------------------------------------------------
     @property
     def images(self) -> Array | ConcatArray:
-        """(N, *shape), read-only: a `np.memmap`, or an array-like that concatenates the shards' memmaps."""
+        """All images, (N, *shape), read-only, as a `np.memmap` or an array-like that concatenates the shards."""
         return self._array("images")
 
     def field(self, name: str) -> Array | ConcatArray:
@@ -207,9 +207,10 @@ class Store(ABC):
         dtype: torch.uint8, float32, float16 or bfloat16; default that of the store, or float32 with mean and std.
             Floats from uint8 are x / 255, or (x / 255 - mean) / std, as by ToTensor and Normalize. Stored floats are
             not changed.
-        channels_last: in torch.channels_last memory format. crop: a centre crop, a side or (height, width).
-        variant: number of the variant, below `store.variants`. threads: by default all that the process may use, and
-            one in a DataLoader's worker.
+        channels_last: in torch.channels_last memory format.
+        crop: a centre crop, a side or (height, width).
+        variant: number of the variant, below `store.variants`.
+        threads: by default all that the process may use, and one in a DataLoader's worker.
 
         Raises RowIndexError for an index outside of the store, and ArgumentError for an invalid `out` or option, both
         before anything is written.
@@ -254,12 +255,12 @@ class Store(ABC):
 
     @property
     def layout(self) -> str:
-        """ "CHW" or "HWC": the order of the dimensions of an image as stored."""
+        """The order of the dimensions of a stored image, "CHW" or "HWC"."""
         return self._metadata.layout
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Dtype of the images: uint8, float16 or float32, little-endian."""
+        """Dtype of the images, which is uint8, float16 or float32, little-endian."""
         return self._metadata.dtype
 
     @property
@@ -294,8 +295,8 @@ class Store(ABC):
 
     @property
     def statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
-        """Exact (mean, std) per channel over all packed images, before normalisation, in [0, 1] units. None if it was
-        not computed: for mapped files, and for floats from `from_hdf5`."""
+        """Exact (mean, std) per channel over all packed images, before normalisation, in [0, 1] units. None for
+        mapped files and for floats from `from_hdf5`, as it was not computed."""
         return self._metadata.statistics
 
     @property

@@ -47,8 +47,8 @@ class MappedArrayStore(Store):
 
     images, fields: their location in files; a field that can't be mapped, such as compressed labels, is an array in
         memory.
-    metadata: its `fields` are replaced by those of `fields`. reopen: (function, arguments) that open the store again,
-        for pickle.
+    metadata: its `fields` are replaced by those of `fields`.
+    reopen: (function, arguments) that open the store again, for pickle.
     """
 
     def __init__(

@@ -108,8 +108,9 @@ class PackedStore(Store):
     def verify(self, *, threads: int | None = None) -> Verification:
         """Compares every row and every field with their hashes from the pack; see `Verification`.
 
-        threads: by default all that the process may use. `largeds_native.packing.verify_sources` compares the store
-        with the images from which it was packed.
+        threads: by default all that the process may use.
+
+        `largeds_native.packing.verify_sources` compares the store with the images from which it was packed.
         """
         threads = threads or usable_threads()
         damaged: list[int] = []

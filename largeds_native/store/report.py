@@ -31,8 +31,10 @@ class Failure:
 class Report:
     """Counts are those of the whole store; seconds and speeds are those of the last run.
 
-    failed: number of failures by reason. failures: the first 1,000 of them. decoders: number of images by decoder.
-    limit: the bottleneck of the run: "source", "source read", "decode" or "disk write".
+    failed: number of failures by reason.
+    failures: the first 1,000 of them.
+    decoders: number of images by decoder.
+    limit: the bottleneck of the run, "source", "source read", "decode" or "disk write".
     """
 
     source: str

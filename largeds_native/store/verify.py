@@ -20,8 +20,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Verification:
-    """damaged: rows whose pixels differ from those packed. damaged_shards: shards whose fields or hashes differ.
-    As a sequence, it contains both; it is empty, and false, if nothing is damaged.
+    """The result of `PackedStore.verify`. As a sequence, it contains all damaged rows and shards; it is empty, and
+    false, if nothing is damaged.
+
+    damaged: rows whose pixels differ from those packed.
+    damaged_shards: names of shards whose fields or hashes differ.
     """
 
     rows: int

@@ -152,7 +152,7 @@ class Accumulator:
 
     @property
     def divides(self) -> bool:
-        """Whether the step's gradient is divided by the total weight: not for a plain sum."""
+        """Whether the step's gradient is divided by the total weight, which is False for a plain sum."""
         return self.reduction == "mean" or self.weight is not None
 
     def state_dict(self) -> dict[str, Any]:

@@ -62,7 +62,8 @@ class Trainer:
         callbacks: instances of Callback, such as EMA, EarlyStopping, Freeze, CSVLogger and TensorBoardLogger.
 
     Raises:
-        ArgumentError: an argument is invalid. StateError: a checkpoint belongs to another model or run.
+        ArgumentError: an argument is invalid.
+        StateError: a checkpoint belongs to another model or run.
     """
 
     def __init__(
