@@ -1,4 +1,4 @@
-"""Opening HDF5 files with errors that are sentences, and what one dataset of images is."""
+"""Opens HDF5 files with readable error messages, and reads metadata of their datasets."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ PLUGIN_HINT = "type: pip install hdf5plugin, and import hdf5plugin before openin
 
 @contextmanager
 def reading(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
-    """The file opened for reading; whatever h5py says about a file that can't be read becomes one sentence."""
+    """Opens the file for reading; h5py's errors become StorageError or StoreError with a readable message."""
     try:
         file = h5py.File(path, "r")
     except FileNotFoundError:
         raise StorageError(2, "no such file", os.fspath(path)) from None
     except OSError as error:
-        raise _why_not(Path(path), str(error)) from None
+        raise _open_error(Path(path), str(error)) from None
     with file:
         yield file
 
 
-def _why_not(path: Path, message: str) -> StorageError | StoreError:
+def _open_error(path: Path, message: str) -> StorageError | StoreError:
     if path.is_dir():
         return StoreError(f"{path} is a folder: expected an HDF5 file")
     try:
@@ -52,7 +52,7 @@ def _why_not(path: Path, message: str) -> StorageError | StoreError:
 
 
 def dataset(file: h5py.File, name: str) -> h5py.Dataset:
-    """A dataset by its name; the message lists those that are there."""
+    """A dataset by its name; ArgumentError lists the existing ones."""
     found = file.get(name)
     if not isinstance(found, h5py.Dataset):
         names: list[str] = []
@@ -63,7 +63,7 @@ def dataset(file: h5py.File, name: str) -> h5py.Dataset:
 
 
 def image_metadata(images: h5py.Dataset, layout: str | None = None) -> Metadata:
-    """Of a dataset; its attribute `layout`, where there is one, decides between readings of the shape."""
+    """The metadata of a dataset of images. The layout is `layout`, else the attribute `layout`, else from the shape."""
     where = f"{images.file.filename}: dataset {images.name!r}"
     if images.dtype.kind == "O":
         raise ArgumentError(f"{where} is of variable length: expected images of one shape")
@@ -77,9 +77,9 @@ def _text(value: Any) -> str | None:
 
 
 def field_names(file: h5py.File, images: str, labels: str | None) -> dict[str, str]:
-    """field of a store -> dataset of the file: the labels, and all others at the top with as many rows.
+    """Maps fields of a store to datasets of the file: the labels, and all other top-level datasets with as many rows.
 
-    Those whose names can't be a field's, or mean something else in a store, are left out.
+    Datasets are left out if their name is not a valid field name, or has another meaning in a store.
     """
     rows = dataset(file, images).shape[0]
     fields = {} if labels is None else {"label": labels}
@@ -93,13 +93,13 @@ def check_fields(file: h5py.File, fields: dict[str, str], rows: int) -> None:
         values = dataset(file, name)
         where = f"{file.filename}: dataset {name!r}"
         if values.shape is None or values.shape[:1] != (rows,):
-            raise ArgumentError(f"{where}: expected {rows:,} values, one an image, found shape {values.shape}")
+            raise ArgumentError(f"{where}: expected {rows:,} values, one per image, found shape {values.shape}")
         if values.dtype.kind == "O" and h5py.check_string_dtype(values.dtype) is None:
             raise ArgumentError(f"{where} is of variable length: expected values of a fixed size")
 
 
 def field_values(values: h5py.Dataset, selection: Any = ()) -> np.ndarray[Any, np.dtype[Any]]:
-    """A field's values with the dtype they had in the store; texts come as numpy's fixed-size ones."""
+    """The values of a field with their dtype in the store; strings have numpy's fixed-size dtypes."""
     known = _text(values.attrs.get("numpy_dtype"))
     if (text := h5py.check_string_dtype(values.dtype)) is not None:
         if text.length is not None and text.encoding == "ascii":
@@ -112,7 +112,7 @@ def field_values(values: h5py.Dataset, selection: Any = ()) -> np.ndarray[Any, n
 
 
 def read_classes(file: h5py.File) -> list[str]:
-    """Class names, from the attribute or, where they are too many for one, the dataset."""
+    """Class names, from the attribute, or from the dataset if there are too many for an attribute."""
     if "classes" in file.attrs:
         found = file.attrs["classes"]
     elif isinstance(file.get(CLASSES), h5py.Dataset):
@@ -123,7 +123,7 @@ def read_classes(file: h5py.File) -> list[str]:
 
 
 def read_normalized(data: h5py.Dataset) -> MeanStd | None:
-    """The (mean, std) that float images were normalised with, where the file says so."""
+    """The (mean, std) by which float images were normalised, if the file records it."""
     mean, std = data.attrs.get("mean"), data.attrs.get("std")
     if mean is None or std is None or data.dtype.kind != "f":
         return None
@@ -131,7 +131,7 @@ def read_normalized(data: h5py.Dataset) -> MeanStd | None:
 
 
 def read_json(file: h5py.File, name: str) -> dict[str, Any]:
-    """An attribute that holds a JSON object; empty where there is none."""
+    """An attribute that holds a JSON object; {} if there is none."""
     with suppress(ValueError):
         value = json.loads(_text(file.attrs.get(name)) or "{}")
         if isinstance(value, dict):

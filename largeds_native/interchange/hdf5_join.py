@@ -1,4 +1,4 @@
-"""Several exported HDF5 files seen as one."""
+"""Joins several exported HDF5 files to one virtual file."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ import numpy as np
 
 from largeds_native.errors import ArgumentError
 from largeds_native.interchange.hdf5_file import CLASSES, IMAGES, dataset, image_metadata, reading
-from largeds_native.interchange.new_file import created, new_file, storage_errors
+from largeds_native.interchange.new_file import new_file, new_hdf5_file, storage_errors
 
 
 def join_hdf5(paths: Sequence[str | os.PathLike[str]], out: str | os.PathLike[str]) -> Path:
-    """One small file whose `data`, `labels` and further fields are those of `paths`, one after the other (a virtual
-    dataset). The parts are found again relative to `out`'s folder when they lie there or below."""
+    """Writes a small file whose `data`, `labels` and further fields are virtual datasets that concatenate those of
+    `paths`. Paths in the folder of `out` or below are stored relative to it, so that the files can be moved together.
+
+    Raises ArgumentError if the datasets of the files differ in dtype or row shape, or `out` exists."""
     if not paths:
         raise ArgumentError("expected at least one HDF5 file to join, found none")
     folder = Path(out).absolute().parent
@@ -33,7 +35,7 @@ def join_hdf5(paths: Sequence[str | os.PathLike[str]], out: str | os.PathLike[st
     for path, kind in zip(paths, kinds, strict=True):
         if kind != kinds[0]:
             raise ArgumentError(f"{path}: expected the datasets of {paths[0]}, {kinds[0]}, found {kind}")
-    with new_file(out) as temporary, storage_errors(out), created(temporary) as (file, reserve_more):
+    with new_file(out) as temporary, storage_errors(out), new_hdf5_file(temporary) as (file, reserve_more):
         reserve_more(sum(1024 + len(path) for path, _ in parts) * len(kinds[0]))
         for name, (shape, dtype) in kinds[0].items():
             starts = np.cumsum([0, *(found[name][0][0] for _, found in parts)])

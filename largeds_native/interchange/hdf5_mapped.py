@@ -1,4 +1,4 @@
-"""Contiguous HDF5 datasets as a store, mapped where they lie."""
+"""Opens contiguous HDF5 datasets as a memory-mapped store."""
 
 from __future__ import annotations
 
@@ -26,10 +26,11 @@ from largeds_native.store.mapped import MappedArray
 
 
 def open_hdf5(path: str | os.PathLike[str], images: str = IMAGES, labels: str | None = None) -> MappedArrayStore:
-    """The images of a contiguous, uncompressed dataset as a store, mapped where they lie.
+    """Opens the images of a contiguous, uncompressed dataset as a memory-mapped store.
 
-    labels: dataset of the labels; default "labels" where there is one. Fields that can't be mapped are read. Raises
-    ArgumentError for a dataset that is chunked, compressed, external, missing, or of a shape that holds no images.
+    labels: dataset of the labels; default "labels" if it exists. Fields that can't be mapped are read into memory.
+    Raises ArgumentError for a dataset that is chunked, compressed, external, or missing, and for a shape that is not
+    one of images.
     """
     where = Path(os.path.abspath(path))
     with reading(where) as file:
@@ -60,7 +61,7 @@ def _storage(data: h5py.Dataset) -> str:
 
 
 def _mapped(path: Path, data: h5py.Dataset) -> MappedArray | None:
-    """None when the values don't lie in one piece, as numpy would read them."""
+    """None if the values are not contiguous in the file in a dtype of numpy."""
     plain = data.dtype.kind in "uifcS" and data.dtype.isnative and h5py.check_string_dtype(data.dtype) is None
     if data.size == 0 and plain:
         return MappedArray(path, 0, data.dtype, data.shape)

@@ -1,4 +1,4 @@
-"""Batches of a store: in which order, who gets which, and the state to go on from."""
+"""Batches of a store: their order, how ranks share them, and the state from which a run resumes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where in an epoch the next batch begins."""
+"""The position in an epoch at which the next batch begins."""
 
 from __future__ import annotations
 

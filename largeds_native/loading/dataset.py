@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from largeds_native.loading.sample import COLLATES_WHOLE, items_of
+from largeds_native.loading.collate import COLLATES_WHOLE, items_of
 from largeds_native.loading.shared import BatchMemory
 from largeds_native.store import Store
 from largeds_native.store.gather import BatchFormat, shared_pool
@@ -20,12 +20,12 @@ from largeds_native.store.gather import BatchFormat, shared_pool
 class StoreDataset(Dataset[Any]):
     """Item i is (image, label): a tensor (C, H, W) of the store's dtype, and an int; then `transform(image)`.
 
-    A store without labels gives images alone. `classes` and `targets` are what torchvision's datasets have there. Of
-    several variants one is drawn with torch's random numbers. DataLoader asks for a whole batch at once
-    (`__getitems__`): without a transform it is gathered in one pass, in a worker straight into shared memory that is
-    used again when the batch is gone. Workers may be made by fork or by spawn.
+    A store without labels gives images alone. `classes` and `targets` are those of torchvision's datasets. Where the
+    store has several variants of an image, one is drawn with torch's random numbers. DataLoader asks for a whole batch
+    at once (`__getitems__`): without a transform, the batch is gathered in one pass, in a worker directly into shared
+    memory, which is reused when nobody holds the batch any more. Workers may be started by fork or by spawn.
 
-    Raises RowIndexError for a number outside of -len .. len - 1.
+    Raises RowIndexError for an index outside of -len .. len - 1.
     """
 
     def __init__(self, store: Store, transform: Callable[[Tensor], Any] | None = None) -> None:
@@ -37,12 +37,12 @@ class StoreDataset(Dataset[Any]):
 
     @property
     def classes(self) -> list[str]:
-        """The names of the classes: label i is `classes[i]`. Empty where the store has none."""
+        """The class names, where label i is `classes[i]`. Empty if the store has no class names."""
         return list(self.store.classes)
 
     @cached_property
     def targets(self) -> list[Any]:
-        """Every item's label. Raises AttributeError where the store has no labels, so that `hasattr` tells."""
+        """The label of every item. Raises AttributeError if the store has no labels, so that `hasattr` is False."""
         if self._labels is None:
             raise AttributeError(f"targets: {self.store.path} has no field 'label'")
         targets: list[Any] = np.asarray(self._labels[:]).tolist()

@@ -1,4 +1,4 @@
-"""What is in each batch of an epoch, from any position on."""
+"""The contents of each batch of an epoch, from any position on."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from largeds_native.loading.partition import Partition
 
 
 @dataclass(frozen=True)
-class Planned:
+class PlannedBatch:
     """One batch: its samples, the keys of its random draws (None: the samples), and the position after it."""
 
     samples: Numbers
@@ -28,7 +28,7 @@ class Planned:
 
 
 class OrderPlan:
-    """Batches of an order that is a function: any position at once, shared out over ranks."""
+    """Batches of an `Order`: any position can be computed directly, and the ranks share each global batch."""
 
     def __init__(self, order: Order, batch_size: int, partition: Partition, drop_last: bool) -> None:
         self.order, self.batch_size, self.partition, self.drop_last = order, batch_size, partition, drop_last
@@ -41,12 +41,12 @@ class OrderPlan:
         """Batches from position `start` to the epoch's end, for this rank."""
         return self.partition.count(self.length - start, self.batch_size, self.drop_last)
 
-    def batches(self, epoch: int, start: int) -> Iterator[Planned]:
+    def batches(self, epoch: int, start: int) -> Iterator[PlannedBatch]:
         for first, count, after in self.partition.batches(self.length, start, self.batch_size, self.drop_last):
             samples = self.order.wrapped(epoch, first, count)
-            # drawn with replacement, a sample that comes twice is augmented in two ways: by its position
+            # drawn with replacement: keyed by position, a sample that comes twice gets two different augmentations
             keys = np.arange(first, first + count) if isinstance(self.order, Weighted) else None
-            yield Planned(samples, keys, after)
+            yield PlannedBatch(samples, keys, after)
 
     @cached_property
     def fingerprint(self) -> int:
@@ -56,8 +56,9 @@ class OrderPlan:
 class SamplerPlan:
     """Batches of a torch Sampler or BatchSampler, or any other collection of numbers or of lists of numbers.
 
-    It has its own length, order and share of the ranks; `set_epoch` is called where it has one. Resumed, it is begun
-    again and what was seen is skipped: for the same batches, it must give the same order for the same epoch.
+    The sampler has its own length and order, and itself divides samples among ranks; its `set_epoch` is called if it
+    has one. On resume, it is iterated from its start and the samples already seen are skipped, so it must give the same
+    order for the same epoch.
     """
 
     def __init__(self, sampler: Iterable[Any], batch_size: int | None, drop_last: bool) -> None:
@@ -72,13 +73,13 @@ class SamplerPlan:
     def remaining(self, start: int) -> int:
         """Batches from position `start` to the epoch's end."""
         if self.length is None:
-            raise TypeError(f"{type(self.sampler).__name__} has no length, so this loader has none")
+            raise TypeError(f"{type(self.sampler).__name__} has no length, so this loader has no length either")
         length = max(self.length - start, 0)
         if self.batch_size is None:
             return length
         return length // self.batch_size if self.drop_last else -(-length // self.batch_size)
 
-    def batches(self, epoch: int, start: int) -> Iterator[Planned]:
+    def batches(self, epoch: int, start: int) -> Iterator[PlannedBatch]:
         if hasattr(self.sampler, "set_epoch"):
             self.sampler.set_epoch(epoch)
         elements = itertools.islice(iter(self.sampler), start, None)
@@ -88,7 +89,7 @@ class SamplerPlan:
                 return
             samples = self._checked(batch if self.batch_size is not None else batch[0])
             after = start + len(batch)
-            yield Planned(samples, _keys(samples, start), after)
+            yield PlannedBatch(samples, _keys(samples, start), after)
             start = after
 
     def _checked(self, batch: Any) -> Numbers:
@@ -108,6 +109,6 @@ class SamplerPlan:
 
 
 def _keys(samples: Numbers, position: int) -> Numbers:
-    """A sample that a sampler gives twice is augmented in two ways: its position is part of the key."""
+    """Keys that depend on position too, so that a sample which comes twice gets two different augmentations."""
     offsets = (np.arange(len(samples), dtype=np.uint64) + np.uint64(position << 20)) * np.uint64(0x9E3779B97F4A7C15)
     return (offsets + samples.astype(np.uint64)).view(np.int64)

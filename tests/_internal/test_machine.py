@@ -49,6 +49,6 @@ def test_cgroup_v1(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "max", "abc def", "1 0", "0 100000"])
-def test_nonsense_is_no_quota(tmp_path: Path, text: str) -> None:
+def test_invalid_quotas_are_ignored(tmp_path: Path, text: str) -> None:
     group(tmp_path, "", cpu__max=text)
     assert machine.cgroup_quota(tmp_path, tmp_path / "missing") is None

@@ -1,4 +1,4 @@
-"""Arguments that do not fit are told before any thread starts."""
+"""Invalid arguments raise an error before any thread starts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.loading.epochs import MEAN
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("kwargs", "message"),
     [
         ({"batch_size": 0}, "batch_size: expected an integer, 1 or more, found 0"),
         ({"batch_size": 2.5}, "batch_size"),
@@ -38,9 +38,9 @@ from tests.loading.epochs import MEAN
         ({"augment": lds.Augment(center_crop=9)}, "9x9 does not fit into images of 8x8"),
         ({"mean": (0.5,)}, "mean: expected 3"),
         ({"std": (0.5, 0.5, 0)}, "std: expected numbers above 0"),
-        ({"mean": (123.675, 116.28, 103.53)}, r"say mean=\(0.485, 0.456, 0.406\)"),
-        ({"mean": MEAN, "std": (58.395, 57.12, 57.375)}, r"say std=\(0.229, 0.224, 0.225\)"),
-        ({"mean": MEAN, "dtype": torch.uint8}, "expected a float dtype"),
+        ({"mean": (123.675, 116.28, 103.53)}, r"pass mean=\(0.485, 0.456, 0.406\)"),
+        ({"mean": MEAN, "std": (58.395, 57.12, 57.375)}, r"pass std=\(0.229, 0.224, 0.225\)"),
+        ({"mean": MEAN, "dtype": torch.uint8}, "need a float dtype"),
         ({"dtype": torch.float64}, "dtype: expected one of"),
         ({"augment": 0.5}, "augment: expected an Augment"),
         ({"variant": "any"}, "variant: expected one of draw, cycle"),
@@ -61,9 +61,9 @@ from tests.loading.epochs import MEAN
         ({"fields": ("label", "caption")}, "no field 'caption', its fields are: 'label'"),
     ],
 )
-def test_bad_arguments(store: Any, words: dict[str, Any], message: str) -> None:
+def test_bad_arguments(store: Any, kwargs: dict[str, Any], message: str) -> None:
     before = threading.active_count(), len(os.listdir("/proc/self/task"))
     with pytest.raises(ArgumentError, match=message):
-        lds.Loader(store, **{"batch_size": 4, **words})
+        lds.Loader(store, **{"batch_size": 4, **kwargs})
     after = threading.active_count(), len(os.listdir("/proc/self/task"))
     assert all(now <= then for now, then in zip(after, before, strict=True))  # a thread of another test may end now
