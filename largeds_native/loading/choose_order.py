@@ -43,7 +43,7 @@ def choose_plan(
     if options.order is not None and not isinstance(options.order, str):
         if options.indices is not None or options.block is not None:
             raise ArgumentError("indices and block are for the loader's own orders, not for a sampler")
-        return SamplerPlan(options.order, batch_size, drop_last)
+        return SamplerPlan(options.order, batch_size, drop_last, options.seed)
     if batch_size is None:
         raise ArgumentError("batch_size: expected a number; None is for a batch sampler given as `order`")
     chosen = None if options.indices is None else _subset(options.indices, rows)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -49,7 +50,7 @@ class Loader:
     drop_last: leave out the epoch's last batch where it is not full.
     indices: a subset: numbers, or a mask of len(store) bools. weights: a number each sample; order="weighted" is then
         understood.
-    rank, world_size: default torch.distributed's where it is initialised. Every rank gets equally many batches of
+    rank, world_size: default torch.distributed's where it is initialised when an epoch begins. Every rank gets equally many batches of
         equal sizes; without drop_last up to world_size - 1 samples of the epoch's start come again at its end.
     fields: whose values come with the images; None: ("label",) where the store has one, else none. Without a field a
         batch is the tuple (images,). variant: of several, "draw" one a sample, or "cycle" by epoch.
@@ -105,6 +106,7 @@ class Loader:
         self.prefetch = _at_least("prefetch", prefetch, 0)
         self.threads = default_threads() if threads is None else _at_least("threads", threads, 1)
         self.device = torch.device(device)
+        self._ranks_given = (rank, world_size)
         self.partition = Partition.found(rank, world_size)
         options = OrderOptions(shuffle, order, self.seed, block, weights, indices)
         self.plan = choose_plan(options, len(store), store.row_bytes, self.batch_size, self.partition, self.drop_last)
@@ -161,19 +163,47 @@ class Loader:
         return SequentialSampler(range(self.plan.length)) if self.plan.order.name == Sequential.name else None
 
     # ---- iterating -------------------------------------------------------------------------------------------
+    def _find_ranks(self) -> None:
+        """The process may have joined a group since the loader was made, as under Lightning's `fit(devices=2)`."""
+        partition = Partition.found(*self._ranks_given)
+        if partition == self.partition:
+            return
+        self.partition = partition
+        if isinstance(self.plan, OrderPlan):
+            self.plan = self.plan.shared_out(partition)
+        if self._spec is not None:
+            self._spec = replace(self._spec, plan=self.plan)
+
     def __len__(self) -> int:
         """Batches in a whole epoch, for this rank."""
+        self._find_ranks()
         return len(self.plan)
 
     @property
     def remaining(self) -> int:
         """Batches after the last one delivered, to the end of its epoch, for this rank: after `load_state_dict`, those
         of the next iteration. `len(loader)` is that of a whole epoch."""
+        self._find_ranks()
         return self.plan.remaining(self._cursor.position)
+
+    @property
+    def world_size(self) -> int | None:
+        """Over how many ranks the samples are shared out; None with a sampler, which has a share of its own."""
+        self._find_ranks()
+        return self.partition.world_size if isinstance(self.plan, OrderPlan) else None
+
+    @property
+    def padding(self) -> int:
+        """How many samples at the end of this rank's last batch only fill it up, where the samples don't divide by
+        world_size: they come again from the epoch's start, so a sum over all ranks must leave them out. Of the same
+        iteration as `remaining`; 0 with a sampler."""
+        self._find_ranks()
+        return self.plan.padding(self._cursor.position) if isinstance(self.plan, OrderPlan) else 0
 
     def __iter__(self) -> Iterator[Batch]:
         if self._spec is None:
             raise ArgumentError("the loader is closed")
+        self._find_ranks()
         cursor = self._start
         self._cursor, self._start = cursor, Cursor(cursor.epoch + 1)
         host = HostIterator(self._spec, cursor)
