@@ -50,8 +50,9 @@ class Loader:
     drop_last: leave out the epoch's last batch where it is not full.
     indices: a subset: numbers, or a mask of len(store) bools. weights: a number each sample; order="weighted" is then
         understood.
-    rank, world_size: default torch.distributed's where it is initialised when an epoch begins. Every rank gets equally many batches of
-        equal sizes; without drop_last up to world_size - 1 samples of the epoch's start come again at its end.
+    rank, world_size: default torch.distributed's where it is initialised when an epoch begins. Every rank gets equally
+        many batches of equal sizes; without drop_last up to world_size - 1 samples of the epoch's start come again at
+        its end.
     fields: whose values come with the images; None: ("label",) where the store has one, else none. Without a field a
         batch is the tuple (images,). variant: of several, "draw" one a sample, or "cycle" by epoch.
 

@@ -25,10 +25,11 @@ class ShuffleSampler(Sampler[int]):
     rank, world_size: gives this process every world_size-th position; all ranks get equally many, the last ones
     perhaps a sample from the epoch's start again.
 
-    Each iteration is the next epoch, whole, unless `set_epoch(e)` says which, or a state was loaded. `state_dict()` is {"version", "seed", "epoch",
-    "position"}: the number of samples that all ranks have been given; `load_state_dict` makes the next iteration go
-    on from there, with any world size. With DataLoader's workers, samples are drawn ahead of the batches: count the
-    batches yourself and `load_state_dict(dict(state, position=batches * batch_size * world_size))`.
+    Each iteration is the next epoch, whole, unless `set_epoch(e)` says which, or a state was loaded. `state_dict()` is
+    {"version", "seed", "epoch", "position"}: the number of samples that all ranks have been given; `load_state_dict`
+    makes the next iteration go on from there, with any world size. With DataLoader's workers, samples are drawn ahead
+    of the batches: count the batches yourself and
+    `load_state_dict(dict(state, position=batches * batch_size * world_size))`.
 
     Raises ArgumentError for n below 1, a bad seed, block or rank; StateError for a state that does not fit.
     """

@@ -291,7 +291,7 @@ def check_world(rank: int, folder: Path) -> None:
         DataLoader(range(10), sampler=lds.ShuffleSampler(10)),
     ):
         for call in (lambda it: trainer.fit(it, 1), lambda it: trainer.fit([], 1, it), trainer.evaluate):
-            with pytest.raises(ArgumentError, match="ranks?, and the run has 2"):
+            with pytest.raises(ArgumentError, match=r"ranks?, and the run has 2"):
                 call(loader)
 
 
