@@ -21,10 +21,12 @@ from largeds_native.interchange.copying import scatter
 from largeds_native.interchange.hdf5_file import (
     IMAGES,
     LABELS,
-    check_fields,
+    check_labels,
     dataset,
     field_values,
     image_metadata,
+    label_shape,
+    labels_in,
     reading,
 )
 from largeds_native.interchange.hdf5_import import unreadable
@@ -58,7 +60,9 @@ class HDF5Dataset(Dataset[Item]):
         with reading(self.path) as file:
             self._metadata = image_metadata(dataset(file, images))
             self.labels = None if labels == LABELS and LABELS not in file else labels
-            check_fields(file, {} if self.labels is None else {"label": self.labels}, self._metadata.rows)
+            with labels_in(file, self.labels) as values:
+                if values is not None:
+                    check_labels(values, self._metadata.rows)
         self._reader: _Reader | None = None
         self._owner = -1
 
@@ -85,7 +89,7 @@ class HDF5Dataset(Dataset[Item]):
         if self._reader is None or self._owner != os.getpid():  # a handle of HDF5 must not cross a fork
             self._reader, self._owner = _Reader(self.path, self.images, self.labels, self._metadata), os.getpid()
         batch = self._reader.batch(rows, whole)
-        labels = None if self._reader.labels is None else self._reader.labels[rows].tolist()
+        labels = None if self._reader.labels is None else self._reader.labels[rows]
         return items_of(batch, labels, self.transform, whole)
 
 
@@ -95,13 +99,15 @@ class _Reader:
     def __init__(self, path: Path, images: str, labels: str | None, metadata: Metadata) -> None:
         self._file = h5py.File(path, "r")
         self._data = dataset(self._file, images)
-        self.labels: Array | None = None if labels is None else field_values(self._file[labels])
+        with labels_in(self._file, labels) as values:
+            self.labels: Array | None = None if values is None else field_values(values).reshape(label_shape(values))
         self._metadata = metadata
         native = self._data.dtype.newbyteorder("=")
         self._dtype = torch.from_numpy(np.empty(0, native)).dtype
         self._row = native.itemsize * int(np.prod(self._data.shape[1:], dtype=np.int64))
         self._chunks = _chunk_layout(self._data)
-        self._descriptor = os.open(path, os.O_RDONLY) if self._chunks is not None else -1
+        # not the file that was opened where that has an external link
+        self._descriptor = os.open(self._data.file.filename, os.O_RDONLY) if self._chunks is not None else -1
         self._memory = BatchMemory()
 
     def __del__(self) -> None:

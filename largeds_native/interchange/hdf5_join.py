@@ -15,17 +15,28 @@ from largeds_native.interchange.hdf5_file import CLASSES, IMAGES, dataset, image
 from largeds_native.interchange.new_file import created, new_file, storage_errors
 
 
-def join_hdf5(paths: Sequence[str | os.PathLike[str]], out: str | os.PathLike[str]) -> Path:
-    """One small file whose `data`, `labels` and further fields are those of `paths`, one after the other (a virtual
-    dataset). The parts are found again relative to `out`'s folder when they lie there or below."""
+def join_hdf5(
+    paths: Sequence[str | os.PathLike[str]],
+    out: str | os.PathLike[str],
+    images: str = IMAGES,
+    labels: str | None = None,
+) -> Path:
+    """One small file whose datasets are those of `paths`, one after the other (virtual datasets): all at the top, and
+    `images` and `labels` wherever they are. The parts are found again relative to `out`'s folder when they lie there
+    or below; where one is missing or another later, reading says so.
+
+    Raises ArgumentError for parts whose datasets differ, or that have no `images`.
+    """
     if not paths:
         raise ArgumentError("expected at least one HDF5 file to join, found none")
     folder = Path(out).absolute().parent
     parts: list[tuple[str, dict[str, tuple[tuple[int, ...], Any]]]] = []
     for path in paths:
         with reading(path) as file:
-            image_metadata(dataset(file, IMAGES))
-            found = {n: (d.shape, d.dtype) for n, d in file.items() if isinstance(d, h5py.Dataset) and n != CLASSES}
+            image_metadata(dataset(file, images))
+            named = [name.strip("/") for name in (images, labels) if name is not None]
+            names = {*named, *(n for n, d in file.items() if isinstance(d, h5py.Dataset) and d.shape and n != CLASSES)}
+            found = {name: (dataset(file, name).shape, file[name].dtype) for name in sorted(names)}
         absolute = Path(path).absolute()
         relative = absolute.relative_to(folder) if absolute.is_relative_to(folder) else absolute
         parts.append((str(relative), found))
