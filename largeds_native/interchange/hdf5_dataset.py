@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 import zlib
 from collections.abc import Callable, Sequence
@@ -32,6 +33,7 @@ from largeds_native.interchange.hdf5_file import (
 from largeds_native.interchange.hdf5_import import unreadable
 from largeds_native.loading.sample import items_of
 from largeds_native.loading.shared import BatchMemory
+from largeds_native.store.gather import index_array
 from largeds_native.store.metadata import Metadata
 
 Item = tuple[Any, int] | Any
@@ -73,14 +75,14 @@ class HDF5Dataset(Dataset[Item]):
         return self.__dict__ | {"_reader": None, "_owner": -1}
 
     def __getitem__(self, index: int) -> Item:
-        return self._items([index], whole=False)[0]
+        return self._items([operator.index(index)], whole=False)[0]
 
     def __getitems__(self, indices: Sequence[int]) -> list[Item]:
         """Items in the order of `indices`; their tensors are views of one batch, which default_collate takes whole."""
         return self._items(indices, whole=self.transform is None and self.labels is not None)
 
     def _items(self, indices: Sequence[int], whole: bool) -> list[Item]:
-        rows = np.asarray(indices, np.int64)
+        rows = index_array(indices)
         n = len(self)
         outside = (rows < -n) | (rows >= n)
         if outside.any():

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 BLOCK_BYTES = 16 << 20
 ATTRIBUTE_BYTES = 60_000  # HDF5's compact attributes end at 64 KiB
 PAGE = 4096
+# endings of other formats
+OTHER_FORMATS = {".tar", ".gz", ".zip", ".npy", ".npz", ".parquet", ".csv", ".json", ".zarr", ".lds", ".beton"}
 
 
 def export_hdf5(
@@ -56,8 +58,11 @@ def export_hdf5(
 
     Attributes of `data`: layout, mean and std where normalised; of the file: classes, options and libraries of the
     pack, the store's identity. The file has its name only when it is whole and synced. Memory stays within some tens
-    of MB. Raises ArgumentError for a bad option or an output that exists, StorageError when the disk is full.
+    of MB. Raises ArgumentError for a bad option, an output that exists or is named as another format (x.tar),
+    StorageError when the disk is full.
     """
+    if Path(path).suffix.lower() in OTHER_FORMATS:
+        raise ArgumentError(f"{path}: this writes HDF5, and the name says another format: call it {Path(path).stem}.h5")
     rows = _indices(indices, len(store))
     chunk, filters = _layout(layout, chunk_images, compression)
     lookup = None if normalize is None else _lookup(store, *normalize)

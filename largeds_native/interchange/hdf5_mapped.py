@@ -31,8 +31,10 @@ from largeds_native.store.mapped import MappedArray
 def open_hdf5(path: str | os.PathLike[str], images: str = IMAGES, labels: str | None = None) -> MappedArrayStore:
     """The images of a contiguous, uncompressed dataset as a store, mapped where they lie.
 
-    labels: dataset of the labels, "FILE:DATASET" for one of another file; default "labels" where there is one. Fields that can't be mapped are read. Raises
-    ArgumentError for a dataset that is chunked, compressed, external, missing, or of a shape that holds no images.
+    labels: dataset of the labels, "FILE:DATASET" for one of another file; default "labels" where there is one.
+
+    Fields that can't be mapped are read. Raises ArgumentError for a dataset that is chunked, compressed, external,
+    missing, or of a shape that holds no images.
     """
     where = Path(os.path.abspath(path))
     with reading(where) as file:

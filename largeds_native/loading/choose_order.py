@@ -41,6 +41,11 @@ def choose_plan(
         raise ArgumentError(f"shuffle: expected True or False, found {options.shuffle!r}")
     _check_one_order(options)
     if options.order is not None and not isinstance(options.order, str):
+        if not isinstance(options.order, Iterable) and not hasattr(options.order, "__getitem__"):
+            raise ArgumentError(
+                f"order: expected 'block', 'weighted', a sampler or a collection of numbers, found {options.order!r}. "
+                "shuffle=True shuffles all samples"
+            )
         if options.indices is not None or options.block is not None:
             raise ArgumentError("indices and block are for the loader's own orders, not for a sampler")
         return SamplerPlan(options.order, batch_size, drop_last, options.seed)

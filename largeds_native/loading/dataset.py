@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
@@ -15,7 +16,7 @@ from largeds_native.errors import ArgumentError
 from largeds_native.loading.sample import COLLATES_WHOLE, items_of
 from largeds_native.loading.shared import BatchMemory
 from largeds_native.store import Store
-from largeds_native.store.gather import BatchFormat, shared_pool
+from largeds_native.store.gather import BatchFormat, index_array, shared_pool
 
 
 class StoreDataset(Dataset[Any]):
@@ -27,7 +28,7 @@ class StoreDataset(Dataset[Any]):
     (`__getitems__`): without a transform it is gathered in one pass, in a worker straight into shared memory that is
     used again when the batch is gone. Workers may be made by fork or by spawn.
 
-    Raises RowIndexError for a number outside of -len .. len - 1.
+    Raises RowIndexError for a number outside of -len .. len - 1, TypeError or ArgumentError for what is not a number.
     """
 
     def __init__(self, store: Store, transform: Callable[[Tensor], Any] | None = None) -> None:
@@ -60,6 +61,7 @@ class StoreDataset(Dataset[Any]):
         return len(self.store)
 
     def __getitem__(self, index: int) -> Any:
+        index = operator.index(index)
         return self._items([index + len(self) if index < 0 else index], whole=False)[0]
 
     def __getitems__(self, indices: Sequence[int]) -> list[Any]:
@@ -68,7 +70,7 @@ class StoreDataset(Dataset[Any]):
         return self._items(indices, whole=COLLATES_WHOLE and self.transform is None and self._labels is not None)
 
     def _items(self, indices: Sequence[int], whole: bool) -> list[Any]:
-        rows = np.asarray(indices, np.int64)
+        rows = index_array(indices)
         batch = self._memory.tensor((len(rows), *self._format.image_shape), self._format.dtype, whole)
         seed = int(torch.randint(1 << 62, ())) if self.store.variants > 1 else 0
         self._format.gather.run(rows, seed, 0, batch, shared_pool(None))

@@ -17,6 +17,7 @@ from largeds_native.errors import ArgumentError
 from largeds_native.loading.choose_order import OrderOptions, choose_plan
 from largeds_native.loading.cuda import DeviceFormat, DeviceIterator
 from largeds_native.loading.cursor import Cursor
+from largeds_native.loading.dataloader_words import THREADS, explained
 from largeds_native.loading.fields import core_field, field_names
 from largeds_native.loading.iterator import Batch, BatchIterator, EpochSpec, HostIterator, Taken
 from largeds_native.loading.order import Sequential, check_seed
@@ -71,6 +72,7 @@ class Loader:
     batch_sampler = None  # as DataLoader's: none is needed, the loader makes its own batches
     _is_accelerate_prepared = True  # Accelerate would take `dataset` and `sampler` and make a DataLoader of raw rows
 
+    @explained
     def __init__(
         self,
         store: Store,
@@ -105,6 +107,8 @@ class Loader:
         self.store, self.seed, self.drop_last = store, check_seed(seed), bool(drop_last)
         self.batch_size = None if batch_size is None else _at_least("batch_size", batch_size, 1)
         self.prefetch = _at_least("prefetch", prefetch, 0)
+        if threads == 0:
+            raise ArgumentError(f"threads: expected 1 or more, or None, found 0. Unlike num_workers, {THREADS}")
         self.threads = default_threads() if threads is None else _at_least("threads", threads, 1)
         self.device = torch.device(device)
         self._ranks_given = (rank, world_size)

@@ -76,7 +76,11 @@ def test_a_joined_part_that_changed(tmp_path: Path, change: str) -> None:
     if change == "other":
         with h5py.File(tmp_path / "1.h5", "w") as file:
             file["x"] = IMAGES
-    messages = {"moved": r"takes rows from 1\.h5, which is not there", "shorter": r"found \(5,", "other": "no such dataset"}
+    messages = {
+        "moved": r"takes rows from 1\.h5, which is not there",
+        "shorter": r"found \(5,",
+        "other": "no such dataset",
+    }
     for read in (HDF5Dataset, lambda path: from_hdf5(path, tmp_path / "out.lds", progress=False)):
         with pytest.raises(StoreError, match=messages[change]):
             read(joined)

@@ -130,6 +130,15 @@ def test_a_pickled_subclass_is_what_it_was(store: Any) -> None:
     assert "targets" not in renamed.__getstate__()
 
 
+@pytest.mark.parametrize("index", [1.5, "1", None, [1]])
+def test_an_index_is_a_whole_number(store: Any, index: Any) -> None:
+    dataset = lds.StoreDataset(store)
+    with pytest.raises(TypeError, match="integer"):
+        dataset[index]
+    with pytest.raises((TypeError, ArgumentError), match=r"indices: expected one dimension of integers|integer"):
+        dataset.__getitems__([0, index])
+
+
 def test_a_path_is_no_store(store: Any) -> None:
     with pytest.raises(ArgumentError, match=r"store: expected a Store, as largeds_native.open gives, found str"):
         lds.StoreDataset(str(store.path))  # type: ignore[arg-type]
