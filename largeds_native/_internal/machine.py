@@ -11,10 +11,20 @@ CGROUP_ROOT = Path("/sys/fs/cgroup")
 
 
 def usable_threads() -> int:
-    """The number of threads that can run at once: min(CPU affinity, cgroup v1/v2 CPU quota rounded up), at least 1."""
+    """This process's share of the threads that can run at once, at least 1: min(CPU affinity, cgroup v1/v2 CPU quota
+    rounded up), divided by the processes that torchrun started on this machine (LOCAL_WORLD_SIZE)."""
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = cgroup_quota()
-    return max(1, affinity if quota is None else min(affinity, math.ceil(quota)))
+    usable = affinity if quota is None else min(affinity, math.ceil(quota))
+    return max(1, usable // local_processes())
+
+
+def local_processes() -> int:
+    """How many processes share this machine's processors, as torchrun says; 1 where nobody says."""
+    try:
+        return max(1, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    except ValueError:
+        return 1
 
 
 def cgroup_quota(root: Path = CGROUP_ROOT, membership: Path = Path("/proc/self/cgroup")) -> float | None:

@@ -51,6 +51,9 @@ def with_exit_code(command: Callable[P, R]) -> Callable[P, R]:
 def exit_code(run: Callable[[], object]) -> int:
     """Runs the application and returns its exit code. Flushes stdout here, where a broken pipe can be handled."""
     code = 0
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # names that the terminal's encoding lacks
     try:
         run()
     except SystemExit as end:

@@ -118,5 +118,7 @@ def row_numbers(text: str | None) -> list[int] | None:
         low, dash, high = part.partition("-")
         if not low.isdecimal() or (dash and not high.isdecimal()):
             raise typer.BadParameter(f"expected rows and ranges, such as 0-99,200, found {part!r}")
+        if dash and int(high) < int(low):
+            raise typer.BadParameter(f"expected the smaller row first, as {high}-{low}; found {part!r}")
         rows += range(int(low), int(high or low) + 1)
     return rows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 import zlib
 from collections.abc import Callable, Sequence
@@ -21,15 +22,18 @@ from largeds_native.interchange.copying import scatter
 from largeds_native.interchange.hdf5_file import (
     IMAGES,
     LABELS,
-    check_fields,
+    check_labels,
     dataset,
     field_values,
     image_metadata,
+    label_shape,
+    labels_in,
     reading,
 )
 from largeds_native.interchange.hdf5_import import unreadable
 from largeds_native.loading.collate import items_of
 from largeds_native.loading.shared import BatchMemory
+from largeds_native.store.gather import index_array
 from largeds_native.store.metadata import Metadata
 
 
@@ -58,7 +62,9 @@ class HDF5Dataset(Dataset[Any]):
         with reading(self.path) as file:
             self._metadata = image_metadata(dataset(file, images))
             self.labels = None if labels == LABELS and LABELS not in file else labels
-            check_fields(file, {} if self.labels is None else {"label": self.labels}, self._metadata.rows)
+            with labels_in(file, self.labels) as values:
+                if values is not None:
+                    check_labels(values, self._metadata.rows)
         self._reader: _Reader | None = None
         self._owner = -1
 
@@ -69,14 +75,14 @@ class HDF5Dataset(Dataset[Any]):
         return self.__dict__ | {"_reader": None, "_owner": -1}
 
     def __getitem__(self, index: int) -> Any:
-        return self._items([index], whole=False)[0]
+        return self._items([operator.index(index)], whole=False)[0]
 
     def __getitems__(self, indices: Sequence[int]) -> list[Any]:
         """Items in the order of `indices`; their tensors are views of one batch, which default_collate doesn't copy."""
         return self._items(indices, whole=self.transform is None and self.labels is not None)
 
     def _items(self, indices: Sequence[int], whole: bool) -> list[Any]:
-        rows = np.asarray(indices, np.int64)
+        rows = index_array(indices)
         n = len(self)
         outside = (rows < -n) | (rows >= n)
         if outside.any():
@@ -85,7 +91,7 @@ class HDF5Dataset(Dataset[Any]):
         if self._reader is None or self._owner != os.getpid():  # an HDF5 handle must not be used after a fork
             self._reader, self._owner = _Reader(self.path, self.images, self.labels, self._metadata), os.getpid()
         batch = self._reader.batch(rows, whole)
-        labels = None if self._reader.labels is None else self._reader.labels[rows].tolist()
+        labels = None if self._reader.labels is None else self._reader.labels[rows]
         return items_of(batch, labels, self.transform, whole)
 
 
@@ -95,13 +101,15 @@ class _Reader:
     def __init__(self, path: Path, images: str, labels: str | None, metadata: Metadata) -> None:
         self._file = h5py.File(path, "r")
         self._data = dataset(self._file, images)
-        self.labels: Array | None = None if labels is None else field_values(self._file[labels])
+        with labels_in(self._file, labels) as values:
+            self.labels: Array | None = None if values is None else field_values(values).reshape(label_shape(values))
         self._metadata = metadata
         native = self._data.dtype.newbyteorder("=")
         self._dtype = torch.from_numpy(np.empty(0, native)).dtype
         self._row = native.itemsize * int(np.prod(self._data.shape[1:], dtype=np.int64))
         self._chunks = _chunk_layout(self._data)
-        self._descriptor = os.open(path, os.O_RDONLY) if self._chunks is not None else -1
+        # not the file that was opened where that has an external link
+        self._descriptor = os.open(self._data.file.filename, os.O_RDONLY) if self._chunks is not None else -1
         self._memory = BatchMemory()
 
     def __del__(self) -> None:

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 BLOCK_BYTES = 16 << 20
 ATTRIBUTE_BYTES = 60_000  # HDF5's compact attributes have at most 64 KiB
 PAGE = 4096
+# endings of other formats
+OTHER_FORMATS = {".tar", ".gz", ".zip", ".npy", ".npz", ".parquet", ".csv", ".json", ".zarr", ".lds", ".beton"}
 
 
 def export_hdf5(
@@ -56,9 +58,13 @@ def export_hdf5(
 
     `data` has the attributes layout, and mean and std if normalised; the file has those of the classes, the options and
     libraries of the pack, and the store's identity. The file gets its name only when it is complete and synced. Memory
-    use is some tens of MB. Raises ArgumentError for an invalid option or an existing output, StorageError if the disk
-    is full.
+    use is some tens of MB.
+
+    Raises ArgumentError for an invalid option, an existing output, or a name of another format (x.tar), StorageError
+    if the disk is full.
     """
+    if Path(path).suffix.lower() in OTHER_FORMATS:
+        raise ArgumentError(f"{path}: this writes HDF5, and the name says another format: call it {Path(path).stem}.h5")
     rows = _indices(indices, len(store))
     chunk, filters = _layout(layout, chunk_images, compression)
     lookup = None if normalize is None else _lookup(store, *normalize)

@@ -16,11 +16,13 @@ from largeds_native.interchange.hdf5_file import (
     IMAGES,
     LABELS,
     PLUGIN_HINT,
-    check_fields,
+    check_labels,
     dataset,
-    field_names,
     field_values,
+    further_fields,
     image_metadata,
+    label_shape,
+    labels_in,
     read_classes,
     read_json,
     read_normalized,
@@ -50,8 +52,8 @@ def from_hdf5(
 
     images: name of a dataset of shape (N, C, H, W), (N, H, W, C) or (N, H, W), of uint8, float16 or float32, with any
         storage layout. Pixels are not changed.
-    labels: name of a dataset of N values; None without labels. Other top-level datasets with N rows become fields if
-        their names are valid field names.
+    labels: name of a dataset of N values, "FILE:DATASET" for one of another file; None without labels. Other top-level
+        datasets with N rows become fields; a warning names those that can't.
     dtype: "float32" or "float16", to convert float images.
     layout: "CHW" or "HWC", if the shape fits both.
     shard_bytes: largest size of a shard's images in bytes.
@@ -63,7 +65,7 @@ def from_hdf5(
     """
     with reading(path) as file:
         data = dataset(file, images)
-        fields, metadata = _contents(file, data, labels, dtype, layout)
+        fields, metadata = _contents(file, images, labels, dtype, layout)
         with RawStoreWriter(out, metadata, shard_bytes) as writer, progress_of(progress, "import") as on_progress:
             done = 0
             for block in blocks(data):
@@ -77,20 +79,23 @@ def from_hdf5(
 
 
 def _contents(
-    file: h5py.File, data: h5py.Dataset, labels: str | None, dtype: str | None, layout: str | None
+    file: h5py.File, images: str, labels: str | None, dtype: str | None, layout: str | None
 ) -> tuple[dict[str, Array], Metadata]:
     """The values of the fields, and the metadata of the new store."""
+    data = dataset(file, images)
     found, path = image_metadata(data, layout), Path(file.filename)
     stored = np.dtype(dtype or found.dtype).newbyteorder("<")
     if stored.name not in IMAGE_DTYPES or (found.dtype.kind == "f") != (stored.kind == "f"):
         hint = "; pass dtype='float32'" if found.dtype.kind == "f" else ""
         raise ArgumentError(f"{path}: expected images of {', '.join(IMAGE_DTYPES)}, found {found.dtype}{hint}")
-    images = data.name.removeprefix("/")
-    names = field_names(file, images, labels)
-    check_fields(file, names, found.rows)
-    fields = {name: field_values(file[source]) for name, source in names.items()}
-    if "label" in fields and fields["label"].ndim == 1 and fields["label"].dtype.kind in "biu":
-        fields["label"] = fields["label"].astype(np.int64)
+    fields = {}
+    with labels_in(file, labels) as values:
+        if values is not None:
+            check_labels(values, found.rows)
+            label = field_values(values).reshape(label_shape(values))
+            whole = label.ndim == 1 and label.dtype.kind in "biu"
+            fields["label"] = label.astype(np.int64) if whole else label
+    fields |= {name: field_values(values) for name, values in further_fields(file, images, labels).items()}
     specs = {name: FieldSpec(values.dtype.newbyteorder("<"), values.shape[1:]) for name, values in fields.items()}
     return fields, replace(
         found,
@@ -98,7 +103,7 @@ def _contents(
         fields=specs,
         classes=tuple(read_classes(file)),
         normalized=read_normalized(data),
-        options=read_json(file, "options") or {"source": path.name, "images": images},
+        options=read_json(file, "options") or {"source": path.name, "images": images.strip("/")},
         libraries=read_json(file, "libraries"),
     )
 

@@ -15,19 +15,28 @@ from largeds_native.interchange.hdf5_file import CLASSES, IMAGES, dataset, image
 from largeds_native.interchange.new_file import new_file, new_hdf5_file, storage_errors
 
 
-def join_hdf5(paths: Sequence[str | os.PathLike[str]], out: str | os.PathLike[str]) -> Path:
-    """Writes a small file whose `data`, `labels` and further fields are virtual datasets that concatenate those of
-    `paths`. Paths in the folder of `out` or below are stored relative to it, so that the files can be moved together.
+def join_hdf5(
+    paths: Sequence[str | os.PathLike[str]],
+    out: str | os.PathLike[str],
+    images: str = IMAGES,
+    labels: str | None = None,
+) -> Path:
+    """Writes a small file whose datasets are virtual ones that concatenate those of `paths`: all at the top level, and
+    `images` and `labels` wherever they are. Paths in the folder of `out` or below are stored relative to it, so that
+    the files can be moved together. Reading raises StoreError if a part is missing or was replaced by a shorter one.
 
-    Raises ArgumentError if the datasets of the files differ in dtype or row shape, or `out` exists."""
+    Raises ArgumentError if the datasets of the files differ in dtype or row shape, or `out` exists.
+    """
     if not paths:
         raise ArgumentError("expected at least one HDF5 file to join, found none")
     folder = Path(out).absolute().parent
     parts: list[tuple[str, dict[str, tuple[tuple[int, ...], Any]]]] = []
     for path in paths:
         with reading(path) as file:
-            image_metadata(dataset(file, IMAGES))
-            found = {n: (d.shape, d.dtype) for n, d in file.items() if isinstance(d, h5py.Dataset) and n != CLASSES}
+            image_metadata(dataset(file, images))
+            named = [name.strip("/") for name in (images, labels) if name is not None]
+            names = {*named, *(n for n, d in file.items() if isinstance(d, h5py.Dataset) and d.shape and n != CLASSES)}
+            found = {name: (dataset(file, name).shape, file[name].dtype) for name in sorted(names)}
         absolute = Path(path).absolute()
         relative = absolute.relative_to(folder) if absolute.is_relative_to(folder) else absolute
         parts.append((str(relative), found))

@@ -41,9 +41,14 @@ def choose_plan(
         raise ArgumentError(f"shuffle: expected True or False, found {options.shuffle!r}")
     _check_one_order(options)
     if options.order is not None and not isinstance(options.order, str):
+        if not isinstance(options.order, Iterable) and not hasattr(options.order, "__getitem__"):
+            raise ArgumentError(
+                f"order: expected 'block', 'weighted', a sampler or a collection of numbers, found {options.order!r}. "
+                "shuffle=True shuffles all samples"
+            )
         if options.indices is not None or options.block is not None:
             raise ArgumentError("indices and block are for the loader's own orders, not for a sampler")
-        return SamplerPlan(options.order, batch_size, drop_last)
+        return SamplerPlan(options.order, batch_size, drop_last, options.seed)
     if batch_size is None:
         raise ArgumentError("batch_size: expected a number; None is for a batch sampler given as `order`")
     chosen = None if options.indices is None else _subset(options.indices, rows)

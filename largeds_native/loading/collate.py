@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import default_collate
 
@@ -21,7 +23,7 @@ class Sample(tuple[Any, ...]):
     batch: Tensor
     index_in_batch: int
 
-    def __new__(cls, pair: tuple[Tensor, int], batch: Tensor, index: int) -> Sample:
+    def __new__(cls, pair: tuple[Tensor, Any], batch: Tensor, index: int) -> Sample:
         sample = super().__new__(cls, pair)
         sample.batch, sample.index_in_batch = batch, index
         return sample
@@ -31,15 +33,20 @@ class Sample(tuple[Any, ...]):
 
 
 def items_of(
-    batch: Tensor, labels: list[int] | None, transform: Callable[[Tensor], Any] | None, whole: bool
+    batch: Tensor, labels: NDArray[Any] | None, transform: Callable[[Tensor], Any] | None, whole: bool
 ) -> list[Any]:
-    """(image, label) for each image of the batch, or the images. `whole`: as Samples, which collate without a copy."""
+    """(image, label) for each image of the batch, or the images. `whole`: as Samples, which collate without a copy.
+
+    Integer labels are ints, which collate to int64; vectors and floats are tensors, which keep dtype and shape.
+    """
     images: Any = batch.unbind(0)
     if transform is not None:
         images = [transform(image) for image in images]
     if labels is None:
         return list(images)
-    pairs = zip(images, labels, strict=True)
+    plain = labels.ndim == 1 and labels.dtype.kind not in "fc"
+    values = labels.tolist() if plain else list(torch.as_tensor(np.array(labels)))
+    pairs = zip(images, values, strict=True)
     return [Sample(pair, batch, index) for index, pair in enumerate(pairs)] if whole else list(pairs)
 
 
@@ -51,7 +58,7 @@ def collate_samples(samples: list[Any], *, collate_fn_map: Any = None) -> Any:
     for index, sample in enumerate(samples):
         if not isinstance(sample, Sample) or sample.batch is not batch or sample.index_in_batch != index:
             return default_collate([tuple(sample) for sample in samples])
-    return [batch, torch.tensor([sample[1] for sample in samples])]
+    return [batch, default_collate([sample[1] for sample in samples])]
 
 
 COLLATES_WHOLE = default_collate_fn_map is not None

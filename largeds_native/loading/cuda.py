@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from largeds_native.loading.cursor import Progress
 from largeds_native.loading.iterator import Batch, PositionedBatch
 
 
@@ -38,7 +39,7 @@ class DeviceIterator(Iterator[PositionedBatch]):
             )
             self._stream.wait_stream(torch.cuda.current_stream(device))  # for these two tensors
         self._copying: deque[tuple[Any, Batch]] = deque()  # slots whose copy may still be running
-        self._sent: deque[tuple[Batch, Any, int]] = deque()  # copied or being copied, and not delivered
+        self._sent: deque[tuple[Batch, Any, Progress]] = deque()  # copied or being copied, and not delivered
         self._held: PositionedBatch | None = None  # taken from the host and not yet sent
         self._error: Exception | None = None  # of the next batch; raised once the batches before it are delivered
         self._ended = False
@@ -49,13 +50,13 @@ class DeviceIterator(Iterator[PositionedBatch]):
         if not self._sent:
             error, self._error = self._error, None
             raise error or StopIteration
-        batch, ready, position = self._sent[0]
+        batch, ready, progress = self._sent[0]
         current = torch.cuda.current_stream(self.device)
         current.wait_event(ready)
         for part in batch:
             part.record_stream(current)
         del self._sent[0]
-        return batch, position
+        return batch, progress
 
     def _send(self, count: int) -> None:
         """Starts copies until `count` batches are sent and not yet delivered."""
@@ -70,8 +71,8 @@ class DeviceIterator(Iterator[PositionedBatch]):
             except Exception as error:
                 self._error = error
 
-    def _copy(self, batch: Batch, position: int) -> None:
-        if self._sent and self._sent[-1][2] == position:
+    def _copy(self, batch: Batch, progress: Progress) -> None:
+        if self._sent and self._sent[-1][2] == progress:
             return  # an interrupt came between here and `_held = None`
         event: Any = torch.cuda.Event
         copied, ready = event(), event()
@@ -81,7 +82,7 @@ class DeviceIterator(Iterator[PositionedBatch]):
             sent = (self._formatted(images), *fields)
             ready.record(self._stream)
         self._copying.append((copied, batch))
-        self._sent.append((sent, ready, position))
+        self._sent.append((sent, ready, progress))
         while self._copying and self._copying[0][0].query():
             self._copying.popleft()
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from largeds_native.errors import ArgumentError
-from largeds_native.loading.cursor import Cursor
+from largeds_native.loading.cursor import Cursor, Progress
 from largeds_native.loading.fields import CoreField
 from largeds_native.loading.plan import OrderPlan, PlannedBatch, SamplerPlan
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from largeds_native import _C
 
 Batch = tuple[Tensor, ...]
-PositionedBatch = tuple[Batch, int]  # a batch, and the position after it
+PositionedBatch = tuple[Batch, Progress]  # a batch, and the progress after it
 
 
 @dataclass(frozen=True)
@@ -54,12 +54,12 @@ class HostIterator(Iterator[PositionedBatch]):
         # don't keep the spec: it holds the pool, whose threads end when nothing refers to it any more
         self._plan, self._seed, self._prefetch = spec.plan, spec.seed, spec.prefetch
         self._sample_bytes = spec.gather.sample_bytes
-        self._epoch, self._submitted = cursor.at  # the position after the last batch that was submitted
+        self._epoch, self._submitted = cursor.at  # the progress after the last batch that was submitted
         self._core = _C.Prefetcher(spec.gather, spec.fields, spec.ring, spec.pool)
         self._batches = iter(self._core.next, None)
         self._upcoming: Iterator[PlannedBatch] | None = None  # the plan's batches after the last submitted one
         self._planned: PlannedBatch | None = None  # the last batch that the plan gave
-        self._positions: deque[int] = deque()  # position after each submitted, undelivered batch
+        self._positions: deque[Progress] = deque()  # progress after each submitted, undelivered batch
         self._ready: deque[Batch] = deque()  # taken from the core, not yet delivered
         self._error: Exception | None = None  # of the plan; raised once earlier batches are delivered
         self._interrupted = False
@@ -146,11 +146,11 @@ class BatchIterator(Iterator[Batch]):
             if not self._host.close.alive:
                 raise ArgumentError("the loader was closed during this iteration")
             try:
-                batch, position = next(self._source)
+                batch, progress = next(self._source)
             except StopIteration:
                 self._ended = True
                 self._host.close()
-                self._cursor.at = (self._epoch + 1, 0)
+                self._cursor.at = (self._epoch + 1, Progress())
                 raise
-            self._cursor.at = (self._epoch, position)
+            self._cursor.at = (self._epoch, progress)
             return batch

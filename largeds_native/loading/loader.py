@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -16,6 +17,7 @@ from largeds_native.errors import ArgumentError
 from largeds_native.loading.choose_order import OrderOptions, choose_plan
 from largeds_native.loading.cuda import DeviceFormat, DeviceIterator
 from largeds_native.loading.cursor import Cursor
+from largeds_native.loading.dataloader_words import THREADS, explained
 from largeds_native.loading.fields import core_field, field_names
 from largeds_native.loading.iterator import Batch, BatchIterator, EpochSpec, HostIterator, PositionedBatch
 from largeds_native.loading.order import Sequential, check_seed
@@ -52,9 +54,9 @@ class Loader:
     threads: of the C++ core; by default all that the process may use, and one in a DataLoader's worker.
     drop_last: leave out the last batch of an epoch if it is not full.
     indices: a subset, as row numbers or a mask of len(store) bools.
-    rank, world_size: by default those of torch.distributed, if it is initialised. All ranks get the same number of
-        batches of the same sizes; without drop_last, up to world_size - 1 samples from the start of the epoch are
-        repeated at its end.
+    rank, world_size: by default those of torch.distributed, if it is initialised when an epoch begins. All ranks get
+        the same number of batches of the same sizes; without drop_last, up to world_size - 1 samples from the start of
+        the epoch are repeated at its end.
     fields: the fields whose values come with the images; None is ("label",) if the store has it, else no field. Without
         fields, a batch is the tuple (images,).
     block: rows per window of order="block".
@@ -76,6 +78,7 @@ class Loader:
     batch_sampler = None  # an attribute of DataLoader; the loader forms its batches itself
     _is_accelerate_prepared = True  # or Accelerate would build a DataLoader of raw rows from `dataset` and `sampler`
 
+    @explained
     def __init__(
         self,
         store: Store,
@@ -110,8 +113,11 @@ class Loader:
         self.store, self.seed, self.drop_last = store, check_seed(seed), bool(drop_last)
         self.batch_size = None if batch_size is None else _at_least("batch_size", batch_size, 1)
         self.prefetch = _at_least("prefetch", prefetch, 0)
+        if threads == 0:
+            raise ArgumentError(f"threads: expected 1 or more, or None, found 0. Unlike num_workers, {THREADS}")
         self.threads = default_threads() if threads is None else _at_least("threads", threads, 1)
         self.device = torch.device(device)
+        self._given_ranks = (rank, world_size)
         self.partition = Partition.resolve(rank, world_size)
         options = OrderOptions(shuffle, order, self.seed, block, weights, indices)
         self.plan = choose_plan(options, len(store), store.row_bytes, self.batch_size, self.partition, self.drop_last)
@@ -168,19 +174,47 @@ class Loader:
         return SequentialSampler(range(self.plan.length)) if self.plan.order.name == Sequential.name else None
 
     # ---- iterating -------------------------------------------------------------------------------------------
+    def _find_ranks(self) -> None:
+        """The process may have joined a group since the loader was made, as under Lightning's `fit(devices=2)`."""
+        partition = Partition.resolve(*self._given_ranks)
+        if partition == self.partition:
+            return
+        self.partition = partition
+        if isinstance(self.plan, OrderPlan):
+            self.plan = self.plan.shared_out(partition)
+        if self._spec is not None:
+            self._spec = replace(self._spec, plan=self.plan)
+
     def __len__(self) -> int:
         """Number of batches in a whole epoch, for this rank."""
+        self._find_ranks()
         return len(self.plan)
 
     @property
     def remaining(self) -> int:
         """Number of batches from the last delivered one to the end of its epoch, for this rank. After
         `load_state_dict`, it is the length of the next iteration. `len(loader)` is the length of a whole epoch."""
+        self._find_ranks()
         return self.plan.remaining(self._cursor.position)
+
+    @property
+    def world_size(self) -> int | None:
+        """Over how many ranks the samples are shared out; None with a sampler, which has a share of its own."""
+        self._find_ranks()
+        return self.partition.world_size if isinstance(self.plan, OrderPlan) else None
+
+    @property
+    def padding(self) -> int:
+        """How many samples at the end of this rank's last batch only fill it up, where the samples don't divide by
+        world_size: they come again from the epoch's start, so a sum over all ranks must leave them out. Of the same
+        iteration as `remaining`; 0 with a sampler."""
+        self._find_ranks()
+        return self.plan.padding(self._cursor.position) if isinstance(self.plan, OrderPlan) else 0
 
     def __iter__(self) -> Iterator[Batch]:
         if self._spec is None:
             raise ArgumentError("the loader is closed")
+        self._find_ranks()
         cursor = self._start
         self._cursor, self._start = cursor, Cursor(cursor.epoch + 1)
         host = HostIterator(self._spec, cursor)

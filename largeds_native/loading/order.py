@@ -19,6 +19,7 @@ class Order(ABC):
     """Maps the positions 0 .. length of an epoch to n elements."""
 
     name: str
+    repeats = False  # whether an element may come twice in an epoch
 
     def __init__(self, n: int, length: int | None = None) -> None:
         self.n = n
@@ -127,6 +128,7 @@ class Weighted(Order):
     """
 
     name = "weighted"
+    repeats = True
 
     def __init__(self, weights: ArrayLike, n: int, seed: int) -> None:
         super().__init__(n)
@@ -162,6 +164,7 @@ class Subset(Order):
     def __init__(self, inner: Order, indices: Numbers) -> None:
         super().__init__(inner.n, inner.length)
         self.name, self._inner, self._indices = inner.name, inner, np.ascontiguousarray(indices)
+        self.repeats = inner.repeats or len(np.unique(self._indices)) < len(self._indices)
 
     def elements(self, epoch: int, start: int, count: int) -> Numbers:
         chosen: Numbers = self._indices[self._inner.elements(epoch, start, count)]

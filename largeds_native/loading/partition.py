@@ -44,6 +44,14 @@ class Partition:
             each = -(-(length - start) // self.world_size)
             yield start + self.rank * each, each, length
 
+    def padding(self, length: int, size: int, drop_last: bool) -> int:
+        """Of this rank's samples in the last of the batches over `length` positions, those that fill it up."""
+        rest = length % (size * self.world_size)
+        if rest == 0 or drop_last:
+            return 0
+        each = -(-rest // self.world_size)
+        return min(each, max(0, (self.rank + 1) * each - rest))
+
     def count(self, length: int, size: int, drop_last: bool) -> int:
         """Number of batches in `length` positions, the same for every rank."""
         global_size = size * self.world_size

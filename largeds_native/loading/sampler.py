@@ -8,7 +8,7 @@ from typing import Any
 from torch.utils.data import Sampler
 
 from largeds_native.errors import ArgumentError, StateError
-from largeds_native.loading.cursor import Cursor
+from largeds_native.loading.cursor import Cursor, Progress
 from largeds_native.loading.order import Block, Order, Random, check_seed
 from largeds_native.loading.partition import Partition
 from largeds_native.loading.state import check_epoch, check_position
@@ -27,10 +27,11 @@ class ShuffleSampler(Sampler[int]):
     rank, world_size: this process gets every world_size-th position; all ranks get the same number of samples, for
         which up to world_size - 1 samples from the start of the epoch are repeated.
 
-    Each iteration is the next epoch, unless `set_epoch(e)` selects another. `state_dict()` is {"version", "seed",
-    "epoch", "position"}; position is the number of samples given to all ranks together. After `load_state_dict`, the
-    next iteration continues there, with any world size. DataLoader's workers draw samples ahead of the batches: count
-    the batches yourself and call `load_state_dict(dict(state, position=batches * batch_size * world_size))`.
+    Each iteration is the whole next epoch, unless `set_epoch(e)` selects another or a state was loaded. `state_dict()`
+    is {"version", "seed", "epoch", "position"}; position is the number of samples given to all ranks together. After
+    `load_state_dict`, the next iteration continues there, with any world size. DataLoader's workers draw samples ahead
+    of the batches: count the batches yourself and call
+    `load_state_dict(dict(state, position=batches * batch_size * world_size))`.
 
     Raises ArgumentError for n below 1 and an invalid seed, block or rank; StateError for a state that does not fit.
     """
@@ -42,34 +43,47 @@ class ShuffleSampler(Sampler[int]):
         self.n, self.seed, self.block = n, seed, block
         self._partition = Partition.resolve(rank, world_size)
         self._order: Order = Random(n, seed) if block is None else Block(n, seed, block)
-        self._cursor = Cursor()  # position of the next sample
+        self._start = Cursor()  # of the next iteration
+        self._cursor = self._start  # after the last sample given
+
+    @property
+    def rank(self) -> int:
+        return self._partition.rank
+
+    @property
+    def world_size(self) -> int:
+        return self._partition.world_size
 
     def __len__(self) -> int:
         return -(-self.n // self._partition.world_size)
 
     def __iter__(self) -> Iterator[int]:
+        cursor = self._start
+        self._cursor, self._start = cursor, Cursor(cursor.epoch + 1)
+        return self._numbers(cursor)
+
+    def _numbers(self, cursor: Cursor) -> Iterator[int]:
         rank, world = self._partition.rank, self._partition.world_size
-        cursor = self._cursor
-        epoch, position = cursor.at
+        epoch, position = cursor.epoch, cursor.position
         while position < self.n:
             rounds = min(STEP, -(-(self.n - position) // world))
             numbers = self._order.wrapped(epoch, position, rounds * world)[rank::world]
             for number in numbers.tolist():
                 position = min(position + world, self.n)
-                cursor.at = (epoch, position) if position < self.n else (epoch + 1, 0)
+                cursor.at = (epoch, Progress(position)) if position < self.n else (epoch + 1, Progress())
                 yield number
 
     def set_epoch(self, epoch: int) -> None:
         """The next iteration is this epoch, from its start."""
-        self._cursor = Cursor(int(epoch))
+        self._cursor = self._start = Cursor(int(epoch))
 
     def state_dict(self) -> dict[str, int]:
-        epoch, position = self._cursor.at
-        return {"version": VERSION, "seed": self.seed, "epoch": epoch, "position": position}
+        cursor = self._cursor
+        return {"version": VERSION, "seed": self.seed, "epoch": cursor.epoch, "position": cursor.position}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         expected = {"version": VERSION, "seed": self.seed}
         for name, value in expected.items():
             if state.get(name) != value:
                 raise StateError(f"the state's {name} is {state.get(name)!r}, expected {value}")
-        self._cursor = Cursor(check_epoch(state), check_position(state, self.n))
+        self._cursor = self._start = Cursor(check_epoch(state), Progress(check_position(state, self.n)))

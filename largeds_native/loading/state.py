@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from largeds_native.errors import StateError
-from largeds_native.loading.cursor import Cursor
+from largeds_native.loading.cursor import Cursor, Progress
 
 VERSION = 1
 MISMATCHES = {
@@ -26,9 +26,9 @@ class Identity:
 
 
 def state_of(identity: Identity, cursor: Cursor) -> dict[str, int]:
-    """Integers only: the position at which the next batch begins, and the identity."""
-    epoch, position = cursor.at
-    return {"version": VERSION, "epoch": epoch, "position": position, **asdict(identity)}
+    """Integers only: the progress at which the next batch begins, and the identity."""
+    epoch, progress = cursor.at
+    return {"version": VERSION, "epoch": epoch, **progress._asdict(), **asdict(identity)}
 
 
 def cursor_of(state: dict[str, Any], identity: Identity, length: int | None) -> Cursor:
@@ -43,7 +43,10 @@ def cursor_of(state: dict[str, Any], identity: Identity, length: int | None) -> 
     for name, value in asdict(identity).items():
         if state.get(name) != value:
             raise StateError(f"the loader's state {MISMATCHES[name]}: {name} is {state.get(name)!r}, expected {value}")
-    return Cursor(check_epoch(state), check_position(state, length))
+    digest = state.get("digest", 0)
+    if not isinstance(digest, int):
+        raise StateError(f"the loader's state is damaged: expected digest to be an integer, found {digest!r}")
+    return Cursor(check_epoch(state), Progress(check_position(state, length), digest))
 
 
 def check_epoch(state: dict[str, Any]) -> int:

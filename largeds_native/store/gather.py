@@ -138,7 +138,10 @@ def dtype_name(dtype: torch.dtype) -> str:
 
 def index_array(indices: ArrayLike | torch.Tensor) -> NDArray[np.int64]:
     """As one-dimensional int64; ArgumentError for anything but whole numbers."""
-    array = np.asarray(indices)
+    try:
+        array = np.asarray(indices)
+    except ValueError:  # lists of different lengths
+        raise ArgumentError(f"indices: expected one dimension of integers, found {indices!r:.100}") from None
     if array.size == 0:
         return np.empty(0, np.int64)
     if array.ndim != 1 or array.dtype.kind not in "iu":

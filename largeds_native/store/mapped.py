@@ -87,9 +87,11 @@ class MappedArrayStore(Store):
 
     @cached_property
     def identity(self) -> str:
-        """A hash of the metadata, and of the file's size and modification time instead of its contents."""
-        state = os.stat(self.path)
-        text = f"{self.path.name} {'; '.join(self.summary())} {self.classes} {state.st_size} {state.st_mtime_ns}"
+        """A hash of the metadata, and of each file's size and modification time instead of its contents."""
+        paths = {self.path, *(array.path for array in self._contents.values() if isinstance(array, MappedArray))}
+        states = [(path.name, os.stat(path)) for path in sorted(paths)]
+        files = [(name, state.st_size, state.st_mtime_ns) for name, state in states]
+        text = f"{'; '.join(self.summary())} {self.classes} {files}"
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def files(self, name: str) -> list[RowFile]:
@@ -101,7 +103,7 @@ class MappedArrayStore(Store):
             self._memory_files[name] = os.memfd_create(f"largeds-{name}", os.MFD_CLOEXEC)
             with open(self._memory_files[name], "wb", closefd=False) as file:
                 file.write(np.ascontiguousarray(values).tobytes())
-        return [RowFile(Path(f"/proc/{os.getpid()}/fd/{self._memory_files[name]}"), 0, len(self))]
+        return [RowFile(Path(f"/proc/self/fd/{self._memory_files[name]}"), 0, len(self))]
 
     def _map(self, name: str, part: int) -> Array:
         values = self._contents[name]

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from largeds_native.errors import StateError
+from largeds_native.loading.samplers import nested, set_epoch
 from largeds_native.trainer.random_state import RandomState
 
 
@@ -31,9 +32,8 @@ class Position:
 
     def epoch(self, number: int) -> Iterator[Any]:
         """The batches of this epoch; after `load_state_dict`, the rest of the one that was interrupted."""
-        for part in self._parts():
-            if not self.stateful and hasattr(part, "set_epoch"):
-                part.set_epoch(number)
+        if not self.stateful:
+            set_epoch(self.loader, number)
         resumed, self._resumed = self._resumed, None
         self.batches = 0 if resumed is None else resumed["batches"]
         if resumed is not None and not self.stateful:
@@ -98,12 +98,9 @@ class Position:
             generators = [generator.get_state() for generator in self._generators()]
             self._start = {"random": RandomState.now().state_dict(), "generators": generators}
 
-    def _parts(self) -> list[Any]:
-        return [self.loader, getattr(self.loader, "sampler", None), getattr(self.loader, "batch_sampler", None)]
-
     def _generators(self) -> list[torch.Generator]:
-        """The loader's and its sampler's own generators, each once."""
-        found = [getattr(part, "generator", None) for part in self._parts()]
+        """The loader's and its samplers' own generators, each once."""
+        found = [getattr(part, "generator", None) for part in nested(self.loader)]
         return list({id(g): g for g in found if isinstance(g, torch.Generator)}.values())
 
     def _set_generators(self, states: list[Any]) -> None:

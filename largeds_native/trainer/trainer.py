@@ -18,12 +18,13 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
 from largeds_native.errors import ArgumentError
+from largeds_native.loading.samplers import set_epoch
 from largeds_native.trainer import batches, checkpoint, run_state
 from largeds_native.trainer.accumulation import Accumulator, Group
 from largeds_native.trainer.best import Best
 from largeds_native.trainer.callbacks import Callback, Callbacks
 from largeds_native.trainer.device import device_of
-from largeds_native.trainer.evaluation import evaluate
+from largeds_native.trainer.evaluation import check_world, evaluate
 from largeds_native.trainer.memory import Record, until_it_fits
 from largeds_native.trainer.metrics import Metrics
 from largeds_native.trainer.position import Position
@@ -169,8 +170,11 @@ class Trainer:
         """
         if epochs < 0:
             raise ArgumentError(f"expected epochs of at least 0, found {epochs}")
-        if val_loader is not None and self.ranks.longest(val_loader) == 0:
-            raise ArgumentError("the loader to evaluate on is empty")
+        check_world(train_loader, self.ranks.world_size)
+        if val_loader is not None:
+            check_world(val_loader, self.ranks.world_size)
+            if self.ranks.longest(val_loader) == 0:
+                raise ArgumentError("the loader to evaluate on is empty")
         self.stopped = False
         self.position = Position(train_loader)
         batches_per_epoch = self.ranks.longest(train_loader)
@@ -183,10 +187,8 @@ class Trainer:
             while self.epoch < epochs and not self.stopped:
                 logs = self._train_epoch(self.position)
                 if val_loader is not None:
-                    if val_loader is not train_loader and hasattr(val_loader, "set_epoch"):
-                        val_loader.set_epoch(
-                            self.epoch
-                        )  # so that its order doesn't depend on where the run was resumed
+                    if val_loader is not train_loader:
+                        set_epoch(val_loader, self.epoch)  # wherever the run was resumed
                     logs.update({f"val_{name}": value for name, value in self.evaluate(val_loader).items()})
                 self._end_epoch(self.position, logs)
         finally:
@@ -241,7 +243,9 @@ class Trainer:
             self.accumulator.micro_batch *= 2
 
     def evaluate(self, loader: Iterable[Any]) -> dict[str, float]:
-        """The loss and the metrics over all samples of the loader and all ranks. The model keeps its mode."""
+        """The loss and the metrics over all samples of the loader and all ranks, each counted once. The model keeps its
+        mode."""
+        check_world(loader, self.ranks.world_size)
         self.callbacks.call("on_evaluate_start", self)
         try:
             return evaluate(loader, self.accumulator, self.loss, self.precision, self.metrics)

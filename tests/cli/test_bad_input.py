@@ -1,11 +1,15 @@
 """Bad input, pipes and signals give one sentence and an exit code, never a traceback."""
 
+import os
 import signal
 import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+from PIL import Image
+
+import largeds_native as lds
 from tests.cli.conftest import start_process
 
 Largeds = Callable[..., tuple[int, str, str]]
@@ -53,6 +57,24 @@ def test_options(largeds: Largeds, store: Path, tree: Path, tmp_path: Path) -> N
     sentence(largeds("pack", tree, out, "--mean", "0,0,0", "--dtype", "float32"), 1, "expected mean and std together")
     sentence(largeds("export", store, out, "--rows", "8"), 1, "expected row numbers from 0 to 7, found 8")
     assert not out.exists()
+
+
+def test_an_export_under_another_formats_name(largeds: Largeds, store: Path, tmp_path: Path) -> None:
+    sentence(largeds("export", store, tmp_path / "x.tar"), 1, "this writes HDF5, and the name says another format")
+    sentence(largeds("export", store, tmp_path / "x.h5", "--rows", "5-2"), 2, "expected the smaller row first, as 2-5")
+    assert not list(tmp_path.glob("x.*"))
+
+
+def test_names_that_the_terminals_encoding_lacks(tmp_path: Path) -> None:
+    for name in ("Schäferhund", "犬"):
+        (tmp_path / "tree" / name).mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / "tree" / name / "a.png")
+    lds.pack(tmp_path / "tree", tmp_path / "s.lds", resize=8, progress=False)
+    environment = os.environ | {"PYTHONIOENCODING": "ascii", "LC_ALL": "C", "PYTHONUTF8": "0"}
+    with start_process("info", tmp_path / "s.lds", "--classes", env=environment) as process:
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (0, "")
+    assert "\\u72ac" in out
 
 
 def test_a_broken_pipe_is_quiet(store: Path) -> None:

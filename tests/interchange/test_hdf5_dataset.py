@@ -131,3 +131,14 @@ def test_a_file_cut_while_it_is_read(tmp_path: Path) -> None:
         opened.truncate(offset + 5 * 60 + 1)
     with pytest.raises(StoreError, match=r"can't be read: .* was truncated while it was read"):
         dataset.__getitems__(range(7))
+
+
+def test_text_labels_in_a_dataloader(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["data"] = np.zeros((4, 5, 5, 3), np.uint8)
+        file["labels"] = ["cat", "dog", "cat", "owl"]
+    [(images, labels)] = DataLoader(lds.HDF5Dataset(tmp_path / "x.h5"), 4)
+    assert images.shape == (4, 3, 5, 5)
+    assert list(labels) == ["cat", "dog", "cat", "owl"]
+    with pytest.raises(TypeError, match="integer"):
+        lds.HDF5Dataset(tmp_path / "x.h5")[1.5]  # type: ignore[index]

@@ -73,10 +73,11 @@ def test_datasets_that_cannot_be_fields(tmp_path: Path) -> None:
         file["pixels"], file["y"], file["weight"] = IMAGES, np.arange(9), np.arange(9.0)
         for name in ("images", "samples", "label", "two words", "é"):
             file[name] = np.zeros(9)
-    for store in (
-        lds.open(tmp_path / "x.h5", images="pixels", labels="y"),
-        lds.from_hdf5(tmp_path / "x.h5", tmp_path / "x.lds", "pixels", "y"),
-    ):
+    with pytest.warns(UserWarning, match="left out as fields: 'images', 'label', 'samples', 'two words', 'é'"):
+        mapped = lds.open(tmp_path / "x.h5", images="pixels", labels="y")
+    with pytest.warns(UserWarning, match="left out as fields"):
+        imported = lds.from_hdf5(tmp_path / "x.h5", tmp_path / "x.lds", "pixels", "y")
+    for store in (mapped, imported):
         assert store.fields == ("label", "weight")
         np.testing.assert_array_equal(store["label"], np.arange(9))
         np.testing.assert_array_equal(store["weight"], np.arange(9.0))

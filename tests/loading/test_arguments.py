@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import threading
 from typing import Any
@@ -67,3 +68,27 @@ def test_bad_arguments(store: Any, kwargs: dict[str, Any], message: str) -> None
         lds.Loader(store, **{"batch_size": 4, **kwargs})
     after = threading.active_count(), len(os.listdir("/proc/self/task"))
     assert all(now <= then for now, then in zip(after, before, strict=True))  # a thread of another test may end now
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ({"num_workers": 4}, "num_workers is an argument of DataLoader, .* threads=n"),
+        ({"pin_memory": True}, "device='cuda'"),
+        ({"prefetch_factor": 2}, "prefetch=n"),
+        ({"sampler": range(3)}, "order=sampler"),
+        ({"collate_fn": list}, "fields="),
+        ({"threads": 0}, "threads: expected 1 or more, or None, found 0. Unlike num_workers"),
+        ({"order": True}, "order: expected 'block', 'weighted', a sampler .* found True"),
+        ({"order": 5}, "found 5"),
+    ],
+)
+def test_habits_of_dataloader_are_answered_with_our_words(store: Any, words: dict[str, Any], message: str) -> None:
+    with pytest.raises(ArgumentError, match=message):
+        lds.Loader(store, 4, **words)
+
+
+def test_the_signature_is_still_the_loaders() -> None:
+    assert "channels_last" in inspect.signature(lds.Loader).parameters
+    with pytest.raises(TypeError, match="unexpected keyword argument 'shufle'"):
+        lds.Loader(None, 4, shufle=True)  # type: ignore[call-arg,arg-type]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import ConcatDataset, DataLoader
 
 import largeds_native as lds
 from largeds_native.errors import ArgumentError, RowIndexError, StateError
@@ -75,6 +75,73 @@ def test_classes_and_targets(store: Any, tmp_path: Path) -> None:
     unlabelled = lds.pack(lds.sources.arrays(images), tmp_path / "u.lds", resize=None, crop=None, progress=False)
     assert not hasattr(lds.StoreDataset(unlabelled), "targets")
     assert lds.StoreDataset(unlabelled).classes == []
+
+
+@pytest.mark.parametrize("transform", [None, half])
+@pytest.mark.parametrize(
+    "labels",
+    [np.arange(12, dtype=np.float32), np.arange(60, dtype=np.int64).reshape(12, 5), np.ones((12, 2), np.float16)],
+    ids=["floats", "vectors", "halves"],
+)
+def test_float_and_vector_labels_keep_dtype_and_shape(tmp_path: Path, labels: Any, transform: Any) -> None:
+    np.save(tmp_path / "x.npy", np.zeros((12, 3, 4, 4), np.uint8))
+    np.save(tmp_path / "y.npy", labels)
+    store = lds.open(tmp_path / "x.npy", label=tmp_path / "y.npy")
+    expected = torch.from_numpy(labels)
+    [(_, loaded)] = lds.Loader(store, 12)
+    dataset = lds.StoreDataset(store, transform)
+    [(_, collated)] = DataLoader(dataset, 12)
+    [(_, concatenated)] = DataLoader(ConcatDataset([dataset]), 12)
+    [(_, in_worker)] = DataLoader(dataset, 12, num_workers=1)
+    for found in (loaded, collated, concatenated, in_worker):
+        torch.testing.assert_close(found, expected, rtol=0, atol=0)
+
+
+class Doubled(lds.StoreDataset):
+    """What people write: a subclass with attributes and a `__getitem__` of its own."""
+
+    def __init__(self, store: Any, factor: int) -> None:
+        super().__init__(store, half)
+        self.factor = factor
+
+    def __getitem__(self, index: int) -> Any:
+        image, label = super().__getitem__(index)
+        return image, label * self.factor
+
+
+class Renamed(lds.StoreDataset):
+    pass
+
+
+@pytest.mark.parametrize(("workers", "context"), [(0, None), (1, "fork"), (1, "spawn")])
+def test_a_subclass_answers_for_batches_too(store: Any, workers: int, context: str | None) -> None:
+    loader = DataLoader(Doubled(store, 2), 50, num_workers=workers, multiprocessing_context=context)
+    assert torch.cat([labels for _, labels in loader]).tolist() == list(range(0, 200, 2))
+
+
+def test_a_pickled_subclass_is_what_it_was(store: Any) -> None:
+    again = pickle.loads(pickle.dumps(Doubled(store, 3)))
+    assert (type(again), again.factor, again.transform, again[2][1]) == (Doubled, 3, half, 6)
+    renamed = Renamed(store)
+    assert len(renamed.targets) == 100  # cached
+    copied = pickle.loads(pickle.dumps(renamed))
+    assert type(copied) is Renamed
+    assert copied.targets == renamed.targets
+    assert "targets" not in renamed.__getstate__()
+
+
+@pytest.mark.parametrize("index", [1.5, "1", None, [1]])
+def test_an_index_is_a_whole_number(store: Any, index: Any) -> None:
+    dataset = lds.StoreDataset(store)
+    with pytest.raises(TypeError, match="integer"):
+        dataset[index]
+    with pytest.raises((TypeError, ArgumentError), match=r"indices: expected one dimension of integers|integer"):
+        dataset.__getitems__([0, index])
+
+
+def test_a_path_is_no_store(store: Any) -> None:
+    with pytest.raises(ArgumentError, match=r"store: expected a Store, as largeds_native.open gives, found str"):
+        lds.StoreDataset(str(store.path))  # type: ignore[arg-type]
 
 
 def test_hwc_gives_chw(store: Any, tmp_path: Any) -> None:
