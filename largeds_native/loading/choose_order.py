@@ -69,7 +69,8 @@ def _check_one_order(options: OrderOptions) -> None:
         )
     if options.shuffle and options.weights is not None:
         raise ArgumentError("shuffle=True and weights: expected one of them. Draws by weights come in random order")
-    if options.weights is not None and options.order not in (None, "weighted"):
+    weighted = isinstance(options.order, str) and options.order == "weighted"  # an array compares by element
+    if options.weights is not None and options.order is not None and not weighted:
         raise ArgumentError(f"weights are for order='weighted', found order={found}")
 
 

@@ -55,6 +55,7 @@ from tests.loading.epochs import MEAN
         ({"weights": -np.ones(100)}, "weights"),
         ({"order": "weighted"}, "needs weights"),
         ({"order": "block", "weights": np.ones(100)}, "weights are for"),
+        ({"order": np.arange(100), "weights": np.ones(100)}, "weights are for order='weighted', found order=ndarray"),
         ({"block": 5}, "block is for"),
         ({"order": "block", "block": 0}, "block: expected at least 1"),
         ({"rank": 2, "world_size": 2}, "rank: expected 0 to world_size - 1"),
