@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from largeds_native.loading.dataset import StoreDataset
 from largeds_native.loading.loader import Loader
-from largeds_native.loading.sampler import ShuffleSampler
+from largeds_native.loading.shuffle_sampler import ShuffleSampler
 
 __all__ = ["Loader", "ShuffleSampler", "StoreDataset"]

@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from largeds_native.errors import ArgumentError
-from largeds_native.loading.order import Block, Numbers, Order, Random, Sequential, Subset, Weighted
+from largeds_native.loading.order import Block, Int64Array, Order, Random, Sequential, Subset, Weighted
 from largeds_native.loading.partition import Partition
 from largeds_native.loading.plan import OrderPlan, SamplerPlan
 from largeds_native.store.gather import index_array
@@ -93,7 +93,7 @@ def _order(options: OrderOptions, n: int, row_bytes: int) -> Order:
     return Random(n, options.seed) if options.shuffle else Sequential(n)
 
 
-def _subset(indices: ArrayLike | Tensor, n: int) -> Numbers:
+def _subset(indices: ArrayLike | Tensor, n: int) -> Int64Array:
     array = np.asarray(indices)
     if array.dtype == bool:
         if array.shape != (n,):

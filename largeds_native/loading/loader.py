@@ -17,7 +17,7 @@ from largeds_native.errors import ArgumentError
 from largeds_native.loading.choose_order import OrderOptions, choose_plan
 from largeds_native.loading.cuda import DeviceFormat, DeviceIterator
 from largeds_native.loading.cursor import Cursor
-from largeds_native.loading.dataloader_words import THREADS, explained
+from largeds_native.loading.dataloader_arguments import THREADS, explains_dataloader_arguments
 from largeds_native.loading.fields import core_field, field_names
 from largeds_native.loading.iterator import Batch, BatchIterator, EpochSpec, HostIterator, PositionedBatch
 from largeds_native.loading.order import Sequential, check_seed
@@ -78,7 +78,7 @@ class Loader:
     batch_sampler = None  # an attribute of DataLoader; the loader forms its batches itself
     _is_accelerate_prepared = True  # or Accelerate would build a DataLoader of raw rows from `dataset` and `sampler`
 
-    @explained
+    @explains_dataloader_arguments
     def __init__(
         self,
         store: Store,
@@ -181,7 +181,7 @@ class Loader:
             return
         self.partition = partition
         if isinstance(self.plan, OrderPlan):
-            self.plan = self.plan.shared_out(partition)
+            self.plan = self.plan.for_partition(partition)
         if self._spec is not None:
             self._spec = replace(self._spec, plan=self.plan)
 

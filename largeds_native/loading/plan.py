@@ -14,9 +14,9 @@ import numpy as np
 from torch.utils.data import BatchSampler
 
 from largeds_native.errors import ArgumentError, StateError
-from largeds_native.loading import samplers
+from largeds_native.loading import torch_samplers
 from largeds_native.loading.cursor import Progress
-from largeds_native.loading.order import Numbers, Order
+from largeds_native.loading.order import Int64Array, Order
 from largeds_native.loading.partition import Partition
 
 SKIPPED_AT_ONCE = 4096  # elements of a sampler
@@ -26,8 +26,8 @@ SKIPPED_AT_ONCE = 4096  # elements of a sampler
 class PlannedBatch:
     """One batch: its samples, the keys of its random draws (None: the samples), and the progress after it."""
 
-    samples: Numbers
-    keys: Numbers | None
+    samples: Int64Array
+    keys: Int64Array | None
     after: Progress
 
 
@@ -44,7 +44,7 @@ class OrderPlan:
     def length(self) -> int:
         return self.order.length
 
-    def shared_out(self, partition: Partition) -> OrderPlan:
+    def for_partition(self, partition: Partition) -> OrderPlan:
         """The same for other ranks."""
         return replace(self, partition=partition)
 
@@ -106,8 +106,8 @@ class SamplerPlan:
         return length // self.batch_size if self.drop_last else -(-length // self.batch_size)
 
     def batches(self, epoch: int, start: Progress) -> Iterator[PlannedBatch]:
-        samplers.set_epoch(self.sampler, epoch)
-        elements = iter(samplers.keyed(self.sampler, self._seed, epoch))
+        torch_samplers.set_epoch(self.sampler, epoch)
+        elements = iter(torch_samplers.keyed(self.sampler, self._seed, epoch))
         position, digest = self._skip(elements, start)
         step = 1 if self.batch_size is None else self.batch_size
         while batch := list(itertools.islice(elements, step)):
@@ -132,14 +132,14 @@ class SamplerPlan:
             )
         return start
 
-    def _keys(self, samples: Numbers, position: int) -> Numbers:
+    def _keys(self, samples: Int64Array, position: int) -> Int64Array:
         """Keys that depend on position too, so that a sample which comes twice gets two different augmentations.
         With a batch sampler, the position is the batch and the index in it."""
         offset = position if self.batch_size is not None else position << 20
         positions = np.arange(len(samples), dtype=np.uint64) + np.uint64(offset)
         return (positions * np.uint64(0x9E3779B97F4A7C15) + samples.astype(np.uint64)).view(np.int64)
 
-    def _checked(self, batch: Any) -> Numbers:
+    def _checked(self, batch: Any) -> Int64Array:
         kind = type(self.sampler).__name__
         try:
             samples = np.array([operator.index(sample) for sample in batch], np.int64)
@@ -152,4 +152,4 @@ class SamplerPlan:
 
     @cached_property
     def fingerprint(self) -> int:
-        return zlib.crc32(repr((self._seed, samplers.fingerprint(self.sampler))).encode())
+        return zlib.crc32(repr((self._seed, torch_samplers.fingerprint(self.sampler))).encode())

@@ -21,7 +21,7 @@ from largeds_native.store.format.statistics import Sums
 
 POLL_SECONDS = 0.1  # how often Python looks at the progress of the threads, and runs signal handlers (Ctrl-C)
 
-Numbers = np.ndarray[Any, np.dtype[np.int64]]
+Int64Array = np.ndarray[Any, np.dtype[np.int64]]
 OnBatchProgress = Callable[[int], None]  # called with the number of items done; may raise to stop
 
 
@@ -42,7 +42,7 @@ class _RunningBatch:
     items: list[Item]
     descriptor: int
     offset: int
-    samples: Numbers
+    samples: Int64Array
     has_pixels: bool
     refused: dict[int, tuple[str, str]]  # (reason, message) of arrays that can't be packed
 
@@ -79,7 +79,7 @@ class Engine:
         read, decode, write, bytes_read = self._packer.clock()
         return Clock(read, decode + self._pillow_seconds, write, bytes_read)
 
-    def start(self, items: list[Item], samples: Numbers, descriptor: int = -1, offset: int = 0) -> None:
+    def start(self, items: list[Item], samples: Int64Array, descriptor: int = -1, offset: int = 0) -> None:
         """Starts to write the items' rows into an open file, from byte `offset` on; without a file, they are only
         hashed. `samples` are the indices of the items in the source."""
         has_pixels = any(isinstance(item, np.ndarray) for item in items)

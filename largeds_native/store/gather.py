@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 DTYPES = {torch.uint8: "uint8", torch.float32: "float32", torch.float16: "float16", torch.bfloat16: "bfloat16"}
 
 
-class RowSource(Protocol):
+class Gatherable(Protocol):
     """What this module needs of a `Store`; it can't import `Store`, which imports this module."""
 
     @property
@@ -42,7 +42,7 @@ class BatchFormat:
 
     def __init__(
         self,
-        store: RowSource,
+        store: Gatherable,
         *,
         dtype: torch.dtype | None = None,
         mean: Sequence[float] | None = None,
@@ -77,7 +77,7 @@ class BatchFormat:
         return torch.empty((n, *self.image_shape), dtype=self.dtype, memory_format=layout)
 
 
-def _batch_dtype(store: RowSource, dtype: torch.dtype | None, normalise: bool) -> torch.dtype:
+def _batch_dtype(store: Gatherable, dtype: torch.dtype | None, normalise: bool) -> torch.dtype:
     stored = torch.from_numpy(np.empty(0, store.metadata.dtype)).dtype
     if dtype is None:
         return torch.float32 if normalise and stored is torch.uint8 else stored
@@ -181,7 +181,7 @@ def gather(
 
 
 def cached_format(
-    formats: dict[Any, BatchFormat], store: RowSource, *, mean: Any, std: Any, crop: Any, **kwargs: Any
+    formats: dict[Any, BatchFormat], store: Gatherable, *, mean: Any, std: Any, crop: Any, **kwargs: Any
 ) -> BatchFormat:
     """The format with these options from the cache `formats`."""
     mean, std = (None if values is None else tuple(values) for values in (mean, std))

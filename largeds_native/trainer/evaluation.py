@@ -10,7 +10,7 @@ from torch.utils.data import BatchSampler, DataLoader, DistributedSampler
 
 from largeds_native.errors import ArgumentError
 from largeds_native.loading import Loader, ShuffleSampler
-from largeds_native.loading.samplers import nested
+from largeds_native.loading.torch_samplers import nested
 from largeds_native.trainer import batches
 from largeds_native.trainer.accumulation import Accumulator
 from largeds_native.trainer.metrics import Metrics

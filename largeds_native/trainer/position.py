@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from largeds_native.errors import StateError
-from largeds_native.loading.samplers import nested, set_epoch
+from largeds_native.loading.torch_samplers import nested, set_epoch
 from largeds_native.trainer.random_state import RandomState
 
 

@@ -27,7 +27,7 @@ IN_PLACE = {
 }
 
 
-def explained(init: Callable[P, None]) -> Callable[P, None]:
+def explains_dataloader_arguments(init: Callable[P, None]) -> Callable[P, None]:
     """An `__init__` that says what to type in place of an argument of DataLoader's."""
 
     @functools.wraps(init)
