@@ -24,13 +24,13 @@ uint32_t big_endian32(const uint8_t* at) noexcept {
 constexpr std::string_view kRawExif("Raw profile type exif\0", 22);
 constexpr std::string_view kXmp("XML:com.adobe.xmp\0", 18);
 
-// Where the orientation stands, as found in the file.
+// The chunks that may hold the orientation.
 struct Chunks {
-  std::string_view exif;           // the data of eXIf, wherever it is
-  std::string_view raw_exif, xmp;  // the last such text chunk before the pixels, from its length to its checksum
+  std::string_view exif;           // the data of an eXIf chunk, anywhere in the file
+  std::string_view raw_exif, xmp;  // the last such text chunk before the pixels, with length and checksum
 };
 
-// Walks the chunks: sees a file that ends early without decoding it.
+// Walks the chunks to detect a truncated file without decoding it.
 Chunks walk_chunks(const uint8_t* data, size_t size) {
   const std::string_view bytes(reinterpret_cast<const char*>(data), size);
   Chunks found;
@@ -59,7 +59,7 @@ int hex_digit(char c) noexcept {
   return -1;
 }
 
-// ImageMagick's "Raw profile type exif": an empty line, a name, a length, then lines of hexadecimal digits.
+// Parses ImageMagick's "Raw profile type exif" text: an empty line, a name, a length, then lines of hexadecimal digits.
 std::string exif_of_raw_profile(std::string_view text) {
   std::string bytes;
   for (int line = 0; line < 3; ++line) {
@@ -144,7 +144,7 @@ struct PngDecoder::State {
 
   bool is_gray16() const noexcept { return colour == PNG_COLOR_TYPE_GRAY && depth == 16; }
 
-  // libpng's row, from column x0 on, -> `count` pixels of `channels`. A row may have more bytes than an int counts.
+  // Converts `count` pixels of libpng's row from column x0 on. Offsets are ptrdiff_t: a row can exceed INT_MAX bytes.
   const uint8_t* to_output(const uint8_t* row, ptrdiff_t x0, int count) {
     if (colour == PNG_COLOR_TYPE_PALETTE) {
       for (ptrdiff_t x = 0; x < count; ++x) {
@@ -152,7 +152,7 @@ struct PngDecoder::State {
       }
       return out.data();
     }
-    if (is_gray16()) {  // clipped, not scaled: as Pillow's I;16 -> L
+    if (is_gray16()) {  // clipped, not scaled, like Pillow's conversion from I;16 to L
       for (ptrdiff_t x = 0; x < count; ++x) {
         const uint8_t value = row[2 * (x0 + x)] ? 255 : row[2 * (x0 + x) + 1];
         std::memset(&out[x * channels], value, channels);
@@ -179,7 +179,8 @@ void PngDecoder::give_back_large_buffers() noexcept { give_back_if_large(state_-
 void PngDecoder::open(const uint8_t* data, size_t size, const DecodeOptions& options) {
   State& s = *state_;
   s.channels = options.channels;
-  const Chunks chunks = walk_chunks(data, size);  // first: libpng allocates what a chunk's length promises
+  // before libpng reads the file, because libpng allocates as many bytes as the length of a chunk says
+  const Chunks chunks = walk_chunks(data, size);
   s.check(s.png.read_header(data, size));
   const uint64_t width = png_get_image_width(s.png.png, s.png.info),
                  height = png_get_image_height(s.png.png, s.png.info);

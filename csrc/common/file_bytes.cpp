@@ -21,12 +21,12 @@ void FileBytes::read(const std::string& path, Accepts accepts) {
   check_file_bytes(path, status.size);
   const auto size = static_cast<size_t>(status.size);
   if (size > capacity_ || capacity_ > kKeptBytes) {
-    bytes_.reset();  // gives back the old buffer before the new one is allocated
+    bytes_.reset();  // first, so that the two buffers are never allocated at the same time
     capacity_ = 0;
-    bytes_.reset(new uint8_t[size]);  // left uninitialised on purpose
+    bytes_.reset(new uint8_t[size]);  // not make_unique, which would zero the buffer
     capacity_ = size;
   }
-  // a file that became shorter meanwhile is the decoder's to report
+  // if the file became shorter in the meantime, the decoder reports it as truncated
   const int64_t head = read_up_to(file.descriptor(), bytes_.get(), std::min(status.size, kHeadBytes), 0, path);
   size_ = static_cast<size_t>(head);
   if (head < kHeadBytes || !accepts(bytes_.get(), size_)) return;

@@ -1,4 +1,4 @@
-// A whole image file in memory, in a buffer that is kept between files.
+// Reads whole image files into memory. The buffer is reused from file to file.
 #pragma once
 
 #include <cstddef>
@@ -13,12 +13,12 @@ constexpr int64_t kMaxFileBytes = int64_t{1} << 30;
 
 class FileBytes {
  public:
-  // Whether a file that begins so is worth reading. The head has kHeadBytes, fewer only where the file ends.
+  // Whether a file with these first bytes is to be read. `size` is kHeadBytes, or less for a shorter file.
   static constexpr int64_t kHeadBytes = int64_t{64} << 10;
   using Accepts = bool (*)(const uint8_t* head, size_t size);
 
-  // A whole file. Of one whose head is not accepted only the head is read. Error(Reason::io) names the path and says
-  // what the operating system said; Error(Reason::too_large) above kMaxFileBytes.
+  // Reads the whole file, or only its first kHeadBytes if they are not accepted. Error(Reason::io) names the path and
+  // the cause; Error(Reason::too_large) above kMaxFileBytes.
   void read(const std::string& path, Accepts accepts);
   const uint8_t* data() const noexcept { return bytes_.get(); }
   size_t size() const noexcept { return size_; }

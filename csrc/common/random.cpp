@@ -9,7 +9,7 @@
 namespace lds {
 namespace {
 
-constexpr uint64_t kOrderStream = 0x6f72646572U;  // no epoch that a sample's draws have
+constexpr uint64_t kOrderStream = 0x6f72646572U;  // separates the order from the samples' draws
 
 // Sebastiano Vigna's splitmix64 finaliser: 64 bits in, 64 well-mixed bits out.
 uint64_t mix(uint64_t x) noexcept {
@@ -50,7 +50,8 @@ uint32_t SampleRandom::next_u32() noexcept {
 
 double SampleRandom::uniform() noexcept { return next_u32() * 0x1p-32; }
 
-// Lemire, "Fast random integer generation in an interval", 2019: multiply, and reject the few that would bias.
+// Lemire, "Fast random integer generation in an interval", 2019: multiply, and reject the few values that would bias
+// the result.
 int64_t SampleRandom::below(int64_t n) noexcept {
   const auto range = static_cast<uint32_t>(n);
   uint64_t product = uint64_t{next_u32()} * range;

@@ -31,7 +31,7 @@ FixedRows::FixedRows(std::vector<ShardFile> shards, int64_t row_bytes) : row_byt
   for (ShardFile& file : shards) {
     check_size(file, row_bytes);
     const bool last = &file == &shards.back();
-    if (file.rows == 0) continue;  // an empty shard would break the search for a row's shard
+    if (file.rows == 0) continue;  // shard_of() relies on shards not being empty
     if (last ? file.rows > even_rows_ : file.rows != even_rows_) even_rows_ = 0;
     auto shard = std::make_unique<Shard>();
     shard->start = size_;

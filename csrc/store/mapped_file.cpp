@@ -16,15 +16,15 @@ namespace lds {
 
 namespace {
 
-// Descriptors that probes may keep open in one process, of the 1,024 that it usually has.
+// The most files that one process keeps open for probes; the usual limit is 1,024 descriptors.
 constexpr int kMaxProbes = 256;
 
-// To anybody else, Linux says since 5.2 that every page is in memory.
-bool mincore_tells(const std::string& path, uid_t owner) noexcept {
+// Since Linux 5.2, mincore reports every page as in memory to readers who neither own the file nor may write to it.
+bool mincore_works(const std::string& path, uid_t owner) noexcept {
   return owner == geteuid() || faccessat(AT_FDCWD, path.c_str(), W_OK, AT_EACCESS) == 0;
 }
 
-// Some file systems (FUSE with direct_io) map private pages only. Nobody writes to these, so either will do.
+// Some file systems (FUSE with direct_io) only support private mappings. For reading, both kinds are the same.
 void* map(int descriptor, int64_t size) noexcept {
   const auto bytes = static_cast<size_t>(size);
   void* address = mmap(nullptr, bytes, PROT_READ, MAP_SHARED, descriptor, 0);
@@ -36,15 +36,15 @@ void* map(int descriptor, int64_t size) noexcept {
 
 }  // namespace
 
-// Whether a page is in memory, by a read that would not wait for it. The kernel begins to read the page when it is not.
+// Probes whether a page is in memory by a read that does not wait. If it is not, the kernel starts to read the page.
 class MappedFile::Probe {
  public:
-  // Takes the file; leaves it, and returns nullptr, where too many are probed already.
+  // Takes over the file. Returns nullptr, and leaves the file, if too many are open already.
   static std::unique_ptr<Probe> of(std::unique_ptr<File>& file) {
     auto probe = std::unique_ptr<Probe>(new Probe);  // counted
     if (count().load() <= kMaxProbes) {
       probe->file_ = std::move(file);
-      posix_fadvise(probe->file_->descriptor(), 0, 0, POSIX_FADV_RANDOM);  // a look reads no more than that page
+      posix_fadvise(probe->file_->descriptor(), 0, 0, POSIX_FADV_RANDOM);  // a probe reads no more than its page
       return probe;
     }
     return nullptr;
@@ -79,11 +79,12 @@ MappedFile::MappedFile(const std::string& path, int64_t at_least) {
                                    std::to_string(size_));
   }
   if (size_ == 0) return;
-  mincore_tells_ = mincore_tells(path, status.owner);
-  if (!mincore_tells_) probe_ = Probe::of(file);
+  mincore_works_ = mincore_works(path, status.owner);
+  if (!mincore_works_) probe_ = Probe::of(file);
   void* address = map(descriptor, size_);
   if (address == MAP_FAILED && errno == ENODEV) {
-    throw Error(Reason::io, "can't map " + path + ": its file system maps no files. Copy the store to another one.");
+    throw Error(Reason::io, "can't map " + path +
+                                ": its file system does not support mmap. Copy the store to another file system.");
   }
   if (address == MAP_FAILED) throw system_error("can't map " + path);
   data_ = static_cast<const uint8_t*>(address);
@@ -99,7 +100,7 @@ MappedFile::~MappedFile() {
 bool MappedFile::resident(int64_t offset) const noexcept {
   static const int64_t page = sysconf(_SC_PAGESIZE);
   if (data_ == nullptr || offset < 0 || offset >= size_) return true;
-  if (!mincore_tells_) return probe_ && probe_->resident(offset);
+  if (!mincore_works_) return probe_ && probe_->resident(offset);
   unsigned char found = 0;
   if (mincore(const_cast<uint8_t*>(data_) + offset / page * page, 1, &found) != 0) return false;
   return (found & 1U) != 0;

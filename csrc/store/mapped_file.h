@@ -1,7 +1,6 @@
-// A file mapped read-only, unmapped when the object goes.
+// A file that is mapped read-only, and unmapped by the destructor.
 #pragma once
 
-#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -10,7 +9,7 @@ namespace lds {
 
 class MappedFile {
  public:
-  // Maps the whole file. Error(Reason::store) when it is shorter than `at_least` bytes.
+  // Maps the whole file. Error(Reason::store) if it has fewer than `at_least` bytes.
   MappedFile(const std::string& path, int64_t at_least);
   ~MappedFile();
   MappedFile(const MappedFile&) = delete;
@@ -19,13 +18,13 @@ class MappedFile {
   const uint8_t* data() const noexcept { return data_; }
   int64_t size() const noexcept { return size_; }
 
-  // Whether the page that holds this byte is in memory; false where the kernel does not tell, true outside of the file.
+  // Whether the page at this offset is in memory. False if the kernel does not provide the information.
   bool resident(int64_t offset) const noexcept;
 
-  // Whether resident() costs nothing but the look at one page: then each row may be probed before it is requested.
-  bool probes_without_reading() const noexcept { return mincore_tells_; }
+  // Whether resident() has no side effect, so that every row can be probed. Otherwise it may start to read the page.
+  bool probes_without_reading() const noexcept { return mincore_works_; }
 
-  // Asks the kernel to read [offset, offset + bytes) soon, without waiting for it.
+  // Asks the kernel to read [offset, offset + bytes). Does not block.
   void will_need(int64_t offset, int64_t bytes) const noexcept;
 
  private:
@@ -33,8 +32,8 @@ class MappedFile {
 
   const uint8_t* data_ = nullptr;
   int64_t size_ = 0;
-  bool mincore_tells_ = true;
-  std::unique_ptr<Probe> probe_;  // of a file of which mincore tells nothing
+  bool mincore_works_ = true;
+  std::unique_ptr<Probe> probe_;  // if mincore does not work
 };
 
 }  // namespace lds

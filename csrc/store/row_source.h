@@ -1,4 +1,4 @@
-// The rows of a store, wherever they lie and whatever they hold.
+// The interface of everything that provides the rows of a store.
 #pragma once
 
 #include <cstdint>
@@ -11,7 +11,7 @@ struct Extent {
   int64_t bytes = 0;
 };
 
-// Safe from several threads, and in a forked child.
+// Implementations are thread-safe, also in a forked child.
 class RowSource {
  public:
   RowSource() = default;
@@ -21,15 +21,15 @@ class RowSource {
 
   virtual int64_t size() const noexcept = 0;
 
-  // They stay as long as the source does. Error(Reason::index) outside [0, size()).
+  // The bytes of a row, valid as long as the source. Error(Reason::index) if the index is outside [0, size()).
   virtual Extent row(int64_t index) const = 0;
 
-  // Tells the kernel that these rows will be read soon, but for those that are known to be in memory. Returns how many
-  // it was told of. Neither waits nor throws.
+  // Asks the kernel to read these rows, except those that are known to be in memory. Returns the number of rows asked
+  // for. Does not block.
   virtual int64_t will_need(const int64_t* indices, int64_t n) const noexcept = 0;
 
-  // Whether the row is in memory, as far as one look tells: false where the kernel does not say, true for an index
-  // outside. Such a look may begin to read a part of the row.
+  // Whether the row is probably in memory, by a single probe. False if the kernel does not provide the information,
+  // true for an index outside [0, size()). The probe may start to read a part of the row.
   virtual bool resident(int64_t index) const noexcept = 0;
 };
 

@@ -1,36 +1,39 @@
-"""The loss and the metrics over a loader, without a gradient."""
+"""Evaluation: the loss and the metrics over a loader, without gradients."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
+from torch.utils.data import BatchSampler, DataLoader, DistributedSampler
 
 from largeds_native.errors import ArgumentError
+from largeds_native.loading import Loader, ShuffleSampler
+from largeds_native.loading.torch_samplers import nested
 from largeds_native.trainer import batches
 from largeds_native.trainer.accumulation import Accumulator
 from largeds_native.trainer.metrics import Metrics
 from largeds_native.trainer.precision import Precision
 from largeds_native.trainer.ranks import unwrap, without_ddp
-from largeds_native.trainer.weights import Loss, check_one_number
+from largeds_native.trainer.weights import Loss, check_scalar_loss
 
 
 def evaluate(
     loader: Iterable[Any], accumulator: Accumulator, loss_function: Loss, precision: Precision, metrics: Metrics
 ) -> dict[str, float]:
-    """The accumulator's model in eval mode, micro-batch by micro-batch; each module's mode is put back."""
+    """Runs the accumulator's model in eval mode, micro-batch by micro-batch, then restores each module's mode."""
     weigh, reduction, device = accumulator.weigh, accumulator.reduction, accumulator.device
     model, forward = unwrap(accumulator.model), without_ddp(accumulator.model)
     was_training = accumulator.model.training
     loss_sum = torch.zeros((), dtype=torch.float64, device=device)
     weight_sum: Any = 0.0
     metrics.reset()
-    modes = {module: module.training for module in model.modules()}  # a frozen layer stays in its mode
+    modes = {module: module.training for module in model.modules()}  # frozen layers may be in eval mode during training
     model.eval()
     try:
         with torch.no_grad():
-            for batch in loader:
+            for batch in without_padding(loader):
                 pair = batches.split_pair(batch)
                 count = batches.length(pair)
                 size = accumulator.micro_batch or count
@@ -41,8 +44,8 @@ def evaluate(
                     with precision.autocast():
                         outputs = forward(inputs)
                         loss = loss_function(outputs, targets)
-                    check_one_number(loss)
-                    # a mean over nothing is 0 / 0, and weighs nothing
+                    check_scalar_loss(loss)
+                    # the loss of a micro-batch of weight 0 is 0 / 0, and doesn't count
                     if reduction == "mean":
                         loss = torch.where(torch.as_tensor(weight != 0, device=loss.device), loss * weight, 0)
                     loss_sum += loss.reshape(())
@@ -56,3 +59,56 @@ def evaluate(
     if weight_total == 0:
         raise ArgumentError("the loader to evaluate on is empty")
     return {"loss": loss_total / weight_total, **metrics.compute()}
+
+
+def without_padding(loader: Iterable[Any]) -> Iterator[Any]:
+    """The loader's batches, without the samples that only fill up the last one, so that all ranks have equally many:
+    another rank has them too, and the numbers would depend on how many ranks there are."""
+    iterator = iter(loader)
+    last, padding = _padding(loader)
+    for number, batch in enumerate(iterator, 1):
+        if number == last and padding:
+            count = batches.length(batch) - padding
+            if count > 0:
+                yield batches.narrow(batch, 0, count)
+        else:
+            yield batch
+
+
+def _padding(loader: Any) -> tuple[int, int]:
+    """(number of the last batch, how many samples at its end are padding), of the iteration that has just begun."""
+    if isinstance(loader, Loader):
+        padding = loader.padding
+        return (loader.remaining, padding) if padding else (0, 0)
+    if not isinstance(loader, DataLoader) or type(loader.batch_sampler) is not BatchSampler:
+        return 0, 0
+    sampler = loader.sampler
+    if isinstance(sampler, DistributedSampler):
+        n, world_size, rank = len(sampler.dataset), sampler.num_replicas, sampler.rank  # type: ignore[arg-type]
+    elif isinstance(sampler, ShuffleSampler):
+        n, world_size, rank = sampler.n, sampler.world_size, sampler.rank
+    else:
+        return 0, 0
+    own = len(sampler)
+    if loader.drop_last and own % loader.batch_size:  # type: ignore[operator]
+        return 0, 0  # the last sample is in no batch
+    # a rank has every world_size-th position; its last one may lie beyond the samples
+    return len(loader), int((own - 1) * world_size + rank >= n)
+
+
+def check_world(loader: Any, world_size: int) -> None:
+    """Raises ArgumentError for a loader that shares its samples out over another number of ranks than the run has."""
+    found = None
+    if isinstance(loader, Loader):
+        found = loader.world_size
+    else:
+        for part in nested(loader):
+            if isinstance(part, DistributedSampler):
+                found = part.num_replicas
+            elif isinstance(part, ShuffleSampler):
+                found = part.world_size
+    if found is not None and found != world_size:
+        raise ArgumentError(
+            f"the loader shares its samples out over {found} rank{'s' * (found != 1)}, and the run has {world_size}: "
+            "leave rank and world_size out, or give those of torch.distributed"
+        )

@@ -51,4 +51,4 @@ def test_a_file_system_that_maps_no_files(tmp_path: Path, no_shared_mappings: Pa
     done = hash_an_epoch(store.path, no_shared_mappings, NO_MAPPINGS="1")
     assert done.returncode == 1
     file = store.files("images")[0].path
-    assert f"StorageError: can't map {file}: its file system maps no files. Copy the store" in done.stderr
+    assert f"StorageError: can't map {file}: its file system does not support mmap. Copy the store" in done.stderr

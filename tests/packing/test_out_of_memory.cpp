@@ -1,4 +1,4 @@
-// An image whose allocation fails is an error of that image, or of the job: what is packed next is right.
+// Tests that a failed allocation only affects its image, or its job: the next one is packed correctly.
 #include <doctest/doctest.h>
 #include <unistd.h>
 
@@ -57,7 +57,7 @@ lds::PackItem part_of(const TemporaryFile& file, const Bytes& bytes) {
 
 }  // namespace
 
-TEST_CASE("after an allocation that failed, the same image becomes the right row") {
+TEST_CASE("after a failed allocation, the same image gives the correct row") {
   constexpr int kHeight = 61, kWidth = 83;
   const Bytes pixels = noise(size_t{kHeight} * kWidth * 3, 0);
   const auto view = lds::ConstImageView::hwc(pixels.data(), kHeight, kWidth, 3);

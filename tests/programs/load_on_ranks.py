@@ -1,4 +1,4 @@
-"""One rank of torchrun: writes what its loader gives.
+"""One rank of torchrun: writes the batches of its loader.
 
 torchrun ... -m tests.programs.load_on_ranks STORE FOLDER STATE_AS_JSON STOP_AFTER
 """
@@ -10,9 +10,9 @@ import torch.distributed as dist
 
 import largeds_native as lds
 
-dist.init_process_group("gloo")
 store, out, state, stop = lds.open(sys.argv[1]), sys.argv[2], json.loads(sys.argv[3]), int(sys.argv[4])
-loader = lds.Loader(store, 8, shuffle=True, seed=2)  # it finds rank and world_size by itself
+loader = lds.Loader(store, 8, shuffle=True, seed=2)
+dist.init_process_group("gloo")  # after the loader was made: it finds rank and world_size when an epoch begins
 if state:
     loader.load_state_dict(state)
 batches = []

@@ -87,5 +87,6 @@ TEST_CASE("a file that can't be mapped is named, and what to do is said") {
   if (access(path.c_str(), R_OK) != 0) return;
   CHECK_THROWS_WITH_AS(
       lds::MappedFile(path, 1),
-      ("can't map " + path + ": its file system maps no files. Copy the store to another one.").c_str(), lds::Error);
+      ("can't map " + path + ": its file system does not support mmap. Copy the store to another file system.").c_str(),
+      lds::Error);
 }

@@ -15,9 +15,13 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader, DistributedSampler
 
 import largeds_native as lds
+from largeds_native.errors import ArgumentError
 from largeds_native.trainer import Callback, CheckpointFolder, Trainer
+from largeds_native.trainer.ranks import unwrap
+from tests.builders.stores import make_labelled_store
 from tests.trainer.helpers import Stop, StopAt, numbers, parameters_of, samples, small_model
 
 # samples of each batch, by rank: unequal batches, partial groups, and a rank that runs out of data early
@@ -43,7 +47,7 @@ def make(model, reduction="mean", **options):
 
 
 def count_all_reduces(model: DistributedDataParallel) -> list[int]:
-    """Let DDP's all-reduces go through a hook that counts them."""
+    """Counts DDP's all-reduces by a hook."""
     counts = [0]
 
     def hook(state, bucket):
@@ -56,7 +60,7 @@ def count_all_reduces(model: DistributedDataParallel) -> list[int]:
 
 
 def check_gradients(rank: int, folder: Path) -> None:
-    """All plans: the parameters after two epochs are those of one process; one all-reduce of gradients a step."""
+    """All plans: after two epochs, parameters equal those of one process; one all-reduce of gradients per step."""
     for name, plan in PLANS.items():
         for reduction in ("mean", "sum"):
             for accumulate in (1, 2):
@@ -90,7 +94,7 @@ def check_gradients(rank: int, folder: Path) -> None:
 
 
 def check_ignored(rank: int, folder: Path) -> None:
-    """A rank whose last micro-batch, or all of whose samples, don't count: the step is a mean over those that do."""
+    """If the last micro-batch or all samples of a rank are ignored, the step is a mean over the other samples."""
     inputs, targets = samples(16, torch.float64)
     for ignored in (slice(12, 16), slice(8, 16)):
         labels = targets.clone()
@@ -116,7 +120,7 @@ class InBackward(torch.autograd.Function):
 
 
 def check_memory(rank: int, folder: Path) -> None:
-    """One rank runs out of memory: both go on with half, and end as if they had begun with it."""
+    """If one rank runs out of memory, both continue with half, with the result of starting with half."""
     inputs, targets = samples(32)
     batches = cut([8, 8], rank * 16, inputs, targets)
 
@@ -149,7 +153,7 @@ def check_memory(rank: int, folder: Path) -> None:
 
 
 def check_resume(rank: int, folder: Path) -> None:
-    """Rank 0 writes; each rank gets its own position and random state back."""
+    """Rank 0 writes; each rank restores its own position and random state."""
 
     class Stop(Callback):
         def on_step(self, trainer, result):
@@ -195,7 +199,7 @@ class ToDouble(nn.Module):
 
 
 def check_loader(rank: int, folder: Path) -> None:
-    """With the package's Loader each rank takes its part of each global batch; resumed, each goes on in its own.
+    """With the package's Loader, each rank gets its part of each global batch, also after a resume.
 
     Metrics are over all ranks, and only rank 0 writes.
     """
@@ -215,8 +219,8 @@ def check_loader(rank: int, folder: Path) -> None:
 
     def run(name: str, seed: int, callbacks=(), dropout: float = 0.3):
         model = model_of(dropout)
-        words = {"checkpoint_dir": folder / name, "checkpoint_every": 1, "callbacks": callbacks}
-        trainer = make(model, accumulate=2, metrics={"accuracy": accuracy}, **words)
+        kwargs = {"checkpoint_dir": folder / name, "checkpoint_every": 1, "callbacks": callbacks}
+        trainer = make(model, accumulate=2, metrics={"accuracy": accuracy}, **kwargs)
         torch.manual_seed(seed + rank)
         with contextlib.suppress(Stop):
             trainer.fit(lds.Loader(store, 6, shuffle=True, augment=augment, seed=1), 2, lds.Loader(store, 9))
@@ -249,6 +253,48 @@ def check_loader(rank: int, folder: Path) -> None:
         assert again == history
 
 
+def check_evaluation(rank: int, folder: Path) -> None:
+    """A validation number does not depend on how many ranks there are: what only fills a batch up is left out."""
+    if rank == 0:
+        labels = np.array([0, 1, 1, 1, 1, 1, 1])
+        images = np.random.default_rng(0).integers(0, 256, (7, 3, 4, 4), np.uint8)
+        lds.pack((images, labels), folder / "s.lds", resize=None, crop=None, progress=False)
+    dist.barrier()
+    store = lds.open(folder / "s.lds")
+    torch.manual_seed(0)
+    model = nn.Sequential(ToDouble(), nn.Flatten(), nn.Linear(48, 3)).double()
+    trainer = make(model, metrics={"class 0": lambda outputs, targets: (targets == 0).double().mean()})
+    dataset = lds.StoreDataset(store, lambda image: image / 255)
+    with torch.no_grad():
+        images, labels = next(iter(lds.Loader(store, 7, rank=0, world_size=1)))
+        expected = nn.functional.cross_entropy(unwrap(trainer.model)(images), labels).item()
+    for size in (1, 2, 3, 4, 7):
+        loaders = [
+            lds.Loader(store, size),
+            lds.Loader(store, size, shuffle=True, seed=3),
+            DataLoader(dataset, size, sampler=DistributedSampler(dataset, shuffle=False)),
+            DataLoader(dataset, size, sampler=lds.ShuffleSampler(7, rank=rank, world_size=2)),
+        ]
+        for loader in loaders:
+            found = trainer.evaluate(loader)
+            assert abs(found["class 0"] - 1 / 7) < 1e-12, (size, loader, found)
+            assert abs(found["loss"] - expected) < 1e-6, (size, loader, found)
+
+
+def check_world(rank: int, folder: Path) -> None:
+    """A loader that shares its samples out over other ranks than the run's is refused, before the first step."""
+    store = lds.open(make_labelled_store(folder / f"rank {rank}").path)
+    trainer = make(nn.Linear(1, 1))
+    for loader in (
+        lds.Loader(store, 8, rank=0, world_size=1),
+        DataLoader(range(10), sampler=DistributedSampler(range(10), num_replicas=3, rank=0)),
+        DataLoader(range(10), sampler=lds.ShuffleSampler(10)),
+    ):
+        for call in (lambda it: trainer.fit(it, 1), lambda it: trainer.fit([], 1, it), trainer.evaluate):
+            with pytest.raises(ArgumentError, match=r"ranks?, and the run has 2"):
+                call(loader)
+
+
 def child(rank: int, check, folder: Path, port: int) -> None:
     torch.set_num_threads(1)
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "RANK": str(rank), "WORLD_SIZE": "2"}
@@ -262,7 +308,18 @@ def child(rank: int, check, folder: Path, port: int) -> None:
     dist.destroy_process_group()
 
 
-@pytest.mark.parametrize("check", [check_gradients, check_ignored, check_memory, check_resume, check_loader])
+CHECKS = [
+    check_gradients,
+    check_ignored,
+    check_memory,
+    check_resume,
+    check_loader,
+    check_evaluation,
+    check_world,
+]
+
+
+@pytest.mark.parametrize("check", CHECKS)
 def test_two_processes(check, tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

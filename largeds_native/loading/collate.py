@@ -1,27 +1,29 @@
-"""Items of a dataset that know the gathered batch which they are a part of."""
+"""Items of a dataset that know their gathered batch, so that collating them needs no copy."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import default_collate
 
-try:  # torch's way of teaching default_collate a type of one's own, named in its documentation
+try:  # torch's documented way to extend default_collate to a custom type
     from torch.utils.data._utils.collate import default_collate_fn_map
-except ImportError:  # samples are plain pairs then, and collated as any others
+except ImportError:  # without it, items are plain pairs, which default_collate copies into a batch
     default_collate_fn_map = None  # type: ignore[assignment]
 
 
 class Sample(tuple[Any, ...]):
-    """(image, label) that knows the batch which its image is a view of, and its index there."""
+    """(image, label) with the batch of which the image is a view, and its index there."""
 
     batch: Tensor
     index_in_batch: int
 
-    def __new__(cls, pair: tuple[Tensor, int], batch: Tensor, index: int) -> Sample:
+    def __new__(cls, pair: tuple[Tensor, Any], batch: Tensor, index: int) -> Sample:
         sample = super().__new__(cls, pair)
         sample.batch, sample.index_in_batch = batch, index
         return sample
@@ -31,27 +33,32 @@ class Sample(tuple[Any, ...]):
 
 
 def items_of(
-    batch: Tensor, labels: list[int] | None, transform: Callable[[Tensor], Any] | None, whole: bool
+    batch: Tensor, labels: NDArray[Any] | None, transform: Callable[[Tensor], Any] | None, whole: bool
 ) -> list[Any]:
-    """(image, label) for each of the batch, or images alone; `whole`: as Samples, which are collated without a copy."""
+    """(image, label) for each image of the batch, or the images. `whole`: as Samples, which collate without a copy.
+
+    Integer labels are ints, which collate to int64; vectors and floats are tensors, which keep dtype and shape.
+    """
     images: Any = batch.unbind(0)
     if transform is not None:
         images = [transform(image) for image in images]
     if labels is None:
         return list(images)
-    pairs = zip(images, labels, strict=True)
+    plain = labels.ndim == 1 and labels.dtype.kind not in "fc"
+    values = labels.tolist() if plain else list(torch.as_tensor(np.array(labels)))
+    pairs = zip(images, values, strict=True)
     return [Sample(pair, batch, index) for index, pair in enumerate(pairs)] if whole else list(pairs)
 
 
 def collate_samples(samples: list[Any], *, collate_fn_map: Any = None) -> Any:
-    """What default_collate gives, without a copy where the samples are one whole gathered batch."""
+    """The result of default_collate, without a copy if the samples are one whole gathered batch."""
     batch = getattr(samples[0], "batch", None)
     if batch is None or len(batch) != len(samples):
         return default_collate([tuple(sample) for sample in samples])
     for index, sample in enumerate(samples):
         if not isinstance(sample, Sample) or sample.batch is not batch or sample.index_in_batch != index:
             return default_collate([tuple(sample) for sample in samples])
-    return [batch, torch.tensor([sample[1] for sample in samples])]
+    return [batch, default_collate([sample[1] for sample in samples])]
 
 
 COLLATES_WHOLE = default_collate_fn_map is not None
