@@ -63,7 +63,7 @@ def one_by_one(path: Path, rows: int) -> Callable[[], int]:
 
 @contextlib.contextmanager
 def another_user(wanted: bool) -> Iterator[None]:
-    """As the user nobody, all threads of this process."""
+    """Runs all threads of this process as the user nobody."""
     if wanted:
         os.seteuid(65534)
     try:
@@ -100,7 +100,7 @@ def question(folder: Path, name: str, n: int, side: int, batch: int, options: An
         Contender("Loader, block order", ours(order="block"), "ours", before=cold),
         Contender("np.memmap, fancy index", one_by_one(path, n), before=cold),
     ]
-    sum(len(images) for (images,) in lds.Loader(store, batch, fields=()))  # nobody may have no right to our modules
+    sum(len(images) for (images,) in lds.Loader(store, batch, fields=()))  # imports everything while this is allowed
     with another_user(options.as_other_user):
         results = take_turns(contenders, rounds=options.rounds)
     name = f"cold_{name}_as_other_user" if options.as_other_user else f"cold_{name}"

@@ -6,7 +6,7 @@
 #include <cstdlib>
 #include <new>
 
-// What stands behind malloc: a sanitizer's, or the C library's.
+// The functions to forward to: those of a sanitizer, or of the C library.
 #if defined(SANITIZED)
 #define REAL(function) __interceptor_##function
 #else
@@ -21,7 +21,7 @@ void* REAL(realloc)(void*, size_t);
 
 namespace {
 
-// Allocations until the one that fails; below 0: none will.
+// Allocations until the one that fails; negative: none will fail.
 thread_local int countdown = -1;
 std::atomic<int> shared_countdown{-1};
 
@@ -50,7 +50,7 @@ FailingMalloc::~FailingMalloc() {
 
 bool FailingMalloc::failed() const { return countdown < 0 && shared_countdown.load() < 0; }
 
-// The program's own come before those of any library.
+// Symbols of the program take precedence over those of the libraries.
 extern "C" {
 void* malloc(size_t bytes) { return fails() ? nullptr : REAL(malloc)(bytes); }
 void* calloc(size_t n, size_t bytes) { return fails() ? nullptr : REAL(calloc)(n, bytes); }

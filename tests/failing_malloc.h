@@ -1,9 +1,9 @@
-// Makes an allocation fail, to see that a lack of memory leaves nothing half changed: ours (`operator new`), and those
-// of libjpeg, libpng and libwebp.
+// Makes an allocation fail, to test that code remains consistent when memory runs out: the core's allocations, and
+// those of libjpeg, libpng and libwebp.
 #pragma once
 
-// While one of these lives, allocation number `nth` (from 0) fails, once: of this thread, or of all threads together.
-// Of all threads only `operator new` counts: the sanitizers do not bear a thread that can't allocate as it starts.
+// During the lifetime of this object, allocation number `nth` (from 0) fails, once: of this thread, or of all threads
+// together. For all threads only `operator new` counts, because the sanitizers abort if a new thread can't allocate.
 class FailingMalloc {
  public:
   enum class Threads { this_one, all };
@@ -12,5 +12,5 @@ class FailingMalloc {
   FailingMalloc(const FailingMalloc&) = delete;
   FailingMalloc& operator=(const FailingMalloc&) = delete;
 
-  bool failed() const;  // whether there were so many allocations
+  bool failed() const;  // whether the allocation has failed
 };

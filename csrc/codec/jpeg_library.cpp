@@ -118,7 +118,8 @@ bool compare_huffman_readers() {
     }
     return true;
   } catch (const Error& error) {
-    if (error.reason() == Reason::too_large) throw std::bad_alloc();  // the samples are small: libjpeg had no memory
+    if (error.reason() == Reason::too_large)
+      throw std::bad_alloc();  // the samples are small, so libjpeg ran out of memory
     return false;
   }
 }

@@ -100,8 +100,8 @@ struct PngDecoder::State {
     if (!ok) fail();
   }
 
-  // What a text chunk says, inflated; empty where it is damaged or too long. libpng inflates it, from the header of a
-  // file with this chunk alone.
+  // The decompressed text of a chunk; empty if it is damaged or too long. libpng decompresses it, from a small file
+  // that has no other text chunk.
   std::string text_of(std::string_view chunk) {
     constexpr std::string_view kOnePixel("\x89PNG\r\n\x1A\n\0\0\0\rIHDR\0\0\0\1\0\0\0\1\x08\0\0\0\0\x3A\x7E\x9B\x55",
                                          33);

@@ -7,7 +7,7 @@
 namespace lds {
 namespace {
 
-constexpr png_alloc_size_t kMaxChunkBytes = 64u << 20;  // libpng refuses a longer chunk, though it be skipped
+constexpr png_alloc_size_t kMaxChunkBytes = 64u << 20;  // libpng refuses longer chunks, even if it skips them
 
 [[noreturn]] void on_error(png_structp png, png_const_charp text) {
   auto* handle = static_cast<PngHandle*>(png_get_error_ptr(png));
@@ -54,7 +54,7 @@ bool PngHandle::read_header(const uint8_t* data, size_t size, Texts texts) {
   if (texts == Texts::keep) {
     png_set_chunk_malloc_max(png, kMaxTextBytes);
   } else {
-    png_set_keep_unknown_chunks(png, PNG_HANDLE_CHUNK_NEVER, nullptr, -1);  // -1: nor those that it knows
+    png_set_keep_unknown_chunks(png, PNG_HANDLE_CHUNK_NEVER, nullptr, -1);  // -1: also known ones
     png_set_chunk_malloc_max(png, kMaxChunkBytes);
   }
   png_read_info(png, info);

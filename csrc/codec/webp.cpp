@@ -38,7 +38,7 @@ Demuxer demux(const uint8_t* data, size_t size) {
   errno = 0;
   Demuxer demuxer(WebPDemuxPartial(&bytes, &state));
   if (demuxer && state == WEBP_DEMUX_DONE) return demuxer;
-  if (errno == ENOMEM) fail(VP8_STATUS_OUT_OF_MEMORY);  // which libwebp calls a parse error
+  if (errno == ENOMEM) fail(VP8_STATUS_OUT_OF_MEMORY);  // libwebp reports it as a parse error
   if (state == WEBP_DEMUX_PARSE_ERROR) throw Error(Reason::corrupt, "WebP: the chunks break the format's rules");
   throw Error(Reason::truncated, "WebP: the file ends early (" + std::to_string(size) + " bytes)");
 }
@@ -121,7 +121,7 @@ void WebpDecoder::read(const IntBox& box, RowSink& sink) {
   config.output.u.RGBA = {s.pixels.data(), static_cast<int>(stride), s.pixels.size()};
   errno = 0;
   const VP8StatusCode status = WebPDecode(s.frame.data, s.frame.size, &config);
-  const bool out_of_memory = errno == ENOMEM;  // which libwebp may call a broken file, too
+  const bool out_of_memory = errno == ENOMEM;  // libwebp may report it as a damaged file
   WebPFreeDecBuffer(&config.output);
   if (status != VP8_STATUS_OK) fail(out_of_memory ? VP8_STATUS_OUT_OF_MEMORY : status);
 

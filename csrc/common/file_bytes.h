@@ -8,7 +8,8 @@
 
 namespace lds {
 
-// A larger file is no image: it may be sparse, and then it costs its maker nothing.
+// The largest image file that is read. A larger one is an attack, or no image: sparse files of any size are easy to
+// make.
 constexpr int64_t kMaxFileBytes = int64_t{1} << 30;
 
 class FileBytes {

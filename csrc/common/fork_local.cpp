@@ -6,13 +6,13 @@
 namespace lds {
 namespace {
 
-std::atomic<uint64_t> forks{0};  // between the process that loaded the core and this one
+std::atomic<uint64_t> forks{0};  // from the process that loaded the core down to this one
 const bool counted = pthread_atfork(nullptr, nullptr, [] { forks.fetch_add(1, std::memory_order_relaxed); }) == 0;
 
 }  // namespace
 
 uint64_t fork_generation() noexcept {
-  // a pid is the best there is where memory was too short to ask for the count
+  // if pthread_atfork failed for lack of memory, the pid must do
   return counted ? forks.load(std::memory_order_relaxed) : static_cast<uint64_t>(getpid());
 }
 

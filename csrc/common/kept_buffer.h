@@ -1,4 +1,5 @@
-// Buffers are kept between images, as most images are of similar size. What one far larger image needed goes back.
+// Codecs keep their buffers between images, because most images have a similar size. Buffers that became far larger for
+// one image are freed.
 #pragma once
 
 #include <cstddef>
@@ -6,7 +7,7 @@
 
 namespace lds {
 
-constexpr size_t kKeptBytes = size_t{64} << 20;  // of one buffer: an RGB image of 22 million pixels
+constexpr size_t kKeptBytes = size_t{64} << 20;  // per buffer; an RGB image of 22 million pixels
 
 template <class Value>
 void give_back_if_large(std::vector<Value>& buffer) noexcept {

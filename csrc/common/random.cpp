@@ -62,7 +62,7 @@ int64_t SampleRandom::below(int64_t n) noexcept {
   return static_cast<int64_t>(product >> 32);
 }
 
-// NOLINTNEXTLINE(cppcoreguidelines-pro-type-member-init): a large permutation has no table
+// NOLINTNEXTLINE(cppcoreguidelines-pro-type-member-init): the table is only used for a small n
 KeyedPermutation::KeyedPermutation(int64_t n, uint64_t seed, uint64_t epoch) : n_(n) {
   if (n < 0) throw Error(Reason::value, "n must not be negative, found " + std::to_string(n));
   epoch ^= kOrderStream;

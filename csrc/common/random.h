@@ -34,7 +34,7 @@ class SampleRandom {
 // permutation of its range, so one more bit of the key decides whether elements 0 and 1 are swapped.
 class KeyedPermutation {
  public:
-  static constexpr int64_t kMaxTable = 1024;  // as fast to draw as the network gives a batch of 256
+  static constexpr int64_t kMaxTable = 1024;  // takes as long to shuffle as the network takes for a batch of 256
 
   KeyedPermutation(int64_t n, uint64_t seed, uint64_t epoch);
   int64_t size() const noexcept { return n_; }
@@ -48,9 +48,9 @@ class KeyedPermutation {
 
   int64_t n_;
   int half_bits_ = 1;
-  uint64_t exchange_ = 0;  // 1: elements 0 and 1 change places
+  uint64_t exchange_ = 0;  // 1: elements 0 and 1 are swapped
   std::array<uint64_t, 6> round_keys_{};
-  std::array<uint16_t, kMaxTable> table_;  // of the first n, where n is small
+  std::array<uint16_t, kMaxTable> table_;  // the first n are used, if n <= kMaxTable
 };
 
 }  // namespace lds

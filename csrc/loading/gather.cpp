@@ -48,7 +48,7 @@ void Gather::release_scratch(std::unique_ptr<Scratch> scratch) const {
   try {
     idle.scratches.push_back(std::move(scratch));
   } catch (const std::bad_alloc&) {
-    return;  // the batch is right, and the next one makes another scratch
+    return;  // the batch is complete, and the next one creates another scratch
   }
 }
 

@@ -49,7 +49,7 @@ class FixedRows : public RowSource {
   int64_t offset_in(const Shard& shard, int64_t index) const noexcept {
     return shard.file.offset + (index - shard.start) * row_bytes_;
   }
-  // The byte of a row to probe: the first and the last page may be in memory because of a neighbouring row.
+  // The byte of a row to probe: a neighbouring row may have loaded the first or the last page.
   int64_t middle_of(int64_t offset) const noexcept { return offset + row_bytes_ / 2; }
 
   int64_t row_bytes_;

@@ -20,7 +20,7 @@ struct Named {
   Bytes file;
 };
 
-// An EXIF block that turns the image.
+// Inserts an EXIF block with a rotation.
 Bytes turned(const Bytes& jpeg) {
   const std::string exif(
       "\xFF\xE1\x00\x22"
@@ -32,7 +32,7 @@ Bytes turned(const Bytes& jpeg) {
   return file;
 }
 
-// A lossless one is not tried: short of memory, libwebp 1.2.4 frees a pointer that it never set.
+// Not lossless: when memory runs out, libwebp 1.2.4 frees an uninitialised pointer in a lossless image.
 Bytes lossy_webp_of(const Bytes& pixels) {
   uint8_t* out = nullptr;
   const size_t size = WebPEncodeRGB(pixels.data(), kWidth, kHeight, kWidth * 3, 80, &out);
@@ -51,7 +51,7 @@ std::vector<Named> files() {
           {"webp", lossy_webp_of(pixels)}};
 }
 
-// True when memory was short; the pixels are right where it was not.
+// Decodes, and returns whether memory was too short. If it was not, the pixels must be correct.
 bool out_of_memory(lds::Decoder& decoder, const Bytes& file, const Bytes& expected) {
   try {
     const bool right = decode(decoder, file) == expected;
@@ -97,7 +97,7 @@ TEST_CASE("a decoder that can't be made for lack of memory is an error") {
   for (bool failed = true; failed; ++failures) {
     const FailingMalloc memory(failures);
     try {
-      const lds::Decoder decoder;  // libjpeg asks again, for less
+      const lds::Decoder decoder;  // libjpeg tries again with a smaller size
     } catch (const std::bad_alloc&) {
       CHECK(memory.failed());
     }

@@ -89,7 +89,7 @@ TEST_CASE("a child that is forked during the parent's loops has a pool of its ow
   busy.join();
 }
 
-// The pid is 1 in each namespace. False where the system gives no namespaces.
+// The child has pid 1 in its new namespace. False if the system does not allow namespaces.
 bool fork_into_namespace(pid_t& child) {
   if (unshare(CLONE_NEWPID) != 0) return false;
   child = fork();
@@ -108,7 +108,7 @@ TEST_CASE("a child that has its parent's pid, in a namespace of its own, has a p
       if (!fork_into_namespace(child)) _exit(2);
       if (child == 0) _exit(getpid() == 1 && sum_to(pool, 1000, 1) == 499500 ? 0 : 1);
       for (int i = 0; i < 300 && waitpid(child, &status, WNOHANG) == 0; ++i) usleep(100000);
-      kill(child, SIGKILL);  // it may hang, and the first process of a namespace hears no alarm
+      kill(child, SIGKILL);  // it may hang, and alarm() has no effect on the first process of a namespace
       _exit(right && status == 0 ? 0 : 1);
     }
     waitpid(parent, &status, 0);

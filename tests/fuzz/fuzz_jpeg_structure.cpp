@@ -1,5 +1,5 @@
-// JPEG files that are damaged segment by segment, so that most of them get past the header. Our reader of Huffman codes
-// and libjpeg's must agree about each: it fails, or has these pixels.
+// JPEG files damaged segment by segment, so that most of them get past the header. HuffmanScan and libjpeg must agree
+// on each: both fail, or both give the same pixels.
 #include <cstdio>
 #include <cstring>
 #include <random>
@@ -17,8 +17,8 @@ using Bytes = std::vector<uint8_t>;
 constexpr uint64_t kMaxPixels = 1 << 18;
 constexpr size_t kChoices = 8;  // bytes at the end of the input, behind the file
 
-// libjpeg with a few bytes at a time, with which it never takes its fast loop. That one takes bits that are no code for
-// a zero, and begins an MCU again without clearing it where it meets fill bytes.
+// libjpeg with a few bytes of input at a time, so that it never uses its fast loop. The fast loop decodes an invalid
+// code as a zero, and restarts an MCU without clearing it after fill bytes.
 class SlowJpeg : public lds::JpegHandle {
  public:
   SlowJpeg() : end_of_file_(source.fill_input_buffer) {

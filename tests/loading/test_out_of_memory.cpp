@@ -1,4 +1,4 @@
-// A batch that lacks memory is an error of that batch, on whichever thread: the next is right.
+// Tests that a failed allocation only affects its batch, on whichever thread: the next batch is correct.
 #include <doctest/doctest.h>
 #include <unistd.h>
 
@@ -20,7 +20,7 @@ namespace {
 
 constexpr int kRows = 40, kSide = 12, kRowBytes = 3 * kSide * kSide;
 
-// Random resized crops of rows of noise.
+// A store of noise, loaded with random resized crops.
 struct Store {
   std::string path = "/tmp/lds_out_of_memory_XXXXXX";
   Store() {

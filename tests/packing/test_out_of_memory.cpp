@@ -16,7 +16,7 @@
 
 namespace {
 
-// A file of a path that a std::string must allocate.
+// A file with a path that is too long for std::string's internal buffer.
 struct TemporaryFile {
   explicit TemporaryFile(const Bytes& bytes) {
     const int descriptor = mkstemp(path.data());
@@ -107,7 +107,7 @@ TEST_CASE("whatever a worker keeps between images, a lack of memory leaves it ri
         try {
           worker.pack(items[wanting], 0, 0, out.data());
         } catch (const std::bad_alloc&) {
-          CHECK(memory.failed());  // not even the failure could be recorded
+          CHECK(memory.failed());  // recording the failure failed, too
         }
         failed = memory.failed();
       }
@@ -143,7 +143,7 @@ TEST_CASE("a job that lacks memory on any of its threads fails, or some of its i
       } catch (const std::bad_alloc&) {
         CHECK(memory.failed());
       } catch (const lds::Error& error) {
-        CHECK(error.reason() == lds::Reason::io);  // the driver's thread
+        CHECK(error.reason() == lds::Reason::io);  // its thread was not started
       }
       failed = memory.failed();
     }

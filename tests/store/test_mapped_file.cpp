@@ -1,4 +1,4 @@
-// What a mapped file says about the pages that are in memory, to whoever asks.
+// Tests which rows are requested ahead, by whoever reads the file.
 #include <doctest/doctest.h>
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -17,7 +17,7 @@ namespace {
 
 constexpr int64_t kRows = 32, kRowBytes = int64_t{64} << 10;
 
-// A file on disk that everybody may read.
+// A file that everybody may read.
 struct Rows {
   std::string path = "largeds_mapped_XXXXXX";  // in the working folder: /tmp may be in memory
   Rows() {
@@ -40,7 +40,7 @@ struct Rows {
   lds::FixedRows open() const { return lds::FixedRows({{path, 0, kRows}}, kRowBytes); }
 };
 
-// How many rows the kernel is asked for when none is in memory, and when all are.
+// The number of rows that are requested when none is in memory, and that look absent when all are.
 struct Requested {
   int64_t cold = 0, warm = 0;
 };

@@ -7,7 +7,7 @@ from typing import Any
 
 from largeds_native.errors import StoreError
 
-MAX_DEPTH = 100  # of a part that may hold anything
+MAX_DEPTH = 100  # nesting levels of a value whose contents are free
 
 
 def short(value: object) -> str:
@@ -19,7 +19,7 @@ def short(value: object) -> str:
 def _is_finite(value: object) -> bool:
     try:
         return type(value) in (int, float) and math.isfinite(value)  # type: ignore[arg-type]
-    except OverflowError:  # a whole number beyond the floats
+    except OverflowError:  # an integer too large for a float
         return False
 
 
@@ -70,7 +70,7 @@ class JsonReader:
         return tuple(float(v) for v in values)
 
     def plain(self, key: str) -> dict[str, Any]:
-        """An object of any contents that can be written again: without NaN, and not nested without end."""
+        """An object with any contents that can be written back: finite numbers, limited nesting."""
         tree = self.child(key).tree
         inside = [(value, 1) for value in tree.values()]
         while inside:
