@@ -34,14 +34,16 @@ from torch.optim import Optimizer
 
 from largeds_native.errors import ArgumentError, NonFiniteError
 from largeds_native.trainer import batches
+from largeds_native.trainer.arguments import check_can_accumulate
 from largeds_native.trainer.buffers import Buffers
-from largeds_native.trainer.ranks import Ranks, find_ddp, set_sync, stand_in
+from largeds_native.trainer.ranks import Ranks, check_all_are_reduced, find_ddp, set_sync, stand_in
 from largeds_native.trainer.weights import Weight, check_one_number
 
 
 @dataclass
 class StepResult:
-    """One optimizer step: `loss` is the weighted mean over this rank's samples, `weight` what they weigh."""
+    """One optimizer step: `loss` is the weighted mean over this rank's samples (NaN if they weigh nothing),
+    `weight` what they weigh."""
 
     loss: float
     weight: float
@@ -67,6 +69,12 @@ class Accumulator:
         clip_grad_norm: the largest norm of the whole gradient, applied once a step, after unscaling.
         on_nonfinite: "raise" a NonFiniteError that names the samples, or "skip" the step.
         hold: fetch a group's batches before the first forward and keep them, so that `Group.restart` can repeat it.
+
+    The parameters are those that the optimizer has at each step. A group whose samples all weigh 0
+    moves nothing: its step counts, and the optimizer is not called.
+
+    Raises ArgumentError for an argument out of range, an optimizer whose step needs a closure (LBFGS), and a
+    DistributedDataParallel with `static_graph`.
     """
 
     def __init__(
@@ -103,10 +111,17 @@ class Accumulator:
         self.ddp = find_ddp(model)
         if self.ranks.world_size > 1 and self.ddp is None:
             raise ArgumentError("several processes, but the model is not wrapped in DistributedDataParallel")
-        self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        check_can_accumulate(optimizer, self.ddp)
+        self._known = {id(p) for p in self.parameters}
+        self._reduced = {id(p) for p in model.parameters() if p.requires_grad}  # by DDP
         self.nominal: float | None = None  # what a full group weighs on one rank; see Note [Weights]
         self.steps = 0
         self._gradient: tuple[Any, Tensor] = (None, torch.empty(0))
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """The optimizer's parameters, those of `add_param_group` too."""
+        return [p for group in self.optimizer.param_groups for p in group["params"]]
 
     def groups(self, loader: Iterable[Any], *, start: int = 0) -> Iterator[Group]:
         """The groups of one pass over the loader; the last may be partial. `start`: samples seen before it."""
@@ -121,11 +136,23 @@ class Accumulator:
             (with_data,) = self.ranks.sum(float(bool(pairs)))
             if not with_data:
                 return
+            self._take_new_parameters()
             reduce_after = self.ranks.world_size > 1 and (self.hold or with_data < self.ranks.world_size)
             group = Group(self, pairs, iterator, reduce_after, start)
             del pairs
             yield group
             start += group.samples
+
+    def _take_new_parameters(self) -> None:
+        """Parameters that came to the optimizer since the last step: they may hold gradients of earlier groups, and
+        DDP sums only those that it knew when it was made."""
+        parameters = self.parameters
+        new = [p for p in parameters if id(p) not in self._known]
+        for parameter in new:
+            parameter.grad = None
+        self._known.update(id(p) for p in new)
+        if self.ranks.world_size > 1:
+            check_all_are_reduced(self._reduced, parameters)
 
     def weigh(self, inputs: Any, targets: Any) -> float | Tensor:
         """What these samples weigh."""
@@ -282,25 +309,22 @@ class Group:
         self._reset()
 
     def step(self) -> StepResult:
-        """Weigh, clip, check and step; then clear the gradients."""
+        """Weigh, clip, check and step; then clear the gradients. Samples that all weigh nothing move nothing."""
         accumulator = self._accumulator
         self._pairs.clear()
+        parameters = accumulator.parameters
         if self._reduce_after:
-            accumulator.ranks.sum_gradients(accumulator.parameters)
-        gradients = [p.grad for p in accumulator.parameters if p.grad is not None]
+            accumulator.ranks.sum_gradients(parameters)
+        gradients = [p.grad for p in parameters if p.grad is not None]
         scaler = accumulator.scaler if gradients else None  # a GradScaler refuses a step without gradients
         if scaler is not None:
             scaler.unscale_(accumulator.optimizer)
         self._apply_total(gradients)
-        norm = _norm(gradients)
-        losses, weights, gradient_norm = self._read(norm)
-        total = sum(weights)
-        by_weight = accumulator.reduction == "mean"
-        mean = sum(v * (w if by_weight else 1.0) for v, w in zip(losses, weights, strict=True) if w or not by_weight)
-        result = StepResult(mean / total if total else 0.0, total, self.samples, gradient_norm, True)
+        losses, weights, gradient_norm = self._read(_norm(gradients))
+        result = self._result(losses, weights, gradient_norm)
         try:
             result.stepped = self._is_finite(losses, weights, gradient_norm)
-            if result.stepped:
+            if result.stepped and not self._weighs_nothing(weights):
                 if accumulator.clip_grad_norm is not None and gradient_norm > accumulator.clip_grad_norm:
                     torch._foreach_mul_(gradients, accumulator.clip_grad_norm / (gradient_norm + 1e-6))
                 result.stepped = self._optimizer_step(scaler, gradient_norm)
@@ -312,6 +336,18 @@ class Group:
         if not result.stepped and self._buffers is not None:
             self._buffers.restore()
         return result
+
+    def _result(self, losses: list[float], weights: list[float], norm: float) -> StepResult:
+        """The step's numbers; the loss is NaN where no sample weighs anything."""
+        total = sum(weights)
+        by_weight = self._accumulator.reduction == "mean"
+        mean = sum(v * (w if by_weight else 1.0) for v, w in zip(losses, weights, strict=True) if w or not by_weight)
+        return StepResult(mean / total if total else math.nan, total, self.samples, norm, True)
+
+    def _weighs_nothing(self, weights: list[float]) -> bool:
+        """Whether all samples of the group, on all ranks, weigh 0: a mean over nothing has no gradient."""
+        alone = self._accumulator.ranks.world_size == 1
+        return self._accumulator.divides and (sum(weights) if alone else float(self._total)) == 0
 
     def _optimizer_step(self, scaler: torch.amp.GradScaler | None, norm: float) -> bool:
         """Step; a GradScaler leaves the step out when the scaled gradients overflowed."""
@@ -328,9 +364,12 @@ class Group:
         if accumulator.divides:
             total = self._total
             if accumulator.ranks.world_size > 1:
-                (total,) = accumulator.ranks.sum(float(total))
-            if isinstance(total, Tensor) or total > 0:
-                factor = (accumulator.nominal or 1.0) / total
+                (self._total,) = (total,) = accumulator.ranks.sum(float(total))
+            nominal = accumulator.nominal or 1.0
+            if isinstance(total, Tensor):
+                factor = torch.where(total == 0, 1.0, nominal / total)
+            elif total != 0:
+                factor = nominal / total
         if accumulator.ranks.world_size > 1 and not self._reduce_after:
             factor = factor * accumulator.ranks.world_size
         if gradients and not (isinstance(factor, float) and factor == 1.0):

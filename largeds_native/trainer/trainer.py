@@ -58,7 +58,8 @@ class Trainer:
         metrics: name -> torchmetrics object, or function of (outputs, targets) giving a micro-batch's mean.
         progress: show a bar on a terminal, one line an epoch elsewhere.
         weight: `weight(inputs, targets)`: the denominator of a mean loss that is not the number of samples (tokens, a
-            mask). Known already for CrossEntropyLoss and NLLLoss with class weights or `ignore_index`.
+            mask). Known already for torch's losses, as modules, functions and functools.partials of them. Of another
+            loss that looks as if it had weights, a warning says that they can't be seen.
         on_nonfinite: "raise" NonFiniteError, or "skip" the step, when a loss or gradient is infinite or NaN.
         callbacks: see callbacks.py; EMA, EarlyStopping, Freeze, CSVLogger, TensorBoardLogger are there.
 

@@ -291,8 +291,41 @@ def check_world(rank: int, folder: Path) -> None:
         DataLoader(range(10), sampler=lds.ShuffleSampler(10)),
     ):
         for call in (lambda it: trainer.fit(it, 1), lambda it: trainer.fit([], 1, it), trainer.evaluate):
-            with pytest.raises(ArgumentError, match="ranks?, and the run has 2"):
+            with pytest.raises(ArgumentError, match=r"ranks?, and the run has 2"):
                 call(loader)
+
+
+def check_unfreezing(rank: int, folder: Path) -> None:
+    """A layer that DDP does not know, and one that it knows but the optimizer got later; static_graph."""
+    inputs, targets = samples(16, torch.float64)
+    batches = cut([4, 4], rank * 8, inputs, targets)
+
+    class Unfreeze(Callback):
+        def on_step(self, trainer, result):
+            layer = unwrap(trainer.model)[0].requires_grad_(True)
+            if len(trainer.optimizer.param_groups) == 1:
+                trainer.optimizer.add_param_group({"params": list(layer.parameters())})
+
+    def run(frozen, wrapped=None):
+        model = small_model().double()
+        if frozen:
+            model[0].requires_grad_(False)
+        optimizer = torch.optim.SGD(model[3].parameters(), 0.1)
+        model = model if wrapped is None else wrapped(model)
+        Trainer(model, optimizer, nn.CrossEntropyLoss(), callbacks=[Unfreeze()], progress=False).fit(batches, 1)
+        return parameters_of(model)
+
+    with pytest.raises(ArgumentError, match=r"2 parameters of the optimizer require gradients now"):
+        run(frozen=True)
+    found, twin = run(frozen=False), small_model().double()
+    for first, layers in ((0, [twin[3]]), (4, [twin[0], twin[3]])):
+        rows = torch.cat([torch.arange(first, first + 4), torch.arange(8 + first, 12 + first)])
+        twin.zero_grad()
+        nn.functional.cross_entropy(twin(inputs[rows]), targets[rows]).backward()
+        torch.optim.SGD([p for layer in layers for p in layer.parameters()], 0.1).step()
+    torch.testing.assert_close(found, parameters_of(twin), rtol=0, atol=1e-12)
+    with pytest.raises(ArgumentError, match="leave static_graph out"):
+        run(frozen=False, wrapped=lambda model: DistributedDataParallel(model, static_graph=True))
 
 
 def child(rank: int, check, folder: Path, port: int) -> None:
@@ -316,6 +349,7 @@ CHECKS = [
     check_loader,
     check_evaluation,
     check_world,
+    check_unfreezing,
 ]
 
 
