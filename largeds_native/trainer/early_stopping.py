@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from largeds_native.errors import ArgumentError
+from largeds_native.trainer.arguments import check_monitored
 from largeds_native.trainer.best import Best
 from largeds_native.trainer.callbacks import Callback, TrainingRun
 
@@ -15,6 +16,9 @@ class EarlyStopping(Callback):
     Args:
         monitor: a name in the epoch's numbers, such as "val_loss" or "val_accuracy".
         mode: "min" or "max": which way is better.
+
+    Raises ArgumentError, before the first step where it can be known, if the epoch's numbers have no such name: those
+    of a validation need a `val_loader`.
     """
 
     def __init__(self, monitor: str = "val_loss", patience: int = 5, mode: str = "min", min_delta: float = 0.0) -> None:
@@ -32,8 +36,7 @@ class EarlyStopping(Callback):
 
     def on_epoch_end(self, trainer: TrainingRun, logs: dict[str, float]) -> None:
         """Count this epoch."""
-        if self.monitor not in logs:
-            raise ArgumentError(f"EarlyStopping: no {self.monitor!r} among {sorted(logs)}")
+        check_monitored("EarlyStopping", self.monitor, logs)
         self.waited = 0 if self.best.improves(logs[self.monitor], self.min_delta) else self.waited + 1
         self._stop_if_due(trainer)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
 import traceback
 from pathlib import Path
@@ -19,7 +20,7 @@ from torch.utils.data import DataLoader, DistributedSampler
 
 import largeds_native as lds
 from largeds_native.errors import ArgumentError
-from largeds_native.trainer import Callback, CheckpointFolder, Trainer
+from largeds_native.trainer import Callback, CheckpointFolder, StoppedBySignal, Trainer
 from largeds_native.trainer.ranks import unwrap
 from tests.builders.stores import make_labelled_store
 from tests.trainer.helpers import Stop, StopAt, numbers, parameters_of, samples, small_model
@@ -328,6 +329,33 @@ def check_unfreezing(rank: int, folder: Path) -> None:
         run(frozen=False, wrapped=lambda model: DistributedDataParallel(model, static_graph=True))
 
 
+def check_signal(rank: int, folder: Path) -> None:
+    """SIGTERM comes to one rank: both save and stop at the same step, and go on as if nobody had stopped them."""
+    inputs, targets = samples(40)
+    batches = cut([4] * 5, rank * 20, inputs, targets)
+
+    class Terminate(Callback):
+        def on_step(self, trainer, result):
+            if rank == 1 and trainer.step == 2:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    def run(name, seed, callbacks=()):
+        model = small_model(dropout=0.3)
+        trainer = make(model, checkpoint_dir=folder / name, callbacks=callbacks, stop_on_signal=True)
+        torch.manual_seed(seed + rank)
+        try:
+            trainer.fit(batches, 2, batches[: 1 + rank])
+        except StoppedBySignal:
+            assert (trainer.step, name) == (2, "cut")
+        return trainer
+
+    whole = run("whole", 5)
+    assert run("cut", 5, [Terminate()]).step == 2
+    resumed = run("cut", 99)
+    assert torch.equal(parameters_of(whole.model), parameters_of(resumed.model))
+    assert numbers(whole.history) == numbers(resumed.history)
+
+
 def child(rank: int, check, folder: Path, port: int) -> None:
     torch.set_num_threads(1)
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "RANK": str(rank), "WORLD_SIZE": "2"}
@@ -350,6 +378,7 @@ CHECKS = [
     check_evaluation,
     check_world,
     check_unfreezing,
+    check_signal,
 ]
 
 
