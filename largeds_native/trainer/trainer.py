@@ -22,7 +22,14 @@ from largeds_native.errors import ArgumentError
 from largeds_native.loading.samplers import set_epoch
 from largeds_native.trainer import batches, checkpoint, run_state
 from largeds_native.trainer.accumulation import Accumulator, Group
-from largeds_native.trainer.arguments import check_monitored, may_add_numbers
+from largeds_native.trainer.arguments import (
+    check_classes,
+    check_epochs,
+    check_loader,
+    check_monitored,
+    check_parts,
+    may_add_numbers,
+)
 from largeds_native.trainer.best import Best
 from largeds_native.trainer.callbacks import Callback, Callbacks
 from largeds_native.trainer.device import device_of
@@ -105,6 +112,7 @@ class Trainer:
         stop_on_signal: bool = False,
         callbacks: Sequence[Callback] = (),
     ) -> None:
+        check_parts(optimizer, scheduler, loss, callbacks)
         if isinstance(micro_batch, str) and micro_batch != "auto":
             raise ArgumentError(f"expected micro_batch to be a whole number, None or 'auto', found {micro_batch!r}")
         if checkpoint_every is not None and checkpoint_every < 1:
@@ -187,13 +195,19 @@ class Trainer:
         evaluated as a trial, which changes nothing. An epoch's training is saved before its validation: whatever
         fails after it, a resume does only that part again.
 
+        Raises ArgumentError, before the first step: for what is no loader of batches, an empty one, or one shared out
+        over other ranks; where the classes of the two loaders' data differ; where `monitor`, EarlyStopping or
+        ReduceLROnPlateau watches a number that there won't be; for a metric that fails on the trial.
+
         The loaders give `(inputs, targets)`; with more members, the targets are a tuple of all but the first. Inputs
         and targets may be dicts, lists and tuples of tensors; the model's outputs go to `loss` as they are.
         """
-        if epochs < 0:
-            raise ArgumentError(f"expected epochs of at least 0, found {epochs}")
+        check_loader("train_loader", train_loader)
+        check_epochs(epochs)
         check_world(train_loader, self.ranks.world_size)
         if val_loader is not None:
+            check_loader("val_loader", val_loader)
+            check_classes(train_loader, val_loader)
             check_world(val_loader, self.ranks.world_size)
             if self.ranks.longest(val_loader) == 0:
                 raise ArgumentError("the loader to evaluate on is empty")
@@ -308,6 +322,7 @@ class Trainer:
     def evaluate(self, loader: Iterable[Any]) -> dict[str, float]:
         """The loss and the metrics over all of the loader's samples, of all ranks, each counted once; the model's mode
         is put back."""
+        check_loader("loader", loader)
         check_world(loader, self.ranks.world_size)
         self.callbacks.call("on_evaluate_start", self)
         try:
