@@ -239,9 +239,9 @@ class Trainer:
     def _warn_of_nothing(self, epochs: int, where: str) -> None:
         """A fit that trained nothing looks like one that did."""
         if self.epoch < epochs:
-            found = f"a callback had stopped the run after {self.epoch} epochs: change the callback (more patience)"
+            found = f"a callback had stopped the run at epoch {self.epoch}: change the callback (more patience)"
         else:
-            found = f"{self.epoch} epochs are done, and fit is to end with {epochs}: ask for more"
+            found = f"epochs done: {self.epoch}, asked for: {epochs} in all: ask for more"
         warnings.warn(f"{where}: nothing was trained: {found}, or begin in another checkpoint_dir", stacklevel=3)
 
     def _check_before_training(self, val_loader: Iterable[Any] | None) -> None:

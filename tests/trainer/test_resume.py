@@ -223,4 +223,5 @@ def test_early_stopping_stays_stopped(tmp_path):
     stopping = EarlyStopping(patience=1, min_delta=100.0)
     make_trainer(tmp_path, [stopping]).fit(make_loader("own state"), 9, data_loader(16))
     again = make_trainer(tmp_path, [EarlyStopping(patience=1, min_delta=100.0)])
-    assert len(again.fit(make_loader("own state"), 9, data_loader(16))) == 2
+    with pytest.warns(UserWarning, match="nothing was trained"):
+        assert len(again.fit(make_loader("own state"), 9, data_loader(16))) == 2
