@@ -1,4 +1,4 @@
-"""Packing: a source of images into a store."""
+"""Packing: writes the images of a source to a store."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-# imported here, not in a function: so the name `verify_sources` means the function, not the module
+# imported here, not lazily, so that the name `verify_sources` is the function, not the module
 from largeds_native.packing.verify_sources import SourceVerification, verify_sources
 from largeds_native.transform.image_transform import CROP, MAX_PIXELS, RESIZE, Size
 
@@ -44,39 +44,42 @@ def pack(
     resume: bool = True,
     progress: bool = True,
 ) -> PackedStore:
-    """Packs `source` into a new store in the folder `out`, and returns it opened; `store.report` says how it went.
+    """Packs `source` into a new store in the folder `out`, and opens it; `store.report` has counts, failures and speed.
 
-    source: a folder (one folder a class, by the rules of torchvision's ImageFolder; or flat), a CSV or Parquet
+    source: a folder (one folder per class, by the rules of torchvision's ImageFolder, or flat), a CSV or Parquet
         manifest, a tar file or a list of them (WebDataset's convention), an (images, labels) pair of arrays, a torch
-        Dataset of (image, label), or anything that `largeds_native.sources` makes.
-    resize: shorter side (int), exact (height, width), or None to keep the size; crop: centre crop of a side or (height,
-        width), or None. Both as in torchvision. With only one of them given, the other follows: resize=64 gives 64x64,
-        crop=192 resizes to 219. An image smaller than the crop fails. All images must end in one shape; with both
-        None, that of the first good image.
-    interpolation, antialias: as in torchvision's Resize; decode="scaled" lets JPEGs decode at a smaller scale first
-        (faster, not bit-exact to a full decode).
-    mode: "RGB" or "L" (grey), as Pillow converts; exif_orientation: turn images as their EXIF block says.
-    dtype: "uint8", or "float16" / "float32": then x / 255, or (x / 255 - mean) / std where these are given.
+        Dataset of (image, label), or any source from `largeds_native.sources`.
+    resize: shorter side (int), exact (height, width), or None to keep the size, as in torchvision.
+    crop: centre crop of a side or (height, width), or None. If only one of resize and crop is given, the other follows:
+        resize=64 gives 64x64, crop=192 resizes to 219. An image smaller than the crop fails. All images must end in
+        one shape; with both None, that of the first good image.
+    interpolation, antialias: as in torchvision's Resize.
+    decode: "scaled" decodes JPEGs at a smaller scale first, which is faster, but not bit-exact to a full decode.
+    mode: "RGB" or "L" (grey), converted as by Pillow.
+    exif_orientation: rotate images by their EXIF orientation.
+    dtype: "uint8", or "float16" or "float32", which store x / 255, or (x / 255 - mean) / std with `mean` and `std`.
+    mean, std: one number per channel, in [0, 1] units, for float dtypes.
     layout: of the stored rows, "CHW" or "HWC".
-    variants, augment: with an `Augment`, so many augmented versions of each image are stored, made from one decode.
-        Version v is what a Loader with this `augment` and `seed` makes of the image in epoch v.
+    variants, augment: stores this number of augmented variants of each image, all made from one decode. Variant v is
+        what a Loader with this `augment` and `seed` makes of the image in epoch v.
     seed: of the augmentation's draws, 0 to 2**63 - 1.
-    shuffle: a seed; packs in a shuffled order (default: the source's order).
-    shard_bytes: images' bytes a shard, at most (a shard has one image at least).
-    threads: default what the process may use. The bytes written do not depend on it.
-    on_error: "skip" leaves failed images out and lists them in the report; "raise" stops at the first.
-    truncated: "keep" keeps what a JPEG that ends early has. max_pixels: larger images fail.
-    resume: go on from the finished shards of a pack that was stopped; False begins again.
-    progress: a progress bar and the report's table, when the output is a terminal.
+    shuffle: a seed, to pack in a shuffled order; None keeps the order of the source.
+    shard_bytes: largest size of a shard's images in bytes; a shard has at least one image.
+    threads: by default all that the process may use. The written bytes do not depend on it.
+    on_error: "skip" leaves failed images out and lists them in the report; "raise" stops at the first failure.
+    truncated: "keep" keeps the existing part of a JPEG that ends early.
+    max_pixels: larger images fail.
+    resume: True continues from the finished shards of an interrupted pack; False starts again.
+    progress: show a progress bar and the report, if stderr is a terminal.
 
-    Raises ArgumentError for a bad option; PackError when the source has no image or `out` is something else, or
+    Raises ArgumentError for an invalid option; PackError if the source has no image, or if `out` is something else or
     belongs to another job; StorageError for a full disk; with on_error="raise", DecodeError.
     """
-    from largeds_native.packing.options import Options
+    from largeds_native.packing.options import PackOptions
     from largeds_native.packing.run import run
     from largeds_native.sources import as_source
 
-    options = Options.checked(
+    options = PackOptions.checked(
         resize=resize,
         crop=crop,
         interpolation=interpolation,

@@ -1,4 +1,4 @@
-"""Fills one shard: samples of the source become rows."""
+"""Packs samples of a source into one shard."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import numpy as np
 
 from largeds_native.errors import DecodeError
 from largeds_native.packing.engine import Engine
-from largeds_native.sources import Batch, Source
+from largeds_native.sources import Source, SourceBatch
 from largeds_native.store.format.sample_log import SampleResults
 from largeds_native.store.format.writer import ShardWriter
 
-Watch = Callable[[int, int], None]  # (samples done in this shard, of which failed); may raise to stop
+OnShardProgress = Callable[[int, int], None]  # (samples done in this shard, of which failed); may raise to stop
 
 
 class ShardFiller:
-    """Packs samples [start, stop) of a source into a shard; failed ones leave no gap."""
+    """Packs samples [start, stop) of a source into a shard; failed samples leave no gap."""
 
     def __init__(self, writer: ShardWriter, source: Source, start: int, stop: int) -> None:
         self._writer, self._source = writer, source
@@ -27,21 +27,21 @@ class ShardFiller:
     def failed(self) -> int:
         return self.samples - self._writer.rows
 
-    def fill(self, engine: Engine, raise_errors: bool, watch: Watch) -> None:
-        """Raises what `watch` raises; with `raise_errors`, DecodeError for the first sample that fails."""
+    def fill(self, engine: Engine, raise_errors: bool, on_progress: OnShardProgress) -> None:
+        """Raises what `on_progress` raises; with `raise_errors`, DecodeError for the first sample that fails."""
         self._writer.reserve(self._stop - self._start)
         try:
-            self._pack(engine, raise_errors, watch)
+            self._pack(engine, raise_errors, on_progress)
         except BaseException:
-            engine.abort()  # its threads write until then, so the file is closed after it
+            engine.abort()  # before closing the file, as the threads write to it
             self._writer.close()
             raise
 
-    def _pack(self, engine: Engine, raise_errors: bool, watch: Watch) -> None:
-        """Overlap: threads pack batch i, while this one logs batch i - 1 and fetches batch i + 1."""
+    def _pack(self, engine: Engine, raise_errors: bool, on_progress: OnShardProgress) -> None:
+        """Overlaps work: the threads pack batch i while this thread logs batch i - 1 and fetches batch i + 1."""
         batches = self._source.read(self._start, self._stop)
         batch = next(batches, None)
-        done: tuple[Batch, SampleResults] | None = None
+        done: tuple[SourceBatch, SampleResults] | None = None
         while batch is not None:
             first = self._start + self.samples
             samples = np.arange(first, first + len(batch.items))
@@ -49,20 +49,20 @@ class ShardFiller:
             self._log(done)
             following = next(batches, None)
             before, failed = self.samples, self.failed
-            results = engine.finish(lambda n, before=before, failed=failed: watch(before + n, failed))  # type: ignore[misc]
+            results = engine.finish(lambda n, before=before, failed=failed: on_progress(before + n, failed))  # type: ignore[misc]
             _check(batch, results, raise_errors)
             self._writer.advance(len(batch.items) - len(results.errors))
             self.samples += len(batch.items)
             done, batch = (batch, results), following
         self._log(done)
 
-    def _log(self, done: tuple[Batch, SampleResults] | None) -> None:
+    def _log(self, done: tuple[SourceBatch, SampleResults] | None) -> None:
         if done is not None:
             batch, results = done
             self._writer.log(batch.names, results, batch.fields)
 
 
-def _check(batch: Batch, results: SampleResults, raise_errors: bool) -> None:
+def _check(batch: SourceBatch, results: SampleResults, raise_errors: bool) -> None:
     for index, (reason, message) in results.errors.items():
         results.errors[index] = reason, _without_folder(message, batch, index)
     if raise_errors and results.errors:
@@ -70,8 +70,8 @@ def _check(batch: Batch, results: SampleResults, raise_errors: bool) -> None:
         raise DecodeError(message if batch.names[index] in message else f"{batch.names[index]}: {message}")
 
 
-def _without_folder(message: str, batch: Batch, index: int) -> str:
-    """Messages name files as the store does: relative to the source, the same wherever it lies."""
+def _without_folder(message: str, batch: SourceBatch, index: int) -> str:
+    """Replaces the file's path by its name in the store, which does not depend on the location of the source."""
     item = batch.items[index]
     path = item[0] if isinstance(item, tuple) else item
     return message.replace(path, batch.names[index]) if isinstance(path, str) else message

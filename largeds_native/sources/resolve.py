@@ -1,4 +1,4 @@
-"""Which source is meant by what `pack` was given."""
+"""Finds the source for the argument of `pack`."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 from largeds_native.errors import ArgumentError
 from largeds_native.sources.arrays import arrays
 from largeds_native.sources.base import Source
+from largeds_native.sources.datasets import dataset, encoded, hugging_face
 from largeds_native.sources.folder import folder
-from largeds_native.sources.samples import dataset, encoded, hugging_face
 from largeds_native.sources.table import table
 from largeds_native.sources.tar import tar
 
@@ -19,7 +19,7 @@ TABLES = (".csv", ".parquet")
 
 
 def as_source(source: Any) -> Source:
-    """A source from whatever `pack` takes; ArgumentError says what that is."""
+    """The source for any argument that `pack` accepts; ArgumentError for anything else."""
     if isinstance(source, Source):
         return source
     if isinstance(source, (str, os.PathLike)):
@@ -29,7 +29,9 @@ def as_source(source: Any) -> Source:
     if isinstance(source, (list, tuple)) and source and all(isinstance(item, (str, os.PathLike)) for item in source):
         return tar(source)
     if isinstance(source, Mapping):
-        raise ArgumentError(f"expected one data set, found several by name: {', '.join(map(str, source))}; take one")
+        raise ArgumentError(
+            f"expected one data set, found a mapping of several: {', '.join(map(str, source))}; pass one of them"
+        )
     if hasattr(source, "features") and hasattr(source, "cast_column"):
         return hugging_face(source)
     if hasattr(source, "__getitem__") and hasattr(source, "__len__"):

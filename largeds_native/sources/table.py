@@ -1,4 +1,4 @@
-"""Images that a CSV or Parquet manifest lists."""
+"""Images listed in a CSV or Parquet manifest."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from largeds_native._internal.arrays import Array, FieldSpec, check_field_name
 from largeds_native.errors import ArgumentError, StorageError
-from largeds_native.sources.base import LABEL, Batch, IndexedSource, Indices, Source
+from largeds_native.sources.base import LABEL, IndexedSource, Indices, Source, SourceBatch
 
 
 def table(
@@ -22,13 +22,13 @@ def table(
     root: str | os.PathLike[str] | None = None,
     outside: bool = False,
 ) -> Source:
-    """A source from a CSV (with a header line) or Parquet file with one line an image.
+    """A source from a CSV file (with a header line) or Parquet file with one line per image.
 
-    Column `image` holds its path below `root` (default: the manifest's folder); column `label`, if there, whole
-    numbers or class names (numbered in sorted order); every other column of numbers becomes a field. Paths that are
-    absolute or leave the root by '..' are refused unless `outside` is True.
+    Column `image` holds the path of the image, relative to `root` (default: the manifest's folder). Column `label`, if
+    it exists, holds whole numbers or class names, which are numbered in sorted order. Every other column of numbers
+    becomes a field. Paths that are absolute or leave `root` by '..' are refused unless `outside` is True.
 
-    Raises ArgumentError naming the column, or the line, that is wrong.
+    Raises ArgumentError for an invalid file; the message names the column or the line.
     """
     return TableSource(Path(path), image, label, root, outside)
 
@@ -56,10 +56,10 @@ class TableSource(IndexedSource):
     def count(self) -> int:
         return len(self._names)
 
-    def take(self, indices: Indices) -> Batch:
+    def take(self, indices: Indices) -> SourceBatch:
         names = [str(name) for name in self._names.take(indices).to_pylist()]
         fields = {name: values[indices] for name, values in self._values.items()}
-        return Batch([os.path.join(self._top, name) for name in names], names, fields)
+        return SourceBatch([os.path.join(self._top, name) for name in names], names, fields)
 
     def paths(self, indices: Indices) -> list[tuple[str, str]]:
         batch = self.take(indices)
@@ -84,7 +84,7 @@ def _read(path: Path) -> Any:
             return pq.read_table(path, partitioning=None)
         return pyarrow.csv.read_csv(path)
     except pa.ArrowException as error:
-        raise ArgumentError(f"{path} is no manifest that can be read: {str(error)[:200]}") from None
+        raise ArgumentError(f"{path} can't be read as a manifest: {str(error)[:200]}") from None
     except OSError as error:
         raise StorageError(error.errno, f"{path}: {error.strerror or error}") from error
 
@@ -128,7 +128,7 @@ def _labels(column: Any, path: Path, name: str) -> tuple[Array, tuple[str, ...]]
 
 
 def _numbers(column: Any, path: Path, name: str) -> Array | None:
-    """None for a column that holds no numbers."""
+    """None if the column does not hold numbers."""
     import pyarrow as pa
 
     kind = column.type

@@ -1,4 +1,4 @@
-"""Images in tar files, by WebDataset's convention. Read where they lie; nothing is unpacked."""
+"""Images in tar files, by WebDataset's convention. They are read from the tar file; nothing is unpacked."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ import numpy as np
 
 from largeds_native._internal.arrays import FieldSpec
 from largeds_native.errors import ArgumentError, PackError
-from largeds_native.sources.base import LABEL, Batch, IndexedSource, Indices, Source
+from largeds_native.sources.base import LABEL, IndexedSource, Indices, Source, SourceBatch
 
 IMAGES = ("jpg", "jpeg", "png", "webp", "ppm", "pgm", "bmp", "tif", "tiff")
 MAX_LABEL_BYTES = 1 << 20
 
 
 def tar(paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> Source:
-    """A source from uncompressed tar files: members whose names agree up to the first dot of the last part are one
-    sample, its image `.jpg`, `.png`, `.webp` (or another of Pillow's), its label `.cls` (a whole number as text), or
-    "label" or "cls" in its `.json`. Samples come in the order of the files. Either all have a label or none.
+    """A source from uncompressed tar files. Members form one sample if their names are equal up to the first dot of the
+    file name. The image is `.jpg`, `.png`, `.webp` or another format of Pillow. The label is in `.cls` (a whole number
+    as text), or "label" or "cls" in `.json`. Samples come in the order of the files. Either all or none have a label.
 
-    Raises ArgumentError naming the file and the member that is wrong: cut off, compressed, or a label that is no
-    whole number. Names of members are never used as paths.
+    Raises ArgumentError, which names the file and the member, for a tar file that is cut off or compressed, and for a
+    label that is not a whole number. Names of members are never used as paths.
     """
     files = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
     return TarSource([os.path.abspath(path) for path in files])
@@ -46,7 +46,9 @@ class TarSource(IndexedSource):
             raise PackError(f"{self.description} has no image")
         missing = [key for key, label in zip(self._keys, labels, strict=True) if label is None]
         if missing and len(missing) != len(labels):
-            raise ArgumentError(f"{self.description}: sample {missing[0]!r} has no label (.cls or .json), others have")
+            raise ArgumentError(
+                f"{self.description}: sample {missing[0]!r} has no label (.cls or .json), while others have one"
+            )
         self._labels = None if missing else np.asarray(labels, np.int64)
 
     def _scan(self, index: int, path: str, labels: list[int | None]) -> None:
@@ -69,7 +71,7 @@ class TarSource(IndexedSource):
                         label = _label(archive, member, path, extension)
                         sample[1] = sample[1] if label is None else label
         except tarfile.TarError as error:
-            raise ArgumentError(f"{path} is no uncompressed tar file, or is cut off: {error}") from None
+            raise ArgumentError(f"{path} is not an uncompressed tar file, or is cut off: {error}") from None
         for key, (extent, label) in samples.items():
             if extent is not None:
                 self._keys.append(key)
@@ -85,11 +87,11 @@ class TarSource(IndexedSource):
     def count(self) -> int:
         return len(self._keys)
 
-    def take(self, indices: Indices) -> Batch:
+    def take(self, indices: Indices) -> SourceBatch:
         chosen = indices.tolist()
         items: list[Any] = [(self._files[self._file_index[i]], *self._extents[i]) for i in chosen]
         fields = {} if self._labels is None else {"label": self._labels[indices]}
-        return Batch(items, [self._name(i) for i in chosen], fields)
+        return SourceBatch(items, [self._name(i) for i in chosen], fields)
 
     def _name(self, i: int) -> str:
         return f"{os.path.basename(self._files[self._file_index[i]])}:{self._keys[i]}"
@@ -114,7 +116,7 @@ def _size(path: str) -> int:
 
 
 def _label(archive: tarfile.TarFile, member: tarfile.TarInfo, path: str, extension: str) -> int | None:
-    """None for a .json without a label."""
+    """The label in a .cls or .json member; None for a .json without one."""
     where = f"{path}: member {member.name!r}"
     if member.size > MAX_LABEL_BYTES:
         raise ArgumentError(f"{where}: expected a label, found {member.size:,} bytes")

@@ -1,16 +1,13 @@
-"""What a trainer or an accumulator is given, checked before the first step: each refusal says what to give instead."""
+"""Checks of the arguments of Trainer and fit, before the first step. Each error says what to give instead."""
 
 from __future__ import annotations
 
 import difflib
-import inspect
 import os
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
-from torch.optim import Optimizer
 from torch.utils.data import Dataset, IterableDataset
 
 from largeds_native.errors import ArgumentError
@@ -104,21 +101,6 @@ def _classes(loader: Any) -> list[Any]:
 
 def _some(names: list[Any]) -> str:
     return ", ".join(map(repr, names[:5])) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-
-
-def check_can_accumulate(optimizer: Optimizer, ddp: DistributedDataParallel | None) -> None:
-    """ArgumentError where a step can't be made of several backward passes."""
-    closure = inspect.signature(optimizer.step).parameters.get("closure")
-    if closure is not None and closure.default is inspect.Parameter.empty:
-        raise ArgumentError(
-            f"{type(optimizer).__name__} computes the loss again within its step, by a closure; a group's batches are "
-            "gone by then: expected an optimizer that steps once from the gradients, such as SGD or AdamW"
-        )
-    if ddp is not None and ddp.static_graph:
-        raise ArgumentError(
-            "DistributedDataParallel(static_graph=True) expects every backward to be the same, and only the last one "
-            "of a step talks to the other ranks: leave static_graph out"
-        )
 
 
 def check_monitored(who: str, name: str, names: Collection[str]) -> None:

@@ -1,8 +1,8 @@
-"""The training loop. Read `_train_epoch` first: all else serves it.
+"""The training loop. Read `_train_epoch` first: everything else supports it.
 
-Its parts lie beside it, and none of them knows the Trainer: the accumulation of gradients (accumulation.py), going back
-after a lack of memory (memory.py), the run's state (run_state.py) and its files (checkpoint.py), the position in the
-loader (position.py), evaluation, and callbacks, each in its file.
+Its parts are in the files beside this one, and none of them depends on the Trainer: gradient accumulation
+(accumulation.py), repeating a step that ran out of memory (memory.py), the state of the run (run_state.py) and its
+files (checkpoint.py), the position in the loader (position.py), evaluation (evaluation.py), callbacks (callbacks.py).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
 from largeds_native.errors import ArgumentError
-from largeds_native.loading.samplers import set_epoch
+from largeds_native.loading.torch_samplers import set_epoch
 from largeds_native.trainer import batches, checkpoint, run_state
 from largeds_native.trainer.accumulation import Accumulator, Group
 from largeds_native.trainer.arguments import (
@@ -55,36 +55,37 @@ class Trainer:
     """Trains a model with exact gradient accumulation, and resumes bit-identically.
 
     Args:
-        model: any module; `torch.compile`d and DistributedDataParallel ones too. With several processes
-            (`torch.distributed` initialised) a plain module is wrapped.
+        model: any module, also one wrapped by `torch.compile` or DistributedDataParallel. With several processes
+            (`torch.distributed` initialised), a plain module is wrapped in DistributedDataParallel.
         optimizer: over the model's parameters.
-        loss: `loss(outputs, targets)`, one number; its `reduction` ("mean" or "sum") is heeded.
-        accumulate: loader batches in one optimizer step.
-        micro_batch: samples that go through the model at once: each loader batch is cut into views of this size.
-            "auto" begins with the whole batch, and after a lack of memory repeats the step with half; it keeps the
-            batches of a step until the step is done. Results do not depend on when the memory ran out.
+        loss: `loss(outputs, targets)` returns a tensor of one element; its `reduction` may be "mean" or "sum".
+        accumulate: number of loader batches in one optimizer step.
+        micro_batch: number of samples in one forward: each loader batch is split into views of this size. "auto" starts
+            with the whole batch, and when memory runs out repeats the step with half of it; it keeps the batches of a
+            step until the step is done. Results do not depend on when memory ran out.
         precision: "fp32", "bf16" or "fp16" (autocast; fp16 with a GradScaler).
-        scheduler: a learning rate scheduler, stepped each epoch, or each step with `scheduler_by="step"`.
+        scheduler: a learning rate scheduler, stepped per epoch, or per optimizer step with `scheduler_by="step"`.
         clip_grad_norm: the largest norm of a step's gradient.
-        device: where batches go; None: where the model is.
-        checkpoint_dir: folder of checkpoints: one when an epoch's training is done, again when its validation is, and
-            each `checkpoint_every` steps. The last `keep_last` and the best by `monitor` ("min" or "max" of it,
+        device: device of the batches; None: that of the model.
+        checkpoint_dir: folder for checkpoints, written after each epoch's training, again after its validation, and
+            every `checkpoint_every` steps. The last `keep_last` and the best by `monitor` ("min" or "max" of it,
             `monitor_mode`), `best.pt`, are kept. `torch.load(".../best.pt")["model"]` are the weights that were
-            evaluated: the average, where there is an EMA.
-        metrics: name -> torchmetrics object, or function of (outputs, targets) giving a micro-batch's mean. The members
-            of a MetricCollection keep its names.
-        progress: show a bar on a terminal, one line an epoch elsewhere.
-        weight: `weight(inputs, targets)`: the denominator of a mean loss that is not the number of samples (tokens, a
-            mask). Known already for torch's losses, as modules, functions and functools.partials of them. Of another
-            loss that looks as if it had weights, a warning says that they can't be seen.
+            evaluated: with an EMA, the average.
+        metrics: name -> torchmetrics object, or a function of (outputs, targets) that returns a micro-batch's mean. The
+            members of a MetricCollection keep its names.
+        progress: show a bar on a terminal, else one line per epoch.
+        weight: `weight(inputs, targets)` returns the denominator of a mean loss if it is not the number of samples
+            (tokens, a mask). It is not needed for torch's losses: modules, functions, and functools.partial of them. If
+            another loss seems to have weights, a warning asks for it.
         on_nonfinite: "raise" NonFiniteError, or "skip" the step, when a loss or gradient is infinite or NaN.
-        stop_on_signal: at SIGTERM, save after the step that is being trained and raise StoppedBySignal, a SystemExit
-            with code 75, on all ranks; during a validation, after it. Needs a `checkpoint_dir`. The handler is in place
-            only during `fit`, which must then run in the main thread.
-        callbacks: see callbacks.py; EMA, EarlyStopping, Freeze, CSVLogger, TensorBoardLogger are there.
+        stop_on_signal: at SIGTERM, save after the current step and raise StoppedBySignal, a SystemExit with code 75, on
+            all ranks; during a validation, after it. It needs a `checkpoint_dir`. The handler is installed only during
+            `fit`, which must then run in the main thread.
+        callbacks: instances of Callback, such as EMA, EarlyStopping, Freeze, CSVLogger and TensorBoardLogger.
 
     Raises:
-        ArgumentError: for an argument that makes no sense; StateError: a checkpoint of another model or run.
+        ArgumentError: an argument is invalid.
+        StateError: a checkpoint belongs to another model or run.
     """
 
     def __init__(
@@ -155,27 +156,27 @@ class Trainer:
 
     @property
     def epoch(self) -> int:
-        """Epochs done."""
+        """Number of finished epochs."""
         return self._progress.epoch
 
     @property
     def step(self) -> int:
-        """Optimizer steps, over all epochs."""
+        """Number of optimizer steps, over all epochs."""
         return self._progress.step
 
     @property
     def skipped(self) -> int:
-        """Steps that were left out, since a loss or gradient was not finite."""
+        """Number of skipped steps, in which a loss or gradient was not finite."""
         return self._progress.skipped
 
     @property
     def steps_in_epoch(self) -> int:
-        """Optimizer steps of this epoch so far."""
+        """Number of optimizer steps in this epoch so far."""
         return self._progress.steps_in_epoch
 
     @property
     def history(self) -> list[dict[str, float]]:
-        """The numbers of each epoch done."""
+        """The logs of each finished epoch."""
         return self._progress.history
 
     def fit(
@@ -185,22 +186,22 @@ class Trainer:
         val_loader: Iterable[Any] | None = None,
         resume: str | os.PathLike[str] | None = "auto",
     ) -> list[dict[str, float]]:
-        """Train until `epochs` epochs are done in all, and return the history.
+        """Train until `epochs` epochs are finished in total, and return the history.
 
-        `resume`: "auto" goes on from the newest whole checkpoint of `checkpoint_dir`, if there is one; a path reads
-        that checkpoint; None starts anew, in a folder without checkpoints. A second fit of this trainer goes on; an
-        epoch that was broken off in this process is begun again.
+        `resume`: "auto" continues from the newest readable checkpoint in `checkpoint_dir`, if there is one; a path
+        loads that checkpoint; None starts a new run, for which the folder must have no checkpoints. A second fit of
+        this trainer continues the run; an epoch that was interrupted in this process starts again.
 
-        Before the first step, one batch of a `val_loader` that can be iterated again (a list, Loader or DataLoader) is
-        evaluated as a trial, which changes nothing. An epoch's training is saved before its validation: whatever
-        fails after it, a resume does only that part again.
+        Before the first step, one batch of `val_loader` is evaluated as a trial, if it is a list, a Loader or a
+        DataLoader; this changes nothing. An epoch's training is saved before its validation: after a failure in
+        validation, metrics or callbacks, a resume repeats only those.
 
-        Raises ArgumentError, before the first step: for what is no loader of batches, an empty one, or one shared out
-        over other ranks; where the classes of the two loaders' data differ; where `monitor`, EarlyStopping or
-        ReduceLROnPlateau watches a number that there won't be; for a metric that fails on the trial.
+        The loaders yield `(inputs, targets)`; of a longer tuple, the targets are all members but the first. Inputs and
+        targets may be dicts, lists and tuples of tensors; `loss` gets the model's outputs unchanged.
 
-        The loaders give `(inputs, targets)`; with more members, the targets are a tuple of all but the first. Inputs
-        and targets may be dicts, lists and tuples of tensors; the model's outputs go to `loss` as they are.
+        Raises ArgumentError before the first step: for an argument that is not a loader of batches, is empty, or is
+        split over other ranks; if the classes of the two loaders differ; if `monitor`, EarlyStopping or
+        ReduceLROnPlateau need a number that no epoch has; for a metric that fails in the trial.
         """
         check_loader("train_loader", train_loader)
         check_epochs(epochs)
@@ -228,7 +229,7 @@ class Trainer:
                     if self._progress.trained is None:
                         self._train_epoch(self.position)
                     if val_loader is not None and val_loader is not train_loader:
-                        set_epoch(val_loader, self.epoch)  # its order doesn't depend on where the run was resumed
+                        set_epoch(val_loader, self.epoch)  # wherever the run was resumed
                     self._end_epoch(val_loader)
             finally:
                 self.callbacks.call("on_fit_end", self)
@@ -302,10 +303,10 @@ class Trainer:
             outputs = self._micro_batch(group, inputs, targets)
             if self.train_metrics:
                 record(outputs, targets)
-            del inputs, targets, outputs  # before the next ones come
+            del inputs, targets, outputs  # frees their memory before the next micro-batch
 
     def _micro_batch(self, group: Group, inputs: Any, targets: Any) -> Any:
-        """Forward, loss and backward of one micro-batch; the outputs, for the metrics."""
+        """Forward, loss and backward of one micro-batch; returns the outputs for the metrics."""
         with self.precision.autocast():
             outputs = self.model(inputs)
             loss = self.loss(outputs, targets)
@@ -313,15 +314,15 @@ class Trainer:
         return batches.detach(outputs) if self.train_metrics else None
 
     def grow_micro_batch(self) -> None:
-        """With `micro_batch="auto"`: try twice the size from the next step on, halved again if it does not fit."""
+        """With `micro_batch="auto"`: double the size from the next step on; it is halved again if it does not fit."""
         if not self.accumulator.hold:
             raise ArgumentError('expected micro_batch="auto", found a fixed size')
         if self.accumulator.micro_batch is not None:
             self.accumulator.micro_batch *= 2
 
     def evaluate(self, loader: Iterable[Any]) -> dict[str, float]:
-        """The loss and the metrics over all of the loader's samples, of all ranks, each counted once; the model's mode
-        is put back."""
+        """The loss and the metrics over all samples of the loader and all ranks, each counted once. The model keeps its
+        mode."""
         check_loader("loader", loader)
         check_world(loader, self.ranks.world_size)
         self.callbacks.call("on_evaluate_start", self)
@@ -331,7 +332,7 @@ class Trainer:
             self.callbacks.call("on_evaluate_end", self)
 
     def speed(self) -> dict[str, float]:
-        """Of this epoch so far, in this process: images/s, and the share of the time spent waiting for data."""
+        """In this epoch so far, of this process: images/s, and the share of the time spent waiting for data."""
         return self.totals.speed(0.0 if self.position is None else self.position.waited)
 
     def stop(self) -> None:
@@ -343,8 +344,8 @@ class Trainer:
         self._progress.steps_in_epoch = 0
         self.train_metrics.reset()
 
-    def _epoch_numbers(self) -> dict[str, float]:
-        """Of the epoch's training."""
+    def _epoch_logs(self) -> dict[str, float]:
+        """Those of the epoch's training."""
         loss_sum, weight_sum = self.ranks.sum(self.totals.loss, self.totals.weight)
         logs: dict[str, float] = {"epoch": self.epoch + 1, "step": self.step}
         logs["lr"] = float(self.optimizer.param_groups[0]["lr"])
@@ -355,7 +356,7 @@ class Trainer:
 
     def _end_epoch(self, val_loader: Iterable[Any] | None) -> None:
         """Validation, callbacks, scheduler and the best, after an epoch's training."""
-        logs = self._epoch_numbers()
+        logs = self._epoch_logs()
         if val_loader is not None:
             logs.update({f"val_{name}": value for name, value in self.evaluate(val_loader).items()})
         self.callbacks.call("on_epoch_end", self, logs)
@@ -383,7 +384,7 @@ class Trainer:
     def _stop_by_signal(self) -> None:
         self._signals.stop(self.step, self.checkpoints and self.checkpoints.folder)
 
-    # ---- checkpoints: all that a resume needs ------------------------------------------------------------------
+    # ---- checkpoints ------------------------------------------------------------------------------------------
 
     def save(self, *, best: bool = False) -> None:
         """Write a checkpoint now, if there is a `checkpoint_dir`. All ranks call it; rank 0 writes.
@@ -402,11 +403,11 @@ class Trainer:
                 self.checkpoints.save_best({**state, "model": averaged, "training_model": state["model"]})
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything of the run, as tensors and plain values."""
+        """The state of the run, as tensors and plain values."""
         return run_state.capture(self._parts())
 
     def load_state_dict(self, state: dict[str, Any], path: str | os.PathLike[str] = "state") -> None:
-        """Go on from `state_dict()`; StateError, before anything is changed, if it belongs to another run."""
+        """Continue from `state_dict()`. Raises StateError, before anything is changed, if it belongs to another run."""
         run_state.restore(self._parts(), state, path)
         self._settings.warn_of_others(path)
 

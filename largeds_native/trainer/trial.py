@@ -11,10 +11,10 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from largeds_native.errors import ArgumentError
 from largeds_native.loading import Loader
-from largeds_native.loading.samplers import nested
+from largeds_native.loading.torch_samplers import nested
 from largeds_native.trainer import batches
 from largeds_native.trainer.accumulation import Accumulator
-from largeds_native.trainer.buffers import Buffers
+from largeds_native.trainer.buffers import BufferSnapshot
 from largeds_native.trainer.evaluation import mean_loss
 from largeds_native.trainer.metrics import Metrics
 from largeds_native.trainer.precision import Precision
@@ -35,7 +35,7 @@ def try_validation(
     )
     if accumulator.ranks.max(float(not again))[0]:
         return None
-    random, buffers = RandomState.now(), Buffers(accumulator.model)
+    random, buffers = RandomState.now(), BufferSnapshot(accumulator.model)
     try:
         mean_loss(_first_batch(loader, accumulator), accumulator, loss, precision, metrics)
         return _names(metrics)

@@ -1,4 +1,4 @@
-"""How much a micro-batch weighs: the denominator of the loss's mean."""
+"""The weight of a micro-batch: the denominator of its mean loss."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ def reduction_of(loss: Loss) -> str:
 
 
 def weight_of(loss: Loss) -> Weight | None:
-    """The weight that a mean loss divides by, where that isn't the number of samples; None: it is.
+    """The denominator of a mean loss, if it isn't the number of samples; None: it is.
 
-    Known are torch's modules, and its functions, also in a functools.partial: cross_entropy and nll_loss with
-    class-index targets divide by the class weights of the targets that are not `ignore_index`; mse_loss,
-    binary_cross_entropy and the like by the number of elements. Of any other loss nobody can tell: its samples are
-    counted, and a warning comes where it looks as if it had weights.
+    torch's modules and functions are known, also in a functools.partial: cross_entropy and nll_loss with class-index
+    targets divide by the sum of the class weights of all targets that are not `ignore_index`; mse_loss,
+    binary_cross_entropy and similar ones by the number of elements. For any other loss the samples are counted, and a
+    warning says so if it seems to have weights.
     """
     if reduction_of(loss) != "mean":
         return None
@@ -129,7 +129,7 @@ def _class_weight(class_weight: Tensor | None, ignore_index: int, inputs: Any, t
         return (
             float(targets.numel() / targets.shape[1]) if targets.ndim > 1 and targets.numel() else float(len(targets))
         )
-    if class_weight is None and targets.device.type == "cpu":  # for each micro-batch: numpy's calls cost less
+    if class_weight is None and targets.device.type == "cpu":  # it runs for each micro-batch; numpy's calls are cheaper
         return float(np.count_nonzero(targets.numpy() != ignore_index))
     counted = targets != ignore_index
     if class_weight is None:
@@ -138,9 +138,9 @@ def _class_weight(class_weight: Tensor | None, ignore_index: int, inputs: Any, t
     return (class_weight.to(targets.device, torch.float64)[safe] * counted).sum()
 
 
-def check_one_number(loss: Any) -> None:
-    """ArgumentError unless a loss function gave what `backward` needs."""
+def check_scalar_loss(loss: Any) -> None:
+    """Raises ArgumentError unless `loss` is a tensor of one element, as `backward` needs it."""
     if not isinstance(loss, Tensor):
-        raise ArgumentError(f"expected the loss to be one number in a tensor, found {type(loss).__name__}")
+        raise ArgumentError(f"expected the loss to be a tensor of one element, found {type(loss).__name__}")
     if loss.numel() != 1:
-        raise ArgumentError(f"expected the loss to be one number, found a tensor of shape {tuple(loss.shape)}")
+        raise ArgumentError(f"expected the loss to be a tensor of one element, found shape {tuple(loss.shape)}")

@@ -1,4 +1,4 @@
-"""Images that Python objects yield: torch Datasets, Hugging Face datasets, and iterables of (bytes, label)."""
+"""Images from Python objects: torch Datasets, Hugging Face datasets, and iterables of (bytes, label)."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import numpy as np
 
 from largeds_native._internal.arrays import FieldSpec
 from largeds_native.errors import ArgumentError
-from largeds_native.sources.base import LABEL, Batch, IndexedSource, Indices, Item, Source
+from largeds_native.sources.base import LABEL, IndexedSource, Indices, Item, Source, SourceBatch
 
 BATCH_BYTES = 64 << 20
 
 
 def dataset(samples: Any) -> Source:
     """A source from a map-style torch Dataset, or any object with `len` and `[i]`, of (image, label) pairs or of
-    images. An image is a PIL image, uint8 array (H, W) or (H, W, C), a uint8 tensor (C, H, W), or a float tensor in
-    [0, 1] as torchvision's ToTensor makes; it is asked for in one thread, in order.
+    images. An image is a PIL image, a uint8 array (H, W) or (H, W, C), a uint8 tensor (C, H, W), or a float tensor in
+    [0, 1], as from torchvision's ToTensor. One thread requests the items, in order.
     """
     names = getattr(samples, "classes", None)
     if _is_plain_image_folder(samples):
@@ -28,7 +28,7 @@ def dataset(samples: Any) -> Source:
 
 
 def _is_plain_image_folder(samples: Any) -> bool:
-    """torchvision's ImageFolder that changes nothing: its files are decoded here, which gives the same pixels."""
+    """Whether this is torchvision's ImageFolder without transforms, whose files the core decodes to equal pixels."""
     kind = type(samples)
     return (
         (kind.__module__, kind.__name__) == ("torchvision.datasets.folder", "ImageFolder")
@@ -38,20 +38,22 @@ def _is_plain_image_folder(samples: Any) -> bool:
 
 
 def encoded(samples: Iterable[tuple[bytes, int]]) -> Source:
-    """A source from an iterable of (bytes of an image file, label). To resume, it must yield the same again."""
+    """A source from an iterable of (bytes of an image file, label). To resume, it must yield the same samples."""
     return EncodedSource(samples)
 
 
 def hugging_face(data: Any, *, image: str = "image", label: str = "label") -> Source:
-    """A source from a Hugging Face `datasets.Dataset` with an image column and, if it has one, a label column. Image
-    files are taken as they are stored, without decoding them in Python.
+    """A source from a Hugging Face `datasets.Dataset` with an image column and optionally a label column. The stored
+    image files are packed directly, without decoding them in Python.
+
+    Raises ArgumentError for a streaming dataset, and if there is no column `image`.
     """
     from datasets import Image as ImageFeature
 
     if not hasattr(data, "__len__"):
         raise ArgumentError(
-            f"expected a datasets.Dataset, found the streaming {type(data).__name__}: an iterable of (bytes, label) "
-            "can be packed instead"
+            f"expected a datasets.Dataset, found the streaming {type(data).__name__}: pass an iterable of "
+            "(bytes, label) instead"
         )
     if image not in data.features:
         raise ArgumentError(f"expected a column {image!r}, found {', '.join(data.features)}")
@@ -87,7 +89,7 @@ class DatasetSource(IndexedSource):
     def count(self) -> int:
         return self._count
 
-    def take(self, indices: Indices) -> Batch:
+    def take(self, indices: Indices) -> SourceBatch:
         items: list[Item] = []
         labels: list[int] = []
         for i in indices.tolist():
@@ -97,10 +99,10 @@ class DatasetSource(IndexedSource):
                 labels.append(_label(label, f"sample {i} of {self.description}"))
             items.append(_item(sample, i))
         fields = {"label": np.asarray(labels, np.int64)} if self._labelled else {}
-        return Batch(items, [f"#{i}" for i in indices.tolist()], fields)
+        return SourceBatch(items, [f"#{i}" for i in indices.tolist()], fields)
 
     def fingerprint(self) -> str:
-        """Of what can be known without reading all: the length, the classes, and the first sample."""
+        """Of the length, the classes and the first sample, which are known without reading all samples."""
         digest = hashlib.sha256(repr((self.description, self._count, self.classes, self._labelled)).encode())
         first = self.take(np.zeros(1, np.int64))
         item = first.items[0]
@@ -124,8 +126,8 @@ class EncodedSource(Source):
     def count(self) -> None:
         return None
 
-    def read(self, start: int, stop: int) -> Iterator[Batch]:
-        """Goes forward; begins again when `start` lies behind."""
+    def read(self, start: int, stop: int) -> Iterator[SourceBatch]:
+        """Reads forward; starts a new iteration if `start` is before the current position."""
         self._skip_to(start)
         while self._position < stop:
             items: list[Item] = []
@@ -141,7 +143,7 @@ class EncodedSource(Source):
             if not items:
                 return
             names = [f"#{first + i}" for i in range(len(items))]
-            yield Batch(items, names, {"label": np.asarray(labels, np.int64)})
+            yield SourceBatch(items, names, {"label": np.asarray(labels, np.int64)})
 
     def _skip_to(self, start: int) -> None:
         if self._iterator is None or start < self._position:
@@ -180,7 +182,7 @@ def _bytes_of(item: Item) -> int:
 
 
 def _item(image: Any, index: int) -> Item:
-    """A PIL image, an array, a tensor, or encoded bytes, as pack takes them."""
+    """A PIL image, an array, a tensor, a path or encoded bytes as an `Item`."""
     if isinstance(image, (bytes, str)):
         return image
     if hasattr(image, "convert") and hasattr(image, "mode"):
@@ -196,6 +198,6 @@ def _item(image: Any, index: int) -> Item:
     if pixels.ndim == 2:
         pixels = pixels[..., None]
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] not in (1, 3) or not pixels.size:
-        words = "a PIL image, uint8 (H, W) or (H, W, C), or a tensor (C, H, W)"
-        raise ArgumentError(f"sample {index}: expected {words}; found {pixels.dtype} of shape {pixels.shape}")
+        expected = "a PIL image, uint8 (H, W) or (H, W, C), or a tensor (C, H, W)"
+        raise ArgumentError(f"sample {index}: expected {expected}; found {pixels.dtype} of shape {pixels.shape}")
     return pixels
