@@ -18,8 +18,7 @@ from largeds_native.trainer import batches
 Loss = Callable[[Any, Any], Tensor]
 Weight = Callable[[Any, Any], "float | Tensor"]
 
-
-# their mean is over the elements: batches of images or texts of other sizes have others
+# the mean is over the elements, whose number per sample may differ between batches
 _ELEMENTWISE: tuple[Any, ...] = (
     nn.L1Loss, nn.MSELoss, nn.SmoothL1Loss, nn.HuberLoss, nn.BCELoss, nn.BCEWithLogitsLoss, nn.SoftMarginLoss,
     nn.PoissonNLLLoss, nn.HingeEmbeddingLoss, nn.KLDivLoss,
@@ -69,12 +68,16 @@ def weight_of(loss: Loss) -> Weight | None:
 
 
 def _called(loss: Loss) -> tuple[Any, Mapping[str, Any]]:
-    """What a functools.partial calls, and the options it gives."""
-    return (loss.func, loss.keywords) if isinstance(loss, functools.partial) else (loss, {})
+    """The loss itself, out of functools.partial and torch.compile, and the options of the partial."""
+    options: Mapping[str, Any] = {}
+    function: Any = loss
+    if isinstance(loss, functools.partial):
+        function, options = loss.func, loss.keywords
+    return getattr(function, "_orig_mod", function), options
 
 
 def _sign_of_weights(function: Any, options: Mapping[str, Any]) -> str:
-    """By what a loss that we don't know shows that it has weights; "" if by nothing."""
+    """Why an unknown loss seems to have weights; "" if it doesn't."""
     for name in _WEIGHT_NAMES:
         if options.get(name, getattr(function, name, None)) is not None:
             return f"has {name!r}"
@@ -88,7 +91,7 @@ def _sign_of_weights(function: Any, options: Mapping[str, Any]) -> str:
 
 
 class _Counted:
-    """The number of samples, as the weight of a loss that we don't know; warns once if that may be wrong."""
+    """The number of samples, as the weight of an unknown loss; warns once if that may be wrong."""
 
     def __init__(self, sign: str) -> None:
         self._warned = self._on_device_seen = False
@@ -101,7 +104,7 @@ class _Counted:
         return float(batches.length((inputs, targets)))
 
     def _may_look(self, targets: Any) -> bool:
-        """At class numbers; on a GPU a look waits for the queue: once."""
+        """Whether to search the targets: only class numbers; on a GPU only once, since that waits for its queue."""
         if not isinstance(targets, Tensor) or targets.is_floating_point():
             return False
         if targets.device.type == "cpu":
@@ -112,8 +115,8 @@ class _Counted:
     def _warn(self, sign: str) -> None:
         self._warned = True
         warnings.warn(
-            f"the loss {sign}: if its mean is over something else than the samples, their number is a wrong weight for "
-            "micro-batches, batches and ranks. Give Trainer weight=lambda inputs, targets: what the mean divides by",
+            f"the loss {sign}: if its mean does not divide by the number of samples, gradients and epoch means are "
+            "wrong. Give Trainer weight=lambda inputs, targets: <what the mean divides by>",
             stacklevel=4,
         )
 
@@ -125,7 +128,7 @@ def _elements(inputs: Any, targets: Any) -> float:
 def _class_weight(class_weight: Tensor | None, ignore_index: int, inputs: Any, targets: Any) -> float | Tensor:
     if not isinstance(targets, Tensor):
         return float(batches.length((inputs, targets)))
-    if targets.is_floating_point():  # probabilities of the classes (N, C, ...): a mean over samples and places
+    if targets.is_floating_point():  # class probabilities (N, C, ...): a mean over N and all that follows C
         return (
             float(targets.numel() / targets.shape[1]) if targets.ndim > 1 and targets.numel() else float(len(targets))
         )

@@ -14,6 +14,7 @@ from torch import nn
 
 from largeds_native.errors import ArgumentError, NonFiniteError
 from largeds_native.trainer import Accumulator, Callback, Trainer
+from largeds_native.trainer.weights import weight_of
 from tests.trainer.helpers import Capture, gradient_of_full_batch, parameters_of, samples, small_model
 
 F64 = torch.float64
@@ -348,6 +349,11 @@ def test_ignored_targets_of_a_loss_of_ones_own_are_said_once():
     assert len(said) == 1
     for loss in (own_loss, Wrapped(-100), lambda outputs, targets: F.cross_entropy(outputs, targets)):
         trainer_of(loss).fit(cut([4, 4], torch.float32), 1)
+
+
+def test_a_compiled_loss_of_torch_is_known():
+    weight = weight_of(torch.compile(nn.CrossEntropyLoss(weight=CLASS_WEIGHTS)))
+    assert weight(None, torch.tensor([0, 2, -100])) == pytest.approx(3.2)
 
 
 @pytest.mark.parametrize("full", [True, False])
