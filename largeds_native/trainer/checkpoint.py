@@ -137,10 +137,10 @@ def _check_hash(path: str | os.PathLike[str]) -> None:
         file.seek(size)
         comment = file.read()
         if not comment.startswith(_MARK):
-            raise StateError(f"{path}: not a whole checkpoint: its end, with the hash of its bytes, is missing")
+            raise StateError(f"{path}: not a complete checkpoint: its end, with the hash of its bytes, is missing")
         file.seek(0)
         if _MARK + _hash(file, size) != comment:
-            raise StateError(f"{path}: not a whole checkpoint: its bytes are not those that were written")
+            raise StateError(f"{path}: not a complete checkpoint: its bytes are not those that were written")
 
 
 def plain(value: Any, name: str) -> Any:

@@ -118,7 +118,7 @@ def test_a_flipped_bit_is_found_anywhere(tmp_path):
     assert torch.load(path, weights_only=True)["n"] == 3  # an ordinary file of torch
     for at in range(0, len(whole), 7):
         flip(path, at)
-        with pytest.raises(StateError, match="not a whole checkpoint"):
+        with pytest.raises(StateError, match="not a complete checkpoint"):
             CheckpointFolder(tmp_path).newest()
         path.write_bytes(whole)
 
