@@ -99,6 +99,9 @@ def pack(
     truncated: Annotated[Truncated, typer.Option(help="keep: what a JPEG that ends early has.")] = Truncated.error,
     max_pixels: Annotated[int, typer.Option(min=1, help="Larger images fail.")] = MAX_PIXELS,
     resume: Annotated[bool, typer.Option(help="Go on from the shards that a stopped pack finished.")] = True,
+    key: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Names the data: a store of this key is known again elsewhere.")
+    ] = None,
     threads: THREADS = None,
     quiet: QUIET = False,
     json: JSON = False,
@@ -140,6 +143,7 @@ def pack(
         "truncated": truncated.value,
         "max_pixels": max_pixels,
         "on_error": on_error.value,
+        "key": key,
     }
     shown = sys.stderr.isatty() and not (quiet or json)
     store = pack_images(source, out, threads=threads, resume=resume, progress=shown, **arguments)

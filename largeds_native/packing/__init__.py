@@ -42,6 +42,7 @@ def pack(
     truncated: Literal["error", "keep"] = "error",
     max_pixels: int = MAX_PIXELS,
     resume: bool = True,
+    key: str | None = None,
     progress: bool = True,
 ) -> PackedStore:
     """Packs `source` into a new store in the folder `out`, and returns it opened; `store.report` says how it went.
@@ -66,7 +67,11 @@ def pack(
     threads: default what the process may use. The bytes written do not depend on it.
     on_error: "skip" leaves failed images out and lists them in the report; "raise" stops at the first.
     truncated: "keep" keeps what a JPEG that ends early has. max_pixels: larger images fail.
-    resume: go on from the finished shards of a pack that was stopped; False begins again.
+    resume: go on from the finished shards of a pack that was stopped, and return a store that is finished already; False
+        begins again (it does not throw away a finished store).
+    key: a name of yours for the data. A Dataset or an iterable can't tell whether it gives the same samples as before:
+        its pack is resumed, and its store taken for finished, only under the key that it was begun with. Give another
+        key when the data change. With a key, files may also have moved.
     progress: a progress bar and the report's table, when the output is a terminal.
 
     Raises ArgumentError for a bad option; PackError when the source has no image or `out` is something else, or
@@ -96,4 +101,4 @@ def pack(
         truncated=truncated,
         max_pixels=max_pixels,
     )
-    return run(as_source(source), out, options, threads, on_error, resume, progress)
+    return run(as_source(source), out, options, threads, on_error, resume, progress, key)

@@ -34,15 +34,18 @@ def run(
     on_error: str,
     resume: bool,
     progress: bool,
+    key: str | None = None,
 ) -> PackedStore:
     """What `largeds_native.pack` does, with its options checked."""
     if on_error not in ("skip", "raise"):
         raise ArgumentError(f"on_error: expected 'skip' or 'raise', found {on_error!r}")
     if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= 1024):
         raise ArgumentError(f"threads: expected a whole number from 1 to 1024, found {threads!r}")
+    if key is not None and (not isinstance(key, str) or not key):
+        raise ArgumentError(f"key: expected a text that names the data, or None, found {key!r}")
     folder = Path(os.path.abspath(out))
     state.check_output(folder)
-    plan = make_plan(source, options)
+    plan = make_plan(source, options, key)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = FolderLock(folder)
@@ -57,8 +60,7 @@ def run(
     except KeyboardInterrupt:
         ready = len(list(folder.glob("shard-*")))
         raise KeyboardInterrupt(
-            f"stopped with {ready} of {plan.shards or 'an unknown number of'} shards finished in {folder}: "
-            "run the same pack again to go on from there"
+            f"stopped with {ready} of {plan.shards or 'an unknown number of'} shards finished in {folder}: {_way_on(plan)}"
         ) from None
     except LargedsError:
         raise
@@ -69,7 +71,7 @@ def run(
     return PackedStore(folder)
 
 
-def make_plan(source: Source, options: Options) -> Plan:
+def make_plan(source: Source, options: Options, key: str | None = None) -> Plan:
     """Fails early: without an image, or where the augmentation does not fit the images."""
     if source.count == 0:
         raise PackError(f"{source.description} has no image")
@@ -77,9 +79,19 @@ def make_plan(source: Source, options: Options) -> Plan:
         if not isinstance(source, IndexedSource):
             raise ArgumentError(f"shuffle: expected a source that can be read in any order, found {source.description}")
         source = Shuffled(source, options.shuffle)
-    plan = Plan(source, options, row_size(source, options), library_versions())
+    plan = Plan(source, options, row_size(source, options), library_versions(), key)
     plan.metadata("")  # raises if the augmentation does not fit
     return plan
+
+
+def _way_on(plan: Plan) -> str:
+    """What to do after a stop."""
+    if plan.identity is not None:
+        return "run the same pack again to go on from there"
+    return (
+        f"nothing tells this {plan.source.description} from another one, so begin again with resume=False; a pack "
+        "with key='...', a name of yours for the data, can go on"
+    )
 
 
 def _storage_error(error: OSError, folder: Path) -> StorageError:

@@ -53,8 +53,9 @@ class Source(ABC):
         """Samples [start, stop) in batches; fewer when `count` is None and the source has ended."""
 
     @abstractmethod
-    def fingerprint(self) -> str:
-        """Changes when the list of samples does; contents of files are not read."""
+    def fingerprint(self) -> str | None:
+        """Changes when the samples do; contents of files are not read. None where that can't be told: such a source
+        never counts as one that was packed before, unless the user names it with `pack(..., key="...")`."""
 
     def changed_since(self, start: int, stop: int, time_ns: int) -> list[str]:
         """Names of samples in [start, stop) whose files changed after `time_ns`, where that can be told."""
@@ -109,8 +110,9 @@ class Shuffled(IndexedSource):
     def paths(self, indices: Indices) -> list[tuple[str, str]]:
         return self._source.paths(self._order[indices])
 
-    def fingerprint(self) -> str:
-        return hashlib.sha256(self._source.fingerprint().encode() + self._order.tobytes()).hexdigest()
+    def fingerprint(self) -> str | None:
+        inner = self._source.fingerprint()
+        return None if inner is None else hashlib.sha256(inner.encode() + self._order.tobytes()).hexdigest()
 
 
 def changed(files: list[tuple[str, str]], time_ns: int) -> list[str]:

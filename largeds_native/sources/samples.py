@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import operator
-from collections.abc import Callable, Iterable, Iterator
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,11 @@ def dataset(samples: Any) -> Source:
     """
     names = getattr(samples, "classes", None)
     if _is_plain_image_folder(samples):
-        return DatasetSource(samples.samples.__getitem__, len(samples), "torchvision ImageFolder", names)
+        top = os.path.abspath(samples.root)
+        names_of = [os.path.relpath(path, samples.root) for path, _ in samples.samples]
+        source = DatasetSource(samples.samples.__getitem__, len(samples), f"torchvision ImageFolder {top}", names)
+        source.identify(repr((names_of, samples.targets)), [path for path, _ in samples.samples])
+        return source
     return DatasetSource(samples.__getitem__, len(samples), f"dataset {type(samples).__name__}", names)
 
 
@@ -38,7 +43,8 @@ def _is_plain_image_folder(samples: Any) -> bool:
 
 
 def encoded(samples: Iterable[tuple[bytes, int]]) -> Source:
-    """A source from an iterable of (bytes of an image file, label). To resume, it must yield the same again."""
+    """A source from an iterable of (bytes of an image file, label). It can't tell whether it is the same as before: to
+    resume, `pack` needs a `key`, and it must yield the same again."""
     return EncodedSource(samples)
 
 
@@ -55,6 +61,7 @@ def hugging_face(data: Any, *, image: str = "image", label: str = "label") -> So
         )
     if image not in data.features:
         raise ArgumentError(f"expected a column {image!r}, found {', '.join(data.features)}")
+    identity = getattr(data, "_fingerprint", None)  # of its rows and of all that was done to them
     data = data.cast_column(image, ImageFeature(decode=False))
     has_label = label in data.features
     names = getattr(data.features.get(label), "names", None)
@@ -65,12 +72,16 @@ def hugging_face(data: Any, *, image: str = "image", label: str = "label") -> So
         item: Any = cell["bytes"] if cell["bytes"] is not None else cell["path"]
         return (item, row[label]) if has_label else item
 
-    return DatasetSource(get, len(data), "Hugging Face dataset", names)
+    source = DatasetSource(get, len(data), "Hugging Face dataset", names)
+    source.identify(None if identity is None else f"{identity} {image} {label}")
+    return source
 
 
 class DatasetSource(IndexedSource):
     def __init__(self, get: Callable[[int], Any], count: int, description: str, classes: Any) -> None:
         self._get, self._count = get, count
+        self._identity: str | None = None
+        self._paths: list[str] = []
         self.description = description
         if isinstance(classes, (list, tuple)) and all(isinstance(name, str) for name in classes):
             self.classes = tuple(classes)
@@ -78,6 +89,10 @@ class DatasetSource(IndexedSource):
         self._labelled = isinstance(first, (tuple, list)) and len(first) == 2
         size = _bytes_of(_item(first[0] if self._labelled else first, 0)) if count else 1  # type: ignore[index]
         self.batch = max(1, min(1 << 12, BATCH_BYTES // max(1, size)))
+
+    def identify(self, identity: str | None, paths: Sequence[str] = ()) -> None:
+        """Says what changes when the samples do, and the samples' files, where these are known."""
+        self._identity, self._paths = identity, list(paths)
 
     @property
     def fields(self) -> dict[str, FieldSpec]:
@@ -99,13 +114,14 @@ class DatasetSource(IndexedSource):
         fields = {"label": np.asarray(labels, np.int64)} if self._labelled else {}
         return Batch(items, [f"#{i}" for i in indices.tolist()], fields)
 
-    def fingerprint(self) -> str:
-        """Of what can be known without reading all: the length, the classes, and the first sample."""
-        digest = hashlib.sha256(repr((self.description, self._count, self.classes, self._labelled)).encode())
-        first = self.take(np.zeros(1, np.int64))
-        item = first.items[0]
-        digest.update(np.ascontiguousarray(item).tobytes() if isinstance(item, np.ndarray) else repr(item).encode())
-        return digest.hexdigest()
+    def paths(self, indices: Indices) -> list[tuple[str, str]]:
+        return [(self._paths[i],) * 2 for i in indices.tolist()] if self._paths else []
+
+    def fingerprint(self) -> str | None:
+        """None for a Dataset: what its `__getitem__` gives is known only when it is called for every sample."""
+        if self._identity is None:
+            return None
+        return hashlib.sha256(repr((self._identity, self._count, self.classes)).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 class EncodedSource(Source):
@@ -164,8 +180,8 @@ class EncodedSource(Source):
         self._position += 1
         return bytes(data), _label(label, f"sample {self._position - 1}")
 
-    def fingerprint(self) -> str:
-        return hashlib.sha256(self.description.encode()).hexdigest()
+    def fingerprint(self) -> None:
+        return None
 
 
 def _label(value: Any, where: str) -> int:

@@ -41,7 +41,7 @@ class _Subset(IndexedSource):
     def take(self, indices: Any) -> Any:
         return self._source.take(self._chosen[indices])
 
-    def fingerprint(self) -> str:
+    def fingerprint(self) -> str | None:
         return self._source.fingerprint()
 
 
