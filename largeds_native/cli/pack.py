@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import glob
 import os
 import sys
 from enum import Enum
@@ -68,7 +69,10 @@ class OnError(str, Enum):
 
 
 def pack(
-    source: Annotated[str, typer.Argument(help="A folder of images (one a class, or flat), .csv, .parquet or .tar.")],
+    source: Annotated[
+        list[str],
+        typer.Argument(help="A folder of images (one a class, or flat), a .csv or .parquet table, or .tar files."),
+    ],
     out: Annotated[Path, typer.Argument(help="The store to write, by habit *.lds.")],
     resize: RESIZE = None,
     crop: CROP = None,
@@ -112,6 +116,7 @@ def pack(
     Examples:
       largeds pack photos/train train.lds
       largeds pack photos/train train.lds --resize 160 --crop 128 --threads 8
+      largeds pack shards/train-*.tar train.lds
       largeds pack scans scans.lds --resize 512x384 --crop none --mode L
       largeds pack photos/train train.lds --resize none --crop none --resized-crop 176 --flip 0.5 --variants 4
       largeds pack photos/train train.lds --shuffle 0 --json > report.json
@@ -123,8 +128,9 @@ def pack(
     from largeds_native.packing import pack as pack_images
 
     augment = augment_from(flip, random_crop, padding, resized_crop, scale=numbers(scale), ratio=numbers(ratio))
-    if not os.path.exists(source):
-        raise PackError(f"{source} does not exist: expected a folder of images")
+    for path in source:
+        if not os.path.exists(path) and not glob.glob(path):
+            raise PackError(f"{path} does not exist: expected a folder of images")
     arguments: dict[str, Any] = sizes_from(resize, crop) | {
         "interpolation": interpolation.value,
         "antialias": antialias,
@@ -146,7 +152,7 @@ def pack(
         "key": key,
     }
     shown = sys.stderr.isatty() and not (quiet or json)
-    store = pack_images(source, out, threads=threads, resume=resume, progress=shown, **arguments)
+    store = pack_images(source[0] if len(source) == 1 else source, out, threads=threads, resume=resume, progress=shown, **arguments)
     report = store.report
     if json:
         emit_json({"store": str(store.path)} | (dataclasses.asdict(report) if report else {}))

@@ -32,12 +32,14 @@ class Source(ABC):
     """Samples in a fixed order.
 
     `classes` are the names of the label's numbers, `fields` the fields that every sample has. `description` says in
-    a few words where the images come from; `root` is the folder that names are relative to, where there is one.
+    a few words where the images come from; `root` is the folder that names are relative to, where there is one. `notes`
+    are sentences for the report: what was taken for the label, and what was left out.
     """
 
     classes: tuple[str, ...] = ()
     description: str = ""
     root: str | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     @abstractmethod
@@ -94,6 +96,7 @@ class Shuffled(IndexedSource):
         self._source = source
         self._order = np.random.Generator(np.random.Philox(seed)).permutation(source.count)
         self.classes, self.description, self.root = source.classes, source.description, source.root
+        self.notes = source.notes
         self.batch = source.batch
 
     @property

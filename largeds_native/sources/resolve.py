@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -46,10 +47,12 @@ def _from_path(path: Path) -> Source:
     if path.is_dir():
         return folder(path)
     if not path.exists():
+        if found := sorted(glob.glob(str(path))):
+            return tar(found)
         raise ArgumentError(f"{path} does not exist: expected a folder of images, a manifest, or a tar file")
     suffix = path.suffix.lower()
     if suffix in TABLES:
         return table(path)
-    if suffix == ".tar":
+    if suffix == ".tar" or ".tar" in path.suffixes or suffix == ".tgz":  # that a compressed one can't be read is said
         return tar(path)
     raise ArgumentError(f"{path}: expected a folder of images, a .csv or .parquet manifest, or a .tar file")

@@ -32,7 +32,8 @@ class Report:
     """Counts are of the whole store; seconds and speeds of the last run alone.
 
     failed: reason -> number; failures: the first 1,000 of them; decoders: who decoded -> number of images;
-    limit: what held the run back: "source read", "decode" or "disk write".
+    limit: what held the run back: "source read", "decode" or "disk write"; notes: what the source took for the label,
+    and what it left out.
     """
 
     source: str
@@ -49,6 +50,7 @@ class Report:
     threads: int = 1
     limit: str = ""
     root: str | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def total(self) -> int:
@@ -63,7 +65,7 @@ class Report:
         try:
             tree: dict[str, Any] = json.loads((folder / NAME).read_bytes())
             failures = tuple(Failure(**entry) for entry in tree.pop("failures"))
-            report = cls(failures=failures, **tree)
+            report = cls(failures=failures, notes=tuple(tree.pop("notes", ())), **tree)
             report._check()
             return report
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
@@ -71,7 +73,7 @@ class Report:
 
     def _check(self) -> None:
         """TypeError where a value is of another kind than pack writes: the file may be anybody's."""
-        texts = [self.source, self.limit, self.root or "", *self.failed, *self.decoders]
+        texts = [self.source, self.limit, self.root or "", *self.notes, *self.failed, *self.decoders]
         texts += [text for failure in self.failures for text in dataclasses.astuple(failure)]
         counts = [self.packed, self.shards, self.resumed_shards, self.threads]
         counts += [*self.failed.values(), *self.decoders.values()]
@@ -99,6 +101,7 @@ class Report:
         speeds = f"{self.source_mb_per_second:,.1f} MB/s read, {self.written_mb_per_second:,.1f} MB/s written"
         lines = [
             ("source", self.source),
+            *(("note", note) for note in self.notes),
             ("failed", ", ".join(f"{n:,} {reason}" for reason, n in self.failed.items()) or "none"),
             ("decoded by", ", ".join(f"{name} {n:,}" for name, n in self.decoders.items()) or "nothing to decode"),
             ("time", f"{self.seconds:,.2f} s with {self.threads} threads"),
