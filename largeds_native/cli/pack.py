@@ -74,6 +74,8 @@ def pack(
         typer.Argument(help="A folder of images (one a class, or flat), a .csv or .parquet table, or .tar files."),
     ],
     out: Annotated[Path, typer.Argument(help="The store to write, by habit *.lds.")],
+    path: Annotated[str | None, typer.Option(help="Of a table: the column of paths, or of images.")] = None,
+    label: Annotated[str | None, typer.Option(help="Of a table: the column of labels.")] = None,
     resize: RESIZE = None,
     crop: CROP = None,
     interpolation: Annotated[Interpolation, typer.Option(help="As in torchvision's Resize.")] = Interpolation.bilinear,
@@ -116,6 +118,7 @@ def pack(
     Examples:
       largeds pack photos/train train.lds
       largeds pack photos/train train.lds --resize 160 --crop 128 --threads 8
+      largeds pack train.csv train.lds --path file --label species
       largeds pack shards/train-*.tar train.lds
       largeds pack scans scans.lds --resize 512x384 --crop none --mode L
       largeds pack photos/train train.lds --resize none --crop none --resized-crop 176 --flip 0.5 --variants 4
@@ -126,11 +129,18 @@ def pack(
     """
     from largeds_native.errors import PackError
     from largeds_native.packing import pack as pack_images
+    from largeds_native.sources import table
+    from largeds_native.sources.resolve import TABLES
 
     augment = augment_from(flip, random_crop, padding, resized_crop, scale=numbers(scale), ratio=numbers(ratio))
-    for path in source:
-        if not os.path.exists(path) and not glob.glob(path):
-            raise PackError(f"{path} does not exist: expected a folder of images")
+    for given in source:
+        if not os.path.exists(given) and not glob.glob(given):
+            raise PackError(f"{given} does not exist: expected a folder of images")
+    chosen: Any = source[0] if len(source) == 1 else source
+    if path is not None or label is not None:
+        if len(source) != 1 or not source[0].lower().endswith(TABLES):
+            raise PackError(f"--path and --label name columns of a table: expected a .csv or .parquet file, found {source[0]}")
+        chosen = table(source[0], path=path, label=label)
     arguments: dict[str, Any] = sizes_from(resize, crop) | {
         "interpolation": interpolation.value,
         "antialias": antialias,
@@ -152,7 +162,7 @@ def pack(
         "key": key,
     }
     shown = sys.stderr.isatty() and not (quiet or json)
-    store = pack_images(source[0] if len(source) == 1 else source, out, threads=threads, resume=resume, progress=shown, **arguments)
+    store = pack_images(chosen, out, threads=threads, resume=resume, progress=shown, **arguments)
     report = store.report
     if json:
         emit_json({"store": str(store.path)} | (dataclasses.asdict(report) if report else {}))

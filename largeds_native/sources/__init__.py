@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from largeds_native.sources.arrays import arrays
-from largeds_native.sources.base import Batch, IndexedSource, Item, Shuffled, Source
+from largeds_native.sources.base import Batch, FailedItem, IndexedSource, Item, Shuffled, Source
 from largeds_native.sources.folder import folder
 from largeds_native.sources.resolve import as_source
 from largeds_native.sources.samples import dataset, encoded, hugging_face
@@ -12,6 +12,7 @@ from largeds_native.sources.tar import tar
 
 __all__ = [
     "Batch",
+    "FailedItem",
     "IndexedSource",
     "Item",
     "Shuffled",

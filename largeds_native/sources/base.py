@@ -13,8 +13,19 @@ import numpy as np
 
 from largeds_native._internal.arrays import Array, FieldSpec
 
-# A path, encoded bytes, a part of a file (path, offset, length), or uint8 pixels (H, W, C).
-Item = str | bytes | tuple[str, int, int] | Array
+
+
+@dataclass(frozen=True)
+class FailedItem:
+    """Stands for an image that the source could not give: a word for the reason, and a sentence."""
+
+    reason: str
+    message: str
+    cause: BaseException | None = None
+
+
+# A path, encoded bytes, a part of a file (path, offset, length), uint8 pixels (H, W, C), or what is there instead.
+Item = str | bytes | tuple[str, int, int] | Array | FailedItem
 Indices = np.ndarray[Any, np.dtype[np.int64]]
 LABEL = FieldSpec(np.dtype("<i8"))
 

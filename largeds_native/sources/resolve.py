@@ -31,6 +31,8 @@ def as_source(source: Any) -> Source:
         return tar(source)
     if isinstance(source, Mapping):
         raise ArgumentError(f"expected one data set, found several by name: {', '.join(map(str, source))}; take one")
+    if hasattr(source, "columns") and (hasattr(source, "iloc") or hasattr(source, "to_arrow")):
+        return table(source)
     if hasattr(source, "features") and hasattr(source, "cast_column"):
         return hugging_face(source)
     if hasattr(source, "__getitem__") and hasattr(source, "__len__"):

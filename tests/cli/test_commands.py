@@ -75,7 +75,7 @@ def test_a_store_packed_by_the_command_equals_one_packed_by_the_function(
 def test_pack_has_every_option_of_the_function() -> None:
     of_function = set(inspect.signature(lds.pack).parameters) - {"augment", "progress"}
     of_function |= set(inspect.signature(lds.Augment).parameters) - {"center_crop"}  # that is --crop
-    assert of_function == set(inspect.signature(pack_command).parameters) - {"quiet", "json"}
+    assert of_function == set(inspect.signature(pack_command).parameters) - {"quiet", "json", "path", "label"}
 
 
 def test_pack_can_stop_at_the_first_bad_file(largeds: Largeds, tree: Path, tmp_path: Path) -> None:
