@@ -8,7 +8,7 @@ import numpy as np
 
 from largeds_native.errors import DecodeError
 from largeds_native.packing.engine import Engine
-from largeds_native.sources import Batch, Source
+from largeds_native.sources import Batch, FailedItem, Source
 from largeds_native.store.format.sample_log import SampleResults
 from largeds_native.store.format.writer import ShardWriter
 
@@ -67,7 +67,9 @@ def _check(batch: Batch, results: SampleResults, raise_errors: bool) -> None:
         results.errors[index] = reason, _without_folder(message, batch, index)
     if raise_errors and results.errors:
         index, (_, message) = min(results.errors.items())
-        raise DecodeError(message if batch.names[index] in message else f"{batch.names[index]}: {message}")
+        item = batch.items[index]
+        cause = item.cause if isinstance(item, FailedItem) else None
+        raise DecodeError(message if batch.names[index] in message else f"{batch.names[index]}: {message}") from cause
 
 
 def _without_folder(message: str, batch: Batch, index: int) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from largeds_native.errors import DecodeError, PackError
 from largeds_native.packing import pillow
 from largeds_native.packing.options import Options
-from largeds_native.sources import IndexedSource, Item, Source
+from largeds_native.sources import FailedItem, IndexedSource, Item, Source
 from largeds_native.transform import ImageTransform
 
 PROBES = 1000
@@ -42,6 +42,8 @@ def row_size(source: Source, options: Options) -> tuple[int, int]:
 def _size(item: Item, transform: ImageTransform) -> tuple[int, int]:
     if isinstance(item, np.ndarray):
         return int(item.shape[0]), int(item.shape[1])
+    if isinstance(item, FailedItem):
+        raise DecodeError(item.message)
     from largeds_native import _C
 
     if isinstance(item, str):

@@ -37,7 +37,13 @@ def _array(value: Any) -> Array:
     """Without copying, where that is possible; tensors are taken to the CPU."""
     if hasattr(value, "detach"):
         value = value.detach().cpu().numpy()
-    return np.asanyarray(value)
+    try:
+        return np.asanyarray(value)
+    except ValueError:  # numpy's own sentence does not say which argument
+        raise ArgumentError(
+            "expected one array, found images or values of several shapes: to pack a list of images, give a list of "
+            "(image, label) pairs"
+        ) from None
 
 
 class ArraySource(IndexedSource):
@@ -69,7 +75,10 @@ class ArraySource(IndexedSource):
             raise ArgumentError(f"{name}: expected numbers or strings of a fixed size, found {values.dtype}")
         if name == "label" and values.ndim == 1:
             if values.dtype.kind not in "biu":
-                raise ArgumentError(f"label: expected integers, found {values.dtype}")
+                raise ArgumentError(
+                    f"label: expected integers, found {values.dtype}; numbers to predict are a field: "
+                    "sources.arrays(images, fields={'target': values}), and Loader(..., fields=('target',))"
+                )
             values = values.astype(np.int64)
         return values
 

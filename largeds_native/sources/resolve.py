@@ -11,7 +11,7 @@ from typing import Any
 from largeds_native.errors import ArgumentError
 from largeds_native.sources.arrays import arrays
 from largeds_native.sources.base import Source
-from largeds_native.sources.folder import folder
+from largeds_native.sources.folder import EXTENSIONS, folder
 from largeds_native.sources.samples import dataset, encoded, hugging_face
 from largeds_native.sources.table import table
 from largeds_native.sources.tar import tar
@@ -28,6 +28,8 @@ def as_source(source: Any) -> Source:
     if isinstance(source, tuple) and len(source) == 2:
         return arrays(*source)
     if isinstance(source, (list, tuple)) and source and all(isinstance(item, (str, os.PathLike)) for item in source):
+        if all(os.fspath(item).lower().endswith(EXTENSIONS) for item in source):
+            return dataset(source)
         return tar(source)
     if isinstance(source, Mapping):
         raise ArgumentError(f"expected one data set, found several by name: {', '.join(map(str, source))}; take one")

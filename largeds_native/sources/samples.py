@@ -11,16 +11,18 @@ from typing import Any
 import numpy as np
 
 from largeds_native._internal.arrays import FieldSpec
-from largeds_native.errors import ArgumentError
-from largeds_native.sources.base import LABEL, Batch, IndexedSource, Indices, Item, Source
+from largeds_native.errors import ArgumentError, LargedsError, PackError
+from largeds_native.sources.base import LABEL, Batch, FailedItem, IndexedSource, Indices, Item, Source
 
 BATCH_BYTES = 64 << 20
+PROBES = 1000  # samples that are asked for until one is there
 
 
 def dataset(samples: Any) -> Source:
     """A source from a map-style torch Dataset, or any object with `len` and `[i]`, of (image, label) pairs or of
     images. An image is a PIL image, uint8 array (H, W) or (H, W, C), a uint8 tensor (C, H, W), or a float tensor in
-    [0, 1] as torchvision's ToTensor makes; it is asked for in one thread, in order.
+    [0, 1] as torchvision's ToTensor makes, or the path or the bytes of a file; it is asked for in one thread, in order.
+    A sample that can't be had (whatever `[i]` raises, or None for the image) is a failed sample of the pack.
     """
     names = getattr(samples, "classes", None)
     if _is_plain_image_folder(samples):
@@ -69,7 +71,7 @@ def hugging_face(data: Any, *, image: str = "image", label: str = "label") -> So
     def get(i: int) -> Any:
         row = data[i]
         cell = row[image]
-        item: Any = cell["bytes"] if cell["bytes"] is not None else cell["path"]
+        item: Any = None if cell is None else cell["bytes"] if cell["bytes"] is not None else cell["path"]
         return (item, row[label]) if has_label else item
 
     source = DatasetSource(get, len(data), "Hugging Face dataset", names)
@@ -85,10 +87,26 @@ class DatasetSource(IndexedSource):
         self.description = description
         if isinstance(classes, (list, tuple)) and all(isinstance(name, str) for name in classes):
             self.classes = tuple(classes)
-        first = get(0) if count else None
-        self._labelled = isinstance(first, (tuple, list)) and len(first) == 2
-        size = _bytes_of(_item(first[0] if self._labelled else first, 0)) if count else 1  # type: ignore[index]
+        self._labelled, size = self._look_at_first() if count else (False, 1)
         self.batch = max(1, min(1 << 12, BATCH_BYTES // max(1, size)))
+
+    def _look_at_first(self) -> tuple[bool, int]:
+        """Whether samples have a label, and the bytes of an image, from the first sample that can be had."""
+        first = ""
+        for index in range(min(self._count, PROBES)):
+            try:
+                sample = self._get(index)
+            except MemoryError:
+                raise
+            except Exception as error:
+                first = first or f"sample {index}: {type(error).__name__}: {error}"
+                continue
+            image, label = _parts(sample, f"sample {index} of {self.description}")
+            if image is None:
+                first = first or f"sample {index}: no image (None)"
+                continue
+            return label is not None, _bytes_of(_item(image, index))
+        raise PackError(f"{self.description}: none of its first {min(self._count, PROBES):,} samples can be had; {first}")
 
     def identify(self, identity: str | None, paths: Sequence[str] = ()) -> None:
         """Says what changes when the samples do, and the samples' files, where these are known."""
@@ -103,16 +121,24 @@ class DatasetSource(IndexedSource):
         return self._count
 
     def take(self, indices: Indices) -> Batch:
-        items: list[Item] = []
-        labels: list[int] = []
-        for i in indices.tolist():
-            sample = self._get(i)
-            if self._labelled:
-                sample, label = sample
-                labels.append(_label(label, f"sample {i} of {self.description}"))
-            items.append(_item(sample, i))
-        fields = {"label": np.asarray(labels, np.int64)} if self._labelled else {}
-        return Batch(items, [f"#{i}" for i in indices.tolist()], fields)
+        samples = [self._sample(i) for i in indices.tolist()]
+        fields = {"label": np.asarray([label for _, label in samples], np.int64)} if self._labelled else {}
+        return Batch([item for item, _ in samples], [f"#{i}" for i in indices.tolist()], fields)
+
+    def _sample(self, index: int) -> tuple[Item, int]:
+        """The image, and the label or 0. Whatever the Dataset raises fails this sample alone."""
+        try:
+            image, label = _parts(self._get(index), f"sample {index}")
+            if (label is not None) != self._labelled:
+                form = "(image, label)" if self._labelled else "an image without a label"
+                raise ArgumentError(f"sample {index}: expected {form}, as the first samples are")
+            return _item(image, index), label or 0
+        except MemoryError:
+            raise
+        except ArgumentError as error:
+            return FailedItem("source", str(error), error), 0
+        except Exception as error:
+            return FailedItem("source", f"the dataset raised {type(error).__name__}: {error}", error), 0
 
     def paths(self, indices: Indices) -> list[tuple[str, str]]:
         return [(self._paths[i],) * 2 for i in indices.tolist()] if self._paths else []
@@ -170,11 +196,19 @@ class EncodedSource(Source):
     def _next(self) -> tuple[bytes, int] | None:
         assert self._iterator is not None
         try:
-            data, label = next(self._iterator)
+            sample = next(self._iterator)
         except StopIteration:
             return None
+        except (MemoryError, LargedsError):
+            raise
+        except Exception as error:
+            raise PackError(
+                f"sample {self._position} of the {self.description}: it raised {type(error).__name__}: {error}"
+            ) from error
+        try:
+            data, label = sample
         except (TypeError, ValueError):
-            raise ArgumentError(f"sample {self._position}: expected (bytes, label)") from None
+            raise ArgumentError(f"sample {self._position}: expected (bytes, label), found {_kind(sample)}") from None
         if not isinstance(data, (bytes, bytearray, memoryview)):
             raise ArgumentError(f"sample {self._position}: expected (bytes, label), found {type(data).__name__}")
         self._position += 1
@@ -184,21 +218,51 @@ class EncodedSource(Source):
         return None
 
 
+def _parts(sample: Any, where: str) -> tuple[Any, int | None]:
+    """(image, label or None) of a sample. ArgumentError says what else it is."""
+    if isinstance(sample, (tuple, list)) and len(sample) == 2:
+        return sample[0], _label(sample[1], where)
+    if isinstance(sample, (tuple, list, dict)):
+        raise ArgumentError(
+            f"{where}: expected (image, label) or an image, found {_kind(sample)}: pack a Dataset that gives pairs"
+        )
+    return sample, None
+
+
+def _kind(sample: Any) -> str:
+    """In words, for messages."""
+    if isinstance(sample, dict):
+        return f"a dict of {', '.join(map(str, sample))}"[:200]
+    if isinstance(sample, (tuple, list)):
+        return f"a {type(sample).__name__} of {len(sample)} members"
+    return type(sample).__name__
+
+
 def _label(value: Any, where: str) -> int:
     try:
-        return operator.index(value.item() if hasattr(value, "item") else value)
+        label = operator.index(value.item() if hasattr(value, "item") else value)
     except (TypeError, ValueError, RuntimeError):
-        raise ArgumentError(f"{where}: expected a label that is a whole number, found {str(value)[:80]}") from None
+        hint = ""
+        if isinstance(value, float) or getattr(getattr(value, "dtype", None), "is_floating_point", False):
+            hint = "; numbers to predict are a field: sources.arrays(images, fields={'target': ...}) or a table's column"
+        raise ArgumentError(f"{where}: expected a label that is a whole number, found {str(value)[:80]}{hint}") from None
+    if not -(1 << 63) <= label < 1 << 63:
+        raise ArgumentError(f"{where}: expected a label of at most 64 bits, found {str(label)[:80]}")
+    return label
 
 
 def _bytes_of(item: Item) -> int:
-    return item.nbytes if isinstance(item, np.ndarray) else len(item)
+    return item.nbytes if isinstance(item, np.ndarray) else len(item) if isinstance(item, bytes) else 1 << 17
 
 
 def _item(image: Any, index: int) -> Item:
     """A PIL image, an array, a tensor, or encoded bytes, as pack takes them."""
+    if image is None:
+        raise ArgumentError(f"sample {index}: no image (None)")
     if isinstance(image, (bytes, str)):
         return image
+    if isinstance(image, os.PathLike):
+        return os.fspath(image)
     if hasattr(image, "convert") and hasattr(image, "mode"):
         pixels = np.asarray(image if image.mode in ("RGB", "L") else image.convert("RGB"))
     elif hasattr(image, "detach"):
