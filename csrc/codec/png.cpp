@@ -67,7 +67,7 @@ std::string exif_of_raw_profile(std::string_view text) {
 struct PngDecoder::State {
   PngHandle png;
   int width = 0, height = 0, orientation = 1, channels = 3;
-  int colour = 0, depth = 0;
+  int colour = 0;
   std::array<uint8_t, 768> palette{};
   std::vector<uint8_t> rows, out;
 
@@ -115,20 +115,11 @@ struct PngDecoder::State {
     }
   }
 
-  bool is_gray16() const noexcept { return colour == PNG_COLOR_TYPE_GRAY && depth == 16; }
-
   // libpng's row, from column x0 on, -> `count` pixels of `channels`. A row may have more bytes than an int counts.
   const uint8_t* to_output(const uint8_t* row, ptrdiff_t x0, int count) {
     if (colour == PNG_COLOR_TYPE_PALETTE) {
       for (ptrdiff_t x = 0; x < count; ++x) {
         std::memcpy(&out[x * channels], &palette[ptrdiff_t{row[x0 + x]} * channels], channels);
-      }
-      return out.data();
-    }
-    if (is_gray16()) {  // clipped, not scaled: as Pillow's I;16 -> L
-      for (ptrdiff_t x = 0; x < count; ++x) {
-        const uint8_t value = row[2 * (x0 + x)] ? 255 : row[2 * (x0 + x) + 1];
-        std::memset(&out[x * channels], value, channels);
       }
       return out.data();
     }
@@ -161,7 +152,9 @@ void PngDecoder::open(const uint8_t* data, size_t size, const DecodeOptions& opt
   s.width = static_cast<int>(width);
   s.height = static_cast<int>(height);
   s.colour = png_get_color_type(s.png.png, s.png.info);
-  s.depth = png_get_bit_depth(s.png.png, s.png.info);
+  if (s.colour == PNG_COLOR_TYPE_GRAY && png_get_bit_depth(s.png.png, s.png.info) == 16) {
+    throw Error(Reason::unsupported, "PNG: 16 bits a pixel of grey");  // Python knows what the caller wants of them
+  }
   s.read_orientation(exif);
   if (s.colour == PNG_COLOR_TYPE_PALETTE) s.read_palette();
 }

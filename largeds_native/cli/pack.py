@@ -63,6 +63,11 @@ class Truncated(str, Enum):
     keep = "keep"
 
 
+class SixteenBit(str, Enum):
+    scale = "scale"
+    clip = "clip"
+
+
 class OnError(str, Enum):
     skip = "skip"
     stop = "raise"
@@ -101,9 +106,19 @@ def pack(
         int | None, typer.Option(min=0, metavar="SEED", help="Pack in a shuffled order; default the source's.")
     ] = None,
     shard_bytes: SHARD_BYTES = "1G",
+    classes: Annotated[
+        str | None, typer.Option(help="Class names in the order of their numbers (cat,dog), or a store that has them.")
+    ] = None,
     on_error: Annotated[OnError, typer.Option(help="skip lists bad images in the report.")] = OnError.skip,
+    max_failures: Annotated[
+        str, typer.Option(help="How many may fail: a share (0.01, rounded up) or a count (5); more make no store.")
+    ] = "0.01",
     truncated: Annotated[Truncated, typer.Option(help="keep: what a JPEG that ends early has.")] = Truncated.error,
     max_pixels: Annotated[int, typer.Option(min=1, help="Larger images fail.")] = MAX_PIXELS,
+    sixteen_bit: Annotated[
+        SixteenBit | None,
+        typer.Option(help="Grey of 16 bits: scale takes the high byte, clip keeps 0 to 255. Default: they fail."),
+    ] = None,
     resume: Annotated[bool, typer.Option(help="Go on from the shards that a stopped pack finished.")] = True,
     key: Annotated[
         str | None, typer.Option(metavar="NAME", help="Names the data: a store of this key is known again elsewhere.")
@@ -125,7 +140,8 @@ def pack(
       largeds pack photos/train train.lds --shuffle 0 --json > report.json
 
     Ctrl-C stops within a second; the same command goes on from there. Bad images are skipped and listed with their
-    reason: see `largeds info STORE --failures`.
+    reason (see `largeds info STORE --failures`); when more than --max-failures are, the exit code is 1 and no store is
+    made.
     """
     from largeds_native.errors import PackError
     from largeds_native.packing import pack as pack_images
@@ -139,7 +155,9 @@ def pack(
     chosen: Any = source[0] if len(source) == 1 else source
     if path is not None or label is not None:
         if len(source) != 1 or not source[0].lower().endswith(TABLES):
-            raise PackError(f"--path and --label name columns of a table: expected a .csv or .parquet file, found {source[0]}")
+            raise PackError(
+                f"--path and --label name columns of a table: expected a .csv or .parquet file, found {source[0]}"
+            )
         chosen = table(source[0], path=path, label=label)
     arguments: dict[str, Any] = sizes_from(resize, crop) | {
         "interpolation": interpolation.value,
@@ -158,8 +176,11 @@ def pack(
         "shard_bytes": byte_count(shard_bytes),
         "truncated": truncated.value,
         "max_pixels": max_pixels,
+        "sixteen_bit": sixteen_bit and sixteen_bit.value,
         "on_error": on_error.value,
         "key": key,
+        "classes": _classes(classes),
+        "max_failures": _max_failures(max_failures),
     }
     shown = sys.stderr.isatty() and not (quiet or json)
     store = pack_images(chosen, out, threads=threads, resume=resume, progress=shown, **arguments)
@@ -170,3 +191,26 @@ def pack(
         if report and not shown:  # on a terminal, pack itself has shown it
             print(report)
         console().print(repr(store), markup=False, soft_wrap=True)
+        if report and report.failed:
+            failed = f"{report.total - report.packed:,} of {report.total:,} images failed and were left out"
+            console().print(f"{failed}: see largeds info {out} --failures", markup=False, soft_wrap=True)
+
+
+def _classes(text: str | None) -> list[str] | None:
+    """'cat,dog', or the path of a store."""
+    if text is None:
+        return None
+    if os.path.isdir(text):
+        from largeds_native.opening import open_store
+
+        with open_store(text) as store:
+            return list(store.classes)
+    return text.split(",")
+
+
+def _max_failures(text: str) -> int | float:
+    """'0.01' is a share, '5' a count."""
+    try:
+        return int(text) if text.isdecimal() else float(text)
+    except ValueError:
+        raise typer.BadParameter(f"--max-failures: expected a share (0.01) or a count (5), found {text!r}") from None

@@ -37,6 +37,7 @@ class Options:
     @classmethod
     def checked(cls, **given: Any) -> Options:
         """From the arguments of `pack`; ArgumentError says what was expected and what was found."""
+        given.setdefault("sixteen_bit", None)  # a manifest lacks it where it is None
         transform = ImageTransform(**{name: given[name] for name in TRANSFORM})
         dtype = _dtype(given["dtype"])
         mean, std = _mean_std(given["mean"], given["std"], transform.channels, dtype)
@@ -68,6 +69,8 @@ class Options:
         """As it stands in the manifest: one level, by the names of `pack`'s arguments."""
         tree = dataclasses.asdict(self)
         plain: dict[str, Any] = json.loads(json.dumps(tree.pop("transform") | tree))
+        if plain["sixteen_bit"] is None:  # as in the manifests from before there was a choice
+            del plain["sixteen_bit"]
         return plain
 
 

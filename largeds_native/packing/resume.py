@@ -18,6 +18,8 @@ from largeds_native.store.format.manifest import PLAN_NAME
 from largeds_native.store.format.shard_record import ShardRecord, shard_name
 from largeds_native.store.report import Report
 
+KEY_HINT = "a store that is packed with key='...', a name of yours for its data, is known again by that key"
+
 _OURS = re.compile(rf"\.?shard-\d{{5,9}}(\.tmp)?|\.?{re.escape(PLAN_NAME)}(\.tmp)?|{re.escape(lock.NAME)}")
 
 
@@ -63,8 +65,8 @@ def _check_finished(out: Path, plan: Plan, fingerprint: str, resume: bool) -> No
         raise PackError(f"{out} holds a finished store, which resume=False does not throw away: {ways}")
     if plan.identity is None:
         raise PackError(
-            f"{out} holds a finished store, and nothing tells whether it was packed from this {plan.source.description}: "
-            f"{ways}; a store that is packed with key='...', a name of yours for its data, is known again by that key"
+            f"{out} holds a finished store, and nothing tells whether it was packed from this "
+            f"{plan.source.description}: {ways}; {KEY_HINT}"
         )
     if found.options.get("plan") != fingerprint:
         raise PackError(f"{out} holds a finished store of another job: {ways}")
@@ -74,8 +76,7 @@ def _check_finished(out: Path, plan: Plan, fingerprint: str, resume: bool) -> No
     if report is not None and [report.source, report.root] != plan.origin:
         raise PackError(
             f"{out} holds a finished store of the {report.source}, whose list of samples is that of the "
-            f"{plan.source.description}, and nothing tells whether their images are the same: {ways}; a store that is "
-            "packed with key='...', a name of yours for its data, is known again by that key"
+            f"{plan.source.description}, and nothing tells whether their images are the same: {ways}; {KEY_HINT}"
         )
     for number, entry in enumerate(found.shards):
         record = ShardRecord.read(out / entry.name)
@@ -93,7 +94,8 @@ def _check_unfinished(out: Path, job: dict[str, Any], plan: Plan, fingerprint: s
     if plan.identity is None:
         if any(re.fullmatch(r"shard-\d{5,9}", name) for name in os.listdir(out)):
             raise PackError(
-                f"{out} holds an unfinished pack, and nothing tells whether it is of this {plan.source.description}: {ways}; "
+                f"{out} holds an unfinished pack, and nothing tells whether it is of this {plan.source.description}: "
+                f"{ways}; "
                 "a pack with key='...', a name of yours for its data, goes on where one with the same key was stopped"
             )
         return

@@ -26,7 +26,9 @@ def row_size(source: Source, options: Options) -> tuple[int, int]:
     limit = PROBES if source.count is None else min(PROBES, source.count)
     seen = 0
     # one by one where that is possible: a Dataset may take long for each
-    batches = (source.read(i, i + 1) for i in range(limit)) if isinstance(source, IndexedSource) else [source.read(0, limit)]
+    batches = (
+        (source.read(i, i + 1) for i in range(limit)) if isinstance(source, IndexedSource) else [source.read(0, limit)]
+    )
     for batch in itertools.chain.from_iterable(batches):
         for item, name in zip(batch.items, batch.names, strict=True):
             try:

@@ -62,6 +62,7 @@ class ArraySource(IndexedSource):
         self._images = images
         self._fields = {name: self._checked(name, _array(value)) for name, value in fields.items()}
         self.classes = classes
+        self.image_size = (images.shape[2], images.shape[3]) if self._planar else (images.shape[1], images.shape[2])
         self.batch = max(1, BATCH_BYTES // int(np.prod(images.shape[1:])))
         self.description = f"arrays of shape {images.shape}"
 
@@ -100,7 +101,7 @@ class ArraySource(IndexedSource):
         return Batch(list(images), [f"#{i}" for i in indices.tolist()], fields)
 
     def fingerprint(self) -> str:
-        """Of all pixels and fields. Hashing reads as fast as memory or the disk gives, which is less than a pack takes."""
+        """Of all pixels and fields: hashing takes the time of reading them, which is less than a pack's."""
         from largeds_native import _C
 
         digest = hashlib.sha256(repr((self._images.shape, self.classes)).encode())

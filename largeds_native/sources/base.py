@@ -14,7 +14,6 @@ import numpy as np
 from largeds_native._internal.arrays import Array, FieldSpec
 
 
-
 @dataclass(frozen=True)
 class FailedItem:
     """Stands for an image that the source could not give: a word for the reason, and a sentence."""
@@ -24,7 +23,8 @@ class FailedItem:
     cause: BaseException | None = None
 
 
-# A path, encoded bytes, a part of a file (path, offset, length), uint8 pixels (H, W, C), or what is there instead.
+# A path, encoded bytes, a part of a file (path, offset, length), pixels (H, W, C), or what is there instead. Pixels are
+# uint8; uint16 and, with one channel, int32 and float32 where the pack says how these become 8 bits.
 Item = str | bytes | tuple[str, int, int] | Array | FailedItem
 Indices = np.ndarray[Any, np.dtype[np.int64]]
 LABEL = FieldSpec(np.dtype("<i8"))
@@ -51,6 +51,7 @@ class Source(ABC):
     description: str = ""
     root: str | None = None
     notes: tuple[str, ...] = ()
+    image_size: tuple[int, int] | None = None  # (height, width) of every image, where the source knows it
 
     @property
     @abstractmethod
@@ -107,7 +108,7 @@ class Shuffled(IndexedSource):
         self._source = source
         self._order = np.random.Generator(np.random.Philox(seed)).permutation(source.count)
         self.classes, self.description, self.root = source.classes, source.description, source.root
-        self.notes = source.notes
+        self.notes, self.image_size = source.notes, source.image_size
         self.batch = source.batch
 
     @property

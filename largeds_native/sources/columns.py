@@ -84,8 +84,8 @@ def label_values(column: Any, where: str, name: str) -> tuple[Array, tuple[str, 
             "several lengths, or no numbers"
         )
     raise ArgumentError(
-        f"{where}: column {name!r}: expected whole numbers or class names, found {kind}; numbers to predict are a field: "
-        "give the column another name, and Loader fields=(that name,)"
+        f"{where}: column {name!r}: expected whole numbers or class names, found {kind}; numbers to predict are a "
+        "field: give the column another name, and Loader fields=(that name,)"
     )
 
 
@@ -94,7 +94,12 @@ def list_values(column: Any) -> Array | None:
     import pyarrow.compute as pc
 
     lengths = pc.unique(pc.list_value_length(column)).to_pylist()
-    if not is_number(column.type.value_type) or len(lengths) != 1 or not lengths[0] or pc.list_flatten(column).null_count:
+    if (
+        not is_number(column.type.value_type)
+        or len(lengths) != 1
+        or not lengths[0]
+        or pc.list_flatten(column).null_count
+    ):
         return None
     return little_endian(pc.list_flatten(column).to_numpy().reshape(len(column), lengths[0]))
 

@@ -5,26 +5,29 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from largeds_native._internal.arrays import FieldSpec
 from largeds_native.errors import ArgumentError, PackError, StorageError
 from largeds_native.sources.base import LABEL, Batch, IndexedSource, Indices, Source
+from largeds_native.sources.classes import with_classes
 
 # torchvision's IMG_EXTENSIONS. A name chooses which files are looked at; their bytes tell the format.
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 
 
-def folder(path: str | os.PathLike[str]) -> Source:
+def folder(path: str | os.PathLike[str], *, classes: Any = None) -> Source:
     """Images in the folders of `path`, by the rules of torchvision's ImageFolder: each folder in it is a class, classes
     are numbered in sorted order, files are found at any depth and follow in sorted order, links to folders are
     followed (not in circles). A class without images keeps its number. Where no folder has an image, the images that
-    lie in `path` itself are taken, without labels.
+    lie in `path` itself are taken, without labels. `classes`, names or a store, numbers the classes as these do: a
+    folder that lacks some of them keeps the numbers.
 
     Raises PackError when there is no image at all.
     """
-    return FolderSource(Path(path))
+    return with_classes(FolderSource(Path(path)), classes)
 
 
 class FolderSource(IndexedSource):

@@ -13,15 +13,17 @@ import numpy as np
 from largeds_native._internal.arrays import FieldSpec
 from largeds_native.errors import ArgumentError, LargedsError, PackError
 from largeds_native.sources.base import LABEL, Batch, FailedItem, IndexedSource, Indices, Item, Source
+from largeds_native.sources.classes import with_classes
 
 BATCH_BYTES = 64 << 20
 PROBES = 1000  # samples that are asked for until one is there
 
 
-def dataset(samples: Any) -> Source:
+def dataset(samples: Any, *, classes: Any = None) -> Source:
     """A source from a map-style torch Dataset, or any object with `len` and `[i]`, of (image, label) pairs or of
     images. An image is a PIL image, uint8 array (H, W) or (H, W, C), a uint8 tensor (C, H, W), or a float tensor in
     [0, 1] as torchvision's ToTensor makes, or the path or the bytes of a file; it is asked for in one thread, in order.
+    `classes`, names or a store, numbers the classes as these do.
     A sample that can't be had (whatever `[i]` raises, or None for the image) is a failed sample of the pack.
     """
     names = getattr(samples, "classes", None)
@@ -30,8 +32,9 @@ def dataset(samples: Any) -> Source:
         names_of = [os.path.relpath(path, samples.root) for path, _ in samples.samples]
         source = DatasetSource(samples.samples.__getitem__, len(samples), f"torchvision ImageFolder {top}", names)
         source.identify(repr((names_of, samples.targets)), [path for path, _ in samples.samples])
-        return source
-    return DatasetSource(samples.__getitem__, len(samples), f"dataset {type(samples).__name__}", names)
+        return with_classes(source, classes)
+    source = DatasetSource(samples.__getitem__, len(samples), f"dataset {type(samples).__name__}", names)
+    return with_classes(source, classes)
 
 
 def _is_plain_image_folder(samples: Any) -> bool:
@@ -44,15 +47,17 @@ def _is_plain_image_folder(samples: Any) -> bool:
     )
 
 
-def encoded(samples: Iterable[tuple[bytes, int]]) -> Source:
+def encoded(samples: Iterable[tuple[bytes, int]], *, classes: Any = None) -> Source:
     """A source from an iterable of (bytes of an image file, label). It can't tell whether it is the same as before: to
-    resume, `pack` needs a `key`, and it must yield the same again."""
-    return EncodedSource(samples)
+    resume, `pack` needs a `key`, and it must yield the same again. `classes`: names of the labels' numbers, or a
+    store that has them."""
+    return with_classes(EncodedSource(samples), classes)
 
 
-def hugging_face(data: Any, *, image: str = "image", label: str = "label") -> Source:
+def hugging_face(data: Any, *, image: str = "image", label: str = "label", classes: Any = None) -> Source:
     """A source from a Hugging Face `datasets.Dataset` with an image column and, if it has one, a label column. Image
-    files are taken as they are stored, without decoding them in Python.
+    files are taken as they are stored, without decoding them in Python. `classes`, names or a store, numbers the
+    classes as these do. Other columns are left out; `store.report.notes` lists them.
     """
     from datasets import Image as ImageFeature
 
@@ -76,7 +81,9 @@ def hugging_face(data: Any, *, image: str = "image", label: str = "label") -> So
 
     source = DatasetSource(get, len(data), "Hugging Face dataset", names)
     source.identify(None if identity is None else f"{identity} {image} {label}")
-    return source
+    if left_out := [name for name in data.features if name not in (image, label)]:
+        source.notes = (f"columns left out: {', '.join(left_out)}",)
+    return with_classes(source, classes)
 
 
 class DatasetSource(IndexedSource):
@@ -106,7 +113,9 @@ class DatasetSource(IndexedSource):
                 first = first or f"sample {index}: no image (None)"
                 continue
             return label is not None, _bytes_of(_item(image, index))
-        raise PackError(f"{self.description}: none of its first {min(self._count, PROBES):,} samples can be had; {first}")
+        raise PackError(
+            f"{self.description}: none of its first {min(self._count, PROBES):,} samples can be had; {first}"
+        )
 
     def identify(self, identity: str | None, paths: Sequence[str] = ()) -> None:
         """Says what changes when the samples do, and the samples' files, where these are known."""
@@ -147,7 +156,9 @@ class DatasetSource(IndexedSource):
         """None for a Dataset: what its `__getitem__` gives is known only when it is called for every sample."""
         if self._identity is None:
             return None
-        return hashlib.sha256(repr((self._identity, self._count, self.classes)).encode("utf-8", "surrogateescape")).hexdigest()
+        return hashlib.sha256(
+            repr((self._identity, self._count, self.classes)).encode("utf-8", "surrogateescape")
+        ).hexdigest()
 
 
 class EncodedSource(Source):
@@ -244,8 +255,12 @@ def _label(value: Any, where: str) -> int:
     except (TypeError, ValueError, RuntimeError):
         hint = ""
         if isinstance(value, float) or getattr(getattr(value, "dtype", None), "is_floating_point", False):
-            hint = "; numbers to predict are a field: sources.arrays(images, fields={'target': ...}) or a table's column"
-        raise ArgumentError(f"{where}: expected a label that is a whole number, found {str(value)[:80]}{hint}") from None
+            hint = (
+                "; numbers to predict are a field: sources.arrays(images, fields={'target': ...}) or a table's column"
+            )
+        raise ArgumentError(
+            f"{where}: expected a label that is a whole number, found {str(value)[:80]}{hint}"
+        ) from None
     if not -(1 << 63) <= label < 1 << 63:
         raise ArgumentError(f"{where}: expected a label of at most 64 bits, found {str(label)[:80]}")
     return label
@@ -262,7 +277,9 @@ def _item(image: Any, index: int) -> Item:
     if isinstance(image, (bytes, str)):
         return image
     if isinstance(image, os.PathLike):
-        return os.fspath(image)
+        return str(image)
+    if hasattr(image, "convert") and str(getattr(image, "mode", ""))[:1] in ("I", "F"):
+        return np.asarray(image)[..., None]  # how they become 8 bits is an option of the pack
     if hasattr(image, "convert") and hasattr(image, "mode"):
         pixels = np.asarray(image if image.mode in ("RGB", "L") else image.convert("RGB"))
     elif hasattr(image, "detach"):
@@ -275,7 +292,12 @@ def _item(image: Any, index: int) -> Item:
         pixels = np.rint(pixels * 255).astype(np.uint8)
     if pixels.ndim == 2:
         pixels = pixels[..., None]
-    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] not in (1, 3) or not pixels.size:
-        words = "a PIL image, uint8 (H, W) or (H, W, C), or a tensor (C, H, W)"
+    if (
+        pixels.dtype not in (np.uint8, np.uint16)
+        or pixels.ndim != 3
+        or pixels.shape[2] not in (1, 3)
+        or not pixels.size
+    ):
+        words = "a PIL image, uint8 or uint16 (H, W) or (H, W, C), or a tensor (C, H, W)"
         raise ArgumentError(f"sample {index}: expected {words}; found {pixels.dtype} of shape {pixels.shape}")
     return pixels

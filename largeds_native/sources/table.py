@@ -8,12 +8,11 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from largeds_native._internal.arrays import Array, FieldSpec
 from largeds_native.errors import ArgumentError, StorageError
 from largeds_native.sources import columns
 from largeds_native.sources.base import LABEL, Batch, IndexedSource, Indices, Source
+from largeds_native.sources.classes import with_classes
 from largeds_native.sources.embedded import ColumnImages, ParquetImages, is_embedded
 
 PATHS = ("path", "file", "filename", "file_name", "filepath", "image_path", "image")
@@ -28,6 +27,7 @@ def table(
     label: str | None = None,
     root: str | os.PathLike[str] | None = None,
     outside: bool = False,
+    classes: Any = None,
 ) -> Source:
     """A source from a CSV file (with a header line), a Parquet file, or a DataFrame, with one line an image.
 
@@ -36,11 +36,12 @@ def table(
     lists of numbers, all of one length. Without these arguments the columns are found by the usual names: path, file,
     filename, file_name, filepath, image_path, image; and label, class, category, target. Every other column of numbers
     becomes a field, a missing number NaN. `store.report.notes` says which columns were taken, and which were left out.
-    Paths that are absolute or leave the root by '..' are refused unless `outside` is True.
+    `classes`, names or a store, numbers the class names as these do. Paths that are absolute or leave the root by
+    '..' are refused unless `outside` is True.
 
     Raises ArgumentError naming the column, or the line, that is wrong.
     """
-    return TableSource(file, path, label, root, outside)
+    return with_classes(TableSource(file, path, label, root, outside), classes)
 
 
 class TableSource(IndexedSource):
@@ -71,7 +72,9 @@ class TableSource(IndexedSource):
 
     def _take_columns(self, found: Any, where: str, path: str, label: str | None, names: list[str]) -> tuple[str, ...]:
         """Labels and fields of the columns; gives the sentences that say what was taken and what was not."""
-        notes = [f"images are column {path!r}, " + (f"labels column {label!r}" if label else "there is no label column")]
+        notes = [
+            f"images are column {path!r}, " + (f"labels column {label!r}" if label else "there is no label column")
+        ]
         if label is not None:
             if label not in found.column_names:
                 raise ArgumentError(f"{where}: column {label!r}: expected labels, found bytes")

@@ -17,18 +17,19 @@ import numpy as np
 from largeds_native._internal.arrays import FieldSpec
 from largeds_native.errors import ArgumentError, PackError
 from largeds_native.sources.base import LABEL, Batch, IndexedSource, Indices, Source
+from largeds_native.sources.classes import with_classes
 
 IMAGES = ("jpg", "jpeg", "png", "webp", "ppm", "pgm", "bmp", "tif", "tiff")
 MAX_LABEL_BYTES = 1 << 20
 
 
-def tar(paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> Source:
+def tar(paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], *, classes: Any = None) -> Source:
     """A source from uncompressed tar files, by WebDataset's rule: members of one folder whose names agree up to their
     first dot are one sample, and what comes after that dot says what they are. `.jpg`, `.png`, `.webp` (or another of
     Pillow's formats) is its image, `.cls` its label (a whole number as text), or "label" or "cls" in its `.json` where
     there is no `.cls`. Other members, `.depth.png` or `.txt`, are left out; the report lists their endings. Names that
     begin with a dot (as macOS's `._x`) are passed over. Samples come in the order of the files. Either all have a
-    label or none.
+    label or none. `classes`, names or a store, gives the labels' numbers their names.
 
     Raises ArgumentError naming the file and the member that is wrong: cut off, compressed, a label that is no whole
     number, two members for one thing. Names of members are never used as paths.
@@ -36,7 +37,7 @@ def tar(paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> Sou
     files = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
     if not files:
         raise ArgumentError("expected tar files, found an empty list")
-    return TarSource([os.path.abspath(path) for path in files])
+    return with_classes(TarSource([os.path.abspath(path) for path in files]), classes)
 
 
 @dataclass
@@ -131,7 +132,9 @@ def _samples(path: str, left_out: Counter[str]) -> dict[str, _Sample]:
                 sample = samples.setdefault(f"{folder}/{stem}" if folder else stem, _Sample())
                 extension = extension.lower()
                 if extension in sample.endings:
-                    raise ArgumentError(f"{path}: two members are named {member.name!r}: nothing tells which one counts")
+                    raise ArgumentError(
+                        f"{path}: two members are named {member.name!r}: nothing tells which one counts"
+                    )
                 sample.endings.add(extension)
                 if not _take(sample, archive, member, path, extension):
                     left_out[f".{extension}" if extension else "without an ending"] += 1
@@ -139,7 +142,9 @@ def _samples(path: str, left_out: Counter[str]) -> dict[str, _Sample]:
                 if sample.json is not None and sample.label is None:
                     sample.label = _label(archive, sample.json, path, "json")
     except tarfile.TarError as error:
-        raise ArgumentError(f"{path} is no uncompressed tar file, or is cut off: {error}{_how_compressed(path)}") from None
+        raise ArgumentError(
+            f"{path} is no uncompressed tar file, or is cut off: {error}{_how_compressed(path)}"
+        ) from None
     return samples
 
 
@@ -177,7 +182,12 @@ def _refuse_other_images(path: str, key: str, sample: _Sample) -> None:
 def _how_compressed(path: str) -> str:
     with open(path, "rb") as file:
         magic = file.read(6)
-    for begin, tool in ((b"\x1f\x8b", "gunzip"), (b"BZh", "bunzip2"), (b"\xfd7zXZ", "unxz"), (b"\x28\xb5\x2f\xfd", "unzstd")):
+    for begin, tool in (
+        (b"\x1f\x8b", "gunzip"),
+        (b"BZh", "bunzip2"),
+        (b"\xfd7zXZ", "unxz"),
+        (b"\x28\xb5\x2f\xfd", "unzstd"),
+    ):
         if magic.startswith(begin):
             return f"; it is compressed, and images are read where they lie: run {tool} on it and pack the .tar"
     return ""
@@ -195,7 +205,9 @@ def _label(archive: tarfile.TarFile, member: tarfile.TarInfo, path: str, extensi
             tree = json.loads(data)
         except (ValueError, RecursionError) as error:
             raise ArgumentError(f"{where} is not JSON: {error}") from None
-        value = tree.get("label", tree.get("cls")) if isinstance(tree, dict) else None if isinstance(tree, list) else tree
+        value = (
+            tree.get("label", tree.get("cls")) if isinstance(tree, dict) else None if isinstance(tree, list) else tree
+        )
         if value is None:
             return None
         if type(value) is int:

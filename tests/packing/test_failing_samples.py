@@ -103,7 +103,6 @@ def test_a_null_image_of_hugging_face(tmp_path: Path) -> None:
         ([{"image": gray(1), "label": 1}], "found a dict of image, label"),
         ([(gray(1), 1.5)], "numbers to predict are a field"),
         (([gray(1), gray(2)[:2]], [0, 1]), r"list of \(image, label\) pairs"),
-
     ],
 )
 def test_other_things_than_samples_are_said(tmp_path: Path, source: Any, words: str) -> None:

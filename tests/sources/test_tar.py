@@ -26,7 +26,11 @@ def test_webdatasets_convention(tmp_path: Path) -> None:
     )
     second = make_tar(tmp_path / "1.tar", {"3.seg.txt": b"", "3.cls": b"9", "3.webp": b"three", "4.cls": b"1"})
     source = tar([first, second])
-    assert set(source.notes[0].removeprefix("left out: ").split(", ")) == {"1 without an ending", "2 samples without an image", "1 .seg.txt"}
+    assert set(source.notes[0].removeprefix("left out: ").split(", ")) == {
+        "1 without an ending",
+        "2 samples without an image",
+        "1 .seg.txt",
+    }
     (batch,) = source.read(0, 10 if source.count is None else source.count)
     assert batch.names == ["0.tar:a/1", "0.tar:a/2", "1.tar:3"]
     assert batch.fields["label"].tolist() == [7, 8, 9]
@@ -91,7 +95,13 @@ def image_of(source: Source) -> bytes:
 
 
 def test_the_whole_ending_says_what_a_member_is(tmp_path: Path) -> None:
-    members = {"0.depth.png": b"depth", "0.target.cls": b"5", "0.png": b"image", "0.cls": b"3", "0.json": b'{"label": 9}'}
+    members = {
+        "0.depth.png": b"depth",
+        "0.target.cls": b"5",
+        "0.png": b"image",
+        "0.cls": b"3",
+        "0.json": b'{"label": 9}',
+    }
     for name, order in (("a.tar", members), ("b.tar", dict(reversed(members.items())))):
         source = tar(make_tar(tmp_path / name, order))
         assert image_of(source) == b"image"

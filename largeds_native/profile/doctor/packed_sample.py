@@ -69,6 +69,7 @@ def pack_sample(
         resize=config.resize,
         crop=config.crop,
         threads=config.threads,
+        max_failures=1.0,
         progress=False,
     )
     stack.callback(store.close)
