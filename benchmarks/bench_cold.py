@@ -1,6 +1,6 @@
-"""How fast do batches come from a store that is not in memory? Against pread at a queue depth of 32 on the same file.
+"""How fast is loading from disk? Against pread at a queue depth of 32 on the same file.
 
-The page cache is dropped before every round. One table of rows of 3x224x224, one of 3x32x32.
+The page cache is dropped before every round. There is one table for rows of 3x224x224, and one for 3x32x32.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ import torch
 from harness import options_parser, report
 
 import largeds_native as lds
-from largeds_native._internal.measure import Contender, forget, take_turns
+from largeds_native._internal.measure import Contender, drop_files, take_turns
 
 DEPTH = 32
 RANDOM = np.random.default_rng(1)
 
 
 def pread_at_depth(path: Path, offset: int, row: int, rows: int) -> Callable[[], int]:
-    """Every row once, in random order, by 32 threads that read and throw away."""
+    """Reads every row once, in random order, in 32 threads that discard the bytes."""
     buffers = [bytearray(row) for _ in range(DEPTH)]
 
     def read(descriptor: int, numbers: Any, buffer: bytearray) -> None:
@@ -44,7 +44,7 @@ def pread_at_depth(path: Path, offset: int, row: int, rows: int) -> Callable[[],
 
 
 def one_by_one(path: Path, rows: int) -> Callable[[], int]:
-    """A np.memmap indexed by a random batch, without readahead by row."""
+    """A np.memmap indexed by random batches."""
 
     def run() -> int:
         images = np.load(path, mmap_mode="r")
@@ -58,21 +58,21 @@ def one_by_one(path: Path, rows: int) -> Callable[[], int]:
 
 def question(folder: Path, name: str, n: int, side: int, batch: int, options: Any) -> None:
     images = np.random.default_rng(0).integers(0, 256, (n, 3, side, side), np.uint8)
-    words: dict[str, Any] = {"resize": None, "crop": None, "shard_bytes": 8 << 30, "progress": False}
-    store = lds.pack((images, np.arange(n)), folder / f"{name}.lds", **words)
+    kwargs: dict[str, Any] = {"resize": None, "crop": None, "shard_bytes": 8 << 30, "progress": False}
+    store = lds.pack((images, np.arange(n)), folder / f"{name}.lds", **kwargs)
     del images
     (path, offset, _), *_ = store.files("images")
     files = [file.path for file in store.files("images")]
 
     def cold() -> None:
         store.close()
-        forget(files)
+        drop_files(files)
 
     def ours(**order: Any) -> Callable[[], int]:
         def run() -> int:
             fresh = lds.open(store.path)
-            words = {"dtype": torch.uint8, "threads": options.threads, "fields": (), "prefetch": 4}
-            with lds.Loader(fresh, batch, **order, **words) as loader:
+            kwargs = {"dtype": torch.uint8, "threads": options.threads, "fields": (), "prefetch": 4}
+            with lds.Loader(fresh, batch, **order, **kwargs) as loader:
                 return sum(len(images) for (images,) in loader)
 
         return run

@@ -1,10 +1,10 @@
-"""How close is decoding + resizing to libjpeg-turbo alone, and to others?
+"""How fast are decoding and resizing, compared with libjpeg-turbo alone and with peers?
 
-Files in the page cache, short side 256, centre crop 224, bilinear, to uint8. Ours reads, decodes, resizes, crops and
-writes to a memory-mapped .npy file. Beside us stands libjpeg-turbo with its own Huffman reader, in the same threads,
-from memory, its rows thrown away: the whole image, the part that the crop needs, and that part with DCT scaling. It is
-no limit: ours reads the same bytes with another Huffman reader. PSNR of decode="scaled" against "exact" is printed for
-both corpora.
+Files in the page cache, shorter side 256, centre crop 224, bilinear, to uint8. largeds_native reads, decodes, resizes,
+crops and writes to a memory-mapped .npy file. The reference is libjpeg-turbo with its own Huffman decoder, from memory,
+with the same number of threads, discarding its rows: for the whole image, for the part that the crop needs, and for
+that part with DCT scaling. It is not a limit, as largeds_native has a faster Huffman decoder. The PSNR of
+decode="scaled" against "exact" is printed for both corpora.
 
 python benchmarks/bench_decode.py [--rounds 5] [--threads N] [--images 1000] [--photos 32] [--only imagenet|photos]
 """
@@ -24,7 +24,7 @@ from largeds_native import _C, decode_batch
 from largeds_native._internal.measure import Contender, Measured, processor_seconds, ratio, take_turns
 
 WHOLE, PART, PART_SCALED = (f"libjpeg-turbo, {what}" for what in ("whole image", "needed part", "needed part, scaled"))
-# (ours, what it is compared with, at least so many times as fast); "peer" is the fastest of them
+# (ours, compared with, smallest ratio of the speeds); "peer" is the fastest peer
 TARGETS = {
     "imagenet": [("exact", WHOLE, 1.0), ("exact", "peer", 1.9), ("exact", "exact, 1 thread", 1.9)],
     "photos": [
@@ -36,7 +36,7 @@ TARGETS = {
 
 
 def core(paths: list[str], threads: int) -> dict[str, Callable[[], int]]:
-    """Ours, as the packer uses it, and libjpeg-turbo."""
+    """largeds_native, as used by the packer, and libjpeg-turbo."""
     data: list[bytes | str] = [Path(path).read_bytes() for path in paths]
     exact, scaled = _C.RowSpec(), _C.RowSpec(scaled=True)
     out = np.lib.format.open_memmap(ROOT / "decoded.npy", "w+", np.uint8, (len(paths), exact.row_bytes))
@@ -58,7 +58,7 @@ def core(paths: list[str], threads: int) -> dict[str, Callable[[], int]]:
 
 
 def verdicts(name: str, results: Sequence[Measured]) -> list[dict[str, object]]:
-    """Every target with what was reached."""
+    """Every target with the measured ratio."""
     peers = sorted((m for m in results if m.role == "peer"), key=lambda m: -m.median)
     out: list[dict[str, object]] = []
     for ours, to, least in TARGETS[name]:
@@ -66,14 +66,14 @@ def verdicts(name: str, results: Sequence[Measured]) -> list[dict[str, object]]:
             to = peers[0].name
         reached = ratio(results, ours, to)
         console.print(
-            f"{ours} / {to}: {reached:.2f}, wanted {least:g}: {'reached' if reached >= least else 'NOT reached'}"
+            f"{ours} / {to}: {reached:.2f}, target {least:g}: {'reached' if reached >= least else 'NOT reached'}"
         )
         out.append({"of": ours, "to": to, "at_least": least, "reached": round(reached, 3)})
     return out
 
 
 def by_processor_time(contenders: Sequence[Contender], name: str, rounds: int) -> dict[str, float]:
-    """Ours against libjpeg-turbo."""
+    """Ratios of largeds_native to libjpeg-turbo by CPU time."""
     pairs = [(ours, to) for ours, to, _ in TARGETS[name] if "libjpeg" in to]
     asked = {run for pair in pairs for run in pair}
     taken = processor_seconds([one for one in contenders if one.name in asked], rounds)
@@ -81,7 +81,7 @@ def by_processor_time(contenders: Sequence[Contender], name: str, rounds: int) -
 
 
 def psnr(paths: list[str]) -> list[float]:
-    """Of scaled against exact, in dB, sorted; images that are too small for DCT scaling are left out."""
+    """Sorted PSNRs of scaled against exact, in dB, without images that are too small for DCT scaling."""
     exact = decode_batch(paths).double()
     scaled = decode_batch(paths, decode="scaled").double()
     error = (exact - scaled).square().mean(dim=(1, 2, 3))

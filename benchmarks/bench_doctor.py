@@ -1,9 +1,9 @@
-"""Does an epoch take what `largeds doctor` says? Predicted beside measured, in turns (target: within 15 %).
+"""Are the predictions of `largeds doctor` correct? Predicted and measured epochs take turns (target: within 15 %).
 
-digits: a small CNN on 8x8 digits, batches of 32: short epochs, whole ones are watched. resnet18: on ImageNet-like
-images of 112x112: the step limits. loader: 224x224 for a model that does almost nothing: the Loader limits. folder:
-the same model, fed by torchvision's ImageFolder in DataLoader: decoding limits. packed: what the doctor says of the
-same folder packed, from a sample. script: a script with a DataLoader, run by `--script`.
+digits: a small CNN on 8x8 digits, batches of 32: whole short epochs are measured. resnet18: on ImageNet-like images of
+112x112: the step limits. loader: 224x224 for a trivial model: the Loader limits. folder: the same model with
+torchvision's ImageFolder in DataLoader: decoding limits. packed: the prediction for the same folder packed, from a
+sample. script: a script with a DataLoader, run by `--script`.
 
 python benchmarks/bench_doctor.py [--only loader] [--rounds 2] [--epochs 3] [--seconds 25]
 """
@@ -71,7 +71,7 @@ def config_of(make: Callable[..., nn.Module], batch: int, options: Any) -> Profi
 
 
 def real_epochs(batches: Iterable[Any], model: nn.Module, epochs: int) -> list[float]:
-    """Seconds of each epoch of a plain loop, after one that is not counted."""
+    """Seconds of each epoch of a plain loop, after a warm-up epoch."""
     optimizer, loss = torch.optim.AdamW(model.parameters()), nn.CrossEntropyLoss()
     seconds = []
     for _ in range(1 + epochs):
@@ -86,7 +86,7 @@ def real_epochs(batches: Iterable[Any], model: nn.Module, epochs: int) -> list[f
 
 @dataclass
 class Case:
-    """predict() and measure() give seconds of an epoch; predict also the half width that it claims."""
+    """predict() and measure() return seconds of an epoch; predict also half the width of its interval."""
 
     predict: Callable[[], tuple[float, float]]
     measure: Callable[[], list[float]]

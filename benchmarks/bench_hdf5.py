@@ -1,9 +1,9 @@
-"""What does it cost to leave for HDF5, and to stay with it?
+"""How fast are export to HDF5, HDF5Dataset, and mapped HDF5 files?
 
-export: a store written as one HDF5 file, contiguous and chunked, against copying the store's files to the same disk,
-    both synced. memory: how much the peak of the resident memory grows while exporting, in a process of its own.
+export: writing a store as one HDF5 file, contiguous and chunked, against copying the store's files to the same disk,
+    both synced. memory: how much the peak of the resident memory grows during an export, in a process of its own.
 dataset: HDF5Dataset in torch's DataLoader against the Dataset of tutorials, item by item, on the same chunked file.
-loader: random batches from a contiguous HDF5 file mapped where it lies, against the packed store.
+loader: random batches from a mapped contiguous HDF5 file, against the packed store.
 
 python benchmarks/bench_hdf5.py [--rounds 5] [--threads N] [--images 2000] [--question export]
 """
@@ -32,8 +32,8 @@ from largeds_native.profile import peers
 FOLDER = ROOT / "hdf5"
 OUT = FOLDER / "out"
 
-# VmHWM is the peak of all resident pages, anonymous and mapped; the page cache of files that are only read or written
-# is not in it. Writing 5 to clear_refs begins the peak anew.
+# VmHWM is the peak of all resident pages, anonymous and mapped, without the page cache of files that are only read or
+# written. Writing 5 to clear_refs resets the peak.
 PEAK = """
 import sys
 from pathlib import Path
@@ -43,12 +43,12 @@ def status(name):
     words = open("/proc/self/status").read().split()
     return int(words[words.index(name + ":") + 1]) / 1024
 warm, store = lds.open({warm!r}), lds.open({store!r})
-words = {words}
-warm.to_hdf5({out!r} + "-warm", **words)
+options = {options}
+warm.to_hdf5({out!r} + "-warm", **options)
 shuffled = np.random.default_rng(0).permutation(len(store)) if {shuffled} else None
 Path("/proc/self/clear_refs").write_text("5")
 before = status("VmRSS")
-store.to_hdf5({out!r}, indices=shuffled, **words)
+store.to_hdf5({out!r}, indices=shuffled, **options)
 print(status("VmHWM") - before)
 """
 MEMORY: dict[str, tuple[dict[str, Any], bool]] = {
@@ -70,7 +70,7 @@ def fresh() -> None:
 
 
 def copied(store: Any) -> int:
-    """The store's files, one after the other, each synced."""
+    """Copies the store's files, one after the other, each synced."""
     for source in sorted(path for path in store.path.rglob("*") if path.is_file()):
         target = OUT / source.relative_to(store.path)
         target.parent.mkdir(exist_ok=True)
@@ -80,9 +80,9 @@ def copied(store: Any) -> int:
     return len(store)
 
 
-def exported(store: Any, **words: Any) -> Callable[[], int]:
+def exported(store: Any, **options: Any) -> Callable[[], int]:
     def run() -> int:
-        store.to_hdf5(OUT / "x.h5", **words)
+        store.to_hdf5(OUT / "x.h5", **options)
         return len(store)
 
     return run
@@ -106,10 +106,10 @@ def export(store: Any, o: Any) -> None:
 def memory(store: Any, o: Any) -> None:
     warm = make_store("warm.lds", 4)
     found = {}
-    for name, (words, shuffled) in MEMORY.items():
+    for name, (options, shuffled) in MEMORY.items():
         fresh()
-        places = {"root": str(Path(__file__).parent.parent), "warm": str(warm.path), "store": str(store.path)}
-        script = PEAK.format(**places, out=str(OUT / "x.h5"), words=repr(words), shuffled=shuffled)
+        paths = {"root": str(Path(__file__).parent.parent), "warm": str(warm.path), "store": str(store.path)}
+        script = PEAK.format(**paths, out=str(OUT / "x.h5"), options=repr(options), shuffled=shuffled)
         run = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
         found[name] = round(float(run.stdout), 1)
         console.print(f"export, {name}: {store.nbytes / 1e6:,.0f} MB, peak memory +{found[name]} MiB (target: 100 MB)")

@@ -1,7 +1,7 @@
 """What does `import largeds_native` cost beyond torch's own import? (target: at most 100 ms)
 
-New processes take turns: torch alone; then, in a process that has torch, the package, and all its public names with the
-core loaded. Each says how long its own import statement took. `python -X importtime` shows where the time goes.
+New processes take turns: torch alone; then, in a process with torch, the package, and all its public names and the
+core. Each measures the time of its own import statement. `python -X importtime` shows the details.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ QUESTIONS = {
 
 
 def seconds(before: str, statement: str) -> float:
-    """Of the statement, in a process of its own."""
+    """The time of the statement in a new process."""
     code = f"import time\n{before}\nstart = time.perf_counter()\n{statement}\nprint(time.perf_counter() - start)"
     command, root = [sys.executable, "-c", code], Path(__file__).parent.parent
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=root)

@@ -1,8 +1,8 @@
 """Does a store several times larger than memory make the loader thrash?
 
 An epoch of random batches, and one of the block order, in a process whose memory (page cache included) is limited by a
-cgroup to a quarter of the store. Printed: images/s, and how many times the store's bytes were read from disk. 1.0 is
-the least; a loader that thrashes reads rows again and again. Needs the right to make a cgroup; says so otherwise.
+cgroup to a quarter of the store. It prints images/s, and how many times the store's bytes were read from disk. The
+minimum is 1.0; a loader that thrashes reads rows repeatedly. It needs permission to create a cgroup.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 from harness import console, options_parser
 
 import largeds_native as lds
-from largeds_native._internal.measure import forget
+from largeds_native._internal.measure import drop_files
 
 CHILD = """
 import json, os, sys, time
@@ -41,7 +41,7 @@ print(json.dumps({"rate": n / seconds, "read": (read() - before) / store.nbytes}
 
 
 def make_group(limit: int) -> Path | None:
-    """A new cgroup with this memory limit, of version 1 or 2; None where we may not."""
+    """A new cgroup (version 1 or 2) with this memory limit; None without the permission."""
     for root, name in (("/sys/fs/cgroup/memory", "memory.limit_in_bytes"), ("/sys/fs/cgroup", "memory.max")):
         group = Path(root) / f"largeds-bench-{os.getpid()}"
         try:
@@ -68,11 +68,11 @@ def main() -> None:
         store = lds.open(f"{folder}/x.npy")
         group = make_group(store.nbytes // 4)
         if group is None:
-            console.print("not measured: no right to make a cgroup with a memory limit")
+            console.print("not measured: no permission to create a cgroup with a memory limit")
             return
         try:
             for name, order in {"shuffled": {"shuffle": True}, "by blocks": {"order": "block"}}.items():
-                forget([store.path])
+                drop_files([store.path])
                 command = [
                     sys.executable,
                     "-c",

@@ -1,7 +1,7 @@
-"""Is the limit that a report names the true one? Three set-ups where it is known.
+"""Is the limit in a pack's report correct? Three packs with a known limit.
 
-decode: ImageNet-like JPEGs that lie in the page cache. source read: motion photos that do not, small JPEGs with a video
-of 10 MB behind the picture. disk write: arrays that need no decoding.
+decode: ImageNet-like JPEGs in the page cache. source read: motion photos from disk, which are small JPEGs followed by a
+video of 10 MB. disk write: arrays, which need no decoding.
 
 python benchmarks/bench_limits.py [--threads N] [--megabytes 2000]
 """
@@ -19,7 +19,7 @@ from harness import console, options_parser
 from PIL import Image
 
 import largeds_native as lds
-from largeds_native._internal.measure import forget
+from largeds_native._internal.measure import drop_files
 
 OUT = ROOT / "limits"
 
@@ -56,12 +56,12 @@ def main() -> None:
         Path(path).read_bytes()
     good = check("JPEGs in the page cache", "decode", folder, threads=threads)
     photos = motion_photos(options.megabytes)
-    forget(files(photos))
+    drop_files(files(photos))
     good &= check("motion photos on disk", "source read", photos, threads=threads)
     images = np.zeros((options.megabytes * 1_000_000 // (3 * 224 * 224), 3, 224, 224), np.uint8)
     images[:] = np.random.default_rng(0).integers(0, 256, images.shape[1:], np.uint8)
     good &= check("arrays", "disk write", (images, np.arange(len(images))), threads=threads, resize=None, crop=None)
-    console.print("all three are right" if good else "NOT all are right")
+    console.print("all three are correct" if good else "NOT all are correct")
 
 
 if __name__ == "__main__":

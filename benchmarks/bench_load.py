@@ -1,7 +1,7 @@
-"""How fast do batches come? Random batches of 256, 3x224x224, from a warm store: ours, the peers, and the limits.
+"""How fast is loading? Random batches of 256, 3x224x224, from a warm store: largeds_native, peers, and limits.
 
-One table a question: uint8; normalised float32; bfloat16; random resized crop and flip; StoreDataset in DataLoader;
-small rows. Peers that are not installed are named.
+One table per question: uint8; normalised float32; bfloat16; random resized crop and flip; StoreDataset in DataLoader;
+small rows. Peers that are not installed are listed.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def numpy_batches(store: Any) -> Callable[[], int]:
 
 
 class OneByOne(Dataset[Any]):
-    """The store's rows as most people would write it."""
+    """The rows of a store by a simple Dataset, item by item."""
 
     def __init__(self, store: Any) -> None:
         self.store = store
@@ -87,8 +87,8 @@ def memmap_rows(store: Any) -> Dataset[Any]:
     return peers.MemmapRows(folder / "images.npy")
 
 
-def ours(store: Any, threads: int, batch: int = 256, **words: Any) -> Any:
-    return lds.Loader(store, batch, shuffle=True, threads=threads, **words)
+def ours(store: Any, threads: int, batch: int = 256, **kwargs: Any) -> Any:
+    return lds.Loader(store, batch, shuffle=True, threads=threads, **kwargs)
 
 
 def uint8(store: Any, o: Any) -> None:
@@ -122,10 +122,10 @@ def float32(store: Any, o: Any) -> None:
 
 
 def halves(store: Any, o: Any) -> None:
-    words = {"mean": MEAN, "std": STD}
+    kwargs = {"mean": MEAN, "std": STD}
     results = take_turns(
         [
-            Contender(name, drained(ours(store, o.threads, dtype=getattr(torch, name), **words), 4), "ours")
+            Contender(name, drained(ours(store, o.threads, dtype=getattr(torch, name), **kwargs), 4), "ours")
             for name in ("float32", "bfloat16", "float16")
         ],
         rounds=o.rounds,
@@ -141,12 +141,12 @@ def halves(store: Any, o: Any) -> None:
 
 
 def augmented(store: Any, o: Any) -> None:
-    words = {"augment": lds.Augment(resized_crop=192, flip=0.5)}
+    kwargs = {"augment": lds.Augment(resized_crop=192, flip=0.5)}
     normal = {"mean": MEAN, "std": STD}
     results = take_turns(
         [
-            Contender("Loader, uint8", drained(ours(store, o.threads, dtype=torch.uint8, **words)), "ours"),
-            Contender("Loader, float32", drained(ours(store, o.threads, **words, **normal)), "ours"),
+            Contender("Loader, uint8", drained(ours(store, o.threads, dtype=torch.uint8, **kwargs)), "ours"),
+            Contender("Loader, float32", drained(ours(store, o.threads, **kwargs, **normal)), "ours"),
             *ffcv(store, o, "uint8", crop=192),
             *ffcv(store, o, "float32", crop=192),
         ],
@@ -203,11 +203,11 @@ if __name__ == "__main__":
     parser.add_argument("--images", type=int, default=4000, help="of the store (4000: 600 MB)")
     parser.add_argument("--question", choices=[*QUESTIONS, "small"], action="append", help="only this one")
     options = parser.parse_args()
-    wanted = options.question or [*QUESTIONS, "small"]
+    questions = options.question or [*QUESTIONS, "small"]
     with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as folder:
         packed = make_store(Path(folder), options.images, 224)
         for name, question in QUESTIONS.items():
-            if name in wanted:
+            if name in questions:
                 question(packed, options)
-        if "small" in wanted:
+        if "small" in questions:
             small(Path(folder), options)

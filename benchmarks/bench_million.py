@@ -1,8 +1,8 @@
-"""A million small files: how long do the scan and the pack take, and how much memory?
+"""How long do scan and pack of a million small files take, and how much memory do they need?
 
-32x32 PNG files in ten folders, in the page cache. The scan is compared with a bare walk by os.scandir; the pack with
-reading and decoding alone in as many threads. Memory is this process's peak beyond what it held at the start, of the
-scan and the pack of a tenth of the files and of all.
+32x32 PNG files in ten folders, in the page cache. The scan is compared with a plain walk by os.scandir; the pack with
+only reading and decoding, with the same number of threads. Memory is the growth of the peak of resident memory, by the
+scan and by the pack, for a tenth of the files and for all.
 
 python benchmarks/bench_million.py [--rounds 3] [--threads N] [--images 1000000]
 """
@@ -30,7 +30,7 @@ from largeds_native.sources import folder
 OUT = ROOT / "small-store"
 CLASSES, SIDE = 10, 32
 
-# A process of its own: its peak is the pack's alone.
+# Runs in a process of its own, whose peak is that of the pack.
 MEMORY = """
 import sys
 sys.path.insert(0, {root!r})
@@ -50,7 +50,7 @@ with lds.pack(source, {out!r}, resize=None, crop=None, threads={threads}, progre
 
 
 def small_pngs(n: int) -> Path:
-    """`n` files, of a thousand different images."""
+    """A folder of `n` files with a thousand different images."""
     root = ROOT / f"png-{n}"
     if (root / "made").exists():
         return root / "tree"
@@ -65,16 +65,16 @@ def small_pngs(n: int) -> Path:
         pixels.save(stream, "PNG")
         images.append(stream.getvalue())
     for label in range(CLASSES):
-        place = root / "tree" / f"class-{label}"
-        place.mkdir(parents=True)
+        folder_path = root / "tree" / f"class-{label}"
+        folder_path.mkdir(parents=True)
         for i in range(label, n, CLASSES):
-            (place / f"{i:08d}.png").write_bytes(images[i % 1000])
+            (folder_path / f"{i:08d}.png").write_bytes(images[i % 1000])
     (root / "made").touch()
     return root / "tree"
 
 
 def walk(tree: Path) -> int:
-    """The least that a scan must do: each entry's name, and whether it is a folder."""
+    """The minimum of a scan: the name of each entry, and whether it is a folder."""
     found, stack = 0, [str(tree)]
     while stack:
         with os.scandir(stack.pop()) as entries:
@@ -87,9 +87,9 @@ def walk(tree: Path) -> int:
 
 
 def read_and_decode(tree: Path, spec: _C.RowSpec, threads: int, chunk: int = 1 << 14) -> int:
-    """Files to pixels in one small buffer, nothing kept."""
+    """Decodes files into one small buffer, which is overwritten."""
     out = np.zeros((chunk, spec.row_bytes), np.uint8)
-    paths = [entry.path for place in os.scandir(tree) for entry in os.scandir(place)]
+    paths = [entry.path for folder_path in os.scandir(tree) for entry in os.scandir(folder_path)]
     for low in range(0, len(paths), chunk):
         part: list[bytes | str] = [*paths[low : low + chunk]]
         _C.decode_only(part, out[: len(part)], spec, threads, True)

@@ -1,9 +1,9 @@
-"""What does the loader cost beside the work: in Python, under a held GIL, and to begin with a huge store?
+"""What is the overhead of the loader: in Python, while the GIL is held, and at the start on a huge store?
 
-1. Python's share of a batch: tiny batches, so that nothing but the calls is left (target: under 50 microseconds).
-2. The rate while another thread holds the GIL in a busy loop, against the rate beside a process that is as busy and
-   holds no lock of ours (target: above 0.9), with one thread for the core, so that the processors suffice for both.
-3. Constructor and first batch of 256 on a store of 30 million rows (target: under 0.2 s), and the memory it takes.
+1. Python's time per batch, with tiny batches, so that only the calls count (target: under 50 microseconds).
+2. The rate while another thread holds the GIL in a busy loop, against the rate beside an equally busy process, which
+   does not hold this GIL (target: above 0.9), with one thread for the core, so that the processors suffice for both.
+3. Constructor and first batch of 256 on a store of 30 million rows (target: under 0.2 s), and its memory use.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from largeds_native._internal.measure import Contender, take_turns
 
 
 def store_of(folder: Path, name: str, n: int, side: int) -> Any:
-    """Of zeros: a sparse file, opened where it lies."""
+    """A store of zeros: sparse .npy files, mapped."""
     for file, shape, dtype in ((name, (n, 3, side, side), np.uint8), (f"{name}-label", (n,), np.int64)):
         np.lib.format.open_memmap(folder / f"{file}.npy", "w+", dtype, shape).flush()
     return lds.open(folder / f"{name}.npy", label=folder / f"{name}-label.npy")
@@ -43,7 +43,6 @@ def python_share(folder: Path) -> None:
         for _ in range(20_000):
             next(iterator)
         spent = (time.thread_time() - start) / 20_000
-        start = time.perf_counter()
     verdict = "reached" if spent < 50e-6 else "NOT reached"
     console.print(
         f"Python's share of a batch: {spent * 1e6:.1f} microseconds of the caller's thread (under 50: {verdict})"
@@ -96,7 +95,9 @@ def gil(folder: Path, options: Any) -> None:
 
 def first_batch(folder: Path) -> None:
     store_of(folder, "huge", 30_000_000, 8)
-    lds.Loader(lds.open(folder / "tiny.npy", label=folder / "tiny-label.npy"), 4)  # what is imported once
+    lds.Loader(
+        lds.open(folder / "tiny.npy", label=folder / "tiny-label.npy"), 4
+    )  # imports modules before the measurement
 
     def peak() -> int:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

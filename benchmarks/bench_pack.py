@@ -1,9 +1,9 @@
-"""How fast does a folder of JPEGs become a store, against the usual ways, libjpeg-turbo alone and a bare write?
+"""How fast is packing a folder of JPEGs, against peers, libjpeg-turbo alone, and writing the bytes?
 
-Files in the page cache, shorter side 256, centre crop 224, to uint8 on disk. Ours does all that a pack does: scan,
-read, decode, resize, crop, statistics, hashes, samples.parquet, sync, manifest. libjpeg-turbo
-decodes whole images in as many threads, from memory, its rows thrown away: a reference, and no limit, as ours has a
-faster Huffman reader. The limit is writing the same bytes to a file.
+Files in the page cache, shorter side 256, centre crop 224, to uint8 on disk. largeds_native does a whole pack: scan,
+read, decode, resize, crop, statistics, hashes, samples.parquet, sync, manifest. libjpeg-turbo decodes whole images from
+memory with the same number of threads, and discards its rows. It is a reference, not a limit, as largeds_native has a
+faster Huffman decoder. The limit is writing the same bytes to a file.
 
 python benchmarks/bench_pack.py [--rounds 5] [--threads N] [--images 1000]
 """

@@ -1,8 +1,8 @@
 """How long does opening take, and how close is verifying to reading the file?
 
-Opening: a store of 30 million rows of 3x224x224 in shards of 1 GiB, its files sparse, in a process of its own; time and
-memory are the opening's alone. Verifying: a store of real bytes in the page cache and on disk, against reading the
-same file in as many threads.
+Opening: a store of 30 million rows of 3x224x224 in shards of 1 GiB, with sparse files, in a process of its own; time
+and memory are those of opening alone. Verifying: a store with real bytes in the page cache and on disk, against reading
+the same file with the same number of threads.
 
 python benchmarks/bench_store.py [--rounds 5] [--threads N] [--rows 30000000] [--megabytes 2000]
 """
@@ -22,7 +22,7 @@ from harness import console, options_parser, report
 
 import largeds_native as lds
 from largeds_native._internal.arrays import FieldSpec
-from largeds_native._internal.measure import Contender, forget, take_turns
+from largeds_native._internal.measure import Contender, drop_files, take_turns
 from largeds_native.store.format.manifest import Manifest, ShardEntry
 from largeds_native.store.format.npy import file_size, header_bytes
 
@@ -48,7 +48,7 @@ print(len(opened), len(opened.shards), seconds, held() - before)
 
 
 def sparse_store(path: Path, rows: int) -> Path:
-    """Headers and holes: what opening looks at."""
+    """A store whose files have only headers, which opening reads, and holes."""
     shutil.rmtree(path, ignore_errors=True)
     path.mkdir(parents=True)
     each = (1 << 30) // int(np.prod(SHAPE))
@@ -84,7 +84,7 @@ def opening(rows: int, rounds: int) -> None:
 
 
 def read_file(path: Path, threads: int) -> int:
-    """All bytes once, in large pieces, in threads."""
+    """Reads all bytes once, in large pieces, in threads."""
     size = path.stat().st_size
     descriptor = os.open(path, os.O_RDONLY)
     buffers = [bytearray(PIECE) for _ in range(threads)]
@@ -114,7 +114,7 @@ def verifying(megabytes: int, threads: int, rounds: int) -> None:
         assert store.verify(threads=threads).ok
         return store.nbytes
 
-    for cache, before in (("warm", None), ("cold", lambda: forget([file]))):
+    for cache, before in (("warm", None), ("cold", lambda: drop_files([file]))):
         results = take_turns(
             [
                 Contender("verify", verified, "ours", before=before),
@@ -123,8 +123,8 @@ def verifying(megabytes: int, threads: int, rounds: int) -> None:
             rounds=rounds,
         )
         question = f"Verify {store.nbytes / 1e9:.1f} GB, page cache {cache}"
-        words = {"unit": "bytes/s", "relative_to": "read the file", "of": "verify", "target": 0.8, "cache": cache}
-        report(f"verify-{cache}", question, results, **words)  # type: ignore[arg-type]
+        kwargs = {"unit": "bytes/s", "relative_to": "read the file", "of": "verify", "target": 0.8, "cache": cache}
+        report(f"verify-{cache}", question, results, **kwargs)  # type: ignore[arg-type]
     shutil.rmtree(path)
 
 

@@ -1,11 +1,11 @@
 """What does the trainer cost beside a hand-written loop, Lightning's Trainer and Accelerate's loop?
 
-All contenders train the same model from the same weights on the same batches with accumulate=4, on one thread; how they
-take turns, and what is measured: largeds_native/_internal/measure/paired_timing.py. The loop written by hand is the
-correct one, which weighs each batch by its samples; it reads no loss and looks at no gradient, while the Trainer counts
-both and checks that they are finite. The models that do next to nothing show what each loop costs by itself: their
-microseconds, over a model's step, bound the slow-down there. "by hand, again" is the same loop once more, and shows how
-far equal ones seem apart. Peers that are not installed are named and left out: `pip install lightning accelerate`.
+All contenders train the same model from the same weights on the same batches with accumulate=4, on one thread; see
+largeds_native/_internal/measure/paired_timing.py for how they take turns and what is measured. The hand-written loop is
+correct: it weighs each batch by its number of samples. It reads no losses and gradients, while the Trainer reads both
+and checks that they are finite. The trivial models show what each loop costs itself: divided by the time of a real
+model's step, these microseconds bound the slow-down. "by hand, again" is the same loop once more, and shows the
+difference measured between equal loops. Peers that are not installed are skipped: `pip install lightning accelerate`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import torch
 from harness import RESULTS, console, options_parser
 from rich.table import Table
 from torch import nn
-from trainer_models import OnlyParameters, next_to_nothing, resnet18, sgd, small_cnn
+from trainer_models import OnlyParameters, resnet18, sgd, small_cnn, trivial_model
 
 from largeds_native._internal.measure import machine_facts, write_json
 from largeds_native._internal.measure.paired_timing import time_blocks, time_difference, time_ratio
@@ -34,7 +34,7 @@ ACCUMULATE = 4
 
 
 def by_hand(model: nn.Module, loader: Any) -> None:
-    """The correct loop: sums of losses, divided at the end by the samples that there were."""
+    """The correct loop: sums of losses, whose gradients are divided by the number of samples before the step."""
     optimizer, loss, samples = sgd(model), nn.CrossEntropyLoss(reduction="sum"), 0
 
     def step() -> None:
@@ -109,19 +109,19 @@ def by_accelerate(model: nn.Module, loader: Any) -> None:
 
 
 def loops(make: Callable[[], nn.Module]) -> dict[str, Callable[[Any], None]]:
-    """Each contender with a model of its own."""
-    ways = {"by hand": by_hand, "by hand, again": by_hand, "Accumulator": by_accumulator, "Trainer": by_trainer}
+    """Each contender with its own model."""
+    contenders = {"by hand": by_hand, "by hand, again": by_hand, "Accumulator": by_accumulator, "Trainer": by_trainer}
     peers = [("lightning", "Lightning Trainer", by_lightning), ("accelerate", "Accelerate", by_accelerate)]
-    for module, name, way in peers:
+    for module, name, loop in peers:
         if importlib.util.find_spec(module):
-            ways[name] = way
+            contenders[name] = loop
         else:
             console.print(f"not measured: {name} (pip install {module})")
-    return {name: functools.partial(way, make()) for name, way in ways.items()}
+    return {name: functools.partial(loop, make()) for name, loop in contenders.items()}
 
 
 def measure(title: str, seconds: dict[str, list[float]], steps: int) -> dict[str, Any]:
-    """Print a table, and give what goes to results/."""
+    """Print a table, and return the content of the JSON file."""
     table = Table(title=f"{title}, accumulate={ACCUMULATE}, {len(seconds['by hand'])} rounds of {steps} steps")
     for column in ("", "ms a step", "to by hand, 95 %", "µs a step more, 95 %", "Trainer to it, 95 %"):
         table.add_column(column, justify="right" if column else "left")
@@ -144,7 +144,7 @@ def interval(values: tuple[float, ...], digits: int) -> str:
 
 QUESTIONS: dict[str, tuple[str, Callable[[], nn.Module], tuple[int, ...], int, int]] = {
     # name: (title, model, a batch's shape, steps in a block, rounds)
-    "nothing": ("a model of 20 weights", next_to_nothing, (4, 4), 25, 100),
+    "nothing": ("a model of 20 weights", trivial_model, (4, 4), 25, 100),
     "parameters": ("the parameters of resnet18, no work", OnlyParameters, (4, 4), 1, 60),
     "cnn": ("small CNN, 32x32, batch 64", small_cnn, (64, 3, 32, 32), 2, 60),
     "resnet18": ("resnet18, 32x32, batch 16", resnet18, (16, 3, 32, 32), 1, 15),

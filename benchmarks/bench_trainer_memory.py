@@ -22,13 +22,13 @@ from largeds_native.trainer import Trainer
 
 
 def fresh_batches(count: int, size: int, batch_size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Batches that exist only while they are used, as a loader's do."""
+    """Yields batches that exist only while they are used, as those of a loader."""
     for _ in range(count):
         yield torch.randn(batch_size, 3, size, size), torch.zeros(batch_size).long()
 
 
 def plain_step(model: nn.Module, batches: Any, optimizer: torch.optim.Optimizer, *, keep_gradients: bool) -> None:
-    """One batch, one step, by hand. `keep_gradients`: as after `zero_grad(set_to_none=False)`, they exist before it."""
+    """One step per batch, by hand. `keep_gradients`: they exist before it, as with zero_grad(set_to_none=False)."""
     if keep_gradients:
         allocate_gradients(model)
     for inputs, targets in batches:
@@ -43,7 +43,7 @@ def allocate_gradients(model: nn.Module) -> None:
 
 
 def with_momentum(model: nn.Module) -> torch.optim.Optimizer:
-    """An optimizer whose own memory is there already."""
+    """An optimizer whose momentum is already allocated."""
     optimizer = sgd(model)
     allocate_gradients(model)
     optimizer.step()
@@ -77,7 +77,7 @@ def measure_memory(make: Callable[[], nn.Module], size: int, batch: int) -> tupl
 
 
 def report_memory() -> None:
-    """Where gradients are dropped after each step, none exist in the forward; while they accumulate, they must."""
+    """If gradients are freed after each step, forward needs no memory for them; accumulation must keep them."""
     table = Table(
         title="Peak memory of a step beyond model and optimizer: accumulate=8 against one micro-batch, by hand"
     )

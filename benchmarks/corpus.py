@@ -1,4 +1,4 @@
-"""Where the benchmarks' images lie: made once under $LARGEDS_BENCH_DIR (default: build/bench), then used again."""
+"""The images of the benchmarks, created once in $LARGEDS_BENCH_DIR (default: build/bench) and then reused."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""How others turn files into 224x224 uint8 pixels: shorter side 256, centre crop. The peers of bench_decode.py.
+"""The peers of bench_decode.py: from files to 224x224 uint8 pixels, shorter side 256, centre crop.
 
-Each takes (paths, threads) and returns what does all paths once. `available` leaves out what is not installed, by name.
+Each takes (paths, threads) and returns a function that decodes all paths once. `available` skips what is not installed.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ __all__ = ["CROP", "available"]
 def spdl(paths: list[str], threads: int) -> Run:
     import spdl.io
 
-    sizes = {path: Image.open(path).size for path in paths}  # its filter wants numbers: not timed
+    sizes = {path: Image.open(path).size for path in paths}  # its filter needs sizes as numbers; untimed
 
     def one(path: str) -> Any:
         width, height = sizes[path]
         short = min(width, height)
         size = (RESIZE * width // short, RESIZE * height // short)
-        words = f"scale=w={size[0]}:h={size[1]}:flags=bilinear,crop={CROP}:{CROP},format=pix_fmts=rgb24"
-        frames = spdl.io.decode_packets(spdl.io.demux_image(path), filter_desc=words)
+        filters = f"scale=w={size[0]}:h={size[1]}:flags=bilinear,crop={CROP}:{CROP},format=pix_fmts=rgb24"
+        frames = spdl.io.decode_packets(spdl.io.demux_image(path), filter_desc=filters)
         return spdl.io.convert_frames(frames)
 
     one(paths[0])

@@ -1,4 +1,4 @@
-"""What every benchmark shares: its options, one table, and JSON in results/. Measuring is in largeds_native._internal.
+"""Shared by all benchmarks: options, a table, and JSON in results/. largeds_native._internal.measure measures.
 
 from harness import arguments, report
 from largeds_native._internal.measure import Contender, take_turns
@@ -53,7 +53,7 @@ def report(
 ) -> None:
     """Print the table with the machine under it, and write results/<name>.json.
 
-    With `of` and `target`, also say whether `of` is at least `target` times `relative_to`."""
+    With `of` and `target`, also print whether `of` is at least `target` times `relative_to`."""
     facts = machine_facts(cache)
     console.print(table(question, results, unit=unit, relative_to=relative_to, note=", ".join(facts.values())))
     content = as_json(question, results, facts, unit) | {"date": datetime.date.today().isoformat()} | (extra or {})

@@ -1,4 +1,4 @@
-"""Does memory stay flat? Decodes good and damaged files 100,000 times and prints the resident memory on the way.
+"""Does memory stay constant? Decodes good and damaged files 100,000 times, and prints the resident memory meanwhile.
 
 python benchmarks/leak_check.py [--decodes 100000]
 """
@@ -27,7 +27,7 @@ def resident_bytes() -> int:
 
 
 def files(seed: int) -> list[bytes]:
-    """Every kind of small file: whole, cut, with a damaged byte, and with a size that it does not have."""
+    """All kinds of small files: good, truncated, with a damaged byte, and with a wrong size in the header."""
     random = np.random.default_rng(seed)
     batch = [jpeg_of_size(60000, 60000), png_of_size(60000, 60000), b"", b"\xff\xd8\xff"]
     for data in GOOD.values():
@@ -43,7 +43,7 @@ def growth(decodes: int, *, report: bool = False) -> int:
     done, before = 0, 0
     while done < decodes:
         batch = files(done)
-        for data in batch:  # also the ways that raise exceptions
+        for data in batch:  # also the code paths that raise exceptions
             with contextlib.suppress(ValueError):
                 _C.decode_image(data, max_pixels=100_000)
         out = np.empty((len(batch), spec.row_bytes), np.uint8)

@@ -1,4 +1,4 @@
-"""Compiles limits.cpp, and calls it from several threads (ctypes lets the GIL go)."""
+"""Compiles limits.cpp, and calls it from several threads (ctypes releases the GIL)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _address(array: np.ndarray, byte: int = 0) -> ctypes.c_void_p:
 
 
 class Limit:
-    """Fills one batch buffer, again and again, from a mapped (N, C, H, W) uint8 array, 64-byte aligned."""
+    """Fills the same batch buffer, 64-byte aligned, from a mapped (N, C, H, W) uint8 array."""
 
     def __init__(self, images: np.ndarray, batch: int, threads: int, dtype: Any, mean: Any = None, std: Any = None):
         self.images, self.threads, self.dtype = images, threads, np.dtype(dtype)
@@ -46,11 +46,11 @@ class Limit:
 
     def _part(self, rows: np.ndarray, first: int) -> None:
         out = _address(self.out, first * self.row * self.dtype.itemsize)
-        n, wanted = ctypes.c_int64(len(rows)), _address(rows)
+        n, indices = ctypes.c_int64(len(rows)), _address(rows)
         if self.dtype == np.uint8:
-            library().copy_rows(_address(self.images), ctypes.c_int64(self.row), wanted, n, out)
+            library().copy_rows(_address(self.images), ctypes.c_int64(self.row), indices, n, out)
         else:
             channels = self.images.shape[1]
             scale = _address(self.multiply), _address(self.add)
             plane = ctypes.c_int64(self.row // channels)
-            library().normalise_rows(_address(self.images), plane, ctypes.c_int(channels), wanted, n, *scale, out)
+            library().normalise_rows(_address(self.images), plane, ctypes.c_int(channels), indices, n, *scale, out)

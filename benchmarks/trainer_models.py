@@ -1,4 +1,4 @@
-"""What the trainer's benchmarks train."""
+"""The models of the trainer's benchmarks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 
-def next_to_nothing() -> nn.Module:
+def trivial_model() -> nn.Module:
     torch.manual_seed(0)
     return nn.Linear(4, 4)
 
@@ -25,11 +25,11 @@ def resnet18() -> nn.Module:
 
 
 class OnlyParameters(nn.Module):
-    """The parameters of resnet18 without its work: what is left is what a loop does with them and their gradients."""
+    """The parameters of resnet18 without its computation, to measure what a loop does with parameters and gradients."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.layer, self.rest = next_to_nothing(), nn.ParameterList(resnet18().parameters())
+        self.layer, self.rest = trivial_model(), nn.ParameterList(resnet18().parameters())
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.layer(x) + 1e-3 * torch.stack([p.flatten()[0] for p in self.rest]).sum()

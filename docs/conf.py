@@ -1,4 +1,4 @@
-"""Sphinx's configuration. `make docs` builds build/docs/index.html, and a warning is an error."""
+"""Configuration of Sphinx. `make docs` builds build/docs/index.html; warnings are errors."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ author = copyright = "The largeds_native authors"
 version = release = "0.1.0"
 html_theme = "furo"
 html_title = "largeds_native"
-smartquotes = False  # quotes in our docstrings are Python's
+smartquotes = False  # quotes in docstrings belong to Python code
 
 extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
-    "sphinx.ext.napoleon",  # the trainer's docstrings have Google's sections
+    "sphinx.ext.napoleon",  # some docstrings have Google's sections
     "sphinx.ext.viewcode",  # [source] beside every name
 ]
 myst_heading_anchors = 3
@@ -32,10 +32,10 @@ LITERAL = re.compile(r"`([^`]+)`(\w?)")
 
 
 def to_rst(lines: list[str]) -> list[str]:
-    """Our docstrings are prose for `help()`: `name: what it is`, indented lines that go on, and `code`.
+    """Converts docstrings, which are plain text with `name: description` entries and `code`, to reStructuredText.
 
-    Made reStructuredText here: an entry becomes an item of a list, and what would be markup by chance is escaped.
-    Google's sections keep their shape.
+    An entry, with its indented continuation lines, becomes a list item, and characters that are markup by accident are
+    escaped. Google's sections are not changed.
     """
     out: list[str] = []
     in_section = False
@@ -77,6 +77,6 @@ def process(app: Any, what: str, name: str, thing: Any, options: Any, lines: lis
 
 
 def setup(app: Any) -> None:
-    for name in largeds_native.__all__:  # they are lazy: what is documented must be there to be looked at
+    for name in largeds_native.__all__:  # they are lazy, and autodoc needs the objects
         getattr(largeds_native, name)
     app.connect("autodoc-process-docstring", process, priority=100)  # before napoleon's

@@ -21,7 +21,7 @@ def main(path: str, epochs: int = 2, batch_size: int = 32, crop: int = 224, accu
     store = lds.open(path)
     mean, std = store.statistics
     augment = lds.Augment(random_crop=crop, padding=crop // 8, flip=0.5)
-    # `prepare` leaves a Loader as it is: it takes its share by rank, and delivers on the device. drop_last: Accelerate
+    # A Loader needs no `prepare`: it takes its share by rank, and delivers on the device. drop_last: Accelerate
     # weighs every batch alike (lds.Accumulator and lds.Trainer weigh every sample alike).
     loader = lds.Loader(
         store,

@@ -1,7 +1,7 @@
-"""Exact gradient accumulation in a loop of your own.
+"""Exact gradient accumulation in your own loop.
 
-A batch of 256 that does not fit into memory goes through the model 32 samples at a time, four loader batches of 64 to a
-step. The step's gradient is that of the 256 samples at once; the last step has fewer and is weighed by what it has.
+A batch of 256 that does not fit into memory goes through the model 32 samples at a time, with four loader batches of 64
+per step. The gradient of a step equals that of the 256 samples at once; the last step has fewer samples.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def main(epochs: int = 3, samples: int = 1000) -> float:
 
     model = nn.Sequential(nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 10))
     optimizer = torch.optim.AdamW(model.parameters(), 0.01)
-    criterion = nn.CrossEntropyLoss()  # a mean; with a sum, say Accumulator(..., reduction="sum")
+    criterion = nn.CrossEntropyLoss()  # a mean; for a sum, pass Accumulator(..., reduction="sum")
 
     accumulator = Accumulator(model, optimizer, accumulate=4, micro_batch=32, clip_grad_norm=1.0)
     loss = 0.0

@@ -1,4 +1,4 @@
-"""Lightning: a LightningDataModule whose loaders are ours.
+"""Lightning: a LightningDataModule with Loaders.
 
 largeds pack photos/train train.lds && largeds pack photos/val val.lds
 python examples/lightning_training.py train.lds val.lds
@@ -18,7 +18,7 @@ import largeds_native as lds
 
 
 class StoreData(L.LightningDataModule):
-    """A Loader has a length, finds its rank by itself, and has a state that Lightning's checkpoints hold."""
+    """A Loader has a length, finds its rank itself, and has a state, which Lightning saves in its checkpoints."""
 
     def __init__(self, train: str, val: str, batch_size: int = 32, crop: int = 224) -> None:
         super().__init__()

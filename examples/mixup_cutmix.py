@@ -23,7 +23,7 @@ def main(path: str, epochs: int = 2, batch_size: int = 32, crop: int = 224) -> f
     mean, std = store.statistics
     augment = lds.Augment(resized_crop=crop, flip=0.5)
     loader = lds.Loader(store, batch_size, shuffle=True, augment=augment, mean=mean, std=std, device=device)
-    # mixes images of a batch with one another, and makes labels of (n, classes) probabilities
+    # mixes the images of a batch, and returns labels of (n, classes) probabilities
     mix = v2.RandomChoice([v2.MixUp(num_classes=classes, alpha=0.2), v2.CutMix(num_classes=classes)])
 
     model = resnet18(num_classes=classes).to(device)

@@ -20,14 +20,14 @@ def main(path: str, epochs: int = 2, batch_size: int = 32, crop: int = 224) -> f
     store = lds.open(path)
     mean, std = store.statistics  # of all images, from the pack
     augment = lds.Augment(random_crop=crop, padding=crop // 8, flip=0.5)
-    # normalised float32 on the device; on a GPU, copied as uint8 and normalised there
+    # yields normalised float32 on the device; on a GPU, images are copied as uint8 and normalised there
     loader = lds.Loader(store, batch_size, shuffle=True, augment=augment, mean=mean, std=std, device=device)
 
     model = resnet18(num_classes=len(store.classes)).to(device)
     optimizer = torch.optim.AdamW(model.parameters(), 1e-3)
     criterion = nn.CrossEntropyLoss()
     average = 0.0
-    for epoch in range(epochs):  # each iteration is the next epoch, in an order of its own
+    for epoch in range(epochs):  # each iteration is the next epoch, with its own order
         total = torch.zeros((), device=device)
         for images, labels in loader:
             loss = criterion(model(images), labels)

@@ -24,13 +24,13 @@ def main(
 ) -> float:
     store, val_store = lds.open(train), lds.open(val)
     model = timm.create_model(model_name, num_classes=len(store.classes))
-    config = resolve_model_data_config(model, {"img_size": side})  # with the mean and std that the model wants
+    config = resolve_model_data_config(model, {"img_size": side})  # includes the mean and std for the model
 
-    # RandAugment and random erasing need an image at a time, in workers
+    # RandAugment and random erasing work on single images, in workers
     per_image = create_transform(**config, is_training=True, auto_augment="rand-m9-mstd0.5", re_prob=0.25)
     dataset = lds.StoreDataset(store, Compose([ToPILImage(), per_image]))
     train_loader = DataLoader(dataset, 32, shuffle=True, num_workers=workers)
-    # validation needs none of it: the Loader crops and normalises in its one pass
+    # validation needs no such transforms: the Loader crops and normalises
     crop = lds.Augment(center_crop=side)
     normalise = {"mean": config["mean"], "std": config["std"]}
     val_loader = lds.Loader(val_store, 64, augment=crop, **normalise)

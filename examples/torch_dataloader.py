@@ -1,4 +1,4 @@
-"""torch's own DataLoader over a store: what was an ImageFolder becomes a StoreDataset, and the rest stays.
+"""torch's DataLoader over a store: replace ImageFolder by StoreDataset, and keep the rest.
 
 largeds pack photos/train train.lds
 python examples/torch_dataloader.py train.lds
@@ -20,11 +20,11 @@ import largeds_native as lds
 def main(path: str, epochs: int = 2, batch_size: int = 32, crop: int = 224, workers: int = 2) -> float:
     store = lds.open(path)
     mean, std = store.statistics
-    # An image at a time, on uint8 and in the workers. Without a transform, a worker gathers whole batches in one pass.
+    # transforms single uint8 images in the workers; without a transform, a worker gathers whole batches in one pass
     dataset = lds.StoreDataset(store, v2.Compose([v2.RandomCrop(crop, padding=crop // 8), v2.RandomHorizontalFlip()]))
     sampler = lds.ShuffleSampler(len(dataset), seed=0)  # or shuffle=True; this one can be resumed
     loader = DataLoader(dataset, batch_size, sampler=sampler, num_workers=workers, persistent_workers=workers > 0)
-    # what is the same for every image costs less on the batch
+    # what is the same for every image is cheaper on the batch
     to_input = v2.Compose([v2.ToDtype(torch.float32, scale=True), v2.Normalize(mean, std)])
 
     model = resnet18(num_classes=len(store.classes))

@@ -1,4 +1,4 @@
-"""Several processes with DistributedDataParallel: the Loader finds its rank and takes its share.
+"""Several processes with DistributedDataParallel: the Loader finds its rank, and yields its share of the data.
 
 largeds pack photos/train train.lds
 torchrun --standalone --nproc-per-node 2 examples/torchrun_training.py train.lds
@@ -23,7 +23,7 @@ def main(path: str, epochs: int = 2, batch_size: int = 32, crop: int = 224) -> N
     rank = dist.get_rank()
     device = torch.device("cuda", rank % torch.cuda.device_count()) if on_gpu else torch.device("cpu")
 
-    store = lds.open(path)  # one store: the page cache holds it once for all processes of a machine
+    store = lds.open(path)  # the processes of a machine share the store in the page cache
     mean, std = store.statistics
     augment = lds.Augment(random_crop=crop, padding=crop // 8, flip=0.5)
     loader = lds.Loader(store, batch_size, shuffle=True, augment=augment, mean=mean, std=std, device=device)
@@ -32,7 +32,7 @@ def main(path: str, epochs: int = 2, batch_size: int = 32, crop: int = 224) -> N
     model = DistributedDataParallel(resnet18(num_classes=len(store.classes)).to(device))
     optimizer = torch.optim.AdamW(model.parameters(), 1e-3)
     criterion = nn.CrossEntropyLoss()
-    for epoch in range(epochs):  # all processes walk through the same order, each its part
+    for epoch in range(epochs):  # all processes have the same order, and each gets its part
         seen_and_loss = torch.zeros(2, device=device)
         for images, labels in loader:
             loss = criterion(model(images), labels)

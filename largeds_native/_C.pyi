@@ -1,4 +1,4 @@
-"""The C++ core, as Python sees it. The package wraps these; arguments are checked here, defaults live there."""
+"""The Python interface of the C++ core. It checks its arguments; the package wraps it, and defines the defaults."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,10 +8,10 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from typing_extensions import Buffer
 
-# ---- store: (path, bytes before the first row, rows) of each shard of one array --------------------------------
+# ---- store: a shard of an array is (path, offset of the first row, number of rows) -------------------------------
 
 class Rows:
-    """The rows of all shards as one sequence; mapped when first touched."""
+    """The rows of all shards as one sequence; files are mapped on first access."""
 
     def __init__(self, shards: Sequence[tuple[str, int, int]], row_bytes: int) -> None: ...
     def __len__(self) -> int: ...
@@ -28,7 +28,7 @@ def begin_write_back(descriptor: int, offset: int, bytes: int) -> None: ...
 # ---- specs -----------------------------------------------------------------------------------------------------
 
 class ImageLayout:
-    """How an image lies in memory: csrc/convert/image_layout.h."""
+    """The memory layout of an image: csrc/convert/image_layout.h."""
 
     def __init__(
         self, *, channels: int, height: int, width: int, planar: bool = True, dtype: str = "uint8"
@@ -37,7 +37,7 @@ class ImageLayout:
     def bytes(self) -> int: ...
 
 class AugmentSpec:
-    """What is drawn for each sample: csrc/transform/geometry.h."""
+    """The random augmentation of each sample: csrc/transform/geometry.h."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class AugmentSpec:
     def output_size(self, height: int, width: int) -> tuple[int, int]: ...
 
 class OutputSpec:
-    """What a sample's values become: csrc/transform/sample_writer.h."""
+    """The dtype, layout and scale of output samples: csrc/transform/sample_writer.h."""
 
     def __init__(
         self,
@@ -80,7 +80,7 @@ def image_info(data: bytes) -> tuple[str, int, int, int]: ...
 def codec_versions() -> dict[str, str]: ...
 
 class RowSpec:
-    """How an image becomes a row; sizes of 0 are explained in csrc/packing/image_to_row.h."""
+    """The transform from an image to a row; csrc/packing/image_to_row.h explains sizes of 0."""
 
     def __init__(
         self,
@@ -107,10 +107,10 @@ class RowSpec:
 # ---- pack ------------------------------------------------------------------------------------------------------
 
 PackItem = str | bytes | tuple[str, int, int] | NDArray[np.uint8]
-ChannelSums = tuple[int, tuple[int, ...], tuple[int, ...]]  # values a channel; their sums; the sums of their squares
+ChannelSums = tuple[int, tuple[int, ...], tuple[int, ...]]  # values per channel; their sums; the sums of their squares
 
 class Packer:
-    """Images -> rows of a file or of `out`, on threads of its own, one job at a time; see csrc/packing/packer.h."""
+    """Packs images into rows of a file or of `out`, in its own threads, one job at a time: csrc/packing/packer.h."""
 
     def __init__(
         self,
@@ -172,14 +172,14 @@ def simd() -> str: ...
 # ---- gather ----------------------------------------------------------------------------------------------------
 
 class Pool:
-    """Threads for loops of the core; started when first used, and again in a forked child."""
+    """Threads for loops of the core; they start on first use, and again in a forked child."""
 
     def __init__(self, threads: int) -> None: ...
     @property
     def threads(self) -> int: ...
 
 class Gather:
-    """Rows of a store -> a batch: csrc/loading/gather.h."""
+    """Gathers rows of a store into a batch: csrc/loading/gather.h."""
 
     def __init__(
         self,
@@ -205,7 +205,7 @@ def uniforms(seed: int, epoch: int, sample: int, count: int) -> list[float]: ...
 # ---- prefetch --------------------------------------------------------------------------------------------------
 
 class Ring:
-    """Memory for batches, used again only when no tensor refers to it."""
+    """Memory for batches, which is reused only if no tensor refers to it."""
 
     def __init__(self, slot_bytes: int, slots: int, pinned: bool = False) -> None: ...
     def tensor(self, shape: Sequence[int], dtype: str) -> torch.Tensor: ...
@@ -213,7 +213,7 @@ class Ring:
     def trim(self) -> None: ...
 
 class Prefetcher:
-    """Makes submitted batches in order, in a thread without the GIL: (images, *fields) as tensors."""
+    """Fills submitted batches in order, in a thread without the GIL: (images, *fields) as tensors."""
 
     def __init__(
         self, gather: Gather, fields: Sequence[tuple[Rows, str, Sequence[int]]], ring: Ring, pool: Pool

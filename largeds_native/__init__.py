@@ -59,7 +59,7 @@ _LAZY = {
 }
 _MODULES = ("interchange", "loading", "packing", "sources", "store", "trainer", "transform")
 
-# what a lower module offers of a higher one
+# functions of higher modules that lower modules call
 register("export_hdf5", "largeds_native.interchange", "export_hdf5")
 
 # without `open`, which would shadow the builtin after `from largeds_native import *`

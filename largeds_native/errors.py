@@ -1,34 +1,34 @@
-"""What can go wrong, as exceptions. Every one is a `LargedsError`; those for bad input are `ValueError` too."""
+"""The exceptions of the package. All are subclasses of `LargedsError`; those for bad input also of `ValueError`."""
 
 from __future__ import annotations
 
 
 class LargedsError(Exception):
-    """Base class of all errors that largeds_native raises itself."""
+    """Base class of all errors that largeds_native raises."""
 
 
 class ArgumentError(LargedsError, ValueError):
-    """An argument is wrong; the message says what was expected and what was found."""
+    """An argument is invalid; the message says what was expected and what was found."""
 
 
 class RowIndexError(LargedsError, IndexError):
-    """A row number outside the store."""
+    """A row number is outside of the store."""
 
 
 class StorageError(LargedsError, OSError):
-    """The operating system refused: a file can't be opened, read, mapped, or its space reserved."""
+    """The operating system reports an error: a file can't be opened, read, mapped or written, or the disk is full."""
 
 
 class DecodeError(LargedsError, ValueError):
-    """An image can't be decoded or does not fit; the message names it and says why."""
+    """An image can't be decoded or has the wrong size; the message names it and says why."""
 
 
 class StoreError(LargedsError, ValueError):
-    """A store is short, foreign, damaged, or of a version that this release does not read."""
+    """A file or folder is not a store, or the store is incomplete, damaged, or of an unsupported version."""
 
 
 class PackError(LargedsError):
-    """A pack can't start or go on; the message says what to do."""
+    """A pack can't start or continue; the message says what to do."""
 
 
 class StateError(LargedsError, ValueError):

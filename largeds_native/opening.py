@@ -1,4 +1,4 @@
-"""`largeds_native.open`: which kind of store lies at a path."""
+"""`largeds_native.open`: opens any kind of store."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from largeds_native.store import PackedStore, Store
 
 
 def open_store(path: str | os.PathLike[str], **fields: Any) -> Store:
-    """Opens a store. Time and memory do not grow with the rows.
+    """Opens a store. Time and memory do not grow with the number of rows.
 
-    The folder of a packed store gives a `PackedStore`. A .npy file of images, with fields in .npy files of their own
+    The folder of a packed store opens as a `PackedStore`. A .npy file of images, with fields in further .npy files
     (`open("images.npy", label="labels.npy")`), and an HDF5 file whose images are contiguous
-    (`open("x.h5", images="data", labels="labels")`), give a `MappedArrayStore`, which maps them where they lie.
+    (`open("x.h5", images="data", labels="labels")`), open as a `MappedArrayStore`, which maps these files.
 
-    Raises StoreError when a file is missing, short, foreign, or of another version.
+    Raises StoreError if a file is missing, incomplete, of another format, or of another version.
     """
     if os.path.isfile(path):
         from largeds_native import interchange  # here, since it loads h5py
@@ -24,5 +24,5 @@ def open_store(path: str | os.PathLike[str], **fields: Any) -> Store:
         opened: Store = opener(path, **fields)
         return opened
     if fields:
-        raise TypeError(f"{path} is no file: only a .npy or HDF5 file is opened with {', '.join(fields)}")
+        raise TypeError(f"{path} is not a file: only a .npy or HDF5 file can be opened with {', '.join(fields)}")
     return PackedStore(path)

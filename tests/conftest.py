@@ -1,4 +1,4 @@
-"""Fixtures of more than one folder."""
+"""Fixtures for several folders."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 @pytest.fixture
 def tiny_disk(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
-    """A file system of the size that the test is parametrised with, where the tests may mount one."""
+    """A file system of the size in the test's parameter, if tests may mount one."""
     folder = tmp_path / "disk"
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", f"size={request.param}", "tmpfs", str(folder)]

@@ -5,7 +5,7 @@
 
 namespace {
 
-thread_local int countdown = -1;  // -1: none fails
+thread_local int countdown = -1;  // -1: no allocation fails
 
 }  // namespace
 

@@ -1,7 +1,7 @@
-// Makes `operator new` fail, to see that a lack of memory leaves nothing half changed.
+// Makes `operator new` fail, to test that code remains consistent when memory runs out.
 #pragma once
 
-// While one of these lives, this thread's allocation number `nth` (from 0) throws std::bad_alloc, once.
+// During the lifetime of this object, allocation number `nth` (from 0) of this thread throws std::bad_alloc, once.
 class FailingNew {
  public:
   explicit FailingNew(int nth);
@@ -9,5 +9,5 @@ class FailingNew {
   FailingNew(const FailingNew&) = delete;
   FailingNew& operator=(const FailingNew&) = delete;
 
-  bool failed() const;  // whether there were so many allocations
+  bool failed() const;  // whether the allocation has failed
 };

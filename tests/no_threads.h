@@ -1,11 +1,11 @@
-// A process that can't start a thread.
+// Runs code in a process that can't start threads.
 #pragma once
 
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-// Runs `check` in a forked child that may start no thread; true when it returned true there.
+// Runs `check` in a forked child that can't start threads. True if `check` returned true.
 template <class Check>
 bool without_threads(Check check) {
   const pid_t child = fork();

@@ -1,4 +1,4 @@
-"""The slow, obvious versions that the fast paths must equal."""
+"""Slow, obvious implementations, whose results the fast ones must equal."""
 
 from __future__ import annotations
 
@@ -36,20 +36,20 @@ class SampleDraws:
         key = mix(seed ^ mix(epoch))
         self._key = [key & MASK32, key >> 32]
         self._counter = [sample & MASK32, sample >> 32, 0, 0]
-        self._words: list[int] = []
+        self._numbers: list[int] = []
 
-    def word(self) -> int:
-        if not self._words:
-            self._words = philox4x32(self._counter, self._key)
+    def next_uint32(self) -> int:
+        if not self._numbers:
+            self._numbers = philox4x32(self._counter, self._key)
             self._counter[2] += 1
-        return self._words.pop(0)
+        return self._numbers.pop(0)
 
     def uniform(self) -> float:
-        return self.word() / 2**32
+        return self.next_uint32() / 2**32
 
     def below(self, n: int) -> int:
         while True:
-            product = self.word() * n
+            product = self.next_uint32() * n
             if product & MASK32 >= (2**32 - n) % n:
                 return product >> 32
 
@@ -73,17 +73,17 @@ def permuted(n: int, seed: int, epoch: int, position: int) -> int:
 # ---- gather: one image at a time -------------------------------------------------------------------------------
 
 
-def chosen_crop(draws: SampleDraws, height: int, width: int, words: dict[str, Any]) -> tuple[int, int, int, int]:
-    """(top, left, height, width), as torchvision chooses it, with our draws."""
-    out_h, out_w = words.get("out_height", height), words.get("out_width", width)
-    crop, padding = words.get("crop", "none"), words.get("padding", 0)
+def chosen_crop(draws: SampleDraws, height: int, width: int, options: dict[str, Any]) -> tuple[int, int, int, int]:
+    """(top, left, height, width) of the crop, as in torchvision, with our random numbers."""
+    out_h, out_w = options.get("out_height", height), options.get("out_width", width)
+    crop, padding = options.get("crop", "none"), options.get("padding", 0)
     if crop == "center":
         return round((height - out_h) / 2), round((width - out_w) / 2), out_h, out_w
     if crop == "random":
         top = draws.below(height + 2 * padding - out_h + 1) - padding
         return top, draws.below(width + 2 * padding - out_w + 1) - padding, out_h, out_w
     if crop == "random_resized":
-        scale, ratio = words.get("scale", (0.08, 1.0)), words.get("ratio", (3 / 4, 4 / 3))
+        scale, ratio = options.get("scale", (0.08, 1.0)), options.get("ratio", (3 / 4, 4 / 3))
         for _ in range(10):
             area = height * width * (scale[0] + (scale[1] - scale[0]) * draws.uniform())
             low, high = math.log(ratio[0]), math.log(ratio[1])
@@ -101,18 +101,18 @@ def chosen_crop(draws: SampleDraws, height: int, width: int, words: dict[str, An
     return 0, 0, height, width
 
 
-def gathered_sample(image: np.ndarray, index: int, seed: int, epoch: int, words: dict[str, Any]) -> np.ndarray:
+def gathered_sample(image: np.ndarray, index: int, seed: int, epoch: int, options: dict[str, Any]) -> np.ndarray:
     """image (H, W, C) uint8 -> the sample (C, h, w) uint8 before normalisation."""
     height, width, channels = image.shape
     draws = SampleDraws(seed, epoch, index)
-    top, left, h, w = chosen_crop(draws, height, width, words)
-    pad = max(words.get("padding", 0), 0)
+    top, left, h, w = chosen_crop(draws, height, width, options)
+    pad = max(options.get("padding", 0), 0)
     padded = np.pad(image, ((pad, pad), (pad, pad), (0, 0)))
     part = padded[top + pad : top + pad + h, left + pad : left + pad + w]
-    if words.get("crop") == "random_resized":
-        size = (words.get("out_width", width), words.get("out_height", height))
+    if options.get("crop") == "random_resized":
+        size = (options.get("out_width", width), options.get("out_height", height))
         planes = [Image.fromarray(np.ascontiguousarray(part[..., c])) for c in range(channels)]
         part = np.stack([np.asarray(p.resize(size, Image.Resampling.BILINEAR)) for p in planes], axis=-1)
-    if words.get("flip", 0.0) > 0 and draws.uniform() < words["flip"]:
+    if options.get("flip", 0.0) > 0 and draws.uniform() < options["flip"]:
         part = part[:, ::-1]
     return np.ascontiguousarray(part.transpose(2, 0, 1))

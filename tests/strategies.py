@@ -1,4 +1,4 @@
-"""What hypothesis draws for more than one test."""
+"""Strategies of hypothesis for several tests."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 @st.composite
 def store_arguments(draw: st.DrawFn) -> dict[str, Any]:
-    """For tests.builders.stores.make_random_store."""
+    """Arguments of tests.builders.stores.make_random_store."""
     n = draw(st.integers(1, 9))
     channels, height, width = draw(st.sampled_from([1, 3])), draw(st.integers(1, 6)), draw(st.integers(1, 6))
     layout = draw(st.sampled_from(["CHW", "HWC"]))

@@ -1,4 +1,4 @@
-"""What a person sees when the build can't go on: what was expected, what was found, and what to type."""
+"""Errors of the build say what was expected, what was found, and what to type."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ esac
 
 
 def build(folder: Path, compiler: str | Path, **environment: str) -> str:
-    """What `setup.py build_ext` says about a compiler with which it can't go on."""
+    """The error of `setup.py build_ext` for an unsuitable compiler."""
     done = subprocess.run(
         [sys.executable, "setup.py", "build_ext", "--build-lib", str(folder)],
         cwd=ROOT,
@@ -68,19 +68,19 @@ def test_a_missing_header_names_its_package(tmp_path: Path) -> None:
 
 
 def test_another_libjpeg(tmp_path: Path) -> None:
-    """The preprocessor leaves a name as it is that is no macro."""
+    """The preprocessor does not change a name that is not a macro."""
     compiler = script(tmp_path / "c++", GOOD.format(jpeg="LIBJPEG_TURBO_VERSION"))
     assert "expected libjpeg-turbo, found the jpeglib.h of another libjpeg" in build(tmp_path, compiler)
 
 
-def test_a_wheel_wants_the_libjpeg_turbo_of_pillow(tmp_path: Path) -> None:
+def test_a_wheel_needs_the_libjpeg_turbo_of_pillow(tmp_path: Path) -> None:
     compiler = script(tmp_path / "c++", GOOD.format(jpeg="2.1.5"))
     said = build(tmp_path, compiler, LARGEDS_WHEEL="1")
     assert "a wheel carries libjpeg-turbo 3 or newer, as Pillow's wheels do; found 2.1.5.\nType: make wheel" in said
 
 
-def test_a_library_of_the_same_name_in_the_process_changes_nothing(tmp_path: Path) -> None:
-    """torchvision 0.19, which goes with torch 2.4, brings a libjpeg.so.62 that is too old for us."""
+def test_a_loaded_library_of_the_same_name_is_not_used(tmp_path: Path) -> None:
+    """torchvision 0.19, for torch 2.4, has a libjpeg.so.62 that is too old."""
     listed = subprocess.run(["ldd", _C.__file__], capture_output=True, text=True, check=True).stdout
     names = re.findall(r"/(lib(?:jpeg|png|webp)\S*) \(", listed)
     assert len(names) >= 4, listed
@@ -97,7 +97,7 @@ def test_a_library_of_the_same_name_in_the_process_changes_nothing(tmp_path: Pat
 
 @pytest.fixture
 def bare_path(tmp_path: Path) -> Path:
-    """A PATH on which no package is installed, and the user is nobody in particular."""
+    """A PATH without installed packages, with an ordinary user."""
     for name in ("sh", "grep", "echo"):
         (tmp_path / name).symlink_to(f"/bin/{name}")
     script(tmp_path / "dpkg-query", "exit 1\n")
@@ -110,7 +110,7 @@ def system_packages(path: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env={"PATH": str(path)}, capture_output=True, text=True, timeout=60)
 
 
-def test_without_rights_the_command_to_type_is_printed(bare_path: Path) -> None:
+def test_without_permission_the_command_to_type_is_printed(bare_path: Path) -> None:
     script(bare_path / "apt-get", "echo must not run; exit 1\n")
     done = system_packages(bare_path)
     assert done.returncode == 1
@@ -118,7 +118,7 @@ def test_without_rights_the_command_to_type_is_printed(bare_path: Path) -> None:
     assert "must not run" not in done.stdout
 
 
-def test_with_rights_they_are_installed(bare_path: Path) -> None:
+def test_with_permission_they_are_installed(bare_path: Path) -> None:
     script(bare_path / "id", "echo 0\n")
     script(bare_path / "apt-get", f'echo "$@" >> {bare_path}/log\n')
     done = system_packages(bare_path)
@@ -126,14 +126,14 @@ def test_with_rights_they_are_installed(bare_path: Path) -> None:
     assert "install --no-install-recommends -y -qq g++ libpng-dev" in (bare_path / "log").read_text()
 
 
-def test_without_apt_get_they_are_named(bare_path: Path) -> None:
+def test_without_apt_get_they_are_listed(bare_path: Path) -> None:
     done = system_packages(bare_path)
     assert done.returncode == 1
     assert "g++ libpng-dev" in done.stderr
 
 
-def test_the_package_asks_for_lower_bounds_alone() -> None:
-    """Installing it leaves the torch, torchvision and numpy that are there as they are."""
+def test_requirements_are_only_lower_bounds() -> None:
+    """Installing it does not change the installed torch, torchvision and numpy."""
     asked = [line for line in importlib.metadata.requires("largeds-native") or [] if "extra ==" not in line]
     assert "torch>=2.4" in asked
     assert all(re.fullmatch(r"[\w-]+>=[\d.]+", line) for line in asked), asked

@@ -1,4 +1,4 @@
-"""The code in the documents runs: a document's blocks one after the other, in one namespace and one folder."""
+"""Runs the code in the documents: the blocks of a document in order, in one namespace and one folder."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BLOCK = re.compile(r"^```(\S+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 
 def blocks(document: Path) -> list[tuple[str, str]]:
-    """(language, code) of each."""
+    """(language, code) of each block."""
     return BLOCK.findall(document.read_text())
 
 
@@ -39,7 +39,7 @@ def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run_in_shell(code: str) -> None:
-    """With `largeds` as it is here, installed or not."""
+    """Runs bash code with `largeds` of this checkout."""
     largeds = f'largeds() {{ "{sys.executable}" -m largeds_native "$@"; }}\n'
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(["bash", "-e"], input=largeds + code, text=True, capture_output=True, env=environment)

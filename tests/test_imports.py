@@ -12,7 +12,7 @@ TOOL = Path(__file__).parent.parent / "tools" / "check-imports"
 
 
 def check_imports(folder: Path, files: dict[str, str]) -> list[str]:
-    """The lines that the tool prints about a package of these files, plus an empty __init__.py in each folder."""
+    """The lines that the tool prints for a package of these files, with an empty __init__.py in each folder."""
     for name, text in files.items():
         path = folder / "largeds_native" / name
         path.parent.mkdir(parents=True, exist_ok=True)

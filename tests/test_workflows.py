@@ -1,4 +1,4 @@
-"""What CI and the documents tell people to type is there. (That the workflows are workflows, `make lint` checks.)"""
+"""Files and targets named in CI and in the documents exist. (`make lint` checks the syntax of the workflows.)"""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FILES += sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda path: path.name)
-def test_what_is_named_is_there(file: Path) -> None:
+def test_named_files_exist(file: Path) -> None:
     text = file.read_text()
     targets = set(re.findall(r"^([a-z][\w-]*):(?!=)", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for target in re.findall(r"(?:^\s*|`|run: )make ([a-z][\w-]*)", text, re.MULTILINE):
@@ -23,7 +23,7 @@ def test_what_is_named_is_there(file: Path) -> None:
         assert os.access(ROOT / script, os.X_OK), f"{file.name}: {script}"
 
 
-def test_wheels_are_built_for_every_python_that_is_promised() -> None:
+def test_wheels_are_built_for_every_supported_python() -> None:
     wheels = (ROOT / ".github" / "workflows" / "wheels.yml").read_text()
     assert 'build = "cp3{10,11,12,13,14}-manylinux_*"' in (ROOT / "pyproject.toml").read_text()
     assert all(f'"3.{minor}"' in wheels for minor in (10, 11, 12, 13, 14))

@@ -1,4 +1,4 @@
-// What each binding file registers. Bindings validate, unwrap, drop the GIL and call the core.
+// Registers the bindings of each file. Bindings validate and unwrap arguments, release the GIL and call the core.
 #pragma once
 
 #include <pybind11/pybind11.h>

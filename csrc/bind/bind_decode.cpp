@@ -1,3 +1,4 @@
+// Binds the image decoders, and checks libjpeg at import.
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
@@ -5,7 +6,6 @@
 #include <array>
 #include <cstdint>
 #include <optional>
-#include <string>
 #include <string_view>
 #include <tuple>
 
@@ -22,7 +22,7 @@ namespace {
 
 using Pixels = py::array_t<uint8_t, py::array::c_style>;
 
-// Rows straight into an array.
+// Writes decoded rows directly into an array.
 class ArraySink : public RowSink {
  public:
   ArraySink(uint8_t* out, size_t row_bytes) : next_(out), row_bytes_(row_bytes) {}
@@ -36,7 +36,7 @@ class ArraySink : public RowSink {
   size_t row_bytes_;
 };
 
-// box (x0, y0, x1, y1) and draft (min_width, min_height) as Decoder::read and Decoder::set_draft take them.
+// `part` is the box (x0, y0, x1, y1) for Decoder::read(), `draft` the size (min_width, min_height) for set_draft().
 Pixels decode_image(const py::bytes& data, int channels, bool exif_orientation, bool keep_truncated,
                     uint64_t max_pixels, const std::optional<std::array<int, 4>>& part,
                     const std::optional<std::array<int, 2>>& draft) {
@@ -65,14 +65,14 @@ std::tuple<const char*, int, int, int> image_info(const py::bytes& data) {
   const auto bytes = py::cast<std::string_view>(data);
   const py::gil_scoped_release release;
   DecodeOptions options;
-  options.keep_truncated = true;  // the header is enough
+  options.keep_truncated = true;  // only the header is needed
   options.max_pixels = UINT64_MAX;
   Decoder decoder;
   const ImageInfo info = decoder.open(reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size(), options);
   return {format_name(info.format), info.width, info.height, info.orientation};
 }
 
-// Whoever imports the core learns it then, once a process, and not at the first image.
+// Runs at import, so that a problem with libjpeg is reported there, once per process, and not for each image.
 void check_jpeg() {
   const JpegLibraryCheck found = check_jpeg_library();
   if (!found.error.empty()) throw py::import_error(found.error);

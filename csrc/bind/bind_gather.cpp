@@ -1,3 +1,4 @@
+// Binds Gather, the thread pool, and the random numbers that order and augmentation use.
 #include <pybind11/stl.h>
 
 #include <algorithm>
@@ -27,7 +28,8 @@ std::shared_ptr<Gather> make_gather(const std::shared_ptr<FixedRows>& rows, cons
 
 void run(const Gather& gather, const Indices& indices, uint64_t seed, uint64_t epoch, const py::handle& out,
          ThreadPool& pool) {
-  if (indices.ndim() != 1) throw Error(Reason::value, "indices: expected one dimension");
+  if (indices.ndim() != 1)
+    throw Error(Reason::value, "indices: expected one dimension, found " + std::to_string(indices.ndim()));
   const TensorView batch("out", out);
   check_batch(gather, indices.size(), batch);
   const int64_t* samples = indices.data();

@@ -1,3 +1,4 @@
+// Binds Packer, and the functions that packing needs for folders and files.
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
@@ -20,9 +21,9 @@ namespace py = pybind11;
 namespace lds {
 namespace {
 
-using Rows2d = py::array_t<uint8_t, py::array::c_style>;
+using RowArray = py::array_t<uint8_t, py::array::c_style>;
 
-// A path as the operating system takes it: names may hold bytes that are no valid text.
+// Encodes a path like os.fsencode, because file names need not be valid UTF-8.
 std::string path_of(const py::handle& item) {
   py::object bytes = py::reinterpret_steal<py::object>(PyUnicode_EncodeFSDefault(item.ptr()));
   if (!bytes) throw py::error_already_set();
@@ -30,16 +31,21 @@ std::string path_of(const py::handle& item) {
 }
 
 PackItem part_of(const py::tuple& item) {
-  if (item.size() != 3) throw Error(Reason::value, "a part of a file is (path, offset, length)");
+  if (item.size() != 3)
+    throw Error(Reason::value,
+                "a part of a file must be (path, offset, length), found a tuple of " + std::to_string(item.size()));
   PackItem part;
   part.path = path_of(item[0]);
   part.offset = item[1].cast<int64_t>();
   part.length = item[2].cast<int64_t>();
-  if (part.offset < 0 || part.length < 0) throw Error(Reason::value, "a part of a file must not begin or end below 0");
+  if (part.offset < 0 || part.length < 0) {
+    throw Error(Reason::value, "a part of a file must have an offset and a length of at least 0, found " +
+                                   std::to_string(part.offset) + " and " + std::to_string(part.length));
+  }
   return part;
 }
 
-// (height, width, channels), with pixels or whole planes lying together.
+// An array (height, width, channels) whose pixels or planes are contiguous.
 PackItem pixels_of(const py::array& item) {
   PackItem pixels;
   if (py::isinstance<py::array_t<uint8_t>>(item) && item.ndim() == 3) {
@@ -78,9 +84,10 @@ std::vector<PackItem> items_of(const py::tuple& items) {
   return list;
 }
 
-void set_memory(Rows2d& out, int64_t row_bytes, PackTarget& target) {
+void set_memory(RowArray& out, int64_t row_bytes, PackTarget& target) {
   if (out.ndim() != 2 || out.shape(1) != row_bytes) {
-    throw Error(Reason::value, "out must have the shape (rows, " + std::to_string(row_bytes) + ")");
+    throw Error(Reason::value, "out must have the shape (rows, " + std::to_string(row_bytes) + "), found " +
+                                   py::cast<std::string>(py::str(out.attr("shape"))));
   }
   target.memory = out.mutable_data();
   target.memory_rows = out.shape(0);
@@ -101,7 +108,7 @@ py::tuple tuple_of(const ChannelSums& sums, int channels) {
   return py::make_tuple(sums.count, total, squares);
 }
 
-// A packer and the Python objects whose memory its job reads.
+// A Packer, together with the Python objects whose memory its job uses.
 class BoundPacker {
  public:
   BoundPacker(const PackSpec& spec, int threads)
@@ -121,14 +128,14 @@ class BoundPacker {
   int64_t sample_bytes() const { return packer().sample_bytes(); }
 
   void start(const py::tuple& items, int descriptor, int64_t offset, const std::optional<Indices>& rows,
-             const std::optional<Indices>& samples, std::optional<Rows2d> out) {
+             const std::optional<Indices>& samples, std::optional<RowArray> out) {
     std::vector<PackItem> list = items_of(items);
     PackTarget target;
     target.descriptor = descriptor;
     target.offset = offset;
-    if (rows) target.rows = numbers(*rows);
+    if (rows) target.rows = to_vector(*rows);
     if (out) set_memory(*out, packer().sample_bytes(), target);
-    auto sample_numbers = samples ? numbers(*samples) : std::vector<int64_t>{};
+    auto sample_numbers = samples ? to_vector(*samples) : std::vector<int64_t>{};
     Packer& packer = this->packer();
     {
       const py::gil_scoped_release nogil;
@@ -171,15 +178,16 @@ class BoundPacker {
   Packer& packer() const { return packer_.get("a pack can't be continued in a forked process"); }
 
   int channels_;
-  // What a job reads and writes; its threads are joined before. A tuple: nobody can take an item out of it.
+  // The inputs and the output of a job. The destructor joins the job's threads before it releases them. `items_` is a
+  // tuple, so that Python code can't remove an item while the job runs.
   py::tuple items_;
-  std::optional<Rows2d> out_;
+  std::optional<RowArray> out_;
   ProcessOwned<Packer> packer_;
 };
 
-py::tuple sums_of_rows(const Rows2d& rows, int channels, bool planar) {
+py::tuple sums_of_rows(const RowArray& rows, int channels, bool planar) {
   if (rows.ndim() != 2 || channels < 1 || channels > 4 || rows.shape(1) % channels != 0) {
-    throw Error(Reason::value, "expected rows (n, values) of 1 to 4 channels");
+    throw Error(Reason::value, "expected rows of shape (n, values) with 1 to 4 channels");
   }
   ChannelSums sums;
   {
@@ -190,7 +198,7 @@ py::tuple sums_of_rows(const Rows2d& rows, int channels, bool planar) {
   return tuple_of(sums, channels);
 }
 
-// (names of images, each with a 0 byte after it; how many; names of folders; whether the images are sorted)
+// Returns (names of images, each terminated by a 0 byte; their number; names of folders; whether images are sorted).
 py::tuple list_images(const py::str& path, const std::vector<std::string>& extensions) {
   FolderList found;
   {
@@ -217,8 +225,8 @@ std::unique_ptr<BoundPacker> make_packer(const RowSpec& row, int threads, int va
   return std::make_unique<BoundPacker>(spec, threads);
 }
 
-// One job, for tests and benchmarks: (status, message, width, height) of each item.
-py::list pack_once(const py::list& sources, Rows2d& out, const RowSpec& row, int threads, PackWork work) {
+// Runs one job, for tests and benchmarks. Returns (status, message, width, height) of each item.
+py::list pack_once(const py::list& sources, RowArray& out, const RowSpec& row, int threads, PackWork work) {
   const py::tuple items(sources);
   PackSpec spec;
   spec.row = row;
@@ -260,13 +268,13 @@ void register_pack(py::module_& m) {
       .def("clock", &BoundPacker::clock);
   m.def(
       "decode_to_rows",
-      [](const py::list& sources, Rows2d& out, const RowSpec& spec, int threads) {
+      [](const py::list& sources, RowArray& out, const RowSpec& spec, int threads) {
         return pack_once(sources, out, spec, threads, PackWork::rows);
       },
       py::arg("sources"), py::arg("out").noconvert(), py::arg("spec"), py::arg("threads"));
   m.def(
       "decode_only",
-      [](const py::list& sources, Rows2d& out, const RowSpec& spec, int threads, bool whole) {
+      [](const py::list& sources, RowArray& out, const RowSpec& spec, int threads, bool whole) {
         return pack_once(sources, out, spec, threads, whole ? PackWork::decode_whole : PackWork::decode_needed);
       },
       py::arg("sources"), py::arg("out").noconvert(), py::arg("spec"), py::arg("threads"), py::arg("whole"));
@@ -277,7 +285,7 @@ void register_pack(py::module_& m) {
   m.def(
       "close_gaps",
       [](int descriptor, int64_t offset, int64_t row_bytes, const Indices& kept) {
-        const std::vector<int64_t> rows = numbers(kept);
+        const std::vector<int64_t> rows = to_vector(kept);
         const py::gil_scoped_release nogil;
         close_gaps(descriptor, offset, row_bytes, rows);
       },

@@ -1,3 +1,4 @@
+// Binds Ring and Prefetcher, whose memory becomes tensors.
 #include <pybind11/stl.h>
 
 #include "bind/arrays.h"
@@ -14,16 +15,16 @@ namespace py = pybind11;
 namespace lds {
 namespace {
 
-// Between two looks for a Ctrl-C: long enough to cost nothing, short enough to feel immediate.
+// How often next() checks for Ctrl-C while it waits: rarely enough to cost nothing, often enough to feel immediate.
 constexpr std::chrono::milliseconds kSignalPeriod{100};
 
 constexpr const char* kForked =
-    "an iterator of a Loader can't be used in a forked process: iterate over the loader anew there";
+    "an iterator of a Loader can't be used in a forked process: create a new iterator there";
 
-// A field of a batch: its rows, its dtype, and the shape of one value.
+// A field of a batch: its rows, its dtype, and the shape of a single value.
 using FieldTuple = std::tuple<std::shared_ptr<FixedRows>, std::string, std::vector<int64_t>>;
 
-// torch pins the memory, and caches what it has pinned. Needs the GIL.
+// Memory that torch has pinned. torch also caches pinned memory that is freed. Takes the GIL.
 std::shared_ptr<uint8_t> pinned_memory(int64_t bytes) {
   const py::gil_scoped_acquire gil;
   const py::module_ torch = py::module_::import("torch");
@@ -32,7 +33,7 @@ std::shared_ptr<uint8_t> pinned_memory(int64_t bytes) {
   return {pinned.data(), [owner = pinned.owner()](uint8_t*) {}};
 }
 
-// Slots for tensors.
+// A Ring whose slots become tensors.
 class TensorRing {
  public:
   TensorRing(int64_t slot_bytes, int slots, bool pinned)
@@ -41,7 +42,7 @@ class TensorRing {
   bool pinned() const noexcept { return pinned_; }
   const std::shared_ptr<Ring>& core() const noexcept { return core_; }
 
-  // An uninitialised tensor over a slot, which comes back when the last tensor over it goes.
+  // An uninitialised tensor in a slot, which returns to the ring when its last tensor is destroyed.
   py::object tensor(const std::vector<int64_t>& shape, const std::string& dtype) const {
     const dlpack::DataType type = dtype_named(dtype);
     const int64_t bytes = tensor_bytes(shape, type);
@@ -74,7 +75,7 @@ class TensorRing {
   std::shared_ptr<Ring> core_;
 };
 
-// A Prefetcher whose batches are tensors.
+// A Prefetcher that returns batches as tensors.
 class TensorPrefetcher {
  public:
   TensorPrefetcher(std::shared_ptr<Gather> gather, const std::vector<FieldTuple>& fields, const TensorRing& ring,
@@ -87,9 +88,9 @@ class TensorPrefetcher {
   }
 
   void submit(const Indices& samples, const std::optional<Indices>& keys, uint64_t seed, uint64_t epoch) {
-    BatchRequest request{numbers(samples), keys ? numbers(*keys) : std::vector<int64_t>{}, seed, epoch, nullptr};
-    // Pinned memory comes from torch, and so is taken here: the thread that fills the batch must never wait for the
-    // GIL, whose holder may be waiting for that batch, or may be ending the process.
+    BatchRequest request{to_vector(samples), keys ? to_vector(*keys) : std::vector<int64_t>{}, seed, epoch, nullptr};
+    // Pinned memory is allocated by torch, which needs the GIL, so it is taken here. The thread that fills the batch
+    // must never wait for the GIL: its holder may be waiting for that batch, or may be finalising the interpreter.
     Prefetcher& core = core_.get(kForked);
     if (ring_.pinned()) request.memory = ring_.core()->take(core.batch_bytes(samples.size()));
     const py::gil_scoped_release nogil;
@@ -98,7 +99,7 @@ class TensorPrefetcher {
 
   py::tuple next() {
     Prefetcher& core = core_.get(kForked);
-    // A batch that is ready is taken without releasing the GIL: re-acquiring it can cost a scheduler time slice.
+    // First tries without releasing the GIL, because re-acquiring it can cost a scheduler time slice.
     std::optional<Batch> batch = core.next(std::chrono::milliseconds(0));
     while (!batch) {
       without_gil([&] { batch = core.next(kSignalPeriod); });
@@ -149,7 +150,7 @@ class TensorPrefetcher {
   ProcessOwned<Prefetcher> core_;
 };
 
-// The destructor joins a thread, and other Python threads run meanwhile.
+// Deletes without the GIL, so that other Python threads can run while the destructor joins its thread.
 struct WithoutGil {
   void operator()(TensorPrefetcher* prefetcher) const {
     const py::gil_scoped_release nogil;

@@ -1,4 +1,4 @@
-// _C.resize: for tests and as the reference of the loader's random resized crop.
+// Binds resize(), for tests and as the reference for the loader's random resized crop.
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
@@ -57,11 +57,12 @@ py::array_t<uint8_t> resize(const py::array_t<uint8_t>& image, int out_h, int ou
 }  // namespace
 
 void register_resize(py::module_& m) {
-  m.def("resize", &resize, py::arg("image"), py::arg("out_h"), py::arg("out_w"), py::kw_only(),
-        py::arg("box") = py::none(), py::arg("crop") = py::none(), py::arg("filter") = "bilinear",
-        py::arg("antialias") = true, py::arg("planar") = false, py::arg("planar_source") = false,
-        "uint8 (H, W, C), or (C, H, W) with planar_source, resized as Pillow's Image.resize does and cropped to\n"
-        "crop = (x0, y0, x1, y1) of the output; (h, w, C), or (C, h, w) with planar. Errors: ArgumentError.");
+  m.def(
+      "resize", &resize, py::arg("image"), py::arg("out_h"), py::arg("out_w"), py::kw_only(),
+      py::arg("box") = py::none(), py::arg("crop") = py::none(), py::arg("filter") = "bilinear",
+      py::arg("antialias") = true, py::arg("planar") = false, py::arg("planar_source") = false,
+      "Resizes uint8 (H, W, C), or (C, H, W) with planar_source, like Pillow's Image.resize, and crops the output to\n"
+      "crop = (x0, y0, x1, y1). Returns (h, w, C), or (C, h, w) with planar. Raises ArgumentError.");
 }
 
 }  // namespace lds

@@ -1,5 +1,4 @@
-// Batches in memory that two processes share: the first byte of a slot counts who holds it.
-
+// Binds slots in memory that two processes share. The first byte of a slot is its reference count.
 #include <pybind11/stl.h>
 
 #include <string>
@@ -13,7 +12,7 @@ namespace py = pybind11;
 namespace lds {
 namespace {
 
-// The count is in memory of both processes. GCC's and clang's builtins, since libc++ has no std::atomic_ref before 19.
+// The reference count of a slot. It uses compiler builtins, because libc++ has no std::atomic_ref before 19.
 uint8_t* count_of(const TensorView& slot) {
   const dlpack::DataType dtype = slot.dtype();
   if (dtype.code != dlpack::kUInt || dtype.bits != 8 || slot.shape().size() != 1 || slot.bytes() < 1 ||
@@ -27,13 +26,13 @@ bool slot_is_free(const py::handle& slot) {
   return __atomic_load_n(count_of(TensorView("slot", slot)), __ATOMIC_ACQUIRE) == 0;
 }
 
-// One holder more: whoever fills the slot, or is about to receive it.
+// Increments the reference count, for a process that fills the slot or is about to receive it.
 void hold_slot(const py::handle& slot) {
   __atomic_fetch_add(count_of(TensorView("slot", slot)), uint8_t{1}, __ATOMIC_RELAXED);
 }
 
-// The batch in the slot from byte `offset` on, for a holder who is counted already. When the last tensor over it goes,
-// there is one holder less.
+// A tensor in the slot from byte `offset` on. It takes over a reference that is already counted, and decrements the
+// count when its storage is destroyed.
 py::object slot_tensor(const py::handle& slot, int64_t offset, const std::vector<int64_t>& shape,
                        const std::string& dtype) {
   const TensorView view("slot", slot);
@@ -41,11 +40,12 @@ py::object slot_tensor(const py::handle& slot, int64_t offset, const std::vector
   const dlpack::DataType type = dtype_named(dtype);
   const int64_t bytes = tensor_bytes(shape, type);
   if (offset < 1 || bytes > view.bytes() - offset) {
-    throw Error(Reason::value, "a batch of " + std::to_string(bytes) + " bytes does not fit into its slot");
+    throw Error(Reason::value, "a batch of " + std::to_string(bytes) + " bytes at byte " + std::to_string(offset) +
+                                   " does not fit into a slot of " + std::to_string(view.bytes()) + " bytes");
   }
-  const std::shared_ptr<void> held(
-      count, [owner = view.owner()](uint8_t* holders) { __atomic_fetch_sub(holders, uint8_t{1}, __ATOMIC_RELEASE); });
-  return make_tensor(held, count + offset, shape, type);
+  const std::shared_ptr<void> reference(
+      count, [owner = view.owner()](uint8_t* counter) { __atomic_fetch_sub(counter, uint8_t{1}, __ATOMIC_RELEASE); });
+  return make_tensor(reference, count + offset, shape, type);
 }
 
 }  // namespace

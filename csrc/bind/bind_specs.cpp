@@ -1,4 +1,4 @@
-// The specs that Gather and Packer take: plain values with typed keyword arguments.
+// Binds the specs that Gather and Packer take: plain values with typed keyword arguments.
 #include <pybind11/stl.h>
 
 #include <array>

@@ -1,3 +1,4 @@
+// Binds the rows of a store, and their hashes.
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
@@ -29,21 +30,21 @@ std::shared_ptr<FixedRows> make_rows(const std::vector<FileTuple>& files, int64_
 
 py::array_t<uint8_t> read_rows(const FixedRows& rows, const Indices& indices) {
   py::array_t<uint8_t> out({static_cast<py::ssize_t>(indices.size()), static_cast<py::ssize_t>(rows.row_bytes())});
-  const int64_t* wanted = indices.data();
+  const int64_t* values = indices.data();
   uint8_t* data = out.mutable_data();
   const int64_t n = indices.size();
   {
     const py::gil_scoped_release nogil;
-    rows.read(wanted, n, data);
+    rows.read(values, n, data);
   }
   return out;
 }
 
 void will_need(const FixedRows& rows, const Indices& indices) {
-  const int64_t* wanted = indices.data();
+  const int64_t* values = indices.data();
   const int64_t n = indices.size();
   const py::gil_scoped_release nogil;
-  rows.will_need(wanted, n);
+  rows.will_need(values, n);
 }
 
 Hashes hash_buffer(const py::buffer& buffer, int64_t row_bytes, int threads) {

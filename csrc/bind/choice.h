@@ -1,4 +1,4 @@
-// Choices that Python gives by name.
+// Maps the names that Python passes to enum values.
 #pragma once
 
 #include <initializer_list>
@@ -10,7 +10,7 @@
 
 namespace lds {
 
-// The value called `name`; Error(Reason::value), beginning with `what`, that lists the names where it is none of them.
+// The value for `name`. For another name, Error(Reason::value) starts with `what` and lists the valid names.
 template <class Value>
 Value choice(const char* what, std::initializer_list<std::pair<std::string_view, Value>> values,
              const std::string& name) {

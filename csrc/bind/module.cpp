@@ -1,3 +1,4 @@
+// Defines the extension module largeds_native._C.
 #include "bind/bind.h"
 #include "common/error.h"
 #include "common/simd.h"
@@ -6,7 +7,7 @@ namespace py = pybind11;
 
 namespace {
 
-// lds::Error -> the exception classes of largeds_native.errors, by reason.
+// The class in largeds_native.errors for an lds::Error of this reason.
 const char* exception_class(lds::Reason reason) {
   switch (reason) {
     case lds::Reason::value: return "ArgumentError";
@@ -36,11 +37,11 @@ void translate(std::exception_ptr pointer) {  // NOLINT(performance-unnecessary-
 PYBIND11_MODULE(_C, m) {
   m.doc() = "The C++ core of largeds_native. Its functions are wrapped by the package; see there.";
   py::register_local_exception_translator(&translate);
-  static_cast<void>(lds::simd());  // a choice that isn't there is an error here, not later
+  static_cast<void>(lds::simd());  // an invalid LARGEDS_SIMD is an error at import
   m.def(
       "simd", [] { return std::string(lds::simd_name(lds::simd())); },
       "The instruction set that the kernels use: avx2, neon or scalar.");
-  lds::register_decode(m);  // first, as it may refuse to be loaded
+  lds::register_decode(m);  // first, because it fails if libjpeg is incompatible
   lds::register_resize(m);
   lds::register_specs(m);
   lds::register_pack(m);

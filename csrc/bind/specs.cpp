@@ -8,7 +8,7 @@
 namespace lds {
 namespace {
 
-std::string text(const std::vector<int64_t>& numbers) {
+std::string shape_text(const std::vector<int64_t>& numbers) {
   std::ostringstream out;
   out << '(';
   for (size_t i = 0; i < numbers.size(); ++i) out << (i == 0 ? "" : ", ") << numbers[i];
@@ -59,13 +59,13 @@ void check_batch(const Gather& gather, int64_t n, const TensorView& out) {
   const OutputSpec& output = gather.spec().output;
   const std::vector<int64_t> shape = batch_shape(gather, n);
   if (out.shape() != shape) {
-    throw Error(Reason::value, "out: expected shape " + text(shape) + ", found " + text(out.shape()));
+    throw Error(Reason::value, "out: expected shape " + shape_text(shape) + ", found " + shape_text(out.shape()));
   }
   const std::string expected = name_of(dtype_of(output.type)), found = name_of(out.dtype());
   if (found != expected) throw Error(Reason::value, "out: expected dtype " + expected + ", found " + found);
   if (!out.has_strides(batch_strides(gather))) {
     throw Error(Reason::value, std::string("out: expected a ") + (output.planar ? "contiguous" : "channels_last") +
-                                   " tensor, found strides " + text(out.strides()));
+                                   " tensor, found strides " + shape_text(out.strides()));
   }
 }
 

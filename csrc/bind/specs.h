@@ -1,4 +1,4 @@
-// What the bound specs share: names of choices, and what a batch tensor must look like.
+// Helpers for bindings that take specs: names of enum values, and the shape and dtype of batches.
 #pragma once
 
 #include <string>
@@ -9,17 +9,17 @@
 
 namespace lds {
 
-// "uint8", "float32", "float16", "bfloat16"; Error(Reason::value) for another name.
+// `name` is "uint8", "float32", "float16" or "bfloat16"; else Error(Reason::value).
 PixelType pixel_type_named(const std::string& name);
-VariantChoice variant_choice_named(const std::string& name);  // "draw", "cycle"
+VariantChoice variant_choice_named(const std::string& name);  // "draw" or "cycle"
 
 dlpack::DataType dtype_of(PixelType type);
 
-// (n, C, H, W), and the strides of its layout.
+// The shape (n, C, H, W) of a batch, and its strides in elements.
 std::vector<int64_t> batch_shape(const Gather& gather, int64_t n);
 std::vector<int64_t> batch_strides(const Gather& gather);
 
-// Error(Reason::value) naming expected and found unless `out` is a batch of n samples of this gather.
+// Error(Reason::value) unless `out` has the shape, dtype and strides of a batch of n samples.
 void check_batch(const Gather& gather, int64_t n, const TensorView& out);
 
 }  // namespace lds

@@ -35,24 +35,24 @@ constexpr std::array kTypes = {NamedType{"bool", {dlpack::kBool, 8}},
                                NamedType{"complex64", {dlpack::kComplex, 64}},
                                NamedType{"complex128", {dlpack::kComplex, 128}}};
 
-// What a tensor's storage owns: the memory, and the arrays that DLPack points to.
-struct Lent {
+// Owned by a tensor's storage: the memory, and the arrays that the DLPack struct points to.
+struct StorageOwner {
   dlpack::ManagedTensor managed;
   std::shared_ptr<void> memory;
   std::vector<int64_t> shape, strides;
 
-  static void give_back(dlpack::ManagedTensor* managed) { delete static_cast<Lent*>(managed->context); }
+  static void destroy(dlpack::ManagedTensor* managed) { delete static_cast<StorageOwner*>(managed->context); }
 };
 
-// Of a capsule that nobody took: its error is the caller's already.
-void drop_capsule(PyObject* capsule) {
+// The destructor of a capsule. torch renames a capsule that it consumes, and then owns the tensor.
+void destroy_capsule(PyObject* capsule) {
   if (PyCapsule_IsValid(capsule, kCapsule) == 0) return;
   auto* managed = static_cast<dlpack::ManagedTensor*>(PyCapsule_GetPointer(capsule, kCapsule));
   managed->deleter(managed);
 }
 
-// Looked up once and never let go. No static local: its guard, held while the import lets another thread have the GIL,
-// would be a deadlock.
+// Imports the function once and keeps it. `found` can't be a static local with an initialiser: the import may release
+// the GIL while it holds the guard of the local, and another thread would then deadlock.
 py::handle torch_function(const char* name, py::handle& found) {
   if (!found) found = py::object(py::module_::import("torch.utils.dlpack").attr(name)).release();
   return found;
@@ -78,7 +78,8 @@ std::vector<int64_t> contiguous_strides(const std::vector<int64_t>& shape) {
 
 dlpack::DataType dtype_named(const std::string& name) {
   const auto* found = std::find_if(kTypes.begin(), kTypes.end(), [&](const NamedType& t) { return t.name == name; });
-  if (found == kTypes.end()) throw Error(Reason::value, "dtype: torch has no tensors of '" + name + "'");
+  if (found == kTypes.end())
+    throw Error(Reason::value, "dtype: expected the name of a torch dtype, found '" + name + "'");
   return found->dtype;
 }
 
@@ -94,24 +95,27 @@ std::string name_of(dlpack::DataType dtype) {
 int64_t tensor_bytes(const std::vector<int64_t>& shape, dlpack::DataType dtype) {
   int64_t bytes = dtype.bits / 8;
   for (const int64_t size : shape) {
-    if (size < 0 || __builtin_mul_overflow(bytes, size, &bytes)) throw Error(Reason::value, "shape: no possible size");
+    if (size < 0 || __builtin_mul_overflow(bytes, size, &bytes)) {
+      throw Error(Reason::value, "shape: expected sizes of at least 0 and a total that fits 64 bits, found a size of " +
+                                     std::to_string(size));
+    }
   }
   return bytes;
 }
 
 py::object make_tensor(std::shared_ptr<void> memory, void* data, std::vector<int64_t> shape, dlpack::DataType dtype,
                        std::vector<int64_t> strides) {
-  auto lent = std::make_unique<Lent>();
-  lent->memory = std::move(memory);
-  lent->strides = strides.empty() ? contiguous_strides(shape) : std::move(strides);
-  lent->shape = std::move(shape);
-  lent->managed.tensor = {
-      data, {}, static_cast<int32_t>(lent->shape.size()), dtype, lent->shape.data(), lent->strides.data(), 0};
-  lent->managed.context = lent.get();
-  lent->managed.deleter = &Lent::give_back;
-  const auto capsule = py::reinterpret_steal<py::object>(PyCapsule_New(&lent->managed, kCapsule, &drop_capsule));
+  auto owner = std::make_unique<StorageOwner>();
+  owner->memory = std::move(memory);
+  owner->strides = strides.empty() ? contiguous_strides(shape) : std::move(strides);
+  owner->shape = std::move(shape);
+  owner->managed.tensor = {
+      data, {}, static_cast<int32_t>(owner->shape.size()), dtype, owner->shape.data(), owner->strides.data(), 0};
+  owner->managed.context = owner.get();
+  owner->managed.deleter = &StorageOwner::destroy;
+  const auto capsule = py::reinterpret_steal<py::object>(PyCapsule_New(&owner->managed, kCapsule, &destroy_capsule));
   if (!capsule) throw py::error_already_set();
-  static_cast<void>(lent.release());  // the capsule's now, and then the storage's
+  static_cast<void>(owner.release());  // owned by the capsule, and then by the tensor's storage
   return from_dlpack()(capsule);
 }
 

@@ -1,5 +1,5 @@
-// Tensors go in and out by DLPack, the exchange format that is the same in every version of torch: nothing here is
-// compiled against torch, so one binary works beside all of them.
+// Exchanges tensors with torch by DLPack. Its ABI is the same in every version of torch, so the extension is not
+// compiled against torch, and one binary works with all versions.
 #pragma once
 
 #include <pybind11/pybind11.h>
@@ -42,22 +42,22 @@ struct ManagedTensor {
 
 }  // namespace dlpack
 
-// A dtype by torch's name for it, "uint8" to "complex128". Error(Reason::value) for another word.
+// The dtype with torch's name "uint8" to "complex128". Error(Reason::value) for another name.
 dlpack::DataType dtype_named(const std::string& name);
 std::string name_of(dlpack::DataType dtype);
 
-// Error(Reason::value) for a negative size, or one too large to count.
+// The number of bytes. Error(Reason::value) for a negative size, or if the result exceeds int64.
 int64_t tensor_bytes(const std::vector<int64_t>& shape, dlpack::DataType dtype);
 
-// A torch.Tensor over `data`, contiguous unless `strides` (in elements) say otherwise. Its storage holds `memory` until
-// the last tensor over it goes, in whichever thread.
+// A torch.Tensor of `data`, contiguous unless `strides` (in elements) are given. Its storage owns `memory`, and may be
+// destroyed in any thread.
 pybind11::object make_tensor(std::shared_ptr<void> memory, void* data, std::vector<int64_t> shape,
                              dlpack::DataType dtype, std::vector<int64_t> strides = {});
 
-// A tensor of the caller's, as the core needs it.
+// A view of a torch.Tensor that the caller passes.
 class TensorView {
  public:
-  // Error(Reason::value), beginning with `name`, unless it is a dense torch.Tensor on the CPU that needs no gradient.
+  // Error(Reason::value), starting with `name`, unless it is a dense CPU tensor that does not require grad.
   TensorView(const char* name, const pybind11::handle& tensor);
 
   uint8_t* data() const noexcept { return static_cast<uint8_t*>(tensor_->tensor.data) + tensor_->tensor.byte_offset; }
@@ -65,9 +65,9 @@ class TensorView {
   std::vector<int64_t> strides() const;  // in elements
   dlpack::DataType dtype() const noexcept { return tensor_->tensor.dtype; }
   int64_t bytes() const { return tensor_bytes(shape(), dtype()); }
-  bool has_strides(const std::vector<int64_t>& expected) const;  // where an axis of one element may have any
+  bool has_strides(const std::vector<int64_t>& expected) const;  // ignores the strides of axes of size 1
 
-  // Keeps the tensor's storage; may go in any thread, without the GIL.
+  // Keeps the tensor's storage alive. It may be destroyed in any thread, without the GIL.
   std::shared_ptr<void> owner() const noexcept { return tensor_; }
 
  private:

@@ -1,3 +1,4 @@
+// Releases the GIL for work that may take long.
 #pragma once
 
 #include <Python.h>
@@ -6,9 +7,9 @@
 
 namespace lds {
 
-// Runs `work` without the GIL. For work that may last: when the interpreter ends meanwhile, taking the GIL again ends
-// the thread by unwinding its stack (CPython up to 3.13), which the destructor of pybind11's gil_scoped_release, being
-// noexcept, turns into an abort of the whole process.
+// Runs `work` without the GIL. Unlike pybind11's gil_scoped_release, it is safe if the interpreter is finalised during
+// `work`: up to CPython 3.13, re-acquiring the GIL then ends the thread by unwinding its stack, and in the noexcept
+// destructor of gil_scoped_release this aborts the process.
 template <class Work>
 void without_gil(const Work& work) {
   std::exception_ptr error;

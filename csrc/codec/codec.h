@@ -1,4 +1,4 @@
-// What the codecs share: formats, the options of decoding, and where rows go.
+// Types that all codecs share: image formats, decode options, and the interface that receives decoded rows.
 #pragma once
 
 #include <cstddef>
@@ -12,18 +12,18 @@ enum class Format : uint8_t { unknown, jpeg, png, webp };
 Format sniff_format(const uint8_t* data, size_t size) noexcept;
 const char* format_name(Format format) noexcept;
 
-// Who reads the Huffman codes of a JPEG.
+// Which code decodes the Huffman data of a JPEG file.
 enum class HuffmanReader : uint8_t {
-  checked,  // HuffmanScan, if it agrees with the libjpeg that was loaded (jpeg_library.h)
-  ours,     // HuffmanScan, to find out whether it does
-  libjpeg,  // to compare with
+  checked,  // HuffmanScan if it agrees with the loaded libjpeg (see jpeg_library.h), else libjpeg
+  ours,     // always HuffmanScan; used for the check itself
+  libjpeg,  // always libjpeg; used for comparison
 };
 
 struct DecodeOptions {
-  int channels = 3;                 // 3: as Pillow's convert("RGB"); 1: as convert("L")
-  bool exif_orientation = true;     // turn the image as its EXIF block says
-  bool keep_truncated = false;      // a JPEG that ends early keeps what it has
-  uint64_t max_pixels = 178956970;  // as Pillow; checked before anything is allocated
+  int channels = 3;                 // 3: Pillow's convert("RGB"); 1: Pillow's convert("L")
+  bool exif_orientation = true;     // rotate and flip the image as its EXIF orientation says
+  bool keep_truncated = false;      // decode what there is of a truncated JPEG file
+  uint64_t max_pixels = 178956970;  // Pillow's limit; checked before anything is allocated
   HuffmanReader huffman_reader = HuffmanReader::checked;
 };
 

@@ -13,8 +13,7 @@ namespace {
 // EXIF orientations 5-8 exchange rows and columns.
 bool transposes(int orientation) noexcept { return orientation >= 5; }
 
-// The column and row of the stored image that the oriented pixel (x, y) comes from; width and height are those of the
-// stored image.
+// The position in the stored image of the oriented pixel (x, y). `width` and `height` are those of the stored image.
 struct StoredPixel {
   int x, y;
 };
@@ -63,24 +62,24 @@ const char* format_name(Format format) noexcept {
   return "unknown";
 }
 
-void Decoder::Buffer::begin(size_t row_bytes, int rows) {
+void Decoder::RowBuffer::begin(size_t row_bytes, int rows) {
   row_bytes_ = row_bytes;
   pixels_.resize(std::max(pixels_.size(), row_bytes * static_cast<size_t>(rows)));
   next_ = pixels_.data();
 }
 
-void Decoder::Buffer::push(const uint8_t* row) {
+void Decoder::RowBuffer::push(const uint8_t* row) {
   std::memcpy(next_, row, row_bytes_);
   next_ += row_bytes_;
 }
 
-const uint8_t* Decoder::Buffer::at(int x, int y, int channels) const noexcept {
+const uint8_t* Decoder::RowBuffer::at(int x, int y, int channels) const noexcept {
   return pixels_.data() + static_cast<size_t>(y) * row_bytes_ + static_cast<size_t>(x) * static_cast<size_t>(channels);
 }
 
 ImageInfo Decoder::info() const noexcept {
-  const bool turned = transposes(orientation_);
-  return {format_, turned ? height_ : width_, turned ? width_ : height_, orientation_};
+  const bool transposed = transposes(orientation_);
+  return {format_, transposed ? height_ : width_, transposed ? width_ : height_, orientation_};
 }
 
 template <class Codec>
@@ -98,7 +97,7 @@ void Decoder::read_stored(const IntBox& box, RowSink& sink) {
   }
 }
 
-void Decoder::read_turned(const IntBox& box, RowSink& sink) {
+void Decoder::read_oriented(const IntBox& box, RowSink& sink) {
   const IntBox stored = stored_box(orientation_, box, width_, height_);
   buffer_.begin(static_cast<size_t>(stored.width()) * static_cast<size_t>(channels_), stored.height());
   read_stored(stored, buffer_);
@@ -178,7 +177,7 @@ void Decoder::read(const IntBox& box, RowSink& sink) {
   if (orientation_ == 1) {
     read_stored(box, sink);
   } else {
-    read_turned(box, sink);
+    read_oriented(box, sink);
   }
 }
 

@@ -1,4 +1,4 @@
-// Bytes of an image file -> rows of pixels. The format is told by its magic bytes.
+// Decodes an image file in memory, or a box of it, to rows of pixels. The magic bytes select the codec.
 #pragma once
 
 #include <vector>
@@ -13,29 +13,29 @@ namespace lds {
 struct ImageInfo {
   Format format = Format::unknown;
   int width = 0, height = 0;  // after orientation, and after set_draft
-  int orientation = 1;        // EXIF, 1-8; 1 when it is ignored
+  int orientation = 1;        // EXIF orientation, 1-8; 1 if DecodeOptions ignores it
 };
 
-// One per thread; decompressors and buffers are kept between images.
+// Not thread-safe: use one per thread. Decompressors and buffers are reused from image to image.
 class Decoder {
  public:
-  // Reads the header. `data` must stay until read() returns. Error with reason corrupt,
-  // truncated, too_large or unsupported.
+  // Reads the header. `data` must stay valid until read() returns. Error with reason corrupt, truncated, too_large or
+  // unsupported.
   ImageInfo open(const uint8_t* data, size_t size, const DecodeOptions& options);
 
-  // JPEG only (others: no effect): decode at the smallest DCT scale that leaves at least
-  // min_width x min_height, as Pillow's Image.draft. Returns the new size.
+  // Decodes a JPEG at the smallest DCT scale that leaves at least min_width x min_height pixels, like Pillow's
+  // Image.draft. Has no effect on other formats. Returns the new size.
   ImageInfo set_draft(int min_width, int min_height);
 
-  // Throws Error(Reason::value) when the box isn't inside the opened image, or is empty.
+  // Error(Reason::value) if the box is empty or not inside the opened image.
   void check_box(const IntBox& box) const;
 
-  // Decodes once the box (in oriented pixels) of the opened image.
+  // Decodes the box, in oriented pixels, of the opened image. Only one read() per open().
   void read(const IntBox& box, RowSink& sink);
 
  private:
-  // Keeps the rows of a box, to be turned.
-  class Buffer : public RowSink {
+  // Holds the decoded rows of a box until they are reoriented.
+  class RowBuffer : public RowSink {
    public:
     void begin(size_t row_bytes, int rows);
     void push(const uint8_t* row) override;
@@ -50,7 +50,7 @@ class Decoder {
   template <class Codec>
   void set_size(const Codec& codec);
   void read_stored(const IntBox& box, RowSink& sink);
-  void read_turned(const IntBox& box, RowSink& sink);
+  void read_oriented(const IntBox& box, RowSink& sink);
 
   JpegDecoder jpeg_;
   PngDecoder png_;
@@ -59,7 +59,7 @@ class Decoder {
   int orientation_ = 1, channels_ = 3;
   int width_ = 0, height_ = 0;  // as stored
   bool opened_ = false;
-  Buffer buffer_;
+  RowBuffer buffer_;
   std::vector<uint8_t> row_;
 };
 

@@ -8,7 +8,7 @@ namespace {
 
 constexpr uint64_t kOrientationTag = 0x0112;
 
-// Numbers of a TIFF structure, in its own byte order. The caller has checked the bounds.
+// Reads numbers of a TIFF structure in its byte order. The caller checks the bounds with holds().
 struct TiffReader {
   std::string_view bytes;
   bool big_endian;
@@ -32,7 +32,7 @@ struct TagType {
   bool is_signed;
 };
 
-// TIFF's types by number; those that are no integers can't hold an orientation.
+// TIFF's types by number. Only integer types can hold an orientation.
 constexpr std::array<TagType, 17> kTypes{{{0, false, false},
                                           {1, false, false},
                                           {1, false, false},
@@ -57,10 +57,15 @@ std::string_view without_exif_prefix(std::string_view block) noexcept {
   return block;
 }
 
+// Markers that are not followed by the length of a segment.
+bool has_no_length(uint8_t code) noexcept {
+  return code == 0 || code == 0x01 || code == 0xC8 || (code >= 0xD0 && code <= 0xD9) || (code >= 0xF0 && code <= 0xFD);
+}
+
 }  // namespace
 
-// The loop follows TiffImagePlugin's ImageFileDirectory_v2.load: the first readable entry of a tag counts, and
-// an entry whose data lie outside the block ends the list.
+// The loop follows ImageFileDirectory_v2.load of Pillow's TiffImagePlugin: the first readable entry of a tag counts,
+// and an entry whose data lies outside the block ends the list.
 int64_t exif_orientation(std::string_view block) noexcept {
   block = without_exif_prefix(block);
   if (block.size() < 8) return kNoOrientation;
@@ -87,7 +92,7 @@ int64_t exif_orientation(std::string_view block) noexcept {
       if (!tiff.holds(value, length)) return kNoOrientation;
     }
     if (tag != kOrientationTag) continue;
-    if (!kTypes[type].integer) return 0;  // there, but no number
+    if (!kTypes[type].integer) return 0;  // the tag exists, but is not an integer
     const size_t width = kTypes[type].bytes;
     const uint64_t number = tiff.number(value, width);
     const bool negative = kTypes[type].is_signed && (number >> (width * 8 - 1)) != 0;
@@ -120,8 +125,8 @@ int merge_orientation(int64_t from_exif, int64_t from_xmp) noexcept {
 int jpeg_orientation(const uint8_t* data, size_t size) {
   constexpr std::string_view kExif("Exif\0\0", 6), kXmp("http://ns.adobe.com/xap/1.0/\0", 29);
   const std::string_view bytes(reinterpret_cast<const char*>(data), size);
-  std::string joined;          // an EXIF block that spans several segments
-  std::string_view exif, xmp;  // the last XMP packet counts
+  std::string joined;          // for an EXIF block that spans several segments
+  std::string_view exif, xmp;  // of several XMP packets, the last one counts
   size_t at = 2;
   while (at + 4 <= size) {
     if (data[at] != 0xFF) {
@@ -134,9 +139,7 @@ int jpeg_orientation(const uint8_t* data, size_t size) {
       continue;
     }
     if (code == 0xDA) break;
-    const bool bare = code == 0 || code == 0x01 || code == 0xC8 || (code >= 0xD0 && code <= 0xD9) ||
-                      (code >= 0xF0 && code <= 0xFD);  // no length follows
-    if (bare) {
+    if (has_no_length(code)) {
       at += 2;
       continue;
     }

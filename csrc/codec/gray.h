@@ -1,4 +1,4 @@
-// RGB -> gray with the arithmetic of Pillow's convert("L").
+// Converts RGB to gray with the arithmetic of Pillow's convert("L").
 #pragma once
 
 #include <cstdint>

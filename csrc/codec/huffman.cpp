@@ -1,8 +1,10 @@
 #include "codec/huffman.h"
 
+#include <algorithm>
+
 namespace lds {
 
-// FF 00 stands for a byte FF; FF with any other byte ends the data.
+// FF 00 encodes the byte FF. FF FF is padding; FF with any other byte is a marker, which ends the data.
 [[gnu::noinline]] BitReader BitReader::refilled_slowly(BitReader in) noexcept {
   if (in.count < 0) return in;
   while (in.count <= 56 && in.marker == 0 && in.next < in.end) {
@@ -31,7 +33,7 @@ const uint8_t HuffmanTable::kZigzag[] = {
     0, 1, 8, 16, 9, 2, 3, 10, 17, 24, 32, 25, 18, 11, 4, 5, 12, 19, 26, 33, 40, 48, 41, 34, 27, 20, 13, 6, 7, 14, 21,
     28, 35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23, 30, 37, 44, 51, 58, 59, 52, 45, 38, 31, 39, 46, 53, 60, 61, 54,
     47, 55, 62, 63,
-    // beyond the block
+    // past the end of the block
     63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63,
     63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63,
     63, 63, 63, 63, 63, 63};
@@ -60,28 +62,28 @@ void HuffmanTable::build(const JHUFF_TBL& table, bool dc) {
   for (uint32_t peeked = 0; !dc && peeked < 1U << kPeek; ++peeked) skip_table_[peeked] = skip_entry(peeked);
 }
 
-// A code stands for the size of a coefficient and, in AC tables, for the number of zeros before it. Size 0 means the
-// end of the block or, after 15 zeros, one more zero.
-HuffmanTable::Symbol HuffmanTable::symbol_of(uint32_t length, uint32_t meaning) const noexcept {
-  const uint32_t size = meaning & 15, zeros = dc_ ? 0 : meaning >> 4;
+// A code gives the size of a coefficient and, in AC tables, the number of zeros before it. Size 0 means the end of the
+// block or, after 15 zeros, one more zero.
+HuffmanTable::Symbol HuffmanTable::symbol_of(uint32_t length, uint32_t value) const noexcept {
+  const uint32_t size = value & 15, zeros = dc_ ? 0 : value >> 4;
   const bool ends = !dc_ && size == 0 && zeros != 15;
   return (length + size) | (ends ? kEnd : zeros) << 8 | size << 16 | length << 24;
 }
 
 HuffmanTable::SkipEntry HuffmanTable::skip_entry(uint32_t peeked) const noexcept {
-  uint32_t taken = 0, count = 0, end = 0;
-  while (taken < kPeek && end == 0) {
-    const Symbol symbol = symbols_[(peeked << taken) % (1U << kPeek)];
+  uint32_t consumed = 0, count = 0, end = 0;
+  while (consumed < kPeek && end == 0) {
+    const Symbol symbol = symbols_[(peeked << consumed) % (1U << kPeek)];
     const uint32_t length = symbol >> 24, zeros = symbol >> 8 & 0xff;
-    if (length == 0 || taken + length > kPeek) break;
-    taken += symbol & 0xff;
+    if (length == 0 || consumed + length > kPeek) break;
+    consumed += symbol & 0xff;
     if (zeros == kEnd) {
       end = kSkipEnd;
     } else {
       count += zeros + 1;
     }
   }
-  return static_cast<SkipEntry>(taken | end | count << 7);
+  return static_cast<SkipEntry>(consumed | end | count << 7);
 }
 
 [[gnu::noinline]] HuffmanTable::LongSymbol HuffmanTable::long_symbol(BitReader in) const noexcept {
@@ -92,7 +94,7 @@ HuffmanTable::SkipEntry HuffmanTable::skip_entry(uint32_t peeked) const noexcept
       return {in, symbol_of(static_cast<uint32_t>(length), table_.huffval[index & 0xff])};
     }
   }
-  // Invalid code. Near the end of the data it may only be padding: libjpeg needs 17 bits to decide, so do we.
+  // The code is invalid. Near the end of the data, it may be padding: like libjpeg, decide only with 17 bits left.
   if (in.count < 17) {
     in.count = -1;
   } else {

@@ -1,8 +1,7 @@
-// The Huffman codes of sequential JPEG. Reading them takes more than half of the time of libjpeg's decoding.
+// Decodes the Huffman codes of sequential JPEG files (ITU-T T.81, annex F), which takes more than half of libjpeg's
+// decoding time.
 #pragma once
 
-#include <algorithm>
-#include <cstddef>
 #include <cstdint>
 #include <cstring>
 
@@ -10,18 +9,18 @@
 
 namespace lds {
 
-// The data as bits. A reader is passed by value, so that a fast loop keeps it in registers.
+// Reads the entropy-coded data bit by bit. It is passed by value, so that a loop can keep it in registers.
 struct BitReader {
-  uint64_t bits = 0;  // the next ones, left-aligned; behind the end of the data they are zeros
-  int count = 0;      // of them; below 0: more were consumed than there were
-  int marker = 0;     // the one at `next`, where the data end
+  uint64_t bits = 0;  // the next bits, left-aligned; zeros after the end of the data
+  int count = 0;      // number of valid bits; negative once more bits were consumed than the data has
+  int marker = 0;     // the marker at `next` that ends the data; 0 while there is none
   bool bad = false;   // an invalid code was found
   const uint8_t* next = nullptr;
   const uint8_t* end = nullptr;
 
-  static constexpr int kEnough = 32;  // for any symbol: a code of at most 16 bits and a value of at most 15
+  static constexpr int kEnough = 32;  // enough for any symbol: a code has at most 16 bits and a value at most 15
 
-  // Makes count at least kEnough, where the data have so many bits left.
+  // Raises `count` to at least kEnough, unless the data ends before that.
   [[gnu::always_inline]] inline void refill() noexcept {
     if (count >= kEnough) return;
     if (end - next >= 8 && count >= 0) {
@@ -39,23 +38,23 @@ struct BitReader {
     }
     *this = refilled_slowly(*this);
   }
-  [[gnu::always_inline]] inline void consume(uint32_t used) noexcept {
-    bits <<= used;
-    count -= static_cast<int>(used);
+  [[gnu::always_inline]] inline void consume(uint32_t n) noexcept {
+    bits <<= n;
+    count -= static_cast<int>(n);
   }
 
  private:
   static BitReader refilled_slowly(BitReader in) noexcept;
 };
 
-// One table of a file, laid out so that the next kPeek bits are an index: of the symbol that they begin with, or of how
-// much of a block they hold.
+// One Huffman table, as lookup tables indexed by the next kPeek bits: `symbols_` gives the symbol that the bits begin
+// with, and `skip_table_` all symbols that they contain.
 class HuffmanTable {
  public:
   static constexpr int kPeek = 10;
   static constexpr uint32_t kBlockSize = 64;
 
-  // The codes must form a tree, which libjpeg has checked. Does nothing for the table of the last call.
+  // The codes must form a prefix code, which libjpeg has checked. Does nothing if the table is that of the last call.
   void build(const JHUFF_TBL& table, bool dc);
 
   // Reads the DC difference.
@@ -76,13 +75,13 @@ class HuffmanTable {
     }
   }
 
-  // Skips them.
+  // Skips the AC coefficients of a block.
   [[gnu::always_inline]] inline void skip_ac(BitReader& in) const noexcept {
     for (uint32_t k = 1; k < kBlockSize;) {
       in.refill();
       const uint32_t entry = skip_table_[in.bits >> (64 - kPeek)];
       const uint32_t after = k + (entry >> 7);
-      // if the block may end inside this group, symbol by symbol
+      // an entry may contain symbols of the next block: near the end of the block, skip symbol by symbol
       if (__builtin_expect((entry & 63) != 0 && after < kBlockSize, 1)) {
         in.consume(entry & 63);
         if (entry & kSkipEnd) break;
@@ -96,23 +95,23 @@ class HuffmanTable {
   }
 
  private:
-  // A symbol, from the low end:
-  //   8 bits  number of bits to consume, those of the coefficient included
-  //   8 bits  number of zeros before the coefficient; kEnd: the block ends
-  //   8 bits  the size of the coefficient in bits
-  //   8 bits  the length of the code; 0: it is longer than kPeek bits
+  // A decoded symbol, from the lowest bits:
+  //   8 bits  number of bits to consume: the code and the coefficient
+  //   8 bits  number of zeros before the coefficient; kEnd if the block ends
+  //   8 bits  size of the coefficient in bits
+  //   8 bits  length of the code; 0 if it is longer than kPeek bits
   using Symbol = uint32_t;
   static constexpr uint32_t kEnd = 64;
 
-  // Several symbols of one block:
-  //   6 bits  number of bits to consume; 0: kPeek bits hold no whole symbol
-  //   1 bit   whether the block ends then
-  //   9 bits  number of coefficients skipped, zeros included
+  // All whole symbols in kPeek bits, from the lowest bits:
+  //   6 bits  number of bits to consume; 0 if there is no whole symbol
+  //   1 bit   whether the block ends after them
+  //   9 bits  number of coefficients, zeros included
   using SkipEntry = uint16_t;
   static constexpr uint32_t kSkipEnd = 64;
 
-  // The index of each coefficient in its block. Runs may lead beyond it: as in libjpeg, those land on the last index.
-  // The end of a block writes a zero there too, over a zero.
+  // The index of each coefficient in its block. A run of zeros may lead past the end: like in libjpeg, such an index is
+  // the last one of the block. An end-of-block symbol writes its zero there, too.
   static const uint8_t kZigzag[2 * kBlockSize];
 
   [[gnu::always_inline]] inline Symbol next(BitReader& in) const noexcept {
@@ -124,7 +123,7 @@ class HuffmanTable {
     return found.symbol;
   }
 
-  // The value that the bits after the code stand for: it is negative where they begin with 0.
+  // The coefficient, from the bits after the code. It is negative if they begin with a 0.
   [[gnu::always_inline]] static inline int32_t value_of(const BitReader& in, Symbol symbol) noexcept {
     const uint32_t size = symbol >> 16 & 0xff;
     const uint64_t from = in.bits << (symbol >> 24);
@@ -138,13 +137,13 @@ class HuffmanTable {
     Symbol symbol;
   };
   LongSymbol long_symbol(BitReader in) const noexcept;
-  Symbol symbol_of(uint32_t length, uint32_t meaning) const noexcept;
+  Symbol symbol_of(uint32_t length, uint32_t value) const noexcept;
   SkipEntry skip_entry(uint32_t peeked) const noexcept;
 
   Symbol symbols_[1 << kPeek];
   SkipEntry skip_table_[1 << kPeek];
-  uint32_t limit_[17];  // of each length: the 16 bits that follow its last code
-  int32_t offset_[17];  // from a code of this length to its index in table_.huffval
+  uint32_t limit_[17];  // by code length: the first 16-bit value after the last code of this length
+  int32_t offset_[17];  // by code length: add it to a code to get its index in table_.huffval
   JHUFF_TBL table_;
   bool dc_ = false, built_ = false;
 };

@@ -31,11 +31,11 @@ bool HuffmanScan::begin(j_decompress_ptr info) {
   block_count_ = info->blocks_in_MCU;
   for (int i = 0; i < block_count_; ++i) {
     const int component = info->MCU_membership[i];
-    const jpeg_component_info& is = *info->cur_comp_info[component];
-    HuffmanTable &dc = dc_tables_[is.dc_tbl_no], &ac = ac_tables_[is.ac_tbl_no];
-    dc.build(*info->dc_huff_tbl_ptrs[is.dc_tbl_no], true);
-    ac.build(*info->ac_huff_tbl_ptrs[is.ac_tbl_no], false);
-    blocks_[i] = {&dc, &ac, component, is.component_needed && block_size(is) > 1};
+    const jpeg_component_info& details = *info->cur_comp_info[component];
+    HuffmanTable &dc = dc_tables_[details.dc_tbl_no], &ac = ac_tables_[details.ac_tbl_no];
+    dc.build(*info->dc_huff_tbl_ptrs[details.dc_tbl_no], true);
+    ac.build(*info->ac_huff_tbl_ptrs[details.ac_tbl_no], false);
+    blocks_[i] = {&dc, &ac, component, details.component_needed && block_size(details) > 1};
   }
   reader_ = {};
   reader_.next = info->src->next_input_byte;
@@ -61,15 +61,15 @@ void HuffmanScan::read_mcu(j_decompress_ptr info, JBLOCKROW* mcu) {
     if (restarts_to_go_ == 0) restart(info);
     --restarts_to_go_;
   }
-  const bool wanted = mcu && column_ >= first_ && column_ <= last_;
+  const bool needed = mcu && column_ >= first_ && column_ <= last_;
   if (++column_ == columns_) column_ = 0;
   BitReader in = reader_;
   for (int i = 0; i < block_count_; ++i) {
     const Block& block = blocks_[i];
     uint32_t& dc = last_dc_[block.component];
     dc += static_cast<uint32_t>(block.dc->read_dc(in));
-    if (wanted) (*mcu[i])[0] = static_cast<JCOEF>(dc);
-    if (wanted && block.ac_wanted) {
+    if (needed) (*mcu[i])[0] = static_cast<JCOEF>(dc);
+    if (needed && block.ac_needed) {
       block.ac->read_ac(in, *mcu[i]);
     } else {
       block.ac->skip_ac(in);
@@ -80,7 +80,7 @@ void HuffmanScan::read_mcu(j_decompress_ptr info, JBLOCKROW* mcu) {
   if (in.count < 0) data_ended(info);
 }
 
-// Bits that are left, and bytes before the marker, are skipped, as in libjpeg.
+// Like libjpeg, skips the remaining bits, and all bytes before the next marker.
 void HuffmanScan::restart(j_decompress_ptr info) {
   const uint8_t* at = reader_.next;
   const uint8_t* end = reader_.end;
@@ -100,8 +100,8 @@ void HuffmanScan::restart(j_decompress_ptr info) {
   restarts_to_go_ = info->restart_interval;
 }
 
-// For a file that must be whole, neither branch returns (see fill_input and emit_message in jpeg_handle.cpp). If one
-// did, there would be nothing to read the rest of the scan from; so it is an error in any case.
+// JpegHandle does not use HuffmanScan when it keeps truncated files, so neither call below returns (see fill_input and
+// emit_message in jpeg_handle.cpp). If one did, no data would be left for the rest of the scan: fail in any case.
 void HuffmanScan::data_ended(j_decompress_ptr info) const {
   if (reader_.marker == 0) {
     static_cast<void>((*info->src->fill_input_buffer)(info));

@@ -1,4 +1,4 @@
-// Reads the scan of a sequential Huffman JPEG file in place of libjpeg's own reader: the same coefficients, sooner.
+// Reads the scan of a sequential Huffman JPEG file in place of libjpeg's decode_mcu: the same coefficients, but faster.
 // Blocks outside of the crop are skipped, several symbols at a time.
 #pragma once
 
@@ -6,18 +6,18 @@
 
 namespace lds {
 
-// Holds plain values only: libjpeg may longjmp out of read_mcu.
+// Has trivially destructible members only, because libjpeg may longjmp out of read_mcu.
 class HuffmanScan {
  public:
-  // After jpeg_start_decompress. False where libjpeg must read the file itself: progressive, arithmetic, lossless, or
-  // in several scans.
+  // Call it after jpeg_start_decompress. False if libjpeg must read the file itself, because it is progressive,
+  // arithmetic-coded, lossless, or has several scans.
   bool begin(j_decompress_ptr info);
 
-  // After jpeg_crop_scanline, with what it returned: MCUs of other columns are skipped from now on.
+  // Call it after jpeg_crop_scanline with the values that it returned. MCUs of other columns are skipped from then on.
   void limit_columns(j_decompress_ptr info, JDIMENSION x, JDIMENSION width);
 
-  // libjpeg's decode_mcu: reads the next MCU into blocks of zeros; nullptr skips it. Errors in the data become
-  // libjpeg's warnings.
+  // The counterpart of libjpeg's decode_mcu: reads the next MCU into zeroed blocks, or skips it if `mcu` is nullptr.
+  // Errors in the data are reported as libjpeg warnings.
   void read_mcu(j_decompress_ptr info, JBLOCKROW* mcu);
 
  private:
@@ -25,7 +25,7 @@ class HuffmanScan {
     const HuffmanTable* dc;
     const HuffmanTable* ac;
     int component;
-    bool ac_wanted;
+    bool ac_needed;  // false if the component is not needed, or only its DC coefficients are
   };
   void restart(j_decompress_ptr info);
   [[noreturn]] void data_ended(j_decompress_ptr info) const;

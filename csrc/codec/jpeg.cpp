@@ -14,12 +14,12 @@
 namespace lds {
 namespace {
 
-// Note [margin]: upsampling mixes neighbouring chroma samples, and libjpeg treats the edge of what it decodes as the
-// edge of the image. With this many more pixels on each side, the pixels of the box are those of the whole image.
+// Note [margin]: upsampling mixes neighbouring chroma samples, and libjpeg treats the edge of the decoded part as the
+// edge of the image. With this many additional pixels on each side, the box has the same pixels as in the whole image.
 constexpr int kMargin = 4;
 constexpr int kRowsAtOnce = 16;
 
-// As Pillow: an Adobe-inverted C, M or Y byte and K byte -> red, green or blue.
+// Converts an Adobe-inverted C, M or Y byte with its K byte to red, green or blue, like Pillow.
 uint8_t uninvert(uint32_t ink, uint32_t key) noexcept {
   const uint32_t product = (255 - ink) * key + 128;
   return static_cast<uint8_t>(key - ((product + (product >> 8)) >> 8));
@@ -33,7 +33,7 @@ void cmyk_row_to_rgb(uint8_t* row, int width) noexcept {
   }
 }
 
-// The entropy-coded data of a whole file are followed by an EOI marker, and can't contain one.
+// A complete file ends with an EOI marker. Entropy-coded data can't contain one.
 bool has_end_marker(const uint8_t* begin, const uint8_t* end) noexcept {
   while (end - begin >= 2) {
     const void* found = memrchr(begin, 0xFF, static_cast<size_t>(end - begin - 1));
@@ -44,8 +44,8 @@ bool has_end_marker(const uint8_t* begin, const uint8_t* end) noexcept {
   return false;
 }
 
-// Where to stop reading a file that ends early: before its last marker segment if that isn't whole, since libjpeg would
-// see a broken segment where there is only a missing end.
+// Where to stop reading a truncated file: before its last marker segment if that one is incomplete, because libjpeg
+// would report a corrupt segment and not a missing end.
 const uint8_t* before_broken_segment(const uint8_t* begin, const uint8_t* end) noexcept {
   const uint8_t* at = end - 1;  // a marker has two bytes
   while (at > begin) {
@@ -53,10 +53,10 @@ const uint8_t* before_broken_segment(const uint8_t* begin, const uint8_t* end) n
     if (!at) break;
     const uint8_t code = at[1];
     if (code == 0x00 || code == 0xFF || (code >= JPEG_RST0 && code <= JPEG_RST0 + 7)) {
-      continue;  // no segment: entropy-coded data
+      continue;  // entropy-coded data
     }
-    const bool whole = end - at >= 4 && end - at - 2 >= (at[2] << 8 | at[3]);
-    return whole ? end : at;
+    const bool complete = end - at >= 4 && end - at - 2 >= (at[2] << 8 | at[3]);
+    return complete ? end : at;
   }
   return end;
 }
@@ -79,7 +79,7 @@ struct JpegDecoder::State {
     if (!ok) fail();
   }
 
-  void choose_colour() {
+  void choose_color_space() {
     jpeg_decompress_struct& info = jpeg.info;
     switch (info.num_components) {
       case 1: info.out_color_space = channels == 1 ? JCS_GRAYSCALE : JCS_RGB; break;
@@ -91,7 +91,7 @@ struct JpegDecoder::State {
     }
   }
 
-  // A progressive file that lacks coefficients is smoothed across blocks, further than the margin reaches.
+  // libjpeg smooths an incomplete progressive file across blocks, further than the margin reaches.
   bool is_smoothed() const noexcept {
     const jpeg_decompress_struct& info = jpeg.info;
     if (!info.progressive_mode || !info.coef_bits) return false;
@@ -119,7 +119,7 @@ void JpegDecoder::open(const uint8_t* data, size_t size, const DecodeOptions& op
   State& s = *state_;
   JpegHandle& jpeg = s.jpeg;
   jpeg.abort();
-  jpeg.keep_truncated = false;  // without a whole header there is nothing to keep
+  jpeg.keep_truncated = false;  // nothing can be decoded without a complete header
   jpeg.huffman_reader = options.huffman_reader;
   if (options.huffman_reader == HuffmanReader::checked) {
     jpeg.huffman_reader = huffman_reader_agrees() ? HuffmanReader::ours : HuffmanReader::libjpeg;
@@ -142,7 +142,7 @@ void JpegDecoder::open(const uint8_t* data, size_t size, const DecodeOptions& op
       throw Error(Reason::truncated, "JPEG: the file ends early (" + std::to_string(size) + " bytes, no EOI marker)");
     }
   }
-  s.choose_colour();
+  s.choose_color_space();
   s.check(jpeg.compute_output_size());
 }
 

@@ -1,4 +1,4 @@
-// JPEG by libjpeg-turbo: only the part of the image that a box needs.
+// Decodes JPEG files with libjpeg-turbo. Only the part of the image that a box needs is decoded.
 #pragma once
 
 #include <memory>
@@ -7,7 +7,7 @@
 
 namespace lds {
 
-// Sizes and boxes are those of the file: orientation is the caller's business.
+// Sizes and boxes refer to the stored image; the caller applies the EXIF orientation.
 class JpegDecoder {
  public:
   JpegDecoder();
@@ -17,7 +17,7 @@ class JpegDecoder {
   int width() const noexcept;
   int height() const noexcept;
 
-  // Picks the DCT scale (1, 1/2, 1/4, 1/8) as Pillow's draft: the smallest that leaves the given size.
+  // Chooses the DCT scale (1, 1/2, 1/4, 1/8) like Pillow's Image.draft: the smallest that leaves at least this size.
   void set_draft(int min_width, int min_height);
 
   // Pushes the box's rows of options.channels interleaved channels.

@@ -15,7 +15,7 @@ JpegHandle* handle_of(j_decompress_ptr info) { return static_cast<JpegHandle*>(i
 [[noreturn]] void fail(JpegHandle* handle, Reason reason) {
   handle->reason = handle->ended ? Reason::truncated : reason;
   (*handle->errors.format_message)(reinterpret_cast<j_common_ptr>(&handle->info), handle->message);
-  std::longjmp(handle->jump, 1);  // NOLINT: libjpeg's only way out, see Note [setjmp]
+  std::longjmp(handle->jump, 1);  // NOLINT: see Note [setjmp]
 }
 
 [[noreturn]] void error_exit(j_common_ptr info) {
@@ -34,7 +34,8 @@ JpegHandle* handle_of(j_decompress_ptr info) { return static_cast<JpegHandle*>(i
   }
 }
 
-// Warnings (level < 0) are pixels made up, so they are errors, except those that leave the pixels right.
+// After a warning (level < 0), libjpeg continues with invented pixels. So warnings are errors, except those that do not
+// affect pixels.
 void emit_message(j_common_ptr info, int level) {
   if (level >= 0) return;
   JpegHandle* handle = handle_of(info);
@@ -46,7 +47,7 @@ void emit_message(j_common_ptr info, int level) {
     case JWRN_NOT_SEQUENTIAL:
     case JWRN_BOGUS_ICC: return;
     case JWRN_HIT_MARKER:
-      // The scan is shorter than the image; when what follows is the end of the image, it was cut.
+      // The scan is shorter than the image. If the end of the image follows it, the file was truncated.
       if (handle->info.unread_marker == JPEG_EOI || handle->ended) {
         if (handle->keep_truncated) return;
         fail(handle, Reason::truncated);
@@ -61,8 +62,8 @@ void emit_message(j_common_ptr info, int level) {
 void no_output(j_common_ptr) {}
 void no_source(j_decompress_ptr) {}
 
-// The whole file is in memory, so asking for more means that it ends early. As Pillow with
-// LOAD_TRUNCATED_IMAGES, the end is marked, and libjpeg fills up with what it has.
+// The whole file is in memory, so a request for more data means that the file is truncated. Like Pillow with
+// LOAD_TRUNCATED_IMAGES, supplies an end marker, and libjpeg fills the rest of the image.
 boolean fill_input(j_decompress_ptr info) {
   static const JOCTET kEnd[2] = {0xFF, JPEG_EOI};
   JpegHandle* handle = handle_of(info);
@@ -87,7 +88,7 @@ void skip_input(j_decompress_ptr info, long count) {
   info->src->bytes_in_buffer -= bytes;
 }
 
-// A few bytes a scan can cost a pass over the whole image: bound the scans, and scans times pixels.
+// A scan of a few bytes can cost a pass over the whole image: limits the number of scans, and scans times pixels.
 void check_scans(j_common_ptr info) {
   JpegHandle* handle = handle_of(info);
   const int scans = handle->info.input_scan_number;
@@ -98,12 +99,13 @@ void check_scans(j_common_ptr info) {
   }
 }
 
-void* lend_tables(j_common_ptr info, int pool, size_t size) {
+// Replaces libjpeg's alloc_small: see Note [tables].
+void* alloc_small(j_common_ptr info, int pool, size_t size) {
   JpegHandle* handle = handle_of(info);
-  void* lent = nullptr;
-  if (pool == JPOOL_PERMANENT && size == sizeof(JQUANT_TBL)) lent = handle->spare_quantisation.lend();
-  if (pool == JPOOL_PERMANENT && size == sizeof(JHUFF_TBL)) lent = handle->spare_huffman.lend();
-  return lent ? lent : handle->alloc_small(info, pool, size);
+  void* spare = nullptr;
+  if (pool == JPOOL_PERMANENT && size == sizeof(JQUANT_TBL)) spare = handle->spare_quantisation.acquire();
+  if (pool == JPOOL_PERMANENT && size == sizeof(JHUFF_TBL)) spare = handle->spare_huffman.acquire();
+  return spare ? spare : handle->libjpeg_alloc_small(info, pool, size);
 }
 
 boolean read_mcu(j_decompress_ptr info, JBLOCKROW* mcu) {
@@ -130,8 +132,8 @@ JpegHandle::JpegHandle() {
     if (info.err->msg_code == JERR_OUT_OF_MEMORY) throw std::bad_alloc();
     throw Error(Reason::unsupported, message);
   }
-  alloc_small = info.mem->alloc_small;
-  info.mem->alloc_small = &lend_tables;
+  libjpeg_alloc_small = info.mem->alloc_small;
+  info.mem->alloc_small = &alloc_small;
   source.init_source = &no_source;
   source.fill_input_buffer = &fill_input;
   source.skip_input_data = &skip_input;
@@ -146,9 +148,9 @@ JpegHandle::~JpegHandle() { jpeg_destroy_decompress(&info); }
 
 void JpegHandle::abort() {
   jpeg_abort_decompress(&info);
-  for (JQUANT_TBL*& table : info.quant_tbl_ptrs) spare_quantisation.take_back(std::exchange(table, nullptr));
-  for (JHUFF_TBL*& table : info.dc_huff_tbl_ptrs) spare_huffman.take_back(std::exchange(table, nullptr));
-  for (JHUFF_TBL*& table : info.ac_huff_tbl_ptrs) spare_huffman.take_back(std::exchange(table, nullptr));
+  for (JQUANT_TBL*& table : info.quant_tbl_ptrs) spare_quantisation.release(std::exchange(table, nullptr));
+  for (JHUFF_TBL*& table : info.dc_huff_tbl_ptrs) spare_huffman.release(std::exchange(table, nullptr));
+  for (JHUFF_TBL*& table : info.ac_huff_tbl_ptrs) spare_huffman.release(std::exchange(table, nullptr));
 }
 
 bool JpegHandle::read_header(const uint8_t* data, size_t size) {
@@ -171,7 +173,7 @@ bool JpegHandle::compute_output_size() {
 bool JpegHandle::start() {
   if (setjmp(jump)) return false;
   jpeg_start_decompress(&info);
-  // what a file that ends early leaves is libjpeg's to say
+  // libjpeg itself decides which pixels a truncated file has
   scan_is_ours = huffman_reader == HuffmanReader::ours && !keep_truncated && scan.begin(&info);
   if (scan_is_ours) reinterpret_cast<EntropyDecoder*>(info.entropy)->decode_mcu = &read_mcu;
   return true;

@@ -1,4 +1,4 @@
-// libjpeg behind functions that never throw and never longjmp out: each gives false when libjpeg reported an error.
+// Wraps libjpeg in functions that neither throw nor longjmp: each returns false if libjpeg reported an error.
 #pragma once
 
 #include <algorithm>
@@ -15,28 +15,29 @@
 
 namespace lds {
 
-// The beginning of libjpeg's internal jpeg_entropy_decoder, the same since version 6b; jpeg_library.cpp compares.
+// The first members of libjpeg's internal jpeg_entropy_decoder, unchanged since version 6b. jpeg_library.cpp checks.
 struct EntropyDecoder {
   void (*start_pass)(j_decompress_ptr);
   boolean (*decode_mcu)(j_decompress_ptr, JBLOCKROW*);
 };
 
-// The memory of tables, to lend out again.
+// Keeps the memory of libjpeg's tables for reuse.
 template <class Table, size_t N>
 class SpareTables {
  public:
-  Table* lend() noexcept {
+  Table* acquire() noexcept {
     for (Table*& table : tables_) {
       if (table) return std::exchange(table, nullptr);
     }
     return nullptr;
   }
 
-  // What libjpeg has from elsewhere than lend() could come twice, or be one too many. It is left to libjpeg's pool.
-  void take_back(Table* back) noexcept {
-    if (!back || std::find(tables_.begin(), tables_.end(), back) != tables_.end()) return;
+  // Ignores a table that is already here, and one for which there is no room: libjpeg may have allocated tables without
+  // acquire(). Its own memory pool frees those.
+  void release(Table* table) noexcept {
+    if (!table || std::find(tables_.begin(), tables_.end(), table) != tables_.end()) return;
     const auto empty = std::find(tables_.begin(), tables_.end(), nullptr);
-    if (empty != tables_.end()) *empty = back;
+    if (empty != tables_.end()) *empty = table;
   }
 
   auto count() const noexcept {
@@ -47,8 +48,8 @@ class SpareTables {
   std::array<Table*, N> tables_{};
 };
 
-// Note [setjmp]: libjpeg leaves its errors by longjmp, which skips destructors. So every call into libjpeg is in
-// one of the functions below, which hold plain values only; whoever calls them is ordinary C++.
+// Note [setjmp]: libjpeg can report an error only by longjmp, which skips destructors. So every call into libjpeg is in
+// one of the functions below, whose local variables are plain values. Their callers are ordinary C++.
 struct JpegHandle {
   jpeg_decompress_struct info{};
   jpeg_error_mgr errors{};
@@ -56,25 +57,26 @@ struct JpegHandle {
   jpeg_progress_mgr progress{};
   std::jmp_buf jump{};
 
-  // Note [scan]: where ours reads the scan, libjpeg's own state (its bits, its place in the file, the restarts) stays
-  // as the scan began. Nothing but crop, skip_rows, read_rows and abort may follow start().
+  // Note [scan]: while HuffmanScan reads the scan, libjpeg's own state (bit buffer, position in the file, restart
+  // count) remains as it was at the start of the scan. So only crop, skip_rows, read_rows and abort may follow start().
   HuffmanScan scan;
   bool scan_is_ours = false;
-  HuffmanReader huffman_reader = HuffmanReader::libjpeg;  // or ours, where the file allows it
+  HuffmanReader huffman_reader = HuffmanReader::libjpeg;  // or `ours`, for files that it can read
 
   bool keep_truncated = false;
-  bool ended = false;       // libjpeg asked for bytes after the last one
-  uint64_t max_pixels = 0;  // bounds the work of a progressive file, see jpeg_check_scans
+  bool ended = false;       // libjpeg asked for more bytes than the file has
+  uint64_t max_pixels = 0;  // limits the work for a progressive file, see check_scans()
   Reason reason = Reason::corrupt;
   char message[JMSG_LENGTH_MAX]{};
 
-  // Note [tables]: quantisation and Huffman tables are permanent in libjpeg, so that a file without tables would be
-  // decoded with those of the file before. Each file starts without any; their memory is lent out again here.
-  void* (*alloc_small)(j_common_ptr, int, size_t) = nullptr;
+  // Note [tables]: libjpeg keeps quantisation and Huffman tables from file to file, so it would decode a file without
+  // tables with those of the previous file. Therefore abort() removes them, and alloc_small reuses their memory.
+  void* (*libjpeg_alloc_small)(j_common_ptr, int, size_t) = nullptr;
   SpareTables<JQUANT_TBL, NUM_QUANT_TBLS> spare_quantisation;
   SpareTables<JHUFF_TBL, size_t{2} * NUM_HUFF_TBLS> spare_huffman;
 
-  JpegHandle();  // throws what libjpeg says when it refuses: it may be another than the headers' (jpeg_library.h)
+  // Error if libjpeg refuses to start, because its version differs from that of the headers (see jpeg_library.h).
+  JpegHandle();
   ~JpegHandle();
   JpegHandle(const JpegHandle&) = delete;
   JpegHandle& operator=(const JpegHandle&) = delete;
@@ -85,7 +87,7 @@ struct JpegHandle {
   bool crop(JDIMENSION* x, JDIMENSION* width);
   bool skip_rows(JDIMENSION rows);
   bool read_rows(JSAMPROW* rows, JDIMENSION count);
-  void abort();  // ready for the next file
+  void abort();  // prepares for the next file
 
   const uint8_t* position() const noexcept { return source.next_input_byte; }
 };

@@ -15,7 +15,8 @@
 #include "codec/versions.h"
 #include "common/error.h"
 
-// Debian installs libjpeg's internal header, and tools/test-libjpeg has libjpeg's sources.
+// Debian installs libjpeg's internal header, and tools/test-libjpeg builds with libjpeg's sources: compare
+// EntropyDecoder with the real struct.
 #if __has_include(<jpegint.h>)
 #include <jpegint.h>
 
@@ -30,10 +31,10 @@ static_assert(std::is_same_v<decltype(EntropyDecoder::decode_mcu), decltype(jpeg
 namespace lds {
 namespace {
 
-// The program or library whose code is at an address; all null where no code is.
+// The program or library whose code is at an address; null if the address is not in executable memory.
 struct CodeAt {
   uintptr_t address;
-  const void* owner = nullptr;  // the same for all code of one file
+  const void* owner = nullptr;  // identifies the file
   const char* path = nullptr;
 };
 
@@ -57,14 +58,15 @@ CodeAt code_at(Function* function) {
   return code;
 }
 
-// A function that jpeg_std_error names is surely libjpeg's; one that we name may be a preloaded library's.
+// Uses a function that jpeg_std_error returns: one that we name ourselves could belong to a preloaded library.
 CodeAt libjpeg_code() {
   jpeg_error_mgr errors{};
   jpeg_std_error(&errors);
   return code_at(errors.format_message);
 }
 
-// Where the words that we take for functions are none of libjpeg's, its structure is another: they are left alone.
+// If the first two words of libjpeg's struct are not addresses of libjpeg functions, the struct has another layout, and
+// must not be modified.
 bool knows_entropy_decoder() {
   JpegHandle jpeg;
   jpeg.max_pixels = uint64_t{kSampleWidth} * kSampleHeight;
@@ -75,14 +77,14 @@ bool knows_entropy_decoder() {
   return libjpeg && code_at(words.start_pass).owner == libjpeg && code_at(words.decode_mcu).owner == libjpeg;
 }
 
-struct Sample {
+struct SampleFile {
   const uint8_t* data;
   size_t size;
 };
-constexpr Sample kSamples[] = {{kPlainSample, sizeof kPlainSample}, {kRestartSample, sizeof kRestartSample}};
+constexpr SampleFile kSampleFiles[] = {{kPlainSample, sizeof kPlainSample}, {kRestartSample, sizeof kRestartSample}};
 
-std::vector<uint8_t> decoded(JpegDecoder& decoder, const Sample& sample, const IntBox& box, HuffmanReader reader) {
-  struct Rows : RowSink {
+std::vector<uint8_t> decoded(JpegDecoder& decoder, const SampleFile& sample, const IntBox& box, HuffmanReader reader) {
+  struct Collector : RowSink {
     void push(const uint8_t* row) override { pixels.insert(pixels.end(), row, row + row_bytes); }
     size_t row_bytes = 0;
     std::vector<uint8_t> pixels;
@@ -96,12 +98,12 @@ std::vector<uint8_t> decoded(JpegDecoder& decoder, const Sample& sample, const I
 }
 
 bool readers_agree() {
-  // with the box, MCUs are passed over at the top, at the left and at the right
+  // the second box skips MCUs at the top, on the left and on the right
   constexpr IntBox kBoxes[] = {{0, 0, kSampleWidth, kSampleHeight}, {36, 37, 60, 50}};
   try {
     if (!knows_entropy_decoder()) return false;
     JpegDecoder decoder;
-    for (const Sample& sample : kSamples) {
+    for (const SampleFile& sample : kSampleFiles) {
       for (const IntBox& box : kBoxes) {
         if (decoded(decoder, sample, box, HuffmanReader::ours) !=
             decoded(decoder, sample, box, HuffmanReader::libjpeg)) {
@@ -118,7 +120,8 @@ bool readers_agree() {
 }  // namespace
 
 bool huffman_reader_agrees() {
-  // No lock, which a forked child could find held for ever: threads that come at once each find out, and the same.
+  // Without a lock, which could stay locked in a forked child. Concurrent first calls all run the check, with the same
+  // result.
   static std::atomic<int> known{-1};
   int agrees = known.load(std::memory_order_relaxed);
   if (agrees < 0) {
@@ -137,16 +140,16 @@ JpegLibraryCheck check_jpeg_library() {
   } catch (const Error& refusal) {
     return {"largeds_native was built with the headers of " + headers + ", ABI " + std::to_string(JPEG_LIB_VERSION) +
                 ", and " + library + " refuses them: " + refusal.what() +
-                ". Headers and library must be of one libjpeg-turbo: install both (Debian and Ubuntu: apt-get install "
+                ". Headers and library must have the same version: install both (Debian and Ubuntu: apt-get install "
                 "--reinstall libjpeg-dev), and build largeds_native again.",
             ""};
   }
   if (huffman_reader_agrees()) return {};
   return {"",
-          "largeds_native's reader of Huffman codes does not agree with " + library + " (the headers were those of " +
-              headers + "), so libjpeg reads them itself: pixels are right, and decoding a JPEG takes about a fifth " +
+          "largeds_native's Huffman decoder does not agree with " + library + " (built with the headers of " + headers +
+              "), so libjpeg's own decoder is used: pixels are correct, but decoding a JPEG file takes about a fifth " +
               "longer. Install libjpeg-turbo 2.1 to 3.2 (Debian and Ubuntu: apt-get install libjpeg-dev) and build " +
-              "largeds_native again, or install a wheel of it, which brings its own."};
+              "largeds_native again, or install a wheel of largeds_native, which contains libjpeg-turbo."};
 }
 
 }  // namespace lds

@@ -1,4 +1,4 @@
-// What we lean on in the libjpeg that was loaded. It need not be the one whose headers we were built with.
+// Checks the libjpeg that is loaded at run time, which may differ from the one whose headers the core was built with.
 #pragma once
 
 #include <string>
@@ -6,13 +6,13 @@
 namespace lds {
 
 struct JpegLibraryCheck {
-  std::string error;    // why nothing can be decoded, and what to install; empty: it can
-  std::string warning;  // why decoding is slower than it could be; empty: it is not
+  std::string error;    // why nothing can be decoded, and what to install; empty if all is well
+  std::string warning;  // why decoding is slower than it could be; empty if it is not
 };
 JpegLibraryCheck check_jpeg_library();
 
-// Whether our reader of Huffman codes (huffman_scan.h) gives the pixels that libjpeg's own gives. The first call finds
-// out: it decodes two small files both ways. Whatever libjpeg comes, its pixels are right, if need be without us.
+// Whether HuffmanScan (huffman_scan.h) gives the same pixels as libjpeg's own Huffman decoder. The first call decodes
+// two small files both ways. If the pixels differ, libjpeg's decoder is used, so pixels are correct with any libjpeg.
 bool huffman_reader_agrees();
 
 }  // namespace lds

@@ -1,4 +1,4 @@
-// libjpeg's public header, with what it needs.
+// Includes libjpeg's public header together with the headers that it needs.
 #pragma once
 
 #include <cstddef>

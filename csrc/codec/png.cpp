@@ -19,7 +19,7 @@ uint32_t big_endian32(const uint8_t* at) noexcept {
   return uint32_t{at[0]} << 24 | uint32_t{at[1]} << 16 | uint32_t{at[2]} << 8 | at[3];
 }
 
-// Walks the chunks: sees a file that ends early without decoding it, and finds an eXIf chunk wherever it is.
+// Walks the chunks to detect a truncated file without decoding it, and to find an eXIf chunk anywhere in the file.
 std::string_view walk_chunks(const uint8_t* data, size_t size) {
   std::string_view exif;
   for (size_t at = 8; at + 12 <= size;) {
@@ -40,7 +40,7 @@ int hex_digit(char c) noexcept {
   return -1;
 }
 
-// ImageMagick's "Raw profile type exif": an empty line, a name, a length, then lines of hexadecimal digits.
+// Parses ImageMagick's "Raw profile type exif" text: an empty line, a name, a length, then lines of hexadecimal digits.
 std::string exif_of_raw_profile(std::string_view text) {
   std::string bytes;
   for (int line = 0; line < 3; ++line) {
@@ -115,7 +115,7 @@ struct PngDecoder::State {
     }
   }
 
-  // libpng's row, from column x0 on, -> `count` pixels of `channels`. A row may have more bytes than an int counts.
+  // Converts `count` pixels of libpng's row from column x0 on. Offsets are ptrdiff_t: a row can exceed INT_MAX bytes.
   const uint8_t* to_output(const uint8_t* row, ptrdiff_t x0, int count) {
     if (colour == PNG_COLOR_TYPE_PALETTE) {
       for (ptrdiff_t x = 0; x < count; ++x) {
@@ -141,7 +141,8 @@ int PngDecoder::orientation() const noexcept { return state_->orientation; }
 void PngDecoder::open(const uint8_t* data, size_t size, const DecodeOptions& options) {
   State& s = *state_;
   s.channels = options.channels;
-  const std::string_view exif = walk_chunks(data, size);  // first: libpng allocates what a chunk's length promises
+  // before libpng reads the file, because libpng allocates as many bytes as the length of a chunk says
+  const std::string_view exif = walk_chunks(data, size);
   s.check(s.png.read_header(data, size));
   const uint64_t width = png_get_image_width(s.png.png, s.png.info),
                  height = png_get_image_height(s.png.png, s.png.info);

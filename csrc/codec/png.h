@@ -1,4 +1,4 @@
-// PNG by libpng.
+// Decodes PNG files with libpng.
 #pragma once
 
 #include <memory>
@@ -15,7 +15,7 @@ class PngDecoder {
   void open(const uint8_t* data, size_t size, const DecodeOptions& options);
   int width() const noexcept;
   int height() const noexcept;
-  int orientation() const noexcept;  // EXIF (eXIf, or a text chunk before the pixels), else XMP; 1-8
+  int orientation() const noexcept;  // 1-8; from EXIF (eXIf, or a text chunk before the pixels), else from XMP
 
   // Pushes the box's rows of options.channels interleaved channels.
   void read(const IntBox& box, RowSink& sink);

@@ -1,4 +1,4 @@
-// libpng behind functions that never throw and never longjmp out: each gives false when libpng reported an error.
+// Wraps libpng in functions that neither throw nor longjmp: each returns false if libpng reported an error.
 #pragma once
 
 #include <png.h>
@@ -9,13 +9,13 @@
 
 namespace lds {
 
-// See Note [setjmp] in jpeg_handle.h. One handle is one image.
+// See Note [setjmp] in jpeg_handle.h.
 struct PngHandle {
   png_structp png = nullptr;
   png_infop info = nullptr;
   const uint8_t* next = nullptr;
   size_t left = 0;
-  bool ended = false;  // libpng asked for bytes after the last one
+  bool ended = false;  // libpng asked for more bytes than the file has
   char message[256]{};
 
   PngHandle() = default;
@@ -24,7 +24,7 @@ struct PngHandle {
   PngHandle& operator=(const PngHandle&) = delete;
 
   bool read_header(const uint8_t* data, size_t size);
-  // Rows become 8-bit gray or RGB (to_rgb: gray becomes RGB), 8-bit palette indices, or 16-bit gray.
+  // Rows are then 8-bit gray or RGB (always RGB with to_rgb), 8-bit palette indices, or 16-bit gray.
   bool start(bool to_rgb, int* passes);
   bool read_row(uint8_t* row);
   void close() noexcept;

@@ -3,7 +3,7 @@
 #include <png.h>
 #include <webp/decode.h>
 
-#include "codec/jpeg_handle.h"
+#include "codec/libjpeg.h"
 
 #define LDS_STRING_OF(x) #x
 #define LDS_STRING(x) LDS_STRING_OF(x)

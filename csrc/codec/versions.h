@@ -1,4 +1,4 @@
-// Which libraries decode.
+// Versions of the libraries that decode images.
 #pragma once
 
 #include <map>
@@ -6,7 +6,8 @@
 
 namespace lds {
 
-// "libjpeg-turbo", "libpng", "libwebp" -> version; libjpeg-turbo's is that of the headers, as it tells no other.
+// Versions by "libjpeg-turbo", "libpng" and "libwebp". libjpeg-turbo has no function that returns its version, so its
+// entry is the version of the headers.
 std::map<std::string, std::string> codec_versions();
 
 }  // namespace lds

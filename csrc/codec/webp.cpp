@@ -62,10 +62,10 @@ Frame first_frame(const WebPDemuxer* demuxer) {
 [[noreturn]] void fail(VP8StatusCode status) {
   switch (status) {
     case VP8_STATUS_SUSPENDED:
-    case VP8_STATUS_NOT_ENOUGH_DATA: throw Error(Reason::truncated, "WebP: the image data end early");
+    case VP8_STATUS_NOT_ENOUGH_DATA: throw Error(Reason::truncated, "WebP: the image data ends early");
     case VP8_STATUS_UNSUPPORTED_FEATURE: throw Error(Reason::unsupported, "WebP: unsupported feature");
     case VP8_STATUS_OUT_OF_MEMORY: throw Error(Reason::too_large, "WebP: out of memory");
-    default: throw Error(Reason::corrupt, "WebP: the image data break the format's rules");
+    default: throw Error(Reason::corrupt, "WebP: the image data breaks the format's rules");
   }
 }
 
@@ -108,15 +108,16 @@ void WebpDecoder::read(const IntBox& box, RowSink& sink) {
   s.pixels.resize(stride * static_cast<size_t>(frame.height()));
 
   WebPDecoderConfig config{};
-  if (!WebPInitDecoderConfig(&config)) throw Error(Reason::internal, "WebP: libwebp is of another version");
-  config.output.colorspace = MODE_RGB;  // alpha is dropped, not blended: as Pillow's convert("RGB")
+  if (!WebPInitDecoderConfig(&config))
+    throw Error(Reason::internal, "WebP: libwebp has another ABI version than its headers");
+  config.output.colorspace = MODE_RGB;  // alpha is dropped, not blended, like in Pillow's convert("RGB")
   config.output.is_external_memory = 1;
   config.output.u.RGBA = {s.pixels.data(), static_cast<int>(stride), s.pixels.size()};
   const VP8StatusCode status = WebPDecode(s.frame.data, s.frame.size, &config);
   WebPFreeDecBuffer(&config.output);
   if (status != VP8_STATUS_OK) fail(status);
 
-  // What the frame leaves of the canvas is transparent black.
+  // The canvas outside of the frame is transparent black.
   s.row.assign(static_cast<size_t>(box.width()) * 3, 0);
   const int x0 = std::max(box.x0, frame.x0), x1 = std::max(std::min(box.x1, frame.x1), x0);
   const size_t bytes = static_cast<size_t>(x1 - x0) * 3;

@@ -1,4 +1,4 @@
-// WebP by libwebp: a still image, or the first frame of an animation on its canvas.
+// Decodes WebP files with libwebp: a still image, or the first frame of an animation on its canvas.
 #pragma once
 
 #include <memory>
@@ -15,7 +15,7 @@ class WebpDecoder {
   void open(const uint8_t* data, size_t size, const DecodeOptions& options);
   int width() const noexcept;
   int height() const noexcept;
-  int orientation() const noexcept;  // EXIF, else XMP; 1-8
+  int orientation() const noexcept;  // 1-8; from EXIF, else from XMP
 
   // Pushes the box's rows of options.channels interleaved channels.
   void read(const IntBox& box, RowSink& sink);

@@ -1,4 +1,4 @@
-// Every failure in the core is an Error: a reason that code can act on, and a sentence for the person.
+// The core throws one exception class, Error: a reason that code can act on, and a message for the user.
 #pragma once
 
 #include <cstdint>
@@ -10,18 +10,18 @@ namespace lds {
 enum class Reason : uint8_t {
   value,        // an argument is wrong
   index,        // a row number outside the store
-  io,           // the operating system refused (open, read, map, reserve)
-  corrupt,      // the bytes of an image break its format's rules
+  io,           // a system call failed (open, read, map, reserve)
+  corrupt,      // the bytes of an image violate its format
   truncated,    // the bytes of an image end early
   too_large,    // an image larger than max_pixels
-  unsupported,  // a format or feature that this core does not decode; Pillow may
-  shape,        // an image of another shape than the store's rows
-  store,        // a store's file is short, foreign or damaged
-  cancelled,    // the caller asked to stop
-  internal,     // a bug
+  unsupported,  // a format or feature that the core does not decode, but Pillow might
+  shape,        // the shape of an image differs from that of the store's rows
+  store,        // a file of a store is short, damaged, or not part of a store
+  cancelled,    // the caller cancelled the work
+  internal,     // a bug in the core
 };
 
-// The stable word for a reason, as it stands in samples.parquet and in reports.
+// The name of a reason. Names are stable: samples.parquet and reports contain them.
 const char* reason_name(Reason reason) noexcept;
 
 class Error : public std::runtime_error {

@@ -38,41 +38,41 @@ void File::read_exactly(uint8_t* out, int64_t bytes, int64_t offset, Reason when
   const int64_t found = read_up_to(descriptor_, out, bytes, offset, path_);
   if (found == bytes) return;
   throw Error(when_short, path_ + " ends at byte " + std::to_string(offset + found) + ", expected " +
-                              std::to_string(bytes - found) + " more: it was cut off while open");
+                              std::to_string(bytes - found) + " more bytes: it was cut off while open");
 }
 
 int64_t read_up_to(int descriptor, uint8_t* out, int64_t bytes, int64_t offset, const std::string& name) {
   int64_t done = 0;
   while (done < bytes) {
-    const ssize_t got = pread(descriptor, out + done, static_cast<size_t>(bytes - done), offset + done);
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) throw system_error("can't read '" + name + "'");
-    if (got == 0) break;
-    done += got;
+    const ssize_t count = pread(descriptor, out + done, static_cast<size_t>(bytes - done), offset + done);
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) throw system_error("can't read '" + name + "'");
+    if (count == 0) break;
+    done += count;
   }
   return done;
 }
 
 void write_exactly(int descriptor, const uint8_t* data, int64_t bytes, int64_t offset) {
   for (int64_t done = 0; done < bytes;) {
-    const ssize_t put = pwrite(descriptor, data + done, static_cast<size_t>(bytes - done), offset + done);
-    if (put < 0 && errno == EINTR) continue;
-    if (put < 0 && (errno == ENOSPC || errno == EDQUOT)) {
+    const ssize_t count = pwrite(descriptor, data + done, static_cast<size_t>(bytes - done), offset + done);
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0 && (errno == ENOSPC || errno == EDQUOT)) {
       throw Error(Reason::io, "the disk is full: make room and pack again");
     }
-    if (put < 0) throw system_error("can't write rows");
-    done += put;
+    if (count < 0) throw system_error("can't write rows");
+    done += count;
   }
 }
 
 void reserve_file(const std::string& path, int64_t bytes) {
   if (bytes < 0) throw Error(Reason::value, "bytes must not be negative, found " + std::to_string(bytes));
   const File file(path, File::Access::create);
-  int failure = 0;
+  int error = 0;
   do {
-    failure = bytes == 0 ? 0 : posix_fallocate(file.descriptor(), 0, bytes);
-  } while (failure == EINTR);
-  if (failure != 0) throw system_error("can't reserve " + std::to_string(bytes) + " bytes for " + path, failure);
+    error = bytes == 0 ? 0 : posix_fallocate(file.descriptor(), 0, bytes);
+  } while (error == EINTR);
+  if (error != 0) throw system_error("can't reserve " + std::to_string(bytes) + " bytes for " + path, error);
 }
 
 void begin_write_back(int descriptor, int64_t offset, int64_t bytes) noexcept {

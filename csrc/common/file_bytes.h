@@ -1,4 +1,4 @@
-// A whole file in memory, in a buffer that is kept between files.
+// Reads whole files into memory. The buffer is reused from file to file.
 #pragma once
 
 #include <cstddef>
@@ -10,7 +10,7 @@ namespace lds {
 
 class FileBytes {
  public:
-  // Error(Reason::io) names the path and says what the operating system said.
+  // Error(Reason::io) names the path and the cause.
   void read(const std::string& path);
   const uint8_t* data() const noexcept { return bytes_.get(); }
   size_t size() const noexcept { return size_; }

@@ -1,5 +1,5 @@
-// Values that a forked child must not touch: fork() copies the parent's mutexes as they are in that moment, held ones
-// too, and none of its threads. What holds either is kept in one of these; the child's copy is left alone, unfreed.
+// Wrappers for values that own mutexes or threads. After fork(), a child must not use or destroy such a value: a mutex
+// may be locked by a thread of the parent, and the child has no copy of that thread. The child's copy is leaked.
 #pragma once
 
 #include <unistd.h>
@@ -7,48 +7,48 @@
 #include <atomic>
 #include <functional>
 #include <memory>
-#include <string>
 #include <utility>
 
 #include "common/error.h"
 
 namespace lds {
 
-// A value that a child makes afresh: the first get() in it makes another one.
+// A value with one instance per process: the first get() in a forked child creates the child's own.
 template <class T>
 class ForkLocal {
  public:
-  using Make = std::function<std::unique_ptr<T>()>;
+  using Factory = std::function<std::unique_ptr<T>()>;
 
-  explicit ForkLocal(Make make = [] { return std::make_unique<T>(); }) : make_(std::move(make)) {
-    held_.store(new Held{getpid(), make_()}, std::memory_order_release);
+  explicit ForkLocal(Factory factory = [] { return std::make_unique<T>(); }) : factory_(std::move(factory)) {
+    instance_.store(new Instance{getpid(), factory_()}, std::memory_order_release);
   }
   ~ForkLocal() {
-    std::unique_ptr<Held> held(held_.load(std::memory_order_acquire));
-    if (held->owner != getpid()) static_cast<void>(held.release());
+    std::unique_ptr<Instance> instance(instance_.load(std::memory_order_acquire));
+    if (instance->owner != getpid()) static_cast<void>(instance.release());
   }
   ForkLocal(const ForkLocal&) = delete;
   ForkLocal& operator=(const ForkLocal&) = delete;
 
   T& get() const {
-    Held* held = held_.load(std::memory_order_acquire);
-    while (held->owner != getpid()) {
-      auto fresh = std::unique_ptr<Held>(new Held{getpid(), make_()});
-      if (held_.compare_exchange_strong(held, fresh.get(), std::memory_order_acq_rel)) return *fresh.release()->value;
+    Instance* instance = instance_.load(std::memory_order_acquire);
+    while (instance->owner != getpid()) {
+      auto created = std::unique_ptr<Instance>(new Instance{getpid(), factory_()});
+      if (instance_.compare_exchange_strong(instance, created.get(), std::memory_order_acq_rel))
+        return *created.release()->value;
     }
-    return *held->value;
+    return *instance->value;
   }
 
  private:
-  struct Held {
+  struct Instance {
     pid_t owner;
     std::unique_ptr<T> value;
   };
-  Make make_;
-  mutable std::atomic<Held*> held_{nullptr};
+  Factory factory_;
+  mutable std::atomic<Instance*> instance_{nullptr};
 };
 
-// A value that only the process which made it can use.
+// A value that only the process that created it can use.
 template <class T>
 class ProcessOwned {
  public:
@@ -59,10 +59,10 @@ class ProcessOwned {
   ProcessOwned(const ProcessOwned&) = delete;
   ProcessOwned& operator=(const ProcessOwned&) = delete;
 
-  // nullptr in a child.
+  // nullptr in a forked child.
   T* find() const noexcept { return owner_ == getpid() ? value_.get() : nullptr; }
 
-  // Error(Reason::value) with `message` in a child.
+  // Error(Reason::value) with `message` in a forked child.
   T& get(const char* message) const {
     if (T* value = find()) return *value;
     throw Error(Reason::value, message);

@@ -1,5 +1,4 @@
-// Sizes, boxes, and views of pixels that somebody else owns. Strides are in bytes; values are uint8 where nothing else
-// is said.
+// Sizes, boxes, and non-owning views of pixels. Strides are in bytes; pixel values are uint8 unless stated otherwise.
 #pragma once
 
 #include <cstddef>

@@ -47,7 +47,8 @@ uint32_t SampleRandom::next_u32() noexcept {
 
 double SampleRandom::uniform() noexcept { return next_u32() * 0x1p-32; }
 
-// Lemire, "Fast random integer generation in an interval", 2019: multiply, and reject the few that would bias.
+// Lemire, "Fast random integer generation in an interval", 2019: multiply, and reject the few values that would bias
+// the result.
 int64_t SampleRandom::below(int64_t n) noexcept {
   const auto range = static_cast<uint32_t>(n);
   uint64_t product = uint64_t{next_u32()} * range;
@@ -62,7 +63,7 @@ KeyedPermutation::KeyedPermutation(int64_t n, uint64_t seed, uint64_t epoch) : n
   if (n < 0) throw Error(Reason::value, "n must not be negative, found " + std::to_string(n));
   const int bits = std::bit_width(static_cast<uint64_t>(n > 1 ? n - 1 : 1));
   half_bits_ = (bits + 1) / 2;
-  uint64_t state = mix(seed ^ mix(epoch ^ 0x6f72646572U));  // another stream than the samples' draws
+  uint64_t state = mix(seed ^ mix(epoch ^ 0x6f72646572U));  // separates the order from the samples' draws
   for (uint64_t& key : round_keys_) key = state = mix(state);
 }
 

@@ -1,5 +1,5 @@
-// Order and augmentation are functions, not states: counter-based random numbers and a keyed
-// permutation, both O(1) in memory and instant to seek.
+// Random order and random augmentation without state: counter-based random numbers and a keyed permutation. Any sample
+// of any epoch is computed directly from its number, in O(1) memory.
 #pragma once
 
 #include <array>
@@ -10,7 +10,7 @@ namespace lds {
 // Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011).
 std::array<uint32_t, 4> philox4x32(std::array<uint32_t, 4> counter, std::array<uint32_t, 2> key) noexcept;
 
-// The draws of one sample: a stream keyed by (seed, epoch) with the sample in the counter.
+// The random draws of one sample: a Philox stream keyed by (seed, epoch), with the sample number in the counter.
 class SampleRandom {
  public:
   SampleRandom(uint64_t seed, uint64_t epoch, uint64_t sample) noexcept;
@@ -25,8 +25,8 @@ class SampleRandom {
   int used_ = 4;
 };
 
-// A permutation of [0, n) keyed by (seed, epoch): position -> element. A Feistel network on the next
-// even number of bits, walked along its cycle until it falls inside [0, n).
+// A permutation of [0, n) keyed by (seed, epoch): position -> element. A Feistel network permutes [0, 4^k), the
+// smallest such range that holds n; a result outside [0, n) is permuted again until it falls inside (cycle walking).
 class KeyedPermutation {
  public:
   KeyedPermutation(int64_t n, uint64_t seed, uint64_t epoch);

@@ -13,14 +13,14 @@ namespace lds {
 namespace {
 
 #if defined(__x86_64__)
-// __builtin_cpu_supports knows no "f16c" before clang 17.
+// __builtin_cpu_supports does not accept "f16c" before clang 17.
 bool has_f16c() {
   unsigned a = 0, b = 0, c = 0, d = 0;
   return __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & bit_F16C) != 0;
 }
 #endif
 
-// The slowest first.
+// The fastest last.
 std::vector<Simd> supported() {
   std::vector<Simd> sets = {Simd::scalar};
 #if defined(__x86_64__)
@@ -41,7 +41,7 @@ const char* simd_name(Simd simd) noexcept {
   }
 }
 
-Simd simd_called(const std::string& name) {
+Simd simd_named(const std::string& name) {
   const std::vector<Simd> sets = supported();
   if (name.empty()) return sets.back();
   std::string names;
@@ -50,13 +50,13 @@ Simd simd_called(const std::string& name) {
     names += (names.empty() ? "" : " or ") + std::string(simd_name(set));
   }
   throw Error(Reason::value, "LARGEDS_SIMD: expected " + names + " on this processor, found '" + name +
-                                 "'. Unset it, and the fastest is taken.");
+                                 "'. Unset it to use the fastest.");
 }
 
 Simd simd() {
   static const Simd chosen = [] {
-    const char* const name = std::getenv("LARGEDS_SIMD");  // NOLINT(concurrency-mt-unsafe): once, at the module's start
-    return simd_called(name == nullptr ? "" : name);
+    const char* const name = std::getenv("LARGEDS_SIMD");  // NOLINT(concurrency-mt-unsafe): called once, at import
+    return simd_named(name == nullptr ? "" : name);
   }();
   return chosen;
 }

@@ -1,4 +1,4 @@
-// The instruction set of the kernels that are written more than once: resizing, converting, hashing.
+// Chooses the instruction set for the kernels that have several implementations: resizing, conversion, hashing.
 #pragma once
 
 #include <cstdint>
@@ -9,11 +9,12 @@ namespace lds {
 enum class Simd : uint8_t { scalar, avx2, neon };
 const char* simd_name(Simd simd) noexcept;
 
-// The one called `name`, for an empty name the fastest. Error where there is none of that name, or this processor
-// does not have it.
-Simd simd_called(const std::string& name);
+// The instruction set with this name, or the fastest one for an empty name. Error(Reason::value) for an unknown name or
+// one that this processor does not support.
+Simd simd_named(const std::string& name);
 
-// What every kernel asks: simd_called($LARGEDS_SIMD), looked up once. All choices give the same results, bit for bit.
+// The instruction set that all kernels use: simd_named($LARGEDS_SIMD), evaluated once. All choices give the same
+// results, bit for bit.
 Simd simd();
 
 }  // namespace lds

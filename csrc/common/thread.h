@@ -1,4 +1,4 @@
-// Starting a thread.
+// Starts threads.
 #pragma once
 
 #include <system_error>
@@ -9,14 +9,14 @@
 
 namespace lds {
 
-// Error(Reason::io), instead of std::system_error, where the system gives no more threads.
+// Error(Reason::io), and not std::system_error, when the system refuses to start another thread.
 template <class Work>
 std::thread start_thread(Work work) {
   try {
     return std::thread(std::move(work));
   } catch (const std::system_error& error) {
     throw Error(Reason::io, std::string("can't start a thread: ") + error.what() +
-                                ". Raise the limit of processes (ulimit -u, pids.max), or use fewer.");
+                                ". Raise the limit of processes (ulimit -u, pids.max), or use fewer threads.");
   }
 }
 

@@ -12,7 +12,7 @@
 
 namespace lds {
 
-// The threads and the loop that they work on.
+// The threads, and the state of the loop that they run.
 class ThreadPool::Workers {
  public:
   Workers() = default;
@@ -27,9 +27,9 @@ class ThreadPool::Workers {
     for (std::thread& thread : threads_) thread.join();
   }
 
-  void run(int64_t n, int64_t grain, const Body& body, int wanted) {
+  void run(int64_t n, int64_t grain, const Body& body, int threads) {
     const std::lock_guard<std::mutex> submit(submit_mutex_);
-    add_threads(wanted);
+    add_threads(threads);
     {
       const std::lock_guard<std::mutex> lock(mutex_);
       body_ = &body;
@@ -49,9 +49,9 @@ class ThreadPool::Workers {
   }
 
  private:
-  // Where the system gives no more threads, the loop runs on those there are.
-  void add_threads(int wanted) {
-    while (static_cast<int>(threads_.size()) < wanted) {
+  // If the system refuses to start a thread, the loop runs on those that did start.
+  void add_threads(int count) {
+    while (static_cast<int>(threads_.size()) < count) {
       const int worker = static_cast<int>(threads_.size()) + 1;
       try {
         threads_.emplace_back([this, worker, seen = generation_] { serve(worker, seen); });
@@ -88,11 +88,11 @@ class ThreadPool::Workers {
     }
   }
 
-  std::mutex submit_mutex_;  // held while a caller's loop runs
+  std::mutex submit_mutex_;  // held while a loop runs: one loop at a time
   std::mutex mutex_;
   std::condition_variable start_, done_;
   std::vector<std::thread> threads_;
-  uint64_t generation_ = 0;  // counts the loops; a thread wakes when it changes
+  uint64_t generation_ = 0;  // number of loops so far; a thread wakes when it changes
   int busy_ = 0;
   bool quit_ = false;
 

@@ -1,5 +1,5 @@
-// A bounded pool of threads for loops. Threads start at the first loop, and start again in a child
-// process after fork(), where the parent's threads do not exist.
+// A pool of threads for parallel loops. The threads start with the first loop. A forked child, which has no copy of
+// them, starts its own.
 #pragma once
 
 #include <cstdint>
@@ -11,10 +11,10 @@ namespace lds {
 
 class ThreadPool {
  public:
-  // body(begin, end, worker): items [begin, end), worker in [0, size()).
+  // body(begin, end, worker) processes items [begin, end); worker is in [0, size()).
   using Body = std::function<void(int64_t, int64_t, int)>;
 
-  // threads >= 1, the caller's thread included: a pool of 1 starts none.
+  // `threads` counts the calling thread: a pool of 1 starts no threads. Error(Reason::value) below 1.
   explicit ThreadPool(int threads);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
@@ -22,9 +22,9 @@ class ThreadPool {
 
   int size() const noexcept { return threads_; }
 
-  // Runs body over [0, n) in chunks of at most `grain` items that workers take as they come, and returns
-  // when all is done. The first exception is thrown here, after the other workers have stopped;
-  // chunks not yet begun are then left out. Callers from several threads take turns.
+  // Runs `body` over [0, n) in chunks of at most `grain` items and returns when all are done. Each worker takes the
+  // next chunk when it has finished one. If `body` throws, no further chunk is started, and the first exception is
+  // rethrown here once all workers have stopped. Concurrent calls run one after the other.
   void parallel_for(int64_t n, int64_t grain, const Body& body);
 
  private:

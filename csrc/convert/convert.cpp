@@ -21,16 +21,16 @@ void pixels(const uint8_t* source, int64_t n, int channels, const Scale& scale, 
   }
 }
 
-// Each pixel is moved as one word of the next larger size where its neighbours are there to be overwritten.
+// Copies each pixel as one word. A word for 3 channels has a byte too many, which the next pixel overwrites.
 template <int kChannels>
 void mirror_pixels(const uint8_t* pixels, int64_t n, uint8_t* out) noexcept {
   const auto byte_by_byte = [&](int64_t i) {
     for (int c = 0; c < kChannels; ++c) out[i * kChannels + c] = pixels[(n - 1 - i) * kChannels + c];
   };
   constexpr int kWord = kChannels == 3 ? 4 : kChannels;
-  if (n > 0) byte_by_byte(0);  // the word would end behind the source
+  if (n > 0) byte_by_byte(0);  // a word would read past the end of the source
   for (int64_t i = 1; i < n - 1; ++i) std::memcpy(out + i * kChannels, pixels + (n - 1 - i) * kChannels, kWord);
-  if (n > 1) byte_by_byte(n - 1);  // or behind the output
+  if (n > 1) byte_by_byte(n - 1);  // or write past the end of the output
 }
 
 template <>

@@ -1,4 +1,4 @@
-// uint8 pixels -> what a batch or a baked row holds: other types, the other layout, mirrored.
+// Converts uint8 pixels to the type and layout of a batch or of a stored row, and mirrors them.
 #pragma once
 
 #include <cstdint>
@@ -8,8 +8,8 @@ namespace lds {
 enum class PixelType : uint8_t { uint8, float32, float16, bfloat16 };
 int64_t pixel_bytes(PixelType type) noexcept;
 
-// value * multiply[c] + add[c], as one fused operation and rounded once more for 16-bit floats (to nearest even).
-// uint8 output is the value itself.
+// Float output is value * multiply[c] + add[c] as one fused multiply-add, then rounded to nearest even for 16-bit
+// floats. uint8 output is the value itself.
 struct Scale {
   float multiply[4];
   float add[4];
@@ -18,20 +18,20 @@ struct Scale {
 struct ConvertKernels {
   const char* name;
 
-  // n pixels of 1 to 4 interleaved channels; a plane is n pixels of one.
-  // `stream`: write past the caches, for output that nobody reads soon; end with finish_stream().
+  // Converts n pixels of 1 to 4 interleaved channels, or a plane with channels = 1. `stream` uses streaming stores, for
+  // output that is not read soon; call finish_stream() at the end.
   void (*pixels)(const uint8_t* source, int64_t n, int channels, const Scale& scale, PixelType type, void* out,
                  bool stream);
 };
 
 const ConvertKernels& scalar_convert_kernels() noexcept;
-// Those of simd(). Equal to the scalar ones, bit for bit.
+// The kernels for simd(). Their results equal those of the scalar kernels, bit for bit.
 const ConvertKernels& convert_kernels() noexcept;
 
-// Makes this thread's streamed bytes visible to others before what it writes next.
+// Orders this thread's streaming stores before its later stores, so that other threads see the data.
 void finish_stream() noexcept;
 
-// Layouts, in bytes: planes of n pixels <-> interleaved pixels; pixels from right to left.
+// Convert between planes of n bytes and n interleaved pixels; mirror() reverses the order of n pixels.
 void interleave(const uint8_t* const* planes, int64_t n, int channels, uint8_t* out) noexcept;
 void deinterleave(const uint8_t* pixels, int64_t n, int channels, uint8_t* const* planes) noexcept;
 void mirror(const uint8_t* pixels, int64_t n, int channels, uint8_t* out) noexcept;

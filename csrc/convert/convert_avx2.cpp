@@ -1,4 +1,4 @@
-// AVX2 with FMA and F16C: eight values at a time, written past the caches when asked.
+// Conversion kernels for AVX2 with FMA and F16C: eight values at a time, optionally with streaming stores.
 #include "convert/convert.h"
 
 #if defined(__x86_64__)
@@ -43,13 +43,13 @@ LDS_AVX2_INLINE __m256 load(const uint8_t* source) {
   return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(source))));
 }
 
-// Values before the first aligned one: streaming stores must be aligned.
+// The number of values before the first aligned one. Streaming stores must be aligned.
 int64_t unaligned_head(const void* out, int64_t item_bytes, int64_t alignment) {
   const auto past = static_cast<int64_t>(reinterpret_cast<uintptr_t>(out) % static_cast<uintptr_t>(alignment));
   return past == 0 ? 0 : (alignment - past) / item_bytes;
 }
 
-// n values of `channels` that repeat; kPeriod vectors of eight hold whole repetitions.
+// Converts n values of repeating channels. kPeriod vectors of eight values contain a whole number of pixels.
 template <PixelType kType, bool kStream, int kPeriod>
 LDS_AVX2 void convert(const uint8_t* source, int64_t n, int channels, const Scale& scale, void* out) {
   const auto one = [&](int64_t i) {
@@ -105,7 +105,7 @@ template <PixelType kType>
 void convert_as(const uint8_t* source, int64_t n, int channels, const Scale& scale, void* out, bool stream) {
   if (channels == 3) {
     stream ? convert<kType, true, 3>(source, n, 3, scale, out) : convert<kType, false, 3>(source, n, 3, scale, out);
-  } else {  // 1, 2 and 4 divide the eight lanes
+  } else {  // 1, 2 and 4 channels divide eight
     stream ? convert<kType, true, 1>(source, n, channels, scale, out)
            : convert<kType, false, 1>(source, n, channels, scale, out);
   }
@@ -114,7 +114,7 @@ void convert_as(const uint8_t* source, int64_t n, int channels, const Scale& sca
 void pixels(const uint8_t* source, int64_t n, int channels, const Scale& scale, PixelType type, void* out,
             bool stream) {
   const int64_t values = n * channels;
-  if (values == 0) return;  // source and out may then be null
+  if (values == 0) return;  // source and out may be null
   switch (type) {
     case PixelType::uint8: copy(source, values, out, stream); break;
     case PixelType::float32: convert_as<PixelType::float32>(source, values, channels, scale, out, stream); break;

@@ -1,4 +1,4 @@
-// NEON, part of every aarch64: sixteen values at a time. There is no store past the caches worth using here.
+// Conversion kernels for NEON, which every aarch64 has: sixteen values at a time. Streaming stores would not help here.
 #include "convert/convert.h"
 
 #if defined(__aarch64__)
@@ -31,7 +31,7 @@ void store(float32x4_t values, void* out, int64_t at) {
   }
 }
 
-// Four times four values; vector v of them takes factors v % kPeriod.
+// Converts sixteen values as four vectors. Vector `first + v` uses factors (first + v) % kPeriod.
 template <PixelType kType, int kPeriod>
 void store_sixteen(const uint8_t* source, const float32x4_t* multiply, const float32x4_t* add, int first, void* out,
                    int64_t at) {
@@ -45,7 +45,7 @@ void store_sixteen(const uint8_t* source, const float32x4_t* multiply, const flo
   }
 }
 
-// n values of `channels` that repeat; kPeriod vectors of four hold whole repetitions.
+// Converts n values of repeating channels. kPeriod vectors of four values contain a whole number of pixels.
 template <PixelType kType, int kPeriod>
 void convert(const uint8_t* source, int64_t n, int channels, const Scale& scale, void* out) {
   float32x4_t multiply[kPeriod];
@@ -75,14 +75,14 @@ template <PixelType kType>
 void convert_as(const uint8_t* source, int64_t n, int channels, const Scale& scale, void* out) {
   if (channels == 3) {
     convert<kType, 3>(source, n, 3, scale, out);
-  } else {  // 1, 2 and 4 divide the four lanes
+  } else {  // 1, 2 and 4 channels divide four
     convert<kType, 1>(source, n, channels, scale, out);
   }
 }
 
 void pixels(const uint8_t* source, int64_t n, int channels, const Scale& scale, PixelType type, void* out, bool) {
   const int64_t values = n * channels;
-  if (values == 0) return;  // source and out may then be null
+  if (values == 0) return;  // source and out may be null
   switch (type) {
     case PixelType::uint8: std::memcpy(out, source, static_cast<size_t>(values)); break;
     case PixelType::float32: convert_as<PixelType::float32>(source, values, channels, scale, out); break;

@@ -7,7 +7,7 @@
 namespace lds {
 
 void check(const ImageLayout& layout) {
-  constexpr int kMaxSide = 1 << 24;  // with which bytes() can't overflow
+  constexpr int kMaxSide = 1 << 24;  // small enough that bytes() can't overflow
   if (layout.channels < 1 || layout.channels > 4) {
     throw Error(Reason::value, "expected 1 to 4 channels, found " + std::to_string(layout.channels));
   }

@@ -1,4 +1,4 @@
-// How an image lies in memory.
+// Describes how an image is laid out in memory.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,4 @@
-// One value at a time: what the kernels mean, and what they finish their tails with.
+// Converts a single value. These functions define the results of all kernels, which also use them for their tails.
 #pragma once
 
 #include <bit>
@@ -21,7 +21,7 @@ inline uint16_t to_float16(float value) noexcept {
   if (magnitude > 0x7f800000U) return static_cast<uint16_t>(sign | 0x7e00U);
   if (magnitude >= 0x477ff000U) return static_cast<uint16_t>(sign | 0x7c00U);  // rounds to infinity
   if (magnitude < 0x38800000U) {
-    // subnormal: adding 0.5 aligns the mantissa so that the addition itself rounds
+    // subnormal: adding 0.5 aligns the mantissa, so the addition rounds
     const float aligned = std::bit_cast<float>(magnitude) + 0.5F;
     return static_cast<uint16_t>(sign | (std::bit_cast<uint32_t>(aligned) - std::bit_cast<uint32_t>(0.5F)));
   }
@@ -29,7 +29,7 @@ inline uint16_t to_float16(float value) noexcept {
   return static_cast<uint16_t>(sign | ((magnitude - 0x38000000U + 0xfffU + odd) >> 13));
 }
 
-// The upper half of a float32, round to nearest even. NaN does not occur: factors are finite.
+// The upper half of a float32, rounded to nearest even. NaN does not occur, because the factors are finite.
 inline uint16_t to_bfloat16(float value) noexcept {
   const auto bits = std::bit_cast<uint32_t>(value);
   return static_cast<uint16_t>((bits + 0x7fffU + (bits >> 16 & 1U)) >> 16);

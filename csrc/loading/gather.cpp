@@ -9,9 +9,9 @@
 namespace lds {
 namespace {
 
-// Batches above this many bytes leave the caches before they are read: write past them.
-constexpr int64_t kStreamFrom = int64_t{4} << 20;
-// Rows of a batch that are probed to tell whether it must be read from disk: a system call each.
+// Batches of at least this many bytes do not stay in the caches until they are read: write them with streaming stores.
+constexpr int64_t kStreamBytes = int64_t{4} << 20;
+// Number of rows of a batch that are probed for residency in the page cache. Each probe is a system call.
 constexpr int64_t kResidencyProbes = 16;
 // After a page-cache miss, probe every row for this many batches before sampling again.
 constexpr int kProbeAllBatches = 64;
@@ -21,12 +21,12 @@ constexpr int kProbeAllBatches = 64;
 Gather::Gather(std::shared_ptr<const RowSource> rows, const GatherSpec& spec)
     : rows_(std::move(rows)), spec_(spec), writer_(spec.images, spec.augment, spec.output) {
   if (spec.variants < 1 || rows_->size() % spec.variants != 0) {
-    throw Error(Reason::value, std::to_string(rows_->size()) + " rows are not a whole number of samples of " +
+    throw Error(Reason::value, std::to_string(rows_->size()) + " rows are not a multiple of " +
                                    std::to_string(spec.variants) + " variants");
   }
 }
 
-std::unique_ptr<Gather::Scratch> Gather::take_scratch() const {
+std::unique_ptr<Gather::Scratch> Gather::acquire_scratch() const {
   IdleScratches& idle = idle_.get();
   {
     const std::lock_guard<std::mutex> lock(idle.mutex);
@@ -41,13 +41,13 @@ std::unique_ptr<Gather::Scratch> Gather::take_scratch() const {
   return scratch;
 }
 
-void Gather::give_back(std::unique_ptr<Scratch> scratch) const {
+void Gather::release_scratch(std::unique_ptr<Scratch> scratch) const {
   IdleScratches& idle = idle_.get();
   const std::lock_guard<std::mutex> lock(idle.mutex);
   idle.scratches.push_back(std::move(scratch));
 }
 
-// Consumes the sample's draw of its variant.
+// Draws the sample's variant, so call it before draw_geometry().
 int64_t Gather::row_of(int64_t index, uint64_t epoch, SampleRandom& random) const {
   if (spec_.variants == 1) return index;
   if (spec_.variant_choice == VariantChoice::draw) return index * spec_.variants + random.below(spec_.variants);
@@ -95,10 +95,10 @@ void Gather::run(const int64_t* indices, const int64_t* keys, int64_t n, uint64_
   if (keys == nullptr) keys = indices;
   check_indices(indices, n);
   const int64_t bytes = sample_bytes();
-  const bool stream = n * bytes >= kStreamFrom;
+  const bool stream = n * bytes >= kStreamBytes;
   const int64_t grain = std::max<int64_t>(1, n / (int64_t{pool.size()} * 8));
   pool.parallel_for(n, grain, [&](int64_t begin, int64_t end, int) {
-    auto scratch = take_scratch();
+    auto scratch = acquire_scratch();
     ImageReader& image = *scratch->reader;
     for (int64_t i = begin; i < end; ++i) {
       SampleRandom random(seed, epoch, static_cast<uint64_t>(keys[i]));
@@ -108,7 +108,7 @@ void Gather::run(const int64_t* indices, const int64_t* keys, int64_t n, uint64_
                     scratch->sample);
     }
     if (stream) finish_stream();
-    give_back(std::move(scratch));
+    release_scratch(std::move(scratch));
   });
 }
 

@@ -1,4 +1,4 @@
-// Rows of a store -> one batch, in one pass: crop, flip, resize, normalise, layout.
+// Makes a batch from rows of a store. Each row is read, cropped, flipped, resized, normalised and laid out in one pass.
 #pragma once
 
 #include <atomic>
@@ -14,17 +14,17 @@
 
 namespace lds {
 
-enum class VariantChoice : uint8_t { draw, cycle };  // by the sample's own draw, or epoch % variants
+enum class VariantChoice : uint8_t { draw, cycle };  // draw: random for each sample; cycle: epoch % variants
 
 struct GatherSpec {
-  ImageLayout images;  // as rows hold them
+  ImageLayout images;  // layout of the images in rows
   AugmentSpec augment;
   OutputSpec output;
-  int variants = 1;  // of each sample: variant v of sample i is row i * variants + v
+  int variants = 1;  // stored variants of each sample: variant v of sample i is row i * variants + v
   VariantChoice variant_choice = VariantChoice::draw;
 };
 
-// Immutable after construction; safe from several threads.
+// Immutable after construction and thread-safe.
 class Gather {
  public:
   Gather(std::shared_ptr<const RowSource> rows, const GatherSpec& spec);  // Error(Reason::value)
@@ -34,20 +34,20 @@ class Gather {
   ImageSize sample_size() const noexcept { return writer_.size(); }            // in a batch
   int64_t sample_bytes() const noexcept { return writer_.bytes(); }
 
-  // Asks the kernel to read those rows that run() with the same arguments will touch and that are not in memory. Probes
-  // a few of them, and all while some were missing recently. Neither waits nor throws; returns the number of rows asked
-  // for.
+  // Asks the kernel to read the rows that run() will need for the same arguments and that are not in the page cache.
+  // Usually only some rows are probed; after a cache miss, all rows are. Does not block. Returns the number of rows
+  // requested.
   int64_t read_ahead(const int64_t* indices, const int64_t* keys, int64_t n, uint64_t seed,
                      uint64_t epoch) const noexcept;
 
-  // Writes image i of the batch from sample indices[i]. Its random draws are (seed, epoch, keys[i]); keys are the
-  // indices where there are none, so that an order that repeats a sample can give it other draws each time.
-  // Every index is checked before anything is written.
+  // Writes image i of the batch from sample indices[i], with the random draws of (seed, epoch, keys[i]). Without keys,
+  // the indices are the keys. An order that repeats samples passes keys, so that each repetition has draws of its own.
+  // All indices are checked before anything is written.
   void run(const int64_t* indices, const int64_t* keys, int64_t n, uint64_t seed, uint64_t epoch, void* out,
            ThreadPool& pool) const;
 
  private:
-  // What a thread works with. Kept between batches.
+  // A thread's working memory, reused from batch to batch.
   struct Scratch {
     std::unique_ptr<ImageReader> reader;
     SampleScratch sample;
@@ -56,8 +56,8 @@ class Gather {
     std::mutex mutex;
     std::vector<std::unique_ptr<Scratch>> scratches;
   };
-  std::unique_ptr<Scratch> take_scratch() const;
-  void give_back(std::unique_ptr<Scratch> scratch) const;
+  std::unique_ptr<Scratch> acquire_scratch() const;
+  void release_scratch(std::unique_ptr<Scratch> scratch) const;
   int64_t row_of(int64_t index, uint64_t epoch, SampleRandom& random) const;
   void check_indices(const int64_t* indices, int64_t n) const;
 
@@ -65,7 +65,7 @@ class Gather {
   const GatherSpec spec_;
   const SampleWriter writer_;
   ForkLocal<IdleScratches> idle_;
-  mutable std::atomic<int> cold_batches_{0};  // so many more batches are probed row by row
+  mutable std::atomic<int> cold_batches_{0};  // number of further batches of which all rows are probed
 };
 
 }  // namespace lds

@@ -26,13 +26,13 @@ Prefetcher::Prefetcher(std::shared_ptr<const Gather> gather, std::vector<std::sh
     : gather_(std::move(gather)), fields_(std::move(fields)), ring_(std::move(ring)), pool_(std::move(pool)) {
   for (const auto& field : fields_) {
     if (field->size() != gather_->samples()) {
-      throw Error(Reason::value, "a field of " + std::to_string(field->size()) + " rows does not fit to " +
+      throw Error(Reason::value, "a field of " + std::to_string(field->size()) + " rows does not match " +
                                      std::to_string(gather_->samples()) + " samples");
     }
   }
 }
 
-// Where each part of a batch begins, and the end of the last.
+// The offset of each part of a batch, and the end of the last part.
 std::vector<int64_t> Prefetcher::layout(int64_t samples) const {
   std::vector<int64_t> offsets = {0};
   const auto add = [&](int64_t row_bytes) {
@@ -68,18 +68,18 @@ int64_t Prefetcher::read_ahead(const BatchRequest& request) const noexcept {
   return gather_->read_ahead(request.samples.data(), keys_of(request), n, request.seed, request.epoch);
 }
 
-// Nothing here allocates outside of the try: an exception would end the process.
+// Must not allocate outside of the try block: an exception would terminate the process.
 void Prefetcher::serve() {
   std::unique_lock<std::mutex> lock(mutex_);
   for (;;) {
     submitted_.wait(lock, [&] { return closed_ || ready_ < pending_.size(); });
     if (closed_) return;
     const Clock::time_point start = Clock::now();
-    // the newest requests first: the disk works on them while the oldest batch is filled
+    // first, so that the disk reads the rows of new requests while the oldest batch is filled
     while (!closed_ && requested_ < pending_.size()) {
-      const std::shared_ptr<Result> coming = pending_[requested_++];
+      const std::shared_ptr<Result> entry = pending_[requested_++];
       lock.unlock();
-      const int64_t rows = read_ahead(coming->request);
+      const int64_t rows = read_ahead(entry->request);
       lock.lock();
       stats_.read_ahead += rows;
     }
@@ -92,10 +92,10 @@ void Prefetcher::serve() {
       oldest->error = std::current_exception();
     }
     oldest->request.memory.reset();  // the batch holds it
-    const double spent = seconds_since(start);
+    const double seconds = seconds_since(start);
     lock.lock();
     if (closed_) return;
-    stats_.fill_seconds += spent;
+    stats_.fill_seconds += seconds;
     ++ready_;
     filled_.notify_one();
   }
@@ -123,10 +123,10 @@ std::optional<Batch> Prefetcher::next(std::chrono::milliseconds timeout) {
   if (closed_ || pending_.empty()) {
     throw Error(Reason::value, closed_ ? "the iterator is closed" : "no batch is submitted");
   }
-  const bool there = filled_.wait_for(lock, timeout, [&] { return closed_ || ready_ > 0; });
+  const bool ready = filled_.wait_for(lock, timeout, [&] { return closed_ || ready_ > 0; });
   stats_.wait_seconds += seconds_since(start);
-  if (!there) return std::nullopt;
-  if (closed_) throw Error(Reason::value, "the iterator was closed while it was waited for");
+  if (!ready) return std::nullopt;
+  if (closed_) throw Error(Reason::value, "the iterator was closed while next() waited for a batch");
   const std::shared_ptr<Result> result = std::move(pending_.front());
   pending_.pop_front();
   --ready_;
@@ -150,7 +150,7 @@ void Prefetcher::close() noexcept {
   submitted_.notify_all();
   filled_.notify_all();
   if (thread.joinable()) thread.join();
-  pool_.reset();  // its threads end when the last user of the pool goes
+  pool_.reset();  // its threads end when no other user of the pool is left
   ring_.reset();
 }
 

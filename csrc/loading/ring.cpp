@@ -17,7 +17,7 @@ constexpr int64_t kHugePage = int64_t{2} << 20;
 // Peak usage is tracked over windows of this many takes; idle slots above the peak of the last two windows are freed.
 constexpr int kWindow = 64;
 
-// Touches every page now, so that the first batch does not fault them in.
+// Touches every page, so that filling the first batch causes no page faults.
 void populate(uint8_t* data, int64_t bytes) {
 #if defined(MADV_POPULATE_WRITE)
   if (madvise(data, static_cast<size_t>(bytes), MADV_POPULATE_WRITE) == 0) return;
@@ -54,7 +54,7 @@ class Ring::Slots {
 
   Slots(int64_t slot_bytes, int slots) : keep_(slots), slot_bytes_(slot_bytes) {}
 
-  // An idle slot, or a new one without memory, of at least `bytes`. What give_back() needs is allocated here.
+  // Returns an idle slot of at least `bytes`, or a new slot without memory. Also reserves the memory for release().
   std::unique_ptr<Slot> take(int64_t bytes) {
     std::vector<std::unique_ptr<Slot>> too_small;  // freed after the lock
     const std::lock_guard<std::mutex> lock(mutex_);
@@ -75,12 +75,12 @@ class Ring::Slots {
     return slot;
   }
 
-  void give_back(std::unique_ptr<Slot> slot) noexcept {
+  void release(std::unique_ptr<Slot> slot) noexcept {
     const std::lock_guard<std::mutex> lock(mutex_);
     --in_use_;
-    const int64_t wanted = std::max({keep_, peak_, last_peak_});
+    const int64_t limit = std::max({keep_, peak_, last_peak_});
     const auto allocated = in_use_ + static_cast<int64_t>(idle_.size());
-    const bool keep = slot->memory != nullptr && slot->bytes == slot_bytes_ && allocated < wanted;
+    const bool keep = slot->memory != nullptr && slot->bytes == slot_bytes_ && allocated < limit;
     if (keep && idle_.size() < idle_.capacity()) idle_.push_back(std::move(slot));
   }
 
@@ -114,9 +114,9 @@ class Ring::Slots {
   std::mutex mutex_;
   int64_t slot_bytes_;
   int64_t in_use_ = 0, allocations_ = 0;
-  int64_t peak_ = 0, last_peak_ = 0;  // most slots in use, in this window of takes and in the one before
+  int64_t peak_ = 0, last_peak_ = 0;  // peak of in_use_ in this window of takes, and in the previous one
   int takes_ = 0;
-  std::vector<std::unique_ptr<Slot>> idle_;  // with capacity for all slots that are in use
+  std::vector<std::unique_ptr<Slot>> idle_;  // has capacity for all slots, so that release() can't fail
 };
 
 Ring::Ring(int64_t slot_bytes, int slots, Allocate allocate)
@@ -131,14 +131,15 @@ std::shared_ptr<uint8_t> Ring::take(int64_t bytes) {
     try {
       slot->memory = allocate_(slot->bytes);
     } catch (...) {
-      slots->give_back(std::move(slot));
+      slots->release(std::move(slot));
       throw;
     }
   }
   uint8_t* data = slot->memory.get();
-  // A forked child leaves the slot alone: the lock may be held for ever, and pinned memory is its maker's to free.
+  // In a forked child, the slot is leaked: the lock may be held forever, and only the process that pinned memory may
+  // free it.
   return {data, [slots = std::move(slots), taken = slot.release()](uint8_t*) noexcept {
-            if (slots->in_this_process()) slots->give_back(std::unique_ptr<Slots::Slot>(taken));
+            if (slots->in_this_process()) slots->release(std::unique_ptr<Slots::Slot>(taken));
           }};
 }
 

@@ -1,4 +1,4 @@
-// Memory for batches, allocated once and used again only when nothing refers to it.
+// Allocates memory for batches, and reuses it when no tensor refers to it any more.
 #pragma once
 
 #include <cstdint>
@@ -9,26 +9,26 @@
 
 namespace lds {
 
-// Zeroed memory with all its pages mapped, in huge pages where the kernel gives them.
+// Zeroed memory with all pages mapped, in huge pages if the kernel provides them.
 std::shared_ptr<uint8_t> page_memory(int64_t bytes);  // Error(Reason::io)
 
-// Safe from several threads. A forked child has a ring of its own; slots that it inherited stay as they are.
+// Thread-safe. A forked child has a ring of its own, and never reuses or frees the slots that it inherited.
 class Ring {
  public:
   using Allocate = std::function<std::shared_ptr<uint8_t>(int64_t)>;
 
-  // Up to `slots` slots stay allocated when idle, and more while all of them were in use recently.
+  // Up to `slots` slots stay allocated when idle, or more if more were in use recently.
   Ring(int64_t slot_bytes, int slots, Allocate allocate = page_memory);
 
-  // A slot of at least `bytes`. It comes back when the last copy of the pointer goes, from whichever thread, also
-  // after the ring is gone.
+  // Takes a slot of at least `bytes`. The slot returns to the ring when the last copy of the pointer is destroyed, in
+  // any thread. The pointer may outlive the ring.
   std::shared_ptr<uint8_t> take(int64_t bytes);
 
   struct Stats {
-    int64_t slots = 0;   // allocated now, in use or idle
+    int64_t slots = 0;   // currently allocated, in use or idle
     int64_t in_use = 0;  // held by a batch
     int64_t slot_bytes = 0;
-    int64_t allocations = 0;  // since the ring was made
+    int64_t allocations = 0;  // in total
   };
   Stats stats() const;
 

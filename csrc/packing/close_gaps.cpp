@@ -21,14 +21,14 @@ void move_bytes(int descriptor, int64_t from, int64_t to, std::vector<uint8_t>& 
 
 void close_gaps(int descriptor, int64_t offset, int64_t row_bytes, const std::vector<int64_t>& kept) {
   const auto n = static_cast<int64_t>(kept.size());
-  const int64_t most = std::max<int64_t>(1, kPieceBytes / row_bytes);
+  const int64_t max_rows = std::max<int64_t>(1, kPieceBytes / row_bytes);
   std::vector<uint8_t> buffer;
   for (int64_t to = 0; to < n;) {
     const int64_t from = kept[static_cast<size_t>(to)];
     int64_t run = 1;
     while (to + run < n && kept[static_cast<size_t>(to + run)] == from + run) ++run;
-    for (int64_t low = 0; from != to && low < run; low += most) {
-      buffer.resize(static_cast<size_t>(std::min(most, run - low) * row_bytes));
+    for (int64_t low = 0; from != to && low < run; low += max_rows) {
+      buffer.resize(static_cast<size_t>(std::min(max_rows, run - low) * row_bytes));
       move_bytes(descriptor, offset + (from + low) * row_bytes, offset + (to + low) * row_bytes, buffer);
     }
     to += run;

@@ -32,15 +32,19 @@ class ResizerSink : public RowSink {
 };
 
 void check(const RowSpec& spec) {
-  const auto expect = [](bool ok, const char* message) {
-    if (!ok) throw Error(Reason::value, message);
+  const auto check_size = [](bool ok, const char* message, int height, int width) {
+    if (!ok) throw Error(Reason::value, message + std::string(", found ") + size_text(width, height));
   };
-  expect(spec.decode.channels == 1 || spec.decode.channels == 3, "channels must be 1 or 3");
-  expect(spec.resize_h >= 0 && spec.resize_w >= 0, "resize must not be negative");
-  expect(spec.resize_h > 0 || spec.resize_w == 0, "resize needs a height when it has a width");
-  expect(spec.crop_h >= 0 && spec.crop_w >= 0, "crop must not be negative");
-  expect((spec.crop_h == 0) == (spec.crop_w == 0), "crop needs a height and a width, or neither");
-  expect(spec.out_h > 0 && spec.out_w > 0, "the row's height and width must be at least 1");
+  if (spec.decode.channels != 1 && spec.decode.channels != 3) {
+    throw Error(Reason::value, "channels must be 1 or 3, found " + std::to_string(spec.decode.channels));
+  }
+  check_size(spec.resize_h >= 0 && spec.resize_w >= 0, "resize must not be negative", spec.resize_h, spec.resize_w);
+  check_size(spec.resize_h > 0 || spec.resize_w == 0, "resize with a width needs a height", spec.resize_h,
+             spec.resize_w);
+  check_size(spec.crop_h >= 0 && spec.crop_w >= 0, "crop must not be negative", spec.crop_h, spec.crop_w);
+  check_size((spec.crop_h == 0) == (spec.crop_w == 0), "crop needs a height and a width, or neither", spec.crop_h,
+             spec.crop_w);
+  check_size(spec.out_h > 0 && spec.out_w > 0, "a row must be at least 1 x 1", spec.out_h, spec.out_w);
 }
 
 }  // namespace
@@ -51,7 +55,7 @@ RowGeometry row_geometry(const RowSpec& spec, int width, int height) {
     w = spec.resize_w;
     h = spec.resize_h;
   } else if (spec.resize_h > 0) {
-    // int(size * long / short) in Python's arithmetic
+    // torchvision's Resize: int(size * long / short) in double precision
     const int64_t size = spec.resize_h;
     if (width <= height) {
       w = size;
@@ -78,13 +82,13 @@ ImageToRow::ImageToRow(const RowSpec& spec) : spec_(spec) { check(spec); }
 RowGeometry ImageToRow::fitting_geometry(int width, int height) const {
   const RowGeometry to = row_geometry(spec_, width, height);
   if (to.part.width() != spec_.out_w || to.part.height() != spec_.out_h) {
-    throw Error(Reason::shape, "expected an image that ends as " + size_text(spec_.out_w, spec_.out_h) + ", found " +
+    throw Error(Reason::shape, "expected an image that becomes " + size_text(spec_.out_w, spec_.out_h) + ", found " +
                                    size_text(to.part.width(), to.part.height()) + " from " + size_text(width, height));
   }
   return to;
 }
 
-// Prepares the resizer for a source of width x height pixels.
+// Starts the resizer for a source of width x height pixels.
 void ImageToRow::begin(int width, int height, const RowGeometry& to, uint8_t* out) {
   const int channels = spec_.decode.channels;
   ResizeSpec resize;
@@ -111,7 +115,7 @@ RowResult ImageToRow::convert(const uint8_t* data, size_t size, uint8_t* out) {
   begin(info.width, info.height, to, out);
   ResizerSink sink(resizer_, stop_);
   decoder_.read(resizer_.needed(), sink);
-  if (!resizer_.done()) throw Error(Reason::internal, "the decoder gave fewer rows than the resizer needs");
+  if (!resizer_.done()) throw Error(Reason::internal, "the decoder returned fewer rows than the resizer needs");
   return result;
 }
 

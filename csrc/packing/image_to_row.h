@@ -1,4 +1,4 @@
-// One image file's bytes -> one row of the store: decode, orient, resize, centre crop.
+// Converts an image file in memory to a row of the store: decodes, orients, resizes and center-crops it.
 #pragma once
 
 #include <atomic>
@@ -8,50 +8,51 @@
 
 namespace lds {
 
-// resize_h/resize_w: (0, 0) keeps the size; (s, 0) makes the shorter side s, as torchvision's
-// Resize(int); (h, w) is exact. crop_h/crop_w: 0 keeps the size, else torchvision's center_crop
-// (round half to even).
+// (resize_h, resize_w): (0, 0) keeps the size; (s, 0) resizes the shorter side to s, like torchvision's Resize(s);
+// (h, w) resizes to exactly that size. crop_h, crop_w: 0 keeps the size; else like torchvision's center_crop, which
+// rounds half to even.
 struct RowSpec {
   int resize_h = 256, resize_w = 0;
   int crop_h = 224, crop_w = 224;
-  int out_h = 224, out_w = 224;  // the row's size; an image that ends otherwise is Reason::shape
-  bool planar = true;            // CHW rows, else HWC
+  int out_h = 224, out_w = 224;  // size of the row; another size after resize and crop is Error(Reason::shape)
+  bool planar = true;            // CHW, else HWC
   Filter filter = Filter::bilinear;
   bool antialias = true;
-  bool scaled = false;  // decode="scaled": JPEG DCT scaling
+  bool scaled = false;  // decode JPEG at a reduced DCT scale, like Pillow's Image.draft
   DecodeOptions decode;
 };
 
-// The size to which an image is resized, and the part of it that the row shows.
+// The size to which an image is resized, and the part of the result that becomes the row.
 struct RowGeometry {
   int width, height;
   IntBox part;
 };
 
-// For an image of width x height pixels; spec.out_h and out_w do not matter. Error(Reason::shape) where the resized
-// image is smaller than the crop.
+// The geometry for an image of width x height pixels. Ignores spec.out_h and spec.out_w. Error(Reason::shape) where the
+// resized image is smaller than the crop.
 RowGeometry row_geometry(const RowSpec& spec, int width, int height);
 
 struct RowResult {
   int width = 0, height = 0;  // of the source, after orientation
 };
 
-// One per thread; keeps its decoder, resizer and buffers.
+// Not thread-safe: use one per thread. Reuses its decoder, resizer and buffers.
 class ImageToRow {
  public:
-  explicit ImageToRow(const RowSpec& spec);  // Error(Reason::value) for a spec that makes no sense
+  explicit ImageToRow(const RowSpec& spec);  // Error(Reason::value) for an invalid spec
 
-  // Writes out_h * out_w * channels bytes at `out`. On an Error, what `out` holds is unspecified.
+  // Writes out_h * out_w * channels bytes to `out`. After an Error, the contents of `out` are unspecified.
   RowResult convert(const uint8_t* data, size_t size, uint8_t* out);
 
-  // The same from pixels (interleaved, spec.decode.channels channels) that someone else decoded.
+  // Like convert(), for an image that is already decoded: interleaved pixels of spec.decode.channels channels.
   RowResult convert_pixels(const ConstImageView& pixels, uint8_t* out);
 
-  // While `flag` is set, an image is given up in its middle with Error(Reason::cancelled).
-  void stop_when(const std::atomic<bool>* flag) noexcept { stop_ = flag; }
+  // When `flag` becomes true, convert() stops within the image with Error(Reason::cancelled).
+  void set_stop_flag(const std::atomic<bool>* flag) noexcept { stop_ = flag; }
 
-  // For benchmarks: decodes the part that convert() needs (or the whole image, unscaled) with libjpeg's own Huffman
-  // reader, and drops the pixels. `out` as in convert(); what it holds afterwards is unspecified.
+  // For benchmarks: decodes the part of the image that convert() needs (or the whole image at full scale) with
+  // libjpeg's own Huffman decoder, and discards the pixels. `out` is as large as for convert(); its contents are
+  // unspecified afterwards.
   void decode_only(const uint8_t* data, size_t size, bool whole, uint8_t* out);
 
  private:

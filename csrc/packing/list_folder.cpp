@@ -40,7 +40,7 @@ bool is_ascii(std::string_view text) noexcept {
 
 Error not_listable(const std::string& path) { return system_error(path + " can't be listed"); }
 
-// All names stay in one string: a million small strings would cost more than the listing.
+// Sorts the names within one string: a million small strings would cost more than the listing itself.
 std::string sorted(const std::string& block, size_t count) {
   std::vector<std::string_view> names;
   names.reserve(count);

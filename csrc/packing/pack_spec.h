@@ -1,4 +1,4 @@
-// What a packer is given, and what it gives back.
+// The inputs and results of a Packer.
 #pragma once
 
 #include <cstdint>
@@ -15,24 +15,24 @@
 
 namespace lds {
 
-// One image. What `bytes` or `pixels` point at is the caller's, and stays until the job is done.
+// One image. The caller owns the memory of `bytes` and `pixels`, and keeps it until the job is done.
 struct PackItem {
-  std::string path;        // of a file; empty: `bytes` or `pixels`
-  int64_t offset = 0;      // a part of the file: `length` bytes from here
-  int64_t length = -1;     // -1: the whole file
-  std::string_view bytes;  // of an encoded image
-  ConstImageView pixels;   // decoded already, interleaved or planar, when `pixels.data` is set
+  std::string path;        // of a file; empty if `bytes` or `pixels` is set
+  int64_t offset = 0;      // first byte of the image in the file
+  int64_t length = -1;     // number of bytes; -1: the whole file
+  std::string_view bytes;  // an encoded image
+  ConstImageView pixels;   // a decoded image, interleaved or planar, if `pixels.data` is set
 };
 
-// What a job does with each image. The others than `rows` only decode it, for benchmarks: see ImageToRow::decode_only.
+// What a job does with each image: makes rows, or, for benchmarks, only decodes it (see ImageToRow::decode_only).
 enum class PackWork : uint8_t { rows, decode_needed, decode_whole };
 
 struct PackSpec {
   RowSpec row;                         // of the decoded image
-  int variants = 1;                    // stored of each image, one after the other
-  std::optional<AugmentSpec> augment;  // none: the decoded image itself, once
-  uint64_t seed = 0;                   // of the augmentation's draws
-  // What a uint8 value is stored as: 256 entries of value_bytes a channel, in order. Empty: itself.
+  int variants = 1;                    // stored variants per image, contiguous
+  std::optional<AugmentSpec> augment;  // without it, the decoded image is stored once
+  uint64_t seed = 0;                   // of the augmentation's random draws
+  // The stored value for each uint8 value: 256 entries of value_bytes bytes per channel. Empty: the value itself.
   std::vector<uint8_t> table;
   int value_bytes = 1;
   PackWork work = PackWork::rows;
@@ -45,13 +45,13 @@ struct PackFailure {
 };
 
 struct PackResult {
-  std::vector<int32_t> widths, heights;  // of the sources, after orientation; 0 for failed items
+  std::vector<int32_t> widths, heights;  // of the source images, after orientation; 0 for failed items
   std::vector<uint64_t> hashes;          // of the stored bytes; 0 for failed items
-  std::vector<PackFailure> failures;     // by item
-  ChannelSums sums;                      // of what was packed, before `table`
+  std::vector<PackFailure> failures;     // sorted by item
+  ChannelSums sums;                      // of the packed uint8 values, before `table`
 };
 
-// Seconds that threads spent, summed over all of them, and bytes that were read from files.
+// Seconds per phase, summed over all threads, and the number of bytes read from files.
 struct PackClock {
   double read = 0, decode = 0, write = 0;
   int64_t bytes_read = 0;

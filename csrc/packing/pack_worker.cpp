@@ -24,28 +24,36 @@ void map_values(const uint8_t* values, int64_t pixels, int channels, bool planar
   }
 }
 
-}  // namespace
-
-PackWorker::PackWorker(const PackSpec& spec, const std::atomic<bool>* stop) : spec_(spec), image_to_row_(spec.row) {
-  image_to_row_.stop_when(stop);
-  const RowSpec& row = spec.row;
+// ImageToRow checks spec.row.
+void check(const PackSpec& spec) {
   if (spec.variants < 1 || (spec.variants > 1 && !spec.augment)) {
-    throw Error(Reason::value, "expected one variant of each image, or an augmentation");
+    throw Error(Reason::value, "variants must be 1 without an augmentation, and at least 1 with one, found " +
+                                   std::to_string(spec.variants));
   }
-  const auto channels = static_cast<size_t>(row.decode.channels);
   if (spec.value_bytes != 1 && spec.value_bytes != 2 && spec.value_bytes != 4) {
     throw Error(Reason::value, "value_bytes must be 1, 2 or 4, found " + std::to_string(spec.value_bytes));
   }
-  if (spec.table.size() != (spec.value_bytes == 1 ? 0 : channels * 256 * static_cast<size_t>(spec.value_bytes))) {
-    throw Error(Reason::value, "table must hold 256 values a channel, or nothing for uint8");
+  const int table_bytes = spec.value_bytes == 1 ? 0 : spec.row.decode.channels * 256 * spec.value_bytes;
+  if (spec.table.size() != static_cast<size_t>(table_bytes)) {
+    throw Error(Reason::value, "table must have " + std::to_string(table_bytes) +
+                                   " bytes (256 values per channel, none " + "for uint8), found " +
+                                   std::to_string(spec.table.size()));
   }
+}
+
+}  // namespace
+
+PackWorker::PackWorker(const PackSpec& spec, const std::atomic<bool>* stop) : spec_(spec), image_to_row_(spec.row) {
+  image_to_row_.set_stop_flag(stop);
+  check(spec);
+  const RowSpec& row = spec.row;
   pixels_ = int64_t{row.out_h} * row.out_w;
-  image_.resize(static_cast<size_t>(pixels_) * channels);
+  image_.resize(static_cast<size_t>(pixels_ * row.decode.channels));
   if (spec.augment) {
     const ImageLayout layout{row.decode.channels, {row.out_h, row.out_w}, row.planar, PixelType::uint8};
-    augment_.emplace(layout, *spec.augment, OutputSpec{row.planar, PixelType::uint8, {}, {}});
-    decoded_ = make_image_reader(layout);
-    pixels_ = int64_t{augment_->size().height} * augment_->size().width;
+    const SampleWriter writer(layout, *spec.augment, {row.planar, PixelType::uint8, {}, {}});
+    pixels_ = int64_t{writer.size().height} * writer.size().width;
+    augmentation_.emplace(Augmentation{*spec.augment, writer, make_image_reader(layout)});
   }
   values_ = pixels_ * row.decode.channels;
   bytes_ = values_ * spec.variants * spec.value_bytes;
@@ -58,7 +66,7 @@ uint8_t* PackWorker::buffer(int64_t images) {
   return buffer_.data();
 }
 
-// The bytes of the file that holds the image.
+// The encoded image, read from its file if necessary.
 std::string_view PackWorker::encoded(const PackItem& item) {
   if (item.path.empty()) return item.bytes;
   const PhaseTimer timer(clock_.read);
@@ -74,7 +82,7 @@ std::string_view PackWorker::encoded(const PackItem& item) {
   return bytes;
 }
 
-// The archive stays open for its next part.
+// The archive stays open, because the next image is probably in it, too.
 void PackWorker::read_part(const PackItem& item) {
   if (!archive_ || archive_path_ != item.path) {
     archive_.reset();
@@ -93,9 +101,9 @@ RowResult PackWorker::decode(const PackItem& item, uint8_t* out) {
 
 RowResult PackWorker::from_pixels(const ConstImageView& pixels, uint8_t* out) {
   const RowSpec& row = spec_.row;
-  const bool as_is = row.resize_h == 0 && row.crop_h == 0 && row.crop_w == 0 && pixels.height == row.out_h &&
-                     pixels.width == row.out_w && pixels.channels == row.decode.channels;
-  if (as_is) {
+  const bool unchanged = row.resize_h == 0 && row.crop_h == 0 && row.crop_w == 0 && pixels.height == row.out_h &&
+                         pixels.width == row.out_w && pixels.channels == row.decode.channels;
+  if (unchanged) {
     copy_pixels(pixels, row.planar, scratch_.reader, out);
     return {pixels.width, pixels.height};
   }
@@ -112,7 +120,7 @@ PackedRow PackWorker::pack(const PackItem& item, int64_t index, int64_t sample, 
   PackedRow row;
   {
     const PhaseTimer timer(clock_.decode);
-    const bool direct = !augment_ && spec_.table.empty();
+    const bool direct = !augmentation_ && spec_.table.empty();
     try {
       if (spec_.work != PackWork::rows) {
         decode_only(item);
@@ -127,7 +135,7 @@ PackedRow PackWorker::pack(const PackItem& item, int64_t index, int64_t sample, 
       failures_.push_back({index, Reason::too_large, "out of memory"});
     }
   }
-  clock_.decode -= clock_.read - read;  // reading happened inside
+  clock_.decode -= clock_.read - read;  // the timer included reading
   return row;
 }
 
@@ -142,9 +150,9 @@ void PackWorker::write_sample(const uint8_t* image, int64_t sample, uint8_t* out
   for (int variant = 0; variant < spec_.variants; ++variant) {
     uint8_t* stored = out + variant * values_ * spec_.value_bytes;
     const uint8_t* values = image;
-    if (augment_) {
+    if (augmentation_) {
       uint8_t* augmented = spec_.table.empty() ? stored : augmented_.data();
-      augment(image, variant, sample, augmented);
+      augment(*augmentation_, variant, sample, augmented);
       values = augmented;
     }
     sums_.add(values, pixels_, channels, spec_.row.planar);
@@ -152,12 +160,13 @@ void PackWorker::write_sample(const uint8_t* image, int64_t sample, uint8_t* out
   }
 }
 
-// What a Gather makes of the same sample in epoch `variant`.
-void PackWorker::augment(const uint8_t* image, int variant, int64_t sample, uint8_t* out) {
+// Gives the same pixels as a Gather for this sample in epoch `variant`.
+void PackWorker::augment(Augmentation& augmentation, int variant, int64_t sample, uint8_t* out) {
   SampleRandom random(spec_.seed, static_cast<uint64_t>(variant), static_cast<uint64_t>(sample));
-  const ImageSize size = decoded_->open({image, static_cast<int64_t>(image_.size())});
-  const Geometry geometry = draw_geometry(*spec_.augment, size, random);
-  augment_->write(decoded_->read(geometry.inside(size)), geometry, out, false, scratch_);
+  ImageReader& reader = *augmentation.reader;
+  const ImageSize size = reader.open({image_.data(), static_cast<int64_t>(image_.size())});
+  const Geometry geometry = draw_geometry(augmentation.spec, size, random);
+  augmentation.writer.write(reader.read(geometry.inside(size)), geometry, out, false, scratch_);
 }
 
 void PackWorker::convert(const uint8_t* values, uint8_t* out) const {

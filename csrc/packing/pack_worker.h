@@ -1,4 +1,4 @@
-// What one thread of a Packer does with one image, and what it keeps between images.
+// Packs images on one thread of a Packer, and keeps the thread's buffers, sums and failures.
 #pragma once
 
 #include <atomic>
@@ -17,7 +17,7 @@
 
 namespace lds {
 
-// Adds the seconds for which it lives to a sum.
+// Adds the seconds of its lifetime to a sum.
 class PhaseTimer {
  public:
   explicit PhaseTimer(double& sum) : sum_(sum), start_(std::chrono::steady_clock::now()) {}
@@ -37,21 +37,21 @@ struct PackedRow {
 
 class PackWorker {
  public:
-  // The spec must outlive the worker. While `stop` is set, an image is given up in its middle.
-  // Error(Reason::value) for a spec that makes no sense.
+  // The spec must outlive the worker. When `stop` becomes true, pack() stops within the image. Error(Reason::value) for
+  // an invalid spec.
   explicit PackWorker(const PackSpec& spec, const std::atomic<bool>* stop = nullptr);
 
-  int64_t bytes() const noexcept { return bytes_; }  // stored for one image
+  int64_t bytes() const noexcept { return bytes_; }  // stored bytes per image
   PackClock& clock() noexcept { return clock_; }
 
-  // A buffer for the stored bytes of so many images.
+  // A buffer for the stored bytes of this many images.
   uint8_t* buffer(int64_t images);
 
-  // Writes the image's stored bytes. Where the image itself fails, that is recorded under its `index`, and `out` is
-  // unspecified.
+  // Writes the stored bytes of an image. If the image can't be packed, the failure is recorded with its `index`, and
+  // the contents of `out` are unspecified.
   PackedRow pack(const PackItem& item, int64_t index, int64_t sample, uint8_t* out);
 
-  // Moves failures and sums into the result of the job.
+  // Moves the failures and sums to the result of the job.
   void flush_into(PackResult& result);
 
  private:
@@ -61,17 +61,21 @@ class PackWorker {
   RowResult from_pixels(const ConstImageView& pixels, uint8_t* out);
   void decode_only(const PackItem& item);
   void write_sample(const uint8_t* image, int64_t sample, uint8_t* out);
-  void augment(const uint8_t* image, int variant, int64_t sample, uint8_t* out);
+  struct Augmentation {
+    AugmentSpec spec;
+    SampleWriter writer;
+    std::unique_ptr<ImageReader> reader;  // of image_
+  };
+  void augment(Augmentation& augmentation, int variant, int64_t sample, uint8_t* out);
   void convert(const uint8_t* values, uint8_t* out) const;
 
   const PackSpec& spec_;
   ImageToRow image_to_row_;
-  std::optional<SampleWriter> augment_;
-  std::unique_ptr<ImageReader> decoded_;  // of image_, for augment_
+  std::optional<Augmentation> augmentation_;
   SampleScratch scratch_;
   int64_t pixels_, values_, bytes_;  // pixels and values of one stored variant; bytes of all variants
   FileBytes file_;
-  std::unique_ptr<File> archive_;  // whose parts are being read
+  std::unique_ptr<File> archive_;  // the file whose parts are being read
   std::string archive_path_;
   std::vector<uint8_t> part_, image_, augmented_, buffer_;
   ChannelSums sums_;

@@ -11,7 +11,7 @@
 namespace lds {
 namespace {
 
-constexpr int64_t kWriteBytes = int64_t{256} * 1024;  // small rows are written together
+constexpr int64_t kWriteBytes = int64_t{256} * 1024;  // rows smaller than this are written together
 constexpr int64_t kWriteBack = int64_t{8} * 1024 * 1024;
 
 }  // namespace
@@ -30,7 +30,9 @@ void Packer::join() {
 
 void Packer::check(size_t items, size_t samples, const PackTarget& target) const {
   if ((samples != 0 && samples != items) || (!target.rows.empty() && target.rows.size() != items)) {
-    throw Error(Reason::value, "samples and rows must have an entry for each item, or none");
+    throw Error(Reason::value, "samples and rows must be empty or have " + std::to_string(items) + " entries, found " +
+                                   std::to_string(samples) + " samples and " + std::to_string(target.rows.size()) +
+                                   " rows");
   }
   if (target.memory == nullptr) return;
   const int64_t rows = target.memory_rows;
@@ -51,7 +53,7 @@ void Packer::start(std::vector<PackItem> items, std::vector<int64_t> samples, Pa
   join();
   check(items.size(), samples.size(), target);
   for (const auto& worker : workers_) {
-    if (worker) worker->flush_into(result_);  // what a cancelled job left
+    if (worker) worker->flush_into(result_);  // discards what a cancelled job left
   }
   result_ = {};
   result_.widths.resize(items.size());
@@ -63,7 +65,7 @@ void Packer::start(std::vector<PackItem> items, std::vector<int64_t> samples, Pa
   error_ = nullptr;
   done_ = 0;
   cancelled_ = false;
-  const std::lock_guard<std::mutex> lock(mutex_);  // run() can't end before running_ is set
+  const std::lock_guard<std::mutex> lock(mutex_);  // so that run() can't end before running_ is set
   driver_ = start_thread([this] { run(); });
   running_ = true;
 }
@@ -81,11 +83,11 @@ void Packer::run() noexcept {
 
 void Packer::pack_all() {
   const auto n = static_cast<int64_t>(items_.size());
-  const int64_t share = n / (int64_t{pool_.size()} * 8);  // several turns a thread, however few images there are
-  const int64_t grain = std::clamp<int64_t>(std::min(kWriteBytes / sample_bytes_, share), 1, 64);
-  pool_.parallel_for(n, grain, [&](int64_t begin, int64_t end, int number) {
+  const int64_t max_grain = n / (int64_t{pool_.size()} * 8);  // at least 8 chunks per thread, to balance the load
+  const int64_t grain = std::clamp<int64_t>(std::min(kWriteBytes / sample_bytes_, max_grain), 1, 64);
+  pool_.parallel_for(n, grain, [&](int64_t begin, int64_t end, int thread) {
     if (cancelled_.load(std::memory_order_relaxed)) return;
-    std::unique_ptr<PackWorker>& worker = workers_[static_cast<size_t>(number)];
+    std::unique_ptr<PackWorker>& worker = workers_[static_cast<size_t>(thread)];
     if (!worker) worker = std::make_unique<PackWorker>(spec_, &cancelled_);
     pack(begin, end, *worker);
     done_.fetch_add(end - begin, std::memory_order_relaxed);
@@ -111,7 +113,7 @@ void Packer::pack(int64_t begin, int64_t end, PackWorker& worker) {
   if (target_.descriptor >= 0 && buffer) write(begin, end, buffer, worker);
 }
 
-// Failed items leave gaps that the caller closes.
+// Also writes the rows of failed items, whose contents are unspecified: the caller removes them with close_gaps().
 void Packer::write(int64_t begin, int64_t end, const uint8_t* rows, PackWorker& worker) const {
   const PhaseTimer timer(worker.clock().write);
   if (!target_.rows.empty()) {

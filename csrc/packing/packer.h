@@ -1,5 +1,5 @@
-// Images -> rows in a file or in memory, on all processors: read, decode, resize, crop, augment, convert, count, hash,
-// write.
+// Packs images to rows in a file or in memory, on several threads: reads, decodes, resizes, crops, augments, converts,
+// sums, hashes and writes them.
 #pragma once
 
 #include <atomic>
@@ -16,43 +16,44 @@
 
 namespace lds {
 
-// Where rows go: item i of a job to row `rows[i]` (row i without `rows`), each of sample_bytes(). Without a file or
-// memory they are only hashed and counted.
+// Where a job writes rows: item i to row rows[i], or to row i if `rows` is empty. A row has sample_bytes() bytes.
+// Without a file or memory, rows are only hashed and summed.
 struct PackTarget {
   int descriptor = -1;        // of a file that is open for writing
-  int64_t offset = 0;         // in it, of row 0
-  uint8_t* memory = nullptr;  // of memory_rows rows
+  int64_t offset = 0;         // of row 0 in the file
+  uint8_t* memory = nullptr;  // space for memory_rows rows
   int64_t memory_rows = 0;
   std::vector<int64_t> rows = {};
 };
 
-// One job at a time, on threads of its own; call it from one thread. Keeps its buffers between jobs. Whoever may be
-// forked keeps it in a ProcessOwned.
+// Runs one job at a time on threads of its own, and reuses its buffers. Not thread-safe, except for done(). Keep it in
+// a ProcessOwned if the process may fork.
 class Packer {
  public:
   Packer(const PackSpec& spec, int threads);
-  ~Packer();  // cancels a job that runs, and waits for it
+  ~Packer();  // cancels a running job and waits for its end
   Packer(const Packer&) = delete;
   Packer& operator=(const Packer&) = delete;
 
-  int64_t sample_bytes() const noexcept { return sample_bytes_; }  // stored for one image, with all its variants
+  int64_t sample_bytes() const noexcept { return sample_bytes_; }  // stored bytes per image, with all variants
 
-  // Starts a job and returns at once. samples[i] is item i's number in the augmentation's draws.
+  // Starts a job and returns. samples[i] is the sample number of item i in the random draws of the augmentation; if
+  // `samples` is empty, it is i.
   void start(std::vector<PackItem> items, std::vector<int64_t> samples, PackTarget target);
 
-  // Waits at most so long; true when the job is done.
+  // Waits at most this long. True if the job is done.
   bool wait(double seconds);
 
-  // Items done so far. Any thread may ask.
+  // The number of items done so far. Thread-safe.
   int64_t done() const noexcept { return done_.load(std::memory_order_relaxed); }
 
-  // No further image is begun.
+  // Cancels the job: no further image is started.
   void cancel() noexcept { cancelled_.store(true, std::memory_order_relaxed); }
 
-  // Waits for the job. An error that is no single image's (a full disk) is thrown here.
+  // Waits for the end of the job. Throws errors that do not concern a single image, for instance a full disk.
   PackResult result();
 
-  // Over all jobs so far; while none runs.
+  // The times of all jobs so far. Call it only while no job runs.
   PackClock clock() const;
 
  private:
@@ -67,9 +68,9 @@ class Packer {
   const PackSpec spec_;
   const int64_t sample_bytes_;
   ThreadPool pool_;
-  std::vector<std::unique_ptr<PackWorker>> workers_;  // one a thread, made when it gets its first items
+  std::vector<std::unique_ptr<PackWorker>> workers_;  // one per thread, created with its first chunk
 
-  // the job
+  // the current job
   std::vector<PackItem> items_;
   std::vector<int64_t> samples_;
   PackTarget target_;

@@ -5,10 +5,10 @@
 namespace lds {
 namespace {
 
-// As many squares of a byte as 31 bits can hold.
+// So many squares of a byte fit into 31 bits.
 constexpr int64_t kBlock = 32768;
 
-// Written so that a compiler makes multiply-adds of 16-bit lanes of it.
+// Written so that the compiler vectorises it with multiply-adds of 16-bit lanes.
 void add_plane(const uint8_t* values, int64_t n, uint64_t& total, uint64_t& squares) noexcept {
   for (int64_t low = 0; low < n; low += kBlock) {
     const int64_t high = std::min(n, low + kBlock);
@@ -24,7 +24,7 @@ void add_plane(const uint8_t* values, int64_t n, uint64_t& total, uint64_t& squa
   }
 }
 
-// A lane for each byte of a step, so that the lanes of a channel lie apart by kChannels.
+// Has one lane for each byte of 16 pixels: lane i belongs to channel i % kChannels.
 template <int kChannels>
 void add_interleaved(const uint8_t* values, int64_t pixels, ChannelSums& sums) noexcept {
   constexpr int kLanes = 16 * kChannels;

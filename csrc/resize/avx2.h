@@ -1,5 +1,5 @@
-// What the AVX2 kernels share. A 22-bit weight is high * 2^15 + low, both 16 bits: two multiply-adds of pairs
-// (vpmaddwd) for 8 sums, put together modulo 2^32, are exactly Pillow's sum.
+// Helpers that the AVX2 kernels share. A 22-bit weight is split into two 16-bit halves, high * 2^15 + low, so that
+// vpmaddwd (multiply-add of 16-bit pairs) can be used. The two sums, combined modulo 2^32, are exactly Pillow's sum.
 #pragma once
 
 #if defined(__x86_64__)
@@ -31,7 +31,7 @@ LDS_AVX2_INLINE __m256i broadcast8(const int16_t* four) {
   return _mm256_set1_epi64x(value);
 }
 
-// high * 2^15 + low, before rounding.
+// The weighted sum high * 2^15 + low, before rounding.
 LDS_AVX2_INLINE __m256i join(__m256i high, __m256i low) { return _mm256_add_epi32(_mm256_slli_epi32(high, 15), low); }
 LDS_AVX2_INLINE __m256i finish(__m256i sum) {
   return _mm256_srai_epi32(_mm256_add_epi32(sum, _mm256_set1_epi32(1 << (kPrecisionBits - 1))), kPrecisionBits);
@@ -39,8 +39,8 @@ LDS_AVX2_INLINE __m256i finish(__m256i sum) {
 
 // ---- Layout::blocks, in kernels_avx2_blocks.cpp ---------------------------------------------------------------
 void prepare_blocks(HorizontalPass& pass);
-// One line of one channel, and interleaved pixels of 1, 3 or 4: outputs [begin, end); `src` is the source pixel
-// `origin`, and some bytes past the windows may be read.
+// Compute outputs [begin, end): horizontal_line() of a single channel, run_blocks() of 1, 3 or 4 interleaved channels.
+// `src` points to source pixel `origin`. They may read some bytes past the end of the windows.
 void horizontal_line(const HorizontalPass& pass, const uint8_t* src, int origin, int begin, int end, uint8_t* dst);
 void run_blocks(const HorizontalPass& pass, const uint8_t* src, int origin, int begin, int end, uint8_t* dst,
                 ptrdiff_t dst_stride);

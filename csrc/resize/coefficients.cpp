@@ -6,7 +6,7 @@
 namespace lds {
 namespace {
 
-// The filters of Pillow's Resample.c, term by term: another order of operations rounds differently.
+// The filters of Pillow's Resample.c, with the same order of operations, because another order rounds differently.
 double box_filter(double x) { return x > -0.5 && x <= 0.5 ? 1.0 : 0.0; }
 
 double bilinear_filter(double x) {
@@ -37,20 +37,20 @@ int32_t to_fixed(double weight) {
 
 }  // namespace
 
-void AxisTable::compute(const AxisGeometry& wanted) {
-  geometry = wanted;
-  outputs = wanted.crop1 - wanted.crop0;
+void AxisTable::compute(const AxisGeometry& axis) {
+  geometry = axis;
+  outputs = axis.crop1 - axis.crop0;
   first.resize(outputs);
   end_of.resize(outputs);
   taps = 1;
-  if (wanted.copy) {
-    compute_copy(static_cast<int>(wanted.in0));
-  } else if (wanted.filter == Filter::nearest) {
+  if (axis.copy) {
+    compute_copy(static_cast<int>(axis.in0));
+  } else if (axis.filter == Filter::nearest) {
     compute_nearest();
-  } else if (wanted.out_size == wanted.in_size && wanted.in0 == 0 && wanted.in1 == static_cast<float>(wanted.in_size)) {
-    compute_copy(0);  // Pillow leaves such a pass out
+  } else if (axis.out_size == axis.in_size && axis.in0 == 0 && axis.in1 == static_cast<float>(axis.in_size)) {
+    compute_copy(0);  // Pillow skips such a pass
   } else {
-    switch (wanted.filter) {
+    switch (axis.filter) {
       case Filter::box: compute_weighted(0.5, box_filter); break;
       case Filter::bicubic: compute_weighted(2.0, bicubic_filter); break;
       case Filter::lanczos: compute_weighted(3.0, lanczos_filter); break;
@@ -69,8 +69,8 @@ void AxisTable::compute_copy(int offset) {
   end = end_of.back();
 }
 
-// Pillow's ImagingScaleAffine adds the step again and again; the sum may drift beyond the last pixel,
-// and then the output is 0.
+// Like Pillow's ImagingScaleAffine, adds the step repeatedly. Rounding may carry the sum past the last pixel; the
+// output is then 0.
 void AxisTable::compute_nearest() {
   kind = Kind::nearest;
   const double step = static_cast<double>(geometry.in1 - geometry.in0) / geometry.out_size;
@@ -99,7 +99,7 @@ void AxisTable::compute_weighted(double filter_support, Function function) {
   fixed_.assign(static_cast<size_t>(outputs) * stride, 0);
   for (int i = 0; i < outputs; ++i) {
     const double center = geometry.in0 + (geometry.crop0 + i + 0.5) * scale;
-    const double from = center - support + 0.5, to = center + support + 0.5;  // truncated, as Pillow does
+    const double from = center - support + 0.5, to = center + support + 0.5;  // truncated below, like in Pillow
     const int low = std::max(static_cast<int>(from), 0);
     const int count = std::min(static_cast<int>(to), geometry.in_size) - low;
     double sum = 0.0;
@@ -115,9 +115,9 @@ void AxisTable::compute_weighted(double filter_support, Function function) {
   store_windows(stride);
 }
 
-// Cuts the windows to what is not zero, keeps them in order, and writes the final weights.
+// Trims zero weights from the windows, makes `first` and `end_of` non-decreasing, and writes the final weights.
 void AxisTable::store_windows(int stride) {
-  raw_.resize(outputs);  // the untrimmed starts
+  raw_.resize(outputs);  // reused for the untrimmed starts
   for (int i = 0; i < outputs; ++i) {
     const int32_t* fixed = &fixed_[static_cast<size_t>(i) * stride];
     raw_[i] = first[i];

@@ -1,4 +1,4 @@
-// The resampling weights of one direction, computed as Pillow's precompute_coeffs does.
+// Computes the resampling weights of one direction like precompute_coeffs of Pillow's Resample.c.
 #pragma once
 
 #include <cstdint>
@@ -8,35 +8,35 @@
 
 namespace lds {
 
-constexpr int kPrecisionBits = 22;  // as Pillow's PRECISION_BITS for 8-bit channels
+constexpr int kPrecisionBits = 22;  // Pillow's PRECISION_BITS for 8-bit channels
 
-// How one direction of the image is mapped. Outputs [crop0, crop1) are wanted.
+// Maps source pixels [in0, in1) to out_size outputs, of which only [crop0, crop1) are computed.
 struct AxisGeometry {
   int in_size = 0, out_size = 0;
   float in0 = 0, in1 = 0;
   int crop0 = 0, crop1 = 0;
   Filter filter = Filter::bilinear;
   bool antialias = true;
-  bool copy = false;  // the whole resize is a crop at whole pixels
+  bool copy = false;  // the resize is only a crop at whole pixels
   bool operator==(const AxisGeometry&) const = default;
 };
 
-// Output i is the sum of weights[i * taps + j] * source[first[i] + j], j < taps. first and end never
-// decrease; windows are cut to the weights that are not zero, and padded with zero weights to `taps`.
+// Output i is the sum of weights[i * taps + j] * source[first[i] + j] for j < taps. Windows exclude zero weights at
+// both ends, and are padded with zero weights to `taps`. `first` and `end_of` never decrease.
 struct AxisTable {
   enum class Kind : uint8_t {
-    copy,     // output i is source pixel first[i] = first[0] + i
-    nearest,  // output i is source pixel first[i], or 0 where that is -1
-    weighted,
+    copy,      // output i is source pixel first[i] = first[0] + i
+    nearest,   // output i is source pixel first[i], or 0 if that is -1
+    weighted,  // output i is a weighted sum
   };
   AxisGeometry geometry;
   Kind kind = Kind::copy;
   int outputs = 0, taps = 0;
-  int begin = 0, end = 0;          // the source pixels that matter
-  std::vector<int> first, end_of;  // window [first[i], end_of[i])
+  int begin = 0, end = 0;          // the source pixels that the outputs depend on
+  std::vector<int> first, end_of;  // the window of output i is [first[i], end_of[i])
   std::vector<int32_t> weights;
 
-  void compute(const AxisGeometry& geometry);
+  void compute(const AxisGeometry& axis);
 
  private:
   void compute_copy(int offset);

@@ -1,4 +1,4 @@
-// The resampling filters, by Pillow's names.
+// The resampling filters of Pillow, with their names.
 #pragma once
 
 #include <cstdint>
@@ -8,7 +8,7 @@ namespace lds {
 
 enum class Filter : uint8_t { nearest, box, bilinear, bicubic, lanczos };
 
-// "nearest", "box", "bilinear", "bicubic", "lanczos"; Error(Reason::value) for another name.
+// `name` is "nearest", "box", "bilinear", "bicubic" or "lanczos"; else Error(Reason::value).
 Filter filter_named(const std::string& name);
 
 }  // namespace lds

@@ -1,4 +1,5 @@
-// AVX2, horizontally: 16 outputs at a time where their windows are near each other, else kernels_avx2_blocks.cpp.
+// The AVX2 kernels. The horizontal pass computes 16 outputs at a time if their windows are close together; else it uses
+// kernels_avx2_blocks.cpp.
 #include "resize/avx2.h"
 
 #if defined(__x86_64__)
@@ -11,10 +12,10 @@ namespace {
 using namespace avx2;
 using Layout = HorizontalPass::Layout;
 
-// ---- RGB to lines and back: in 16 pixels, each of 3 vectors holds other bytes of a channel ----------------
+// ---- RGB to lines and back: 16 pixels are 3 vectors, and each contains other bytes of a channel -------------
 struct RgbMasks {
-  alignas(32) uint8_t shuffle[3][32]{};    // of channel c, after blending: into pixel order
-  alignas(32) uint8_t unshuffle[3][32]{};  // of channel c: into the places of all 3 vectors
+  alignas(32) uint8_t shuffle[3][32]{};    // for channel c, after blending: to pixel order
+  alignas(32) uint8_t unshuffle[3][32]{};  // for channel c: to its positions in all 3 vectors
   alignas(32) uint8_t select[3][32]{};     // bytes i with i % 3 == c
   constexpr RgbMasks() noexcept {
     for (int c = 0; c < 3; ++c) {
@@ -29,7 +30,7 @@ struct RgbMasks {
 };
 constexpr RgbMasks kRgb;
 
-// In vector v (bytes 16 v .. 16 v + 15 of 48), byte i belongs to channel (16 v + i) % 3 = (v + i) % 3.
+// Selects the bytes of a channel: in vector v (bytes 16 v .. 16 v + 15 of 48), byte i belongs to channel (v + i) % 3.
 LDS_AVX2_INLINE const uint8_t* select_of(int channel, int vector) { return kRgb.select[(channel + 3 - vector) % 3]; }
 
 LDS_AVX2 void deinterleave(const uint8_t* src, int width, int channels, uint8_t* dst, ptrdiff_t dst_stride) {
@@ -73,19 +74,43 @@ LDS_AVX2 void interleave(const uint8_t* src, ptrdiff_t src_stride, int width, in
 }
 
 // ---- Layout::lanes: 16 outputs of one line from four 16-byte loads ------------------------------------------
-// Vector v of a block holds outputs 4 v .. 4 v + 3 in its low lane and 8 + 4 v .. in its high lane, so
-// that packing leaves them in order.
+// Vector v of a block has outputs 4 v .. 4 v + 3 in its low lane and 8 + 4 v .. in its high lane, so that packing two
+// vectors leaves the outputs in order.
 constexpr int kMaxLanePairs = 8;
 
 int lane_output(int block, int vector, int lane) { return block * 16 + lane * 8 + vector * 4; }
 
-// A lane's 4 windows must start close enough that one load holds a pair of taps of each.
+// The 4 windows of a lane must start so close together that one load contains a pair of taps of each.
 bool lanes_possible(const AxisTable& table) {
   if (table.taps > 2 * kMaxLanePairs) return false;
   for (int i = 0; i < table.outputs; i += 4) {
     if (table.first[std::min(i + 3, table.outputs - 1)] - table.first[i] > 14) return false;
   }
   return true;
+}
+
+// Prepares the loads, masks and weights of the 4 outputs in one lane of a vector.
+void prepare_lane(HorizontalPass& pass, int block, int vector, int lane) {
+  const AxisTable& table = pass.table;
+  const int pairs = pass.pairs;
+  const int from = std::min(lane_output(block, vector, lane), table.outputs - 1);
+  pass.base[block * 4 + vector * 2 + lane] = table.first[from] - table.begin;
+  for (int o = 0; o < 4; ++o) {
+    const int i = lane_output(block, vector, lane) + o;
+    if (i >= table.outputs) break;
+    const int offset = table.first[i] - table.first[from];
+    uint8_t* mask = &pass.masks[block * 64 + vector * 32 + lane * 16 + o * 4];
+    mask[0] = static_cast<uint8_t>(offset);
+    mask[2] = static_cast<uint8_t>(offset + 1);
+    if (offset + 2 * pairs > 16) pass.single_load = false;
+    for (int j = 0; j < table.taps; ++j) {
+      const int32_t weight = table.weights[static_cast<size_t>(i) * table.taps + j];
+      const size_t pair = (static_cast<size_t>(block) * 2 + vector) * pairs + j / 2;
+      const size_t at = pair * 16 + static_cast<size_t>(lane) * 8 + static_cast<size_t>(o) * 2 + j % 2;
+      pass.high[at] = static_cast<int16_t>(weight >> 15);
+      pass.low[at] = static_cast<int16_t>(weight & 0x7fff);
+    }
+  }
 }
 
 void prepare_lanes(HorizontalPass& pass) {
@@ -100,31 +125,11 @@ void prepare_lanes(HorizontalPass& pass) {
   pass.high.assign(static_cast<size_t>(blocks) * 2 * pairs * 16, 0);
   pass.low.assign(pass.high.size(), 0);
   for (int block = 0; block < blocks; ++block) {
-    for (int part = 0; part < 4; ++part) {
-      const int vector = part / 2, lane = part % 2;
-      const int from = std::min(lane_output(block, vector, lane), table.outputs - 1);
-      pass.base[block * 4 + part] = table.first[from] - table.begin;
-      for (int o = 0; o < 4; ++o) {
-        const int i = lane_output(block, vector, lane) + o;
-        if (i >= table.outputs) break;
-        const int offset = table.first[i] - table.first[from];
-        uint8_t* mask = &pass.masks[block * 64 + vector * 32 + lane * 16 + o * 4];
-        mask[0] = static_cast<uint8_t>(offset);
-        mask[2] = static_cast<uint8_t>(offset + 1);
-        if (offset + 2 * pairs > 16) pass.single_load = false;
-        for (int j = 0; j < table.taps; ++j) {
-          const int32_t weight = table.weights[static_cast<size_t>(i) * table.taps + j];
-          const size_t pair = (static_cast<size_t>(block) * 2 + vector) * pairs + j / 2;
-          const size_t at = pair * 16 + static_cast<size_t>(lane) * 8 + static_cast<size_t>(o) * 2 + j % 2;
-          pass.high[at] = static_cast<int16_t>(weight >> 15);
-          pass.low[at] = static_cast<int16_t>(weight & 0x7fff);
-        }
-      }
-    }
+    for (int part = 0; part < 4; ++part) prepare_lane(pass, block, part / 2, part % 2);
   }
 }
 
-// kPairs > 0: so many pairs, all in one load. 0: pass.pairs, each with its own load.
+// kPairs > 0: the number of pairs, all in one load. 0: `pairs` pairs, each with its own load.
 template <int kPairs>
 LDS_AVX2_INLINE __m256i lane_sums(const uint8_t* low_lane, const uint8_t* high_lane, __m256i mask,
                                   const int16_t* weights_high, const int16_t* weights_low, int pairs) {
@@ -189,13 +194,13 @@ void prepare(HorizontalPass& pass) {
   } else {
     prepare_blocks(pass);
   }
-  // a whole planar row, or the end of an interleaved one, with room for reading beyond it
+  // space for a planar row, or for the end of an interleaved one, with padding that may be read
   const size_t width = table.end - table.begin, stride = pass.stride;
   const size_t needed = (width + 2 * stride + size_t{2} * kPad) * pass.channels;
   if (pass.scratch.size() < needed) pass.scratch.resize(needed);
 }
 
-// Blocks that would read past the row's end take it from the scratch.
+// Blocks whose loads would pass the end of the line read a copy of its end in the scratch.
 void horizontal_one_line(HorizontalPass& pass, const uint8_t* line, uint8_t* dst) {
   const int width = pass.table.end - pass.table.begin;
   const LaneFunction function = lane_function(pass);

@@ -1,4 +1,4 @@
-// AVX2, horizontally, one output at a time: for wide windows.
+// The horizontal pass of the AVX2 kernels for wide windows: one output at a time.
 #include "resize/avx2.h"
 
 #if defined(__x86_64__)
@@ -10,8 +10,8 @@ namespace {
 
 using namespace avx2;
 
-// 3 and 4 channels: 4 pixels a step. The bytes become r0r1 r2r3 g0g1 g2g3 | b0b1 b2b3 a0a1 a2a3, so that
-// the weights of 4 taps are one broadcast of 8 bytes.
+// 3 and 4 channels: 4 pixels per step. The bytes are shuffled to r0r1 r2r3 g0g1 g2g3 | b0b1 b2b3 a0a1 a2a3, so that one
+// broadcast of 8 bytes gives the weights of 4 taps.
 template <int kChannels>
 LDS_AVX2_INLINE __m256i pixel_mask() {
   alignas(32) uint8_t mask[32];
@@ -24,7 +24,7 @@ LDS_AVX2_INLINE __m256i pixel_mask() {
   return load(mask);
 }
 
-// kSteps: of 4 taps each, known when compiled so that no loop is left; 0: pass.stride / 4.
+// kSteps: the number of steps of 4 taps, a constant so that the loop is unrolled; 0: pass.stride / 4.
 template <int kChannels, int kSteps>
 LDS_AVX2_INLINE __m256i pixel_sums(const HorizontalPass& pass, const uint8_t* src, int i, __m256i mask) {
   const int steps = kSteps ? kSteps : pass.stride / 4;
@@ -68,7 +68,7 @@ LDS_AVX2 void horizontal_pixels(const HorizontalPass& pass, const uint8_t* src, 
 
 using PixelFunction = void (*)(const HorizontalPass&, const uint8_t*, int, int, int, uint8_t*, ptrdiff_t);
 PixelFunction rgb_function(int steps) {
-  switch (steps) {  // of photographs made 5 to 16 times smaller
+  switch (steps) {  // photographs that become 5 to 16 times smaller
     case 3: return horizontal_pixels<3, 3>;
     case 4: return horizontal_pixels<3, 4>;
     case 5: return horizontal_pixels<3, 5>;
@@ -79,7 +79,7 @@ PixelFunction rgb_function(int steps) {
   }
 }
 
-// 1 channel: 16 taps a step.
+// 1 channel: 16 taps per step.
 LDS_AVX2_INLINE int32_t line_sum(const HorizontalPass& pass, const uint8_t* src, int i) {
   const int16_t* weights_high = &pass.high[static_cast<size_t>(i) * pass.stride];
   const int16_t* weights_low = &pass.low[static_cast<size_t>(i) * pass.stride];

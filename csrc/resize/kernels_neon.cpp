@@ -1,4 +1,4 @@
-// NEON, part of every aarch64. Multiply-adds of 32 bits are exact as they are: weights need no splitting.
+// The kernels for NEON, which every aarch64 has. Its 32-bit multiply-adds are exact, so weights are not split.
 #if defined(__aarch64__)
 #include <arm_neon.h>
 
@@ -10,9 +10,9 @@
 namespace lds {
 namespace {
 
-constexpr int kTaps = 4;  // a step of the horizontal pass: one vector of weights
+constexpr int kTaps = 4;  // taps per step of the horizontal pass: one vector of weights
 
-// Four sums -> rounded, shifted and clipped to bytes, as the low half of the result.
+// Rounds, shifts and clips four sums to 16 bits; to_bytes() clips them to bytes.
 uint16x4_t finish(int32x4_t sum) {
   const int32x4_t half = vdupq_n_s32(1 << (kPrecisionBits - 1));
   return vqmovun_s32(vshrq_n_s32(vaddq_s32(sum, half), kPrecisionBits));
@@ -21,7 +21,7 @@ uint8x8_t to_bytes(int32x4_t first, int32x4_t second) {
   return vqmovn_u16(vcombine_u16(finish(first), finish(second)));
 }
 
-// ---- pixels to lines and back: loads and stores that do it by themselves ------------------------------------
+// ---- pixels to lines and back, by interleaving loads and stores ----------------------------------------------
 void deinterleave(const uint8_t* src, int width, int channels, uint8_t* dst, ptrdiff_t dst_stride) {
   int x = 0;
   if (channels == 3) {
@@ -55,21 +55,22 @@ void prepare(HorizontalPass& pass) {
     std::copy_n(&table.weights[static_cast<size_t>(i) * table.taps], table.taps,
                 &pass.whole[static_cast<size_t>(i) * pass.stride]);
   }
-  // the end of a row, with room for reading beyond it
+  // space for the end of a row, with padding that may be read
   const size_t needed = static_cast<size_t>(table.end - table.begin + pass.stride + kPad) * pass.channels;
   if (pass.scratch.size() < needed) pass.scratch.resize(needed);
 }
 
-// The bytes of one channel of four pixels, each widened to 32 bits.
+// Selects one channel of four pixels, with each byte widened to 32 bits.
 template <int kChannels>
 uint8x16_t channel_mask(int channel) {
   uint8_t mask[16];
-  std::fill(mask, mask + 16, uint8_t{0xff});  // such an index gives 0
+  std::fill(mask, mask + 16, uint8_t{0xff});  // an index out of range gives 0
   for (ptrdiff_t tap = 0; tap < kTaps; ++tap) mask[tap * 4] = static_cast<uint8_t>(tap * kChannels + channel);
   return vld1q_u8(mask);
 }
 
-// Outputs [begin, end), four at a time; `src` is the source pixel `origin`, and up to 16 bytes past windows are read.
+// Computes outputs [begin, end), four at a time. `src` points to source pixel `origin`. Reads up to 16 bytes past the
+// end of the windows.
 template <int kChannels>
 void horizontal_pixels(const HorizontalPass& pass, const uint8_t* src, int origin, int begin, int end, uint8_t* dst,
                        ptrdiff_t dst_stride) {
@@ -109,7 +110,7 @@ void run(const HorizontalPass& pass, const uint8_t* src, int origin, int begin, 
   }
 }
 
-// Outputs whose loads would pass the row's end take it from the scratch.
+// Outputs whose loads would pass the end of the row read a copy of its end in the scratch.
 void horizontal(HorizontalPass& pass, const uint8_t* row, uint8_t* dst, ptrdiff_t dst_stride) {
   const AxisTable& table = pass.table;
   const int reach = pass.stride + 16 / pass.channels + 1;  // pixels read from first[i] on, at most

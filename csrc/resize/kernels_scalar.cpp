@@ -1,4 +1,4 @@
-// The reference for every other kernel, and what runs where there is no other.
+// The scalar kernels: the reference for all others, and the fallback for processors without them.
 #include <algorithm>
 #include <cstring>
 

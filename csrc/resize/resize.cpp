@@ -10,10 +10,10 @@
 namespace lds {
 namespace {
 
-// `message` is a function, so that a good image pays for no string.
+// `message` is a function, so that the string is only built for an error.
 template <class Message>
-void check(bool good, Message message) {
-  if (!good) throw Error(Reason::value, std::string("resize: ") + message());
+void check(bool ok, Message message) {
+  if (!ok) throw Error(Reason::value, std::string("resize: ") + message());
 }
 
 std::string size_text(int width, int height) { return std::to_string(width) + "x" + std::to_string(height); }
@@ -24,7 +24,7 @@ void check_spec(const ResizeSpec& spec, const ImageView& out) {
   check(spec.out_width >= 1 && spec.out_height >= 1,
         [&] { return "the size must be at least 1x1, found " + size_text(spec.out_width, spec.out_height); });
   check(spec.channels >= 1 && spec.channels <= 4,
-        [&] { return "1 to 4 channels, found " + std::to_string(spec.channels); });
+        [&] { return "expected 1 to 4 channels, found " + std::to_string(spec.channels); });
   const float* box = spec.box;
   check(box[0] >= 0 && box[1] >= 0 && box[2] <= static_cast<float>(spec.in_width) &&
             box[3] <= static_cast<float>(spec.in_height) && box[2] > box[0] && box[3] > box[1],
@@ -38,7 +38,7 @@ void check_spec(const ResizeSpec& spec, const ImageView& out) {
             crop.height() >= 1,
         [&] { return "the crop is empty or not inside the output of " + size_text(spec.out_width, spec.out_height); });
   check(out.data && out.width == crop.width() && out.height == crop.height() && out.channels == spec.channels, [&] {
-    return "the output must be the crop's " + size_text(crop.width(), crop.height()) + " with " +
+    return "the output must have the crop's size, " + size_text(crop.width(), crop.height()) + " with " +
            std::to_string(spec.channels) + " channels, found " + size_text(out.width, out.height) + " with " +
            std::to_string(out.channels);
   });
@@ -46,8 +46,8 @@ void check_spec(const ResizeSpec& spec, const ImageView& out) {
         [] { return "the output must be interleaved or planar"; });
 }
 
-// Which pass rounds first decides pixels. Pillow's rule since version 13: the vertical one where the height shrinks
-// by more than twice what the width does; before, always the horizontal one.
+// The order of the passes matters for rounding. Since version 13, Pillow runs the vertical pass first if the height
+// shrinks by more than twice as many pixels as the width; before, it always ran the horizontal pass first.
 bool shrinks_mostly_in_height(const ResizeSpec& spec) {
   const int64_t shrunk = int64_t{spec.in_height} - spec.out_height;
   return spec.filter != Filter::nearest && shrunk > 0 && shrunk > (int64_t{spec.in_width} - spec.out_width) * 2;
@@ -64,7 +64,7 @@ void StreamingResizer::set_passes() {
                  spec_.crop.x1,  spec_.filter,    spec_.antialias, false};
   AxisGeometry y{spec_.in_height, spec_.out_height, spec_.box[1],    spec_.box[3], spec_.crop.y0,
                  spec_.crop.y1,   spec_.filter,     spec_.antialias, false};
-  // where both directions are whole pixels, Pillow crops, whatever the filter
+  // if both directions map whole pixels, Pillow only crops, for any filter
   x.copy = y.copy = whole_pixels(x.in0, x.in1, x.out_size) && whole_pixels(y.in0, y.in1, y.out_size);
   vertical_first_ = shrinks_mostly_in_height(spec_);
   const int channels = source_channel_stride_ != 0 || vertical_first_ ? 1 : spec_.channels;
@@ -97,17 +97,17 @@ void StreamingResizer::set_buffers() {
 
 void StreamingResizer::push(const uint8_t* row) {
   if (!active_ || next_row_ >= vertical_->table.end) {
-    throw Error(Reason::internal, "resize: a row more than needed() was pushed");
+    throw Error(Reason::internal, "resize: more rows were pushed than needed() has");
   }
   const AxisTable& table = vertical_->table;
   const int current = next_row_++;
   if (next_out_ >= table.outputs) return;
-  // without antialiasing, and with nearest, rows may fall between the windows
+  // without antialiasing, and with the nearest filter, a row may not be in any window
   if (current >= table.first[next_out_]) fill_ring_row(row, ring_row(current));
   while (next_out_ < table.outputs && table.end_of[next_out_] <= next_row_) emit_row();
 }
 
-// A source row as the ring holds it: resampled horizontally, unless the vertical pass is first.
+// Stores a source row in the ring, after the horizontal pass unless the vertical pass is first.
 void StreamingResizer::fill_ring_row(const uint8_t* row, uint8_t* dst) {
   if (source_channel_stride_ != 0) {
     for (int c = 0; c < spec_.channels; ++c) {
@@ -140,7 +140,7 @@ void StreamingResizer::horizontal_pass(const uint8_t* row, uint8_t* dst) {
   }
 }
 
-// One channel of output row next_out_ after the vertical pass.
+// Runs the vertical pass for one channel of output row next_out_.
 void StreamingResizer::vertical_line(int channel, uint8_t* dst) {
   const AxisTable& table = vertical_->table;
   const int first = table.first[next_out_];
@@ -152,7 +152,7 @@ void StreamingResizer::vertical_line(int channel, uint8_t* dst) {
     }
     return;
   }
-  for (int j = 0; j < table.taps; ++j) {  // rows past the window have weight 0: any will do
+  for (int j = 0; j < table.taps; ++j) {  // rows past the window have weight 0, so any row will do
     window_[j] = ring_row(std::min(first + j, table.end_of[next_out_] - 1)) + channel * line_stride_;
   }
   kernels_.vertical(*vertical_, next_out_, window_.data(), dst, ring_width_);
@@ -202,7 +202,7 @@ IntBox StreamingResizer::needed() const noexcept {
 void StreamingResizer::resize(const ConstImageView& source, const ResizeSpec& spec, const ImageView& out) {
   check(source.data && source.width == spec.in_width && source.height == spec.in_height &&
             source.channels == spec.channels,
-        [] { return "the source is not of the size and channels that the spec says"; });
+        [] { return "the size or the channels of the source differ from those of the spec"; });
   const bool interleaved =
       source.channels == 1 || (source.pixel_stride == source.channels && source.channel_stride == 1);
   check(source.pixel_stride == 1 || interleaved, [] { return "the source must be interleaved or planar"; });

@@ -31,7 +31,7 @@ FixedRows::FixedRows(std::vector<ShardFile> shards, int64_t row_bytes) : row_byt
   for (ShardFile& file : shards) {
     check_size(file, row_bytes);
     const bool last = &file == &shards.back();
-    if (file.rows == 0) continue;  // an empty shard would break the search for a row's shard
+    if (file.rows == 0) continue;  // shard_of() relies on shards not being empty
     if (last ? file.rows > even_rows_ : file.rows != even_rows_) even_rows_ = 0;
     auto shard = std::make_unique<Shard>();
     shard->start = size_;
@@ -92,7 +92,7 @@ void FixedRows::will_need(const int64_t* indices, int64_t n) const noexcept {
 bool FixedRows::resident(int64_t index) const noexcept {
   try {
     const Shard& shard = shard_of(index);
-    // the middle: the first and the last page may be there because of a neighbouring row
+    // checks the middle, because a neighbouring row may have loaded the first or the last page
     return map(shard).resident(offset_in(shard, index) + row_bytes_ / 2);
   } catch (const std::exception&) {
     return true;

@@ -1,4 +1,4 @@
-// The rows of all shards of one array (images, or one field) as one sequence of fixed-size rows.
+// Presents the rows of all shards of one array (the images, or one field) as one sequence of rows of equal size.
 #pragma once
 
 #include <atomic>
@@ -16,15 +16,14 @@ namespace lds {
 
 struct ShardFile {
   std::string path;
-  int64_t offset = 0;  // bytes before the first row
+  int64_t offset = 0;  // of the first row, in bytes
   int64_t rows = 0;
 };
 
-// Shards are mapped read-only when first touched, so that opening costs nothing per row.
-// Safe to use from several threads, and in a forked child.
+// A shard is mapped read-only when one of its rows is first used. Thread-safe, also in a forked child.
 class FixedRows : public RowSource {
  public:
-  // Checks every file's size now: Error(Reason::store) naming the file when one is short.
+  // Checks the size of every file. Error(Reason::store) names a file that is too short.
   FixedRows(std::vector<ShardFile> shards, int64_t row_bytes);
   ~FixedRows() override;
 
@@ -33,17 +32,17 @@ class FixedRows : public RowSource {
 
   Extent row(int64_t index) const override;
   void will_need(const int64_t* indices, int64_t n) const noexcept override;
-  bool resident(int64_t index) const noexcept override;  // looks at the row's middle
+  bool resident(int64_t index) const noexcept override;  // checks the page in the middle of the row
 
-  // Reads rows with pread into `out` (n * row_bytes), for cold data and for a clear error when a
-  // file was cut while open.
+  // Reads n rows into `out` with pread, for rows that are not in the page cache. If a file was truncated while it is
+  // open, this is an error and not a SIGBUS.
   void read(const int64_t* indices, int64_t n, uint8_t* out) const;
 
  private:
   struct Shard {
     ShardFile file;
     int64_t start = 0;                                // index of its first row
-    mutable std::atomic<const MappedFile*> mapped{};  // set once, under the mutex; read without it
+    mutable std::atomic<const MappedFile*> mapped{};  // set once with the mutex locked; read without locking
   };
   const Shard& shard_of(int64_t index) const;
   const MappedFile& map(const Shard& shard) const;
@@ -53,7 +52,7 @@ class FixedRows : public RowSource {
 
   int64_t row_bytes_;
   int64_t size_ = 0;
-  int64_t even_rows_ = 0;  // rows of every shard but the last, when they are equal; else 0
+  int64_t even_rows_ = 0;  // rows of each shard but the last, if they all have equally many; else 0
   std::vector<std::unique_ptr<Shard>> shards_;
   ForkLocal<std::mutex> mapping_;
 };

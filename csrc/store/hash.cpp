@@ -13,8 +13,8 @@
 namespace lds {
 namespace {
 
-constexpr int64_t kPieceBytes = int64_t{4} << 20;      // read by a thread at a time: enough for full disk speed
-constexpr int64_t kCachedBytes = int64_t{256} * 1024;  // stay in a core's own cache between reading and hashing
+constexpr int64_t kPieceBytes = int64_t{4} << 20;      // read by a thread at a time; large enough for full disk speed
+constexpr int64_t kCachedBytes = int64_t{256} * 1024;  // fits the cache of a core between reading and hashing
 
 using Hash = uint64_t (*)(const uint8_t*, size_t) noexcept;
 
@@ -25,8 +25,8 @@ Hash fastest_hash() noexcept {
   return xxh3;
 }
 
-// Asks the kernel to read bytes of a file that are not in memory. The request costs a tenth of reading them even where
-// they are there, so their last byte is probed first.
+// Asks the kernel to read a part of a file. For a part that is already cached, this request costs a tenth of reading
+// it, so the last byte is probed first.
 void will_need(int descriptor, int64_t offset, int64_t bytes) noexcept {
   char last = 0;
   const iovec one{&last, 1};
@@ -57,7 +57,7 @@ std::vector<int64_t> damaged_rows(const ShardFile& file, int64_t row_bytes, cons
   std::vector<int64_t> damaged;
   std::mutex mutex;
   pool.parallel_for(file.rows, grain, [&](int64_t begin, int64_t end, int worker) {
-    // the disk reads the piece that this thread probably takes next while this one is hashed
+    // request the piece that this thread will probably take next, so that the disk reads it while this one is hashed
     const int64_t next = begin + grain * pool.size();
     if (next < file.rows) {
       will_need(shard.descriptor(), file.offset + next * row_bytes, std::min(grain, file.rows - next) * row_bytes);

@@ -1,4 +1,4 @@
-// Hashes of rows: XXH3, 64 bits, seed 0. They find damage; they are no defence against forgery.
+// Hashes rows with XXH3 (64 bits, seed 0) to detect damaged files. XXH3 does not protect against deliberate changes.
 #pragma once
 
 #include <cstdint>
@@ -11,11 +11,11 @@ namespace lds {
 
 uint64_t hash_bytes(const uint8_t* data, int64_t bytes) noexcept;
 
-// Fills hashes[i] for the n rows that lie one after the other at `data`.
+// Computes hashes[i] for each of the n contiguous rows at `data`.
 void hash_rows(const uint8_t* data, int64_t n, int64_t row_bytes, uint64_t* hashes, ThreadPool& pool);
 
-// Reads the rows of one file in order, in large pieces, and returns the indices (within the file) of those whose hash
-// differs. Error(Reason::store) when the file is short.
+// Reads one file and returns the indices, within the file, of the rows whose hash differs from `expected`.
+// Error(Reason::store) if the file is too short.
 std::vector<int64_t> damaged_rows(const ShardFile& file, int64_t row_bytes, const uint64_t* expected, ThreadPool& pool);
 
 }  // namespace lds

@@ -1,4 +1,4 @@
-// A row and a box -> pixels.
+// Reads the pixels of a box from a row of the store.
 #pragma once
 
 #include <memory>
@@ -8,7 +8,7 @@
 
 namespace lds {
 
-// One per thread.
+// Not thread-safe: use one per thread.
 class ImageReader {
  public:
   ImageReader() = default;
@@ -16,17 +16,17 @@ class ImageReader {
   ImageReader(const ImageReader&) = delete;
   ImageReader& operator=(const ImageReader&) = delete;
 
-  // Begins to read the image of a row, which must stay meanwhile. Returns its size.
+  // Opens the image in a row and returns its size. The row must stay valid until the next open().
   virtual ImageSize open(const Extent& row) = 0;
 
-  // The pixels of a box inside the opened image, which may be empty. They stay until the next call.
+  // The pixels of a box inside the opened image. The box may be empty. The view is valid until the next call.
   virtual ConstImageView read(const IntBox& box) = 0;
 };
 
-// For rows that are the pixels themselves, in this layout: nothing is copied.
+// A reader for rows of raw pixels in this layout. It returns views into the row, without a copy.
 std::unique_ptr<ImageReader> make_image_reader(const ImageLayout& layout);
 
-// Error(Reason::value) unless rows of so many bytes can hold such images.
+// Error(Reason::value) unless images of this layout have this many bytes.
 void check_row_bytes(const ImageLayout& layout, int64_t bytes);
 
 }  // namespace lds

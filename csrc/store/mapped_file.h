@@ -1,7 +1,6 @@
-// A file mapped read-only, unmapped when the object goes.
+// A file that is mapped read-only, and unmapped by the destructor.
 #pragma once
 
-#include <cstddef>
 #include <cstdint>
 #include <string>
 
@@ -9,7 +8,7 @@ namespace lds {
 
 class MappedFile {
  public:
-  // Maps the whole file. Error(Reason::store) when it is shorter than `at_least` bytes.
+  // Maps the whole file. Error(Reason::store) if it has fewer than `at_least` bytes.
   MappedFile(const std::string& path, int64_t at_least);
   ~MappedFile();
   MappedFile(const MappedFile&) = delete;
@@ -18,10 +17,10 @@ class MappedFile {
   const uint8_t* data() const noexcept { return data_; }
   int64_t size() const noexcept { return size_; }
 
-  // Whether the page that holds this byte is in memory; true where the kernel does not tell.
+  // Whether the page at this offset is in memory. Also true if the kernel does not provide the information.
   bool resident(int64_t offset) const noexcept;
 
-  // Asks the kernel to read [offset, offset + bytes) soon, without waiting for it.
+  // Asks the kernel to read [offset, offset + bytes). Does not block.
   void will_need(int64_t offset, int64_t bytes) const noexcept;
 
  private:

@@ -1,4 +1,4 @@
-// The rows of a store, wherever they lie and whatever they hold.
+// The interface of everything that provides the rows of a store.
 #pragma once
 
 #include <cstdint>
@@ -11,7 +11,7 @@ struct Extent {
   int64_t bytes = 0;
 };
 
-// Safe from several threads, and in a forked child.
+// Implementations are thread-safe, also in a forked child.
 class RowSource {
  public:
   RowSource() = default;
@@ -21,13 +21,13 @@ class RowSource {
 
   virtual int64_t size() const noexcept = 0;
 
-  // They stay as long as the source does. Error(Reason::index) outside [0, size()).
+  // The bytes of a row, valid as long as the source. Error(Reason::index) if the index is outside [0, size()).
   virtual Extent row(int64_t index) const = 0;
 
-  // Tells the kernel that these rows will be read soon. Neither waits nor throws.
+  // Asks the kernel to read these rows. Does not block.
   virtual void will_need(const int64_t* indices, int64_t n) const noexcept = 0;
 
-  // Whether the row is in memory, as far as one look tells; true for an index outside.
+  // Whether the row is probably in memory, by a single probe. True for an index outside [0, size()).
   virtual bool resident(int64_t index) const noexcept = 0;
 };
 

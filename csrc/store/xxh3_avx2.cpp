@@ -2,7 +2,8 @@
 
 #if defined(__x86_64__)
 
-// Before the pragma, so that no function of these headers is compiled for AVX2 and then shared by the linker.
+// These headers come before the pragma: their inline functions must not be compiled for AVX2, because the linker may
+// use that version in the whole program.
 #include <immintrin.h>
 #include <limits.h>
 #include <stdlib.h>

@@ -13,13 +13,13 @@ void CropReader::begin(const ConstImageView& image, const IntBox& box, bool flip
   flip_ = flip;
   planar_source_ = image.pixel_stride == 1;
   planar_out_ = planar_out || image.channels == 1;
-  changed_line_ = -1;
+  converted_line_ = -1;
   const bool whole_lines = box.x0 == 0 && box.x1 == image.width && box.y0 >= 0 && box.y1 <= image.height &&
                            image.row_stride == ptrdiff_t{image.width} * image.pixel_stride;
   contiguous_ = whole_lines && !flip && planar_source_ == planar_out_;
 }
 
-// The box's part of a source line, with zeros where it reaches outside, mirrored when asked.
+// Line y of the box in the layout of the source: zeros outside of the image, mirrored if flip_ is set.
 const uint8_t* CropReader::cut(int y, int channel, int pixel_bytes, std::vector<uint8_t>& buffer) {
   const int row = box_.y0 + y;
   const int first = std::max(box_.x0, 0);
@@ -43,26 +43,26 @@ const uint8_t* CropReader::cut(int y, int channel, int pixel_bytes, std::vector<
   return buffer.data();
 }
 
-void CropReader::change_layout(int y) {
+void CropReader::convert_layout(int y) {
   const int channels = image_.channels;
-  changed_.resize(static_cast<size_t>(box_.width()) * static_cast<size_t>(channels));
+  converted_.resize(static_cast<size_t>(box_.width()) * static_cast<size_t>(channels));
   if (planar_source_) {
     for (int c = 0; c < channels; ++c) planes_[c] = cut(y, c, 1, cut_[c]);
-    interleave(planes_, box_.width(), channels, changed_.data());
+    interleave(planes_, box_.width(), channels, converted_.data());
   } else {
     uint8_t* planes[4] = {};
-    for (int c = 0; c < channels; ++c) planes_[c] = planes[c] = changed_.data() + ptrdiff_t{c} * box_.width();
+    for (int c = 0; c < channels; ++c) planes_[c] = planes[c] = converted_.data() + ptrdiff_t{c} * box_.width();
     deinterleave(cut(y, 0, channels, cut_[0]), box_.width(), channels, planes);
   }
-  changed_line_ = y;
+  converted_line_ = y;
 }
 
 const uint8_t* CropReader::line(int y, int channel) {
   if (planar_source_ == planar_out_) {
     return cut(y, channel, planar_out_ ? 1 : image_.channels, cut_[0]);
   }
-  if (changed_line_ != y) change_layout(y);
-  return planar_out_ ? planes_[channel] : changed_.data();
+  if (converted_line_ != y) convert_layout(y);
+  return planar_out_ ? planes_[channel] : converted_.data();
 }
 
 void copy_pixels(const ConstImageView& image, bool planar, CropReader& reader, uint8_t* out) {

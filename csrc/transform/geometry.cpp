@@ -9,11 +9,11 @@
 namespace lds {
 namespace {
 
-constexpr int kMaxPadding = 1 << 24;  // with which sums of sizes stay far below the limits of int
+constexpr int kMaxPadding = 1 << 24;  // small enough that sums of sizes never overflow an int
 
-Error bad(const std::string& message) { return {Reason::value, message}; }
+Error value_error(const std::string& message) { return {Reason::value, message}; }
 
-std::string text(ImageSize size) { return std::to_string(size.height) + "x" + std::to_string(size.width); }
+std::string size_text(ImageSize size) { return std::to_string(size.height) + "x" + std::to_string(size.width); }
 
 bool fits(ImageSize inner, ImageSize outer, int padding) noexcept {
   return inner.height <= outer.height + 2 * padding && inner.width <= outer.width + 2 * padding;
@@ -35,7 +35,7 @@ IntBox random_crop(const AugmentSpec& spec, ImageSize image, SampleRandom& rando
   return box_at(x - spec.padding, y - spec.padding, spec.size);
 }
 
-// torchvision.transforms.RandomResizedCrop.get_params
+// The algorithm of torchvision.transforms.RandomResizedCrop.get_params.
 IntBox random_resized_crop(const AugmentSpec& spec, ImageSize image, SampleRandom& random) {
   const double area = double{1} * image.height * image.width;
   const double log_low = std::log(spec.ratio[0]);
@@ -74,24 +74,28 @@ IntBox draw_crop(const AugmentSpec& spec, ImageSize image, SampleRandom& random)
 
 void check(const AugmentSpec& spec, ImageSize image) {
   if (spec.padding < 0 || spec.padding > kMaxPadding) {
-    throw bad("padding: expected 0 to " + std::to_string(kMaxPadding) + ", found " + std::to_string(spec.padding));
+    throw value_error("padding: expected 0 to " + std::to_string(kMaxPadding) + ", found " +
+                      std::to_string(spec.padding));
   }
-  if (!(spec.flip >= 0 && spec.flip <= 1)) throw bad("flip is a probability, found " + std::to_string(spec.flip));
+  if (!(spec.flip >= 0 && spec.flip <= 1))
+    throw value_error("flip is a probability, found " + std::to_string(spec.flip));
   if (spec.crop == CropMode::none) return;
   if (spec.size.height < 1 || spec.size.width < 1) {
-    throw bad("expected a crop of at least 1x1, found " + text(spec.size));
+    throw value_error("expected a crop of at least 1x1, found " + size_text(spec.size));
   }
   if (spec.crop == CropMode::random && !fits(spec.size, image, spec.padding)) {
-    throw bad("a random crop of " + text(spec.size) + " does not fit into images of " + text(image) +
-              " with a padding of " + std::to_string(spec.padding) + "; a larger padding helps");
+    throw value_error("a random crop of " + size_text(spec.size) + " does not fit into images of " + size_text(image) +
+                      " with a padding of " + std::to_string(spec.padding) + "; use a larger padding");
   }
   if (spec.crop == CropMode::center && !fits(spec.size, image, 0)) {
-    throw bad("a crop of " + text(spec.size) + " does not fit into images of " + text(image));
+    throw value_error("a crop of " + size_text(spec.size) + " does not fit into images of " + size_text(image));
   }
   if (spec.crop == CropMode::random_resized &&
       !(spec.scale[0] > 0 && spec.scale[0] <= spec.scale[1] && spec.scale[1] <= 1 && spec.ratio[0] > 0 &&
         spec.ratio[0] <= spec.ratio[1] && std::isfinite(spec.ratio[1]))) {
-    throw bad("expected 0 < scale[0] <= scale[1] <= 1 and 0 < ratio[0] <= ratio[1]");
+    throw value_error("expected 0 < scale[0] <= scale[1] <= 1 and 0 < ratio[0] <= ratio[1], found scale (" +
+                      std::to_string(spec.scale[0]) + ", " + std::to_string(spec.scale[1]) + ") and ratio (" +
+                      std::to_string(spec.ratio[0]) + ", " + std::to_string(spec.ratio[1]) + ")");
   }
 }
 

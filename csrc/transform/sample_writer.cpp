@@ -14,7 +14,7 @@ void set_channels(const char* name, const std::vector<float>& values, int channe
   if (values.empty()) return;
   if (values.size() != static_cast<size_t>(channels)) {
     throw Error(Reason::value, std::string(name) + ": expected " + std::to_string(channels) +
-                                   " numbers, one a channel, found " + std::to_string(values.size()));
+                                   " numbers, one per channel, found " + std::to_string(values.size()));
   }
   if (!std::all_of(values.begin(), values.end(), [](float value) { return std::isfinite(value); })) {
     throw Error(Reason::value, "mean and std must be finite, and std not 0");
@@ -22,7 +22,7 @@ void set_channels(const char* name, const std::vector<float>& values, int channe
   std::copy(values.begin(), values.end(), out);
 }
 
-// One value, as the kernels write it where an image is padded with 0.
+// The value of a padding pixel, which is 0, after normalisation.
 void write_padding(const Scale& scale, int channel, PixelType type, uint8_t (&out)[4]) {
   const uint8_t zero[1] = {};
   convert_kernels().pixels(zero, 1, 1, {{0, 0, 0, 0}, {scale.add[channel], 0, 0, 0}}, type, out, false);
@@ -39,7 +39,8 @@ SampleWriter::SampleWriter(const ImageLayout& images, const AugmentSpec& augment
   check(images);
   check(augment, images.size);
   if (images.type != PixelType::uint8) {
-    if (images.type != output.type) throw Error(Reason::value, "a store of floats gives batches of its own type");
+    if (images.type != output.type)
+      throw Error(Reason::value, "a store of floats can only give batches of its own dtype");
     if (augment.crop == CropMode::random_resized) {
       throw Error(Reason::value, "a store of floats can't be resized; pack it as uint8");
     }
@@ -50,7 +51,7 @@ SampleWriter::SampleWriter(const ImageLayout& images, const AugmentSpec& augment
 
 void SampleWriter::write(const ConstImageView& inside, const Geometry& geometry, uint8_t* out, bool stream,
                          SampleScratch& scratch) const {
-  // the box, as seen from the first pixel inside
+  // the box, relative to the first pixel of `inside`
   const int left = std::min(geometry.box.x0, 0);
   const int top = std::min(geometry.box.y0, 0);
   const IntBox box{left, top, left + geometry.box.width(), top + geometry.box.height()};
@@ -67,7 +68,7 @@ void SampleWriter::write(const ConstImageView& inside, const Geometry& geometry,
   convert(scratch.reader, out, stream);
 }
 
-// Resizes to the sample's size, into the scratch, in the layout of the box.
+// Resizes the box to the size of the sample. The result is in the scratch, in the layout of the box.
 ConstImageView SampleWriter::resize(const ConstImageView& box, SampleScratch& scratch) const {
   ResizeSpec spec;
   spec.in_width = box.width;
@@ -103,7 +104,7 @@ void SampleWriter::convert(CropReader& reader, uint8_t* out, bool stream) const 
   }
 }
 
-// Images that are floats already only need crop, flip and layout: as a whole, or else value by value.
+// Crops, flips and lays out images that are floats already: with one memcpy if nothing changes, else value by value.
 void SampleWriter::copy_floats(const ConstImageView& inside, const IntBox& box, bool flip, uint8_t* out) const {
   const ImageLayout layout{channels_, size_, output_.planar, output_.type};
   const ImageView to = layout.view(out);

@@ -1,5 +1,5 @@
-// What a geometry shows of an image -> one sample, in one pass: resize, flip, normalise, layout. The same for the
-// loader, image by image of a batch, and for a pack that augments ahead of time.
+// Makes a sample from the part of an image that a geometry selects: resizes, flips, normalises and lays it out in one
+// pass. The loader uses it for each image of a batch, and the packer when it augments ahead of time.
 #pragma once
 
 #include <cstdint>
@@ -15,29 +15,29 @@ namespace lds {
 struct OutputSpec {
   bool planar = true;  // CHW, else HWC (channels_last)
   PixelType type = PixelType::float32;
-  // A float value is uint8 * multiply[c] + add[c]; mean, std and 1/255 are folded into these. Empty: 1/255 and 0.
+  // Float output is uint8 * multiply[c] + add[c], which includes mean, std and 1/255. Empty: 1/255 and 0.
   std::vector<float> multiply, add;
 };
 
-// What a thread needs for its samples; kept between them, so that nothing is allocated once warm.
+// A thread's working memory. Reuse it from sample to sample: after the first ones, nothing is allocated.
 struct SampleScratch {
   StreamingResizer resizer;
   CropReader reader;
   std::vector<uint8_t> resized;
 };
 
-// Immutable after construction; safe from several threads, each with a scratch of its own.
+// Immutable after construction and thread-safe; each thread needs its own scratch.
 class SampleWriter {
  public:
-  // For images of these channels and type, cropped as `augment` says. Images that are floats already pass through.
-  // Error(Reason::value) naming expected and found unless all fit together.
+  // Float images are not normalised: their values are copied. Error(Reason::value) if the arguments do not fit
+  // together.
   SampleWriter(const ImageLayout& images, const AugmentSpec& augment, const OutputSpec& output);
 
-  ImageSize size() const noexcept { return size_; }  // of every sample
+  ImageSize size() const noexcept { return size_; }  // of a sample
   int64_t bytes() const noexcept { return int64_t{channels_} * size_.height * size_.width * pixel_bytes(output_.type); }
 
-  // Writes bytes() bytes. `inside`: the pixels of geometry.inside(image); the rest of the box is 0.
-  // `stream`: past the caches, for output that nobody reads soon; end with finish_stream().
+  // Writes bytes() bytes. `inside` is the part geometry.inside(image) of the image; the rest of the box is 0.
+  // `stream` uses streaming stores, for output that is not read soon; call finish_stream() at the end.
   void write(const ConstImageView& inside, const Geometry& geometry, uint8_t* out, bool stream,
              SampleScratch& scratch) const;
 

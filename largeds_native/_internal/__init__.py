@@ -1,1 +1,1 @@
-"""What the package needs of the machine and of itself. Not for users: it may change in any release."""
+"""Helpers of the package. Not for users: they may change in any release."""

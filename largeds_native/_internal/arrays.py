@@ -1,4 +1,4 @@
-"""Arrays and fields: what sources, the store's format and packing all call by the same names."""
+"""Types of arrays and fields that sources, the store format and packing share."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from largeds_native.errors import StoreError
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
-RESERVED_NAMES = ("images", "samples")  # files of a shard that are no field
+RESERVED_NAMES = ("images", "samples")  # names of other files of a shard
 _FIELD_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,99}")
 
 
 @dataclass(frozen=True)
 class FieldSpec:
-    """A field holds one value a sample beside its image, a label for instance: each of this dtype and shape."""
+    """A field holds one value per sample beside its image, such as a label, of this dtype and shape."""
 
     dtype: np.dtype[Any]
     shape: tuple[int, ...] = ()
@@ -34,7 +34,7 @@ def is_field_name(name: str) -> bool:
 
 
 def check_field_name(name: object, where: str) -> str:
-    """Field names become file names, so that few letters are allowed; `where` begins the message of the StoreError."""
+    """Field names become file names, so few characters are allowed. `where` begins the message of the StoreError."""
     if not isinstance(name, str) or not is_field_name(name):
         allowed = f"letters, digits, '_' and '-', at most 100, and not {' or '.join(RESERVED_NAMES)}"
         raise StoreError(f"{where}: expected a field's name ({allowed}), found {name!r:.80}")

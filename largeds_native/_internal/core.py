@@ -1,7 +1,7 @@
-"""Loads the C++ core, and says in a sentence what to type when it can't be.
+"""Loads the C++ core; if that fails, the error says what to type.
 
-`from largeds_native import _C` comes here through the package's `__getattr__`. The core knows nothing of torch's C++
-interface: tensors go in and out by DLPack, so that one binary works beside every torch from OLDEST_TORCH on.
+`from largeds_native import _C` calls `load_core` through the package's `__getattr__`. The core does not use torch's C++
+interface: tensors are exchanged by DLPack, so that one binary works with every torch from OLDEST_TORCH on.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ TYPE = f"Type: {REINSTALL}   (in a checkout: make build)"
 
 
 def load_core() -> ModuleType:
-    """The extension `largeds_native._C`. Raises ImportError where it, or torch, is missing or does not fit."""
+    """The extension `largeds_native._C`. Raises ImportError if it, or torch, is missing or incompatible."""
     _check_torch()
     try:
         return importlib.import_module("largeds_native._C")
@@ -26,7 +26,7 @@ def load_core() -> ModuleType:
         raise ImportError(_missing(Path(__file__).parents[1])) from None
     except ImportError as error:
         if str(error).startswith("LARGEDS_SIMD"):
-            raise  # the core is as it should be, and says itself what to do
+            raise  # the core itself is fine, and this message says what to do
         raise ImportError(f"largeds_native's C++ core can't be loaded: {error}\n{TYPE}") from error
 
 
@@ -38,7 +38,7 @@ def _check_torch() -> None:
         if error.name != "torch":
             raise
         raise ImportError(
-            f"largeds_native needs torch {oldest} or newer, and there is none in {sys.prefix}.\nType: pip install torch"
+            f"largeds_native needs torch {oldest} or newer, found none in {sys.prefix}.\nType: pip install torch"
         ) from None
     found = str(torch.__version__)
     if _release(found) < OLDEST_TORCH:
@@ -53,7 +53,7 @@ def _release(version: str) -> tuple[int, ...]:
 
 
 def _missing(folder: Path) -> str:
-    """Why the package has no core for this Python."""
+    """The reason why there is no core for this Python."""
     others = sorted(path.name for path in folder.glob("_C.*.so"))
     if not others:
         return f"largeds_native's C++ core has not been built.\n{TYPE}"

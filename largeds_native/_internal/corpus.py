@@ -1,7 +1,7 @@
-"""Real images for the demo and the benchmarks, made from what Python packages already carry: nothing is downloaded.
+"""Real images for the demo and the benchmarks, made from files in installed packages: nothing is downloaded.
 
-The photographs are those inside the wheels of scikit-image and scikit-learn, the digits are scikit-learn's. Every image
-is a function of (seed, its number) alone, so a corpus is the same wherever it is made with the same Pillow.
+The photographs are in the wheels of scikit-image and scikit-learn, the digits are scikit-learn's. Every image is a
+function of (seed, its number) alone, so a corpus is the same wherever it is made with the same Pillow.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from largeds_native.errors import ArgumentError, LargedsError
 
 VERSION = 1
 
-# Colour photographs large enough to cut from, as (class, package, path inside it).
+# Colour photographs that are large enough to crop, as (class, package, path in the package).
 PHOTOGRAPHS = (
     ("astronaut", "skimage", "data/astronaut.png"),
     ("cat", "skimage", "data/chelsea.png"),
@@ -42,40 +42,40 @@ PHOTOGRAPHS = (
 
 # (width, height, share): ImageNet's sizes, roughly
 SIZES = ((500, 375, 0.70), (375, 500, 0.20), (1024, 768, 0.10))
-# the amplitude of the grain that brings the average file to about 100 kB
+# amplitude of the noise, chosen so that files have about 100 kB on average
 GRAIN = 6
 
 
 def jpeg_corpus(folder: str | os.PathLike[str], n: int, seed: int = 0) -> Path:
-    """Write `n` JPEG files, class-per-folder, like ImageNet's: most 500x375, some portrait 375x500, some 1024x768,
-    quality 90 to 96, 4:2:0 and 4:4:4, about 100 kB each. A folder that already holds this corpus is left as it is."""
-    return _made_once(
+    """Write `n` JPEG files similar to ImageNet's, one folder per class: most 500x375, some 375x500 or 1024x768, quality
+    90 to 96, 4:2:0 or 4:4:4, about 100 kB each. A folder that already holds this corpus is not changed."""
+    return _make_once(
         Path(folder), {"kind": "jpeg", "n": n, "seed": seed}, lambda tmp: _parallel(_write_jpeg, tmp, seed, n)
     )
 
 
 def photo_corpus(folder: str | os.PathLike[str], n: int, seed: int = 0) -> Path:
-    """Write `n` photographs of 12 megapixels (4000x3000, quality 92, 4:2:0), class-per-folder."""
-    return _made_once(
+    """Write `n` photographs of 12 megapixels (4000x3000, quality 92, 4:2:0), one folder per class."""
+    return _make_once(
         Path(folder), {"kind": "photo", "n": n, "seed": seed}, lambda tmp: _parallel(_write_photo, tmp, seed, n)
     )
 
 
 def digits_tree(folder: str | os.PathLike[str]) -> Path:
     """Write scikit-learn's 1,797 handwritten digits (8x8, grey) as PNG files in one folder per digit."""
-    return _made_once(Path(folder), {"kind": "digits"}, _write_digits)
+    return _make_once(Path(folder), {"kind": "digits"}, _write_digits)
 
 
-def _made_once(folder: Path, what: dict[str, Any], make: Callable[[Path], None]) -> Path:
-    """Run `make` on a temporary folder and rename it, unless the stamp beside `folder` says it is there already."""
-    if what.get("n", 1) < 1:
-        raise ArgumentError(f"n, the number of images to make, must be at least 1, not {what['n']}")
+def _make_once(folder: Path, spec: dict[str, Any], make: Callable[[Path], None]) -> Path:
+    """Run `make` on a temporary folder and rename it, unless the stamp beside `folder` shows that it exists already."""
+    if spec.get("n", 1) < 1:
+        raise ArgumentError(f"n, the number of images to make, must be at least 1, found {spec['n']}")
     stamp = folder.with_name(folder.name + ".corpus.json")
-    what = {"version": VERSION, **what}
-    if folder.is_dir() and stamp.is_file() and stamp.read_text() == json.dumps(what):
+    spec = {"version": VERSION, **spec}
+    if folder.is_dir() and stamp.is_file() and stamp.read_text() == json.dumps(spec):
         return folder
     if folder.exists() and not stamp.is_file():
-        raise ArgumentError(f"{folder} exists and is not a corpus made by largeds; name another folder or remove it")
+        raise ArgumentError(f"{folder} exists and is not a corpus of largeds: choose another folder or remove it")
     temporary = folder.with_name(folder.name + f".tmp-{os.getpid()}")
     shutil.rmtree(temporary, ignore_errors=True)
     try:
@@ -84,7 +84,7 @@ def _made_once(folder: Path, what: dict[str, Any], make: Callable[[Path], None])
         stamp.unlink(missing_ok=True)
         if folder.exists():
             shutil.rmtree(folder)
-        stamp.write_text(json.dumps(what))
+        stamp.write_text(json.dumps(spec))
         temporary.rename(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -92,7 +92,7 @@ def _made_once(folder: Path, what: dict[str, Any], make: Callable[[Path], None])
 
 
 def _parallel(write: Callable[[Path, int, int], None], folder: Path, seed: int, n: int) -> None:
-    # Pillow drops the GIL while it scales and encodes, so threads are enough and nothing forks.
+    # Pillow releases the GIL while it resizes and encodes, so threads suffice.
     for name, _, _ in PHOTOGRAPHS:
         (folder / name).mkdir()
         _photograph(name)
@@ -101,9 +101,9 @@ def _parallel(write: Callable[[Path, int, int], None], folder: Path, seed: int, 
 
 
 def _packaged_file(package: str, inside: str) -> Path:
-    # find_spec locates a package without importing it: skimage and sklearn take seconds to import
-    spec = importlib.util.find_spec(package)
-    roots = list(spec.submodule_search_locations or ()) if spec else []
+    # find_spec finds a package without importing it; importing skimage and sklearn takes seconds
+    found = importlib.util.find_spec(package)
+    roots = list(found.submodule_search_locations or ()) if found else []
     for root in roots:
         if (Path(root) / inside).is_file():
             return Path(root) / inside
@@ -121,8 +121,8 @@ def _photograph(name: str) -> Image.Image:
     return image
 
 
-def _cut(rng: np.random.Generator, width: int, height: int, i: int) -> tuple[str, Image.Image]:
-    """A piece of a photograph scaled to width x height, with a sensor's grain so that scaling up leaves no blur."""
+def _photograph_piece(rng: np.random.Generator, width: int, height: int, i: int) -> tuple[str, Image.Image]:
+    """A random piece of a photograph, resized to width x height, with noise that hides the blur of upscaling."""
     name = PHOTOGRAPHS[i % len(PHOTOGRAPHS)][0]
     photograph = _photograph(name)
     largest = min(photograph.width / width, photograph.height / height)
@@ -132,7 +132,7 @@ def _cut(rng: np.random.Generator, width: int, height: int, i: int) -> tuple[str
     piece = photograph.resize((width, height), Image.Resampling.BICUBIC, box=(left, top, left + w, top + h))
     if rng.random() < 0.5:
         piece = piece.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    # grain in the luminance alone, as raw converters leave it
+    # noise in the luminance alone, as raw converters leave it
     y, cb, cr = piece.convert("YCbCr").split()
     pixels = np.asarray(y, np.float32) * np.float32(rng.uniform(0.85, 1.15))
     pixels += rng.integers(-GRAIN, GRAIN + 1, (height, width), np.int8)
@@ -149,7 +149,7 @@ def _write_jpeg(folder: Path, seed: int, i: int) -> None:
             width, height = w, h
             break
         draw -= share
-    name, image = _cut(rng, width, height, i)
+    name, image = _photograph_piece(rng, width, height, i)
     quality = int(rng.integers(90, 97))
     subsampling = 0 if rng.random() < 0.25 else 2  # Pillow's numbers for 4:4:4 and 4:2:0
     image.save(folder / name / f"{i:06d}.jpg", quality=quality, subsampling=subsampling)
@@ -157,7 +157,7 @@ def _write_jpeg(folder: Path, seed: int, i: int) -> None:
 
 def _write_photo(folder: Path, seed: int, i: int) -> None:
     rng = np.random.default_rng([seed, i])
-    name, image = _cut(rng, 4000, 3000, i)
+    name, image = _photograph_piece(rng, 4000, 3000, i)
     image.save(folder / name / f"{i:06d}.jpg", quality=92, subsampling=2)
 
 

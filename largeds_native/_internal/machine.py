@@ -1,4 +1,4 @@
-"""What this process may use of the machine: its CPU affinity and its cgroup's quota, not the machine's count."""
+"""The processors and memory that this process may use, by its CPU affinity and its cgroup's limits."""
 
 from __future__ import annotations
 
@@ -11,14 +11,24 @@ CGROUP_ROOT = Path("/sys/fs/cgroup")
 
 
 def usable_threads() -> int:
-    """The number of threads that can run at once: min(CPU affinity, cgroup v1/v2 CPU quota rounded up), at least 1."""
+    """This process's share of the threads that can run at once, at least 1: min(CPU affinity, cgroup v1/v2 CPU quota
+    rounded up), divided by the processes that torchrun started on this machine (LOCAL_WORLD_SIZE)."""
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = cgroup_quota()
-    return max(1, affinity if quota is None else min(affinity, math.ceil(quota)))
+    usable = affinity if quota is None else min(affinity, math.ceil(quota))
+    return max(1, usable // local_processes())
+
+
+def local_processes() -> int:
+    """How many processes share this machine's processors, as torchrun says; 1 where nobody says."""
+    try:
+        return max(1, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    except ValueError:
+        return 1
 
 
 def cgroup_quota(root: Path = CGROUP_ROOT, membership: Path = Path("/proc/self/cgroup")) -> float | None:
-    """The smallest CPU quota, in processors, of this process's cgroup and those above it; None where there is none."""
+    """The smallest CPU quota, in processors, of this process's cgroup and its parents; None if there is no quota."""
     quotas = [
         quota
         for mount, group in _groups(root, membership)
@@ -29,15 +39,15 @@ def cgroup_quota(root: Path = CGROUP_ROOT, membership: Path = Path("/proc/self/c
 
 
 def usable_memory(root: Path = CGROUP_ROOT, meminfo: Path = Path("/proc/meminfo")) -> int:
-    """Bytes that this process and its files may still take: what the system has available, or less where a cgroup's
-    limit is smaller."""
+    """Bytes that this process and its files in the page cache may use: the system's available memory, or the limit of
+    the cgroup if that is smaller."""
     try:
         lines = dict(line.split(":", 1) for line in meminfo.read_text().splitlines() if ":" in line)
         available = int(lines["MemAvailable"].split()[0]) * 1024
     except (OSError, KeyError, ValueError):
         available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     for name in ("memory.max", "memory/memory.limit_in_bytes"):
-        with suppress(OSError, ValueError):  # "max" is no limit
+        with suppress(OSError, ValueError):  # "max" means that there is no limit
             available = min(available, int((root / name).read_text()))
     return available
 
@@ -45,7 +55,7 @@ def usable_memory(root: Path = CGROUP_ROOT, meminfo: Path = Path("/proc/meminfo"
 def _groups(root: Path, membership: Path) -> list[tuple[Path, str]]:
     """(mount point, group below it) for the unified hierarchy (v2) and the cpu controller of v1.
 
-    Inside a container the group's path may be the host's and not exist: then the mount point itself is our group.
+    Inside a container the group's path may be that of the host and not exist; then the mount point itself is our group.
     """
     found = [(root, ""), (root / "cpu", ""), (root / "cpu,cpuacct", "")]
     try:

@@ -1,9 +1,9 @@
-"""Functions of a higher module that a lower one offers to users, without importing it.
+"""Lets a module offer a function of a higher module to users, without importing that module.
 
-`store.to_hdf5` is a method, because that is where users look for it; but HDF5 is the work of `interchange`, which
-stands above the store and needs it. So the package's `__init__`, which knows all modules, registers here where the
-function is, and the store asks for it by name when it is called. No module imports upwards, and only those who export
-load h5py.
+`store.to_hdf5` is a method, since users look for it there; but `interchange` implements it, and `interchange` depends
+on the store. So the package's `__init__`, which may import all modules, registers the location of the function here,
+and the store looks it up by name when the method is called. No module imports upwards, and h5py is loaded only to
+export.
 """
 
 from __future__ import annotations

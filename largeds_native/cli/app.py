@@ -1,4 +1,4 @@
-"""All commands in one application."""
+"""The application with all commands."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ HELP = """Pack an image data set once, then train at memory bandwidth.
 \b
   largeds demo                               see everything work, on real images
   largeds pack photos/train train.lds        decode and resize a class-per-folder tree once
-  largeds doctor photos/train                what limits an epoch, and what packing would save
-  largeds info train.lds                     what a store holds
-  largeds view train.lds --html              see the images, the classes and what failed
-  largeds train train.lds --model resnet18   train a torchvision model on it
-  largeds bench photos/train                 ours and the usual ways, measured on your images
-  largeds verify train.lds                   compare every row with the hash it was packed with
-  largeds export train.lds train.h5          one HDF5 file: nobody is locked in
-  largeds import theirs.h5 theirs.lds        and the way back, from anybody's file
+  largeds doctor photos/train                find what limits an epoch, and what packing would save
+  largeds info train.lds                     print the contents of a store
+  largeds view train.lds --html              see the images, the classes and the failures
+  largeds train train.lds --model resnet18   train a torchvision model on a store
+  largeds bench photos/train                 compare with other libraries on your images
+  largeds verify train.lds                   compare every row with its hash from the pack
+  largeds export train.lds train.h5          write a store as one HDF5 file
+  largeds import other.h5 other.lds          make a store of any HDF5 file
 
-Each command has --help with examples, and --json where it has a result.
-Progress goes to stderr, and only to a terminal.
+Each command has --help with examples, and --json if it has a result.
+Progress goes to stderr, and only if that is a terminal.
 
 \b
 Exit codes:
-  0    it worked
-  1    it failed, or `verify` found damage; one sentence on stderr says why
-  2    the command was typed wrongly
-  130  Ctrl-C; a stopped pack or train goes on by the same command
-  141  the reader of the output went away, as in `largeds info x | head -1`
+  0    success
+  1    failure, or `verify` found damage; one sentence on stderr says why
+  2    usage error
+  130  Ctrl-C; the same command continues an interrupted pack or train
+  141  the reader of the output closed it, as in `largeds info x | head -1`
 """
 
 app = typer.Typer(
@@ -46,8 +46,8 @@ app = typer.Typer(
 )
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _version(requested: bool) -> None:
+    if requested:
         try:
             print(version("largeds-native"))
         except PackageNotFoundError:

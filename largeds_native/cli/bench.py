@@ -22,20 +22,24 @@ if TYPE_CHECKING:
 
 def bench(
     source: Annotated[
-        Path | None, typer.Argument(help="A folder of images, one a class or flat. Default: images made for this.")
+        Path | None,
+        typer.Argument(help="A folder of images, flat or with one folder per class. Default: built-in images."),
     ] = None,
-    only: Annotated[list[Stage] | None, typer.Option(help="Only this stage; may come again. Default: all.")] = None,
-    images: Annotated[int, typer.Option("--images", "-n", min=2, help="So many at most, spread over SOURCE.")] = 500,
-    rounds: Annotated[int, typer.Option(min=1, help="In which all take turns, after one to warm up.")] = 3,
-    model: Annotated[str, typer.Option(help="A torchvision classifier, for train.")] = "shufflenet_v2_x0_5",
-    chart: Annotated[Path | None, typer.Option(help="Also draw a .png or .svg.")] = None,
+    only: Annotated[list[Stage] | None, typer.Option(help="Only this stage; can be repeated. Default: all.")] = None,
+    images: Annotated[
+        int, typer.Option("--images", "-n", min=2, help="Largest number of images, evenly spaced over SOURCE.")
+    ] = 500,
+    rounds: Annotated[int, typer.Option(min=1, help="Measured rounds, after one for warm-up.")] = 3,
+    model: Annotated[str, typer.Option(help="The torchvision classifier for the stage train.")] = "shufflenet_v2_x0_5",
+    chart: Annotated[Path | None, typer.Option(help="Also draw a chart to this .png or .svg file.")] = None,
     work: Annotated[
-        Path | None, typer.Option(help="Folder for images and stores, kept. Default: a temporary one, see $TMPDIR.")
+        Path | None,
+        typer.Option(help="Folder for images and stores, which is kept. Default: a temporary one in $TMPDIR."),
     ] = None,
     threads: THREADS = None,
     json: JSON = False,
 ) -> None:
-    """Measure packing, loading and training: ours, the usual ways, and a limit or a reference beside them.
+    """Measure packing, loading and training: largeds_native, other libraries, and a limit or a reference.
 
     \b
     Examples:
@@ -44,11 +48,11 @@ def bench(
       largeds bench photos/train -n 2000 --rounds 5 --model resnet18
       largeds bench --chart bench.svg --json > bench.json
 
-    Everybody reads the same files, with as many threads or workers, and makes 3 x 224 x 224 (shorter side 256, centre
-    crop). Compared are torchvision, OpenCV, DALI, FFCV and HDF5 (h5py), as far as they are installed; the others are
-    named. Nobody can pass the limit of load (memset of the batches) or of train (the model alone). Beside pack stands
-    libjpeg-turbo decoding whole images, which is no limit. Rates are medians over the rounds, ± half the distance
-    between the slowest and the fastest. Some minutes.
+    All contenders read the same files with the same number of threads or workers, and make images of 3 x 224 x 224
+    (shorter side 256, centre crop). The other libraries are torchvision, OpenCV, DALI, FFCV and HDF5 (h5py); the ones
+    that are not installed are listed as not measured. Nothing can be faster than the limits: memset of the batches for
+    load, the model alone for train. The reference for pack, libjpeg-turbo decoding whole images, is not a limit. Rates
+    are medians over the rounds, ± half the distance between the slowest and the fastest. It takes some minutes.
     """
     from largeds_native._internal.machine import usable_threads
     from largeds_native.profile.bench import chart as charts

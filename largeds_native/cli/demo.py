@@ -1,4 +1,4 @@
-"""`largeds demo`: the main job, on real images, from pictures to a trained model, with everything measured."""
+"""`largeds demo`: the whole way from images to a trained model, on real images, with all speeds measured."""
 
 from __future__ import annotations
 
@@ -17,23 +17,24 @@ GOAL = 0.97
 
 
 def demo(
-    folder: Annotated[Path, typer.Argument(help="Where images and stores go; used again by the next run.")] = Path(
+    folder: Annotated[Path, typer.Argument(help="Folder for images and stores; the next run reuses it.")] = Path(
         "demo"
     ),
-    images: Annotated[int, typer.Option(min=300, help="JPEG files of the speed table.")] = 1000,
-    epochs: Annotated[int, typer.Option(min=1, help="Of training on the digits.")] = 14,
+    images: Annotated[int, typer.Option(min=300, help="Number of JPEG files for the speed table.")] = 1000,
+    epochs: Annotated[int, typer.Option(min=1, help="Epochs of training on the digits.")] = 14,
     seed: SEED = 0,
     threads: THREADS = None,
     json: JSON = False,
 ) -> None:
-    """Pack real images, train on them, export them, and measure all of it against the usual ways.
+    """Pack real images, train on them, export them, and compare the speeds with other libraries.
 
     \b
     Examples:
       largeds demo
       largeds demo /tmp/demo --images 2000 --json
 
-    The images come with scikit-learn and scikit-image: nothing is downloaded. About three minutes on two cores.
+    The images are in the packages scikit-learn and scikit-image: nothing is downloaded. It takes about three minutes on
+    two cores.
     """
     from largeds_native._internal.machine import usable_threads
     from largeds_native._internal.measure import machine_facts
@@ -45,7 +46,7 @@ def demo(
     threads = threads or usable_threads()
     folder.mkdir(parents=True, exist_ok=True)
 
-    out.step("1. Real images, from inside Python packages")
+    out.step("1. Real images, from installed Python packages")
     digits, jpegs = _corpora(folder, images, out)
 
     out.step("2. Pack: decode, resize and crop once")
@@ -54,7 +55,7 @@ def demo(
 
     out.step("3. Train a small CNN on the digits, gradients accumulated over 2 batches")
     trained = demo_digits.train(digit_store, epochs=epochs, seed=seed, threads=threads, progress=not json)
-    verdict = f"{trained.accuracy:.2%} of {trained.images} images that it never saw, after {trained.seconds:.1f} s"
+    verdict = f"{trained.accuracy:.2%} of {trained.images} held-out images, after {trained.seconds:.1f} s"
     out.line(f"validation accuracy: {verdict}")
 
     out.step("4. Export to HDF5, and read it back")
@@ -81,7 +82,7 @@ def demo(
     else:
         out.show(demo_speed.joined_table(packing, loading))
         out.line(", ".join(f"{name} {value}" for name, value in facts.items()))
-        out.line(f"all of it: {seconds:.0f} s")
+        out.line(f"total time: {seconds:.0f} s")
     if trained.accuracy < GOAL or not equal:
         raise typer.Exit(FAILURE)
 
@@ -92,19 +93,19 @@ def _corpora(folder: Path, images: int, out: Narrator) -> tuple[Path, Path]:
     digits = digits_tree(folder / "digits")
     jpegs = jpeg_corpus(folder / "jpeg", images)
     sizes = [path.stat().st_size for path in jpegs.rglob("*.jpg")]
-    out.line(f"{digits}: 1,797 digits as PNG, a folder a class")
+    out.line(f"{digits}: 1,797 digits as PNG, one folder per class")
     out.line(f"{jpegs}: {len(sizes):,} JPEG files, {sum(sizes) / len(sizes) / 1000:.0f} kB on average")
     return digits, jpegs
 
 
 def _pack(source: Path, store: Path, threads: int, out: Narrator, **options: Any) -> Any:
-    """Packs even if the store exists: packing is what the demo shows."""
+    """Packs even if the store exists, since the demo shows packing."""
     from largeds_native.opening import open_store
     from largeds_native.packing import pack
     from largeds_native.store.format.manifest import NAME as MANIFEST
 
     if (store / MANIFEST).exists():
-        open_store(store).close()  # raises if it is no store: never remove anything else
+        open_store(store).close()  # raises if it is not a store, so that nothing else is removed
         shutil.rmtree(store)
     packed = pack(source, store, threads=threads, progress=False, resume=False, **options)
     for line in str(packed.report).splitlines():
@@ -113,7 +114,7 @@ def _pack(source: Path, store: Path, threads: int, out: Narrator, **options: Any
 
 
 def _export(store: Any, path: Path, out: Narrator) -> bool:
-    """Whether every image and label in the file equals that of the store."""
+    """Exports the store; whether every image and label in the file equals that of the store."""
     import h5py
     import numpy as np
 

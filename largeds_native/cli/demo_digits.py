@@ -21,7 +21,7 @@ class Trained:
 
 
 def network() -> nn.Module:
-    """For 1x8x8 images, about 100 thousand parameters."""
+    """A CNN for 1x8x8 images, with about 100 thousand parameters."""
 
     def block(inputs: int, outputs: int) -> list[nn.Module]:
         return [nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
@@ -45,7 +45,7 @@ def train(store: Store, *, epochs: int, seed: int, threads: int, progress: bool)
     held_out, training = drawn[: len(drawn) // 5], drawn[len(drawn) // 5 :]
     mean, std = store.statistics
     normal: dict[str, Any] = {"mean": mean, "std": std, "threads": threads}
-    with torch.random.fork_rng(devices=[]):  # the caller's generator stays as it was
+    with torch.random.fork_rng(devices=[]):  # the caller's random state is not changed
         torch.manual_seed(seed)
         model = network()
         steps = epochs * -(-len(training) // 64)

@@ -1,4 +1,4 @@
-"""The demo's table: images/s for packing and for loading, ours and the usual ways, measured there and then."""
+"""The demo's speed table: images/s of packing and loading, by largeds_native and other libraries."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from contextlib import ExitStack
 from rich.table import Table
 
 from largeds_native._internal.measure import Contender, Measured, take_turns
-from largeds_native.profile.bench import loading, packing
+from largeds_native.profile.bench import load_stage, pack_stage
 from largeds_native.profile.bench.candidates import OURS, Candidate, Progress
 from largeds_native.profile.bench.image_set import ImageSet
 
-SHOWN = (OURS, "torchvision + DataLoader", "HDF5 + DataLoader")  # of those that `largeds bench` compares
+SHOWN = (OURS, "torchvision + DataLoader", "HDF5 + DataLoader")  # a selection of the candidates of `largeds bench`
 
 
 def measure_speed(images: ImageSet, progress: Progress) -> tuple[list[Measured], list[Measured]]:
-    """(JPEG files to 224x224 on disk, random batches of normalised float32), each in the order of SHOWN."""
+    """Rates of (packing JPEG files to 224x224, loading random batches of normalised float32), in the order of SHOWN."""
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, images.out, ignore_errors=True)
         stack.callback(progress, "")
-        packs = _measure("packing", packing.candidates(images), 2, progress)
-        return packs, _measure("loading", loading.candidates(images, stack), 3, progress)
+        packs = _measure("packing", pack_stage.candidates(images), 2, progress)
+        return packs, _measure("loading", load_stage.candidates(images, stack), 3, progress)
 
 
 def _measure(what: str, candidates: Sequence[Candidate], rounds: int, progress: Progress) -> list[Measured]:
@@ -32,7 +32,7 @@ def _measure(what: str, candidates: Sequence[Candidate], rounds: int, progress: 
 
 
 def joined_table(packing: Sequence[Measured], loading: Sequence[Measured]) -> Table:
-    """One table with both; the last columns say how many times as fast we are."""
+    """One table with both, and how many times as fast largeds_native is."""
     out = Table(title="images/s", title_justify="left")
     out.add_column("")
     for work in ("packing", "loading"):

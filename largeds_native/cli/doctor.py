@@ -16,7 +16,7 @@ from largeds_native.cli.values import BATCH_SIZE, CROP, DEVICE, JSON, QUIET, RES
 def doctor(
     target: Annotated[Path, typer.Argument(help="A store; or images to pack: a folder, .csv, .parquet or .tar.")],
     model: Annotated[
-        str, typer.Option(help="A classifier of torchvision, by name; none: look at the data alone.")
+        str, typer.Option(help="Name of a torchvision classifier; none: measure the data alone.")
     ] = "resnet18",
     script: Annotated[
         str | None, typer.Option(help="Instead of --model: your training script, with its arguments.")
@@ -26,13 +26,13 @@ def doctor(
     crop: CROP = None,
     device: DEVICE = None,
     seconds: Annotated[
-        float, typer.Option(min=1, help="For all of it; at least some training steps are waited for.")
+        float, typer.Option(min=1, help="Total time; a few training steps are measured even if that takes longer.")
     ] = 25.0,
     threads: THREADS = None,
     quiet: QUIET = False,
     json: JSON = False,
 ) -> None:
-    """Say what limits an epoch, what it will take, what packing would save, and which option to change.
+    """Find what limits an epoch, how long it takes, how much time packing would save, and which option to change.
 
     \b
     Examples:
@@ -42,12 +42,13 @@ def doctor(
       largeds doctor train.lds --model none
       largeds doctor train.lds --json
 
-    Memory, disk, decoding, gathering, the loader and the training step are measured alone, then the real loop, with all
-    of them at once, for some seconds: an epoch follows from its steady rate. Of images that are not packed, a sample is
-    decoded by torchvision's transforms in DataLoader's workers, and packed into the temporary folder.
+    The speeds of memory, disk, decoding, gathering, the loader and the training step are measured separately, then the
+    real training loop runs for some seconds, and its steady rate gives the time of an epoch. If the images are not
+    packed, a sample of them is decoded by torchvision's transforms in DataLoader's workers, and packed into a temporary
+    folder.
 
-    With --script your script runs as it is, in this folder, until its loop has been measured; then it is killed. What
-    it writes until then is written. It must iterate a torch DataLoader or a largeds_native Loader.
+    With --script, your script runs unchanged in this folder until its loop is measured; then it is killed. Files that
+    it writes until then are kept. It must iterate over a torch DataLoader or a largeds_native Loader.
     """
     from largeds_native._internal.machine import usable_threads
     from largeds_native.profile.classifier import build_classifier, choose_device
@@ -81,7 +82,7 @@ def doctor(
 
 
 def _without_nan(content: Any) -> Any:
-    """JSON has no NaN."""
+    """Replaces NaN, which JSON does not have, by None."""
     if isinstance(content, dict):
         return {key: _without_nan(value) for key, value in content.items()}
     if isinstance(content, list):

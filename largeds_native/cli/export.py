@@ -21,11 +21,11 @@ def export(
     store: Annotated[Path, typer.Argument(help="The store to read.")],
     out: Annotated[Path, typer.Argument(help="The HDF5 file to write.")],
     layout: Annotated[
-        FileLayout, typer.Option(help="contiguous: one block that maps into memory.")
+        FileLayout, typer.Option(help="contiguous: one block, which can be memory-mapped.")
     ] = FileLayout.contiguous,
-    chunk_images: Annotated[int, typer.Option(min=1, help="Images a chunk.")] = 1,
+    chunk_images: Annotated[int, typer.Option(min=1, help="Images per chunk.")] = 1,
     compression: Annotated[
-        str | None, typer.Option(help="gzip, lzf, or a filter of hdf5plugin by name (Zstd, Blosc2, LZ4).")
+        str | None, typer.Option(help="gzip, lzf, or the name of a filter of hdf5plugin (Zstd, Blosc2, LZ4).")
     ] = None,
     rows: ROWS = None,
     mean: Annotated[str | None, typer.Option(help="Write float32, normalised: 0.485,0.456,0.406")] = None,
@@ -33,7 +33,7 @@ def export(
     quiet: QUIET = False,
     json: JSON = False,
 ) -> None:
-    """Write a store as one HDF5 file: datasets `data` and `labels`, further fields by name.
+    """Write a store as one HDF5 file with the datasets `data` and `labels`, and one for each further field.
 
     \b
     Examples:
@@ -45,7 +45,7 @@ def export(
     from largeds_native.opening import open_store
 
     if (mean is None) != (std is None):
-        raise typer.BadParameter("--mean and --std go together")
+        raise typer.BadParameter("expected --mean and --std together, found only one")
     m, s = numbers(mean), numbers(std)
     with open_store(store) as opened:
         written = opened.to_hdf5(
@@ -70,7 +70,7 @@ def _filter(name: str | None) -> Any:
         import hdf5plugin
     except ModuleNotFoundError:
         raise typer.BadParameter(f"the filter {name!r} needs a package; type: pip install hdf5plugin") from None
-    made = getattr(hdf5plugin, name, None)
-    if not (isinstance(made, type) and hasattr(made, "filter_id")):
+    filter_class = getattr(hdf5plugin, name, None)
+    if not (isinstance(filter_class, type) and hasattr(filter_class, "filter_id")):
         raise typer.BadParameter(f"expected gzip, lzf or a filter of hdf5plugin (Zstd, Blosc2, LZ4), found {name!r}")
-    return made()
+    return filter_class()

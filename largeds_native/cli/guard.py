@@ -1,4 +1,4 @@
-"""An error in a command becomes one sentence on stderr and an exit code, never a traceback."""
+"""Turns errors of commands into one sentence on stderr and an exit code, instead of a traceback."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FAILURE, INTERRUPTED, BROKEN_PIPE = 1, 130, 141
 
 
 def with_exit_code(command: Callable[P, R]) -> Callable[P, R]:
-    """Wraps the function of a command: expected exceptions become a sentence on stderr and `typer.Exit`."""
+    """Wraps the function of a command: expected exceptions become a sentence on stderr and a `typer.Exit`."""
 
     @functools.wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -29,34 +29,37 @@ def with_exit_code(command: Callable[P, R]) -> Callable[P, R]:
             silence(sys.stdout)
             raise typer.Exit(BROKEN_PIPE) from None
         except KeyboardInterrupt as stop:
-            say(str(stop) or "stopped")
+            print_error(str(stop) or "stopped")
             raise typer.Exit(INTERRUPTED) from None
         except LargedsError as error:
-            say(_one_line(error))
+            print_error(_one_line(error))
             raise typer.Exit(FAILURE) from None
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
-            say(f"{where}{error.strerror or error}")
+            print_error(f"{where}{error.strerror or error}")
             raise typer.Exit(FAILURE) from None
         except MemoryError as error:
-            say(f"not enough memory: {error}")
+            print_error(f"not enough memory: {error}")
             raise typer.Exit(FAILURE) from None
         except ModuleNotFoundError as error:
-            say(f"the package {error.name!r} is not installed; type: pip install 'largeds-native[demo]'")
+            print_error(f"the package {error.name!r} is not installed; type: pip install 'largeds-native[demo]'")
             raise typer.Exit(FAILURE) from None
 
     return run
 
 
 def exit_code(run: Callable[[], object]) -> int:
-    """Runs the application and gives its exit code, with stdout flushed while a broken pipe can still be quiet."""
+    """Runs the application and returns its exit code. Flushes stdout here, where a broken pipe can be handled."""
     code = 0
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # names that the terminal's encoding lacks
     try:
         run()
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
     except KeyboardInterrupt:
-        say("stopped")
+        print_error("stopped")
         code = INTERRUPTED
     try:
         sys.stdout.flush()
@@ -66,7 +69,7 @@ def exit_code(run: Callable[[], object]) -> int:
     return code
 
 
-def say(sentence: str) -> None:
+def print_error(sentence: str) -> None:
     try:
         print(f"largeds: {sentence}", file=sys.stderr, flush=True)
     except OSError:
@@ -78,7 +81,7 @@ def _one_line(error: BaseException) -> str:
 
 
 def silence(stream: object) -> None:
-    """Points the stream at /dev/null, so that the interpreter's last flush says nothing."""
+    """Redirects the stream to /dev/null, so that the interpreter's last flush reports no error."""
     try:
         descriptor = stream.fileno()  # type: ignore[attr-defined]
     except (AttributeError, OSError, ValueError):

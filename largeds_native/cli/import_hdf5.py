@@ -20,36 +20,43 @@ class FloatDtype(str, Enum):
 
 
 def import_hdf5(
-    files: Annotated[list[Path], typer.Argument(help="An HDF5 file; or several exported ones, one after the other.")],
-    out: Annotated[Path, typer.Argument(help="The store to write, by habit *.lds.")],
+    files: Annotated[
+        list[Path], typer.Argument(help="An HDF5 file; or several exported ones, which are concatenated.")
+    ],
+    out: Annotated[Path, typer.Argument(help="The store to write, usually named *.lds.")],
     images: Annotated[str, typer.Option(help="Name of the dataset of images, (N, C, H, W) or (N, H, W, C).")] = "data",
-    labels: Annotated[str, typer.Option(help="Name of the dataset of labels, or none.")] = "labels",
-    dtype: Annotated[FloatDtype | None, typer.Option(help="To convert to, for float images.")] = None,
-    layout: Annotated[Layout | None, typer.Option(help="Of the images, where their shape fits both.")] = None,
+    labels: Annotated[
+        str, typer.Option(help="Name of the dataset of labels, FILE:NAME for one of another file, or none.")
+    ] = "labels",
+    dtype: Annotated[FloatDtype | None, typer.Option(help="Convert float images to this dtype.")] = None,
+    layout: Annotated[Layout | None, typer.Option(help="Layout of the images, if their shape fits both.")] = None,
     shard_bytes: SHARD_BYTES = "1G",
     quiet: QUIET = False,
     json: JSON = False,
 ) -> None:
-    """Make a store of anybody's HDF5 file: pixels stay as they are, other datasets of as many rows become fields.
+    """Make a store of any HDF5 file: pixels are not changed, other datasets with as many rows become fields.
 
     \b
     Examples:
       largeds import train.h5 train.lds
-      largeds import theirs.h5 train.lds --images /train/x --labels /train/y --dtype float32
+      largeds import other.h5 train.lds --images /train/x --labels /train/y --dtype float32
+      largeds import train_x.h5 train.lds --images x --labels train_y.h5:y
       largeds import part-0.h5 part-1.h5 train.lds
       largeds import train.h5 train.lds --json
 
-    A file whose images are contiguous needs no import: `largeds info FILE.h5` and `lds.open("FILE.h5")` map it.
+    A file with contiguous images needs no import: `largeds info FILE.h5` and `lds.open("FILE.h5")` map it.
     """
     from largeds_native.interchange import from_hdf5, join_hdf5
 
     with tempfile.TemporaryDirectory(prefix="largeds-") as temporary:
-        file = files[0] if len(files) == 1 else join_hdf5(files, Path(temporary) / "joined.h5")
+        label = None if labels.lower() == "none" else labels
+        joined = Path(temporary) / "joined.h5"
+        file = files[0] if len(files) == 1 else join_hdf5(files, joined, images, label)
         store = from_hdf5(
             file,
             out,
             images,
-            None if labels.lower() == "none" else labels,
+            label,
             dtype=dtype and dtype.value,
             layout=layout and layout.value,
             shard_bytes=byte_count(shard_bytes),

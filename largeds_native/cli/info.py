@@ -20,7 +20,7 @@ def info(
     failures: Annotated[bool, typer.Option("--failures", help="List the images that failed, with the reason.")] = False,
     json: JSON = False,
 ) -> None:
-    """Say what a store holds, without reading its images.
+    """Print the contents of a store, without reading its images.
 
     \b
     Examples:
@@ -47,11 +47,11 @@ def info(
         if not content["failures"]:
             print("no image failed")
     else:
-        print_pairs(_for_people(content))
+        print_pairs(_human_readable(content))
 
 
 def describe(store: Store) -> dict[str, Any]:
-    """What the manifest says, as plain data."""
+    """The metadata of the store as plain data."""
     statistics = store.metadata.statistics  # not computed here: that may read the whole file
     return {
         "path": str(store.path),
@@ -74,7 +74,7 @@ def describe(store: Store) -> dict[str, Any]:
     }
 
 
-def _for_people(content: dict[str, Any]) -> dict[str, object]:
+def _human_readable(content: dict[str, Any]) -> dict[str, object]:
     fields = ", ".join(f"{name} ({spec['dtype']})" for name, spec in content["fields"].items())
     lines: dict[str, object] = {
         "store": content["path"],
@@ -88,7 +88,9 @@ def _for_people(content: dict[str, Any]) -> dict[str, object]:
     if content["variants"] > 1:
         lines["variants"] = f"{content['variants']} of each image"
     if content["mean"]:
-        lines["normalised"] = f"mean {_short(content['mean'])}, std {_short(content['std'])}, baked in"
+        lines["normalised"] = (
+            f"mean {_short(content['mean'])}, std {_short(content['std'])}, applied to the stored images"
+        )
     elif content["statistics"]:
         statistics = content["statistics"]
         lines["statistics"] = f"mean {_short(statistics['mean'])}, std {_short(statistics['std'])}, in [0, 1] units"
@@ -123,7 +125,7 @@ def failed_count(store: Store) -> int | None:
 
 
 def class_counts(store: Store) -> dict[str, int]:
-    """Images of each class, in the order of the label's numbers; empty where labels are not class numbers."""
+    """Number of images per class, in the order of the labels; empty if labels are not class numbers."""
     import numpy as np
 
     if not store.classes or "label" not in store.fields:
@@ -137,7 +139,7 @@ def class_counts(store: Store) -> dict[str, int]:
 
 
 def failed_samples(store: Store) -> itertools.chain[dict[str, str]]:
-    """Source, status and error of every sample that is not in the store, read a shard at a time."""
+    """Source, status and error of every failed sample; reads one shard at a time."""
     import pyarrow.compute as pc
 
     from largeds_native.store import as_packed

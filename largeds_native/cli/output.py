@@ -1,4 +1,4 @@
-"""How commands speak: results on stdout, progress on stderr, plain text where there is no terminal."""
+"""The output of commands: results on stdout, progress on stderr, plain text without a terminal."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from largeds_native._internal.units import size as size
 
 class _Console(Console):
     def on_broken_pipe(self) -> None:
-        """Leaves the error to guard.py, as print() does; rich would exit with code 1."""
+        """Raises the error for guard.py, as print() does; rich would exit with code 1."""
         raise BrokenPipeError
 
 
 def console() -> Console:
-    """For results. Without a terminal, lines are never wrapped or cut: they are for grep and files."""
+    """The console for results. Without a terminal its lines are long, for grep and files."""
     return _Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 
 
 @contextmanager
 def progress_line(shown: bool) -> Iterator[Callable[[str], None]]:
-    """A function that shows what is being done, on one line; the line is cleared at the end."""
+    """Yields a function that shows the current work on one line; the line is cleared at the end."""
     narrator = Narrator(not shown)
     try:
         yield narrator.progress
@@ -35,7 +35,7 @@ def progress_line(shown: bool) -> Iterator[Callable[[str], None]]:
 
 
 class Narrator:
-    """What a command says while it works; nothing with `silent`."""
+    """Prints the output of a command while it works; prints nothing with `silent`."""
 
     def __init__(self, silent: bool) -> None:
         self.silent = silent
@@ -54,7 +54,7 @@ class Narrator:
             self._console.print(thing)
 
     def progress(self, text: str) -> None:
-        """Shows what is being done, on one line of the terminal that the next text overwrites."""
+        """Shows the current work on one line of the terminal, which the next call overwrites."""
         if not self.silent and sys.stderr.isatty():
             print(f"\r\033[K   {text}", end="" if text else "\r", file=sys.stderr, flush=True)
 
@@ -64,7 +64,7 @@ def emit_json(content: Any) -> None:
 
 
 def print_pairs(pairs: dict[str, object]) -> None:
-    """Names and values, one a line."""
+    """Prints names and values, one pair per line."""
     width = max(map(len, pairs))
     for name, value in pairs.items():
         print(f"{name:<{width}}  {value}")

@@ -76,50 +76,61 @@ class OnError(str, Enum):
 def pack(
     source: Annotated[
         list[str],
-        typer.Argument(help="A folder of images (one a class, or flat), a .csv or .parquet table, or .tar files."),
+        typer.Argument(
+            help="A folder of images (flat, or one folder per class), a .csv or .parquet table, or .tar files."
+        ),
     ],
-    out: Annotated[Path, typer.Argument(help="The store to write, by habit *.lds.")],
+    out: Annotated[Path, typer.Argument(help="The store to write, usually named *.lds.")],
     path: Annotated[str | None, typer.Option(help="Of a table: the column of paths, or of images.")] = None,
     label: Annotated[str | None, typer.Option(help="Of a table: the column of labels.")] = None,
     resize: RESIZE = None,
     crop: CROP = None,
     interpolation: Annotated[Interpolation, typer.Option(help="As in torchvision's Resize.")] = Interpolation.bilinear,
     antialias: Annotated[bool, typer.Option(help="As in torchvision's Resize.")] = True,
-    decode: Annotated[Decode, typer.Option(help="scaled: JPEGs decode smaller first; faster.")] = Decode.exact,
+    decode: Annotated[
+        Decode, typer.Option(help="scaled: decode JPEGs at a smaller scale first, which is faster.")
+    ] = Decode.exact,
     mode: Annotated[Mode, typer.Option(help="Colour, or grey.")] = Mode.RGB,
-    exif_orientation: Annotated[bool, typer.Option(help="Turn images as their EXIF block says.")] = True,
-    dtype: Annotated[Dtype, typer.Option(help="float16 and float32 are x / 255, then mean and std.")] = Dtype.uint8,
-    layout: Annotated[Layout, typer.Option(help="Of the stored images.")] = Layout.CHW,
+    exif_orientation: Annotated[bool, typer.Option(help="Rotate images by their EXIF orientation.")] = True,
+    dtype: Annotated[
+        Dtype, typer.Option(help="float16 and float32 store x / 255, normalised by --mean and --std.")
+    ] = Dtype.uint8,
+    layout: Annotated[Layout, typer.Option(help="Layout of the stored images.")] = Layout.CHW,
     mean: Annotated[str | None, typer.Option(help="For float stores, in [0, 1] units: 0.485,0.456,0.406")] = None,
     std: Annotated[str | None, typer.Option(help="For float stores: 0.229,0.224,0.225")] = None,
-    variants: Annotated[int, typer.Option(min=1, help="Augmented versions of each image, from one decode.")] = 1,
+    variants: Annotated[int, typer.Option(min=1, help="Number of augmented variants per image, from one decode.")] = 1,
     random_crop: RANDOM_CROP = None,
     padding: PADDING = 0,
     resized_crop: RESIZED_CROP = None,
-    scale: Annotated[str | None, typer.Option(help="Of --resized-crop: shares of the area; default 0.08,1.")] = None,
+    scale: Annotated[str | None, typer.Option(help="For --resized-crop: relative area; default 0.08,1.")] = None,
     ratio: Annotated[
-        str | None, typer.Option(help="Of --resized-crop: width / height; default from 3/4 to 4/3.")
+        str | None, typer.Option(help="For --resized-crop: width / height; default from 3/4 to 4/3.")
     ] = None,
     flip: FLIP = 0.0,
     seed: SEED = 0,
     shuffle: Annotated[
-        int | None, typer.Option(min=0, metavar="SEED", help="Pack in a shuffled order; default the source's.")
+        int | None,
+        typer.Option(min=0, metavar="SEED", help="Pack in a shuffled order; default: the order of the source."),
     ] = None,
     shard_bytes: SHARD_BYTES = "1G",
     classes: Annotated[
         str | None, typer.Option(help="Class names in the order of their numbers (cat,dog), or a store that has them.")
     ] = None,
-    on_error: Annotated[OnError, typer.Option(help="skip lists bad images in the report.")] = OnError.skip,
+    on_error: Annotated[
+        OnError, typer.Option(help="skip: leave failed images out, and list them in the report.")
+    ] = OnError.skip,
     max_failures: Annotated[
         str, typer.Option(help="How many may fail: a share (0.01, rounded up) or a count (5); more make no store.")
     ] = "0.01",
-    truncated: Annotated[Truncated, typer.Option(help="keep: what a JPEG that ends early has.")] = Truncated.error,
+    truncated: Annotated[
+        Truncated, typer.Option(help="keep: keep the existing part of a JPEG that ends early.")
+    ] = Truncated.error,
     max_pixels: Annotated[int, typer.Option(min=1, help="Larger images fail.")] = MAX_PIXELS,
     sixteen_bit: Annotated[
         SixteenBit | None,
         typer.Option(help="Grey of 16 bits: scale takes the high byte, clip keeps 0 to 255. Default: they fail."),
     ] = None,
-    resume: Annotated[bool, typer.Option(help="Go on from the shards that a stopped pack finished.")] = True,
+    resume: Annotated[bool, typer.Option(help="Continue from the finished shards of an interrupted pack.")] = True,
     key: Annotated[
         str | None, typer.Option(metavar="NAME", help="Names the data: a store of this key is known again elsewhere.")
     ] = None,
@@ -127,7 +138,7 @@ def pack(
     quiet: QUIET = False,
     json: JSON = False,
 ) -> None:
-    """Decode, resize and crop images once, into a store that maps into memory.
+    """Decode, resize and crop images once, into a memory-mapped store.
 
     \b
     Examples:
@@ -139,9 +150,8 @@ def pack(
       largeds pack photos/train train.lds --resize none --crop none --resized-crop 176 --flip 0.5 --variants 4
       largeds pack photos/train train.lds --shuffle 0 --json > report.json
 
-    Ctrl-C stops within a second; the same command goes on from there. Bad images are skipped and listed with their
-    reason (see `largeds info STORE --failures`); when more than --max-failures are, the exit code is 1 and no store is
-    made.
+    Ctrl-C stops within a second; the same command then continues. Failed images are skipped; `largeds info STORE
+    --failures` lists them with the reason. If more than --max-failures fail, the exit code is 1 and no store is made.
     """
     from largeds_native.errors import PackError
     from largeds_native.packing import pack as pack_images
@@ -188,7 +198,7 @@ def pack(
     if json:
         emit_json({"store": str(store.path)} | (dataclasses.asdict(report) if report else {}))
     elif not quiet:
-        if report and not shown:  # on a terminal, pack itself has shown it
+        if report and not shown:  # on a terminal, pack itself has already shown it
             print(report)
         console().print(repr(store), markup=False, soft_wrap=True)
         if report and report.failed:

@@ -1,4 +1,4 @@
-"""Files that commands write for people to look at: whole or not at all, in place of an older one of the same name."""
+"""Picture files of commands: written completely or not at all, replacing an older file of the same name."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from largeds_native.store.format.files import atomic_write_bytes
 
 
 def check_picture_path(path: Path, suffixes: Sequence[str]) -> Path:
-    """The path, if a file with one of these suffixes can be written there. Call it before the work begins."""
+    """Raises ArgumentError unless a file with one of these suffixes can be written to `path`, else returns it."""
     if path.suffix.lower() not in suffixes:
         raise ArgumentError(f"{path}: expected a name that ends in {' or '.join(suffixes)}")
     if path.is_dir():
-        raise ArgumentError(f"{path} is a folder: name a file to write")
+        raise ArgumentError(f"{path} is a folder: expected a file to write")
     if not path.absolute().parent.is_dir():
         raise ArgumentError(f"{path.absolute().parent} is not a folder: expected where to write {path.name}")
     return path

@@ -12,7 +12,7 @@ from largeds_native.cli.output import emit_json, print_pairs
 from largeds_native.cli.values import BATCH_SIZE, DEVICE, JSON, QUIET, SEED, THREADS
 
 
-class Precision(str, Enum):
+class PrecisionName(str, Enum):
     fp32 = "fp32"
     bf16 = "bf16"
     fp16 = "fp16"
@@ -20,30 +20,37 @@ class Precision(str, Enum):
 
 def train(
     store: Annotated[Path, typer.Argument(help="The store to train on, with class numbers in its field label.")],
-    model: Annotated[str, typer.Option(help="A classifier of torchvision, by name.")] = "resnet18",
-    epochs: Annotated[int, typer.Option("--epochs", "-e", min=1, help="In all, those before a resume counted.")] = 10,
+    model: Annotated[str, typer.Option(help="Name of a torchvision classifier.")] = "resnet18",
+    epochs: Annotated[
+        int, typer.Option("--epochs", "-e", min=1, help="Total number of epochs, including those before a resume.")
+    ] = 10,
     batch_size: BATCH_SIZE = 64,
-    accumulate: Annotated[int, typer.Option(min=1, help="Batches in one step of the optimizer.")] = 1,
+    accumulate: Annotated[int, typer.Option(min=1, help="Batches per optimizer step.")] = 1,
     micro_batch: Annotated[
-        str | None, typer.Option(help="Images in the model at once; auto: halved when memory runs out.")
+        str | None, typer.Option(help="Images per forward; auto: halved when memory runs out.")
     ] = None,
-    lr: Annotated[float, typer.Option(help="Learning rate at the start; falls to 0 along a cosine.")] = 1e-3,
-    weight_decay: Annotated[float, typer.Option(min=0, help="Of AdamW.")] = 1e-2,
-    precision: Annotated[Precision, typer.Option(help="Of forward and backward.")] = Precision.fp32,
-    augment: Annotated[bool, typer.Option(help="Shift by up to an eighth of the side, and flip.")] = True,
-    val: Annotated[Path | None, typer.Option(help="A store to validate on, with the same classes.")] = None,
+    lr: Annotated[float, typer.Option(help="Initial learning rate; it falls to 0 along a cosine.")] = 1e-3,
+    weight_decay: Annotated[float, typer.Option(min=0, help="Weight decay of AdamW.")] = 1e-2,
+    precision: Annotated[PrecisionName, typer.Option(help="Precision of forward and backward.")] = PrecisionName.fp32,
+    augment: Annotated[bool, typer.Option(help="Augment: shift by up to an eighth of the side, and flip.")] = True,
+    val: Annotated[Path | None, typer.Option(help="A store for validation, with the same classes.")] = None,
     val_split: Annotated[
-        float, typer.Option(min=0, max=0.9, help="Without --val: this share of STORE is held out; 0: none.")
+        float,
+        typer.Option(
+            min=0, max=0.9, help="Without --val: hold out this share of STORE for validation; 0: no validation."
+        ),
     ] = 0.1,
-    checkpoint_dir: Annotated[Path | None, typer.Option(help="The last two epochs, and best.pt.")] = None,
-    resume: Annotated[bool, typer.Option(help="Go on from the newest checkpoint.")] = True,
+    checkpoint_dir: Annotated[
+        Path | None, typer.Option(help="Folder for checkpoints: the last two epochs, and best.pt.")
+    ] = None,
+    resume: Annotated[bool, typer.Option(help="Continue from the newest checkpoint.")] = True,
     device: DEVICE = None,
     seed: SEED = 0,
     threads: THREADS = None,
     quiet: QUIET = False,
     json: JSON = False,
 ) -> None:
-    """Train a torchvision classifier on a store: a start to copy (largeds_native/cli/training.py).
+    """Train a torchvision classifier on a store. Copy largeds_native/cli/training.py as a start for your own script.
 
     \b
     Examples:
@@ -53,7 +60,7 @@ def train(
       largeds train train.lds --checkpoint-dir runs/one
       largeds train train.lds --epochs 1 --json
 
-    With --checkpoint-dir, a stopped run goes on by the same command and ends as if it had not been stopped.
+    With --checkpoint-dir, the same command continues an interrupted run, with the same result as without interruption.
     """
     from largeds_native.cli.training import TrainingConfig, train_classifier
 
@@ -80,12 +87,12 @@ def train(
     try:
         result = train_classifier(config)
     except KeyboardInterrupt:
-        rest = "the same command goes on from the last checkpoint" if checkpoint_dir else "nothing was kept"
+        rest = "the same command continues from the last checkpoint" if checkpoint_dir else "nothing was saved"
         raise KeyboardInterrupt(f"stopped; {rest}") from None
     if json:
         emit_json(result)
     elif not quiet:
-        print_pairs(_for_people(result))
+        print_pairs(_human_readable(result))
 
 
 def _micro_batch(text: str | None) -> int | str | None:
@@ -96,7 +103,7 @@ def _micro_batch(text: str | None) -> int | str | None:
     return int(text)
 
 
-def _for_people(result: dict[str, Any]) -> dict[str, object]:
+def _human_readable(result: dict[str, Any]) -> dict[str, object]:
     last = result["history"][-1] if result["history"] else {}
     lines: dict[str, object] = {
         "model": f"{result['model']}, {result['parameters']:,} parameters",

@@ -1,4 +1,4 @@
-"""What `largeds train` does: a store, a torchvision model, a Trainer. Copy it, and change what you like."""
+"""Implements `largeds train`: a store, a torchvision model, a Trainer. Copy this file and change what you like."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """As in `largeds train --help`."""
+    """The options of `largeds train`; see its --help."""
 
     store: Path
     model: str
@@ -56,7 +56,7 @@ class TrainingConfig:
 
 
 def train_classifier(config: TrainingConfig) -> dict[str, Any]:
-    """Train, and return the result as plain data."""
+    """Trains, and returns the result as plain data."""
     device = choose_device(config.device)
     with ExitStack() as stack:
         stack.enter_context(_torch_threads(config.threads))
@@ -85,9 +85,9 @@ def train_classifier(config: TrainingConfig) -> dict[str, Any]:
 
 
 def make_trainer(model: nn.Module, config: TrainingConfig, steps: int) -> Trainer:
-    """AdamW, and a learning rate that falls along half a cosine over all steps."""
+    """A Trainer with AdamW and a learning rate that falls along half a cosine over all steps."""
     optimizer = torch.optim.AdamW(model.parameters(), config.lr, weight_decay=config.weight_decay)
-    # a function of the step: resumed with more --epochs, it is that of the longer run
+    # a function of the step alone: after a resume with more --epochs, it follows the longer schedule
     cosine = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: (1 + math.cos(math.pi * min(step / steps, 1))) / 2
     )
@@ -110,14 +110,17 @@ def make_trainer(model: nn.Module, config: TrainingConfig, steps: int) -> Traine
 def loaders(
     store: Store, config: TrainingConfig, device: torch.device, stack: ExitStack
 ) -> tuple[Loader, Loader | None]:
-    """(training, in random order and augmented; validation, in the store's order and as it is)"""
+    """Loaders for training (shuffled and augmented) and for validation (in the store's order, not augmented)."""
     held_out = np.empty(0, np.int64)
     chosen = np.arange(len(store))
     if config.val is None and config.val_split:
         drawn = np.random.default_rng(config.seed).permutation(len(store))
         count = round(len(store) * config.val_split)
         if not 0 < count < len(store):
-            raise ArgumentError(f"--val-split {config.val_split} of {len(store)} images is {count}: nothing is left")
+            raise ArgumentError(
+                f"--val-split {config.val_split} of {len(store)} images is {count}, which leaves no images for "
+                "training or validation"
+            )
         held_out, chosen = np.sort(drawn[:count]), np.sort(drawn[count:])
     kwargs: dict[str, Any] = {"threads": config.threads, "device": device} | normalization(store)
     train_loader = Loader(
@@ -127,7 +130,7 @@ def loaders(
         seed=config.seed,
         indices=chosen,
         augment=shift_and_flip(store) if config.augment else None,
-        # one image alone has no variance for BatchNorm to divide by
+        # BatchNorm can't train on a batch of one image
         drop_last=len(chosen) > config.batch_size and len(chosen) % config.batch_size == 1,
         **kwargs,
     )

@@ -1,4 +1,4 @@
-"""Options that several commands have, and the parsing of values typed as text: sizes and lists of numbers."""
+"""Options shared by several commands, and parsers for their values: sizes, byte counts, lists of numbers."""
 
 from __future__ import annotations
 
@@ -19,48 +19,49 @@ class Layout(str, Enum):
 
 STORE = Annotated[Path, typer.Argument(help="A store, or an HDF5 file with contiguous images.")]
 BATCH_SIZE = Annotated[int, typer.Option("--batch-size", "-b", min=1, help="Images in a batch.")]
-DEVICE = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; default cuda where there is one.")]
-JSON = Annotated[bool, typer.Option("--json", help="Machine-readable output, nothing else on stdout.")]
-QUIET = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no report.")]
+DEVICE = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; default: cuda if available.")]
+JSON = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on stdout.")]
+QUIET = Annotated[bool, typer.Option("--quiet", "-q", help="Print neither progress nor report.")]
 THREADS = Annotated[
-    int | None, typer.Option("--threads", "-t", min=1, max=1024, help="Default: the processors this process may use.")
+    int | None,
+    typer.Option("--threads", "-t", min=1, max=1024, help="Default: all processors that this process may use."),
 ]
 RESIZE = Annotated[
     str | None,
     typer.Option(
         "--resize",
-        help="Of images to pack: the shorter side (default 256), height x width (224x160), or none. It follows --crop.",
+        help="Resize images to this shorter side (default 256), height x width (224x160), or none. It follows --crop.",
     ),
 ]
 CROP = Annotated[
     str | None,
     typer.Option(
         "--crop",
-        help="Of images to pack: a centre crop: a side (default 224), height x width, or none. It follows --resize.",
+        help="Centre crop to this side (default 224), height x width, or none. It follows --resize.",
     ),
 ]
-SHARD_BYTES = Annotated[str, typer.Option("--shard-bytes", help="Bytes a shard at most: 65536, 512M, 1G.")]
+SHARD_BYTES = Annotated[str, typer.Option("--shard-bytes", help="Largest size of a shard: 65536, 512M, 1G.")]
 ROWS = Annotated[str | None, typer.Option("--rows", help="Only these, in this order: 0-99,200")]
 # the arguments of Augment
 FLIP = Annotated[float, typer.Option("--flip", min=0, max=1, help="Augment: probability of a horizontal flip.")]
 RANDOM_CROP = Annotated[
-    str | None, typer.Option("--random-crop", help="Augment: a crop of this side, or height x width, at random.")
+    str | None, typer.Option("--random-crop", help="Augment: random crop of this side, or height x width.")
 ]
 PADDING = Annotated[
-    int, typer.Option("--padding", min=0, help="Augment: zero pixels around the image, before --random-crop.")
+    int, typer.Option("--padding", min=0, help="Augment: pad with this many zero pixels before --random-crop.")
 ]
 RESIZED_CROP = Annotated[
     str | None,
-    typer.Option("--resized-crop", help="Augment: a part of random area and aspect ratio, resized to this size."),
+    typer.Option("--resized-crop", help="Augment: crop of random area and aspect ratio, resized to this size."),
 ]
-SEED = Annotated[int, typer.Option("--seed", min=0, help="Of everything that is random.")]
+SEED = Annotated[int, typer.Option("--seed", min=0, help="Random seed.")]
 
 
 def augment_from(
     flip: float = 0.0, random_crop: str | None = None, padding: int = 0, resized_crop: str | None = None, **more: Any
 ) -> Augment | None:
-    """The Augment of these options, None if there is nothing to do. `more`: other arguments of Augment, None is left
-    out."""
+    """The Augment of these options, or None if there is nothing to do. `more`: other arguments of Augment, of which
+    None is left out."""
     from largeds_native.transform import Augment
 
     sizes = {"random_crop": random_crop, "resized_crop": resized_crop}
@@ -72,12 +73,12 @@ def augment_from(
 
 
 def sizes_from(resize: str | None, crop: str | None) -> dict[str, Any]:
-    """The arguments `resize` and `crop`, as far as they were given: one that was not follows the other."""
+    """The arguments `resize` and `crop`, without those that were not given, which follow the other."""
     return {name: side_or_size(text) for name, text in (("resize", resize), ("crop", crop)) if text is not None}
 
 
 def side_or_size(text: str | None) -> int | tuple[int, int] | None:
-    """'256' is one side, '224x160' is height x width, 'none' leaves it out."""
+    """'256' is a side, '224x160' is height x width, 'none' is None."""
     if text is None or text.lower() == "none":
         return None
     parts = text.lower().split("x")
@@ -88,32 +89,36 @@ def side_or_size(text: str | None) -> int | tuple[int, int] | None:
 
 
 def numbers(text: str | None) -> list[float] | None:
-    """'0.485,0.456,0.406'"""
+    """Parses '0.485,0.456,0.406'."""
     if text is None:
         return None
     try:
         return [float(part) for part in text.split(",")]
     except ValueError:
-        raise typer.BadParameter(f"expected numbers between commas, as 0.485,0.456,0.406; found {text!r}") from None
+        raise typer.BadParameter(
+            f"expected numbers separated by commas, such as 0.485,0.456,0.406, found {text!r}"
+        ) from None
 
 
 def byte_count(text: str) -> int:
-    """'1G', '512M', '65536': powers of 1024."""
+    """Parses '1G', '512M' or '65536'; units are powers of 1024."""
     units = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
     digits, unit = (text[:-1], units[text[-1].upper()]) if text and text[-1].upper() in units else (text, 1)
     if not digits.isdecimal() or int(digits) == 0:
-        raise typer.BadParameter(f"expected a number of bytes, as 65536, 512M or 1G; found {text!r}")
+        raise typer.BadParameter(f"expected a number of bytes, such as 65536, 512M or 1G, found {text!r}")
     return int(digits) * unit
 
 
 def row_numbers(text: str | None) -> list[int] | None:
-    """'0-99,200,300-399': row numbers and ranges, both ends counted."""
+    """Parses '0-99,200,300-399': row numbers, and ranges with both ends included."""
     if text is None:
         return None
     rows: list[int] = []
     for part in text.split(","):
         low, dash, high = part.partition("-")
         if not low.isdecimal() or (dash and not high.isdecimal()):
-            raise typer.BadParameter(f"expected rows and ranges, as 0-99,200; found {part!r}")
+            raise typer.BadParameter(f"expected rows and ranges, such as 0-99,200, found {part!r}")
+        if dash and int(high) < int(low):
+            raise typer.BadParameter(f"expected the smaller row first, as {high}-{low}; found {part!r}")
         rows += range(int(low), int(high or low) + 1)
     return rows

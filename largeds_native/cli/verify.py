@@ -14,15 +14,15 @@ from largeds_native.cli.values import JSON, THREADS
 
 
 def verify(
-    store: Annotated[Path, typer.Argument(help="The store to read through.")],
+    store: Annotated[Path, typer.Argument(help="The store to verify.")],
     sources: Annotated[
-        bool, typer.Option("--sources", help="Also decode some of the sources again, and compare the pixels.")
+        bool, typer.Option("--sources", help="Also decode some source images again, and compare the pixels.")
     ] = False,
-    sample: Annotated[int, typer.Option(min=1, help="With --sources: so many, spread evenly.")] = 1000,
+    sample: Annotated[int, typer.Option(min=1, help="With --sources: number of images, evenly spaced.")] = 1000,
     threads: THREADS = None,
     json: JSON = False,
 ) -> None:
-    """Read every row and compare it with the hash it was packed with. Exit code 1 when something is damaged.
+    """Compare every row with its hash from the pack. The exit code is 1 if something is damaged.
 
     \b
     Examples:
@@ -37,12 +37,12 @@ def verify(
 
     with open_store(store) as opened:
         rows = as_packed(opened).verify(threads=threads)
-        again = verify_sources(opened, sample=sample, threads=threads) if sources else None
-    ok = rows.ok and (again is None or again.ok)
+        source_check = verify_sources(opened, sample=sample, threads=threads) if sources else None
+    ok = rows.ok and (source_check is None or source_check.ok)
     if json:
         content = {"store": str(store), "ok": ok} | dataclasses.asdict(rows)
-        emit_json(content | {"sources": None if again is None else dataclasses.asdict(again)})
+        emit_json(content | {"sources": None if source_check is None else dataclasses.asdict(source_check)})
     else:
-        print(f"{store}: {rows}" if again is None else f"{store}: {rows}; {again}")
+        print(f"{store}: {rows}" if source_check is None else f"{store}: {rows}; {source_check}")
     if not ok:
         raise typer.Exit(FAILURE)

@@ -27,31 +27,31 @@ from largeds_native.cli.values import (
 from largeds_native.errors import ArgumentError, StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
+    from largeds_native.interchange.progress import ProgressCallback
     from largeds_native.store import Store
     from largeds_native.transform import Augment
-    from largeds_native.view.tiles import ContactSheet, Failed
+    from largeds_native.view.tiles import ContactSheet, FailedTile
 
-TILES = 2000  # on a sheet: more than anybody looks at
-LISTED = 1000  # failures on a page; `largeds info --failures` has all
+TILES = 2000  # largest number of tiles on a sheet
+LISTED = 1000  # largest number of failures on a page; `largeds info --failures` lists all
 
 
 def view(
     store: STORE,
     out: Annotated[
-        Path | None, typer.Argument(help="The .png or .html to write. Default: the store's name, here.")
+        Path | None, typer.Argument(help="The .png or .html to write. Default: the store's name, in this folder.")
     ] = None,
     html: Annotated[
-        bool, typer.Option("--html", help="A page: images, classes, failures, report. It needs no network.")
+        bool,
+        typer.Option("--html", help="Write a page with images, classes, failures and report, which needs no network."),
     ] = False,
     rows: ROWS = None,
     classes: Annotated[
-        list[str] | None, typer.Option("--class", help="Only this class, by name or number; may come again.")
+        list[str] | None, typer.Option("--class", help="Only this class, by name or number; can be repeated.")
     ] = None,
-    failures: Annotated[bool, typer.Option("--failures", help="The images that failed, with the reason.")] = False,
-    count: Annotated[int, typer.Option("--count", "-n", min=1, max=TILES, help="So many images at most.")] = 32,
-    versions: Annotated[int, typer.Option(min=1, max=16, help="Augmented versions beside each image, at most.")] = 4,
+    failures: Annotated[bool, typer.Option("--failures", help="Show the images that failed, with the reason.")] = False,
+    count: Annotated[int, typer.Option("--count", "-n", min=1, max=TILES, help="Largest number of images.")] = 32,
+    variants: Annotated[int, typer.Option(min=1, max=16, help="Largest number of variants beside each image.")] = 4,
     flip: FLIP = 0.0,
     random_crop: RANDOM_CROP = None,
     padding: PADDING = 0,
@@ -71,72 +71,78 @@ def view(
       largeds view train.lds failures.png --failures
       largeds view train.lds page.html --html
 
-    Without --rows or --class, the images are spread evenly over the store. Augmented versions are those that a Loader
-    with the same Augment and seed makes in its first epochs; versions stored by `pack` are shown without asking.
+    Without --rows or --class, the images are evenly spaced over the store. With --flip, --random-crop or
+    --resized-crop, the variants are those that a Loader with this Augment and seed draws in its first epochs; without,
+    they are those that `pack` stored.
     """
     from largeds_native.interchange.progress import progress_of
     from largeds_native.opening import open_store
 
     if sum((rows is not None, bool(classes), failures)) > 1:
-        raise typer.BadParameter("--rows, --class and --failures choose images in different ways: give one of them")
+        raise typer.BadParameter("--rows, --class and --failures exclude each other: pass only one of them")
     chosen, augment = row_numbers(rows), augment_from(flip, random_crop, padding, resized_crop)
     html = html or (out is not None and out.suffix.lower() in (".html", ".htm"))
-    with open_store(store) as opened, progress_of(not (quiet or json), "drawing") as told:
+    with open_store(store) as opened, progress_of(not (quiet or json), "drawing") as on_progress:
         name = opened.path.name.removesuffix(".lds")
         kinds = (".html", ".htm") if html else (".png",)
         path = check_picture_path(Path(f"{name or 'store'}{kinds[0]}") if out is None else out, kinds)
-        picked = _picked(opened, chosen, classes or [], failures, count)
-        shown = _contact_sheet(opened, picked, augment, versions, seed, told)
+        chosen_rows = _chosen_rows(opened, chosen, classes or [], failures, count)
+        sheet = _contact_sheet(opened, chosen_rows, augment, variants, seed, on_progress)
         if failures or html:
-            shown.failed, shown.failures_said = _failures(opened, LISTED if html else count, failures, told)
-        if failures and not html and not shown.failed:
-            raise ArgumentError(f"{opened.path}: no image failed, there is nothing to draw")
-        data = _page(opened, shown) if html else _sheet(opened, shown)
+            sheet.failed, sheet.failures_summary = _failures(opened, LISTED if html else count, failures, on_progress)
+        if failures and not html and not sheet.failed:
+            raise ArgumentError(f"{opened.path}: no image failed, so there is nothing to draw")
+        data = _page(opened, sheet) if html else _sheet(opened, sheet)
     write_picture(path, data)
     if json:
-        emit_json({"file": str(path), "bytes": len(data), "rows": picked, "failures": len(shown.failed)})
+        emit_json({"file": str(path), "bytes": len(data), "rows": chosen_rows, "failures": len(sheet.failed)})
     elif not quiet:
         print(f"{path}: {size(len(data))}")
 
 
-def _picked(store: Store, rows: list[int] | None, classes: list[str], failures: bool, count: int) -> list[int]:
+def _chosen_rows(store: Store, rows: list[int] | None, classes: list[str], failures: bool, count: int) -> list[int]:
     from largeds_native.view import choose
 
     if failures:
         return []
     if rows is not None:
         return choose.of_rows(store, rows, count)
-    return choose.of_classes(store, classes, count) if classes else choose.spread(store, count)
+    return choose.of_classes(store, classes, count) if classes else choose.of_all(store, count)
 
 
 def _contact_sheet(
-    store: Store, rows: list[int], augment: Augment | None, versions: int, seed: int, told: Callable[[int, int], object]
+    store: Store,
+    rows: list[int],
+    augment: Augment | None,
+    variants: int,
+    seed: int,
+    on_progress: ProgressCallback,
 ) -> ContactSheet:
     from largeds_native.view.collect import tile_rows_of
     from largeds_native.view.tiles import ContactSheet, printable
 
-    each = 1 + versions * (augment is not None or store.variants > 1)
+    each = 1 + variants * (augment is not None or store.variants > 1)
     if len(rows) * each > TILES:
-        raise ArgumentError(f"{len(rows):,} images with {each - 1} versions each: expected at most {TILES:,} tiles")
+        raise ArgumentError(f"{len(rows):,} images with {each - 1} variants each: expected at most {TILES:,} tiles")
     shape = " x ".join(map(str, store.shape))
     facts = f"{len(store):,} images, {store.layout} {shape} {store.dtype.name}"
-    said = f"{len(rows):,} of {len(store):,}" if rows else ""
+    summary = f"{len(rows):,} of {len(store):,}" if rows else ""
     if augment:
-        said += f"; beside each, what a Loader makes of it in its first {versions} epochs (seed {seed})"
+        summary += f"; beside each, its variants in the first {variants} epochs of a Loader (seed {seed})"
     elif store.variants > 1:
-        said += f"; beside each, {min(versions, store.variants)} of its {store.variants} stored variants"
+        summary += f"; beside each, {min(variants, store.variants)} of its {store.variants} stored variants"
     if store.mean:
-        said += "; normalised floats, shown as they were before"
-    tile_rows = tile_rows_of(store, rows, augment=augment, versions=versions, seed=seed, told=told)
-    return ContactSheet(printable(store.path.name), facts, said, tile_rows)
+        summary += "; normalised floats, shown before normalisation"
+    tile_rows = tile_rows_of(store, rows, augment=augment, variants=variants, seed=seed, on_progress=on_progress)
+    return ContactSheet(printable(store.path.name), facts, summary, tile_rows)
 
 
-def _failures(store: Store, limit: int, needed: bool, told: Callable[[int, int], object]) -> tuple[list[Failed], str]:
-    """The first failures, and a sentence about all of them."""
-    from largeds_native.view.collect import PICTURES, failures_of, report_of
+def _failures(store: Store, limit: int, needed: bool, on_progress: ProgressCallback) -> tuple[list[FailedTile], str]:
+    """Tiles of the first failures, and a sentence about all failures."""
+    from largeds_native.view.collect import PICTURES, failed_tiles, report_of
 
     try:
-        found = failures_of(store, itertools.islice(failed_samples(store), limit), PICTURES, told)
+        found = failed_tiles(store, itertools.islice(failed_samples(store), limit), PICTURES, on_progress)
     except StoreError as error:
         if needed:
             raise
@@ -145,20 +151,20 @@ def _failures(store: Store, limit: int, needed: bool, told: Callable[[int, int],
     total = max(len(found), sum(report.failed.values()) if report else 0)
     if not total:
         return [], "No image failed."
-    more = f"; the first {len(found):,} are listed, `largeds info --failures` has all" if total > len(found) else ""
+    more = f"; the first {len(found):,} are listed, `largeds info --failures` lists all" if total > len(found) else ""
     return found, f"{total:,} image{'s are' if total > 1 else ' is'} not in the store{more}"
 
 
-def _sheet(store: Store, shown: ContactSheet) -> bytes:
+def _sheet(store: Store, sheet: ContactSheet) -> bytes:
     from largeds_native.view.sheet import sheet_png
 
-    return sheet_png(shown, store.image_size)
+    return sheet_png(sheet, store.image_size)
 
 
-def _page(store: Store, shown: ContactSheet) -> bytes:
+def _page(store: Store, sheet: ContactSheet) -> bytes:
     from largeds_native.view.collect import report_of
     from largeds_native.view.page import page_html
 
     report = report_of(store)
     lines = [("packed", f"{report.packed:,} of {report.total:,} images"), *report.lines()] if report else []
-    return page_html(shown, class_counts(store), lines)
+    return page_html(sheet, class_counts(store), lines)

@@ -1,4 +1,4 @@
-"""Other formats, both ways: HDF5 and plain arrays."""
+"""Import, export and direct use of other formats: HDF5 and .npy."""
 
 from __future__ import annotations
 

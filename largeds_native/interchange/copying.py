@@ -1,4 +1,4 @@
-"""Rows of a store read through plain file descriptors, so that memory does not grow with what was read."""
+"""Reads rows of a store through file descriptors instead of mappings, so that resident memory does not grow."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from largeds_native.errors import StorageError
 if TYPE_CHECKING:
     from largeds_native.store import Store
 
-VECTORS = 1024  # buffers that one preadv takes (IOV_MAX)
+VECTORS = 1024  # largest number of buffers for one preadv (IOV_MAX)
 
 
 class RowReader:
-    """Reads the images of a store by row number; one image with all its variants is a row here."""
+    """Reads the images of a store by row number; here, a row is one image with all its variants."""
 
     def __init__(self, store: Store) -> None:
         self.layout = store.layout
@@ -41,7 +41,7 @@ class RowReader:
         return self._descriptors[shard]
 
     def ranges(self, first: int, count: int) -> Iterator[tuple[int, int, int]]:
-        """(descriptor, byte, bytes) of the files that hold rows [first, first + count), in order."""
+        """(descriptor, offset, length) of the byte ranges that hold rows [first, first + count), in order."""
         while count > 0:
             shard = int(np.searchsorted(self._starts, first, "right")) - 1
             n = min(count, int(self._starts[shard + 1]) - first)
@@ -50,11 +50,11 @@ class RowReader:
             first, count = first + n, count - n
 
     def empty(self, rows: int) -> Array:
-        """Memory for so many rows."""
+        """An uninitialised array for `rows` rows."""
         return np.empty((rows, *self._shape), self._dtype)
 
     def read(self, rows: Array, out: Array | None = None) -> Array:
-        """(len(rows), *shape of a row), in the order of `rows`, in `out` where given; neighbours are read at once."""
+        """(len(rows), *row shape), in the order of `rows`, in `out` if given; adjacent rows are read at once."""
         out = self.empty(len(rows)) if out is None else out
         view = out.reshape(-1).view(np.uint8).data if out.size else memoryview(b"")
         done = 0
@@ -68,11 +68,11 @@ class RowReader:
 
 
 def read_into(descriptor: int, offset: int, view: memoryview) -> None:
-    """Fills `view` from the file; a file that ends before is an error."""
+    """Fills `view` from the file; raises StorageError if the file is too short."""
     while view:
         n = os.preadv(descriptor, [view], offset)
         if n == 0:
-            raise StorageError(errno.EIO, f"a file was cut while it was read: byte {offset:,} is past its end")
+            raise StorageError(errno.EIO, f"a file was truncated while it was read: byte {offset:,} is past its end")
         view, offset = view[n:], offset + n
 
 
@@ -81,14 +81,14 @@ def scatter(descriptor: int, offset: int, views: list[memoryview]) -> None:
     for low in range(0, len(views), VECTORS):
         part = views[low : low + VECTORS]
         done = os.preadv(descriptor, part, offset)
-        for view in part:  # a read may end early: what is missing is asked for by itself
+        for view in part:  # preadv may read less than requested: the rest is read separately
             if done < len(view):
                 read_into(descriptor, offset + done, view[done:])
             offset, done = offset + len(view), max(0, done - len(view))
 
 
 def copy_range(source: int, start: int, target: int, offset: int, length: int) -> None:
-    """Copies bytes between two files inside the kernel, or through memory where the file systems can't."""
+    """Copies bytes between two files in the kernel, or through memory if the file systems don't support that."""
     while length:
         try:
             n = os.copy_file_range(source, target, length, start, offset)
@@ -98,5 +98,5 @@ def copy_range(source: int, start: int, target: int, offset: int, length: int) -
             block = os.pread(source, min(length, 8 << 20), start)
             n = os.pwrite(target, block, offset) if block else 0
         if n == 0:
-            raise StorageError(errno.EIO, f"a file was cut while it was copied: byte {start:,} is past its end")
+            raise StorageError(errno.EIO, f"a file was truncated while it was copied: byte {start:,} is past its end")
         start, offset, length = start + n, offset + n, length - n

@@ -1,7 +1,8 @@
-"""A torch Dataset for those who stay with HDF5."""
+"""A torch Dataset over HDF5 files."""
 
 from __future__ import annotations
 
+import operator
 import os
 import zlib
 from collections.abc import Callable, Sequence
@@ -21,30 +22,33 @@ from largeds_native.interchange.copying import scatter
 from largeds_native.interchange.hdf5_file import (
     IMAGES,
     LABELS,
-    check_fields,
+    check_labels,
     dataset,
     field_values,
     image_metadata,
+    label_shape,
+    labels_in,
     reading,
 )
 from largeds_native.interchange.hdf5_import import unreadable
-from largeds_native.loading.sample import items_of
+from largeds_native.loading.collate import items_of
 from largeds_native.loading.shared import BatchMemory
+from largeds_native.store.gather import index_array
 from largeds_native.store.metadata import Metadata
 
-Item = tuple[Any, int] | Any
 
-
-class HDF5Dataset(Dataset[Item]):
+class HDF5Dataset(Dataset[Any]):
     """Items (CHW tensor in the dataset's dtype, label), as StoreDataset gives them; without labels, the tensor alone.
 
-    The file is opened in each process that reads (DataLoader workers made by fork or spawn), never before. A batch
-    (`__getitems__`) is read in the order of the file, each chunk once. Where the bytes lie in the file as they are,
-    or deflated alone, they are read past HDF5's library, by the chunks' addresses. Without a transform a worker reads
-    straight into memory that it shares with the DataLoader, and uses it again when the batch is gone.
+    The file is opened separately in each process that reads it (DataLoader workers started by fork or by spawn). A
+    batch (`__getitems__`) is read in the order of the file, each chunk once. Chunks that are uncompressed or compressed
+    only by gzip are read directly by their addresses, without HDF5's library. Without a transform, a worker reads
+    directly into memory that it shares with the DataLoader, and reuses it when nobody holds the batch any more.
 
-    path, images, labels: as in `largeds_native.from_hdf5`; labels="labels" may be missing. transform: of one tensor.
-    Raises ArgumentError for datasets that hold no images, RowIndexError for an index outside.
+    path, images, labels: as in `largeds_native.from_hdf5`; with the default, labels may be missing.
+    transform: a function of one tensor.
+
+    Raises ArgumentError for datasets that don't hold images, and RowIndexError for an index outside of the dataset.
     """
 
     def __init__(
@@ -58,7 +62,9 @@ class HDF5Dataset(Dataset[Item]):
         with reading(self.path) as file:
             self._metadata = image_metadata(dataset(file, images))
             self.labels = None if labels == LABELS and LABELS not in file else labels
-            check_fields(file, {} if self.labels is None else {"label": self.labels}, self._metadata.rows)
+            with labels_in(file, self.labels) as values:
+                if values is not None:
+                    check_labels(values, self._metadata.rows)
         self._reader: _Reader | None = None
         self._owner = -1
 
@@ -68,40 +74,42 @@ class HDF5Dataset(Dataset[Item]):
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_reader": None, "_owner": -1}
 
-    def __getitem__(self, index: int) -> Item:
-        return self._items([index], whole=False)[0]
+    def __getitem__(self, index: int) -> Any:
+        return self._items([operator.index(index)], whole=False)[0]
 
-    def __getitems__(self, indices: Sequence[int]) -> list[Item]:
-        """Items in the order of `indices`; their tensors are views of one batch, which default_collate takes whole."""
+    def __getitems__(self, indices: Sequence[int]) -> list[Any]:
+        """Items in the order of `indices`; their tensors are views of one batch, which default_collate doesn't copy."""
         return self._items(indices, whole=self.transform is None and self.labels is not None)
 
-    def _items(self, indices: Sequence[int], whole: bool) -> list[Item]:
-        rows = np.asarray(indices, np.int64)
+    def _items(self, indices: Sequence[int], whole: bool) -> list[Any]:
+        rows = index_array(indices)
         n = len(self)
         outside = (rows < -n) | (rows >= n)
         if outside.any():
             raise RowIndexError(f"row {rows[outside][0]} is outside of the {n} rows of {self.path}")
         rows = np.where(rows < 0, rows + n, rows)
-        if self._reader is None or self._owner != os.getpid():  # a handle of HDF5 must not cross a fork
+        if self._reader is None or self._owner != os.getpid():  # an HDF5 handle must not be used after a fork
             self._reader, self._owner = _Reader(self.path, self.images, self.labels, self._metadata), os.getpid()
         batch = self._reader.batch(rows, whole)
-        labels = None if self._reader.labels is None else self._reader.labels[rows].tolist()
+        labels = None if self._reader.labels is None else self._reader.labels[rows]
         return items_of(batch, labels, self.transform, whole)
 
 
 class _Reader:
-    """The opened file, in one process, and the memory of its batches."""
+    """The open file in one process, and the memory of its batches."""
 
     def __init__(self, path: Path, images: str, labels: str | None, metadata: Metadata) -> None:
         self._file = h5py.File(path, "r")
         self._data = dataset(self._file, images)
-        self.labels: Array | None = None if labels is None else field_values(self._file[labels])
+        with labels_in(self._file, labels) as values:
+            self.labels: Array | None = None if values is None else field_values(values).reshape(label_shape(values))
         self._metadata = metadata
         native = self._data.dtype.newbyteorder("=")
         self._dtype = torch.from_numpy(np.empty(0, native)).dtype
         self._row = native.itemsize * int(np.prod(self._data.shape[1:], dtype=np.int64))
         self._chunks = _chunk_layout(self._data)
-        self._descriptor = os.open(path, os.O_RDONLY) if self._chunks is not None else -1
+        # not the file that was opened where that has an external link
+        self._descriptor = os.open(self._data.file.filename, os.O_RDONLY) if self._chunks is not None else -1
         self._memory = BatchMemory()
 
     def __del__(self) -> None:
@@ -109,9 +117,9 @@ class _Reader:
             os.close(self._descriptor)
 
     def batch(self, indices: Array, whole: bool) -> Tensor:
-        """(len(indices), C, H, W) in that order, with an axis of variants before C where there are several.
+        """(len(indices), C, H, W) in the order of `indices`, with an axis of variants before C if there are several.
 
-        whole: it will go to the process of the DataLoader as one tensor, so it may lie in a slot shared with it."""
+        whole: a worker sends this very tensor to the DataLoader, so it may be in shared memory."""
         variants = [self._metadata.variants] * (self._metadata.variants > 1)
         shape = (len(indices), *variants, *self._metadata.shape)
         if self._metadata.layout == "CHW":
@@ -141,7 +149,7 @@ class _Reader:
             raise unreadable(self._data, error) from None
 
     def _direct(self, ordered: Array, order: Array, out: Array) -> None:
-        """Rows that lie one after the other are read at once."""
+        """Reads uncompressed rows; adjacent rows are read at once."""
         assert self._chunks is not None
         number, inside = np.divmod(ordered, self._chunks.rows)
         starts = self._chunks.offsets[number] + inside * self._row
@@ -164,7 +172,7 @@ class _Reader:
             flat[slot] = chunk[inside * self._row : (inside + 1) * self._row]
 
     def _through_hdf5(self, ordered: Array, order: Array, out: Array) -> None:
-        """Rows of one chunk, and neighbours, are asked for at once."""
+        """Reads by HDF5's library; rows of one chunk, and adjacent rows, are read at once."""
         chunk_rows = self._data.chunks[0] if self._data.chunks else 1
         low = 0
         while low < len(ordered):
@@ -191,7 +199,7 @@ def _inflate(packed: bytes, size: int) -> bytes:
 
 @dataclass(frozen=True)
 class _ChunkLayout:
-    """Where chunks of so many rows lie in the file; `sizes` where they are deflated."""
+    """Offsets of chunks of `rows` rows in the file; their `sizes` if they are compressed by gzip."""
 
     rows: int
     offsets: Array
@@ -199,7 +207,7 @@ class _ChunkLayout:
 
 
 def _chunk_layout(data: h5py.Dataset) -> _ChunkLayout | None:
-    """None where HDF5 has to read. A contiguous dataset is one chunk."""
+    """None if only HDF5's library can read the dataset. A contiguous dataset is one chunk."""
     plain = data.dtype.isnative and not data.is_virtual and not data.external
     if not plain or data.file.userblock_size:
         return None
@@ -220,6 +228,6 @@ def _chunk_layout(data: h5py.Dataset) -> _ChunkLayout | None:
                 sizes[info.chunk_offset[0] // chunk_rows] = info.size
 
     data.id.chunk_iter(add)
-    if (offsets < 0).any():  # chunks that were never written have none
+    if (offsets < 0).any():  # chunks that were never written have no offset
         return None
     return _ChunkLayout(chunk_rows, offsets, sizes)

@@ -1,7 +1,7 @@
-"""A store as one HDF5 file.
+"""Exports a store as one HDF5 file.
 
-HDF5 lays out the file; the images' bytes do not go through it where they need not: a contiguous dataset is copied
-between the files by the kernel, and chunks are written as they are with H5Dwrite_chunk.
+HDF5 creates the file, but its library does not process the images where that can be avoided: the kernel copies a
+contiguous dataset between the files, and chunks are written directly with H5Dwrite_chunk.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from largeds_native._internal.machine import usable_threads
 from largeds_native.errors import ArgumentError
 from largeds_native.interchange.copying import RowReader, copy_range
 from largeds_native.interchange.hdf5_file import CLASSES, IMAGES, LABELS
-from largeds_native.interchange.new_file import Reserve, created, new_file, reserve, storage_errors
+from largeds_native.interchange.new_file import Reserve, new_file, new_hdf5_file, reserve, storage_errors
 from largeds_native.interchange.progress import ProgressCallback, progress_of
 
 if TYPE_CHECKING:
@@ -30,8 +30,10 @@ if TYPE_CHECKING:
 
 
 BLOCK_BYTES = 16 << 20
-ATTRIBUTE_BYTES = 60_000  # HDF5's compact attributes end at 64 KiB
+ATTRIBUTE_BYTES = 60_000  # HDF5's compact attributes have at most 64 KiB
 PAGE = 4096
+# endings of other formats
+OTHER_FORMATS = {".tar", ".gz", ".zip", ".npy", ".npz", ".parquet", ".csv", ".json", ".zarr", ".lds", ".beton"}
 
 
 def export_hdf5(
@@ -45,19 +47,24 @@ def export_hdf5(
     normalize: tuple[Sequence[float], Sequence[float]] | None = None,
     progress: bool | ProgressCallback | None = True,
 ) -> Path:
-    """Writes the images as dataset `data`, the labels as `labels`, further fields by name.
+    """Writes the images to dataset `data`, the labels to `labels`, and further fields to datasets of their names.
 
-    layout: "contiguous" (one block that can be mapped; default) or "chunked", with `chunk_images` images a chunk.
-    compression: None, "gzip", ("gzip", level), "lzf", or what hdf5plugin makes, for instance `hdf5plugin.Zstd()`;
-        needs layout="chunked".
+    layout: "contiguous" (one block, which can be memory-mapped) or "chunked", with `chunk_images` images per chunk.
+    compression: None, "gzip", ("gzip", level), "lzf", or a filter of hdf5plugin such as `hdf5plugin.Zstd()`; needs
+        layout="chunked".
     indices: the rows to write, in this order; default all.
     normalize: (mean, std) in [0, 1] units: writes (x / 255 - mean) / std as float32 instead of the stored uint8.
-    progress: a bar when the output is a terminal, or a function called with (rows done, rows in all).
+    progress: True shows a bar if stderr is a terminal; or a function called with (rows done, total rows).
 
-    Attributes of `data`: layout, mean and std where normalised; of the file: classes, options and libraries of the
-    pack, the store's identity. The file has its name only when it is whole and synced. Memory stays within some tens
-    of MB. Raises ArgumentError for a bad option or an output that exists, StorageError when the disk is full.
+    `data` has the attributes layout, and mean and std if normalised; the file has those of the classes, the options and
+    libraries of the pack, and the store's identity. The file gets its name only when it is complete and synced. Memory
+    use is some tens of MB.
+
+    Raises ArgumentError for an invalid option, an existing output, or a name of another format (x.tar), StorageError
+    if the disk is full.
     """
+    if Path(path).suffix.lower() in OTHER_FORMATS:
+        raise ArgumentError(f"{path}: this writes HDF5, and the name says another format: call it {Path(path).stem}.h5")
     rows = _indices(indices, len(store))
     chunk, filters = _layout(layout, chunk_images, compression)
     lookup = None if normalize is None else _lookup(store, *normalize)
@@ -65,7 +72,7 @@ def export_hdf5(
         reader = RowReader(store)
         with (
             storage_errors(path),
-            created(temporary, alignment_threshold=1 << 16, alignment_interval=PAGE) as (file, reserve_more),
+            new_hdf5_file(temporary, alignment_threshold=1 << 16, alignment_interval=PAGE) as (file, reserve_more),
         ):
             images = _create(file, store, len(rows), chunk, filters, lookup)
             _describe(file, images, store, normalize, reserve_more)
@@ -95,7 +102,7 @@ def _indices(indices: Any, n: int) -> Array:
 
 
 def _layout(layout: str, chunk_images: int, compression: Any) -> tuple[int, dict[str, Any]]:
-    """Images a chunk (0: contiguous) and h5py's keywords for the filters."""
+    """Images per chunk (0: contiguous), and the keyword arguments of h5py for the filters."""
     if layout not in ("contiguous", "chunked"):
         raise ArgumentError(f"layout: expected 'contiguous' or 'chunked', found {layout!r}")
     if layout == "contiguous":
@@ -108,12 +115,12 @@ def _layout(layout: str, chunk_images: int, compression: Any) -> tuple[int, dict
         compression, options = compression
         return chunk_images, {"compression": compression, "compression_opts": options}
     if compression is not None and not isinstance(compression, (str, int)):
-        return chunk_images, dict(compression)  # a filter of hdf5plugin is a mapping of h5py's keywords
+        return chunk_images, dict(compression)  # a filter of hdf5plugin is a mapping of keyword arguments for h5py
     return chunk_images, {} if compression is None else {"compression": compression}
 
 
 def _lookup(store: Store, mean: Sequence[float], std: Sequence[float]) -> Array:
-    """(C, 256) float32: what each stored value becomes in each channel, rounded once."""
+    """Table (C, 256) float32 of the normalised values of each channel, rounded once."""
     channels = store.channels
     m, s = np.asarray(mean, np.float64).reshape(-1, 1), np.asarray(std, np.float64).reshape(-1, 1)
     if store.dtype != np.uint8:
@@ -138,7 +145,9 @@ def _create(
             raise ArgumentError(f"compression: expected a filter that is installed, found {filters}: {error}") from None
     plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     plist.set_layout(h5py.h5d.CONTIGUOUS)
-    plist.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)  # the offset is known at once, and nothing is written twice
+    plist.set_alloc_time(
+        h5py.h5d.ALLOC_TIME_EARLY
+    )  # so that the offset is known immediately, and nothing is written twice
     plist.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
     plist.set_obj_track_times(False)
     kind = h5py.h5t.py_create(dtype, logical=True)
@@ -168,7 +177,7 @@ def _describe(file: h5py.File, images: h5py.Dataset, store: Store, normalize: An
 
 def _write_field(file: h5py.File, name: str, values: Any, rows: Array, reserve_more: Reserve) -> None:
     if name in (IMAGES, CLASSES) or name in file:
-        raise ArgumentError(f"the store's field {name!r} can't be written: HDF5's dataset of this name is another")
+        raise ArgumentError(f"the store's field {name!r} can't be exported: the file has another dataset of this name")
     dtype = values.dtype
     kind: Any = dtype
     if dtype.kind == "U":  # HDF5 has no UTF-32: a code point is at most 4 bytes of UTF-8
@@ -186,7 +195,7 @@ def _write_field(file: h5py.File, name: str, values: Any, rows: Array, reserve_m
 def _blocks(
     reader: RowReader, rows: Array, multiple: int, lookup: Array | None, on_progress: ProgressCallback
 ) -> Iterator[tuple[int, Array]]:
-    """(first row, images) in blocks of about 16 MB, each but the last a multiple of `multiple` rows."""
+    """Yields (first row, images) in blocks of about 16 MB; all but the last have a multiple of `multiple` rows."""
     written = reader.row_bytes * (1 if lookup is None else 4)
     step = max(1, BLOCK_BYTES // written // multiple) * multiple
     memory = reader.empty(min(step, len(rows)))
@@ -197,7 +206,7 @@ def _blocks(
 
 
 def normalised(images: Array, lookup: Array, layout: str) -> Array:
-    """uint8 (N, ..., C, H, W) or (N, ..., H, W, C) to float32 by a table of (C, 256)."""
+    """Converts uint8 (N, ..., C, H, W) or (N, ..., H, W, C) to float32 by a table (C, 256)."""
     out = np.empty(images.shape, np.float32)
     axis = images.ndim - (3 if layout == "CHW" else 1)
     for c in range(len(lookup)):
@@ -220,7 +229,7 @@ def _write_contiguous(
                 for low in range(0, length, BLOCK_BYTES):
                     part = min(BLOCK_BYTES, length - low)
                     copy_range(source, start + low, out.fileno(), offset + done, part)
-                    _C.begin_write_back(out.fileno(), offset + done, part)  # the disk works while the rest is copied
+                    _C.begin_write_back(out.fileno(), offset + done, part)  # the disk writes while the rest is copied
                     done += part
                     on_progress(done // reader.row_bytes, len(rows))
             return
@@ -235,7 +244,7 @@ def _write_contiguous(
 def _with_space(
     path: Path, images: h5py.Dataset, blocks: Iterator[tuple[int, Array]], reserve_more: Reserve
 ) -> Iterator[tuple[int, Array]]:
-    """The blocks, each once disk space is taken for its chunks; what was written before goes to the disk meanwhile."""
+    """Yields the blocks, each after allocating disk space for its chunks; earlier blocks are written back meanwhile."""
     from largeds_native import _C
 
     chunk_rows, size = images.chunks[0], images.dtype.itemsize * int(np.prod(images.chunks, dtype=np.int64))
@@ -244,7 +253,7 @@ def _with_space(
         for low, block in blocks:
             reserve_more(
                 -(-len(block) // chunk_rows) * (size + size // 100 + 2 * PAGE)
-            )  # aligned, indexed, and not compressible
+            )  # for alignment, the index, and incompressible data
             yield low, block
             end = images.file.id.get_filesize()
             _C.begin_write_back(file.fileno(), done, end - done)
@@ -252,14 +261,14 @@ def _with_space(
 
 
 def _write_chunks(images: h5py.Dataset, blocks: Iterator[tuple[int, Array]], filters: dict[str, Any]) -> None:
-    """Raw and gzip chunks are made here, several at once; other filters run inside of HDF5."""
+    """Raw and gzip chunks are created here, several in parallel; HDF5 runs other filters."""
     chunk = images.chunks[0]
     name = filters.get("compression")
     if name in (None, "gzip") and set(filters) <= {"compression", "compression_opts"}:
         level = filters.get("compression_opts", 4)
 
-        def make(part: Array) -> Any:
-            if len(part) < chunk:  # chunks are whole on disk: the last one is filled up
+        def encode(part: Array) -> Any:
+            if len(part) < chunk:  # all chunks have the same size in the file: the last one is filled up
                 part = np.concatenate([part, np.zeros((chunk - len(part), *part.shape[1:]), part.dtype)])
             raw = np.ascontiguousarray(part).reshape(-1).view(np.uint8).data
             return raw if name is None else zlib.compress(raw, level)
@@ -268,10 +277,10 @@ def _write_chunks(images: h5py.Dataset, blocks: Iterator[tuple[int, Array]], fil
         with ThreadPoolExecutor(usable_threads()) as pool:
             for low, block in blocks:
                 parts = [block[i : i + chunk] for i in range(0, len(block), chunk)]
-                made = map(make, parts) if name is None else pool.map(make, parts)
-                for i, data in enumerate(made):
+                chunks = map(encode, parts) if name is None else pool.map(encode, parts)
+                for i, data in enumerate(chunks):
                     images.id.write_direct_chunk((low + i * chunk, *origin), data)
         return
     for low, block in blocks:
         images[low : low + len(block)] = block
-        images.flush()  # what stays in HDF5's cache has no offset in the file yet, and space was taken for it now
+        images.flush()  # cached chunks have no offset in the file yet, but their space is allocated now

@@ -1,9 +1,10 @@
-"""Opening HDF5 files with errors that are sentences, and what one dataset of images is."""
+"""Opens HDF5 files with readable error messages, and reads metadata of their datasets."""
 
 from __future__ import annotations
 
 import json
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -23,18 +24,18 @@ PLUGIN_HINT = "type: pip install hdf5plugin, and import hdf5plugin before openin
 
 @contextmanager
 def reading(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
-    """The file opened for reading; whatever h5py says about a file that can't be read becomes one sentence."""
+    """Opens the file for reading; h5py's errors become StorageError or StoreError with a readable message."""
     try:
         file = h5py.File(path, "r")
     except FileNotFoundError:
         raise StorageError(2, "no such file", os.fspath(path)) from None
     except OSError as error:
-        raise _why_not(Path(path), str(error)) from None
+        raise _open_error(Path(path), str(error)) from None
     with file:
         yield file
 
 
-def _why_not(path: Path, message: str) -> StorageError | StoreError:
+def _open_error(path: Path, message: str) -> StorageError | StoreError:
     if path.is_dir():
         return StoreError(f"{path} is a folder: expected an HDF5 file")
     try:
@@ -52,18 +53,68 @@ def _why_not(path: Path, message: str) -> StorageError | StoreError:
 
 
 def dataset(file: h5py.File, name: str) -> h5py.Dataset:
-    """A dataset by its name; the message lists those that are there."""
+    """A dataset by its name. ArgumentError lists the existing ones; StoreError names a linked or joined file that is
+    missing."""
     found = file.get(name)
+    link = file.get(name, getlink=True) if found is None else None
+    if isinstance(link, h5py.ExternalLink):
+        raise StoreError(
+            f"{file.filename}: dataset {name!r} is a link to {link.path!r} of {link.filename}, which is not there"
+        )
     if not isinstance(found, h5py.Dataset):
         names: list[str] = []
         file.visititems(lambda n, item: names.append(n) if isinstance(item, h5py.Dataset) and len(names) < 20 else None)
         listed = ", ".join(repr(n) for n in names) or "none"
         raise ArgumentError(f"{file.filename} has no dataset {name!r}; its datasets are: {listed}")
+    if found.is_virtual:
+        _check_virtual(found)
     return found
 
 
+def _check_virtual(data: h5py.Dataset) -> None:
+    """HDF5 reads the rows of a missing or shorter source as zeros, without a word."""
+    folder = Path(data.file.filename).absolute().parent
+    for source in data.virtual_sources():
+        if source.file_name == ".":
+            continue
+        where = f"{data.file.filename}: dataset {data.name!r}"
+        path = next((p for p in (folder / source.file_name, Path(source.file_name)) if p.is_file()), None)
+        if path is None:
+            raise StoreError(f"{where} takes rows from {source.file_name}, which is not there: move it back")
+        with reading(path) as part:
+            found = part.get(source.dset_name)
+            shape = found.shape if isinstance(found, h5py.Dataset) else None
+        expected = _extent(source)
+        if shape is None or len(shape) != len(expected) or any(n < m for n, m in zip(shape, expected, strict=True)):
+            raise StoreError(
+                f"{where} takes rows from dataset {source.dset_name!r} of {path}: expected shape {expected}, "
+                f"found {'no such dataset' if shape is None else shape}. It was another file when they were joined"
+            )
+
+
+def _extent(source: Any) -> tuple[int, ...]:
+    """The smallest shape of a source of a virtual dataset that has all that is taken from it."""
+    if source.src_space.get_select_type() == h5py.h5s.SEL_ALL:  # it has no bounds then
+        first, last = source.vspace.get_select_bounds()
+        return tuple(int(high - low + 1) for low, high in zip(first, last, strict=True))
+    return tuple(int(high + 1) for high in source.src_space.get_select_bounds()[1])
+
+
+@contextmanager
+def labels_in(file: h5py.File, labels: str | None) -> Iterator[h5py.Dataset | None]:
+    """The dataset of the labels: of `file`, or "FILE:DATASET" for one of another file."""
+    other, _, name = (labels or "").rpartition(":")
+    if labels is None:
+        yield None
+    elif labels not in file and os.path.isfile(other):
+        with reading(other) as opened:
+            yield dataset(opened, name)
+    else:
+        yield dataset(file, labels)
+
+
 def image_metadata(images: h5py.Dataset, layout: str | None = None) -> Metadata:
-    """Of a dataset; its attribute `layout`, where there is one, decides between readings of the shape."""
+    """The metadata of a dataset of images. The layout is `layout`, else the attribute `layout`, else from the shape."""
     where = f"{images.file.filename}: dataset {images.name!r}"
     if images.dtype.kind == "O":
         raise ArgumentError(f"{where} is of variable length: expected images of one shape")
@@ -76,30 +127,46 @@ def _text(value: Any) -> str | None:
     return value.decode() if isinstance(value, bytes) else value if isinstance(value, str) else None
 
 
-def field_names(file: h5py.File, images: str, labels: str | None) -> dict[str, str]:
-    """field of a store -> dataset of the file: the labels, and all others at the top with as many rows.
+def further_fields(file: h5py.File, images: str, labels: str | None) -> dict[str, h5py.Dataset]:
+    """The other top-level datasets with as many rows as there are images, as fields of a store.
 
-    Those whose names can't be a field's, or mean something else in a store, are left out.
+    Datasets that can't be fields, because of their name or a variable length, are left out with a warning.
     """
     rows = dataset(file, images).shape[0]
-    fields = {} if labels is None else {"label": labels}
-    others = [n for n, item in file.items() if isinstance(item, h5py.Dataset) and item.shape and item.shape[0] == rows]
-    taken = {images, labels, CLASSES, *fields}
-    return fields | {name: name for name in others if name not in taken and is_field_name(name)}
+    names = [n for n, item in file.items() if isinstance(item, h5py.Dataset) and item.shape and item.shape[0] == rows]
+    taken = {images.strip("/"), (labels or "").strip("/"), CLASSES}
+    others = {name: dataset(file, name) for name in names if name not in taken}
+    can_be = {name for name in others if is_field_name(name) and name != "label"}
+    fields = {name: values for name, values in others.items() if name in can_be and not _is_variable(values)}
+    if left_out := sorted(set(others) - set(fields)):
+        warnings.warn(
+            f"{file.filename}: left out as fields: {', '.join(map(repr, left_out))}. A field has values of a fixed "
+            "size, and a name of letters, digits and _ that means nothing else in a store",
+            stacklevel=2,
+        )
+    return fields
 
 
-def check_fields(file: h5py.File, fields: dict[str, str], rows: int) -> None:
-    for name in fields.values():
-        values = dataset(file, name)
-        where = f"{file.filename}: dataset {name!r}"
-        if values.shape is None or values.shape[:1] != (rows,):
-            raise ArgumentError(f"{where}: expected {rows:,} values, one an image, found shape {values.shape}")
-        if values.dtype.kind == "O" and h5py.check_string_dtype(values.dtype) is None:
-            raise ArgumentError(f"{where} is of variable length: expected values of a fixed size")
+def check_labels(values: h5py.Dataset, rows: int) -> None:
+    where = f"{values.file.filename}: dataset {values.name.removeprefix('/')!r}"
+    if values.shape is None or values.shape[:1] != (rows,):
+        raise ArgumentError(f"{where}: expected {rows:,} values, one per image, found shape {values.shape}")
+    if _is_variable(values):
+        raise ArgumentError(f"{where} is of variable length: expected values of a fixed size")
+
+
+def _is_variable(values: h5py.Dataset) -> bool:
+    return values.dtype.kind == "O" and h5py.check_string_dtype(values.dtype) is None
+
+
+def label_shape(values: h5py.Dataset) -> tuple[int, ...]:
+    """(N, 1, 1, 1), as PatchCamelyon has them, are N labels."""
+    shape: tuple[int, ...] = values.shape
+    return shape[:1] if values.size == shape[0] else shape
 
 
 def field_values(values: h5py.Dataset, selection: Any = ()) -> np.ndarray[Any, np.dtype[Any]]:
-    """A field's values with the dtype they had in the store; texts come as numpy's fixed-size ones."""
+    """The values of a field with their dtype in the store; strings have numpy's fixed-size dtypes."""
     known = _text(values.attrs.get("numpy_dtype"))
     if (text := h5py.check_string_dtype(values.dtype)) is not None:
         if text.length is not None and text.encoding == "ascii":
@@ -112,7 +179,7 @@ def field_values(values: h5py.Dataset, selection: Any = ()) -> np.ndarray[Any, n
 
 
 def read_classes(file: h5py.File) -> list[str]:
-    """Class names, from the attribute or, where they are too many for one, the dataset."""
+    """Class names, from the attribute, or from the dataset if there are too many for an attribute."""
     if "classes" in file.attrs:
         found = file.attrs["classes"]
     elif isinstance(file.get(CLASSES), h5py.Dataset):
@@ -123,7 +190,7 @@ def read_classes(file: h5py.File) -> list[str]:
 
 
 def read_normalized(data: h5py.Dataset) -> MeanStd | None:
-    """The (mean, std) that float images were normalised with, where the file says so."""
+    """The (mean, std) by which float images were normalised, if the file records it."""
     mean, std = data.attrs.get("mean"), data.attrs.get("std")
     if mean is None or std is None or data.dtype.kind != "f":
         return None
@@ -131,7 +198,7 @@ def read_normalized(data: h5py.Dataset) -> MeanStd | None:
 
 
 def read_json(file: h5py.File, name: str) -> dict[str, Any]:
-    """An attribute that holds a JSON object; empty where there is none."""
+    """An attribute that holds a JSON object; {} if there is none."""
     with suppress(ValueError):
         value = json.loads(_text(file.attrs.get(name)) or "{}")
         if isinstance(value, dict):

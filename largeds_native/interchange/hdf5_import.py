@@ -1,4 +1,4 @@
-"""Any HDF5 file with a dataset of images, as a store."""
+"""Imports any HDF5 file with a dataset of images as a store."""
 
 from __future__ import annotations
 
@@ -16,11 +16,13 @@ from largeds_native.interchange.hdf5_file import (
     IMAGES,
     LABELS,
     PLUGIN_HINT,
-    check_fields,
+    check_labels,
     dataset,
-    field_names,
     field_values,
+    further_fields,
     image_metadata,
+    label_shape,
+    labels_in,
     read_classes,
     read_json,
     read_normalized,
@@ -46,20 +48,24 @@ def from_hdf5(
     shard_bytes: int = 1 << 30,
     progress: bool | ProgressCallback | None = True,
 ) -> PackedStore:
-    """Makes a store in the folder `out` from the datasets `images` and `labels` of an HDF5 file, and opens it.
+    """Writes a store in the folder `out` from the datasets `images` and `labels` of an HDF5 file, and opens it.
 
-    images: (N, C, H, W), (N, H, W, C) or (N, H, W), of uint8, float16 or float32, in any storage. Pixels stay as they
-        are. labels: N values; None for a file without. Other datasets at the top with N rows become fields,
-        where their names can be a field's.
-    dtype: to convert to, for float64 images: "float32" or "float16". layout: "CHW" or "HWC", where a shape fits both.
-    progress: a bar when the output is a terminal, or a function called with (rows done, rows in all).
+    images: name of a dataset of shape (N, C, H, W), (N, H, W, C) or (N, H, W), of uint8, float16 or float32, with any
+        storage layout. Pixels are not changed.
+    labels: name of a dataset of N values, "FILE:DATASET" for one of another file; None without labels. Other top-level
+        datasets with N rows become fields; a warning names those that can't.
+    dtype: "float32" or "float16", to convert float images.
+    layout: "CHW" or "HWC", if the shape fits both.
+    shard_bytes: largest size of a shard's images in bytes.
+    progress: True shows a bar if stderr is a terminal; or a function called with (rows done, total rows).
 
     Reads each chunk once, in order, some tens of MB at a time. Raises ArgumentError for datasets that are missing or
-    hold no images, or an output that exists; StoreError for a file that is not HDF5 or whose filter is not installed.
+    don't hold images, and for an existing output; StoreError for a file that is not HDF5 or needs a filter that is not
+    installed.
     """
     with reading(path) as file:
         data = dataset(file, images)
-        fields, metadata = _contents(file, data, labels, dtype, layout)
+        fields, metadata = _contents(file, images, labels, dtype, layout)
         with RawStoreWriter(out, metadata, shard_bytes) as writer, progress_of(progress, "import") as on_progress:
             done = 0
             for block in blocks(data):
@@ -73,20 +79,23 @@ def from_hdf5(
 
 
 def _contents(
-    file: h5py.File, data: h5py.Dataset, labels: str | None, dtype: str | None, layout: str | None
+    file: h5py.File, images: str, labels: str | None, dtype: str | None, layout: str | None
 ) -> tuple[dict[str, Array], Metadata]:
-    """The values of the fields, and the metadata of the store that is made of `data`."""
+    """The values of the fields, and the metadata of the new store."""
+    data = dataset(file, images)
     found, path = image_metadata(data, layout), Path(file.filename)
     stored = np.dtype(dtype or found.dtype).newbyteorder("<")
     if stored.name not in IMAGE_DTYPES or (found.dtype.kind == "f") != (stored.kind == "f"):
-        hint = "; give dtype='float32'" if found.dtype.kind == "f" else ""
+        hint = "; pass dtype='float32'" if found.dtype.kind == "f" else ""
         raise ArgumentError(f"{path}: expected images of {', '.join(IMAGE_DTYPES)}, found {found.dtype}{hint}")
-    images = data.name.removeprefix("/")
-    names = field_names(file, images, labels)
-    check_fields(file, names, found.rows)
-    fields = {name: field_values(file[source]) for name, source in names.items()}
-    if "label" in fields and fields["label"].ndim == 1 and fields["label"].dtype.kind in "biu":
-        fields["label"] = fields["label"].astype(np.int64)
+    fields = {}
+    with labels_in(file, labels) as values:
+        if values is not None:
+            check_labels(values, found.rows)
+            label = field_values(values).reshape(label_shape(values))
+            whole = label.ndim == 1 and label.dtype.kind in "biu"
+            fields["label"] = label.astype(np.int64) if whole else label
+    fields |= {name: field_values(values) for name, values in further_fields(file, images, labels).items()}
     specs = {name: FieldSpec(values.dtype.newbyteorder("<"), values.shape[1:]) for name, values in fields.items()}
     return fields, replace(
         found,
@@ -94,13 +103,13 @@ def _contents(
         fields=specs,
         classes=tuple(read_classes(file)),
         normalized=read_normalized(data),
-        options=read_json(file, "options") or {"source": path.name, "images": images},
+        options=read_json(file, "options") or {"source": path.name, "images": images.strip("/")},
         libraries=read_json(file, "libraries"),
     )
 
 
 def blocks(data: h5py.Dataset) -> Iterator[Array]:
-    """The dataset in blocks of rows that hold whole chunks, so that no chunk is read (or unpacked) twice."""
+    """Yields the dataset in blocks of whole chunks, so that no chunk is read or decompressed twice."""
     row = max(1, data.dtype.itemsize * int(np.prod(data.shape[1:], dtype=np.int64)))
     chunk_rows = data.chunks[0] if data.chunks else 1
     step = max(1, BLOCK_BYTES // (row * chunk_rows)) * chunk_rows
@@ -116,7 +125,7 @@ def read_rows(data: h5py.Dataset, rows: slice) -> Array:
 
 
 def unreadable(data: h5py.Dataset, error: OSError) -> StoreError:
-    """HDF5's message about rows that can't be read, as a sentence."""
+    """The readable form of HDF5's error for rows that can't be read."""
     where, text = f"{data.file.filename}: dataset {data.name!r}", str(error)
     if "plugin" in text or "filter" in text.lower():
         return StoreError(f"{where} is compressed with a filter that is not installed; {PLUGIN_HINT}")

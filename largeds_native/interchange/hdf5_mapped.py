@@ -1,4 +1,4 @@
-"""Contiguous HDF5 datasets as a store, mapped where they lie."""
+"""Opens contiguous HDF5 datasets as a memory-mapped store."""
 
 from __future__ import annotations
 
@@ -8,15 +8,18 @@ from pathlib import Path
 
 import h5py
 
+from largeds_native._internal.arrays import Array
 from largeds_native.errors import ArgumentError
 from largeds_native.interchange.hdf5_file import (
     IMAGES,
     LABELS,
-    check_fields,
+    check_labels,
     dataset,
-    field_names,
     field_values,
+    further_fields,
     image_metadata,
+    label_shape,
+    labels_in,
     read_classes,
     read_normalized,
     reading,
@@ -26,25 +29,32 @@ from largeds_native.store.mapped import MappedArray
 
 
 def open_hdf5(path: str | os.PathLike[str], images: str = IMAGES, labels: str | None = None) -> MappedArrayStore:
-    """The images of a contiguous, uncompressed dataset as a store, mapped where they lie.
+    """Opens the images of a contiguous, uncompressed dataset as a memory-mapped store.
 
-    labels: dataset of the labels; default "labels" where there is one. Fields that can't be mapped are read. Raises
-    ArgumentError for a dataset that is chunked, compressed, external, missing, or of a shape that holds no images.
+    labels: dataset of the labels, "FILE:DATASET" for one of another file; default "labels" if it exists. Fields that
+        can't be mapped are read into memory.
+
+    Raises ArgumentError for a dataset that is chunked, compressed, external, or missing, and for a shape that is not
+    one of images.
     """
     where = Path(os.path.abspath(path))
     with reading(where) as file:
         data = dataset(file, images)
         metadata = image_metadata(data)
-        mapped = _mapped(where, data)
+        mapped = _mapped(data)
         if mapped is None:
             raise ArgumentError(
                 f"{where}: dataset {images!r} is {_storage(data)}, which can't be mapped: import it with "
                 "largeds_native.from_hdf5 (largeds import), or read it with HDF5Dataset"
             )
         chosen = labels or (LABELS if LABELS in file else None)
-        names = field_names(file, images, chosen)
-        check_fields(file, names, metadata.rows)
-        fields = {name: _mapped(where, file[source]) or field_values(file[source]) for name, source in names.items()}
+        fields: dict[str, MappedArray | Array] = {}
+        with labels_in(file, chosen) as values:
+            if values is not None:
+                check_labels(values, metadata.rows)
+                fields["label"] = _field(values, label_shape(values))
+        others = further_fields(file, images, chosen)
+        fields |= {name: _field(values, values.shape) for name, values in others.items()}
         known = replace(metadata, classes=tuple(read_classes(file)), normalized=read_normalized(data))
     return MappedArrayStore(where, known, mapped, fields, (open_hdf5, (str(where), images, labels)))
 
@@ -59,8 +69,14 @@ def _storage(data: h5py.Dataset) -> str:
     return "empty" if data.dtype.isnative else f"of a foreign byte order ({data.dtype})"
 
 
-def _mapped(path: Path, data: h5py.Dataset) -> MappedArray | None:
-    """None when the values don't lie in one piece, as numpy would read them."""
+def _field(values: h5py.Dataset, shape: tuple[int, ...]) -> MappedArray | Array:
+    mapped = _mapped(values)
+    return field_values(values).reshape(shape) if mapped is None else replace(mapped, shape=shape)
+
+
+def _mapped(data: h5py.Dataset) -> MappedArray | None:
+    """None if the values are not contiguous in the file in a dtype of numpy."""
+    path = Path(os.path.abspath(data.file.filename))  # an external link leads to another file than the opened one
     plain = data.dtype.kind in "uifcS" and data.dtype.isnative and h5py.check_string_dtype(data.dtype) is None
     if data.size == 0 and plain:
         return MappedArray(path, 0, data.dtype, data.shape)

@@ -1,4 +1,4 @@
-"""What images an array of some shape holds."""
+"""Finds the layout of images from the shape of an array."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from largeds_native.store.metadata import Metadata
 
 
 def shape_metadata(shape: tuple[int, ...], dtype: np.dtype[Any], where: str, layout: str | None = None) -> Metadata:
-    """Layout and channels from a shape; (N, H, W) is one channel, (N, V, ...) has V variants of each image.
+    """Metadata with layout and channels from a shape; (N, H, W) has one channel, (N, V, ...) has V variants per image.
 
-    The layout is that of the axis which holds 1 or 3, the last one first, unless it is given."""
+    Without `layout`, it is "HWC" if the last axis has length 1 or 3, else "CHW". `where` begins the error messages."""
     if dtype.kind not in "uf" or (dtype.kind == "u" and dtype.itemsize != 1):
         raise ArgumentError(f"{where}: expected uint8, float16, float32 or float64, found {dtype}")
     if len(shape) not in (3, 4, 5) or 0 in shape[1:]:

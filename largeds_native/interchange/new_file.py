@@ -1,4 +1,4 @@
-"""Files that have their name only when they are whole."""
+"""Writes files that get their name only when they are complete."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ import h5py
 from largeds_native.errors import ArgumentError, StorageError
 from largeds_native.store.format.files import sync
 
-Reserve = Callable[[int], None]  # takes disk space for so many bytes more
-MARGIN = 1 << 15  # bytes for HDF5's own structures, beside what is written
+Reserve = Callable[[int], None]  # allocates disk space for this number of further bytes
+MARGIN = 1 << 15  # bytes for HDF5's own structures
 
 
 @contextmanager
 def new_file(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A temporary name beside `path` that becomes it, synced, when the block ends well, and goes away otherwise."""
+    """Yields a temporary path; it is synced and becomes `path` if the block ends without an exception, else removed."""
     final = Path(path)
     if final.exists():
-        raise ArgumentError(f"{final} exists: name another file or remove it")
+        raise ArgumentError(f"{final} exists: choose another file or remove it")
     if not final.absolute().parent.is_dir():
         raise ArgumentError(f"{final.absolute().parent} is not a folder: expected where to write {final.name}")
     temporary = final.with_name(f".{final.name}.{os.getpid()}.tmp")
     try:
         yield temporary
         sync(temporary)
-        os.link(temporary, final)  # unlike a rename, refuses a file that came to be meanwhile
+        os.link(temporary, final)  # unlike a rename, fails if the file was created meanwhile
         sync(final.absolute().parent)
     finally:
         temporary.unlink(missing_ok=True)
 
 
 @contextmanager
-def created(path: Path, **options: Any) -> Iterator[tuple[h5py.File, Reserve]]:
-    """A new HDF5 file, and the function that takes disk space for so many bytes more.
+def new_hdf5_file(path: Path, **options: Any) -> Iterator[tuple[h5py.File, Reserve]]:
+    """Yields a new HDF5 file, and a function that allocates disk space for a number of further bytes.
 
-    HDF5 can't close a file whose last bytes it can't write: after one failure it stays open, its space taken, until the
-    process ends. So it must never meet a full disk: whoever writes takes the space before."""
+    HDF5 can't close a file whose last bytes it can't write: after a failure the file stays open, and its space
+    allocated, until the process ends. So HDF5 must never meet a full disk: call the function before writing."""
     reserve(path, MARGIN)
     with h5py.File(path, "w", **options) as file:
 
@@ -57,7 +57,7 @@ def created(path: Path, **options: Any) -> Iterator[tuple[h5py.File, Reserve]]:
 
 
 def reserve(path: Path, size: int) -> None:
-    """Takes the space on disk. The error is to be read inside of `storage_errors`, which names the file."""
+    """Allocates disk space. Use it inside of `storage_errors`, which adds the file name to the error."""
     from largeds_native import _C
 
     try:
@@ -70,14 +70,14 @@ def reserve(path: Path, size: int) -> None:
 
 @contextmanager
 def storage_errors(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Errors of HDF5 and the system while writing, as one sentence."""
+    """Converts errors of HDF5 and of the system during writing to StorageError with a readable message."""
     try:
         yield
     except OSError as error:
         if isinstance(error, StorageError):
             raise
         text = error.strerror or str(error)
-        inner = re.search("error message = '([^']+)'", text)  # the system's own message, inside of HDF5's
+        inner = re.search("error message = '([^']+)'", text)  # the message of the system in that of HDF5
         state = os.statvfs(Path(path).absolute().parent)
         free = f"{state.f_bavail * state.f_frsize:,} bytes are free"
         message = f"{path} can't be written: {inner[1] if inner else text[:200]}; {free}"

@@ -1,4 +1,4 @@
-""".npy files as a store, mapped where they lie."""
+"""Opens .npy files as a memory-mapped store."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from largeds_native.store.mapped import MappedArray
 
 
 def open_npy(path: str | os.PathLike[str], **fields: str | os.PathLike[str]) -> MappedArrayStore:
-    """The images of a .npy file as a store, with fields in .npy files of their own: open_npy("x.npy", label="y.npy").
+    """Opens the images of a .npy file, with fields in further .npy files: open_npy("x.npy", label="y.npy").
 
-    Images have shape (N, H, W, C), (N, C, H, W) or (N, H, W), in C order.
+    Images have shape (N, H, W, C), (N, C, H, W) or (N, H, W), in C order. Raises StoreError for a file that can't be
+    mapped, ArgumentError for another shape.
     """
     where = Path(os.path.abspath(path))
     images = _mapped_npy(where)
@@ -26,7 +27,7 @@ def open_npy(path: str | os.PathLike[str], **fields: str | os.PathLike[str]) -> 
     for array in arrays.values():
         if array.shape[:1] != (metadata.rows,):
             raise ArgumentError(
-                f"{array.path}: expected {metadata.rows:,} values, one an image, found shape {array.shape}"
+                f"{array.path}: expected {metadata.rows:,} values, one per image, found shape {array.shape}"
             )
     reopen = (_reopen_npy, (str(where), {name: str(array.path) for name, array in arrays.items()}))
     return MappedArrayStore(where, metadata, images, arrays, reopen)

@@ -1,4 +1,4 @@
-"""How far an export or import has come: a bar, or a function of the caller's."""
+"""Progress of an export or import: a bar, or a function of the caller."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-ProgressCallback = Callable[[int, int], object]  # (rows done, rows in all)
+ProgressCallback = Callable[[int, int], object]  # (rows done, total rows)
 
 
 @contextmanager
 def progress_of(progress: bool | ProgressCallback | None, title: str) -> Iterator[ProgressCallback]:
-    """The function to call. True is a bar on stderr, and nothing where stderr is not a terminal."""
+    """Yields the function to call with the progress. True shows a bar on stderr if that is a terminal."""
     if callable(progress):
         yield progress
         return

@@ -1,4 +1,4 @@
-"""Copies rows that are pixels already into a new store, byte for byte, with the durability of a pack."""
+"""Writes rows of pixels to a new store, byte for byte, as durably as a pack."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from largeds_native.store.metadata import Metadata
 
 
 class RawStoreWriter:
-    """A store that grows by blocks of rows; it exists under its name only after a block of `with` that ended well."""
+    """Writes a store in blocks of rows. The store gets its name only if the `with` block ends without an exception."""
 
     def __init__(self, out: str | os.PathLike[str], metadata: Metadata, shard_bytes: int) -> None:
         self._final = Path(os.path.abspath(out))
         if os.path.lexists(self._final):
-            raise ArgumentError(f"{self._final} exists: name another folder or remove it")
+            raise ArgumentError(f"{self._final} exists: choose another folder or remove it")
         if not self._final.parent.is_dir():
             raise ArgumentError(f"{self._final.parent} is not a folder: expected where to write {self._final.name}")
         self._folder = self._final.with_name(f".{self._final.name}.{os.getpid()}.tmp")
@@ -51,7 +51,7 @@ class RawStoreWriter:
             shutil.rmtree(self._folder, ignore_errors=True)
 
     def add(self, rows: Array, fields: dict[str, Array], names: list[str]) -> None:
-        """Appends rows (n, bytes of a sample) with n values of each field and the names of their sources."""
+        """Appends rows (n, sample_bytes) with n values of each field and the names of their sources."""
         while len(rows):
             if self._shard is None:
                 self._shard = ShardWriter(self._folder, len(self._records), self._metadata)
@@ -64,7 +64,7 @@ class RawStoreWriter:
                 self._finish_shard()
 
     def _results(self, rows: Array) -> SampleResults:
-        """Every row is good: it is what the source decoded."""
+        """Results of rows without failures."""
         from largeds_native import _C
 
         n, metadata = len(rows), self._metadata
@@ -89,7 +89,7 @@ class RawStoreWriter:
         if self._shard is not None:
             self._finish_shard()
         if not self._records:
-            raise PackError("there is no image to import: expected at least one row, found none")
+            raise PackError("expected at least one image to import, found none")
         commit(self._folder, self._records, self._metadata)
         self._folder.rename(self._final)
         sync(self._final.parent)

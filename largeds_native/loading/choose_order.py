@@ -1,4 +1,4 @@
-"""From the arguments of a Loader to the plan of its epochs."""
+"""Turns the arguments of a Loader into the plan of its epochs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from largeds_native.errors import ArgumentError
-from largeds_native.loading.order import Block, Numbers, Order, Random, Sequential, Subset, Weighted
+from largeds_native.loading.order import Block, Int64Array, Order, Random, Sequential, Subset, Weighted
 from largeds_native.loading.partition import Partition
 from largeds_native.loading.plan import OrderPlan, SamplerPlan
 from largeds_native.store.gather import index_array
@@ -18,7 +18,7 @@ from largeds_native.store.gather import index_array
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-BLOCK_BYTES = 1 << 26  # of a window of the block order, by default
+BLOCK_BYTES = 1 << 26  # default size of a window of the block order
 
 
 @dataclass(frozen=True)
@@ -36,11 +36,16 @@ class OrderOptions:
 def choose_plan(
     options: OrderOptions, rows: int, row_bytes: int, batch_size: int | None, partition: Partition, drop_last: bool
 ) -> OrderPlan | SamplerPlan:
-    """The batches of each epoch over a store of so many rows. Raises ArgumentError for options that don't fit."""
+    """Plans the batches of each epoch over a store of `rows` rows. Raises ArgumentError for options that don't fit."""
     if not isinstance(options.shuffle, (bool, np.bool_)):
         raise ArgumentError(f"shuffle: expected True or False, found {options.shuffle!r}")
     _check_one_order(options)
     if options.order is not None and not isinstance(options.order, str):
+        if not isinstance(options.order, Iterable) and not hasattr(options.order, "__getitem__"):
+            raise ArgumentError(
+                f"order: expected 'block', 'weighted', a sampler or a collection of numbers, found {options.order!r}. "
+                "shuffle=True shuffles all samples"
+            )
         if options.indices is not None or options.block is not None:
             raise ArgumentError("indices and block are for the loader's own orders, not for a sampler")
         return SamplerPlan(options.order, batch_size, drop_last, options.seed)
@@ -55,16 +60,17 @@ def choose_plan(
 
 
 def _check_one_order(options: OrderOptions) -> None:
-    """Of shuffle, order and weights, only order="weighted" and weights go together."""
+    """Allows one of shuffle, order and weights; only order="weighted" and weights go together."""
     found = repr(options.order) if isinstance(options.order, str) else type(options.order).__name__
     if options.shuffle and options.order is not None:
         raise ArgumentError(
-            f"shuffle=True and order={found}: expected one of them. shuffle=True shuffles all samples; an order says "
-            "by itself how they come"
+            f"shuffle=True and order={found}: expected one of them. shuffle=True shuffles all samples; an order "
+            "defines itself in which order samples come"
         )
     if options.shuffle and options.weights is not None:
         raise ArgumentError("shuffle=True and weights: expected one of them. Draws by weights come in random order")
-    if options.weights is not None and options.order not in (None, "weighted"):
+    weighted = isinstance(options.order, str) and options.order == "weighted"  # an array compares by element
+    if options.weights is not None and options.order is not None and not weighted:
         raise ArgumentError(f"weights are for order='weighted', found order={found}")
 
 
@@ -74,7 +80,7 @@ def _order(options: OrderOptions, n: int, row_bytes: int) -> Order:
         raise ArgumentError(f"block is for order='block', found order={name!r}")
     if name == "weighted" or options.weights is not None:
         if options.weights is None:
-            raise ArgumentError("order='weighted' needs weights, a number each sample")
+            raise ArgumentError("order='weighted' needs weights, one number per sample")
         return Weighted(options.weights, n, options.seed)
     if name == "block":
         default = max(1, BLOCK_BYTES // row_bytes)
@@ -87,7 +93,7 @@ def _order(options: OrderOptions, n: int, row_bytes: int) -> Order:
     return Random(n, options.seed) if options.shuffle else Sequential(n)
 
 
-def _subset(indices: ArrayLike | Tensor, n: int) -> Numbers:
+def _subset(indices: ArrayLike | Tensor, n: int) -> Int64Array:
     array = np.asarray(indices)
     if array.dtype == bool:
         if array.shape != (n,):

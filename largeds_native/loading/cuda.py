@@ -11,26 +11,26 @@ import torch
 from torch import Tensor
 
 from largeds_native.loading.cursor import Progress
-from largeds_native.loading.iterator import Batch, Taken
+from largeds_native.loading.iterator import Batch, PositionedBatch
 
 
 @dataclass(frozen=True)
 class DeviceFormat:
-    """What the device makes of the host's images: `images * multiply + add` in `dtype`."""
+    """How the device converts the images of the host: `images * multiply + add` in `dtype`."""
 
     dtype: torch.dtype
     multiply: Sequence[float]
     add: Sequence[float]
 
 
-class DeviceIterator(Iterator[Taken]):
-    """The host's batches on the device. The copy of the next one overlaps the work on the one delivered.
+class DeviceIterator(Iterator[PositionedBatch]):
+    """Copies the host's batches to the device. The next batch is copied while the caller works on the current one.
 
-    A pinned slot is held until its copy is done; what is delivered is ready for the stream that is current then.
-    `format` None leaves images as they are. An error of the host is raised when it is its batch's turn.
+    A pinned slot is held until its copy is done. A delivered batch is ready for the stream that is current at that
+    time. With `format` None, images are not changed. An error of the host is raised in the place of its batch.
     """
 
-    def __init__(self, host: Iterator[Taken], device: torch.device, format: DeviceFormat | None) -> None:
+    def __init__(self, host: Iterator[PositionedBatch], device: torch.device, format: DeviceFormat | None) -> None:
         self._host, self.device, self.format = host, device, format
         self._stream: Any = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         if format is not None:
@@ -38,14 +38,14 @@ class DeviceIterator(Iterator[Taken]):
                 torch.tensor(values, device=device).view(1, -1, 1, 1) for values in (format.multiply, format.add)
             )
             self._stream.wait_stream(torch.cuda.current_stream(device))  # for these two tensors
-        self._copying: deque[tuple[Any, Batch]] = deque()  # slots whose copy may not be done
-        self._sent: deque[tuple[Batch, Any, Progress]] = deque()  # on their way to the device, or there
-        self._held: Taken | None = None  # taken from the host and not yet sent
-        self._error: Exception | None = None  # of the next batch, until those before it are delivered
+        self._copying: deque[tuple[Any, Batch]] = deque()  # slots whose copy may still be running
+        self._sent: deque[tuple[Batch, Any, Progress]] = deque()  # copied or being copied, and not delivered
+        self._held: PositionedBatch | None = None  # taken from the host and not yet sent
+        self._error: Exception | None = None  # of the next batch; raised once the batches before it are delivered
         self._ended = False
         self._send(1)
 
-    def __next__(self) -> Taken:
+    def __next__(self) -> PositionedBatch:
         self._send(2)
         if not self._sent:
             error, self._error = self._error, None
@@ -59,7 +59,7 @@ class DeviceIterator(Iterator[Taken]):
         return batch, progress
 
     def _send(self, count: int) -> None:
-        """Starts copies until `count` batches are sent and not delivered."""
+        """Starts copies until `count` batches are sent and not yet delivered."""
         while len(self._sent) < count and not self._ended and self._error is None:
             try:
                 if self._held is None:

@@ -1,4 +1,4 @@
-"""Where in an epoch the next batch begins."""
+"""The position in an epoch at which the next batch begins."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ class Progress(NamedTuple):
     digest: int = 0
 
 
+NOTHING = Progress()
+
+
 class Cursor:
     """An epoch and the progress in it.
 
@@ -25,7 +28,7 @@ class Cursor:
 
     __slots__ = ("at",)
 
-    def __init__(self, epoch: int = 0, progress: Progress = Progress()) -> None:  # noqa: B008: a value
+    def __init__(self, epoch: int = 0, progress: Progress = NOTHING) -> None:
         self.at = (epoch, progress)
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
@@ -12,22 +13,23 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from largeds_native.errors import ArgumentError
-from largeds_native.loading.sample import COLLATES_WHOLE, items_of
+from largeds_native.loading.collate import COLLATES_WHOLE, items_of
 from largeds_native.loading.shared import BatchMemory
 from largeds_native.store import Store
-from largeds_native.store.gather import BatchFormat, shared_pool
+from largeds_native.store.gather import BatchFormat, index_array, shared_pool
 
 
 class StoreDataset(Dataset[Any]):
     """Item i is (image, label): a tensor (C, H, W) of the store's dtype, then `transform(image)`; and an int, or a
     tensor of the field's dtype where labels are floats or vectors.
 
-    A store without labels gives images alone. `classes` and `targets` are what torchvision's datasets have there. Of
-    several variants one is drawn with torch's random numbers. DataLoader asks for a whole batch at once
-    (`__getitems__`): without a transform it is gathered in one pass, in a worker straight into shared memory that is
-    used again when the batch is gone. Workers may be made by fork or by spawn.
+    A store without labels gives images alone. `classes` and `targets` are those of torchvision's datasets. Where the
+    store has several variants of an image, one is drawn with torch's random numbers. DataLoader asks for a whole batch
+    at once (`__getitems__`): without a transform, the batch is gathered in one pass, in a worker directly into shared
+    memory, which is reused when nobody holds the batch any more. Workers may be started by fork or by spawn.
 
-    Raises RowIndexError for a number outside of -len .. len - 1.
+    Raises RowIndexError for an index outside of -len .. len - 1, TypeError or ArgumentError for one that is not an
+    integer.
     """
 
     def __init__(self, store: Store, transform: Callable[[Tensor], Any] | None = None) -> None:
@@ -45,12 +47,12 @@ class StoreDataset(Dataset[Any]):
 
     @property
     def classes(self) -> list[str]:
-        """The names of the classes: label i is `classes[i]`. Empty where the store has none."""
+        """The class names, where label i is `classes[i]`. Empty if the store has no class names."""
         return list(self.store.classes)
 
     @cached_property
     def targets(self) -> list[Any]:
-        """Every item's label. Raises AttributeError where the store has no labels, so that `hasattr` tells."""
+        """The label of every item. Raises AttributeError if the store has no labels, so that `hasattr` is False."""
         if self._labels is None:
             raise AttributeError(f"targets: {self.store.path} has no field 'label'")
         targets: list[Any] = np.asarray(self._labels[:]).tolist()
@@ -60,6 +62,7 @@ class StoreDataset(Dataset[Any]):
         return len(self.store)
 
     def __getitem__(self, index: int) -> Any:
+        index = operator.index(index)
         return self._items([index + len(self) if index < 0 else index], whole=False)[0]
 
     def __getitems__(self, indices: Sequence[int]) -> list[Any]:
@@ -68,7 +71,7 @@ class StoreDataset(Dataset[Any]):
         return self._items(indices, whole=COLLATES_WHOLE and self.transform is None and self._labels is not None)
 
     def _items(self, indices: Sequence[int], whole: bool) -> list[Any]:
-        rows = np.asarray(indices, np.int64)
+        rows = index_array(indices)
         batch = self._memory.tensor((len(rows), *self._format.image_shape), self._format.dtype, whole)
         seed = int(torch.randint(1 << 62, ())) if self.store.variants > 1 else 0
         self._format.gather.run(rows, seed, 0, batch, shared_pool(None))

@@ -21,7 +21,7 @@ CoreField = tuple["_C.Rows", str, list[int]]  # a field's rows, the name of torc
 
 
 def field_names(store: Store, fields: Sequence[str] | str | None) -> tuple[str, ...]:
-    """The names asked for; None: the label, where there is one."""
+    """The names of the requested fields; None is the label, if the store has one."""
     if fields is None:
         return ("label",) if "label" in store.fields else ()
     return (fields,) if isinstance(fields, str) else tuple(fields)
@@ -42,10 +42,10 @@ def check_pictures(store: Store, fields: Sequence[str], augment: Augment | None)
 def core_field(store: Store, name: str) -> CoreField:
     if name not in store.fields:
         found = ", ".join(repr(field) for field in store.fields) or "none"
-        raise ArgumentError(f"fields: {store.path} has no field {name!r}, its fields are: {found}. Say fields=(...)")
+        raise ArgumentError(f"fields: {store.path} has no field {name!r}, its fields are: {found}. Pass fields=(...)")
     values = store.field(name)
     try:
         dtype = torch.from_numpy(np.empty(0, values.dtype)).dtype
     except TypeError:
-        raise ArgumentError(f"fields: {name!r} is of {values.dtype}, which torch has no tensors of") from None
+        raise ArgumentError(f"fields: {name!r} has dtype {values.dtype}, which torch does not support") from None
     return store.field_rows(name), dtype_name(dtype), list(values.shape[1:])

@@ -1,10 +1,10 @@
-"""One pass over an epoch: the batches that the C++ core fills ahead, delivered one after the other.
+"""One pass over an epoch: the C++ core fills batches ahead, and the iterators here deliver them in order.
 
 Note [Interrupts]
-An exception may come at any moment: of a batch that can't be made, of a sampler, or of a signal handler, such as
-Ctrl-C's KeyboardInterrupt while a batch is waited for. None of them may lose a batch, deliver one twice, or shift the
-position of those that follow. So a batch stays in `HostIterator` until it is delivered; a plan that was broken off
-begins again after the last batch that was submitted; and how many batches the core holds decides what was submitted.
+An exception may be raised at any moment: by a batch that can't be filled, by a sampler, or by a signal handler, such as
+Ctrl-C's KeyboardInterrupt during the wait for a batch. No exception may lose a batch, deliver one twice, or shift the
+position of later batches. So a batch stays in `HostIterator` until it is delivered; after an interrupt, the plan is
+started again behind the last submitted batch; and the number of batches that the core holds tells which one that is.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from torch import Tensor
 from largeds_native.errors import ArgumentError
 from largeds_native.loading.cursor import Cursor, Progress
 from largeds_native.loading.fields import CoreField
-from largeds_native.loading.plan import OrderPlan, Planned, SamplerPlan
+from largeds_native.loading.plan import OrderPlan, PlannedBatch, SamplerPlan
 
 if TYPE_CHECKING:
     from largeds_native import _C
 
 Batch = tuple[Tensor, ...]
-Taken = tuple[Batch, Progress]  # a batch, and the progress after it
+PositionedBatch = tuple[Batch, Progress]  # a batch, and the progress after it
 
 
 @dataclass(frozen=True)
 class EpochSpec:
-    """What an iterator must know to make an epoch's batches."""
+    """Everything that an iterator needs to produce the batches of an epoch."""
 
     gather: _C.Gather
     fields: Sequence[CoreField]
@@ -45,54 +45,54 @@ class EpochSpec:
     plan: OrderPlan | SamplerPlan
 
 
-class HostIterator(Iterator[Taken]):
-    """Batches in the CPU's memory, from `cursor` to the end of its epoch. See Note [Interrupts]."""
+class HostIterator(Iterator[PositionedBatch]):
+    """Yields batches in CPU memory, from `cursor` to the end of its epoch. See Note [Interrupts]."""
 
     def __init__(self, spec: EpochSpec, cursor: Cursor) -> None:
         from largeds_native import _C
 
-        # not the spec: the pool's threads end with the last who holds it
+        # don't keep the spec: it holds the pool, whose threads end when nothing refers to it any more
         self._plan, self._seed, self._prefetch = spec.plan, spec.seed, spec.prefetch
         self._sample_bytes = spec.gather.sample_bytes
         self._epoch, self._submitted = cursor.at  # the progress after the last batch that was submitted
         self._core = _C.Prefetcher(spec.gather, spec.fields, spec.ring, spec.pool)
         self._batches = iter(self._core.next, None)
-        self._upcoming: Iterator[Planned] | None = None  # of the plan, after what is submitted
-        self._planned: Planned | None = None  # the last that it gave
-        self._positions: deque[Progress] = deque()  # after each batch that is submitted and not delivered
-        self._ready: deque[Batch] = deque()  # taken from the core and not delivered
-        self._error: Exception | None = None  # of the plan, until the batches before it are delivered
-        self._broken_off = False
-        self._begun, self._last = time.perf_counter(), 0.0
-        # called when this is dropped, and before the interpreter ends
+        self._upcoming: Iterator[PlannedBatch] | None = None  # the plan's batches after the last submitted one
+        self._planned: PlannedBatch | None = None  # the last batch that the plan gave
+        self._positions: deque[Progress] = deque()  # progress after each submitted, undelivered batch
+        self._ready: deque[Batch] = deque()  # taken from the core, not yet delivered
+        self._error: Exception | None = None  # of the plan; raised once earlier batches are delivered
+        self._interrupted = False
+        self._started, self._last = time.perf_counter(), 0.0
+        # runs when this object is garbage collected, and before the interpreter exits
         self.close = weakref.finalize(self, self._core.close)
         self._submit(spec.prefetch)
 
-    def __next__(self) -> Taken:
-        if self._broken_off:
+    def __next__(self) -> PositionedBatch:
+        if self._interrupted:
             self._recover()
-        self._broken_off = True
+        self._interrupted = True
         if not self._positions:
-            self._submit(1)  # without prefetch there is none yet
+            self._submit(1)  # with prefetch=0, nothing has been submitted yet
         if not self._positions:
-            self._broken_off = False
+            self._interrupted = False
             error, self._error = self._error, None
             raise error or StopIteration
         if not self._ready:
-            # one call from the core into the deque: a signal's exception comes before or after it, and loses nothing
+            # a single C call moves the batch from the core to the deque, so that a signal handler can't run in between
             self._ready.extend(islice(self._batches, 1))
             self._last = time.perf_counter()
         self._submit(self._prefetch + 1)  # the one in `_ready` is still counted
         taken = self._ready[0], self._positions[0]
-        self._broken_off = False
+        self._interrupted = False
         del self._ready[0], self._positions[0]
         return taken
 
     def _submit(self, count: int) -> None:
-        """Submits batches until `count` of them are not delivered, or the epoch ends."""
+        """Submits batches until `count` of them are undelivered, or the epoch ends."""
         while len(self._positions) < count and self._error is None:
             upcoming = self._upcoming or self._plan.batches(self._epoch, self._submitted)
-            self._upcoming = None  # while it is used: an exception may end it
+            self._upcoming = None  # an exception ends a generator, so it is kept only if `next` succeeds
             try:
                 planned = next(upcoming, None)
                 if planned is None:
@@ -100,7 +100,7 @@ class HostIterator(Iterator[Taken]):
                     return
                 self._planned = planned
                 self._core.submit(planned.samples, planned.keys, self._seed, self._epoch)
-            except Exception as error:  # raised when it is this batch's turn
+            except Exception as error:  # raised in the place of this batch
                 self._error = error
                 return
             self._submitted = planned.after
@@ -108,17 +108,17 @@ class HostIterator(Iterator[Taken]):
             self._upcoming = upcoming
 
     def _recover(self) -> None:
-        """Makes the positions those of the batches that the core holds."""
+        """After an interrupt: makes `_positions` match the batches that the core holds."""
         held = self._core.stats()["pending"] + len(self._ready)
-        if held > len(self._positions) and self._planned is not None:  # broken off when it was submitted
+        if held > len(self._positions) and self._planned is not None:  # interrupted right after `submit`
             self._submitted = self._planned.after
             self._positions.append(self._submitted)
-        elif held < len(self._positions):  # this batch could not be made, and its error was raised
+        elif held < len(self._positions):  # the batch failed, and its error was raised
             self._positions.popleft()
 
     def stats(self) -> dict[str, Any]:
         stats: dict[str, Any] = self._core.stats()
-        seconds = (self._last or time.perf_counter()) - self._begun
+        seconds = (self._last or time.perf_counter()) - self._started
         stats["images_per_second"] = stats["samples"] / seconds if seconds else 0.0
         stats["waiting_share"] = stats["waiting_seconds"] / seconds if seconds else 0.0
         stats["bytes"] = stats["samples"] * self._sample_bytes
@@ -126,12 +126,13 @@ class HostIterator(Iterator[Taken]):
 
 
 class BatchIterator(Iterator[Batch]):
-    """What `iter(loader)` gives: the batches of `source`, which is `host` or takes from it.
+    """What `iter(loader)` returns: the batches of `source`, which is `host` or reads from it.
 
-    It advances `cursor` by each batch. Its threads end when it ends or is dropped, or its loader is closed.
+    Each batch advances `cursor`. The threads end when the iterator ends or is garbage collected, or its loader is
+    closed.
     """
 
-    def __init__(self, host: HostIterator, source: Iterator[Taken], cursor: Cursor) -> None:
+    def __init__(self, host: HostIterator, source: Iterator[PositionedBatch], cursor: Cursor) -> None:
         self._host, self._source, self._cursor = host, source, cursor
         self._epoch = cursor.epoch
         self._ended = False

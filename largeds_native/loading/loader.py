@@ -1,4 +1,4 @@
-"""The loader: batches of a store, filled ahead by C++ threads."""
+"""The loader: C++ threads fill the batches of a store ahead."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from largeds_native.errors import ArgumentError
 from largeds_native.loading.choose_order import OrderOptions, choose_plan
 from largeds_native.loading.cuda import DeviceFormat, DeviceIterator
 from largeds_native.loading.cursor import Cursor
+from largeds_native.loading.dataloader_arguments import THREADS, explains_dataloader_arguments
 from largeds_native.loading.fields import check_pictures, core_field, field_names
-from largeds_native.loading.iterator import Batch, BatchIterator, EpochSpec, HostIterator, Taken
+from largeds_native.loading.iterator import Batch, BatchIterator, EpochSpec, HostIterator, PositionedBatch
 from largeds_native.loading.order import Sequential, check_seed
 from largeds_native.loading.partition import Partition
 from largeds_native.loading.plan import OrderPlan, SamplerPlan
@@ -36,40 +37,48 @@ VARIANTS = ("draw", "cycle")
 class Loader:
     """Iterates over batches of a store: tuples (images, *fields), images (n, C, H, W), each field (n, ...).
 
-    store: from `largeds_native.open` or `pack`. batch_size: samples a batch and rank; None with a batch sampler.
-    shuffle: all samples, by a keyed permutation of (seed, epoch); False keeps the store's order, as DataLoader does.
-    order: another order in place of shuffle: "block" (windows of `block` rows in random order, shuffled within sixteen
-        of them at a time; default 64 MiB each; for data larger than memory), "weighted" (n draws by `weights`, with
-        replacement), or a torch Sampler, BatchSampler, or collection of numbers.
-    seed: an integer from 0 to 2**64 - 1. augment: an `Augment`; its draws depend on (seed, epoch, sample).
-    mean, std: a number each channel, in [0, 1] units; without, floats are x / 255. A store of floats passes through.
-    dtype: torch.float32, float16, bfloat16 or uint8. channels_last: images in torch.channels_last memory format.
+    store: from `largeds_native.open` or `pack`.
+    batch_size: samples per batch and rank; None with a batch sampler.
+    shuffle: True shuffles all samples by a keyed permutation of (seed, epoch); False, as in DataLoader, keeps the
+        store's order.
+    order: another order instead of shuffle: "block" (for data larger than memory: windows of `block` rows, by default
+        64 MiB each, in random order, shuffled within sixteen windows at a time), "weighted" (n draws by `weights`,
+        with replacement), or a torch Sampler, BatchSampler, or collection of numbers.
+    seed: an integer from 0 to 2**64 - 1.
+    augment: an `Augment`; its draws depend on (seed, epoch, sample).
+    mean, std: one number per channel, in [0, 1] units; without them, floats are x / 255. Float stores pass through.
+    dtype: torch.float32, float16, bfloat16 or uint8.
+    channels_last: images in torch.channels_last memory format.
     device: "cpu", or a CUDA device: uint8 is then copied from pinned memory on a side stream and normalised there.
-    prefetch: batches filled ahead; 0 fills each when it is asked for. threads: of the C++ core; default what the
-        process may use, one in a DataLoader's worker.
-    drop_last: leave out the epoch's last batch where it is not full.
-    indices: a subset: numbers, or a mask of len(store) bools. weights: a number each sample; order="weighted" is then
-        understood.
-    rank, world_size: default torch.distributed's where it is initialised when an epoch begins. Every rank gets equally many batches of
-        equal sizes; without drop_last up to world_size - 1 samples of the epoch's start come again at its end.
-    fields: whose values come with the images; None: ("label",) where the store has one, else none. Without a field a
-        batch is the tuple (images,). variant: of several, "draw" one a sample, or "cycle" by epoch.
+    prefetch: number of batches filled ahead; 0 fills each batch in `next()`.
+    threads: of the C++ core; by default all that the process may use, and one in a DataLoader's worker.
+    drop_last: leave out the last batch of an epoch if it is not full.
+    indices: a subset, as row numbers or a mask of len(store) bools.
+    rank, world_size: by default those of torch.distributed, if it is initialised when an epoch begins. All ranks get
+        the same number of batches of the same sizes; without drop_last, up to world_size - 1 samples from the start of
+        the epoch are repeated at its end.
+    fields: the fields whose values come with the images; None is ("label",) if the store has it, else no field. Without
+        fields, a batch is the tuple (images,).
+    block: rows per window of order="block".
+    weights: one number per sample; they imply order="weighted".
+    variant: if the store has several, "draw" draws one per sample, "cycle" takes the next one in each epoch.
 
-    Each iteration is the next epoch, unless `set_epoch(e)` says which. A batch is the user's: its memory is used again
-    only when neither it nor a view of it is left. Resuming: `state_dict()` is a few integers that describe the batch
-    after the last one delivered; `load_state_dict` makes the next iteration go on there, bit for bit, with any number
-    of threads, and with another world size over exactly the samples not yet seen.
+    Each iteration is the next epoch, unless `set_epoch(e)` selects another. A batch belongs to the user: its memory is
+    reused only when no tensor over it, not even a view, is left. Resuming: `state_dict()` is a few integers that
+    describe the batch after the last delivered one; after `load_state_dict`, the next iteration continues there, bit
+    for bit, with any number of threads, and with another world size over exactly the samples not yet seen.
 
-    Raises ArgumentError for arguments that don't fit, before any thread starts. An error in filling a batch is raised
-    by the `next()` that would deliver it. Rows are mapped: a store's file that is cut off while it is open ends the
-    process (SIGBUS), as with any memory map; `store.rows.read` reads with pread and says so. Use the loader as a
-    context manager, or `close()` it, to give its memory back; a dropped loader does so too.
+    Raises ArgumentError for invalid arguments, before any thread starts. If filling a batch fails, the `next()` that
+    would deliver it raises the error. Rows are memory-mapped: if a file of the store is cut off while it is open, the
+    process is killed by SIGBUS, as with any memory map; `store.rows.read` reads with pread and raises an error instead.
+    Use the loader as a context manager, or `close()` it, to release its memory; garbage collection does that too.
     """
 
-    num_workers = 0  # processes, as DataLoader counts them: the threads of the core are in this one
-    batch_sampler = None  # as DataLoader's: none is needed, the loader makes its own batches
-    _is_accelerate_prepared = True  # Accelerate would take `dataset` and `sampler` and make a DataLoader of raw rows
+    num_workers = 0  # DataLoader counts processes here; the core's threads belong to this process
+    batch_sampler = None  # an attribute of DataLoader; the loader forms its batches itself
+    _is_accelerate_prepared = True  # or Accelerate would build a DataLoader of raw rows from `dataset` and `sampler`
 
+    @explains_dataloader_arguments
     def __init__(
         self,
         store: Store,
@@ -96,7 +105,7 @@ class Loader:
         variant: Literal["draw", "cycle"] = "draw",
     ) -> None:
         if not isinstance(store, Store):
-            raise ArgumentError(f"store: expected a Store, as largeds_native.open gives, found {type(store).__name__}")
+            raise ArgumentError(f"store: expected a Store from largeds_native.open, found {type(store).__name__}")
         if augment is not None and not isinstance(augment, Augment):
             raise ArgumentError(f"augment: expected an Augment or None, found {type(augment).__name__}")
         if variant not in VARIANTS:
@@ -104,10 +113,12 @@ class Loader:
         self.store, self.seed, self.drop_last = store, check_seed(seed), bool(drop_last)
         self.batch_size = None if batch_size is None else _at_least("batch_size", batch_size, 1)
         self.prefetch = _at_least("prefetch", prefetch, 0)
+        if threads == 0:
+            raise ArgumentError(f"threads: expected 1 or more, or None, found 0. Unlike num_workers, {THREADS}")
         self.threads = default_threads() if threads is None else _at_least("threads", threads, 1)
         self.device = torch.device(device)
-        self._ranks_given = (rank, world_size)
-        self.partition = Partition.found(rank, world_size)
+        self._given_ranks = (rank, world_size)
+        self.partition = Partition.resolve(rank, world_size)
         options = OrderOptions(shuffle, order, self.seed, block, weights, indices)
         self.plan = choose_plan(options, len(store), store.row_bytes, self.batch_size, self.partition, self.drop_last)
         batch_options: dict[str, Any] = {"channels_last": channels_last, "augment": augment, "variant": variant}
@@ -116,8 +127,8 @@ class Loader:
         check_pictures(store, self.fields, augment)
         self._spec: EpochSpec | None = self._epoch_spec()  # None: closed
         self._ring = self._spec.ring
-        self._start = Cursor()  # of the next iteration
-        self._cursor = self._start  # after the last batch delivered
+        self._start = Cursor()  # where the next iteration begins
+        self._cursor = self._start  # position after the last delivered batch
         self._iterators: weakref.WeakSet[BatchIterator] = weakref.WeakSet()
         self._latest: weakref.ref[BatchIterator] | None = None
 
@@ -125,14 +136,14 @@ class Loader:
     def _formats(
         self, dtype: torch.dtype, mean: Any, std: Any, options: dict[str, Any]
     ) -> tuple[BatchFormat, DeviceFormat | None]:
-        """(what the core makes, what the device makes of it: None for the same)."""
+        """(format of the core's batches, format on the device or None where nothing changes there)."""
         floats = self.store.dtype != np.uint8
         final_dtype = None if floats and dtype is torch.float32 else dtype
         final = BatchFormat(self.store, dtype=final_dtype, mean=mean, std=std, **options)
         if self.device.type not in ("cpu", "cuda"):
             raise ArgumentError(f"device: expected 'cpu' or a CUDA device, found {str(self.device)!r}")
         if self.device.type == "cuda" and not torch.cuda.is_available():
-            raise ArgumentError(f"device: {str(self.device)!r} was asked for, and torch finds no CUDA device")
+            raise ArgumentError(f"device: {str(self.device)!r} was requested, but torch finds no CUDA device")
         if self.device.type == "cpu" or floats or final.dtype is torch.uint8:
             return final, None
         return BatchFormat(self.store, dtype=torch.uint8, **options), DeviceFormat(final.dtype, *final.scale)
@@ -156,8 +167,8 @@ class Loader:
 
     @property
     def sampler(self) -> Sampler[Any] | None:
-        """The Sampler given as `order`; torch's SequentialSampler for the store's order. None: the loader shuffles by
-        itself, or `order` gives whole batches."""
+        """The Sampler given as `order`; torch's SequentialSampler for the store's order. None if the loader itself
+        shuffles, or `order` gives whole batches."""
         if isinstance(self.plan, SamplerPlan):
             given = self.plan.sampler
             return given if isinstance(given, Sampler) and not isinstance(given, BatchSampler) else None
@@ -166,24 +177,24 @@ class Loader:
     # ---- iterating -------------------------------------------------------------------------------------------
     def _find_ranks(self) -> None:
         """The process may have joined a group since the loader was made, as under Lightning's `fit(devices=2)`."""
-        partition = Partition.found(*self._ranks_given)
+        partition = Partition.resolve(*self._given_ranks)
         if partition == self.partition:
             return
         self.partition = partition
         if isinstance(self.plan, OrderPlan):
-            self.plan = self.plan.shared_out(partition)
+            self.plan = self.plan.for_partition(partition)
         if self._spec is not None:
             self._spec = replace(self._spec, plan=self.plan)
 
     def __len__(self) -> int:
-        """Batches in a whole epoch, for this rank."""
+        """Number of batches in a whole epoch, for this rank."""
         self._find_ranks()
         return len(self.plan)
 
     @property
     def remaining(self) -> int:
-        """Batches after the last one delivered, to the end of its epoch, for this rank: after `load_state_dict`, those
-        of the next iteration. `len(loader)` is that of a whole epoch."""
+        """Number of batches from the last delivered one to the end of its epoch, for this rank. After
+        `load_state_dict`, it is the length of the next iteration. `len(loader)` is the length of a whole epoch."""
         self._find_ranks()
         return self.plan.remaining(self._cursor.position)
 
@@ -213,7 +224,7 @@ class Loader:
         self._latest = weakref.ref(iterator)
         return iterator
 
-    def _source(self, host: HostIterator) -> Iterator[Taken]:
+    def _source(self, host: HostIterator) -> Iterator[PositionedBatch]:
         return host if self.device.type == "cpu" else DeviceIterator(host, self.device, self._device_format)
 
     def set_epoch(self, epoch: int) -> None:
@@ -226,29 +237,33 @@ class Loader:
         return Identity(self.seed, int(self.store.identity, 16), self.plan.fingerprint)
 
     def state_dict(self) -> dict[str, int]:
-        """Where the batch after the last one delivered begins: version, epoch, position (in samples, over all ranks;
-        in batches with a batch sampler), and what must be the same: seed, store, order."""
+        """Describes where the batch after the last delivered one begins: version, epoch, and position (in samples over
+        all ranks; in batches with a batch sampler), and what must be the same on resume: seed, store, and order."""
         return state_of(self._identity, self._cursor)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """The next iteration goes on from there. Raises StateError for a state of another store, order or version."""
+        """The next iteration continues from `state`. Raises StateError if its store, order or version is another."""
         self._cursor = self._start = cursor_of(state, self._identity, self.plan.length)
 
     # ---- life ------------------------------------------------------------------------------------------------
     def stats(self) -> dict[str, Any]:
-        """Of the last iteration while its iterator is alive, and of the ring.
+        """Statistics of the last iteration, while its iterator is alive, and of the ring of batch memory.
 
-        batches, samples, bytes (of images): delivered. images_per_second, and waiting_share: of the time from the
-        first call to the last batch; where the caller waited for nearly 0 of it, the loader is not what limits.
-        filling_seconds: spent filling batches; waiting_seconds: in `next()`. pending: submitted and not delivered;
-        ready: those of them that are filled. read_ahead: samples of batches that were not in memory when they were
-        submitted, and asked for. slots, slots_in_use, slot_bytes, allocations: of the ring.
+        batches, samples, bytes: delivered; bytes counts images alone.
+        images_per_second: over the time from the first call to the last batch.
+        waiting_share: share of that time spent in `next()`; if it is near 0, the loader is not the bottleneck.
+        filling_seconds: time that the core spent filling batches.
+        waiting_seconds: time that callers spent in `next()`.
+        pending: submitted batches that are not delivered yet.
+        ready: those of them that are filled.
+        read_ahead: samples that were not in memory when their batch was submitted, and were requested from the disk.
+        slots, slots_in_use, slot_bytes, allocations: of the ring.
         """
         latest = self._latest() if self._latest is not None else None
         return (latest.stats() if latest is not None else {}) | self._ring.stats()
 
     def close(self) -> None:
-        """Ends all iterations and gives the memory of idle slots back. Batches that the caller holds stay whole."""
+        """Ends all iterations and frees the memory of idle slots. Batches that the caller holds stay valid."""
         self._spec = None
         for iterator in list(self._iterators):
             iterator.close()
@@ -261,7 +276,7 @@ class Loader:
         self.close()
 
     def __reduce__(self) -> Any:
-        raise TypeError("a Loader can't be pickled: make one in each process; its state_dict() can be carried there")
+        raise TypeError("a Loader can't be pickled: create one in each process, and send its state_dict() there")
 
     def __repr__(self) -> str:
         order = self.plan.order.name if isinstance(self.plan, OrderPlan) else type(self.plan.sampler).__name__

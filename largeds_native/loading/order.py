@@ -1,4 +1,4 @@
-"""Orders of an epoch as functions of (seed, epoch, position): no state, no list of a million numbers to shuffle."""
+"""Orders of an epoch as functions of (seed, epoch, position): no state, and no list of a million numbers in memory."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from largeds_native.errors import ArgumentError
 
-Numbers = NDArray[np.int64]
+Int64Array = NDArray[np.int64]
 MASK = (1 << 64) - 1
 
 
 class Order(ABC):
-    """Which of n elements stands at each of the positions 0 .. length of an epoch."""
+    """Maps the positions 0 .. length of an epoch to n elements."""
 
     name: str
     repeats = False  # whether an element may come twice in an epoch
@@ -26,15 +26,15 @@ class Order(ABC):
         self.length = n if length is None else length
 
     @abstractmethod
-    def elements(self, epoch: int, start: int, count: int) -> Numbers:
-        """The elements at positions start .. start + count, all inside of the epoch."""
+    def elements(self, epoch: int, start: int, count: int) -> Int64Array:
+        """The elements at positions start .. start + count; all of these are inside of the epoch."""
 
     def describe(self) -> tuple[Any, ...]:
-        """What makes two orders the same, for a saved state to be checked with."""
+        """Two orders are the same if their descriptions are equal; a saved state is checked with it."""
         return (self.name, self.n, self.length)
 
-    def wrapped(self, epoch: int, start: int, count: int) -> Numbers:
-        """The same, where positions beyond the epoch's end begin again at its start."""
+    def wrapped(self, epoch: int, start: int, count: int) -> Int64Array:
+        """As `elements`, but positions past the end of the epoch wrap around to its start."""
         parts = []
         while count > 0:
             start %= self.length
@@ -47,12 +47,12 @@ class Order(ABC):
 class Sequential(Order):
     name = "sequential"
 
-    def elements(self, epoch: int, start: int, count: int) -> Numbers:
+    def elements(self, epoch: int, start: int, count: int) -> Int64Array:
         return np.arange(start, start + count, dtype=np.int64)
 
 
 class Random(Order):
-    """A keyed permutation (a Feistel network walked along its cycles): O(1) memory, any position at once."""
+    """A keyed permutation (a Feistel network with cycle walking): O(1) memory, random access to any position."""
 
     name = "random"
 
@@ -60,7 +60,7 @@ class Random(Order):
         super().__init__(n)
         self.seed = seed
 
-    def elements(self, epoch: int, start: int, count: int) -> Numbers:
+    def elements(self, epoch: int, start: int, count: int) -> Int64Array:
         from largeds_native import _C
 
         return _C.permute(self.n, self.seed, epoch, start, count)
@@ -70,15 +70,15 @@ class Random(Order):
 
 
 class Block(Order):
-    """Windows of neighbouring rows in random order; `GROUP` windows at a time are shuffled together.
+    """Windows of neighbouring rows in random order; `TOGETHER` windows at a time are shuffled together.
 
-    For data larger than memory: at any time only GROUP windows are read from, each a run of `block` rows, and a row's
-    neighbours on disk come within the same GROUP * block positions. A batch draws from GROUP windows all over the
-    store: on data sorted by class, with at least GROUP classes of `block` images or more, it sees about GROUP classes.
+    For data larger than memory: at any time rows come from only 16 windows, each a run of `block` rows, and a row's
+    neighbours on disk come within the same 16 * block positions. The windows of a group are spread over the store: on
+    data sorted by class, with at least 16 classes of `block` images or more, a batch has about 16 classes.
     """
 
     name = "block"
-    GROUP = 16
+    TOGETHER = 16
 
     def __init__(self, n: int, seed: int, block: int) -> None:
         super().__init__(n)
@@ -86,20 +86,20 @@ class Block(Order):
             raise ArgumentError(f"block: expected at least 1 row, found {block}")
         self.seed, self.block = seed, block
         self._windows = -(-n // block)
-        self._epoch: tuple[int, Numbers, Numbers] | None = None
+        self._epoch: tuple[int, Int64Array, Int64Array] | None = None
 
-    def _layout(self, epoch: int) -> tuple[Numbers, Numbers]:
-        """The windows in their order, and the position at which each group begins (and the last one ends)."""
+    def _layout(self, epoch: int) -> tuple[Int64Array, Int64Array]:
+        """The windows in their order, and the positions at which the groups begin and the last one ends."""
         if self._epoch is None or self._epoch[0] != epoch:
             from largeds_native import _C
 
             windows = _C.permute(self._windows, self.seed, epoch, 0, self._windows)
             sizes = np.minimum(self.block, self.n - windows * self.block)
-            ends = np.cumsum(np.add.reduceat(sizes, np.arange(0, len(sizes), self.GROUP)))
+            ends = np.cumsum(np.add.reduceat(sizes, np.arange(0, len(sizes), self.TOGETHER)))
             self._epoch = (epoch, windows, np.concatenate([[0], ends]))
         return self._epoch[1:]
 
-    def elements(self, epoch: int, start: int, count: int) -> Numbers:
+    def elements(self, epoch: int, start: int, count: int) -> Int64Array:
         from largeds_native import _C
 
         windows, bounds = self._layout(epoch)
@@ -110,10 +110,10 @@ class Block(Order):
             some = min(count, high - start)
             key = (self.seed + (group + 1) * 0x9E3779B97F4A7C15) & MASK
             inside = _C.permute(high - low, key, epoch, start - low, some)
-            mine = windows[group * self.GROUP : (group + 1) * self.GROUP]
-            ends = np.cumsum(np.minimum(self.block, self.n - mine * self.block))
+            chosen = windows[group * self.TOGETHER : (group + 1) * self.TOGETHER]
+            ends = np.cumsum(np.minimum(self.block, self.n - chosen * self.block))
             which = np.searchsorted(ends, inside, "right")
-            parts.append(mine[which] * self.block + inside - np.concatenate([[0], ends])[which])
+            parts.append(chosen[which] * self.block + inside - np.concatenate([[0], ends])[which])
             start, count, group = start + some, count - some, group + 1
         return parts[0] if len(parts) == 1 else np.concatenate([np.empty(0, np.int64), *parts])
 
@@ -122,7 +122,7 @@ class Block(Order):
 
 
 class Weighted(Order):
-    """n independent draws, element i with probability weights[i] / sum(weights): some come twice, some never.
+    """n independent draws, element i with probability weights[i] / sum(weights), so elements may repeat or be absent.
 
     Position p's draw is number p of numpy's Philox stream keyed by (seed, epoch). Takes O(n) memory.
     """
@@ -134,24 +134,24 @@ class Weighted(Order):
         super().__init__(n)
         array = np.asarray(weights, np.float64)
         if array.shape != (n,):
-            raise ArgumentError(f"weights: expected {n} numbers, one a sample, found shape {array.shape}")
+            raise ArgumentError(f"weights: expected {n} numbers, one per sample, found shape {array.shape}")
         if not np.isfinite(array).all() or (array < 0).any() or not array.sum() > 0:
             raise ArgumentError("weights: expected finite numbers, none negative, not all 0")
         self.seed = seed
         self._ends = np.cumsum(array)
 
-    def elements(self, epoch: int, start: int, count: int) -> Numbers:
+    def elements(self, epoch: int, start: int, count: int) -> Int64Array:
         stream = np.random.Philox(key=np.array([self.seed, epoch & MASK], np.uint64))
-        stream.advance(start // 4)  # four numbers a step
+        stream.advance(start // 4)  # a step of Philox gives four numbers
         raw = stream.random_raw(count + start % 4)[start % 4 :]
         drawn = (raw >> np.uint64(11)) * 2.0**-53 * self._ends[-1]
-        # the first end above the draw: never an element of weight 0
-        drawn_elements: Numbers = np.minimum(np.searchsorted(self._ends, drawn, "right"), self._last)
+        # the first cumulative sum above the draw: an element of weight 0 is never drawn
+        drawn_elements: Int64Array = np.minimum(np.searchsorted(self._ends, drawn, "right"), self._last)
         return drawn_elements
 
     @property
     def _last(self) -> int:
-        """The last element whose weight is not 0, for a draw that rounds up to the sum."""
+        """The last element whose weight is not 0, for a draw that is rounded up to the sum of all weights."""
         return int(np.searchsorted(self._ends, self._ends[-1], "left"))
 
     def describe(self) -> tuple[Any, ...]:
@@ -159,15 +159,15 @@ class Weighted(Order):
 
 
 class Subset(Order):
-    """Another order, of positions in `indices`."""
+    """Another order, whose elements are positions in `indices`."""
 
-    def __init__(self, inner: Order, indices: Numbers) -> None:
+    def __init__(self, inner: Order, indices: Int64Array) -> None:
         super().__init__(inner.n, inner.length)
         self.name, self._inner, self._indices = inner.name, inner, np.ascontiguousarray(indices)
         self.repeats = inner.repeats or len(np.unique(self._indices)) < len(self._indices)
 
-    def elements(self, epoch: int, start: int, count: int) -> Numbers:
-        chosen: Numbers = self._indices[self._inner.elements(epoch, start, count)]
+    def elements(self, epoch: int, start: int, count: int) -> Int64Array:
+        chosen: Int64Array = self._indices[self._inner.elements(epoch, start, count)]
         return chosen
 
     def describe(self) -> tuple[Any, ...]:

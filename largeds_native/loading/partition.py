@@ -1,4 +1,4 @@
-"""Which part of each global batch belongs to this process."""
+"""Divides each global batch among the ranks."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from largeds_native.errors import ArgumentError
 
 @dataclass(frozen=True)
 class Partition:
-    """Global batches of `world_size` equal parts, one a rank.
+    """Divides global batches into `world_size` equal parts, one per rank.
 
-    Every rank makes the same number of batches of the same sizes. Where the last global batch does not divide by
-    world_size, it is filled up with samples from the epoch's start, at most world_size - 1 of them.
+    Every rank gets the same number of batches of the same sizes. If the size of the last global batch is not divisible
+    by world_size, it is filled up with samples from the start of the epoch, at most world_size - 1 of them.
     """
 
     rank: int = 0
     world_size: int = 1
 
     @classmethod
-    def found(cls, rank: int | None, world_size: int | None) -> Partition:
-        """As given, both or neither; else torch.distributed's where it is initialised; else one process."""
+    def resolve(cls, rank: int | None, world_size: int | None) -> Partition:
+        """From `rank` and `world_size`; with neither, from torch.distributed if it is initialised, else one process."""
         if (rank is None) != (world_size is None):
             raise ArgumentError(f"expected rank and world_size together, found rank={rank}, world_size={world_size}")
         if rank is None or world_size is None:
@@ -35,11 +35,11 @@ class Partition:
         return cls(rank, world_size)
 
     def batches(self, length: int, start: int, size: int, drop_last: bool) -> Iterator[tuple[int, int, int]]:
-        """(first position, count, positions that all ranks have then seen) for each batch from position `start` on."""
-        together = size * self.world_size
-        while length - start >= together:
-            yield start + self.rank * size, size, start + together
-            start += together
+        """(first position, count, positions seen by all ranks after it) of each batch from position `start` on."""
+        global_size = size * self.world_size
+        while length - start >= global_size:
+            yield start + self.rank * size, size, start + global_size
+            start += global_size
         if start < length and not drop_last:
             each = -(-(length - start) // self.world_size)
             yield start + self.rank * each, each, length
@@ -53,6 +53,6 @@ class Partition:
         return min(each, max(0, (self.rank + 1) * each - rest))
 
     def count(self, length: int, size: int, drop_last: bool) -> int:
-        """Batches of `length` positions, the same for every rank."""
-        together = size * self.world_size
-        return length // together if drop_last else -(-length // together)
+        """Number of batches in `length` positions, the same for every rank."""
+        global_size = size * self.world_size
+        return length // global_size if drop_last else -(-length // global_size)

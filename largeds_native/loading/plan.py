@@ -1,4 +1,4 @@
-"""What is in each batch of an epoch, from any position on."""
+"""The contents of each batch of an epoch, from any position on."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ import numpy as np
 from torch.utils.data import BatchSampler
 
 from largeds_native.errors import ArgumentError, StateError
-from largeds_native.loading import samplers
+from largeds_native.loading import torch_samplers
 from largeds_native.loading.cursor import Progress
-from largeds_native.loading.order import Numbers, Order
+from largeds_native.loading.order import Int64Array, Order
 from largeds_native.loading.partition import Partition
 
 SKIPPED_AT_ONCE = 4096  # elements of a sampler
 
 
 @dataclass(frozen=True)
-class Planned:
+class PlannedBatch:
     """One batch: its samples, the keys of its random draws (None: the samples), and the progress after it."""
 
-    samples: Numbers
-    keys: Numbers | None
+    samples: Int64Array
+    keys: Int64Array | None
     after: Progress
 
 
 @dataclass(frozen=True)
 class OrderPlan:
-    """Batches of an order that is a function: any position at once, shared out over ranks."""
+    """Batches of an `Order`: any position can be computed directly, and the ranks share each global batch."""
 
     order: Order
     batch_size: int
@@ -44,7 +44,7 @@ class OrderPlan:
     def length(self) -> int:
         return self.order.length
 
-    def shared_out(self, partition: Partition) -> OrderPlan:
+    def for_partition(self, partition: Partition) -> OrderPlan:
         """The same for other ranks."""
         return replace(self, partition=partition)
 
@@ -55,16 +55,16 @@ class OrderPlan:
         """Batches from position `start` to the epoch's end, for this rank."""
         return self.partition.count(self.length - start, self.batch_size, self.drop_last)
 
-    def batches(self, epoch: int, start: Progress) -> Iterator[Planned]:
+    def batches(self, epoch: int, start: Progress) -> Iterator[PlannedBatch]:
         for first, count, after in self.partition.batches(self.length, start.position, self.batch_size, self.drop_last):
             samples = self.order.wrapped(epoch, first, count)
-            # a sample that comes twice is augmented in two ways: by its position
+            # keyed by position, a sample that comes twice gets two different augmentations
             keys = np.arange(first, first + count) if self.order.repeats else None
-            yield Planned(samples, keys, Progress(after))
+            yield PlannedBatch(samples, keys, Progress(after))
 
     def padding(self, start: int) -> int:
-        """How many samples at the end of this rank's batches, from position `start` on, fill up the last batch: they
-        come from the epoch's start, and another rank has them too."""
+        """How many samples at the end of this rank's batches, from position `start` on, only fill up the last batch:
+        they come from the start of the epoch, and another rank has them too."""
         return self.partition.padding(self.length - start, self.batch_size, self.drop_last)
 
     @cached_property
@@ -75,9 +75,11 @@ class OrderPlan:
 class SamplerPlan:
     """Batches of a torch Sampler or BatchSampler, or any other collection of numbers or of lists of numbers.
 
-    It has its own length, order and share of the ranks; `set_epoch` is called where it or a sampler inside it has one,
-    and torch's random samplers draw by (seed, epoch). Resumed, it is begun again and what was seen is skipped; a
-    checksum of that tells whether it gives the same again. Raises ArgumentError for an iterator, which has one epoch.
+    The sampler has its own length and order, and itself divides samples among ranks. `set_epoch` is called if it or a
+    sampler inside it has one, and torch's random samplers draw by (seed, epoch). On resume, it is iterated from its
+    start and the samples already seen are skipped; a checksum tells whether they are the same as then.
+
+    Raises ArgumentError for an iterator, as it has only one epoch.
     """
 
     def __init__(self, sampler: Iterable[Any], batch_size: int | None, drop_last: bool, seed: int) -> None:
@@ -97,15 +99,15 @@ class SamplerPlan:
     def remaining(self, start: int) -> int:
         """Batches from position `start` to the epoch's end."""
         if self.length is None:
-            raise TypeError(f"{type(self.sampler).__name__} has no length, so this loader has none")
+            raise TypeError(f"{type(self.sampler).__name__} has no length, so this loader has no length either")
         length = max(self.length - start, 0)
         if self.batch_size is None:
             return length
         return length // self.batch_size if self.drop_last else -(-length // self.batch_size)
 
-    def batches(self, epoch: int, start: Progress) -> Iterator[Planned]:
-        samplers.set_epoch(self.sampler, epoch)
-        elements = iter(samplers.keyed(self.sampler, self._seed, epoch))
+    def batches(self, epoch: int, start: Progress) -> Iterator[PlannedBatch]:
+        torch_samplers.set_epoch(self.sampler, epoch)
+        elements = iter(torch_samplers.keyed(self.sampler, self._seed, epoch))
         position, digest = self._skip(elements, start)
         step = 1 if self.batch_size is None else self.batch_size
         while batch := list(itertools.islice(elements, step)):
@@ -114,10 +116,10 @@ class SamplerPlan:
             samples = self._checked(batch if self.batch_size is not None else batch[0])
             keys = self._keys(samples, position)
             position, digest = position + len(batch), zlib.crc32(samples.tobytes(), digest)
-            yield Planned(samples, keys, Progress(position, digest))
+            yield PlannedBatch(samples, keys, Progress(position, digest))
 
     def _skip(self, elements: Iterator[Any], start: Progress) -> Progress:
-        """Passes over what was delivered, and raises StateError unless it is what the sampler gave then."""
+        """Skips what was already delivered; StateError if the sampler gives something else this time."""
         digest = 0
         passed = itertools.islice(elements, start.position)
         while chunk := list(itertools.islice(passed, SKIPPED_AT_ONCE)):
@@ -130,14 +132,14 @@ class SamplerPlan:
             )
         return start
 
-    def _keys(self, samples: Numbers, position: int) -> Numbers:
-        """Each sample of a sampler is augmented by its position, as it may come twice. With a batch sampler that is
-        its batch and its index there."""
+    def _keys(self, samples: Int64Array, position: int) -> Int64Array:
+        """Keys that depend on position too, so that a sample which comes twice gets two different augmentations.
+        With a batch sampler, the position is the batch and the index in it."""
         offset = position if self.batch_size is not None else position << 20
         positions = np.arange(len(samples), dtype=np.uint64) + np.uint64(offset)
         return (positions * np.uint64(0x9E3779B97F4A7C15) + samples.astype(np.uint64)).view(np.int64)
 
-    def _checked(self, batch: Any) -> Numbers:
+    def _checked(self, batch: Any) -> Int64Array:
         kind = type(self.sampler).__name__
         try:
             samples = np.array([operator.index(sample) for sample in batch], np.int64)
@@ -150,4 +152,4 @@ class SamplerPlan:
 
     @cached_property
     def fingerprint(self) -> int:
-        return zlib.crc32(repr((self._seed, samplers.fingerprint(self.sampler))).encode())
+        return zlib.crc32(repr((self._seed, torch_samplers.fingerprint(self.sampler))).encode())

@@ -1,4 +1,4 @@
-"""What a loader's state holds, and whether it fits."""
+"""The state of a loader, and the check that it belongs to this loader."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MISMATCHES = {
 
 @dataclass(frozen=True)
 class Identity:
-    """What must be the same for a state to fit: the seed, and the fingerprints of the store and of the order."""
+    """A state fits only if these are equal: the seed, and the fingerprints of the store and of the order."""
 
     seed: int
     store: int
@@ -26,13 +26,13 @@ class Identity:
 
 
 def state_of(identity: Identity, cursor: Cursor) -> dict[str, int]:
-    """Integers only: where the next batch begins, and what it must be the same for."""
+    """Integers only: the progress at which the next batch begins, and the identity."""
     epoch, progress = cursor.at
     return {"version": VERSION, "epoch": epoch, **progress._asdict(), **asdict(identity)}
 
 
 def cursor_of(state: dict[str, Any], identity: Identity, length: int | None) -> Cursor:
-    """Where the state stands. `length`: of the epoch; None where it is not known.
+    """The position in a state. `length`: of the epoch; None if it is unknown.
 
     Raises StateError when the state is of another version, store or order.
     """
@@ -52,12 +52,12 @@ def cursor_of(state: dict[str, Any], identity: Identity, length: int | None) -> 
 def check_epoch(state: dict[str, Any]) -> int:
     epoch = state.get("epoch")
     if not isinstance(epoch, int) or epoch < 0:
-        raise StateError(f"the state has no epoch: found {epoch!r}")
+        raise StateError(f"expected an epoch of 0 or more in the state, found {epoch!r}")
     return epoch
 
 
 def check_position(state: dict[str, Any], length: int | None) -> int:
-    """`length`: of the epoch; None where it is not known."""
+    """`length`: of the epoch; None if it is unknown."""
     position = state.get("position")
     if not isinstance(position, int) or position < 0 or (length is not None and position > length):
         raise StateError(f"the state's position is outside of the epoch: expected 0 to {length}, found {position}")

@@ -1,4 +1,4 @@
-"""Packing: a source of images into a store."""
+"""Packing: writes the images of a source to a store."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-# imported here, not in a function: so the name `verify_sources` means the function, not the module
+# imported here, not lazily, so that the name `verify_sources` is the function, not the module
 from largeds_native.packing.verify_sources import SourceVerification, verify_sources
 from largeds_native.transform.image_transform import CROP, MAX_PIXELS, RESIZE, Size
 
@@ -48,52 +48,56 @@ def pack(
     key: str | None = None,
     progress: bool = True,
 ) -> PackedStore:
-    """Packs `source` into a new store in the folder `out`, and returns it opened; `store.report` says how it went.
+    """Packs `source` into a new store in the folder `out`, and opens it; `store.report` has counts, failures and speed.
 
-    source: a folder (one folder a class, by the rules of torchvision's ImageFolder; or flat), a CSV or Parquet
+    source: a folder (one folder per class, by the rules of torchvision's ImageFolder, or flat), a CSV or Parquet
         manifest, a tar file or a list of them (WebDataset's convention), an (images, labels) pair of arrays, a torch
-        Dataset of (image, label), or anything that `largeds_native.sources` makes.
-    resize: shorter side (int), exact (height, width), or None to keep the size; crop: centre crop of a side or (height,
-        width), or None. Both as in torchvision. With only one of them given, the other follows: resize=64 gives 64x64,
-        crop=192 resizes to 219. An image smaller than the crop fails. All images must end in one shape; where neither a
-        crop nor an exact resize says it, that of the first good image, and another one ends the pack with an error.
-    interpolation, antialias: as in torchvision's Resize; decode="scaled" lets JPEGs decode at a smaller scale first
-        (faster, not bit-exact to a full decode).
-    mode: "RGB" or "L" (grey), as Pillow converts; exif_orientation: turn images as their EXIF block says.
-    dtype: "uint8", or "float16" / "float32": then x / 255, or (x / 255 - mean) / std where these are given.
+        Dataset of (image, label), or any source from `largeds_native.sources`.
+    resize: shorter side (int), exact (height, width), or None to keep the size, as in torchvision.
+    crop: centre crop of a side or (height, width), or None. If only one of resize and crop is given, the other follows:
+        resize=64 gives 64x64, crop=192 resizes to 219. An image smaller than the crop fails. All images must end in
+        one shape; without a crop or an exact resize, that of the first good image, and any other shape is an error.
+    interpolation, antialias: as in torchvision's Resize.
+    decode: "scaled" decodes JPEGs at a smaller scale first, which is faster, but not bit-exact to a full decode.
+    mode: "RGB" or "L" (grey), converted as by Pillow.
+    exif_orientation: rotate images by their EXIF orientation.
+    dtype: "uint8", or "float16" or "float32", which store x / 255, or (x / 255 - mean) / std with `mean` and `std`.
+    mean, std: one number per channel, in [0, 1] units, for float dtypes.
     layout: of the stored rows, "CHW" or "HWC".
-    variants, augment: with an `Augment`, so many augmented versions of each image are stored, made from one decode.
-        Version v is what a Loader with this `augment` and `seed` makes of the image in epoch v.
+    variants, augment: stores this number of augmented variants of each image, all made from one decode. Variant v is
+        what a Loader with this `augment` and `seed` makes of the image in epoch v.
     seed: of the augmentation's draws, 0 to 2**63 - 1.
-    shuffle: a seed; packs in a shuffled order (default: the source's order).
-    shard_bytes: images' bytes a shard, at most (a shard has one image at least).
-    threads: default what the process may use. The bytes written do not depend on it.
-    classes: class names in the order of their numbers, or a store whose classes are meant: for a validation folder that
-        lacks a class. Default: the source's names; where it has none, "0", "1", ... up to the highest label.
-    on_error: "skip" leaves failed images out and lists them in the report; "raise" stops at the first.
-    max_failures: how many may be left out, as a share of all (a float, rounded up to whole images) or a count (an int).
-        When more failed, the pack ends with an error and no store; its shards are kept for a pack with a larger one.
-    truncated: "keep" keeps what a JPEG that ends early has. max_pixels: larger images fail.
-    sixteen_bit: how grey images of more than 8 bits a pixel (PNG, TIFF) become 8: "scale" takes the high byte (floats
-        in [0, 1]: times 255), "clip" keeps 0 to 255 and makes the rest white, as Pillow's convert does. None: they
-        fail.
-    resume: go on from the finished shards of a pack that was stopped, and return a store that is finished already;
-        False begins again (it does not throw away a finished store).
-    key: a name of yours for the data. A Dataset or an iterable can't tell whether it gives the same samples as before:
-        its pack is resumed, and its store taken for finished, only under the key that it was begun with. Give another
-        key when the data change. With a key, files may also have moved.
-    progress: a progress bar and the report's table, when the output is a terminal.
+    shuffle: a seed, to pack in a shuffled order; None keeps the order of the source.
+    shard_bytes: largest size of a shard's images in bytes; a shard has at least one image.
+    threads: by default all that the process may use. The written bytes do not depend on it.
+    classes: class names in the order of their numbers, or a store whose classes to use: for a validation folder that
+        lacks a class. By default the source's names; if it has none, "0", "1", ... up to the highest label.
+    on_error: "skip" leaves failed images out and lists them in the report; "raise" stops at the first failure.
+    max_failures: how many images may be left out, as a share of all (a float, rounded up to whole images) or a count
+        (an int). If more fail, the pack ends with an error and without a store; its shards are kept, so that the same
+        pack can continue with a larger value.
+    truncated: "keep" keeps the existing part of a JPEG that ends early.
+    max_pixels: larger images fail.
+    sixteen_bit: how grey images of more than 8 bits per pixel (PNG, TIFF) become 8 bits: "scale" takes the high byte
+        (floats in [0, 1]: times 255), "clip" keeps 0 to 255 and makes the rest white, as Pillow's convert does. With
+        None, they fail.
+    resume: True continues from the finished shards of an interrupted pack, and returns a store that is already
+        finished; False starts again, but never removes a finished store.
+    key: your name for the data. A Dataset or an iterable can't tell whether it gives the same samples as before: its
+        pack resumes, and its finished store is recognised, only with the same key. Use another key when the data
+        change. With a key, files may also have moved.
+    progress: show a progress bar and the report, if stderr is a terminal.
 
-    Raises ArgumentError for a bad option; PackError when the source has no image or `out` is something else, or
-    belongs to another job, when too many images failed, or one ends in another shape; StorageError for a full disk;
-    with on_error="raise", DecodeError.
+    Raises ArgumentError for an invalid option; PackError if the source has no image, or if `out` is something else or
+    belongs to another job, if too many images failed, or one has another shape; StorageError for a full disk; with
+    on_error="raise", DecodeError.
     """
-    from largeds_native.packing.options import Options
+    from largeds_native.packing.options import PackOptions
     from largeds_native.packing.run import run
     from largeds_native.sources import as_source
     from largeds_native.sources.classes import with_classes
 
-    options = Options.checked(
+    options = PackOptions.checked(
         resize=resize,
         crop=crop,
         interpolation=interpolation,

@@ -1,4 +1,4 @@
-"""Image files to one uint8 tensor, in threads: `decode_batch`."""
+"""`decode_batch`: decodes image files to one uint8 tensor, in threads."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from largeds_native.packing.unknown_format import HEAD, describe_unknown
 from largeds_native.transform import ImageTransform
 from largeds_native.transform.image_transform import CROP, MAX_PIXELS, RESIZE, Size, choice
 
-Source: TypeAlias = "str | os.PathLike[str] | bytes"
+EncodedImage: TypeAlias = "str | os.PathLike[str] | bytes"
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class DecodeFailure:
 
 @overload
 def decode_batch(
-    sources: Sequence[Source],
+    sources: Sequence[EncodedImage],
     *,
     resize: Size = RESIZE,
     crop: Size = CROP,
@@ -61,7 +61,7 @@ def decode_batch(
 
 @overload
 def decode_batch(
-    sources: Sequence[Source],
+    sources: Sequence[EncodedImage],
     *,
     resize: Size = RESIZE,
     crop: Size = CROP,
@@ -80,7 +80,7 @@ def decode_batch(
 
 
 def decode_batch(
-    sources: Sequence[Source],
+    sources: Sequence[EncodedImage],
     *,
     resize: Size = RESIZE,
     crop: Size = CROP,
@@ -96,40 +96,40 @@ def decode_batch(
     threads: int | None = None,
     on_error: Literal["raise", "skip"] = "raise",
 ) -> torch.Tensor | tuple[torch.Tensor, list[DecodeFailure]]:
-    """Reads, decodes, resizes and crops images.
+    """Reads, decodes, resizes and crops images to one tensor.
 
     Pixels equal, bit for bit, those of Pillow (`Image.open`, `ImageOps.exif_transpose`, `convert(mode)`) followed by
     torchvision's `resize` and `center_crop`. JPEG, PNG and WebP are recognised by their first bytes and decoded in
-    threads without the GIL; every other format that Pillow opens is decoded by Pillow, one after the other. Alpha is
+    threads without the GIL; Pillow decodes all other formats that it can open, one image after the other. Alpha is
     dropped; only the first frame of an animation is decoded.
 
     Args:
-        sources: paths, or the bytes of files.
+        sources: paths, or contents of files as bytes.
         resize: `int` is the shorter side, `(height, width)` is exact, `None` keeps the size.
         crop: centre crop, `int` for a square or `(height, width)`; `None` for none. A smaller image fails.
-            With only one of the two given, the other follows: `resize=64` gives 64x64, `crop=192` resizes to 219.
+            If only one of the two is given, the other follows: `resize=64` gives 64x64, `crop=192` resizes to 219.
         interpolation: "nearest", "box", "bilinear", "bicubic" or "lanczos".
-        antialias: False uses the filter unscaled when the image becomes smaller.
-        decode: "scaled" lets libjpeg leave out detail that the resize would take away, as Pillow's `draft` does: faster
-            for large photographs, not bit-exact.
+        antialias: False does not widen the filter when the image becomes smaller.
+        decode: "scaled" decodes JPEGs at a smaller scale, as Pillow's `draft` does: faster for large photographs, but
+            not bit-exact.
         mode: "RGB" (3 channels) or "L" (1 channel).
         layout: "CHW" or "HWC".
-        exif_orientation: turn images as their EXIF (or XMP) orientation says.
-        truncated: a JPEG that ends early is an error, or ("keep") is filled up with gray by libjpeg.
+        exif_orientation: rotate images by their EXIF (or XMP) orientation.
+        truncated: a JPEG that ends early is an "error", or with "keep" libjpeg fills it up with gray.
         max_pixels: larger images fail before their pixels are allocated.
         sixteen_bit: how grey images of more than 8 bits a pixel (PNG, TIFF) become 8: "scale" takes the high byte
             (floats in [0, 1]: times 255), "clip" keeps 0 to 255 and makes the rest white, as Pillow's convert does.
             None: they fail.
-        threads: default: the processors that this process may use.
-        on_error: "raise" stops with `DecodeError` at the first failed image; "skip" leaves failed images out.
+        threads: by default all that this process may use.
+        on_error: "raise" raises `DecodeError` for the first failed image; "skip" leaves failed images out.
 
     Returns:
-        uint8 tensor (N, C, H, W), or (N, H, W, C) for layout "HWC". With `on_error="skip"`: that of the good images in
-        order, and a list of `DecodeFailure`. Without a crop or an exact resize the first good image tells H and W, and
-        images that come out otherwise fail with reason "shape".
+        uint8 tensor (N, C, H, W), or (N, H, W, C) for layout "HWC". With `on_error="skip"`, the tensor of the good
+        images in order, and a list of `DecodeFailure`. Without a crop or an exact resize, the first good image
+        determines H and W, and images of another size fail with reason "shape".
 
     Raises:
-        ArgumentError: an argument makes no sense, or `sources` is empty and no size follows from the arguments.
+        ArgumentError: an argument is invalid, or `sources` is empty and the arguments don't determine a size.
         DecodeError: an image failed and `on_error` is "raise"; the message names it.
     """
     transform = ImageTransform(
@@ -163,14 +163,14 @@ def decode_batch(
     return images if on_error == "raise" else (images, failures)
 
 
-def decode_with_pillow(source: Source, transform: ImageTransform) -> NDArray[np.uint8]:
-    """(height, width, channels) pixels of any file that Pillow opens, not resized; `DecodeError` when it does not.
+def decode_with_pillow(source: EncodedImage, transform: ImageTransform) -> NDArray[np.uint8]:
+    """Pixels (height, width, channels) of a file, decoded by Pillow and not resized; `DecodeError` if Pillow fails.
 
-    For formats that the core does not decode. `failure_reason` turns the error into the word for its reason.
+    For formats that the core does not decode. `failure_reason` gives the reason of the error.
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of metadata, and of sizes that max_pixels allows
+            warnings.simplefilter("ignore")  # about metadata, and about sizes that max_pixels allows
             with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
                 if image.width * image.height > transform.max_pixels:
                     raise Image.DecompressionBombError(
@@ -184,12 +184,12 @@ def decode_with_pillow(source: Source, transform: ImageTransform) -> NDArray[np.
         raise
     except UnidentifiedImageError as error:
         raise DecodeError(describe_unknown(_head(source))) from error
-    except Exception as error:  # Pillow's plugins raise whatever they meet
+    except Exception as error:  # Pillow's plugins raise exceptions of any type
         raise DecodeError(f"Pillow: {error}") from error
     return pixels.reshape(pixels.shape[0], pixels.shape[1], transform.channels)
 
 
-def _head(source: Source) -> bytes:
+def _head(source: EncodedImage) -> bytes:
     if isinstance(source, bytes):
         return source[:HEAD]
     with open(source, "rb") as file:
@@ -197,7 +197,7 @@ def _head(source: Source) -> bytes:
 
 
 def failure_reason(error: DecodeError) -> str:
-    """The reason word of an error of `decode_with_pillow`."""
+    """The reason, as in `DecodeFailure.reason`, of an error of `decode_with_pillow`."""
     if isinstance(error, SixteenBitError):
         return REASON
     cause = error.__cause__
@@ -213,7 +213,7 @@ def failure_reason(error: DecodeError) -> str:
 def _decode(
     items: list[bytes | str], out: NDArray[np.uint8], packer: _C.Packer, transform: ImageTransform
 ) -> dict[int, tuple[str, str]]:
-    """Fills `out`, a row for each item; (reason, message) of those that failed, by index."""
+    """Fills `out`, one row per item; returns (reason, message) of the failed items, by index."""
     errors = _run(packer, tuple(items), out, None)
     for index in [index for index, (reason, _) in errors.items() if reason == "unsupported"]:
         try:
@@ -231,27 +231,29 @@ def _decode(
 def _run(
     packer: _C.Packer, items: tuple[_C.PackItem, ...], out: NDArray[np.uint8], rows: list[int] | None
 ) -> dict[int, tuple[str, str]]:
-    """One job of the packer, which a signal (Ctrl-C) interrupts; its failures by item."""
+    """Runs one job of the packer, which Ctrl-C can interrupt; returns its failures by item."""
     packer.start(items, rows=rows, out=out)
-    while not packer.wait(0.1):  # returns for signal handlers to run
+    while not packer.wait(0.1):  # signal handlers run between the calls
         pass
     failures = packer.result()[3]
     return {index: (reason, message) for index, reason, message in failures}
 
 
 def _first_size(sources: list[bytes | str], transform: ImageTransform) -> tuple[int, int]:
-    """Height and width that the first readable image ends with."""
+    """Output height and width of the first readable image."""
     for source in sources:
         size = _size(source, transform)
         if size is not None:
             return transform.output_size(*size)
     if not sources:
-        raise ArgumentError("no sources, and neither crop nor resize=(height, width) says how large images are")
-    return 1, 1  # none is readable: each is reported later
+        raise ArgumentError(
+            "expected at least one source, or a crop or resize=(height, width) that determines the size, found none"
+        )
+    return 1, 1  # no image is readable; each is reported later
 
 
 def _size(source: bytes | str, transform: ImageTransform) -> tuple[int, int] | None:
-    """Height and width of an image; None when it can't be read."""
+    """Height and width of an image; None if it can't be read."""
     try:
         data = source if isinstance(source, bytes) else Path(source).read_bytes()
         try:
@@ -264,12 +266,12 @@ def _size(source: bytes | str, transform: ImageTransform) -> tuple[int, int] | N
     return (height, width) if transform.exif_orientation or orientation < 5 else (width, height)
 
 
-def _as_source(source: Source) -> bytes | str:
+def _as_source(source: EncodedImage) -> bytes | str:
     if isinstance(source, (bytes, bytearray, memoryview)):
         return bytes(source)
     if isinstance(source, (str, os.PathLike)):
         return os.fsdecode(source)
-    raise ArgumentError(f"a source must be a path or bytes, found {type(source).__name__}")
+    raise ArgumentError(f"sources: expected paths or bytes, found {type(source).__name__}")
 
 
 def _name(source: bytes | str) -> str:

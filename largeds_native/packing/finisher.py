@@ -1,4 +1,4 @@
-"""Makes finished shards durable in a thread of its own, while the next shard is decoded."""
+"""Syncs finished shards to disk in a thread of its own, while the next shard is decoded."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from largeds_native.store.format.shard_record import ShardRecord
 
 
 class Finisher:
-    """Finishes at most one shard at a time; `add` waits for the one before, and raises its error."""
+    """Finishes one shard at a time; `add` first waits for the previous shard, and raises its error."""
 
     def __init__(self) -> None:
         self.records: dict[int, ShardRecord] = {}
-        self.waited = 0.0  # seconds that decoding stood still for the disk
+        self.waited = 0.0  # seconds for which decoding waited for the disk
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
 
@@ -31,7 +31,7 @@ class Finisher:
         self._thread.start()
 
     def wait(self) -> None:
-        """Until nothing is being finished; raises the error of what failed to."""
+        """Waits until no shard is being finished; raises the error of a shard that failed."""
         start = time.perf_counter()
         if self._thread is not None:
             self._thread.join()
@@ -42,7 +42,7 @@ class Finisher:
             raise error
 
     def detach(self, then: Callable[[], None], timeout: float) -> None:
-        """Calls `then` once nothing is being finished: here, or in a thread of its own if that takes longer than
+        """Calls `then` when no shard is being finished any more: here, or in another thread if that takes longer than
         `timeout` seconds."""
         thread = self._thread
         if thread is not None:

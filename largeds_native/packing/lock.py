@@ -1,4 +1,4 @@
-"""One pack at a time into one folder."""
+"""A lock that allows only one pack at a time to write to a folder."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ NAME = ".pack.lock"
 
 
 class FolderLock:
-    """Held until `release`, or until the process ends in whatever way."""
+    """Held until `release`, or until the process ends for any reason."""
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / NAME
@@ -23,10 +23,10 @@ class FolderLock:
             except BlockingIOError:
                 owner = os.read(self._descriptor, 20).decode("ascii", "replace").strip()
                 os.close(self._descriptor)
-                raise PackError(f"{folder} is being packed into by another process ({owner or 'unknown'})") from None
+                raise PackError(f"another process ({owner or 'unknown'}) is packing into {folder}") from None
             if self._is_current():
                 break
-            os.close(self._descriptor)  # its last owner removed the file between our open and our lock
+            os.close(self._descriptor)  # its previous owner removed the file between our open and our lock
         os.ftruncate(self._descriptor, 0)
         os.write(self._descriptor, str(os.getpid()).encode())
 
@@ -37,7 +37,7 @@ class FolderLock:
             return False
 
     def release(self) -> None:
-        """Removes the lock's file first, so that a finished store holds nothing but itself."""
+        """Removes the lock's file, so that the folder of a finished store holds only the store, and unlocks."""
         if self._descriptor >= 0:
             self._path.unlink(missing_ok=True)
             os.close(self._descriptor)

@@ -1,4 +1,4 @@
-"""The options of a pack that decide its bytes, checked."""
+"""The options of a pack that determine the written bytes, and their checks."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ TRANSFORM = tuple(field.name for field in dataclasses.fields(ImageTransform))
 
 
 @dataclass(frozen=True)
-class Options:
-    """What every image becomes, and how rows of it are stored."""
+class PackOptions:
+    """How images are transformed, and how their rows are stored."""
 
     transform: ImageTransform
     dtype: str
@@ -35,8 +35,8 @@ class Options:
     shard_bytes: int
 
     @classmethod
-    def checked(cls, **given: Any) -> Options:
-        """From the arguments of `pack`; ArgumentError says what was expected and what was found."""
+    def checked(cls, **given: Any) -> PackOptions:
+        """From the arguments of `pack`; raises ArgumentError for an invalid one."""
         given.setdefault("sixteen_bit", None)  # a manifest lacks it where it is None
         transform = ImageTransform(**{name: given[name] for name in TRANSFORM})
         dtype = _dtype(given["dtype"])
@@ -52,7 +52,7 @@ class Options:
             std=std,
             variants=variants,
             augment=augment,
-            seed=seed if augment else 0,  # otherwise nothing is drawn
+            seed=seed if augment else 0,  # without an augment, nothing is drawn
             shuffle=None if given["shuffle"] is None else integer("shuffle", given["shuffle"], 0, (1 << 63) - 1),
             shard_bytes=integer("shard_bytes", given["shard_bytes"], 1, 1 << 50),
         )
@@ -62,11 +62,11 @@ class Options:
         return self.transform.channels
 
     def stored_size(self, size: tuple[int, int]) -> tuple[int, int]:
-        """(height, width) of the rows that decoded images of `size` become. ArgumentError when a crop does not fit."""
+        """(height, width) of the stored rows of decoded images of `size`. ArgumentError if a crop does not fit."""
         return size if self.augment is None else self.augment.core().output_size(*size)
 
     def to_json(self) -> dict[str, Any]:
-        """As it stands in the manifest: one level, by the names of `pack`'s arguments."""
+        """For the manifest: a flat dict with the names of `pack`'s arguments."""
         tree = dataclasses.asdict(self)
         plain: dict[str, Any] = json.loads(json.dumps(tree.pop("transform") | tree))
         if plain["sixteen_bit"] is None:  # as in the manifests from before there was a choice
@@ -75,14 +75,14 @@ class Options:
 
 
 def _augment(value: Any, variants: int) -> Augment | None:
-    """An Augment, or what `to_json` made of it."""
+    """From an Augment, or from its form in `to_json`."""
     if isinstance(value, Mapping):
         kwargs: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in value.items()}
         value = Augment(**kwargs)
     if value is not None and not isinstance(value, Augment):
         raise ArgumentError(f"augment: expected a largeds_native.Augment or None, found {value!r}")
     if value is None and variants != 1:
-        raise ArgumentError(f"variants={variants} needs an augment: without one they would all be the same")
+        raise ArgumentError(f"variants={variants} needs an augment: without one, all variants would be equal")
     return value
 
 
@@ -104,10 +104,10 @@ def _mean_std(
     if mean is None and std is None:
         return None, None
     if mean is None or std is None:
-        raise ArgumentError("mean and std go together, found only one")
+        raise ArgumentError("expected mean and std together, found only one")
     if dtype == "uint8":
-        raise ArgumentError("mean and std are baked into float stores: give dtype='float16' or 'float32', or normalise "
-                            "when loading")  # fmt: skip
+        raise ArgumentError("mean and std are applied when packing floats only: pass dtype='float16' or 'float32', "
+                            "or normalise when loading")  # fmt: skip
     result = []
     for name, values in (("mean", mean), ("std", std)):
         floats = tuple(float(v) for v in values)

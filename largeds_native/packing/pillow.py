@@ -1,4 +1,4 @@
-"""Images that the core does not decode itself: Pillow's formats, and pixels that a source decoded."""
+"""Images that the core does not decode: formats of Pillow, and arrays of pixels from a source."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from largeds_native.packing.decoding import decode_with_pillow, failure_reason
 from largeds_native.packing.sixteen_bit import REASON, SixteenBitError, to_eight_bits
 from largeds_native.transform import ImageTransform
 
-_ADDRESS = re.compile(r" ?<[^<>]* at 0x[0-9a-f]+>")  # in Pillow's messages; another in every process
+_ADDRESS = re.compile(r" ?<[^<>]* at 0x[0-9a-f]+>")  # object addresses in Pillow's messages differ in every process
 
 
 class PixelsError(DecodeError):
-    """`reason` is the word that reports have for it."""
+    """`reason` is one of the reasons in reports, such as "corrupt"."""
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
@@ -48,7 +48,7 @@ def read_bytes(item: Any) -> bytes:
 
 
 def to_mode(pixels: Array, transform: ImageTransform) -> Array:
-    """(H, W, 1 or 3) -> uint8 (H, W, C) with the mode's channels, as Pillow converts, interleaved or planar."""
+    """(H, W, 1 or 3) -> uint8 (H, W, C) with the channels of the mode, converted as by Pillow."""
     height, width, channels = pixels.shape
     if height * width > transform.max_pixels:
         raise PixelsError("too_large", f"{width} x {height} pixels, more than max_pixels = {transform.max_pixels}")

@@ -1,4 +1,4 @@
-"""Which samples go where. What a shard holds is a function of (plan, shard number) alone."""
+"""Assigns samples to shards. The contents of a shard are a function of (plan, shard number) alone."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from typing import Any
 
 import numpy as np
 
-from largeds_native.packing.options import Options
+from largeds_native.packing.options import PackOptions
 from largeds_native.sources import Source
 from largeds_native.store.metadata import Metadata
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A job: `decoded` is (height, width) of every decoded image, `size` that of every row; `key` is the user's name
-    for the samples."""
+    """One pack. `decoded` is (height, width) of every image after resize and crop, `size` that of every stored row, and
+    `key` the user's name for the samples."""
 
     source: Source
-    options: Options
+    options: PackOptions
     decoded: tuple[int, int]
     libraries: Mapping[str, str]
     key: str | None = None
@@ -34,18 +34,18 @@ class Plan:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """One stored image's."""
+        """Shape of one stored image."""
         channels, (height, width) = self.options.channels, self.size
         return (channels, height, width) if self.options.layout == "CHW" else (height, width, channels)
 
     @property
     def sample_bytes(self) -> int:
-        """Stored of each image, with all its variants."""
+        """Stored bytes of one image with all its variants."""
         return self.options.variants * math.prod(self.shape) * np.dtype(self.options.dtype).itemsize
 
     @property
     def shard_rows(self) -> int:
-        """Samples that a shard takes from the source."""
+        """Number of source samples per shard."""
         return max(1, self.options.shard_bytes // self.sample_bytes)
 
     @property
@@ -53,7 +53,7 @@ class Plan:
         return None if self.source.count is None else -(-self.source.count // self.shard_rows)
 
     def samples(self, shard: int) -> tuple[int, int]:
-        """The range of the source that `shard` holds."""
+        """The range [start, stop) of source samples in `shard`."""
         start = shard * self.shard_rows
         stop = start + self.shard_rows
         return start, stop if self.source.count is None else min(stop, self.source.count)
@@ -72,8 +72,8 @@ class Plan:
         return [self.source.description, self.source.root]
 
     def fingerprint(self) -> str:
-        """Two jobs share it when they write the same bytes: same samples, options, and decoders. Without an `identity`
-        it says nothing of the samples."""
+        """Equal for jobs that write the same bytes: with the same samples, options and decoder versions. Without an
+        `identity`, it says nothing about the samples."""
         job = {"source": self.identity, "size": self.size, "decoded": self.decoded, **self.manifest_parts()}
         return hashlib.sha256(json.dumps(job, sort_keys=True).encode()).hexdigest()
 
@@ -81,7 +81,7 @@ class Plan:
         return {"options": self.options.to_json(), "libraries": dict(self.libraries)}
 
     def metadata(self, fingerprint: str) -> Metadata:
-        """Of the store that the job makes, without the number of its rows and their statistics."""
+        """Metadata of the resulting store, without its number of rows and statistics."""
         mean, std = self.options.mean, self.options.std
         return Metadata(
             rows=0,

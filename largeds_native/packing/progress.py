@@ -1,4 +1,4 @@
-"""The progress bar: images/s, time left, failures. Nothing when the output is no terminal."""
+"""The progress bar of a pack: images/s, time left, failures. Hidden if stderr is not a terminal."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Any
 
 
-class ProgressBar:
+class PackProgressBar:
     def __init__(self, total: int | None, enabled: bool) -> None:
         self._bar: Any = None
         self._task: Any = None
@@ -29,10 +29,10 @@ class ProgressBar:
 
     def update(self, done: int, failed: int, rate: float) -> None:
         if self._bar is not None:
-            words = f"[red]{failed:,} failed" if failed else ""
-            self._bar.update(self._task, completed=done, rate=f"{rate:,.0f} images/s", failed=words)
+            failures = f"[red]{failed:,} failed" if failed else ""
+            self._bar.update(self._task, completed=done, rate=f"{rate:,.0f} images/s", failed=failures)
 
-    def __enter__(self) -> ProgressBar:
+    def __enter__(self) -> PackProgressBar:
         if self._bar is not None:
             self._bar.start()
         return self

@@ -1,4 +1,4 @@
-"""Telling a folder's state: absent, finished, the same job stopped, or something else."""
+"""Finds out what an output folder holds: nothing, the finished or interrupted job, or something else."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _OURS = re.compile(rf"\.?shard-\d{{5,9}}(\.tmp)?|\.?{re.escape(PLAN_NAME)}(\.tmp
 
 
 def check_output(out: Path) -> None:
-    """Raises PackError when `out` is something that is not ours to write to."""
+    """Raises PackError if `out` is not empty and not from a pack."""
     if not out.exists():
         return
     if not out.is_dir():
@@ -37,9 +37,9 @@ def check_output(out: Path) -> None:
 
 
 def begin(out: Path, plan: Plan, fingerprint: str, resume: bool) -> bool:
-    """Makes `out` ready for the job; True when the same job is finished there already.
+    """Prepares `out` for the job; returns True if the same job is already finished there.
 
-    Raises PackError when another job's work is there: it is never thrown away without being asked.
+    Raises PackError if `out` holds the result of another job, which is only removed with resume=False.
     """
     if (out / manifest.NAME).exists():
         _check_finished(out, plan, fingerprint, resume)
@@ -115,14 +115,14 @@ def _read_job(out: Path) -> dict[str, Any] | None:
 
 
 def _difference(job: dict[str, Any], plan: Plan) -> str:
-    """In what the job that was begun differs from this one."""
-    mine = plan.manifest_parts()
+    """How the interrupted job differs from this one."""
+    ours = plan.manifest_parts()
     for part in ("options", "libraries"):
-        theirs = job.get(part)
-        if isinstance(theirs, dict):
-            for key in sorted({*theirs, *mine[part]}):
-                if theirs.get(key) != _plain(mine[part].get(key)):
-                    return f"{key} was {theirs.get(key)!r}, is now {mine[part].get(key)!r}"
+        previous = job.get(part)
+        if isinstance(previous, dict):
+            for key in sorted({*previous, *ours[part]}):
+                if previous.get(key) != _plain(ours[part].get(key)):
+                    return f"{key} was {previous.get(key)!r}, is now {ours[part].get(key)!r}"
     if job.get("key") != plan.key:
         return f"key was {job.get('key')!r}, is now {plan.key!r}"
     return "the list of images changed"
@@ -133,7 +133,7 @@ def _plain(value: Any) -> Any:
 
 
 def finished_shards(out: Path, plan: Plan, fingerprint: str) -> dict[int, ShardRecord]:
-    """Shards that this job finished before, by number. Raises PackError when a source of theirs changed since."""
+    """Shards that this job finished before, by number. Raises PackError if a source file has changed since then."""
     found = {}
     for name in sorted(os.listdir(out)):
         if not re.fullmatch(r"shard-\d{5,9}", name):
@@ -146,7 +146,7 @@ def finished_shards(out: Path, plan: Plan, fingerprint: str) -> dict[int, ShardR
         if changed:
             raise PackError(
                 f"{len(changed):,} images changed since they were packed into {out / name} "
-                f"(the first is {changed[0]!r}): pass resume=False to begin again"
+                f"(the first is {changed[0]!r}): pass resume=False to start again"
             )
         found[number] = record
     return found
@@ -160,7 +160,7 @@ def _changed(shard: Path, number: int, record: ShardRecord, plan: Plan) -> list[
 
 
 def clean(out: Path) -> None:
-    """Removes what a finished store does not need."""
+    """Removes files that a finished store does not need."""
     (out / PLAN_NAME).unlink(missing_ok=True)
     for name in os.listdir(out):
         if name.startswith(".") and name.endswith(".tmp") and name[1:6] == "shard":

@@ -1,4 +1,4 @@
-"""A whole pack: check, resume, shard after shard, manifest, report."""
+"""Runs a whole pack: check, resume, pack shard by shard, write manifest and report."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from largeds_native.packing.engine import Engine
 from largeds_native.packing.failures import check_failures, checked_max_failures
 from largeds_native.packing.finisher import Finisher
 from largeds_native.packing.lock import FolderLock
-from largeds_native.packing.options import Options
+from largeds_native.packing.options import PackOptions
 from largeds_native.packing.plan import Plan
-from largeds_native.packing.progress import ProgressBar
+from largeds_native.packing.progress import PackProgressBar
 from largeds_native.packing.shard import ShardFiller
 from largeds_native.packing.size import row_size
 from largeds_native.packing.summary import make_report
-from largeds_native.sources import IndexedSource, Shuffled, Source
+from largeds_native.sources import IndexedSource, ShuffledSource, Source
 from largeds_native.store import PackedStore
 from largeds_native.store.format.writer import ShardWriter, commit
 from largeds_native.store.report import Report
@@ -33,7 +33,7 @@ from largeds_native.store.report import Report
 def run(
     source: Source,
     out: str | os.PathLike[str],
-    options: Options,
+    options: PackOptions,
     threads: int | None,
     on_error: str,
     resume: bool,
@@ -41,7 +41,7 @@ def run(
     key: str | None = None,
     max_failures: int | float = 0.01,
 ) -> PackedStore:
-    """What `largeds_native.pack` does, with its options checked."""
+    """Implements `largeds_native.pack`, after its options were checked."""
     if on_error not in ("skip", "raise"):
         raise ArgumentError(f"on_error: expected 'skip' or 'raise', found {on_error!r}")
     if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= 1024):
@@ -78,14 +78,14 @@ def run(
     return PackedStore(folder)
 
 
-def make_plan(source: Source, options: Options, key: str | None = None) -> Plan:
-    """Fails early: without an image, or where the augmentation does not fit the images."""
+def make_plan(source: Source, options: PackOptions, key: str | None = None) -> Plan:
+    """Plans the pack. Raises early if there is no image, or the augmentation does not fit the images."""
     if source.count == 0:
         raise PackError(f"{source.description} has no image")
     if options.shuffle is not None:
         if not isinstance(source, IndexedSource):
             raise ArgumentError(f"shuffle: expected a source that can be read in any order, found {source.description}")
-        source = Shuffled(source, options.shuffle)
+        source = ShuffledSource(source, options.shuffle)
     plan = Plan(source, options, row_size(source, options), library_versions(), key)
     plan.metadata("")  # raises if the augmentation does not fit
     _check_pictures(plan)
@@ -123,7 +123,7 @@ def _storage_error(error: OSError, folder: Path) -> StorageError:
 
 
 def library_versions() -> dict[str, str]:
-    """The libraries whose version may change a pixel."""
+    """Versions of the libraries whose version may change pixels."""
     import PIL
 
     from largeds_native import _C
@@ -132,7 +132,7 @@ def library_versions() -> dict[str, str]:
 
 
 class Job:
-    """One run over the shards that are not finished yet."""
+    """Packs the shards that are not finished yet."""
 
     def __init__(
         self, plan: Plan, fingerprint: str, folder: Path, threads: int, raise_errors: bool, finisher: Finisher
@@ -149,7 +149,7 @@ class Job:
         start = time.perf_counter()
         self._done = resumed = sum(record.samples for record in before.values())
         self._failed = sum(sum(record.failed.values()) for record in before.values())
-        with ProgressBar(self._plan.source.count, progress) as bar:
+        with PackProgressBar(self._plan.source.count, progress) as bar:
             number = 0
             while self._plan.shards is None or number < self._plan.shards:
                 if number not in before and not self._pack_shard(number, bar, start, resumed):
@@ -178,24 +178,24 @@ class Job:
         if progress:
             _show(report)
 
-    def _pack_shard(self, number: int, bar: ProgressBar, start: float, resumed: int) -> bool:
-        """False when the source has ended before this shard."""
+    def _pack_shard(self, number: int, bar: PackProgressBar, start: float, resumed: int) -> bool:
+        """Returns False if the source ended before this shard."""
         writer = ShardWriter(self._folder, number, self._metadata, self._fingerprint)
         filler = ShardFiller(writer, self._plan, number)
         done, failed = self._done, self._failed
 
-        def watch(shard_done: int, shard_failed: int) -> None:
+        def on_progress(shard_done: int, shard_failed: int) -> None:
             elapsed = max(time.perf_counter() - start, 1e-9)
             bar.update(done + shard_done, failed + shard_failed, (done + shard_done - resumed) / elapsed)
 
-        filler.fill(self._engine, self._raise_errors, watch)
+        filler.fill(self._engine, self._raise_errors, on_progress)
         if filler.samples == 0:
             writer.discard()
             return False
         self._done, self._failed = done + filler.samples, failed + filler.failed
         try:
             self._finisher.add(number, writer.finish)
-        except BaseException:  # the shard before could not be finished
+        except BaseException:  # the previous shard could not be finished
             writer.close()
             raise
         return True

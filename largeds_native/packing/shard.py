@@ -1,4 +1,4 @@
-"""Fills one shard: samples of the source become rows."""
+"""Packs samples of a source into one shard."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from largeds_native.errors import DecodeError
 from largeds_native.packing.engine import Engine
 from largeds_native.packing.failures import shape_error
 from largeds_native.packing.plan import Plan
-from largeds_native.sources import Batch, FailedItem
+from largeds_native.sources import FailedItem, SourceBatch
 from largeds_native.store.format.sample_log import SampleResults
 from largeds_native.store.format.writer import ShardWriter
 
-Watch = Callable[[int, int], None]  # (samples done in this shard, of which failed); may raise to stop
+OnShardProgress = Callable[[int, int], None]  # (samples done in this shard, of which failed); may raise to stop
 
 
 class ShardFiller:
@@ -29,22 +29,22 @@ class ShardFiller:
     def failed(self) -> int:
         return self.samples - self._writer.rows
 
-    def fill(self, engine: Engine, raise_errors: bool, watch: Watch) -> None:
-        """Raises what `watch` raises; PackError where images end in several shapes; with `raise_errors`, DecodeError
+    def fill(self, engine: Engine, raise_errors: bool, on_progress: OnShardProgress) -> None:
+        """Raises what `on_progress` raises; PackError if images end in several shapes; with `raise_errors`, DecodeError
         for the first sample that fails."""
         self._writer.reserve(self._stop - self._start)
         try:
-            self._pack(engine, raise_errors, watch)
+            self._pack(engine, raise_errors, on_progress)
         except BaseException:
-            engine.abort()  # its threads write until then, so the file is closed after it
+            engine.abort()  # before closing the file, as the threads write to it
             self._writer.close()
             raise
 
-    def _pack(self, engine: Engine, raise_errors: bool, watch: Watch) -> None:
-        """Overlap: threads pack batch i, while this one logs batch i - 1 and fetches batch i + 1."""
+    def _pack(self, engine: Engine, raise_errors: bool, on_progress: OnShardProgress) -> None:
+        """Overlaps work: the threads pack batch i while this thread logs batch i - 1 and fetches batch i + 1."""
         batches = self._plan.source.read(self._start, self._stop)
         batch = next(batches, None)
-        done: tuple[Batch, SampleResults] | None = None
+        done: tuple[SourceBatch, SampleResults] | None = None
         while batch is not None:
             first = self._start + self.samples
             samples = np.arange(first, first + len(batch.items))
@@ -52,20 +52,20 @@ class ShardFiller:
             self._log(done)
             following = next(batches, None)
             before, failed = self.samples, self.failed
-            results = engine.finish(lambda n, before=before, failed=failed: watch(before + n, failed))  # type: ignore[misc]
+            results = engine.finish(lambda n, before=before, failed=failed: on_progress(before + n, failed))  # type: ignore[misc]
             _check(batch, results, raise_errors, self._plan)
             self._writer.advance(len(batch.items) - len(results.errors))
             self.samples += len(batch.items)
             done, batch = (batch, results), following
         self._log(done)
 
-    def _log(self, done: tuple[Batch, SampleResults] | None) -> None:
+    def _log(self, done: tuple[SourceBatch, SampleResults] | None) -> None:
         if done is not None:
             batch, results = done
             self._writer.log(batch.names, results, batch.fields)
 
 
-def _check(batch: Batch, results: SampleResults, raise_errors: bool, plan: Plan) -> None:
+def _check(batch: SourceBatch, results: SampleResults, raise_errors: bool, plan: Plan) -> None:
     one_shape_guessed = plan.options.transform.fixed_size is None
     for index, (reason, message) in sorted(results.errors.items()):
         results.errors[index] = reason, _without_folder(message, batch, index)
@@ -78,8 +78,8 @@ def _check(batch: Batch, results: SampleResults, raise_errors: bool, plan: Plan)
         raise DecodeError(message if batch.names[index] in message else f"{batch.names[index]}: {message}") from cause
 
 
-def _without_folder(message: str, batch: Batch, index: int) -> str:
-    """Messages name files as the store does: relative to the source, the same wherever it lies."""
+def _without_folder(message: str, batch: SourceBatch, index: int) -> str:
+    """Replaces the file's path by its name in the store, which does not depend on the location of the source."""
     item = batch.items[index]
     path = item[0] if isinstance(item, tuple) else item
     return message.replace(path, batch.names[index]) if isinstance(path, str) else message

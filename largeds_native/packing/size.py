@@ -1,4 +1,4 @@
-"""The one (height, width) that all rows have."""
+"""Finds the common (height, width) of all rows before augmentation."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import numpy as np
 
 from largeds_native.errors import DecodeError, PackError
 from largeds_native.packing import pillow
-from largeds_native.packing.options import Options
+from largeds_native.packing.options import PackOptions
 from largeds_native.sources import FailedItem, IndexedSource, Item, Source
 from largeds_native.transform import ImageTransform
 
 PROBES = 1000
 
 
-def row_size(source: Source, options: Options) -> tuple[int, int]:
-    """From the options, or where these leave it open, from the first image that decodes."""
+def row_size(source: Source, options: PackOptions) -> tuple[int, int]:
+    """From the options if they determine it, else from the first image that can be decoded."""
     transform = options.transform
     size = transform.fixed_size
     if size is not None:

@@ -1,4 +1,4 @@
-"""The report of a pack, from its shards' records."""
+"""Makes the report of a pack from the records of its shards."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def make_report(
     waited: float,
     new_rows: int,
 ) -> Report:
-    """`resumed` shards were finished before this run, which packed `new_rows` rows in `seconds`."""
+    """`resumed` shards were finished before this run; this run packed `new_rows` rows in `seconds`."""
     failed: Counter[str] = Counter()
     decoders: Counter[str] = Counter()
     failures: list[Failure] = []
@@ -55,7 +55,7 @@ def make_report(
 
 
 def limit_of(seconds: float, threads: int, clock: Clock, waited: float) -> str:
-    """Where most of the threads' time went: waiting for the source or for the disk write stalls all of them."""
+    """What most of the threads' time was spent on. Waiting for the source or the disk write stalls all threads."""
     available = seconds * threads
     shares = {"source read": clock.read, "decode": clock.decode, "disk write": clock.write + waited * threads}
     shares["source"] = max(0.0, available - sum(shares.values()))

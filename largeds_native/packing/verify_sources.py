@@ -1,4 +1,4 @@
-"""Decodes sources again, to see whether they still give the pixels in the store."""
+"""Decodes images of the source again, and compares them with the pixels in the store."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import numpy as np
 from largeds_native._internal.machine import usable_threads
 from largeds_native.errors import ArgumentError, StoreError
 from largeds_native.packing.engine import Engine
-from largeds_native.packing.options import Options
+from largeds_native.packing.options import PackOptions
 from largeds_native.packing.size import row_size
-from largeds_native.sources import Batch, IndexedSource, Shuffled, as_source
+from largeds_native.sources import IndexedSource, ShuffledSource, SourceBatch, as_source
 from largeds_native.store import PackedStore, Store, as_packed
 from largeds_native.store.verify import first_few
 
@@ -21,7 +21,11 @@ STEP = 256  # samples that are decoded together
 
 @dataclass(frozen=True)
 class SourceVerification:
-    """different: sources that decode to other pixels now, or can't be decoded, of `checked` looked at."""
+    """The result of `verify_sources`.
+
+    checked: number of compared source images.
+    different: names of those whose pixels differ from the store's, or that can't be decoded any more.
+    """
 
     checked: int
     different: tuple[str, ...] = ()
@@ -39,11 +43,12 @@ class SourceVerification:
 def verify_sources(
     store: Store, source: Any = None, *, sample: int = 1000, threads: int | None = None
 ) -> SourceVerification:
-    """Decodes `sample` of the images that a store was packed from again, spread evenly, and compares them with it.
+    """Decodes `sample` of the images that a store was packed from, evenly spaced, and compares them with the store.
 
-    source: as `pack` took it; default: the folder that the store's report names.
+    source: as for `pack`; default: the folder in the store's report.
+    threads: by default all that the process may use.
 
-    Raises ArgumentError where the report names none, StoreError where the source has another number of samples.
+    Raises ArgumentError if the report has no folder, StoreError if the source has another number of samples.
     """
     packed = as_packed(store)
     options = _options_of(packed)
@@ -61,8 +66,8 @@ def verify_sources(
     return SourceVerification(len(indices), tuple(different))
 
 
-def _differences(engine: Engine, batch: Batch, indices: Any, expected: list[dict[str, Any]]) -> list[str]:
-    """Names of the samples that are not as the store's list of samples has them."""
+def _differences(engine: Engine, batch: SourceBatch, indices: Any, expected: list[dict[str, Any]]) -> list[str]:
+    """Names of the samples that differ from their entry in the store's list of samples."""
     engine.start(batch.items, indices)
     results = engine.finish(lambda _: None)
     different = []
@@ -74,22 +79,22 @@ def _differences(engine: Engine, batch: Batch, indices: Any, expected: list[dict
     return different
 
 
-def _indexed(store: PackedStore, source: Any, options: Options) -> IndexedSource:
+def _indexed(store: PackedStore, source: Any, options: PackOptions) -> IndexedSource:
     if source is None:
         report = store.report
         if report is None or report.root is None:
-            raise ArgumentError(f"{store.path} does not say where its images came from: name the source")
+            raise ArgumentError(f"{store.path} does not record where its images came from: pass the source")
         source = report.root
     found = as_source(source)
     if not isinstance(found, IndexedSource):
         raise ArgumentError(f"source: expected one that can be read in any order, found {found.description}")
-    return found if options.shuffle is None else Shuffled(found, options.shuffle)
+    return found if options.shuffle is None else ShuffledSource(found, options.shuffle)
 
 
-def _options_of(store: PackedStore) -> Options:
-    """The options that a store was packed with."""
+def _options_of(store: PackedStore) -> PackOptions:
+    """The options with which a store was packed."""
     given = {name: value for name, value in store.metadata.options.items() if name != "plan"}
     try:
-        return Options.checked(**given)
+        return PackOptions.checked(**given)
     except (KeyError, TypeError, ArgumentError) as error:
         raise StoreError(f"{store.path}: the options in its manifest can't be used: {error}") from None

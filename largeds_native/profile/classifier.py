@@ -1,4 +1,4 @@
-"""The torchvision classifier that `largeds train`, `doctor` and `bench` train on a store, and what belongs to it."""
+"""The torchvision classifier that `largeds train`, `doctor` and `bench` train on a store, with loss and accuracy."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def choose_device(name: str | None) -> torch.device:
-    """The device of this name; without a name CUDA, if there is a CUDA device, else the CPU."""
+    """The device of this name; by default CUDA if available, else the CPU."""
     if name is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -30,11 +30,11 @@ def choose_device(name: str | None) -> torch.device:
 
 
 def normalization(store: Store) -> dict[str, Any]:
-    """The loader's mean and std, unless the images are floats already."""
+    """The arguments mean and std of a Loader, if the images of the store are uint8."""
     if store.dtype != np.uint8:
         return {}
     mean, std = store.statistics
-    return {"mean": mean, "std": [s or 1.0 for s in std]}  # a channel that is one value everywhere stays 0
+    return {"mean": mean, "std": [s or 1.0 for s in std]}  # a constant channel has std 0, and becomes 0
 
 
 def shift_and_flip(store: Store) -> Augment:
@@ -46,11 +46,11 @@ def shift_and_flip(store: Store) -> Augment:
 def number_of_classes(store: Store) -> int:
     """The number of the store's class names; without names, one more than the largest label."""
     if "label" not in store.fields:
-        raise ArgumentError(f"{store.path} has no field label: there is nothing to learn")
+        raise ArgumentError(f"{store.path} has no field label: it can't be used for training")
     labels = store["label"]
     if labels.dtype.kind not in "biu" or len(labels.shape) != 1:
         raise ArgumentError(
-            f"{store.path}: expected one class number each image in label, found {labels.dtype} of shape {labels.shape}"
+            f"{store.path}: expected one class number per image in label, found {labels.dtype} of shape {labels.shape}"
         )
     values = np.asarray(labels[:])
     low, high = (int(values.min()), int(values.max())) if len(values) else (0, -1)
@@ -61,7 +61,7 @@ def number_of_classes(store: Store) -> int:
 
 
 def build_classifier(name: str, classes: int, store: Store) -> nn.Module:
-    """The torchvision classifier of this name, with random weights, tried on an image of the store's shape."""
+    """The torchvision classifier of this name, with random weights, tested on an image of the store's shape."""
     from torchvision import models
 
     known = models.list_models(module=models)
@@ -87,7 +87,7 @@ def build_classifier(name: str, classes: int, store: Store) -> nn.Module:
 
 
 class GreyToColour(nn.Module):
-    """Repeats the one channel: torchvision's models take three."""
+    """Repeats the single channel, as torchvision's models need three."""
 
     def forward(self, images: Tensor) -> Tensor:
         return images.expand(-1, 3, -1, -1)

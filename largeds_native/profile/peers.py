@@ -1,4 +1,4 @@
-"""How the same work is done today, as tutorials show it: what the demo and the benchmarks compare with.
+"""Common alternatives for the same work, as in tutorials, with which the demo and the benchmarks compare.
 
 Everything is at module level, because DataLoader's workers may be spawned.
 """
@@ -26,7 +26,7 @@ class PixelTensor:
 
 
 def image_folder(folder: Path, *, normalised: bool) -> Dataset[Any]:
-    """torchvision's ImageFolder with the usual transforms: uint8, or float32 as a model wants it."""
+    """torchvision's ImageFolder with the usual transforms, to uint8 or to normalised float32."""
     from torchvision import transforms
     from torchvision.datasets import ImageFolder
 
@@ -37,8 +37,8 @@ def image_folder(folder: Path, *, normalised: bool) -> Dataset[Any]:
     return images
 
 
-class _Rows(Dataset[Any]):
-    """One image at a time, normalised in the worker."""
+class _NormalisedRows(Dataset[Any]):
+    """Items are single images, normalised in the worker."""
 
     def __init__(self, path: Path) -> None:
         self.path = str(path)
@@ -51,7 +51,7 @@ class _Rows(Dataset[Any]):
         raise NotImplementedError
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
-        if self._images is None:  # in the worker: neither handles of HDF5 nor mappings travel well
+        if self._images is None:  # opened in the worker, as HDF5 handles and mappings should not be sent to it
             self._open()
         image = torch.from_numpy(np.array(self._images[index])).float().div_(255).sub_(self._mean).div_(self._std)
         return image, int(self._labels[index])
@@ -64,7 +64,7 @@ class _Rows(Dataset[Any]):
         return n
 
 
-class HDF5Rows(_Rows):
+class HDF5Rows(_NormalisedRows):
     """The HDF5Dataset of tutorials."""
 
     def _open(self) -> None:
@@ -72,8 +72,8 @@ class HDF5Rows(_Rows):
         self._images, self._labels = file["data"], file["labels"]
 
 
-class MemmapRows(_Rows):
-    """A np.memmap, and labels beside it."""
+class MemmapRows(_NormalisedRows):
+    """An image np.memmap with labels in label.npy."""
 
     def _open(self) -> None:
         self._images = np.load(self.path, mmap_mode="r")
@@ -81,12 +81,12 @@ class MemmapRows(_Rows):
 
 
 def loader(dataset: Dataset[Any], workers: int, batch_size: int = 256, shuffle: bool = True) -> DataLoader[Any]:
-    """A DataLoader as one would set it up: workers that live on, and two batches ahead each."""
+    """A DataLoader with the usual options: persistent workers, two batches prefetched per worker."""
     return DataLoader(dataset, batch_size, shuffle=shuffle, num_workers=workers, persistent_workers=workers > 0)
 
 
 def count(batches: Iterable[Any]) -> int:
-    """Goes through the batches and touches each."""
+    """Iterates over the batches and reads a value of each; returns the number of images."""
     images = 0
     for batch, _ in batches:
         images += len(batch)
@@ -95,7 +95,7 @@ def count(batches: Iterable[Any]) -> int:
 
 
 def pack_memmap(folder: Path, out: Path, workers: int) -> int:
-    """ImageFolder and DataLoader into a .npy file."""
+    """Packs by ImageFolder and DataLoader into a .npy file."""
     images = image_folder(folder, normalised=False)
     n = len(images)  # type: ignore[arg-type]
     array = np.lib.format.open_memmap(out, "w+", np.uint8, (n, 3, SIDE, SIDE))
@@ -111,7 +111,7 @@ def pack_memmap(folder: Path, out: Path, workers: int) -> int:
 
 
 def pack_hdf5(folder: Path, out: Path, workers: int) -> int:
-    """ImageFolder and DataLoader into an HDF5 file with an image a chunk."""
+    """Packs by ImageFolder and DataLoader into an HDF5 file with one image per chunk."""
     images = image_folder(folder, normalised=False)
     n, done = len(images), 0  # type: ignore[arg-type]
     with h5py.File(out, "w") as file:

@@ -1,4 +1,4 @@
-"""Images that are arrays already."""
+"""Images in arrays."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from largeds_native._internal.arrays import Array, FieldSpec, check_field_name
 from largeds_native._internal.machine import usable_threads
 from largeds_native.errors import ArgumentError
-from largeds_native.sources.base import Batch, IndexedSource, Indices, Source
+from largeds_native.sources.base import IndexedSource, Indices, Source, SourceBatch
 
 BATCH_BYTES = 64 << 20
 
@@ -23,10 +23,11 @@ def arrays(
     fields: Mapping[str, Any] | None = None,
     classes: tuple[str, ...] | list[str] = (),
 ) -> Source:
-    """A source from uint8 images of shape (N, H, W), (N, H, W, C) or (N, C, H, W), C being 1 or 3, as a numpy array,
+    """A source from uint8 images of shape (N, H, W), (N, H, W, C) or (N, C, H, W) with C 1 or 3, in a numpy array,
     memmap or tensor, with N integer labels and further fields of N values each.
 
-    Where both readings of a shape are possible, the last axis is the channels.
+    If a shape fits both (N, H, W, C) and (N, C, H, W), it is taken as (N, H, W, C). Raises ArgumentError for another
+    dtype or shape.
     """
     return ArraySource(
         _array(images), {**({} if labels is None else {"label": labels}), **(fields or {})}, tuple(classes)
@@ -34,7 +35,7 @@ def arrays(
 
 
 def _array(value: Any) -> Array:
-    """Without copying, where that is possible; tensors are taken to the CPU."""
+    """As a numpy array, without a copy if possible; tensors are moved to the CPU."""
     if hasattr(value, "detach"):
         value = value.detach().cpu().numpy()
     try:
@@ -70,7 +71,7 @@ class ArraySource(IndexedSource):
         check_field_name(name, "fields")
         if values.shape[:1] != self._images.shape[:1]:
             raise ArgumentError(
-                f"{name}: expected {len(self._images)} values, one an image, found shape {values.shape}"
+                f"{name}: expected {len(self._images)} values, one per image, found shape {values.shape}"
             )
         if values.dtype.kind not in "biufcSU" or values.dtype.itemsize == 0:
             raise ArgumentError(f"{name}: expected numbers or strings of a fixed size, found {values.dtype}")
@@ -91,14 +92,14 @@ class ArraySource(IndexedSource):
     def count(self) -> int:
         return len(self._images)
 
-    def take(self, indices: Indices) -> Batch:
-        """Of consecutive images, views: nothing is copied."""
+    def take(self, indices: Indices) -> SourceBatch:
+        """These samples; consecutive images are views, without a copy."""
         together = len(indices) > 0 and indices[-1] - indices[0] == len(indices) - 1 and (np.diff(indices) == 1).all()
         images = self._images[indices[0] : indices[-1] + 1] if together else self._images[indices]
         if self._planar:
             images = images.transpose(0, 2, 3, 1)
         fields = {name: values[indices] for name, values in self._fields.items()}
-        return Batch(list(images), [f"#{i}" for i in indices.tolist()], fields)
+        return SourceBatch(list(images), [f"#{i}" for i in indices.tolist()], fields)
 
     def fingerprint(self) -> str:
         """Of all pixels and fields: hashing takes the time of reading them, which is less than a pack's."""

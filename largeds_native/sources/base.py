@@ -1,4 +1,4 @@
-"""What a source is."""
+"""The interface of sources."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ LABEL = FieldSpec(np.dtype("<i8"))
 
 
 @dataclass
-class Batch:
-    """Consecutive samples: what to decode, what to call them, and their fields' values."""
+class SourceBatch:
+    """Consecutive samples: the items to decode, their names, and the values of their fields."""
 
     items: list[Item]
     names: list[str]
@@ -42,9 +42,9 @@ class Batch:
 class Source(ABC):
     """Samples in a fixed order.
 
-    `classes` are the names of the label's numbers, `fields` the fields that every sample has. `description` says in
-    a few words where the images come from; `root` is the folder that names are relative to, where there is one. `notes`
-    are sentences for the report: what was taken for the label, and what was left out.
+    `classes`: the class names by label number. `fields`: the fields of every sample. `description`: where the images
+    come from, in a few words. `root`: the folder to which names are relative, if there is one. `notes`:
+    sentences for the report, on what was used for the label and what was left out.
     """
 
     classes: tuple[str, ...] = ()
@@ -60,40 +60,40 @@ class Source(ABC):
     @property
     @abstractmethod
     def count(self) -> int | None:
-        """Number of samples; None when it is known only at the end."""
+        """Number of samples; None if it is known only at the end."""
 
     @abstractmethod
-    def read(self, start: int, stop: int) -> Iterator[Batch]:
-        """Samples [start, stop) in batches; fewer when `count` is None and the source has ended."""
+    def read(self, start: int, stop: int) -> Iterator[SourceBatch]:
+        """Samples [start, stop) in batches; fewer if `count` is None and the source ends earlier."""
 
     @abstractmethod
     def fingerprint(self) -> str | None:
-        """Changes when the samples do; contents of files are not read. None where that can't be told: such a source
-        never counts as one that was packed before, unless the user names it with `pack(..., key="...")`."""
+        """Changes whenever the samples change; contents of files are not read. None if that can't be known: such a
+        source is never taken for one that was packed before, unless the user names it with `pack(..., key="...")`."""
 
     def changed_since(self, start: int, stop: int, time_ns: int) -> list[str]:
-        """Names of samples in [start, stop) whose files changed after `time_ns`, where that can be told."""
+        """Names of the samples in [start, stop) whose files are known to have changed after `time_ns`."""
         return []
 
 
 class IndexedSource(Source):
     """A source whose samples can be read in any order."""
 
-    batch = 1 << 16  # samples that `take` is asked for at once
+    batch = 1 << 16  # number of samples per call of `take`
 
     @property
     @abstractmethod
     def count(self) -> int: ...
 
     @abstractmethod
-    def take(self, indices: Indices) -> Batch:
+    def take(self, indices: Indices) -> SourceBatch:
         """These samples."""
 
     def paths(self, indices: Indices) -> list[tuple[str, str]]:
-        """(name, path of the file that holds it) of these samples; none where there are no files."""
+        """(name, path of the file that holds it) of these samples; empty if they are not in files."""
         return []
 
-    def read(self, start: int, stop: int) -> Iterator[Batch]:
+    def read(self, start: int, stop: int) -> Iterator[SourceBatch]:
         for low in range(start, stop, self.batch):
             yield self.take(np.arange(low, min(low + self.batch, stop)))
 
@@ -101,7 +101,7 @@ class IndexedSource(Source):
         return changed(self.paths(np.arange(start, stop)), time_ns)
 
 
-class Shuffled(IndexedSource):
+class ShuffledSource(IndexedSource):
     """The samples of a source in an order drawn from a seed."""
 
     def __init__(self, source: IndexedSource, seed: int) -> None:
@@ -119,7 +119,7 @@ class Shuffled(IndexedSource):
     def count(self) -> int:
         return self._source.count
 
-    def take(self, indices: Indices) -> Batch:
+    def take(self, indices: Indices) -> SourceBatch:
         return self._source.take(self._order[indices])
 
     def paths(self, indices: Indices) -> list[tuple[str, str]]:
@@ -131,7 +131,7 @@ class Shuffled(IndexedSource):
 
 
 def changed(files: list[tuple[str, str]], time_ns: int) -> list[str]:
-    """Names of the files that changed after a time. One that is gone has not: its shard was packed."""
+    """Names of the files that changed after `time_ns`. A deleted file does not count: its shard is packed already."""
     found = []
     times: dict[str, int] = {}
     for name, path in files:

@@ -10,7 +10,7 @@ import numpy as np
 
 from largeds_native._internal.arrays import FieldSpec
 from largeds_native.errors import ArgumentError
-from largeds_native.sources.base import LABEL, Batch, FailedItem, IndexedSource, Indices, Source
+from largeds_native.sources.base import LABEL, FailedItem, IndexedSource, Indices, Source, SourceBatch
 
 
 def with_classes(source: Source, classes: Any) -> Source:
@@ -53,7 +53,7 @@ class _Numbering:
                 )
         self._numbers = np.array([index[name] for name in source.classes], np.int64)
 
-    def renumber(self, batch: Batch) -> Batch:
+    def renumber(self, batch: SourceBatch) -> SourceBatch:
         labels = batch.fields["label"]
         count = len(self._numbers) or len(self.names)
         outside = np.flatnonzero((labels < 0) | (labels >= count)).tolist()
@@ -65,7 +65,7 @@ class _Numbering:
             )
         if len(self._numbers):
             labels = self._numbers[labels]
-        return Batch(batch.items, batch.names, {**batch.fields, "label": labels})
+        return SourceBatch(batch.items, batch.names, {**batch.fields, "label": labels})
 
 
 class _Renumbered(Source):
@@ -83,7 +83,7 @@ class _Renumbered(Source):
     def count(self) -> int | None:
         return self._source.count
 
-    def read(self, start: int, stop: int) -> Iterator[Batch]:
+    def read(self, start: int, stop: int) -> Iterator[SourceBatch]:
         return map(self._numbering.renumber, self._source.read(start, stop))
 
     def changed_since(self, start: int, stop: int, time_ns: int) -> list[str]:
@@ -105,7 +105,7 @@ class _IndexedRenumbered(_Renumbered, IndexedSource):
     def count(self) -> int:
         return self._source.count
 
-    def take(self, indices: Indices) -> Batch:
+    def take(self, indices: Indices) -> SourceBatch:
         return self._numbering.renumber(self._source.take(indices))
 
     def paths(self, indices: Indices) -> list[tuple[str, str]]:

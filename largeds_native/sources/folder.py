@@ -11,28 +11,28 @@ import numpy as np
 
 from largeds_native._internal.arrays import FieldSpec
 from largeds_native.errors import ArgumentError, PackError, StorageError
-from largeds_native.sources.base import LABEL, Batch, IndexedSource, Indices, Source
+from largeds_native.sources.base import LABEL, IndexedSource, Indices, Source, SourceBatch
 from largeds_native.sources.classes import with_classes
 
-# torchvision's IMG_EXTENSIONS. A name chooses which files are looked at; their bytes tell the format.
+# torchvision's IMG_EXTENSIONS. The extension selects files; their first bytes determine the format.
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 
 
 def folder(path: str | os.PathLike[str], *, classes: Any = None) -> Source:
-    """Images in the folders of `path`, by the rules of torchvision's ImageFolder: each folder in it is a class, classes
-    are numbered in sorted order, files are found at any depth and follow in sorted order, links to folders are
-    followed (not in circles). A class without images keeps its number. Where no folder has an image, the images that
-    lie in `path` itself are taken, without labels. `classes`, names or a store, numbers the classes as these do: a
-    folder that lacks some of them keeps the numbers.
+    """A source from the images in the folders of `path`, by the rules of torchvision's ImageFolder: each folder is a
+    class, classes are numbered in sorted order, files are found at any depth and come in sorted order, and links to
+    folders are followed (but not in circles). A class without images keeps its number. If no folder has an image, the
+    images directly in `path` are taken, without labels. With `classes`, names or a store, labels are numbered by these:
+    a folder that lacks some of them keeps the numbers.
 
-    Raises PackError when there is no image at all.
+    Raises PackError if there is no image at all.
     """
     return with_classes(FolderSource(Path(path)), classes)
 
 
 class FolderSource(IndexedSource):
-    """Keeps the paths as one string of bytes, each with a 0 byte after it: a million of them take what their characters
-    take."""
+    """Keeps all paths in one bytes object, each followed by a 0 byte, so that a million paths take no more memory than
+    their characters."""
 
     def __init__(self, root: Path) -> None:
         self.root = self._top = os.path.abspath(root)
@@ -68,11 +68,11 @@ class FolderSource(IndexedSource):
         begins = np.where(indices > 0, self._ends[indices - 1], 0).tolist()
         return [os.fsdecode(self._paths[a : b - 1]) for a, b in zip(begins, self._ends[indices].tolist(), strict=True)]
 
-    def take(self, indices: Indices) -> Batch:
+    def take(self, indices: Indices) -> SourceBatch:
         prefix = os.path.join(self._top, "")
         names = self._names(indices)
         fields = {} if self._labels is None else {"label": self._labels[indices]}
-        return Batch([prefix + name for name in names], names, fields)
+        return SourceBatch([prefix + name for name in names], names, fields)
 
     def paths(self, indices: Indices) -> list[tuple[str, str]]:
         return [(name, os.path.join(self._top, name)) for name in self._names(indices)]
@@ -86,14 +86,14 @@ class FolderSource(IndexedSource):
 
 
 def _list(path: str, prefix: str, expected: str = "") -> tuple[bytes, list[str]]:
-    """The folder's images, sorted, each with `prefix` before and a 0 byte after its name; and the folders in it."""
+    """The folder's images, sorted, each with `prefix` before and a 0 byte after its name; and its subfolders."""
     from largeds_native import _C
 
     try:
         block, _, folders, is_sorted = _C.list_folder(path, EXTENSIONS)
     except StorageError as error:
         raise ArgumentError(f"{expected}: {error}" if expected else str(error)) from None
-    if not is_sorted:  # strings of other letters than ASCII have an order of their own
+    if not is_sorted:  # non-ASCII names: Python sorts strings in another order than bytes
         names = sorted(os.fsdecode(block).split("\0")[:-1])
         block = os.fsencode("".join(f"{name}\0" for name in names))
     if prefix and block:
@@ -113,7 +113,7 @@ def _collect(top: str, name: str) -> bytes:
         for folder_name in folders:
             below = os.path.join(path, folder_name)
             identity = _identity(below)
-            if identity not in ancestors:  # a link to a folder above would never end
+            if identity not in ancestors:  # following a link to a parent folder would never end
                 stack.append((below, f"{relative}/{folder_name}", (*ancestors, identity)))
     return b"".join(images for _, images in sorted(found))
 

@@ -1,4 +1,4 @@
-"""Which source is meant by what `pack` was given."""
+"""Finds the source for the argument of `pack`."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any
 from largeds_native.errors import ArgumentError
 from largeds_native.sources.arrays import arrays
 from largeds_native.sources.base import Source
+from largeds_native.sources.datasets import dataset, encoded, hugging_face
 from largeds_native.sources.folder import EXTENSIONS, folder
-from largeds_native.sources.samples import dataset, encoded, hugging_face
 from largeds_native.sources.table import table
 from largeds_native.sources.tar import tar
 
@@ -20,7 +20,7 @@ TABLES = (".csv", ".parquet")
 
 
 def as_source(source: Any) -> Source:
-    """A source from whatever `pack` takes; ArgumentError says what that is."""
+    """The source for any argument that `pack` accepts; ArgumentError for anything else."""
     if isinstance(source, Source):
         return source
     if isinstance(source, (str, os.PathLike)):
@@ -32,7 +32,9 @@ def as_source(source: Any) -> Source:
             return dataset(source)
         return tar(source)
     if isinstance(source, Mapping):
-        raise ArgumentError(f"expected one data set, found several by name: {', '.join(map(str, source))}; take one")
+        raise ArgumentError(
+            f"expected one data set, found a mapping of several: {', '.join(map(str, source))}; pass one of them"
+        )
     if hasattr(source, "columns") and (hasattr(source, "iloc") or hasattr(source, "to_arrow")):
         return table(source)
     if hasattr(source, "features") and hasattr(source, "cast_column"):

@@ -11,7 +11,7 @@ from typing import Any
 from largeds_native._internal.arrays import Array, FieldSpec
 from largeds_native.errors import ArgumentError, StorageError
 from largeds_native.sources import columns
-from largeds_native.sources.base import LABEL, Batch, IndexedSource, Indices, Source
+from largeds_native.sources.base import LABEL, IndexedSource, Indices, Source, SourceBatch
 from largeds_native.sources.classes import with_classes
 from largeds_native.sources.embedded import ColumnImages, ParquetImages, is_embedded
 
@@ -39,7 +39,7 @@ def table(
     `classes`, names or a store, numbers the class names as these do. Paths that are absolute or leave the root by
     '..' are refused unless `outside` is True.
 
-    Raises ArgumentError naming the column, or the line, that is wrong.
+    Raises ArgumentError for an invalid file; the message names the column or the line.
     """
     return with_classes(TableSource(file, path, label, root, outside), classes)
 
@@ -104,12 +104,12 @@ class TableSource(IndexedSource):
     def count(self) -> int:
         return int(self._count)
 
-    def take(self, indices: Indices) -> Batch:
+    def take(self, indices: Indices) -> SourceBatch:
         fields = {name: values[indices] for name, values in self._values.items()}
         if self._images is not None:
-            return Batch(self._images.take(indices), [f"#{i}" for i in indices.tolist()], fields)
+            return SourceBatch(self._images.take(indices), [f"#{i}" for i in indices.tolist()], fields)
         names = [str(name) for name in self._names.take(indices).to_pylist()]
-        return Batch([os.path.join(self._top, name) for name in names], names, fields)
+        return SourceBatch([os.path.join(self._top, name) for name in names], names, fields)
 
     def paths(self, indices: Indices) -> list[tuple[str, str]]:
         if self._images is not None:
@@ -148,7 +148,7 @@ def _read(file: Any) -> tuple[str, Any, Any]:
             return where, parquet.read([n for n in parquet.schema_arrow.names if n not in inside]), parquet
         return where, pyarrow.csv.read_csv(file), None
     except pa.ArrowException as error:
-        raise ArgumentError(f"{where} is no table that can be read: {str(error)[:200]}") from None
+        raise ArgumentError(f"{where} can't be read as a table: {str(error)[:200]}") from None
     except OSError as error:
         raise StorageError(error.errno, f"{where}: {error.strerror or error}") from error
 

@@ -1,4 +1,4 @@
-"""Images in tar files, by WebDataset's convention. Read where they lie; nothing is unpacked."""
+"""Images in tar files, by WebDataset's convention. They are read from the tar file; nothing is unpacked."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import numpy as np
 
 from largeds_native._internal.arrays import FieldSpec
 from largeds_native.errors import ArgumentError, PackError
-from largeds_native.sources.base import LABEL, Batch, IndexedSource, Indices, Source
+from largeds_native.sources.base import LABEL, IndexedSource, Indices, Source, SourceBatch
 from largeds_native.sources.classes import with_classes
 
 IMAGES = ("jpg", "jpeg", "png", "webp", "ppm", "pgm", "bmp", "tif", "tiff")
@@ -75,7 +75,9 @@ class TarSource(IndexedSource):
             raise PackError(f"{self.description} has no image")
         missing = [key for key, label in zip(self._keys, labels, strict=True) if label is None]
         if missing and len(missing) != len(labels):
-            raise ArgumentError(f"{self.description}: sample {missing[0]!r} has no label (.cls or .json), others have")
+            raise ArgumentError(
+                f"{self.description}: sample {missing[0]!r} has no label (.cls or .json), while others have one"
+            )
         self._labels = None if missing else np.asarray(labels, np.int64)
         if self._left_out:
             self.notes = ("left out: " + ", ".join(f"{n:,} {what}" for what, n in self._left_out.most_common(20)),)
@@ -88,11 +90,11 @@ class TarSource(IndexedSource):
     def count(self) -> int:
         return len(self._keys)
 
-    def take(self, indices: Indices) -> Batch:
+    def take(self, indices: Indices) -> SourceBatch:
         chosen = indices.tolist()
         items: list[Any] = [(self._files[self._file_index[i]], *self._extents[i]) for i in chosen]
         fields = {} if self._labels is None else {"label": self._labels[indices]}
-        return Batch(items, [self._name(i) for i in chosen], fields)
+        return SourceBatch(items, [self._name(i) for i in chosen], fields)
 
     def _name(self, i: int) -> str:
         return f"{os.path.basename(self._files[self._file_index[i]])}:{self._keys[i]}"
@@ -143,7 +145,7 @@ def _samples(path: str, left_out: Counter[str]) -> dict[str, _Sample]:
                     sample.label = _label(archive, sample.json, path, "json")
     except tarfile.TarError as error:
         raise ArgumentError(
-            f"{path} is no uncompressed tar file, or is cut off: {error}{_how_compressed(path)}"
+            f"{path} is not an uncompressed tar file, or is cut off: {error}{_how_compressed(path)}"
         ) from None
     return samples
 
@@ -194,7 +196,7 @@ def _how_compressed(path: str) -> str:
 
 
 def _label(archive: tarfile.TarFile, member: tarfile.TarInfo, path: str, extension: str) -> int | None:
-    """None for a .json without a label."""
+    """The label in a .cls or .json member; None for a .json without one."""
     where = f"{path}: member {member.name!r}"
     if member.size > MAX_LABEL_BYTES:
         raise ArgumentError(f"{where}: expected a label, found {member.size:,} bytes")

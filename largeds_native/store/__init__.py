@@ -1,4 +1,4 @@
-"""Stores: their format on disk (`format`), what each of them is (`Store`), and the two kinds of them."""
+"""Stores: the interface `Store`, its two implementations, and the format on disk (`format`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every store is to those who read it: a sequence of images of one shape, with their fields."""
+"""The interface of all stores: a sequence of images of one shape, with fields."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     from largeds_native import _C
     from largeds_native.store.gather import BatchFormat
 
-IMPORT_HINT = "To make a store of it, use largeds_native.from_hdf5 or largeds_native.pack"
+IMPORT_HINT = "To convert it to a store, use largeds_native.from_hdf5 or largeds_native.pack"
 
 
 class RowFile(NamedTuple):
-    """A file that holds some of a store's rows, one after the other, from the byte `offset` on."""
+    """A file that holds `rows` consecutive rows of a store, from byte `offset` on."""
 
     path: Path
     offset: int
@@ -41,17 +41,17 @@ class RowFile(NamedTuple):
 
 
 class Store(ABC):
-    """Images of one shape with their fields, mapped from disk. `largeds_native.open(path)` gives one.
+    """Images of one shape with their fields, mapped from disk. `largeds_native.open(path)` returns one.
 
-    `len(store)` images of shape `.shape` ((C, H, W) or (H, W, C), see `.layout`) and `.dtype`; `.images` is an
-    array-like of shape (N, *shape), with (N, variants, *shape) when each image was packed in several variants;
-    `store["label"]` is a field's array of N values. `store[i]` is (image i, its label or None), views of the mapping;
-    a slice, row numbers or booleans give (images, labels). `np.asarray(store)` is its images, and a loop over the
-    store gives (image, label). Safe to use from threads, in forked workers, and to pickle (by path).
+    `len(store)` images have shape `.shape` ((C, H, W) or (H, W, C), see `.layout`) and `.dtype`. `.images` is an
+    array-like of shape (N, *shape), or (N, variants, *shape) if each image was packed in several variants.
+    `store["label"]` is the array of a field's N values. `store[i]` is (image i, its label or None), as views of the
+    mapping; a slice, row numbers or booleans give (images, labels). `np.asarray(store)` is its images, and iterating
+    over the store yields (image, label). It may be used from several threads and in forked workers, and pickled (by
+    path).
 
-    This class is the interface, with `PackedStore` and `MappedArrayStore` below it. Another kind of store says where
-    its rows lie (`files`, `_map`), tells its contents from others (`identity`), and how it is opened again
-    (`__reduce__`).
+    This class is the interface of `PackedStore` and `MappedArrayStore`. An implementation defines where its rows are
+    (`files`, `_map`), a hash of its contents (`identity`), and how it is opened again (`__reduce__`).
     """
 
     def __init__(self, path: Path, metadata: Metadata) -> None:
@@ -60,17 +60,17 @@ class Store(ABC):
         self._parts: dict[tuple[str, int], Array] = {}  # (name, index of the file) -> the file, mapped
         self._arrays: dict[str, Array | ConcatArray] = {}
         self._rows: _C.Rows | None = None
-        self._formats: dict[Any, BatchFormat] = {}  # one for each way of gathering
+        self._formats: dict[Any, BatchFormat] = {}  # by the options of `gather`
 
-    # ---- what each kind of store says --------------------------------------------------------------------------
+    # ---- defined by each implementation ------------------------------------------------------------------------
     @property
     @abstractmethod
     def identity(self) -> str:
-        """A short hash: two stores share it only when contents and options are the same."""
+        """A short hash, equal for two stores only if their contents and options are equal."""
 
     @abstractmethod
     def files(self, name: str) -> list[RowFile]:
-        """Where the rows of "images" or of a field lie, in order."""
+        """The files with the rows of "images" or of a field, in order."""
 
     @abstractmethod
     def _map(self, name: str, part: int) -> Array:
@@ -79,7 +79,7 @@ class Store(ABC):
     @abstractmethod
     def __reduce__(self) -> tuple[Any, ...]: ...
 
-    # ---- what people expect of a sequence ---------------------------------------------------------------------
+    # ---- as a sequence ----------------------------------------------------------------------------------------
     def __len__(self) -> int:
         return self._metadata.rows
 
@@ -87,25 +87,25 @@ class Store(ABC):
         return f"<Store {str(self.path)!r}: {'; '.join(self.summary())}>"
 
     def _repr_html_(self) -> str:
-        """For a notebook: the facts, and a few images spread over the store (the first of several variants)."""
+        """For notebooks: the summary, and a few images spread over the store (only the first variant of each)."""
         figures = []
-        for row in display.spread(len(self)):
+        for row in display.rows_to_show(len(self)):
             image, label = self[row]
             picture = display.picture_of(image[0] if self.variants > 1 else image, self.layout, self.mean, self.std)
             figures.append((row, picture, display.caption(label, self.classes)))
         return display.as_html(str(self.path), self.summary(), figures)
 
     def __contains__(self, name: object) -> bool:
-        """Whether there is such a field, as `store[name]` takes it. Images are not searched."""
+        """Whether the store has this field, so that `store[name]` works. Images are not searched."""
         return name in self.fields
 
     def __iter__(self) -> Iterator[tuple[Array, Any]]:
-        """(image, label or None) of each row in turn, read-only."""
+        """Yields (image, label or None) of each row, read-only."""
         labels = self.field("label") if "label" in self.fields else itertools.repeat(None, len(self))
         return zip(self.images, labels, strict=True)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
-        """The images, (N, *shape). One shard is copied when asked for; several always, so not with copy=False."""
+        """The images, (N, *shape). Several shards are always copied, so copy=False raises ValueError for them."""
         if isinstance(self.images, ConcatArray):
             return self.images.__array__(dtype, copy)
         mapped = np.asarray(self.images)
@@ -120,7 +120,7 @@ class Store(ABC):
         return self.images[rows], (self.field("label")[rows] if "label" in self.fields else None)
 
     def _rows_of(self, key: Any) -> Any:
-        """What a key chooses, checked: a row number, a slice, or an array of row numbers."""
+        """The rows that `key` selects, checked: a row number, a slice, or an array of row numbers."""
         if isinstance(key, slice):
             return key
         if isinstance(key, (list, range)) or (not isinstance(key, tuple) and np.ndim(key) > 0):
@@ -133,10 +133,10 @@ class Store(ABC):
             raise RowIndexError(f"row {row} is outside of the {len(self)} rows of {self.path}")
         return row
 
-    # ---- its arrays --------------------------------------------------------------------------------------------
+    # ---- arrays ------------------------------------------------------------------------------------------------
     @property
     def images(self) -> Array | ConcatArray:
-        """(N, *shape), read-only: a `np.memmap`, or an array-like that concatenates the shards' memmaps."""
+        """All images, (N, *shape), read-only, as a `np.memmap` or an array-like that concatenates the shards."""
         return self._array("images")
 
     def field(self, name: str) -> Array | ConcatArray:
@@ -150,7 +150,7 @@ class Store(ABC):
             raise StoreError(f"{self.path} has no field {name!r}; its fields are: {found}")
 
     def part(self, name: str, part: int) -> Array:
-        """The rows of "images" or of a field that lie in one of its `files`, mapped read-only."""
+        """The rows of "images" or of a field in one of its `files`, mapped read-only."""
         if (name, part) not in self._parts:
             self._parts[name, part] = self._map(name, part)
         return self._parts[name, part]
@@ -182,10 +182,10 @@ class Store(ABC):
 
         return _C.Rows([(str(f.path), f.offset, f.rows * rows_each) for f in self.files(name) if f.rows], row_bytes)
 
-    # ---- what is done with it ----------------------------------------------------------------------------------
+    # ---- operations --------------------------------------------------------------------------------------------
     def to_hdf5(self, path: str | os.PathLike[str], **options: Any) -> Path:
         """Writes one HDF5 file with the datasets `data` and `labels`; see `largeds_native.interchange.export_hdf5`."""
-        written: Path = registered("export_hdf5")(self, path, **options)  # interchange stands above the store
+        written: Path = registered("export_hdf5")(self, path, **options)  # interchange is a higher module
         return written
 
     def gather(
@@ -201,16 +201,19 @@ class Store(ABC):
         variant: int = 0,
         threads: int | None = None,
     ) -> torch.Tensor:
-        """The images with these numbers as one tensor (n, C, H, W), whatever the store's layout.
+        """The images with these row numbers as one tensor (n, C, H, W), for any layout of the store.
 
-        indices: n integers in [0, len(store)), in any order, repeated or not.
-        out: filled and returned where given: on the CPU, of that shape, dtype and layout; pinned or not.
-        dtype: torch.uint8, float32, float16 or bfloat16; default the store's, or float32 with mean/std. Floats from
-            uint8 are x / 255, or (x / 255 - mean) / std, as ToTensor and Normalize give. Floats pass through.
-        channels_last: in torch.channels_last memory format. crop: a centre crop, a side or (height, width).
-        variant: which of `store.variants`. threads: default what the process may use, one in a DataLoader's worker.
+        indices: n integers in [0, len(store)), in any order, also repeated.
+        out: a tensor that is filled and returned: on the CPU, pinned or not, of this shape, dtype and layout.
+        dtype: torch.uint8, float32, float16 or bfloat16; default that of the store, or float32 with mean and std.
+            Floats from uint8 are x / 255, or (x / 255 - mean) / std, as by ToTensor and Normalize. Stored floats are
+            not changed.
+        channels_last: in torch.channels_last memory format.
+        crop: a centre crop, a side or (height, width).
+        variant: number of the variant, below `store.variants`.
+        threads: by default all that the process may use, and one in a DataLoader's worker.
 
-        Raises RowIndexError for an index outside, ArgumentError for an `out` or an option that does not fit: both
+        Raises RowIndexError for an index outside of the store, and ArgumentError for an invalid `out` or option, both
         before anything is written.
         """
         from largeds_native.store import gather as gathering  # here, since it loads torch
@@ -230,35 +233,35 @@ class Store(ABC):
         self.close()
 
     def close(self) -> None:
-        """Lets the mappings go (each when the last array that uses it goes). The store can be used again."""
+        """Releases the mappings (each when the last array that uses it is freed). The store can still be used."""
         self._parts.clear()
         self._arrays.clear()
         self._formats.clear()
         self._rows = None
 
-    # ---- its metadata ------------------------------------------------------------------------------------------
+    # ---- metadata ----------------------------------------------------------------------------------------------
     @property
     def metadata(self) -> Metadata:
-        """All of the following in one object."""
+        """All of the following properties in one object."""
         return self._metadata
 
     def summary(self) -> list[str]:
-        """What the store holds, in a few words each; the size comes last."""
+        """The contents of the store in short phrases; the last one is the size."""
         return self._metadata.facts()
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """One image's shape as stored."""
+        """Shape of one stored image."""
         return self._metadata.shape
 
     @property
     def layout(self) -> str:
-        """ "CHW" or "HWC": the order of the dimensions of an image as stored."""
+        """The order of the dimensions of a stored image, "CHW" or "HWC"."""
         return self._metadata.layout
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Of the images: uint8, float16 or float32, little-endian."""
+        """Dtype of the images, which is uint8, float16 or float32, little-endian."""
         return self._metadata.dtype
 
     @property
@@ -273,30 +276,30 @@ class Store(ABC):
 
     @property
     def classes(self) -> list[str]:
-        """Names of the classes, in the order of the label's numbers; empty when there are none."""
+        """Names of the classes, in the order of the label's numbers; empty if there are none."""
         return list(self._metadata.classes)
 
     @property
     def fields(self) -> tuple[str, ...]:
-        """Names of what is stored beside the images, in the order of the manifest; "label" where there are labels."""
+        """Names of the fields, in the order of the manifest; labels are the field "label"."""
         return tuple(self._metadata.fields)
 
     @property
     def mean(self) -> tuple[float, ...] | None:
-        """The mean that was subtracted from float images before they were stored, in [0, 1] units; None for none."""
+        """The mean that was subtracted from float images before storing them, in [0, 1] units, or None."""
         return self._metadata.normalized and self._metadata.normalized[0]
 
     @property
     def std(self) -> tuple[float, ...] | None:
-        """The standard deviation that float images were divided by, in [0, 1] units; None for none."""
+        """The standard deviation by which float images were divided before storing them, in [0, 1] units, or None."""
         return self._metadata.normalized and self._metadata.normalized[1]
 
     @cached_property
     def statistics(self) -> MeanStd:
-        """Exact (mean, std) of each channel over all images, before normalising, in [0, 1] units.
+        """Exact (mean, std) per channel over all images, before normalisation, in [0, 1] units.
 
-        A pack computes them on the way. Files that nobody packed are read once for them, at the first call.
-        Raises StoreError for images that are floats in such a file: the loader takes no mean and std for them.
+        A pack computes them while it runs. For mapped files, the first call reads all images once. Raises StoreError
+        for float images that were not packed, as the loader takes no mean and std for them.
         """
         known = self._metadata.statistics
         if known is not None:
@@ -314,12 +317,12 @@ class Store(ABC):
 
     @property
     def variants(self) -> int:
-        """Augmented versions stored of each image; 1 when the images are as they were."""
+        """Number of stored augmented variants of each image; 1 if the images are not augmented."""
         return self._metadata.variants
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the images alone."""
+        """Bytes of all images, without fields."""
         return self._metadata.rows * self._metadata.sample_bytes
 
     @property

@@ -1,4 +1,4 @@
-"""Arrays of several shards, read as one."""
+"""Reads the arrays of several shards as one array."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from largeds_native.errors import RowIndexError
 
 
 def row_numbers(key: Any, n: int) -> Array:
-    """Numbers from -n to n - 1, or n booleans, as int64 numbers from 0 to n - 1; RowIndexError for anything else."""
+    """Converts numbers from -n to n - 1, or n booleans, to int64 from 0 to n - 1; RowIndexError for anything else."""
     index = np.asarray(key)
     if index.dtype == np.bool_:
         if index.shape != (n,):
@@ -30,10 +30,10 @@ def row_numbers(key: Any, n: int) -> Array:
 
 
 class ConcatArray:
-    """Joins arrays along their first axis without copying; parts are mapped when first touched.
+    """Concatenates arrays along their first axis without copying; parts are mapped on first access.
 
-    Takes an int (a view of a row), a slice, or an array of row numbers or booleans (copies), and
-    converts with `np.asarray`. Read-only.
+    Indexing with an int gives a view of a row; with a slice, row numbers or booleans, a copy. `np.asarray` copies all
+    rows. Read-only.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Rows as pictures, and a few of them with their labels as HTML for a notebook."""
+"""Shows rows as pictures, and a store as HTML for notebooks."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ FIGURE = '<figure style="margin:0 4px 4px 0;text-align:center"><img alt="row {ro
 def visible(image: Array, layout: str, mean: Sequence[float] | None, std: Sequence[float] | None) -> Array:
     """One image, (C, H, W) or (H, W, C), as uint8 of shape (H, W, 3), or (H, W) for one channel.
 
-    Floats are x * std + mean where these are given; without, floats that leave [0, 1] are stretched from their
-    smallest to their largest value. NaN and infinity are black.
+    Floats become x * std + mean if these are given; otherwise, floats outside of [0, 1] are scaled so that their
+    smallest value is black and their largest is white. NaN and infinity are black.
     """
     image = np.moveaxis(image, 0, -1) if layout == "CHW" else np.asarray(image)
     if image.dtype != np.uint8:
@@ -40,13 +40,13 @@ def visible(image: Array, layout: str, mean: Sequence[float] | None, std: Sequen
     return image[..., 0] if image.shape[-1] == 1 else image
 
 
-def spread(rows: int) -> list[int]:
-    """A few rows, spread evenly over so many."""
+def rows_to_show(rows: int) -> list[int]:
+    """The numbers of a few rows, evenly spaced over `rows` rows."""
     return sorted({i * (rows - 1) // (SHOWN - 1) for i in range(SHOWN)}) if rows else []
 
 
 def caption(label: Any, classes: Sequence[str]) -> str:
-    """A label in words: the name of its class where there is one."""
+    """A label as text: the name of its class, if there is one."""
     if label is None:
         return ""
     if np.ndim(label) == 0 and np.asarray(label).dtype.kind in "iu" and 0 <= int(label) < len(classes):
@@ -56,7 +56,7 @@ def caption(label: Any, classes: Sequence[str]) -> str:
 
 
 def as_html(title: str, facts: Sequence[str], figures: Sequence[tuple[int, Image.Image, str]]) -> str:
-    """The facts, and figures (row, picture, caption), in one fragment."""
+    """An HTML fragment with the facts and with figures of (row, picture, caption)."""
     shown = []
     for row, picture, text in figures:
         picture.thumbnail((SIDE, SIDE))
@@ -76,7 +76,7 @@ def picture_of(
 
 
 def data_uri(picture: Image.Image, kind: str = "png", **options: Any) -> str:
-    """The picture as a file inside a page; kind: "png" or "jpeg"."""
+    """The picture as a data: URI; kind: "png" or "jpeg"."""
     file = io.BytesIO()
     picture.save(file, kind.upper(), **options)
     return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"

@@ -1,4 +1,4 @@
-"""Rows of a store -> one batch tensor, in C++ threads without the GIL."""
+"""Gathers rows of a store into one batch tensor, in C++ threads without the GIL."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 DTYPES = {torch.uint8: "uint8", torch.float32: "float32", torch.float16: "float16", torch.bfloat16: "bfloat16"}
 
 
-class RowSource(Protocol):
-    """What can be gathered from: every `Store` is one. It is named here so that the store may use this module."""
+class Gatherable(Protocol):
+    """What this module needs of a `Store`; it can't import `Store`, which imports this module."""
 
     @property
     def path(self) -> Path: ...
@@ -34,15 +34,15 @@ class RowSource(Protocol):
 
 
 class BatchFormat:
-    """What a batch of a store looks like: `.dtype`, `.shape(n)`, and the `_C.Gather` that makes it.
+    """The format of batches of a store: `.dtype`, `.image_shape`, and the `_C.Gather` that fills them.
 
-    dtype: of the batch; None is the store's. Floats are x / 255, or (x / 255 - mean) / std where these are given. A
-    store of floats passes through as it is. Raises ArgumentError for what the store can't give.
+    dtype: of the batch; None is that of the store. Floats from uint8 are x / 255, or (x / 255 - mean) / std. Stored
+    floats are not changed. Raises ArgumentError for a dtype, mean or std that does not fit the store.
     """
 
     def __init__(
         self,
-        store: RowSource,
+        store: Gatherable,
         *,
         dtype: torch.dtype | None = None,
         mean: Sequence[float] | None = None,
@@ -77,7 +77,7 @@ class BatchFormat:
         return torch.empty((n, *self.image_shape), dtype=self.dtype, memory_format=layout)
 
 
-def _batch_dtype(store: RowSource, dtype: torch.dtype | None, normalise: bool) -> torch.dtype:
+def _batch_dtype(store: Gatherable, dtype: torch.dtype | None, normalise: bool) -> torch.dtype:
     stored = torch.from_numpy(np.empty(0, store.metadata.dtype)).dtype
     if dtype is None:
         return torch.float32 if normalise and stored is torch.uint8 else stored
@@ -86,12 +86,16 @@ def _batch_dtype(store: RowSource, dtype: torch.dtype | None, normalise: bool) -
         raise ArgumentError(f"dtype: expected one of {known}, found {dtype!r}")
     if stored is torch.uint8:
         if normalise and dtype is torch.uint8:
-            raise ArgumentError("mean and std make floats: expected a float dtype with them, found torch.uint8")
+            raise ArgumentError("mean and std need a float dtype, found torch.uint8")
         return dtype
     if normalise:
-        raise ArgumentError(f"mean and std: the images of {store.path} are floats already, and pass through")
+        raise ArgumentError(
+            f"mean and std: the images of {store.path} are floats already, which are not normalised again"
+        )
     if dtype is not stored:
-        raise ArgumentError(f"dtype: the images of {store.path} pass through as {stored}, found {dtype}")
+        raise ArgumentError(
+            f"dtype: expected {stored}, as float images of {store.path} are not converted, found {dtype}"
+        )
     return stored
 
 
@@ -110,31 +114,34 @@ def _per_channel(name: str, values: Sequence[float] | None, channels: int, defau
     try:
         numbers = [float(value) for value in values]
     except (TypeError, ValueError):
-        raise ArgumentError(f"{name}: expected {channels} numbers, one a channel, found {values!r}") from None
+        raise ArgumentError(f"{name}: expected {channels} numbers, one per channel, found {values!r}") from None
     if len(numbers) != channels or not np.isfinite(numbers).all():
-        raise ArgumentError(f"{name}: expected {channels} finite numbers, one a channel, found {numbers}")
+        raise ArgumentError(f"{name}: expected {channels} finite numbers, one per channel, found {numbers}")
     return numbers
 
 
 def _refuse_0_to_255(means: list[float], stds: list[float]) -> None:
-    """Numbers for pixels from 0 to 255, as FFCV's NormalizeImage takes them, would make every image nearly black."""
+    """Raises ArgumentError for numbers in 0-255 units, as for FFCV's NormalizeImage: they would ruin every image."""
     for name, values in (("mean", means), ("std", stds)):
         if any(value > 1 for value in values):
             divided = ", ".join(f"{value / 255:.4g}" for value in values)
             raise ArgumentError(
-                f"{name}: expected numbers in [0, 1] units, as torchvision's Normalize takes them, found {values}. "
-                f"If these are in 0-255 units, say {name}=({divided})"
+                f"{name}: expected numbers in [0, 1] units, as for torchvision's Normalize, found {values}. "
+                f"If these are in 0-255 units, pass {name}=({divided})"
             )
 
 
 def dtype_name(dtype: torch.dtype) -> str:
-    """'float32' of torch.float32: as the core takes it."""
+    """The core's name of a dtype: 'float32' for torch.float32."""
     return str(dtype).removeprefix("torch.")
 
 
 def index_array(indices: ArrayLike | torch.Tensor) -> NDArray[np.int64]:
-    """One-dimensional int64; ArgumentError for anything that is not whole numbers."""
-    array = np.asarray(indices)
+    """As one-dimensional int64; ArgumentError for anything but whole numbers."""
+    try:
+        array = np.asarray(indices)
+    except ValueError:  # lists of different lengths
+        raise ArgumentError(f"indices: expected one dimension of integers, found {indices!r:.100}") from None
     if array.size == 0:
         return np.empty(0, np.int64)
     if array.ndim != 1 or array.dtype.kind not in "iu":
@@ -143,7 +150,7 @@ def index_array(indices: ArrayLike | torch.Tensor) -> NDArray[np.int64]:
 
 
 def default_threads() -> int:
-    """What this process may use; one in a DataLoader's worker, since each worker is one of several."""
+    """All that this process may use; one in a DataLoader's worker, since several workers share the processors."""
     return 1 if torch.utils.data.get_worker_info() is not None else usable_threads()
 
 
@@ -151,7 +158,7 @@ _pools: dict[int, _C.Pool] = {}
 
 
 def shared_pool(threads: int | None) -> _C.Pool:
-    """The process's pool of so many threads: made once, used by every gather that asks for it."""
+    """The pool of `threads` threads of this process, created once and shared by all gathers."""
     from largeds_native import _C
 
     number = default_threads() if threads is None else threads
@@ -174,9 +181,9 @@ def gather(
 
 
 def cached_format(
-    formats: dict[Any, BatchFormat], store: RowSource, *, mean: Any, std: Any, crop: Any, **kwargs: Any
+    formats: dict[Any, BatchFormat], store: Gatherable, *, mean: Any, std: Any, crop: Any, **kwargs: Any
 ) -> BatchFormat:
-    """From `formats`, where the store keeps one for each way of gathering from it."""
+    """The format with these options from the cache `formats`."""
     mean, std = (None if values is None else tuple(values) for values in (mean, std))
     key = (mean, std, crop, *kwargs.values())
     if key not in formats:

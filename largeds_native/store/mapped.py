@@ -1,4 +1,4 @@
-"""A store whose rows lie in files of another format, and are mapped where they lie."""
+"""A store that maps rows in files of another format."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from largeds_native.store.base import IMPORT_HINT, RowFile, Store
 from largeds_native.store.format.manifest import IMAGE_DTYPES
 from largeds_native.store.metadata import Metadata
 
-PACKED_ONLY = ("manifest", "report", "samples", "samples_of", "shards", "verify")  # of PackedStore
+PACKED_ONLY = ("manifest", "report", "samples", "samples_of", "shards", "verify")  # attributes of PackedStore
 
 
 @dataclass(frozen=True)
 class MappedArray:
-    """An array that lies in one piece in a file."""
+    """A contiguous array in a file."""
 
     path: Path
     offset: int
@@ -36,17 +36,19 @@ class MappedArray:
         size = self.offset + self.dtype.itemsize * int(np.prod(self.shape, dtype=np.int64))
         found = os.stat(self.path).st_size
         if found < size:
-            raise StoreError(f"{self.path} was cut since it was opened: expected {size:,} bytes, found {found:,}")
+            raise StoreError(f"{self.path} was truncated after it was opened: expected {size:,} bytes, found {found:,}")
         return np.memmap(self.path, self.dtype, "r", self.offset, self.shape)
 
 
 class MappedArrayStore(Store):
-    """Images and fields in .npy files or an HDF5 file; `largeds_native.open(file)` gives one.
+    """Images and fields in .npy files or an HDF5 file; `largeds_native.open(file)` returns one.
 
-    Nobody packed it, so it has no list of samples, no report, and no hashes to verify.
+    It was not packed by `pack`, so it has no list of samples, no report, and no hashes to verify.
 
-    images, fields: where they lie; a field may also be an array that had to be read, compressed labels for instance.
-    metadata: `fields` is filled in from these. reopen: (function, arguments) that open it again, for pickle.
+    images, fields: their location in files; a field that can't be mapped, such as compressed labels, is an array in
+        memory.
+    metadata: its `fields` are replaced by those of `fields`.
+    reopen: (function, arguments) that open the store again, for pickle.
     """
 
     def __init__(
@@ -61,7 +63,9 @@ class MappedArrayStore(Store):
             expected = ", ".join(IMAGE_DTYPES)
             raise ArgumentError(f"{path}: expected images of {expected}, found {images.dtype}. {IMPORT_HINT}")
         if images.offset % images.dtype.itemsize:
-            raise ArgumentError(f"{path}: the images begin at byte {images.offset}, inside of a number. {IMPORT_HINT}")
+            raise ArgumentError(
+                f"{path}: the images begin at byte {images.offset}, which is not aligned to their dtype. {IMPORT_HINT}"
+            )
         specs = {name: FieldSpec(values.dtype, tuple(values.shape[1:])) for name, values in fields.items()}
         super().__init__(path, replace(metadata, fields=specs, options={"source": path.name}))
         self._contents: dict[str, MappedArray | Array] = {**fields, "images": images}
@@ -72,7 +76,7 @@ class MappedArrayStore(Store):
         return self._reopen
 
     def __getattr__(self, name: str) -> Any:
-        """Asked only for names that are not there."""
+        """Python calls this only for attributes that do not exist."""
         if name in PACKED_ONLY:
             raise AttributeError(f"{self.path} was not packed by largeds, so it has no {name!r}. {IMPORT_HINT}")
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
@@ -83,21 +87,23 @@ class MappedArrayStore(Store):
 
     @cached_property
     def identity(self) -> str:
-        """Of the metadata, and of the file's size and time of change in place of its contents."""
-        state = os.stat(self.path)
-        text = f"{self.path.name} {'; '.join(self.summary())} {self.classes} {state.st_size} {state.st_mtime_ns}"
+        """A hash of the metadata, and of each file's size and modification time instead of its contents."""
+        paths = {self.path, *(array.path for array in self._contents.values() if isinstance(array, MappedArray))}
+        states = [(path.name, os.stat(path)) for path in sorted(paths)]
+        files = [(name, state.st_size, state.st_mtime_ns) for name, state in states]
+        text = f"{'; '.join(self.summary())} {self.classes} {files}"
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def files(self, name: str) -> list[RowFile]:
         values = self._contents[name]
         if isinstance(values, MappedArray):
             return [RowFile(values.path, values.offset, len(self))]
-        # values that had to be read go to a file in memory, for the core to map
+        # values in memory are written to a memory file, which the core can map
         if name not in self._memory_files:
             self._memory_files[name] = os.memfd_create(f"largeds-{name}", os.MFD_CLOEXEC)
             with open(self._memory_files[name], "wb", closefd=False) as file:
                 file.write(np.ascontiguousarray(values).tobytes())
-        return [RowFile(Path(f"/proc/{os.getpid()}/fd/{self._memory_files[name]}"), 0, len(self))]
+        return [RowFile(Path(f"/proc/self/fd/{self._memory_files[name]}"), 0, len(self))]
 
     def _map(self, name: str, part: int) -> Array:
         values = self._contents[name]

@@ -1,4 +1,4 @@
-"""What is known of a store without reading its rows."""
+"""The metadata of a store, known without reading its rows."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ MeanStd: TypeAlias = tuple[tuple[float, ...], tuple[float, ...]]
 
 @dataclass(frozen=True)
 class Metadata:
-    """Describes all rows of a store, wherever they lie.
+    """Describes all rows of a store.
 
-    `rows` counts images, `shape` is one image's as stored, (C, H, W) or (H, W, C). `normalized` is the (mean, std) that
-    was applied to float images before they were stored; `statistics` are those of the pixels before that, and None
-    where the files do not tell them. `options` and `libraries` say how the pixels were made, as far as that is known.
+    `rows` is the number of images, `shape` that of one stored image, (C, H, W) or (H, W, C). `normalized` is the (mean,
+    std) by which float images were normalised before storing; `statistics` is the (mean, std) of the pixels before
+    that, or None if it was not computed. `options` and `libraries` record how the pixels were made, if that is known.
     """
 
     rows: int
@@ -56,15 +56,15 @@ class Metadata:
         return self.variants * self.row_bytes
 
     def images_shape(self, rows: int) -> tuple[int, ...]:
-        """Shape of the array that holds so many rows."""
+        """Shape of the array of `rows` rows."""
         return (rows, *self.shape) if self.variants == 1 else (rows, self.variants, *self.shape)
 
     def array_spec(self, name: str) -> FieldSpec:
-        """Of a field, or of "images": the dtype, and the shape of one row."""
+        """Dtype and row shape of a field or of "images"."""
         return FieldSpec(self.dtype, self.images_shape(0)[1:]) if name == "images" else self.fields[name]
 
     def facts(self) -> list[str]:
-        """What the store holds, in a few words each."""
+        """The contents of the store in short phrases."""
         facts = [f"{self.rows:,} images", f"{self.layout} {self.shape}", self.dtype.name]
         if self.variants > 1:
             facts.append(f"{self.variants} variants")

@@ -1,4 +1,4 @@
-"""A store in the format of docs/store-format.md, as `pack` and `from_hdf5` write it."""
+"""A store in the format of docs/store-format.md, written by `pack` or `from_hdf5`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Shard:
-    """One folder of a store: images [start, start + rows) of it."""
+    """A folder with the images [start, start + rows) of a store."""
 
     path: Path
     rows: int
@@ -35,11 +35,11 @@ class Shard:
 
 
 class PackedStore(Store):
-    """Opens the store in the folder `path`. Beside what every `Store` has, it knows where its images came from
-    (`samples`, `report`) and can be verified.
+    """Opens the store in the folder `path`. In addition to `Store`, it records where its images came from
+    (`samples`, `report`), and can be verified.
 
-    Opening checks the manifest, and each file's header and size; it maps nothing and does not read rows. Raises
-    StoreError when a file is missing, short, foreign, or of another version.
+    Opening checks the manifest, and the header and size of each file; it does not map files or read rows. Raises
+    StoreError if a file is missing, incomplete, of another format, or of another version.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -72,17 +72,17 @@ class PackedStore(Store):
     def identity(self) -> str:
         return self._manifest.identity
 
-    # ---- its files -------------------------------------------------------------------------------------------
+    # ---- files -----------------------------------------------------------------------------------------------
     def files(self, name: str) -> list[RowFile]:
         return [RowFile(shard.path / f"{name}.npy", DATA_OFFSET, shard.rows) for shard in self.shards]
 
     def _map(self, name: str, part: int) -> Array:
         shard, spec = self.shards[part], self.metadata.array_spec(name)
         path, shape = shard.path / f"{name}.npy", (shard.rows, *spec.shape)
-        check_array(path, spec.dtype, shape)  # it may have been cut since the store was opened
+        check_array(path, spec.dtype, shape)  # it may have been truncated after the store was opened
         return map_array(path, spec.dtype, shape)
 
-    # ---- where it came from ------------------------------------------------------------------------------------
+    # ---- origin of the images ----------------------------------------------------------------------------------
     @cached_property
     def samples(self) -> pa.Table:
         """Every sample, packed or failed, in source order.
@@ -92,7 +92,7 @@ class PackedStore(Store):
         return self.samples_of(range(len(self.shards)))
 
     def samples_of(self, shards: Sequence[int], columns: Sequence[str] | None = None) -> pa.Table:
-        """The same for some shards, whole or these columns with `row`; `row` counts in the whole store."""
+        """As `samples` for some shards, with all columns or these and `row`; `row` counts in the whole store."""
         import pyarrow as pa
 
         chosen = [self.shards[i] for i in shards]
@@ -102,13 +102,15 @@ class PackedStore(Store):
 
     @property
     def report(self) -> Report | None:
-        """How the pack went; None when the store has no report.json."""
+        """Counts, failures and speed of the pack; None if the store has no readable report.json."""
         return Report.read(self.path)
 
     def verify(self, *, threads: int | None = None) -> Verification:
-        """Checks every row against the hash that it was packed with, and every field; see `Verification`.
+        """Compares every row and every field with their hashes from the pack; see `Verification`.
 
-        `largeds_native.packing.verify_sources` compares with the images that the store was packed from.
+        threads: by default all that the process may use.
+
+        `largeds_native.packing.verify_sources` compares the store with the images from which it was packed.
         """
         threads = threads or usable_threads()
         damaged: list[int] = []
@@ -124,7 +126,7 @@ class PackedStore(Store):
 
 
 def as_packed(store: Store) -> PackedStore:
-    """The same store, for what only a packed one has; StoreError for another."""
+    """The store as a `PackedStore`; StoreError if it is another kind of store."""
     if not isinstance(store, PackedStore):
         raise StoreError(
             f"{store.path} was not packed by largeds: it has no list of samples and no hashes. {IMPORT_HINT}"

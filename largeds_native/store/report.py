@@ -1,4 +1,4 @@
-"""What became of a pack: counts, failures, speed, the limit. In report.json, outside the store's identity."""
+"""The report of a pack: counts, failures, speed, bottleneck. It is in report.json, not part of the store's identity."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
 
 NAME = "report.json"
-LISTED = 1000  # failures that the report itself lists; all are in samples.parquet
+LISTED = 1000  # failures listed in the report; samples.parquet has all of them
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A sample that is not in the store: where it came from, a word for the reason, and a sentence."""
+    """A sample that failed: its source, the reason in one word, and the error message."""
 
     source: str
     reason: str
@@ -29,11 +29,13 @@ class Failure:
 
 @dataclass(frozen=True)
 class Report:
-    """Counts are of the whole store; seconds and speeds of the last run alone.
+    """Counts are those of the whole store; seconds and speeds are those of the last run.
 
-    failed: reason -> number; failures: the first 1,000 of them; decoders: who decoded -> number of images;
-    limit: what held the run back: "source read", "decode" or "disk write"; notes: what the source took for the label,
-    and what it left out.
+    failed: number of failures by reason.
+    failures: the first 1,000 of them.
+    decoders: number of images by decoder.
+    limit: the bottleneck of the run, "source", "source read", "decode" or "disk write".
+    notes: what the source used for the label, and what it left out.
     """
 
     source: str
@@ -61,7 +63,7 @@ class Report:
 
     @classmethod
     def read(cls, folder: Path) -> Report | None:
-        """None when the folder has none that can be read: a store is whole without it."""
+        """None if the folder has no valid report, which a store does not need."""
         try:
             tree: dict[str, Any] = json.loads((folder / NAME).read_bytes())
             failures = tuple(Failure(**entry) for entry in tree.pop("failures"))
@@ -72,7 +74,7 @@ class Report:
             return None
 
     def _check(self) -> None:
-        """TypeError where a value is of another kind than pack writes: the file may be anybody's."""
+        """Raises TypeError for a value of a wrong type, as the file may come from anywhere."""
         texts = [self.source, self.limit, self.root or "", *self.notes, *self.failed, *self.decoders]
         texts += [text for failure in self.failures for text in dataclasses.astuple(failure)]
         counts = [self.packed, self.shards, self.resumed_shards, self.threads]
@@ -97,7 +99,7 @@ class Report:
             yield Text(f"  and {more:,} more: see store.samples")
 
     def lines(self) -> list[tuple[str, str]]:
-        """Names and values for people, without the counts of packed images."""
+        """Names and human-readable values, without the counts of packed images."""
         speeds = f"{self.source_mb_per_second:,.1f} MB/s read, {self.written_mb_per_second:,.1f} MB/s written"
         lines = [
             ("source", self.source),

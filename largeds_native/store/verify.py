@@ -1,4 +1,4 @@
-"""The certificate: every row has the hash that it was packed with."""
+"""Verification of a store: compares every row with its hash from the pack."""
 
 from __future__ import annotations
 
@@ -20,8 +20,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Verification:
-    """damaged: rows whose pixels are not those that were packed; damaged_shards: shards whose fields or hashes are not.
-    As a sequence it is all of these: empty, and false, when nothing is damaged.
+    """The result of `PackedStore.verify`. As a sequence, it contains all damaged rows and shards; it is empty, and
+    false, if nothing is damaged.
+
+    damaged: rows whose pixels differ from those packed.
+    damaged_shards: names of shards whose fields or hashes differ.
     """
 
     rows: int
@@ -57,9 +60,9 @@ def first_few(values: tuple[Any, ...]) -> str:
 def verify_shard(
     file: RowFile, sample_bytes: int, log: pa.Table, fields: Mapping[str, Array], digest: str, threads: int
 ) -> tuple[list[int], bool]:
-    """(rows of one shard that are damaged, whether its hashes and fields are those of its digest).
+    """(damaged rows of one shard, whether its hashes and fields match its digest).
 
-    `file` holds its images, `log` says the hash of each. Reads every row once.
+    `file` holds its images, `log` their hashes. Reads every row once.
     """
     from largeds_native import _C
 
@@ -73,6 +76,6 @@ def verify_shard(
 
 
 def _row_hashes(log: pa.Table) -> Array:
-    """Of a shard's rows, in order."""
+    """Hashes of a shard's rows, in order."""
     kept = np.asarray(log["row"].to_numpy()) >= 0
     return np.asarray(log["hash"].fill_null(0).to_numpy(), np.uint64)[kept]

@@ -1,4 +1,4 @@
-"""Training: the loop, and its parts for loops of your own."""
+"""Training: the Trainer's loop, and its parts for hand-written loops."""
 
 from largeds_native.trainer.accumulation import Accumulator, Group, StepResult
 from largeds_native.trainer.callbacks import Callback, TrainingRun

@@ -1,4 +1,4 @@
-"""Gradient accumulation in which every sample of a step weighs the same. Usable in a hand-written loop:
+"""Gradient accumulation in which every sample of a step has the same weight. Usable in a hand-written loop:
 
     accumulator = Accumulator(model, optimizer, accumulate=8, micro_batch=32)
     for group in accumulator.groups(loader):              # one optimizer step each
@@ -7,18 +7,19 @@
         group.step()
 
 Note [Weights]
-The gradient of a step is sum_i w_i grad l_i / sum_i w_i over all samples of the group and all ranks. The total is known
-only when the group's last batch has come (its size may differ, data may end, each rank may have another count).
-Holding the group's batches back until then would cost memory, so each micro-batch is scaled by w / nominal, where
-`nominal` is what a full group weighs on one rank, and the gradients are multiplied once by nominal / total before the
-step. In a full group that factor is 1 and the pass over the gradients is left out. Dividing by the nominal weight at
-once, not only at the end, keeps the scaled gradients in the range of the full batch's, which float16 needs.
+The gradient of a step is sum_i w_i grad l_i / sum_i w_i over all samples of the group and all ranks. The sum of weights
+is known only after the group's last batch (its size may differ, the data may end, ranks may have different counts).
+Holding the group's batches until then would cost memory, so each micro-batch is scaled by w / nominal, where `nominal`
+is the weight of a full group on one rank, and before the step the gradients are multiplied once by nominal / total. In
+a full group that factor is 1, and the pass over the gradients is skipped. Dividing by the nominal weight immediately,
+not only at the end, keeps the gradients in the range of those of the full batch, which float16 needs.
 
 Note [Ranks]
 With DistributedDataParallel only the last micro-batch of a group syncs, so there is one all-reduce of gradients a step,
-overlapped with that backward. The ranks agree at the start of a group on who has data (24 bytes over gloo): when a rank
-has none left, or may have to repeat the group (`hold`), the group accumulates without DDP's reducer and the gradients
-are summed afterwards, in one all-reduce. So a rank that fails early cannot leave others blocked in backward().
+overlapped with that backward. At the start of a group the ranks tell each other whether they have data (24 bytes over
+gloo). If a rank has no data left, or may have to repeat the group (`hold`), the group accumulates without DDP's
+reducer, and one all-reduce sums the gradients afterwards. So a rank that fails early cannot leave others blocked in
+backward().
 """
 
 from __future__ import annotations
@@ -34,14 +35,14 @@ from torch.optim import Optimizer
 
 from largeds_native.errors import ArgumentError, NonFiniteError
 from largeds_native.trainer import batches
-from largeds_native.trainer.buffers import Buffers
-from largeds_native.trainer.ranks import Ranks, find_ddp, set_sync, stand_in
-from largeds_native.trainer.weights import Weight, check_one_number
+from largeds_native.trainer.buffers import BufferSnapshot
+from largeds_native.trainer.ranks import Ranks, find_ddp, join_bucket_rebuild, set_sync
+from largeds_native.trainer.weights import Weight, check_scalar_loss
 
 
 @dataclass
 class StepResult:
-    """One optimizer step: `loss` is the weighted mean over this rank's samples, `weight` what they weigh."""
+    """One optimizer step: `loss` is the weighted mean over this rank's samples, `weight` the sum of their weights."""
 
     loss: float
     weight: float
@@ -54,17 +55,17 @@ class Accumulator:
     """Groups a loader's batches into optimizer steps.
 
     Args:
-        model: the model; wrapped in DistributedDataParallel when there are several processes.
-        optimizer: stepped once a group.
-        accumulate: loader batches in a group.
-        micro_batch: samples in a micro-batch; None takes each loader batch whole.
+        model: the model; with several processes, wrapped in DistributedDataParallel.
+        optimizer: stepped once per group.
+        accumulate: number of loader batches in a group.
+        micro_batch: number of samples in a micro-batch; None makes each loader batch one micro-batch.
         reduction: "mean" if the loss given to `backward` is a mean over the micro-batch, "sum" if it is a sum. The
             gradient is that of the same loss over the full batch: a "sum" is divided only if `weight` is given.
-        weight: `weight(inputs, targets)` gives what a micro-batch weighs, the denominator of its mean (tokens, a mask's
-            sum), as a number or a tensor of one element; None: its number of samples.
-        device: where micro-batches are moved to; None leaves them where they are.
+        weight: `weight(inputs, targets)` returns the weight of a micro-batch, the denominator of its mean (number of
+            tokens, sum of a mask), as a number or a tensor of one element; None: its number of samples.
+        device: micro-batches are moved to it; None leaves them where they are.
         scaler: a `torch.amp.GradScaler` for float16.
-        clip_grad_norm: the largest norm of the whole gradient, applied once a step, after unscaling.
+        clip_grad_norm: the largest norm of the whole gradient, applied once per step, after unscaling.
         on_nonfinite: "raise" a NonFiniteError that names the samples, or "skip" the step.
         hold: fetch a group's batches before the first forward and keep them, so that `Group.restart` can repeat it.
     """
@@ -104,13 +105,13 @@ class Accumulator:
         if self.ranks.world_size > 1 and self.ddp is None:
             raise ArgumentError("several processes, but the model is not wrapped in DistributedDataParallel")
         self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        self.nominal: float | None = None  # what a full group weighs on one rank; see Note [Weights]
+        self.nominal: float | None = None  # weight of a full group on one rank; see Note [Weights]
         self.steps = 0
         self._gradient: tuple[Any, Tensor] = (None, torch.empty(0))
 
     def groups(self, loader: Iterable[Any], *, start: int = 0) -> Iterator[Group]:
         """The groups of one pass over the loader; the last may be partial. `start`: samples seen before it."""
-        self.optimizer.zero_grad(set_to_none=True)  # of a group that was broken off, or of the caller
+        self.optimizer.zero_grad(set_to_none=True)  # gradients of an interrupted group, or of the caller
         iterator = iter(loader)
         while True:
             fetched = [batch for _, batch in zip(range(self.accumulate if self.hold else 1), iterator, strict=False)]
@@ -128,15 +129,15 @@ class Accumulator:
             start += group.samples
 
     def weigh(self, inputs: Any, targets: Any) -> float | Tensor:
-        """What these samples weigh."""
+        """The weight of these samples."""
         if self.weight is None:
             return float(batches.length((inputs, targets)))
         weight = self.weight(inputs, targets)
-        # on a GPU it stays a tensor: asking for its value would wait for the queue at every micro-batch
+        # on a GPU it stays a tensor: reading its value would synchronise with the GPU at every micro-batch
         return weight.double() if isinstance(weight, Tensor) and weight.device.type != "cpu" else float(weight)
 
     def gradient_of(self, loss: Tensor, weight: float | Tensor) -> Tensor:
-        """What `loss.backward()` begins with: the micro-batch's weight over the nominal one; see Note [Weights]."""
+        """The gradient passed to `loss.backward()`: the micro-batch's weight / the nominal one; see Note [Weights]."""
         factor = (weight if self.reduction == "mean" else 1.0) / (self.nominal or 1.0)
         if isinstance(factor, Tensor):
             gradient = factor.to(loss.dtype).reshape(loss.shape)
@@ -151,21 +152,21 @@ class Accumulator:
 
     @property
     def divides(self) -> bool:
-        """Whether the step's gradient is divided by the total weight: not for a plain sum."""
+        """Whether the step's gradient is divided by the total weight, which is False for a plain sum."""
         return self.reduction == "mean" or self.weight is not None
 
     def state_dict(self) -> dict[str, Any]:
-        """The nominal weight, the micro-batch and the steps taken, as plain numbers."""
+        """The nominal weight, the micro-batch size and the number of steps, as plain numbers."""
         return {"nominal": self.nominal, "micro_batch": self.micro_batch, "steps": self.steps}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state_dict()`."""
+        """Continue from `state_dict()`."""
         self.nominal, self.steps = state["nominal"], state["steps"]
         if self.hold:
             self.micro_batch = state["micro_batch"]
 
     def _agree_on_nominal(self, pairs: list[tuple[Any, Any]]) -> None:
-        """A full group weighs `accumulate` times the run's first batch: the same number on every rank."""
+        """Sets `nominal` to `accumulate` times the weight of the run's first batch: the same number on every rank."""
         size = batches.length(pairs[0]) if pairs else 0
         first = float(self.weigh(*pairs[0])) if pairs else 0.0
         nominal, largest = self.ranks.max(self.accumulate * first, float(size))
@@ -179,7 +180,7 @@ class Accumulator:
 
 
 class Group:
-    """The micro-batches of one optimizer step, as `Accumulator.groups` gives them. See Note [Weights]."""
+    """The micro-batches of one optimizer step, from `Accumulator.groups`. See Note [Weights]."""
 
     def __init__(
         self,
@@ -192,22 +193,22 @@ class Group:
         self._accumulator, self._pairs, self._source = accumulator, pairs, source
         self._reduce_after, self._start = reduce_after, start
         self._empty = not pairs
-        # a batch of NaN would stay in BatchNorm's statistics, though its step is skipped
-        self._buffers = Buffers(accumulator.model) if accumulator.on_nonfinite == "skip" else None
+        # when a step is skipped, a batch of NaN must not stay in BatchNorm's statistics
+        self._buffers = BufferSnapshot(accumulator.model) if accumulator.on_nonfinite == "skip" else None
         self._reset()
         if self._empty and accumulator.ddp is not None:
-            stand_in(accumulator.ddp)
+            join_bucket_rebuild(accumulator.ddp)
 
     def _reset(self) -> None:
-        self.samples = 0  # given out so far
+        self.samples = 0  # yielded so far
         self._total: float | Tensor = 0.0
         self._current: tuple[float | Tensor, int] | None = None
-        self._losses: list[Tensor] = []  # detached; one a micro-batch
+        self._losses: list[Tensor] = []  # detached; one per micro-batch
         self._weights: list[float | Tensor] = []
-        self._ranges: list[tuple[int, int]] = []  # first and last sample of each of them, counted in the epoch
+        self._ranges: list[tuple[int, int]] = []  # first and last sample of each micro-batch, as indices in the epoch
 
     def __iter__(self) -> Iterator[tuple[Any, Any]]:
-        """The micro-batches, on the device; each needs its `backward` before the next one."""
+        """Yields micro-batches on the device; call `backward` for each before the next one."""
         accumulator = self._accumulator
         for pair, last_batch in self._loader_batches():
             count = batches.length(pair)
@@ -228,10 +229,11 @@ class Group:
             del pair
 
     def _loader_batches(self) -> Iterator[tuple[tuple[Any, Any], bool]]:
-        """The group's loader batches, each with whether it is the last, and never one past the group.
+        """Yields (batch, whether it is the group's last), and never fetches a batch past the group.
 
-        So between two groups the loader stands exactly where the step does, and its state can be saved. DDP must know
-        the last batch before its backward: for it alone, one batch is fetched ahead, and two are in memory.
+        So between two groups the loader's position is exactly that of the step, and its state can be saved. DDP must
+        know before its backward that a batch is the last: for DDP only, one batch is fetched ahead, so that two are in
+        memory.
         """
         if self._accumulator.hold or self._empty:
             for i, held in enumerate(self._pairs):
@@ -244,7 +246,7 @@ class Group:
             remaining -= 1
             upcoming = self._fetch() if ahead and remaining else None
             yield pair, ahead and upcoming is None
-            del pair  # the batch's memory is free before the next one comes
+            del pair  # frees the batch's memory before the next one is fetched
             pair = upcoming if ahead or not remaining else self._fetch()
             del upcoming
 
@@ -254,12 +256,12 @@ class Group:
         return None
 
     def backward(self, loss: Tensor) -> None:
-        """Accumulate the gradient of the micro-batch that was given out last; `loss` is one number."""
+        """Accumulate the gradient of the last yielded micro-batch; `loss` is a tensor of one element."""
         if self._current is None:
-            raise ArgumentError("backward() comes once for each micro-batch that the group gives")
-        check_one_number(loss)
+            raise ArgumentError("backward() must be called exactly once for each micro-batch of the group")
+        check_scalar_loss(loss)
         weight, count = self._current
-        if not (isinstance(weight, float) and weight == 0 and self._may_leave_out()):
+        if not (isinstance(weight, float) and weight == 0 and self._may_skip_backward()):
             loss.backward(self._accumulator.gradient_of(loss, weight))  # type: ignore[no-untyped-call]
             self._losses.append(loss.detach())
             self._weights.append(weight)
@@ -268,13 +270,13 @@ class Group:
         self._total = self._total + weight
         self._current = None
 
-    def _may_leave_out(self) -> bool:
-        """A mean over nothing is 0 / 0; without a weight it adds nothing, unless DDP waits for its backward."""
+    def _may_skip_backward(self) -> bool:
+        """The loss of a micro-batch of weight 0 is 0 / 0 and adds nothing, but DDP may wait for its backward."""
         ddp = self._accumulator.ddp
         return ddp is None or not ddp.require_backward_grad_sync
 
     def restart(self, micro_batch: int) -> None:
-        """Begin this group again with another micro-batch size, its gradients gone. Needs `hold`."""
+        """Restart this group with another micro-batch size and without its gradients. Needs `hold`."""
         if not self._accumulator.hold:
             raise ArgumentError("only an accumulator with hold=True keeps a group's batches")
         self._accumulator.micro_batch = micro_batch
@@ -282,7 +284,7 @@ class Group:
         self._reset()
 
     def step(self) -> StepResult:
-        """Weigh, clip, check and step; then clear the gradients."""
+        """Divide by the total weight, clip, check for NaN, step, and clear the gradients."""
         accumulator = self._accumulator
         self._pairs.clear()
         if self._reduce_after:
@@ -314,7 +316,7 @@ class Group:
         return result
 
     def _optimizer_step(self, scaler: torch.amp.GradScaler | None, norm: float) -> bool:
-        """Step; a GradScaler leaves the step out when the scaled gradients overflowed."""
+        """Whether the optimizer stepped: a GradScaler skips the step if the scaled gradients overflowed."""
         if scaler is None:
             self._accumulator.optimizer.step()
             return True
@@ -337,7 +339,7 @@ class Group:
             torch._foreach_mul_(gradients, factor)
 
     def _read(self, norm: Tensor | None) -> tuple[list[float], list[float], float]:
-        """The losses, weights and gradient norm as numbers, waiting once for the device."""
+        """The losses, weights and gradient norm as numbers, with one synchronisation with the device."""
         values = self._losses + ([] if norm is None else [norm])
         values += [w for w in self._weights if isinstance(w, Tensor)]
         numbers: list[float]
@@ -352,12 +354,12 @@ class Group:
         return losses, weights, gradient_norm
 
     def _is_finite(self, losses: list[float], weights: list[float], norm: float) -> bool:
-        """Whether every loss and the gradient are finite, on all ranks; else raise, if told to.
+        """Whether every loss and the gradient are finite on all ranks; raises with on_nonfinite="raise".
 
-        Infinite gradients under a GradScaler are its way to find the scale: they are left to it.
+        Infinite gradients under a GradScaler don't count: it finds its scale by them, and skips the step itself.
         """
         accumulator = self._accumulator
-        # a mean over nothing is 0 / 0, and weighs nothing
+        # the loss of a micro-batch of weight 0 is 0 / 0, and doesn't count
         bad_loss = [i for i, value in enumerate(losses) if not math.isfinite(value) and weights[i] != 0]
         bad_gradient = not math.isfinite(norm) and accumulator.scaler is None
         (anywhere,) = accumulator.ranks.max(float(bool(bad_loss) or bad_gradient))

@@ -1,4 +1,4 @@
-"""A batch as the loop sees it: `(inputs, targets)`, cut into micro-batches that are views."""
+"""Batches as the training loop sees them: `(inputs, targets)`, split into micro-batches that are views."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def split_pair(batch: Any) -> tuple[Any, Any]:
     if not isinstance(batch, (tuple, list)) or len(batch) < 2:
         found = f"{type(batch).__name__} of {len(batch)}" if isinstance(batch, (tuple, list)) else type(batch).__name__
         if isinstance(batch, dict):
-            found += f" with {sorted(map(str, batch))}: let the DataLoader's collate_fn give (inputs, targets)"
-        raise ArgumentError(f"expected the loader to give (inputs, targets), found {found}")
+            found += f" with {sorted(map(str, batch))}: let the DataLoader's collate_fn return (inputs, targets)"
+        raise ArgumentError(f"expected the loader to yield (inputs, targets), found {found}")
     return batch[0], batch[1] if len(batch) == 2 else tuple(batch[1:])
 
 
@@ -68,7 +68,7 @@ def detach(outputs: Any) -> Any:
 
 
 def _like(original: Any, members: Any) -> Any:
-    """The members in a container of the original's type."""
+    """The members in a container of the type of `original`."""
     if type(original) in (list, dict):
         return members
     if isinstance(original, dict):  # a user's class, such as a model's named outputs
@@ -80,7 +80,7 @@ def _like(original: Any, members: Any) -> Any:
 
 
 def _is_column(batch: Any) -> bool:
-    """A list with one plain value a sample, such as the paths that a DataLoader collates."""
+    """Whether this is a list with one plain value per sample, such as paths collated by a DataLoader."""
     if not isinstance(batch, (tuple, list)) or not batch:
         return False
     kind = type(batch[0])

@@ -1,4 +1,4 @@
-"""The best value of a number so far."""
+"""Tracks the best value of a metric."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from largeds_native.errors import ArgumentError
 class Best:
     """Remembers the smallest ("min") or largest ("max") value; NaN is never the best.
 
-    Attributes: `value`: None before the first.
+    Attributes: `value`: None before the first call of `improves`.
     """
 
     def __init__(self, mode: str, name: str = "mode") -> None:
@@ -20,7 +20,7 @@ class Best:
         self._sign = 1.0 if mode == "min" else -1.0
 
     def improves(self, value: float, by_more_than: float = 0.0) -> bool:
-        """Take the value if it is better; whether it was."""
+        """Whether the value is better than the best one so far; if so, it becomes the best."""
         if value != value:
             return False
         better = self.value is None or self._sign * (self.value - value) > by_more_than
@@ -33,5 +33,5 @@ class Best:
         return {"value": self.value}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state_dict()`."""
+        """Continue from `state_dict()`."""
         self.value = state["value"]

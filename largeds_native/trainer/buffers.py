@@ -1,4 +1,4 @@
-"""The buffers of a module, such as BatchNorm's statistics, as they were at some moment."""
+"""Snapshots of the buffers of a module, such as BatchNorm's statistics."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 
-class Buffers:
-    """What a forward changes in a module, kept to be put back."""
+class BufferSnapshot:
+    """Copies of the buffers, which a forward may change, to be restored later."""
 
     def __init__(self, model: nn.Module) -> None:
         self._buffers: list[Tensor] = list(model.buffers())

@@ -1,4 +1,4 @@
-"""What may be called during a fit. A callback overrides the moments it wants."""
+"""Callbacks of a fit. A callback overrides the methods that it needs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class TrainingRun(Protocol):
-    """What a callback sees of the Trainer that calls it."""
+    """The part of the Trainer that callbacks may use."""
 
     @property
     def model(self) -> nn.Module:
@@ -27,7 +27,7 @@ class TrainingRun(Protocol):
 
     @property
     def epoch(self) -> int:
-        """Epochs done."""
+        """Number of finished epochs."""
 
     @property
     def step(self) -> int:
@@ -38,24 +38,24 @@ class TrainingRun(Protocol):
 
     @property
     def steps_per_epoch(self) -> int | None:
-        """None where the loader has no length."""
+        """None if the loader has no length."""
 
     @property
     def history(self) -> list[dict[str, float]]:
-        """The numbers of each epoch done."""
+        """The logs of each finished epoch."""
 
     def speed(self) -> dict[str, float]:
-        """Of this epoch so far: `images_per_s`, and `data_share`, the share of the time spent waiting for data."""
+        """In this epoch so far: `images_per_s`, and `data_share`, the share of the time spent waiting for data."""
 
     def stop(self) -> None:
         """End this fit after this epoch."""
 
 
 class Callback:
-    """The base of all callbacks: every moment does nothing. What must survive a resume goes into `state_dict`."""
+    """Base class of callbacks: all methods do nothing. State that must survive a resume goes into `state_dict`."""
 
     def on_fit_start(self, trainer: TrainingRun) -> None:
-        """Before the first epoch, after a checkpoint was read."""
+        """Before the first epoch, after the checkpoint was loaded."""
 
     def on_epoch_start(self, trainer: TrainingRun) -> None:
         """Before each epoch; the model is in training mode."""
@@ -64,39 +64,39 @@ class Callback:
         """After each optimizer step."""
 
     def on_evaluate_start(self, trainer: TrainingRun) -> None:
-        """Before a pass over a validation loader."""
+        """Before the evaluation on a validation loader."""
 
     def on_evaluate_end(self, trainer: TrainingRun) -> None:
-        """After it, also when it failed."""
+        """After the evaluation, even if it failed."""
 
     def on_epoch_end(self, trainer: TrainingRun, logs: dict[str, float]) -> None:
-        """After each epoch with its numbers, such as `train_loss` and `val_loss`; `logs` may be added to."""
+        """After each epoch; `logs` has its `train_loss`, `val_loss` and so on, and the callback may add entries."""
 
     def on_fit_end(self, trainer: TrainingRun) -> None:
-        """After the last epoch, also when the fit failed."""
+        """After the last epoch, even if the fit failed."""
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors and plain values for the checkpoint."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state_dict()`."""
+        """Continue from `state_dict()`."""
 
 
 class Callbacks(list[Callback]):
     """The callbacks of a run, called in turn."""
 
-    def call(self, moment: str, trainer: TrainingRun, *arguments: Any) -> None:
-        """Call this moment of every callback."""
+    def call(self, method: str, trainer: TrainingRun, *arguments: Any) -> None:
+        """Call this method of every callback."""
         for callback in self:
-            getattr(callback, moment)(trainer, *arguments)
+            getattr(callback, method)(trainer, *arguments)
 
     def state_dict(self) -> list[list[Any]]:
-        """The class name and the state of each."""
+        """The class name and the state of each callback."""
         return [[type(callback).__name__, callback.state_dict()] for callback in self]
 
     def load_state_dict(self, state: list[list[Any]]) -> None:
-        """Each takes the first state of its class that is left; a callback that is new keeps its own."""
+        """Each callback gets the first remaining state of its class; a new callback keeps its own state."""
         saved = list(state)
         for callback in self:
             found = next((item for item in saved if item[0] == type(callback).__name__), None)

@@ -60,23 +60,23 @@ class CheckpointFolder:
         sync(self.folder)
 
     def newest(self) -> tuple[Path, dict[str, Any]] | None:
-        """The newest whole checkpoint; one that can't be read is passed over with a warning. None: there is none."""
+        """The newest readable checkpoint, or None. An unreadable one is skipped with a warning."""
         for path in self.files():
             try:
                 return path, read(path)
             except StateError as error:  # noqa: PERF203
-                warnings.warn(f"passed over a checkpoint: {error}", stacklevel=2)
+                warnings.warn(f"skipped a checkpoint that can't be read: {error}", stacklevel=2)
         return None
 
 
 def write(path: Path, state: dict[str, Any]) -> None:
-    """Write one file so that the name `path` never stands for a part of it."""
+    """Write a checkpoint; `path` never exists with only a part of it."""
     whole = plain(state, "")
     try:
         with atomic_write(path) as file:
             torch.save({"format": FORMAT, "version": VERSION, **whole}, file)
     except (OSError, RuntimeError) as error:
-        # torch's writer raises its own error over the file's
+        # torch's writer raises a RuntimeError, and the file's OSError is its context
         refused = error if isinstance(error, OSError) else error.__context__
         if not isinstance(refused, OSError):
             raise
@@ -84,7 +84,7 @@ def write(path: Path, state: dict[str, Any]) -> None:
 
 
 def plain(value: Any, name: str) -> Any:
-    """The state with numpy's numbers as Python's; ArgumentError for what `weights_only=True` wouldn't read again."""
+    """The state with numpy scalars as Python numbers; ArgumentError for what `weights_only=True` would not load."""
     if isinstance(value, np.generic):
         return value.item()
     if value is None or isinstance(value, (bool, int, float, complex, str, bytes, Tensor)):
@@ -97,24 +97,24 @@ def plain(value: Any, name: str) -> Any:
     if isinstance(value, (torch.dtype, torch.device)):
         return value
     raise ArgumentError(
-        f"state{name}: a checkpoint holds tensors and plain values, found {type(value).__name__}: "
-        "it could not be read again without running code"
+        f"state{name}: a checkpoint holds tensors and plain values, found {type(value).__name__}, "
+        "which can't be loaded without running code"
     )
 
 
 def read(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Read a checkpoint to the CPU, without running code from it.
+    """Load a checkpoint to the CPU, without running code from it.
 
     Raises StateError if it is cut off, foreign, or of another version.
     """
     try:
-        with sets_are_data():
+        with sets_allowed():
             state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise StateError(f"{path}: no such checkpoint") from None
     except Exception as error:  # torch raises RuntimeError, EOFError, UnpicklingError, KeyError and more here
         reason = str(error).partition("\n")[0] or type(error).__name__
-        raise StateError(f"{path}: not a whole checkpoint: {reason}") from error
+        raise StateError(f"{path}: not a complete checkpoint: {reason}") from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise StateError(f"{path}: not a checkpoint of largeds_native")
     if state["version"] != VERSION:
@@ -123,8 +123,8 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 @contextmanager
-def sets_are_data() -> Iterator[None]:
-    """torch 2.4 takes a `set` for code, unless it is named among the safe globals; later ones know it."""
+def sets_allowed() -> Iterator[None]:
+    """torch 2.4 refuses to load a `set` unless it is among the safe globals; later versions load it."""
     before = torch.serialization.get_safe_globals()
     torch.serialization.add_safe_globals([set])
     try:
@@ -135,7 +135,7 @@ def sets_are_data() -> Iterator[None]:
 
 
 def check_model(model: nn.Module, saved: dict[str, Any], path: str | os.PathLike[str]) -> None:
-    """StateError unless names and shapes of the saved weights are this model's."""
+    """Raises StateError unless the names and shapes of the saved weights are those of this model."""
     own = {name: tuple(value.shape) for name, value in model.state_dict().items() if hasattr(value, "shape")}
     other = {name: tuple(value.shape) for name, value in saved.items() if hasattr(value, "shape")}
     for name in [*own, *other]:

@@ -1,4 +1,4 @@
-"""Where the model is."""
+"""The device of the model."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from largeds_native.errors import ArgumentError
 
 
 def device_of(model: nn.Module, optimizer: Optimizer, device: torch.device | str | None) -> torch.device:
-    """The device that all of the model is on; ArgumentError if it is not the one asked for."""
+    """The device of all of the model's parameters; ArgumentError if it is not the requested one."""
     parameters = list(model.parameters())
     if not parameters:
         raise ArgumentError("the model has no parameters")
@@ -21,7 +21,7 @@ def device_of(model: nn.Module, optimizer: Optimizer, device: torch.device | str
         names = ", ".join(sorted(map(str, found)))
         raise ArgumentError(
             f"expected the whole model on {expected}, found it on {names}: "
-            "call model.to(device) before the optimizer is made"
+            "call model.to(device) before creating the optimizer"
         )
     own = {id(p) for p in parameters}
     if not any(id(p) in own for group in optimizer.param_groups for p in group["params"]):

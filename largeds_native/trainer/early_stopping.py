@@ -1,4 +1,4 @@
-"""End a fit when a number no longer gets better."""
+"""End a fit when a metric no longer improves."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ class EarlyStopping(Callback):
     """Stop after `patience` epochs in a row in which `monitor` did not improve by more than `min_delta`.
 
     Args:
-        monitor: a name in the epoch's numbers, such as "val_loss" or "val_accuracy".
-        mode: "min" or "max": which way is better.
+        monitor: a name in the epoch's logs, such as "val_loss" or "val_accuracy".
+        mode: "min" if smaller is better, "max" if larger is.
     """
 
     def __init__(self, monitor: str = "val_loss", patience: int = 5, mode: str = "min", min_delta: float = 0.0) -> None:
@@ -27,7 +27,7 @@ class EarlyStopping(Callback):
         self.waited = 0  # epochs since the best
 
     def on_fit_start(self, trainer: TrainingRun) -> None:
-        """A resumed run that had stopped stays stopped, unless there is more patience now."""
+        """A resumed run that had stopped stays stopped, unless `patience` is larger now."""
         self._stop_if_due(trainer)
 
     def on_epoch_end(self, trainer: TrainingRun, logs: dict[str, float]) -> None:
@@ -42,9 +42,9 @@ class EarlyStopping(Callback):
             trainer.stop()
 
     def state_dict(self) -> dict[str, Any]:
-        """The best value and the epochs since."""
+        """The best value, and the number of epochs since then."""
         return {"best": self.best.value, "waited": self.waited}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there."""
+        """Continue from `state_dict()`."""
         self.best.value, self.waited = state["best"], state["waited"]

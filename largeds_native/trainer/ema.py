@@ -20,9 +20,9 @@ class EMA(Callback):
 
     Args:
         decay: from 0 to below 1.
-        every: steps between two updates; the decay is raised to this power, so that its time scale stays.
+        every: steps between two updates; the decay is raised to this power, so that its time scale stays the same.
 
-    Buffers (BatchNorm's statistics) are taken as they are. `copy_to(model)` writes the average into a model.
+    Buffers (BatchNorm's statistics) are not averaged. `copy_to(model)` writes the average into a model.
     """
 
     def __init__(self, decay: float = 0.999, every: int = 1) -> None:
@@ -33,14 +33,14 @@ class EMA(Callback):
         self._own: dict[str, Tensor] = {}
 
     def on_fit_start(self, trainer: TrainingRun) -> None:
-        """Begin with the weights as they are, unless a checkpoint brought an average."""
+        """Start from the current weights, unless a checkpoint had an average."""
         parameters = dict(unwrap(trainer.model).named_parameters())
         if not self.average:
             self.average = {name: p.detach().clone() for name, p in parameters.items()}
         self.average = {name: value.to(parameters[name].device) for name, value in self.average.items()}
 
     def on_step(self, trainer: TrainingRun, result: StepResult) -> None:
-        """Take the new weights into the average."""
+        """Update the average with the new weights."""
         if trainer.step % self.every == 0:
             weights = [p.detach() for p in unwrap(trainer.model).parameters()]
             torch._foreach_lerp_(list(self.average.values()), weights, 1 - self.decay**self.every)
@@ -66,7 +66,7 @@ class EMA(Callback):
         return {"average": self.average}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a saved average."""
+        """Continue from a saved average."""
         self.average = dict(state["average"])
 
 

@@ -1,4 +1,4 @@
-"""The loss and the metrics over a loader, without a gradient."""
+"""Evaluation: the loss and the metrics over a loader, without gradients."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from torch.utils.data import BatchSampler, DataLoader, DistributedSampler
 
 from largeds_native.errors import ArgumentError
 from largeds_native.loading import Loader, ShuffleSampler
-from largeds_native.loading.samplers import nested
+from largeds_native.loading.torch_samplers import nested
 from largeds_native.trainer import batches
 from largeds_native.trainer.accumulation import Accumulator
 from largeds_native.trainer.metrics import Metrics
 from largeds_native.trainer.precision import Precision
 from largeds_native.trainer.ranks import unwrap, without_ddp
-from largeds_native.trainer.weights import Loss, check_one_number
+from largeds_native.trainer.weights import Loss, check_scalar_loss
 
 
 def evaluate(
     loader: Iterable[Any], accumulator: Accumulator, loss_function: Loss, precision: Precision, metrics: Metrics
 ) -> dict[str, float]:
-    """The accumulator's model in eval mode, micro-batch by micro-batch; each module's mode is put back."""
+    """Runs the accumulator's model in eval mode, micro-batch by micro-batch, then restores each module's mode."""
     weigh, reduction, device = accumulator.weigh, accumulator.reduction, accumulator.device
     model, forward = unwrap(accumulator.model), without_ddp(accumulator.model)
     was_training = accumulator.model.training
     loss_sum = torch.zeros((), dtype=torch.float64, device=device)
     weight_sum: Any = 0.0
     metrics.reset()
-    modes = {module: module.training for module in model.modules()}  # a frozen layer stays in its mode
+    modes = {module: module.training for module in model.modules()}  # frozen layers may be in eval mode during training
     model.eval()
     try:
         with torch.no_grad():
@@ -44,8 +44,8 @@ def evaluate(
                     with precision.autocast():
                         outputs = forward(inputs)
                         loss = loss_function(outputs, targets)
-                    check_one_number(loss)
-                    # a mean over nothing is 0 / 0, and weighs nothing
+                    check_scalar_loss(loss)
+                    # the loss of a micro-batch of weight 0 is 0 / 0, and doesn't count
                     if reduction == "mean":
                         loss = torch.where(torch.as_tensor(weight != 0, device=loss.device), loss * weight, 0)
                     loss_sum += loss.reshape(())

@@ -10,13 +10,13 @@ from largeds_native.trainer.ranks import unwrap
 
 
 class Freeze(Callback):
-    """Hold the named layers still: no gradients, and BatchNorm's statistics stay as they are.
+    """Freeze the named layers: no gradients, and BatchNorm's statistics don't change.
 
     Args:
         names: names of submodules as in `model.named_modules()`, such as "layer1".
-        until_epoch: the epoch (from 0) at which they are released; None: never.
+        until_epoch: the epoch (from 0) at whose start they are released; None: never.
 
-    With DistributedDataParallel, set `requires_grad` before wrapping instead: its reducer must know.
+    With DistributedDataParallel, set `requires_grad` before wrapping instead: its reducer is built from it.
     """
 
     def __init__(self, *names: str, until_epoch: int | None = None) -> None:
@@ -39,7 +39,7 @@ class Freeze(Callback):
                     self._frozen.append(parameter)
 
     def on_fit_end(self, trainer: TrainingRun) -> None:
-        """Leave the model as it was."""
+        """Unfreeze the layers."""
         self.release()
 
     def release(self) -> None:

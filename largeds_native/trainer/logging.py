@@ -1,4 +1,4 @@
-"""Write a fit's numbers to a CSV file or to TensorBoard. Only rank 0 writes."""
+"""Log a fit to a CSV file or to TensorBoard. Only rank 0 writes."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 
 class CSVLogger(Callback):
-    """One line an epoch. After a resume, lines of epochs that are trained again are replaced."""
+    """One line per epoch. After a resume, the lines of epochs that are trained again are replaced."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
 
     def on_epoch_end(self, trainer: TrainingRun, logs: dict[str, float]) -> None:
-        """Write the whole history: it is short, and the file is right after any resume."""
+        """Write the whole history: it is short, and so the file is correct after any resume."""
         if trainer.ranks.rank != 0:
             return
         rows = [*trainer.history, logs]
@@ -35,14 +35,14 @@ class CSVLogger(Callback):
 
 
 class TensorBoardLogger(Callback):
-    """Loss, gradient norm and learning rate each `every` steps, and each epoch's numbers. Needs `tensorboard`."""
+    """Logs loss, gradient norm and learning rate every `every` steps, and each epoch's logs. Needs `tensorboard`."""
 
     def __init__(self, folder: str | os.PathLike[str], every: int = 50) -> None:
         self.folder, self.every = Path(folder), every
         self._writer: Any = None
 
     def on_fit_start(self, trainer: TrainingRun) -> None:
-        """Open the event file; points after the resumed step are dropped."""
+        """Open the event file; points after the resumed step are purged."""
         if trainer.ranks.rank == 0:
             from torch.utils.tensorboard import SummaryWriter
 

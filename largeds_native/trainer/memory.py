@@ -1,4 +1,4 @@
-"""Going back to before a group that ran out of memory, as if it had not been tried."""
+"""Repeats a group that ran out of memory with smaller micro-batches, from the state before the first attempt."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from largeds_native.trainer.accumulation import Accumulator, Group
-from largeds_native.trainer.buffers import Buffers
+from largeds_native.trainer.buffers import BufferSnapshot
 from largeds_native.trainer.random_state import RandomState
 
 Record = Callable[[Any, Any], None]  # takes the outputs and targets of a micro-batch
@@ -18,9 +18,9 @@ Record = Callable[[Any, Any], None]  # takes the outputs and targets of a micro-
 def until_it_fits(
     group: Group, accumulator: Accumulator, forward_backward: Callable[[Group, Record], None]
 ) -> list[tuple[Any, Any]]:
-    """Runs `forward_backward(group, record)`, again with half the micro-batch until it fits into memory.
+    """Runs `forward_backward(group, record)`, and repeats it with half the micro-batch until it fits into memory.
 
-    Returns what the attempt that fitted recorded: the metrics must not count those that failed.
+    Returns what the successful attempt recorded: the metrics must not count failed attempts.
     """
     before = Snapshot(accumulator.model)
     while True:
@@ -34,7 +34,7 @@ def until_it_fits(
             failed = str(error) or type(error).__name__
         if not any(accumulator.ranks.max(float(bool(failed)))):
             return recorded
-        # outside of the except block: the traceback, and with it the failed forward's tensors, is gone
+        # outside of the except block, where the traceback no longer keeps the tensors of the failed forward alive
         size = accumulator.micro_batch or 1
         if size == 1:
             raise torch.OutOfMemoryError(f"a micro-batch of one sample does not fit: {failed or 'on another rank'}")
@@ -47,7 +47,7 @@ def recorder(into: list[tuple[Any, Any]]) -> Record:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether this is a lack of memory: of the GPU, of the CPU's allocator, or of a library's workspace."""
+    """Whether memory ran out: on the GPU, in the CPU's allocator, or for a workspace of cuBLAS or cuDNN."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
     text = str(error)
@@ -56,13 +56,13 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 class Snapshot:
-    """What a forward changes besides gradients: the module's buffers (BatchNorm's statistics) and the random state."""
+    """What a forward changes besides gradients: buffers (BatchNorm's statistics) and the random state."""
 
     def __init__(self, model: torch.nn.Module) -> None:
-        self._buffers, self._random = Buffers(model), RandomState.now()
+        self._buffers, self._random = BufferSnapshot(model), RandomState.now()
 
     def restore(self) -> None:
-        """Put everything back, and give cached memory back to the device."""
+        """Restore everything, and release cached memory to the device."""
         self._buffers.restore()
         self._random.restore()
         gc.collect()

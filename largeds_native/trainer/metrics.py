@@ -1,4 +1,4 @@
-"""Metrics over an epoch: torchmetrics objects, or functions whose values are averaged over samples."""
+"""Metrics of an epoch: torchmetrics objects, or functions whose values are averaged over the samples."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from largeds_native.trainer.ranks import Ranks
 
 
 class Mean:
-    """The mean of `function(outputs, targets)` over all samples; the function gives the mean of one micro-batch."""
+    """The mean of `function(outputs, targets)` over all samples; the function returns the mean of a micro-batch."""
 
     def __init__(self, function: Any, ranks: Ranks) -> None:
         self._function, self._ranks = function, ranks
@@ -53,12 +53,12 @@ class Metrics:
         return bool(self.metrics)
 
     def update(self, outputs: Any, targets: Any) -> None:
-        """Take in one micro-batch."""
+        """Add one micro-batch."""
         for metric in self.metrics.values():
             metric.update(outputs, targets)
 
     def compute(self) -> dict[str, float]:
-        """The value of each over all samples and ranks since `reset`; a torchmetrics object reduces by itself."""
+        """Values over all samples and ranks since `reset`; torchmetrics objects reduce over the ranks themselves."""
         return {name: float(metric.compute()) for name, metric in self.metrics.items()}
 
     def reset(self) -> None:
@@ -67,11 +67,11 @@ class Metrics:
             metric.reset()
 
     def state_dict(self) -> dict[str, Any]:
-        """The sums so far; torchmetrics leaves these out of its own state_dict."""
+        """The sums so far, which torchmetrics leaves out of its own state_dict."""
         return {name: _state(metric) for name, metric in self.metrics.items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state_dict()`."""
+        """Continue from `state_dict()`."""
         for name, values in state.items():
             if name in self.metrics:
                 for attribute, value in values.items():

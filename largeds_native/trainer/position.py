@@ -1,8 +1,8 @@
-"""The position of a run in its loader, so that it can go on from there.
+"""The position of a run in its loader, from which a resumed run continues.
 
 A loader with `state_dict()` and `load_state_dict()` (largeds_native.Loader, torchdata's StatefulDataLoader) keeps its
-own position. For any other, such as torch's DataLoader, the batches already seen are fetched again and thrown away on
-resume: the random state of the epoch's start, from which its shuffle is drawn, is put back first.
+own position. With any other, such as torch's DataLoader, a resumed run first restores the random state of the start of
+the epoch, from which the loader draws its shuffle, and then fetches the batches already seen and discards them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from largeds_native.errors import StateError
-from largeds_native.loading.samplers import nested, set_epoch
+from largeds_native.loading.torch_samplers import nested, set_epoch
 from largeds_native.trainer.random_state import RandomState
 
 
@@ -26,7 +26,7 @@ class Position:
         self.stateful = hasattr(loader, "state_dict") and hasattr(loader, "load_state_dict")
         self.batches = 0
         self.waited = 0.0
-        self.in_epoch = False  # False: at the start of the next epoch, whatever was counted
+        self.in_epoch = False  # False: at the start of the next epoch, and `batches` doesn't count
         self._start: dict[str, Any] = {}
         self._resumed: dict[str, Any] | None = None
 
@@ -48,9 +48,9 @@ class Position:
         return self._count(iterator)
 
     def _skip(self, iterator: Iterator[Any]) -> None:
-        nothing = object()
+        end = object()
         for seen in range(self.batches):
-            if next(iterator, nothing) is nothing:
+            if next(iterator, end) is end:
                 raise StateError(f"the checkpoint was taken after {self.batches} batches, this loader has only {seen}")
 
     def _count(self, iterator: Iterator[Any]) -> Iterator[Any]:
@@ -64,7 +64,7 @@ class Position:
                 self.waited += time.perf_counter() - before
             self.batches += 1
             yield batch
-            del batch  # don't keep it alive while the next one is filled
+            del batch  # frees its memory before the next one is fetched
 
     def state_dict(self) -> dict[str, Any]:
         """The position after the batches taken so far, or at the start of the next epoch."""
@@ -81,9 +81,9 @@ class Position:
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Make the next `epoch()` go on from there."""
+        """Make the next `epoch()` continue from this state."""
         if self.stateful != ("loader" in state):
-            raise StateError("the checkpoint belongs to another kind of loader: one keeps its own state, the other not")
+            raise StateError("the checkpoint belongs to another kind of loader: only one of the two has a state_dict")
         if self.stateful:
             self.loader.load_state_dict(state["loader"])
         self.in_epoch = state["in_epoch"]

@@ -11,7 +11,7 @@ from largeds_native.errors import ArgumentError
 
 
 class Precision:
-    """ "fp32", "bf16" or "fp16". float16 has a narrow range: its losses are scaled by a GradScaler."""
+    """ "fp32", "bf16" or "fp16". float16 has a narrow range, so a GradScaler scales its losses."""
 
     def __init__(self, name: str, device: torch.device) -> None:
         types = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -21,7 +21,7 @@ class Precision:
         self.scaler = torch.amp.GradScaler(device.type) if name == "fp16" else None
 
     def autocast(self) -> AbstractContextManager[Any]:
-        """The context for forward and loss; backward runs outside of it."""
+        """The context manager for forward and loss; backward runs outside of it."""
         if self.dtype is None:
             return nullcontext()
         return torch.autocast(self.device_type, dtype=self.dtype)

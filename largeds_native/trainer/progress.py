@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 
 class ProgressBar(Callback):
-    """One bar an epoch on a terminal, one line an epoch elsewhere. Only rank 0 shows it."""
+    """One bar per epoch on a terminal, else one line per epoch. Only rank 0 shows it."""
 
-    REFRESH = 0.1  # seconds; drawing more often would cost time and nobody could read it
+    REFRESH = 0.1  # seconds between two updates; more would cost time, and nobody could read them
 
     def __init__(self) -> None:
         self._bar: Any = None
@@ -22,7 +22,7 @@ class ProgressBar(Callback):
         self._drawn = 0.0
 
     def on_epoch_start(self, trainer: TrainingRun) -> None:
-        """Begin the epoch's bar."""
+        """Start the bar of the epoch."""
         if trainer.ranks.rank != 0:
             return
         from rich.console import Console
@@ -38,14 +38,14 @@ class ProgressBar(Callback):
             TextColumn("{task.fields[numbers]}"),
             TimeRemainingColumn(),
             console=console,
-            auto_refresh=False,  # drawn by the loop itself: no thread beside it
+            auto_refresh=False,  # the loop itself draws it, without another thread
         )
         total = trainer.steps_per_epoch
         self._task = self._bar.add_task("", total=total, epoch=trainer.epoch + 1, numbers="")
         self._bar.start()
 
     def on_step(self, trainer: TrainingRun, result: StepResult) -> None:
-        """Draw, if it is time to."""
+        """Redraw the bar, at most every `REFRESH` seconds."""
         now = time.perf_counter()
         if self._bar is not None and now - self._drawn > self.REFRESH:
             self._drawn = now
@@ -55,7 +55,7 @@ class ProgressBar(Callback):
             self._bar.refresh()
 
     def on_epoch_end(self, trainer: TrainingRun, logs: dict[str, float]) -> None:
-        """End the bar and leave one line with the epoch's numbers."""
+        """Remove the bar, and print one line with the epoch's logs."""
         self.on_fit_end(trainer)
         if trainer.ranks.rank == 0:
             import sys
@@ -65,7 +65,7 @@ class ProgressBar(Callback):
             print(f"epoch {trainer.epoch + 1}: {numbers}  data {logs['data_share']:.0%}", file=sys.stderr, flush=True)
 
     def on_fit_end(self, trainer: TrainingRun) -> None:
-        """Leave the terminal as it was, also after an error."""
+        """Remove the bar, also after an error."""
         if self._bar is not None:
             self._bar.stop()
             self._bar = None

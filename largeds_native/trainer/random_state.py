@@ -13,7 +13,7 @@ from torch import Tensor
 
 @dataclass
 class RandomState:
-    """All generators that a model or a transform commonly draws from."""
+    """The states of all generators that models and transforms commonly draw from."""
 
     torch_cpu: Tensor
     torch_cuda: list[Tensor]
@@ -22,13 +22,13 @@ class RandomState:
 
     @classmethod
     def now(cls) -> RandomState:
-        """The state at this moment. A GPU that was never used isn't touched."""
+        """The current state. CUDA is not initialised for it."""
         used = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
         cuda = torch.cuda.get_rng_state_all() if used else []
         return cls(torch.get_rng_state(), cuda, random.getstate(), np.random.get_state(legacy=False))  # noqa: NPY002
 
     def restore(self) -> None:
-        """Make this the state of the process."""
+        """Set the generators of the process to this state."""
         torch.set_rng_state(self.torch_cpu)
         if self.torch_cuda and torch.cuda.is_available():
             torch.cuda.set_rng_state_all(self.torch_cuda[: torch.cuda.device_count()])
@@ -37,12 +37,12 @@ class RandomState:
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors and plain numbers only, for `torch.load(weights_only=True)`."""
-        version, words, gauss = self.python
+        version, internal_state, gauss = self.python
         inner = self.numpy["state"]
         return {
             "torch_cpu": self.torch_cpu,
             "torch_cuda": self.torch_cuda,
-            "python": [version, torch.tensor(words, dtype=torch.int64), gauss],
+            "python": [version, torch.tensor(internal_state, dtype=torch.int64), gauss],
             "numpy": {
                 "key": torch.from_numpy(inner["key"].astype(np.int64)),
                 "pos": int(inner["pos"]),
@@ -54,12 +54,12 @@ class RandomState:
     @classmethod
     def from_state_dict(cls, state: dict[str, Any]) -> RandomState:
         """The inverse of `state_dict`."""
-        version, words, gauss = state["python"]
+        version, internal_state, gauss = state["python"]
         numpy = state["numpy"]
         return cls(
             state["torch_cpu"],
             list(state["torch_cuda"]),
-            (version, tuple(words.tolist()), gauss),
+            (version, tuple(internal_state.tolist()), gauss),
             {
                 "bit_generator": "MT19937",
                 "state": {"key": numpy["key"].numpy().astype(np.uint32), "pos": numpy["pos"]},

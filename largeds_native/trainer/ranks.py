@@ -1,7 +1,7 @@
-"""What several processes must agree on, and how: small counts over gloo, gradients in one all-reduce.
+"""Communication between the processes of a run: small counts over gloo, gradients in one all-reduce.
 
-The counts travel over a gloo group of their own, on the CPU: an exchange of a few numbers then never waits for the
-GPU's queue. Without `torch.distributed`, or with one process, nothing is sent.
+The counts use a gloo group of their own, on the CPU, so that exchanging a few numbers never waits for the GPU's queue.
+Without `torch.distributed`, or with one process, nothing is sent.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 
 class Ranks:
-    """The processes of this run. Making it is a collective call: every rank makes one, in the same order."""
+    """The processes of this run. Creating it is a collective call: every rank must create one, in the same order."""
 
     def __init__(self) -> None:
         joined = dist.is_available() and dist.is_initialized()
@@ -29,11 +29,11 @@ class Ranks:
         return self._reduce(values, dist.ReduceOp.SUM)
 
     def max(self, *values: float) -> list[float]:
-        """The largest of each number over the ranks."""
+        """The maximum of each number over the ranks."""
         return self._reduce(values, dist.ReduceOp.MAX)
 
     def longest(self, loader: Any) -> int | None:
-        """Batches in the loader of the rank with most; None if a length is unknown."""
+        """The largest length of the ranks' loaders, in batches; None if a length is unknown."""
         try:
             length = len(loader)
         except TypeError:
@@ -60,8 +60,8 @@ class Ranks:
     def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Sum the gradients over the ranks in one all-reduce for each dtype.
 
-        A rank may have no gradient for a parameter (it had no sample, or the layer was not used); only a parameter
-        without a gradient on every rank keeps None, for an optimizer treats None and zeros differently.
+        A rank may have no gradient for a parameter (it had no sample, or the layer was not used). A parameter keeps
+        None only if it has no gradient on any rank, since optimizers treat None and zeros differently.
         """
         if self.world_size == 1:
             return
@@ -102,7 +102,7 @@ def find_ddp(model: nn.Module) -> DistributedDataParallel | None:
 
 
 def unwrap(model: nn.Module) -> nn.Module:
-    """The user's own module, out of DistributedDataParallel and `torch.compile`: what a checkpoint names."""
+    """The user's module without DistributedDataParallel and `torch.compile`; checkpoints use its parameter names."""
     while True:
         if isinstance(model, DistributedDataParallel):
             model = model.module
@@ -113,24 +113,24 @@ def unwrap(model: nn.Module) -> nn.Module:
 
 
 def without_ddp(model: nn.Module) -> nn.Module:
-    """The module to call where the ranks don't go in step: without DistributedDataParallel, still compiled."""
+    """The module without DistributedDataParallel, still compiled: for forwards that not all ranks make together."""
     ddp = find_ddp(model)
     return model if ddp is None else ddp.module
 
 
 def set_sync(ddp: DistributedDataParallel, sync: bool) -> None:
-    """Choose whether the next forward and backward talk to the other ranks.
+    """Set whether the next forward and backward communicate with the other ranks.
 
-    This is what `ddp.no_sync()` switches, and the broadcast of buffers with it: a rank that has no sample in this
-    group makes no forward, so the others must not wait for it there.
+    This sets the flag of `ddp.no_sync()`, and that of the broadcast of buffers in forward: a rank without a sample in
+    this group makes no forward, so the other ranks must not wait for it there.
     """
     ddp.require_backward_grad_sync = sync
     ddp.require_forward_param_sync = sync
 
 
-def stand_in(ddp: DistributedDataParallel) -> None:
-    """Take part, on a rank without samples, in what the forward of the others does together.
+def join_bucket_rebuild(ddp: DistributedDataParallel) -> None:
+    """On a rank without samples, take part in the collective call that the other ranks make in forward.
 
-    The first forward after the first synced backward rebuilds the reducer's buckets, which is a collective call.
+    The first forward after the first synchronised backward rebuilds the reducer's buckets, which is a collective call.
     """
     ddp.reducer._rebuild_buckets()

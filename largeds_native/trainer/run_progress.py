@@ -1,4 +1,4 @@
-"""How far a run is."""
+"""The progress of a run."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from typing import Any
 
 @dataclass
 class RunProgress:
-    """Counts of a run, and the numbers of each epoch."""
+    """The counts of a run, and the logs of each epoch."""
 
-    epoch: int = 0  # epochs done
+    epoch: int = 0  # finished epochs
     step: int = 0  # optimizer steps, over all epochs
-    skipped: int = 0  # those of them that were left out
+    skipped: int = 0  # steps that were skipped
     steps_in_epoch: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
 
     def state_dict(self) -> dict[str, Any]:
-        """All of it."""
+        """All counts and logs."""
         return {**vars(self), "history": list(self.history)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state_dict()`."""
+        """Continue from `state_dict()`."""
         for name in ("epoch", "step", "skipped", "steps_in_epoch"):
             setattr(self, name, state[name])
         self.history = list(state["history"])

@@ -1,4 +1,4 @@
-"""All of a run that a resume needs: a dict of its parts, each of which has a `state_dict` of its own."""
+"""Everything that a resume needs: a dict of the run's parts, each with its own `state_dict`."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from largeds_native.errors import ArgumentError, StateError
 from largeds_native.trainer import checkpoint
 from largeds_native.trainer.ranks import Ranks
 
-Found = tuple[dict[str, Any], "str | os.PathLike[str]"]  # a checkpoint and its path
+LoadedCheckpoint = tuple[dict[str, Any], "str | os.PathLike[str]"]  # a checkpoint and its path
 
 
 class Stateful(Protocol):
-    """torch's convention."""
+    """Anything with torch's `state_dict` and `load_state_dict`."""
 
     def state_dict(self) -> Any: ...
 
@@ -26,12 +26,12 @@ class Stateful(Protocol):
 
 @dataclass(frozen=True)
 class RunParts:
-    """The parts of a run, by their names in the checkpoint. None: the run has no such part."""
+    """The parts of a run, by their names in the checkpoint. None: this run does not have the part."""
 
-    model: nn.Module  # the user's own, not wrapped
-    kinds: Mapping[str, Stateful | None]  # the same on every rank; a checkpoint must have the same class of each
+    model: nn.Module  # the user's module, without DDP
+    kinds: Mapping[str, Stateful | None]  # the same on every rank; the classes must be those in the checkpoint
     shared: Mapping[str, Stateful]  # the same on every rank
-    own: Mapping[str, Stateful | None]  # each rank has its own
+    own: Mapping[str, Stateful | None]  # differs between the ranks
     ranks: Ranks
 
     def kind(self, name: str) -> str:
@@ -40,7 +40,7 @@ class RunParts:
 
 
 def capture(parts: RunParts) -> dict[str, Any]:
-    """Everything of the run, as tensors and plain values."""
+    """The state of the run, as tensors and plain values."""
     return {
         "model": parts.model.state_dict(),
         "kinds": {name: parts.kind(name) for name in parts.kinds},
@@ -55,14 +55,14 @@ def _states(parts: Mapping[str, Stateful | None]) -> dict[str, Any]:
 
 
 def restore(parts: RunParts, state: dict[str, Any], path: str | os.PathLike[str]) -> None:
-    """Go on from `capture()`; StateError, before anything is changed, if it belongs to another run."""
+    """Continue from `capture()`. Raises StateError, before anything is changed, if it belongs to another run."""
     checkpoint.check_model(parts.model, state["model"], path)
     if len(state["ranks"]) != parts.ranks.world_size:
         raise StateError(f"{path}: saved by {len(state['ranks'])} processes, there are {parts.ranks.world_size}")
     for name, found in state["kinds"].items():
         if found != (expected := parts.kind(name)):
             raise StateError(f"{path}: a checkpoint of another {name}: expected {expected}, found {found}")
-    for name, part in parts.kinds.items():  # the optimizer is the first, and checks before it changes anything
+    for name, part in parts.kinds.items():  # the optimizer is first, and checks its state before it changes anything
         try:
             _load({name: part}, state)
         except ValueError as error:  # noqa: PERF203
@@ -79,12 +79,13 @@ def _load(parts: Mapping[str, Stateful | None], state: dict[str, Any]) -> None:
 
 
 def find_checkpoint(
-    source: str | os.PathLike[str] | None, folder: checkpoint.CheckpointFolder | None, begun: bool, ranks: Ranks
-) -> Found | None:
-    """Before a fit: where to go on from. `source`: a path; "auto": the newest whole checkpoint, unless the run has
-    begun in this process; None: from nothing. Raises ArgumentError where two runs would be mixed in one folder."""
-    if source is None or (source == "auto" and begun):
-        if folder is not None and not begun and folder.files():
+    source: str | os.PathLike[str] | None, folder: checkpoint.CheckpointFolder | None, run_started: bool, ranks: Ranks
+) -> LoadedCheckpoint | None:
+    """The checkpoint from which a fit continues, or None. `source`: a path; "auto" for the newest readable checkpoint,
+    unless the run has already started in this process; None for a new run. Raises ArgumentError if two runs would be
+    mixed in one folder."""
+    if source is None or (source == "auto" and run_started):
+        if folder is not None and not run_started and folder.files():
             raise ArgumentError(f"{folder.folder} has checkpoints of another run: resume it, or empty it")
         return None
     if source != "auto":

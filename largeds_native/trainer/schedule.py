@@ -1,4 +1,4 @@
-"""When a learning rate scheduler steps."""
+"""Steps a learning rate scheduler."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Schedule:
-    """Steps a scheduler each epoch, or after each step that was taken; ReduceLROnPlateau sees the monitored number."""
+    """Steps a scheduler per epoch or per optimizer step; ReduceLROnPlateau gets the monitored metric."""
 
     def __init__(self, scheduler: Any, by: str) -> None:
         if by not in ("epoch", "step"):
@@ -25,12 +25,12 @@ class Schedule:
             raise ArgumentError("expected scheduler_by 'epoch' with ReduceLROnPlateau, found 'step'")
 
     def after_step(self, result: StepResult) -> None:
-        """A step that was skipped doesn't count."""
+        """After an optimizer step; skipped steps don't count."""
         if self._scheduler is not None and self._by == "step" and result.stepped:
             self._scheduler.step()
 
     def after_epoch(self, logs: Mapping[str, float], monitor: str) -> None:
-        """With the epoch's numbers."""
+        """After an epoch, with its logs."""
         if self._plateau and monitor not in logs:
             raise ArgumentError(f"ReduceLROnPlateau: no {monitor!r} among {sorted(logs)}")
         if self._plateau:

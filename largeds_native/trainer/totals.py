@@ -1,4 +1,4 @@
-"""What one process has added up in an epoch."""
+"""The sums of one process over an epoch."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from largeds_native.trainer.accumulation import StepResult
 
 
 class EpochTotals:
-    """Loss, weight and samples of the epoch so far, and how fast they came.
+    """Loss, weight and samples of the epoch so far, and the speed.
 
-    `loss` is the sum of loss times weight over the finite steps, `weight` that of their weights.
+    `loss` is the sum of loss times weight over the steps with a finite loss, `weight` the sum of their weights.
     """
 
     def __init__(self) -> None:
@@ -21,7 +21,7 @@ class EpochTotals:
         self._began, self._samples_then, self._waited_then = 0.0, 0, 0.0
 
     def start_clock(self, waited: float) -> None:
-        """This process begins or goes on with the epoch now, after `waited` seconds of waiting for data in all."""
+        """This process starts or continues the epoch now; it has waited `waited` seconds for data until now."""
         self._began, self._samples_then, self._waited_then = time.perf_counter(), self.samples, waited
 
     def add(self, result: StepResult) -> None:
@@ -32,7 +32,7 @@ class EpochTotals:
             self.weight += result.weight
 
     def speed(self, waited: float) -> dict[str, float]:
-        """Images/s since the clock was started, and the share of that time spent waiting for data."""
+        """Images/s since `start_clock`, and the share of that time spent waiting for data."""
         seconds = max(time.perf_counter() - self._began, 1e-9)
         return {
             "images_per_s": (self.samples - self._samples_then) / seconds,
@@ -40,9 +40,9 @@ class EpochTotals:
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """The sums; the clock is this process's own."""
+        """The sums, without the clock, which belongs to this process."""
         return {"loss": self.loss, "weight": self.weight, "samples": self.samples}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state_dict()`."""
+        """Continue from `state_dict()`."""
         self.loss, self.weight, self.samples = state["loss"], state["weight"], state["samples"]

@@ -1,8 +1,8 @@
-"""The training loop. Read `_train_epoch` first: all else serves it.
+"""The training loop. Read `_train_epoch` first: everything else supports it.
 
-Its parts lie beside it, and none of them knows the Trainer: the accumulation of gradients (accumulation.py), going back
-after a lack of memory (memory.py), the run's state (run_state.py) and its files (checkpoint.py), the position in the
-loader (position.py), evaluation, and callbacks, each in its file.
+Its parts are in the files beside this one, and none of them depends on the Trainer: gradient accumulation
+(accumulation.py), repeating a step that ran out of memory (memory.py), the state of the run (run_state.py) and its
+files (checkpoint.py), the position in the loader (position.py), evaluation (evaluation.py), callbacks (callbacks.py).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
 from largeds_native.errors import ArgumentError
-from largeds_native.loading.samplers import set_epoch
+from largeds_native.loading.torch_samplers import set_epoch
 from largeds_native.trainer import batches, checkpoint, run_state
 from largeds_native.trainer.accumulation import Accumulator, Group
 from largeds_native.trainer.best import Best
@@ -41,29 +41,30 @@ class Trainer:
     """Trains a model with exact gradient accumulation, and resumes bit-identically.
 
     Args:
-        model: any module; `torch.compile`d and DistributedDataParallel ones too. With several processes
-            (`torch.distributed` initialised) a plain module is wrapped.
+        model: any module, also one wrapped by `torch.compile` or DistributedDataParallel. With several processes
+            (`torch.distributed` initialised), a plain module is wrapped in DistributedDataParallel.
         optimizer: over the model's parameters.
-        loss: `loss(outputs, targets)`, one number; its `reduction` ("mean" or "sum") is heeded.
-        accumulate: loader batches in one optimizer step.
-        micro_batch: samples that go through the model at once: each loader batch is cut into views of this size.
-            "auto" begins with the whole batch, and after a lack of memory repeats the step with half; it keeps the
-            batches of a step until the step is done. Results do not depend on when the memory ran out.
+        loss: `loss(outputs, targets)` returns a tensor of one element; its `reduction` may be "mean" or "sum".
+        accumulate: number of loader batches in one optimizer step.
+        micro_batch: number of samples in one forward: each loader batch is split into views of this size. "auto" starts
+            with the whole batch, and when memory runs out repeats the step with half of it; it keeps the batches of a
+            step until the step is done. Results do not depend on when memory ran out.
         precision: "fp32", "bf16" or "fp16" (autocast; fp16 with a GradScaler).
-        scheduler: a learning rate scheduler, stepped each epoch, or each step with `scheduler_by="step"`.
+        scheduler: a learning rate scheduler, stepped per epoch, or per optimizer step with `scheduler_by="step"`.
         clip_grad_norm: the largest norm of a step's gradient.
-        device: where batches go; None: where the model is.
-        checkpoint_dir: folder of checkpoints: one each epoch, and each `checkpoint_every` steps. The last `keep_last`
-            and the best by `monitor` ("min" or "max" of it, `monitor_mode`) are kept.
-        metrics: name -> torchmetrics object, or function of (outputs, targets) giving a micro-batch's mean.
-        progress: show a bar on a terminal, one line an epoch elsewhere.
-        weight: `weight(inputs, targets)`: the denominator of a mean loss that is not the number of samples (tokens, a
-            mask). Known already for CrossEntropyLoss and NLLLoss with class weights or `ignore_index`.
+        device: device of the batches; None: that of the model.
+        checkpoint_dir: folder for checkpoints, written after each epoch and every `checkpoint_every` steps. The last
+            `keep_last` and the best by `monitor` ("min" or "max" of it, `monitor_mode`) are kept.
+        metrics: name -> torchmetrics object, or a function of (outputs, targets) that returns a micro-batch's mean.
+        progress: show a bar on a terminal, else one line per epoch.
+        weight: `weight(inputs, targets)` returns the denominator of a mean loss if it is not the number of samples
+            (tokens, a mask). It is not needed for CrossEntropyLoss and NLLLoss with class weights or `ignore_index`.
         on_nonfinite: "raise" NonFiniteError, or "skip" the step, when a loss or gradient is infinite or NaN.
-        callbacks: see callbacks.py; EMA, EarlyStopping, Freeze, CSVLogger, TensorBoardLogger are there.
+        callbacks: instances of Callback, such as EMA, EarlyStopping, Freeze, CSVLogger and TensorBoardLogger.
 
     Raises:
-        ArgumentError: for an argument that makes no sense; StateError: a checkpoint of another model or run.
+        ArgumentError: an argument is invalid.
+        StateError: a checkpoint belongs to another model or run.
     """
 
     def __init__(
@@ -128,27 +129,27 @@ class Trainer:
 
     @property
     def epoch(self) -> int:
-        """Epochs done."""
+        """Number of finished epochs."""
         return self._progress.epoch
 
     @property
     def step(self) -> int:
-        """Optimizer steps, over all epochs."""
+        """Number of optimizer steps, over all epochs."""
         return self._progress.step
 
     @property
     def skipped(self) -> int:
-        """Steps that were left out, since a loss or gradient was not finite."""
+        """Number of skipped steps, in which a loss or gradient was not finite."""
         return self._progress.skipped
 
     @property
     def steps_in_epoch(self) -> int:
-        """Optimizer steps of this epoch so far."""
+        """Number of optimizer steps in this epoch so far."""
         return self._progress.steps_in_epoch
 
     @property
     def history(self) -> list[dict[str, float]]:
-        """The numbers of each epoch done."""
+        """The logs of each finished epoch."""
         return self._progress.history
 
     def fit(
@@ -158,14 +159,14 @@ class Trainer:
         val_loader: Iterable[Any] | None = None,
         resume: str | os.PathLike[str] | None = "auto",
     ) -> list[dict[str, float]]:
-        """Train until `epochs` epochs are done in all, and return the history.
+        """Train until `epochs` epochs are finished in total, and return the history.
 
-        `resume`: "auto" goes on from the newest whole checkpoint of `checkpoint_dir`, if there is one; a path reads
-        that checkpoint; None starts anew, in a folder without checkpoints. A second fit of this trainer goes on; an
-        epoch that was broken off in this process is begun again.
+        `resume`: "auto" continues from the newest readable checkpoint in `checkpoint_dir`, if there is one; a path
+        loads that checkpoint; None starts a new run, for which the folder must have no checkpoints. A second fit of
+        this trainer continues the run; an epoch that was interrupted in this process starts again.
 
-        The loaders give `(inputs, targets)`; with more members, the targets are a tuple of all but the first. Inputs
-        and targets may be dicts, lists and tuples of tensors; the model's outputs go to `loss` as they are.
+        The loaders yield `(inputs, targets)`; of a longer tuple, the targets are all members but the first. Inputs and
+        targets may be dicts, lists and tuples of tensors; `loss` gets the model's outputs unchanged.
         """
         if epochs < 0:
             raise ArgumentError(f"expected epochs of at least 0, found {epochs}")
@@ -187,7 +188,7 @@ class Trainer:
                 logs = self._train_epoch(self.position)
                 if val_loader is not None:
                     if val_loader is not train_loader:
-                        set_epoch(val_loader, self.epoch)  # its order doesn't depend on where the run was resumed
+                        set_epoch(val_loader, self.epoch)  # wherever the run was resumed
                     logs.update({f"val_{name}": value for name, value in self.evaluate(val_loader).items()})
                 self._end_epoch(self.position, logs)
         finally:
@@ -217,17 +218,17 @@ class Trainer:
             self.callbacks.call("on_step", self, result)
             if self._step_checkpoint_is_due():
                 self.save()
-        return self._epoch_numbers()
+        return self._epoch_logs()
 
     def _forward_backward(self, group: Group, record: Record) -> None:
         for inputs, targets in group:
             outputs = self._micro_batch(group, inputs, targets)
             if self.train_metrics:
                 record(outputs, targets)
-            del inputs, targets, outputs  # before the next ones come
+            del inputs, targets, outputs  # frees their memory before the next micro-batch
 
     def _micro_batch(self, group: Group, inputs: Any, targets: Any) -> Any:
-        """Forward, loss and backward of one micro-batch; the outputs, for the metrics."""
+        """Forward, loss and backward of one micro-batch; returns the outputs for the metrics."""
         with self.precision.autocast():
             outputs = self.model(inputs)
             loss = self.loss(outputs, targets)
@@ -235,15 +236,15 @@ class Trainer:
         return batches.detach(outputs) if self.train_metrics else None
 
     def grow_micro_batch(self) -> None:
-        """With `micro_batch="auto"`: try twice the size from the next step on, halved again if it does not fit."""
+        """With `micro_batch="auto"`: double the size from the next step on; it is halved again if it does not fit."""
         if not self.accumulator.hold:
             raise ArgumentError('expected micro_batch="auto", found a fixed size')
         if self.accumulator.micro_batch is not None:
             self.accumulator.micro_batch *= 2
 
     def evaluate(self, loader: Iterable[Any]) -> dict[str, float]:
-        """The loss and the metrics over all of the loader's samples, of all ranks, each counted once; the model's mode
-        is put back."""
+        """The loss and the metrics over all samples of the loader and all ranks, each counted once. The model keeps its
+        mode."""
         check_world(loader, self.ranks.world_size)
         self.callbacks.call("on_evaluate_start", self)
         try:
@@ -252,7 +253,7 @@ class Trainer:
             self.callbacks.call("on_evaluate_end", self)
 
     def speed(self) -> dict[str, float]:
-        """Of this epoch so far, in this process: images/s, and the share of the time spent waiting for data."""
+        """In this epoch so far, of this process: images/s, and the share of the time spent waiting for data."""
         return self.totals.speed(0.0 if self.position is None else self.position.waited)
 
     def stop(self) -> None:
@@ -264,7 +265,7 @@ class Trainer:
         self._progress.steps_in_epoch = 0
         self.train_metrics.reset()
 
-    def _epoch_numbers(self) -> dict[str, float]:
+    def _epoch_logs(self) -> dict[str, float]:
         loss_sum, weight_sum, samples = self.ranks.sum(self.totals.loss, self.totals.weight, self.totals.samples)
         if samples == 0:
             raise ArgumentError("the training loader is empty")
@@ -278,7 +279,7 @@ class Trainer:
     def _end_epoch(self, position: Position, logs: dict[str, float]) -> None:
         self.schedule.after_epoch(logs, self.monitor)
         self.callbacks.call("on_epoch_end", self, logs)
-        if self.monitor not in logs and self.monitor != "val_loss":  # the default, absent without a validation
+        if self.monitor not in logs and self.monitor != "val_loss":  # the default, which is absent without a val_loader
             raise ArgumentError(f"monitor: no {self.monitor!r} among {sorted(logs)}")
         best = self.monitor in logs and self.best.improves(logs[self.monitor])
         self._progress.history.append(logs)
@@ -290,7 +291,7 @@ class Trainer:
         every = self.checkpoint_every
         return every is not None and self.step % every == 0 and self.steps_in_epoch != self.steps_per_epoch
 
-    # ---- checkpoints: all that a resume needs ------------------------------------------------------------------
+    # ---- checkpoints ------------------------------------------------------------------------------------------
 
     def save(self, *, best: bool = False) -> None:
         """Write a checkpoint now, if there is a `checkpoint_dir`. All ranks call it; rank 0 writes."""
@@ -301,11 +302,11 @@ class Trainer:
             self.checkpoints.save(state, self.step, best=best)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything of the run, as tensors and plain values."""
+        """The state of the run, as tensors and plain values."""
         return run_state.capture(self._parts())
 
     def load_state_dict(self, state: dict[str, Any], path: str | os.PathLike[str] = "state") -> None:
-        """Go on from `state_dict()`; StateError, before anything is changed, if it belongs to another run."""
+        """Continue from `state_dict()`. Raises StateError, before anything is changed, if it belongs to another run."""
         run_state.restore(self._parts(), state, path)
 
     def _parts(self) -> run_state.RunParts:

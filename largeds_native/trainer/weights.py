@@ -1,4 +1,4 @@
-"""How much a micro-batch weighs: the denominator of the loss's mean."""
+"""The weight of a micro-batch: the denominator of its mean loss."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def reduction_of(loss: Loss) -> str:
 
 
 def weight_of(loss: Loss) -> Weight | None:
-    """The weight that a loss of torch divides by, where that isn't the number of samples.
+    """The denominator of a loss of torch, if it isn't the number of samples.
 
-    CrossEntropyLoss and NLLLoss with class-index targets divide by the class weights of the targets that are not
-    `ignore_index`. None: the loss is a mean over samples.
+    CrossEntropyLoss and NLLLoss with class-index targets divide by the sum of the class weights of all targets that
+    are not `ignore_index`. None: the loss is a mean over samples.
     """
     if isinstance(loss, (nn.CrossEntropyLoss, nn.NLLLoss)) and loss.reduction == "mean":
         return functools.partial(_class_weight, loss.weight, loss.ignore_index)
@@ -39,7 +39,9 @@ def weight_of(loss: Loss) -> Weight | None:
 def _class_weight(class_weight: Tensor | None, ignore_index: int, inputs: Any, targets: Any) -> float | Tensor:
     if not isinstance(targets, Tensor) or targets.is_floating_point():  # class probabilities: a mean over samples
         return float(targets.shape[0] if isinstance(targets, Tensor) else len(targets))
-    if class_weight is None and targets.device.type == "cpu":  # for each micro-batch: numpy's calls cost less
+    if (
+        class_weight is None and targets.device.type == "cpu"
+    ):  # it runs for each micro-batch, and numpy's calls are cheaper
         return float(np.count_nonzero(targets.numpy() != ignore_index))
     counted = targets != ignore_index
     if class_weight is None:
@@ -48,9 +50,9 @@ def _class_weight(class_weight: Tensor | None, ignore_index: int, inputs: Any, t
     return (class_weight.to(targets.device, torch.float64)[safe] * counted).sum()
 
 
-def check_one_number(loss: Any) -> None:
-    """ArgumentError unless a loss function gave what `backward` needs."""
+def check_scalar_loss(loss: Any) -> None:
+    """Raises ArgumentError unless `loss` is a tensor of one element, as `backward` needs it."""
     if not isinstance(loss, Tensor):
-        raise ArgumentError(f"expected the loss to be one number in a tensor, found {type(loss).__name__}")
+        raise ArgumentError(f"expected the loss to be a tensor of one element, found {type(loss).__name__}")
     if loss.numel() != 1:
-        raise ArgumentError(f"expected the loss to be one number, found a tensor of shape {tuple(loss.shape)}")
+        raise ArgumentError(f"expected the loss to be a tensor of one element, found shape {tuple(loss.shape)}")

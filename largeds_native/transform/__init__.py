@@ -1,4 +1,4 @@
-"""What becomes of an image's pixels: sizes, crops and flips, drawn once a sample."""
+"""Transforms of images: decoding to a size, and random crops and flips."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Random changes to an image, drawn by (seed, epoch, sample): by the loader in its one pass, or ahead by `pack`."""
+"""Random augmentation of images, drawn by (seed, epoch, sample), in the loader or ahead of time in `pack`."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ Size = int | tuple[int, int]
 
 @dataclass(frozen=True)
 class Augment:
-    """One of three crops, and a horizontal flip; sizes are a side or (height, width) in pixels.
+    """At most one of three crops, and a horizontal flip. Sizes are a side or (height, width) in pixels.
 
-    random_crop: a crop at a uniform position, after `padding` zero pixels on every side (torchvision's RandomCrop).
-    resized_crop: a part of random area (`scale`, of the image's) and aspect (`ratio`, width / height) resized to this
-        size, bilinear and antialiased (torchvision's RandomResizedCrop, with its ten tries).
-    center_crop: the middle (torchvision's CenterCrop), as for validation.
+    random_crop: size of a crop at a uniformly random position, after padding with `padding` zero pixels on every side
+        (torchvision's RandomCrop).
+    resized_crop: output size of a crop of random area (`scale`, relative to the image's area) and aspect ratio
+        (`ratio`, width / height), resized bilinearly with antialiasing (torchvision's RandomResizedCrop).
+    center_crop: size of a centre crop (torchvision's CenterCrop), for validation.
     flip: probability of a horizontal flip, in [0, 1].
 
     The draws are a function of (seed, epoch, sample) alone (Philox 4x32-10), not of threads, ranks or restarts.
@@ -48,7 +49,7 @@ class Augment:
         if not isinstance(self.padding, int) or self.padding < 0:
             raise ArgumentError(f"padding: expected a number of pixels, 0 or more, found {self.padding!r}")
         if self.padding and self.random_crop is None:
-            raise ArgumentError("padding is for random_crop: give its size too")
+            raise ArgumentError("padding is for random_crop: pass the size of random_crop too")
         scale, ratio = _range("scale", self.scale), _range("ratio", self.ratio)
         if scale[1] > 1:
             raise ArgumentError(f"scale: expected shares of the image's area, at most 1, found {scale}")
@@ -58,7 +59,7 @@ class Augment:
             raise ArgumentError(f"flip: expected a probability in [0, 1], found {self.flip!r}")
 
     def core(self) -> _C.AugmentSpec:
-        """The same for the C++ core."""
+        """This augmentation for the C++ core."""
         from largeds_native import _C
 
         crops = {"random": self.random_crop, "random_resized": self.resized_crop, "center": self.center_crop}

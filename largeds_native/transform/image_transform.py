@@ -1,4 +1,4 @@
-"""How an image file becomes pixels of a known size: decode, turn, resize, crop."""
+"""The transform from an image file to pixels of a known size: decode, rotate, resize, crop."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ Size = int | Sequence[int] | None
 
 MODES = ("RGB", "L")
 INTERPOLATIONS = ("nearest", "box", "bilinear", "bicubic", "lanczos")
-MAX_PIXELS = 178_956_970  # of one image; where Pillow raises DecompressionBombError
+MAX_PIXELS = 178_956_970  # per image; Pillow raises DecompressionBombError above this number
 MAX_SIDE = 1 << 16
 
 
 class _NotGiven(int):
-    """A default that reads as its number in signatures, and is told from the same number given by a caller."""
+    """A default that shows as its number in signatures, but differs from the same number passed by a caller."""
 
 
 RESIZE: Final = _NotGiven(256)
@@ -30,16 +30,16 @@ CROP: Final = _NotGiven(224)
 
 @dataclass(frozen=True)
 class ImageTransform:
-    """What `pack` and `decode_batch` make of an image; their arguments of these names.
+    """How `pack` and `decode_batch` transform an image; their arguments have the same names.
 
     resize: the shorter side (int), exact (height, width), or None to keep the size. crop: a centre crop of a side or
-        (height, width), or None for none. Both as in torchvision. Where only one of them is given, the other follows:
+        (height, width), or None for no crop. Both as in torchvision. If only one of them is given, the other follows:
         resize=64 gives 64x64, resize=(48, 64) and resize=None are not cropped, crop=192 resizes to 219, with the same
         margin as 224 in 256.
     sixteen_bit: how grey images of more than 8 bits a pixel become 8: "scale" takes the high byte (floats in [0, 1]:
         times 255), "clip" keeps 0 to 255 and makes the rest white, as Pillow's convert does. None: they fail.
 
-    Raises ArgumentError for a bad value, and for a crop that is larger than any resized image.
+    Raises ArgumentError for an invalid value, and for a crop that is larger than the resized images.
     """
 
     resize: Size = RESIZE
@@ -74,18 +74,18 @@ class ImageTransform:
 
     @property
     def fixed_size(self) -> tuple[int, int] | None:
-        """(height, width) of every image, or None when it depends on the images."""
+        """(height, width) of every output image, or None if it depends on the input."""
         for size in (self.crop, self.resize):
             if isinstance(size, tuple):
                 return size
         return None
 
     def output_size(self, height: int, width: int) -> tuple[int, int]:
-        """(height, width) that an image of this size ends with."""
+        """Output (height, width) of an image of this size."""
         return self.core((1, 1)).output_size(width, height)
 
     def core(self, size: tuple[int, int], layout: str = "CHW") -> _C.RowSpec:
-        """The same for the C++ core: rows of images of (height, width) `size`."""
+        """This transform for the C++ core: to rows of images of (height, width) `size`."""
         from largeds_native import _C
 
         resize_h, resize_w = _pair(self.resize)
@@ -109,7 +109,7 @@ class ImageTransform:
 
 
 def _pair(size: Any) -> tuple[int, int]:
-    """(height, width) as the core takes it: (0, 0) for None, (side, 0) for a shorter side."""
+    """(height, width) for the core: (0, 0) for None, (side, 0) for a shorter side."""
     if size is None:
         return 0, 0
     return size if isinstance(size, tuple) else (size, 0)
@@ -131,7 +131,7 @@ def _sizes(resize: Any, crop: Any) -> tuple[int | tuple[int, int] | None, tuple[
         if too_large:
             raise ArgumentError(
                 f"crop: {_text(part)} does not fit into images that are resized to {_text((height, width))}; "
-                f"give a smaller crop, or resize={max(part)} or more"
+                f"pass a smaller crop, or resize={max(part)} or more"
             )
     return sides, part
 
@@ -162,7 +162,7 @@ def integer(name: str, value: Any, low: int, high: int) -> int:
 
 
 def flag(name: str, value: Any) -> bool:
-    """True or False, numpy's too; ArgumentError for anything else."""
+    """True or False, also of numpy; ArgumentError for anything else."""
     if not isinstance(value, bool) and type(value).__name__ not in ("bool", "bool_"):
         raise ArgumentError(f"{name}: expected True or False, found {value!r}")
     return bool(value)

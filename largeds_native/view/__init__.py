@@ -1,1 +1,1 @@
-"""Looking into a store: tiles with their captions, drawn as a contact sheet (PNG) or written as a page (HTML)."""
+"""Shows images of a store: tiles with captions, as a contact sheet (PNG) or as a page (HTML)."""

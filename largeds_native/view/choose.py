@@ -1,4 +1,4 @@
-"""Which images of a store are shown."""
+"""Chooses the images of a store that are shown."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 CLASSES_NAMED = 10  # in an error message
 
 
-def spread(store: Store, count: int) -> list[int]:
-    """`count` images at equal distances: where a store lies class after class, some of each."""
-    return spread_over(np.arange(len(store)), count)
+def of_all(store: Store, count: int) -> list[int]:
+    """`count` rows at equal distances, so that a store sorted by class shows images of all classes."""
+    return evenly_spaced(np.arange(len(store)), count)
 
 
-def spread_over(rows: np.ndarray[Any, np.dtype[np.int64]], count: int) -> list[int]:
-    places = np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(np.int64)
-    return [int(row) for row in rows[places]]
+def evenly_spaced(rows: np.ndarray[Any, np.dtype[np.int64]], count: int) -> list[int]:
+    positions = np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(np.int64)
+    return [int(row) for row in rows[positions]]
 
 
 def of_rows(store: Store, rows: Sequence[int], count: int) -> list[int]:
@@ -34,16 +34,16 @@ def of_rows(store: Store, rows: Sequence[int], count: int) -> list[int]:
     return list(rows[:count])
 
 
-def of_classes(store: Store, wanted: Sequence[str], count: int) -> list[int]:
-    """Of classes by name, or by number where no class has that name: the same share of each."""
+def of_classes(store: Store, names: Sequence[str], count: int) -> list[int]:
+    """An equal number of rows of each class; classes are given by name, or by number if no class has this name."""
     if "label" not in store.fields or len(store["label"].shape) != 1 or store["label"].dtype.kind not in "iu":
-        raise ArgumentError(f"{store.path} has no class numbers to choose by: expected a field label of integers")
+        raise ArgumentError(f"{store.path} has no class numbers: expected a field label of integers")
     labels = np.asarray(store["label"][:])
     found: list[int] = []
-    for i, name in enumerate(wanted):
+    for i, name in enumerate(names):
         rows = np.flatnonzero(labels == _number_of(store, name))
-        share = (count - len(found)) // (len(wanted) - i)
-        found += spread_over(rows, share)
+        share = (count - len(found)) // (len(names) - i)
+        found += evenly_spaced(rows, share)
     return found
 
 
@@ -60,5 +60,5 @@ def _number_of(store: Store, name: str) -> int:
 
 
 def label_of(store: Store, row: int) -> str:
-    """The class's name, or the label as it is; "" where there is none."""
+    """The class name, or the label as text; "" without labels."""
     return printable(caption(store["label"][row], store.classes)) if "label" in store.fields else ""

@@ -1,9 +1,9 @@
-"""From a store to what is shown of it."""
+"""Collects from a store what is shown of it."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,15 +13,16 @@ from largeds_native.store import PackedStore
 from largeds_native.store.display import picture_of
 from largeds_native.view.choose import label_of
 from largeds_native.view.files import thumbnail
-from largeds_native.view.tiles import Failed, Tile, TileRow, printable
+from largeds_native.view.tiles import FailedTile, Tile, TileRow, printable
 
 if TYPE_CHECKING:
+    from largeds_native.interchange.progress import ProgressCallback
     from largeds_native.store import Store
     from largeds_native.store.report import Report
     from largeds_native.transform import Augment
 
-SIDE = 256  # pixels of a file's thumbnail, at most
-PICTURES = 200  # thumbnails of failed files: the rest is listed
+SIDE = 256  # largest side of a file's thumbnail, in pixels
+PICTURES = 200  # failed files with a thumbnail; further ones are only listed
 
 
 def tile_rows_of(
@@ -29,25 +30,25 @@ def tile_rows_of(
     rows: Sequence[int],
     *,
     augment: Augment | None,
-    versions: int,
+    variants: int,
     seed: int,
-    told: Callable[[int, int], object],
+    on_progress: ProgressCallback,
 ) -> list[TileRow]:
-    """Each row's image with what a loader makes of it beside it: `versions` epochs of `augment`, or stored variants."""
+    """Each row's image, and beside it `variants` of its variants: drawn by a Loader with `augment`, or stored."""
     sources = sources_of(store, rows)
-    drawn = _drawn(store, rows, augment, versions, seed) if augment else [[] for _ in rows]
+    drawn = _drawn(store, rows, augment, variants, seed) if augment else [[] for _ in rows]
     tile_rows = []
     for done, row in enumerate(rows):
         caption = f"#{row}: {label_of(store, row)}".removesuffix(": ")
         source = sources.get(row, "")
         if store.variants > 1 and not augment:
-            tiles = _variants(store, row, caption, source, versions)
+            tiles = _variants(store, row, caption, source, variants)
         else:
             stored = store.images[row] if store.variants == 1 else store.images[row][0]
             tiles = [Tile(_picture(store, stored), caption)]
         pictures = [Tile(picture, f"epoch {epoch}") for epoch, picture in enumerate(drawn[done])]
         tile_rows.append(TileRow((*tiles, *pictures), printable(source)))
-        told(done + 1, len(rows))
+        on_progress(done + 1, len(rows))
     return tile_rows
 
 
@@ -55,18 +56,18 @@ def _picture(store: Store, row: Any) -> Image.Image:
     return picture_of(row, store.layout, store.mean, store.std)
 
 
-def _variants(store: Store, row: int, caption: str, source: str, versions: int) -> list[Tile]:
-    """The file where it is still there, and the versions that were made from it."""
-    stored = store.images[row][:versions]
+def _variants(store: Store, row: int, caption: str, source: str, variants: int) -> list[Tile]:
+    """The original file, if it still exists, and the variants made from it."""
+    stored = store.images[row][:variants]
     tiles = [Tile(_picture(store, one), f"variant {i}") for i, one in enumerate(stored)]
     original = thumbnail(_root(store), source, SIDE) if source else None
     if original is not None:
-        return [Tile(original, caption, "its file"), *tiles]
+        return [Tile(original, caption, "original file"), *tiles]
     return [Tile(tiles[0].picture, caption, "variant 0"), *tiles[1:]]
 
 
 def _drawn(store: Store, rows: Sequence[int], augment: Augment, epochs: int, seed: int) -> list[list[Image.Image]]:
-    """What a Loader with this augment and seed gives for each row in its first epochs."""
+    """The images that a Loader with this augment and seed yields for each row in its first epochs."""
     import torch
 
     from largeds_native.loading import Loader
@@ -84,7 +85,7 @@ def _drawn(store: Store, rows: Sequence[int], augment: Augment, epochs: int, see
 
 
 def report_of(store: Store) -> Report | None:
-    """How the store was packed; None where nobody packed it, or the report is gone."""
+    """The report of the pack; None if the store was not packed, or has no report."""
     return store.report if isinstance(store, PackedStore) else None
 
 
@@ -94,30 +95,30 @@ def _root(store: Store) -> str | None:
 
 
 def sources_of(store: Store, rows: Iterable[int]) -> dict[int, str]:
-    """Where the rows came from, as far as the store knows: read from the shards that hold them, and no others."""
+    """The source names of the rows, if the store records them. Only the shards with these rows are read."""
     if not isinstance(store, PackedStore):
         return {}
     starts = np.array([shard.start for shard in store.shards], np.int64)
-    wanted = np.unique(np.fromiter(rows, np.int64))
+    unique_rows = np.unique(np.fromiter(rows, np.int64))
     found: dict[int, str] = {}
-    for shard in np.unique(np.searchsorted(starts, wanted, "right") - 1).tolist():
+    for shard in np.unique(np.searchsorted(starts, unique_rows, "right") - 1).tolist():
         table = store.samples_of([shard])
         numbers = np.asarray(table["row"])
-        places = np.flatnonzero(np.isin(numbers, wanted))
-        names = table["source"].take(places).to_pylist()
-        found.update(zip(numbers[places].tolist(), (str(name) for name in names), strict=True))
+        positions = np.flatnonzero(np.isin(numbers, unique_rows))
+        names = table["source"].take(positions).to_pylist()
+        found.update(zip(numbers[positions].tolist(), (str(name) for name in names), strict=True))
     return found
 
 
-def failures_of(
-    store: Store, samples: Iterable[dict[str, Any]], pictures: int, told: Callable[[int, int], object]
-) -> list[Failed]:
-    """Samples that failed, `pictures` of them with their file's thumbnail where there is one."""
+def failed_tiles(
+    store: Store, samples: Iterable[dict[str, Any]], pictures: int, on_progress: ProgressCallback
+) -> list[FailedTile]:
+    """Tiles of failed samples; the first `pictures` have a thumbnail of their file, if it can be opened."""
     root = _root(store)
     found = []
     for done, sample in enumerate(samples):
         source, reason, error = (str(sample[key] or "") for key in ("source", "status", "error"))
         picture = thumbnail(root, source, SIDE) if done < pictures else None
-        found.append(Failed(printable(source), printable(reason), printable(error), picture))
-        told(done + 1, max(done + 1, pictures))
+        found.append(FailedTile(printable(source), printable(reason), printable(error), picture))
+        on_progress(done + 1, max(done + 1, pictures))
     return found

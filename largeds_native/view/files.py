@@ -1,4 +1,4 @@
-"""The files that a store was made from, where they are still there."""
+"""Opens the original files of a store, if they still exist."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from pathlib import Path
 
 from PIL import Image, ImageOps
 
-# Pillow's own decoders; others start programs (EPS) or open what was never packed
+# other decoders of Pillow start programs (EPS) or open what `pack` does not accept
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 
 
 def thumbnail(root: str | None, name: str, side: int) -> Image.Image | None:
-    """The file `name` below the folder `root`, at most side x side pixels; None where it can't be shown.
+    """The file `name` below the folder `root`, reduced to at most side x side pixels; None if it can't be shown.
 
-    Both come from the store, so nothing outside of `root` is opened, and nothing that is no regular file.
+    Both come from the store, which is not trusted: only regular files inside of `root` are opened.
     """
     if not root or not os.path.isabs(root):
         return None
@@ -32,5 +32,5 @@ def thumbnail(root: str | None, name: str, side: int) -> Image.Image | None:
                 image.draft("RGB", (2 * side, 2 * side))  # a large JPEG is decoded at a smaller scale
                 image.thumbnail((side, side))
                 return ImageOps.exif_transpose(image).convert("RGB")
-    except Exception:  # a damaged file can raise anything; that it is damaged is what the tile says
+    except Exception:  # damaged files raise exceptions of any type; the tile shows that there is no picture
         return None

@@ -1,5 +1,5 @@
-"""The page: one HTML file that needs no network. All that comes from the store is escaped, and the page's own policy
-lets no script run but the one whose hash it names."""
+"""The page: one HTML file that needs no network. All text from the store is escaped, and the page's content security
+policy allows only the script with the given hash."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from largeds_native.store.display import data_uri
 from largeds_native.view.pixels import fitted
 from largeds_native.view.tiles import ContactSheet, printable
 
-LARGEST = 256  # pixels of a picture's side on the page
-SMALL = 64  # pictures up to this side are written without loss, magnified so that each pixel is seen
+LARGEST = 256  # largest side of a picture on the page, in pixels
+SMALL = 64  # pictures up to this side are magnified, so that each pixel is visible, and written as PNG
 
 
-def page_html(shown: ContactSheet, histogram: Mapping[str, int], report: Sequence[tuple[str, str]]) -> bytes:
+def page_html(sheet: ContactSheet, histogram: Mapping[str, int], report: Sequence[tuple[str, str]]) -> bytes:
     """The page as UTF-8. `histogram`: images of each class, {} without classes; `report`: names and values."""
     from jinja2 import Environment, StrictUndefined  # comes with torch
 
     folder = resources.files(__package__)
     template, style, script = ((folder / f"page.{kind}").read_text("utf-8") for kind in ("html", "css", "js"))
-    # autoescape does for every value of the store what must be done
+    # autoescape escapes every value from the store
     environment = Environment(autoescape=True, undefined=StrictUndefined)
     environment.globals.update(uri=_uri, sha256=_sha256)
     counts = list(histogram.values())
     text = environment.from_string(template).render(
-        shown=shown,
+        sheet=sheet,
         histogram=[(printable(name), count) for name, count in histogram.items()],
         fewest=min(counts, default=0),
         most=max(counts, default=0),

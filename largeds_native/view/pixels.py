@@ -1,4 +1,4 @@
-"""Pictures at the size at which they are shown."""
+"""Resizes pictures for display."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from PIL import Image
 
 
 def fitted(picture: Image.Image, width: int, height: int) -> Image.Image:
-    """As large as fits: small pictures by whole factors, so that each pixel is seen; large ones smoothly."""
+    """Resized to fit: small pictures by whole factors, so that each pixel is visible; large ones smoothly."""
     scale = min(width / picture.width, height / picture.height)
     if scale >= 1:
         factor = int(scale)

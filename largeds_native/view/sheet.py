@@ -1,4 +1,4 @@
-"""The contact sheet: tiles in lines, captions under them, a heading above, as one picture."""
+"""Draws the contact sheet: a heading, and lines of tiles with captions under them."""
 
 from __future__ import annotations
 
@@ -11,34 +11,34 @@ from typing import Any
 from PIL import Image, ImageDraw, ImageFont
 
 from largeds_native.view.pixels import fitted
-from largeds_native.view.tiles import ContactSheet, Failed, Tile, TileRow
+from largeds_native.view.tiles import ContactSheet, FailedTile, Tile, TileRow
 
 SIDE, GAP, MARGIN = 160, 12, 24  # pixels
-ACROSS = 8, 10  # tiles a line of single images, and of rows of tiles that aren't longer
+ACROSS = 8, 10  # tiles per line, for single images and for rows of several tiles
 LINE = 18
 PAPER, INK, FAINT, FRAME, ALARM = "#ffffff", "#1c1f24", "#6b7280", "#e5e7eb", "#b42318"
 
 
 @cache
 def _font(size: int) -> Any:
-    """A sans-serif with many alphabets where the system has it, or else Pillow's own."""
+    """DejaVu Sans, which has many alphabets, if the system has it, or else Pillow's font."""
     try:
         return ImageFont.truetype("DejaVuSans.ttf", size)
     except OSError:
         return ImageFont.load_default(size)
 
 
-def sheet_png(shown: ContactSheet, size: tuple[int, int]) -> bytes:
+def sheet_png(sheet: ContactSheet, size: tuple[int, int]) -> bytes:
     """The sheet as the bytes of a PNG file; `size` is the (height, width) of the images of the store."""
-    cells = [_row_cells(tile_row) for tile_row in shown.tile_rows] or [
-        [_failed_cell(failed)] for failed in shown.failed
+    cells = [_row_cells(tile_row) for tile_row in sheet.tile_rows] or [
+        [_failed_cell(failed)] for failed in sheet.failed
     ]
-    box = _box(size) if shown.tile_rows else (SIDE, SIDE)
+    box = _box(size) if sheet.tile_rows else (SIDE, SIDE)
     texts = max((len(cell.lines) for tile_row in cells for cell in tile_row), default=0)
     cell_width, cell_height = box[0], box[1] + 6 + LINE * texts
     long = max(map(len, cells), default=1)
     across = max(1, min(ACROSS[long > 1] // long, len(cells)))
-    # rows of tiles stand further apart than the tiles in them
+    # the gap between rows of tiles is larger than that between the tiles of a row
     between = GAP if long == 1 else 3 * GAP
     row_width = long * cell_width + (long - 1) * GAP
     width = max(2 * MARGIN + across * row_width + (across - 1) * between, 640)
@@ -46,7 +46,7 @@ def sheet_png(shown: ContactSheet, size: tuple[int, int]) -> bytes:
     lines = -(-len(cells) // across)
     image = Image.new("RGB", (width, top + lines * (cell_height + GAP) + MARGIN - GAP), PAPER)
     draw = ImageDraw.Draw(image)
-    _heading(draw, shown, width - 2 * MARGIN)
+    _heading(draw, sheet, width - 2 * MARGIN)
     for i, tile_row in enumerate(cells):
         y = top + (i // across) * (cell_height + GAP)
         left = MARGIN + (i % across) * (row_width + between)
@@ -59,38 +59,38 @@ def sheet_png(shown: ContactSheet, size: tuple[int, int]) -> bytes:
 
 @dataclass(frozen=True)
 class _Cell:
-    """A picture and the lines under it, each with its colour."""
+    """A picture, and the lines under it with their colours."""
 
     picture: Image.Image | None
     lines: list[tuple[str, str]]
-    from_end: bool = False  # of a path, the end says more
+    from_end: bool = False  # long lines keep their end, which tells more about a path
 
 
 def _row_cells(tile_row: TileRow) -> list[_Cell]:
     return [_tile_cell(tile, i) for i, tile in enumerate(tile_row.tiles)]
 
 
-def _tile_cell(tile: Tile, place: int) -> _Cell:
-    lines = [(tile.caption, INK if place == 0 else FAINT)]
+def _tile_cell(tile: Tile, index: int) -> _Cell:
+    lines = [(tile.caption, INK if index == 0 else FAINT)]
     return _Cell(tile.picture, [*lines, (tile.note, FAINT)] if tile.note else lines)
 
 
-def _failed_cell(failed: Failed) -> _Cell:
+def _failed_cell(failed: FailedTile) -> _Cell:
     error = textwrap.wrap(failed.error, 24)[:3]
     lines = [(failed.source, INK), (failed.reason, ALARM), *((line, FAINT) for line in error)]
     return _Cell(failed.picture, lines, from_end=True)
 
 
 def _box(size: tuple[int, int]) -> tuple[int, int]:
-    """(width, height) of the place for a picture, with the images' aspect as far as it is no extreme."""
+    """(width, height) of the box of a picture: the aspect of the images, within limits."""
     scale = SIDE / max(size)
     return max(SIDE // 2, round(size[1] * scale)), max(SIDE // 4, round(size[0] * scale))
 
 
-def _heading(draw: ImageDraw.ImageDraw, shown: ContactSheet, width: int) -> None:
-    draw.text((MARGIN, MARGIN - 4), _cut(shown.title, width, 20), INK, _font(20))
-    for i, line in enumerate((shown.facts, shown.said or shown.failures_said)):
-        draw.text((MARGIN, MARGIN + 26 + i * LINE), _cut(line, width, 13), FAINT, _font(13))
+def _heading(draw: ImageDraw.ImageDraw, sheet: ContactSheet, width: int) -> None:
+    draw.text((MARGIN, MARGIN - 4), _shortened(sheet.title, width, 20), INK, _font(20))
+    for i, line in enumerate((sheet.facts, sheet.summary or sheet.failures_summary)):
+        draw.text((MARGIN, MARGIN + 26 + i * LINE), _shortened(line, width, 13), FAINT, _font(13))
 
 
 def _draw_cell(
@@ -104,12 +104,12 @@ def _draw_cell(
         picture = fitted(cell.picture, *box)
         image.paste(picture, (x + (box[0] - picture.width) // 2, y + (box[1] - picture.height) // 2))
     for i, (text, colour) in enumerate(cell.lines):
-        shown = _cut(text, box[0], 12, from_end=cell.from_end and i == 0)
+        shown = _shortened(text, box[0], 12, from_end=cell.from_end and i == 0)
         draw.text((x, y + box[1] + 4 + i * LINE), shown, colour, _font(12))
 
 
-def _cut(text: str, width: int, size: int, from_end: bool = False) -> str:
-    """As much of the text as `width` pixels hold, with an ellipsis where something is left out."""
+def _shortened(text: str, width: int, size: int, from_end: bool = False) -> str:
+    """The text, shortened with an ellipsis if it is wider than `width` pixels."""
     font = _font(size)
     if font.getlength(text) <= width:
         return text

@@ -1,4 +1,4 @@
-"""What is shown, whether on a sheet or on a page: pictures with captions, in rows that belong together."""
+"""The contents of a contact sheet or a page: rows of pictures with captions."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 
 from PIL import Image
 
-LONGEST = 200  # characters of a caption
+LONGEST = 200  # largest number of characters in a caption
 
 
 @dataclass(frozen=True)
 class Tile:
-    """A picture (None: there is nothing to see) and what stands under it."""
+    """A picture, or None if there is nothing to show, and the text under it."""
 
     picture: Image.Image | None
     caption: str
@@ -21,15 +21,15 @@ class Tile:
 
 @dataclass(frozen=True)
 class TileRow:
-    """One image of the store: as stored, and augmented. `source`: where it came from, "" if that is not known."""
+    """One image of the store: as stored, and its variants. `source`: the name of its source, "" if it is unknown."""
 
     tiles: tuple[Tile, ...]
     source: str = ""
 
 
 @dataclass(frozen=True)
-class Failed:
-    """A sample that is not in the store; its file as a picture where it is still there and can be opened."""
+class FailedTile:
+    """A sample that failed; its file is the picture if it still exists and can be opened."""
 
     source: str
     reason: str
@@ -39,18 +39,18 @@ class Failed:
 
 @dataclass
 class ContactSheet:
-    """All that is shown of a store. `said`, `failures_said`: a line about the images, and one about the failures."""
+    """All that is shown of a store. `summary` is a line about the images, `failures_summary` one about failures."""
 
     title: str
     facts: str
-    said: str
+    summary: str
     tile_rows: list[TileRow] = field(default_factory=list)
-    failed: list[Failed] = field(default_factory=list)
-    failures_said: str = ""
+    failed: list[FailedTile] = field(default_factory=list)
+    failures_summary: str = ""
 
 
 def printable(text: object) -> str:
-    """Text of a store for people's eyes: one line, cut, no characters that steer a terminal or turn the direction."""
+    """Text from a store for display: one line of limited length, without control and bidirectional characters."""
     shown = str(text)[: LONGEST + 1]
     shown = "".join(" " if c.isspace() else c if _harmless(c) else "\ufffd" for c in shown)
     return shown if len(shown) <= LONGEST else shown[: LONGEST - 1] + "…"

@@ -1,4 +1,4 @@
-"""What a person reads when the C++ core can't be loaded: what was expected, what was found, and what to type."""
+"""Errors of loading the C++ core say what was expected, what was found, and what to type."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TYPE = "pip install --force-reinstall --no-deps largeds-native"
 
 
 def refuse(monkeypatch: pytest.MonkeyPatch, error: ImportError) -> None:
-    """Importing the extension ends in `error`."""
+    """Makes the import of the extension raise `error`."""
     real = importlib.import_module
 
     def importing(name: str, package: str | None = None) -> ModuleType:
@@ -32,7 +32,7 @@ def refuse(monkeypatch: pytest.MonkeyPatch, error: ImportError) -> None:
 
 @pytest.fixture
 def package_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A folder that passes for the package's, without an extension for this Python."""
+    """A folder in place of the package's, without an extension for this Python."""
     monkeypatch.setattr(core, "__file__", str(tmp_path / "_internal" / "core.py"))
     refuse(monkeypatch, ModuleNotFoundError("No module named 'largeds_native._C'", name="largeds_native._C"))
     return tmp_path
@@ -48,7 +48,7 @@ def test_never_built() -> None:
 
 @pytest.mark.usefixtures("package_folder")
 def test_never_built_seen_from_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`from largeds_native import _C` gives the same sentence, not "cannot import name"."""
+    """`from largeds_native import _C` raises the same message, not "cannot import name"."""
     monkeypatch.delitem(vars(largeds_native), "_C", raising=False)
     with pytest.raises(ImportError, match="has not been built"):
         from largeds_native import _C  # noqa: F401
@@ -63,7 +63,7 @@ def test_built_for_another_python(package_folder: Path) -> None:
 
 
 def test_the_extension_can_t_be_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is there, but the dynamic linker refuses it."""
+    """It exists, but the dynamic linker can't load it."""
     refuse(monkeypatch, ImportError("libwebp.so.7: cannot open shared object file"))
     with pytest.raises(ImportError, match=r"can't be loaded: libwebp\.so\.7") as caught:
         core.load_core()
@@ -88,13 +88,13 @@ def test_any_torch_from_the_oldest_on_fits(monkeypatch: pytest.MonkeyPatch, vers
 
 def test_no_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(ImportError, match=r"needs torch 2\.4 or newer, and there is none in ") as caught:
+    with pytest.raises(ImportError, match=r"needs torch 2\.4 or newer, found none in ") as caught:
         core.load_core()
     assert "Type: pip install torch" in str(caught.value)
 
 
 def test_the_extension_knows_nothing_of_torch() -> None:
-    """One binary for every torch: it neither links to torch's libraries nor needs a symbol of theirs."""
+    """One binary for every torch: it neither links to torch's libraries nor needs their symbols."""
     path = largeds_native._C.__file__
     assert path is not None
     text = subprocess.run(["ldd", path], capture_output=True, text=True, check=True).stdout

@@ -1,4 +1,4 @@
-"""The corpora are what they say: sizes, quality, subsampling, classes, and the same bytes each time."""
+"""The corpora have the documented sizes, quality, subsampling and classes, and reproducible bytes."""
 
 import hashlib
 from pathlib import Path
@@ -43,7 +43,7 @@ def test_a_corpus_is_the_same_each_time_and_for_any_length(jpegs: Path, tmp_path
     assert fingerprint(corpus.jpeg_corpus(tmp_path / "other", 20, seed=1)) != again
 
 
-def test_a_corpus_that_is_there_is_used_again(tmp_path: Path) -> None:
+def test_an_existing_corpus_is_reused(tmp_path: Path) -> None:
     folder = corpus.jpeg_corpus(tmp_path / "jpeg", 3)
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     assert {path: path.stat().st_mtime_ns for path in corpus.jpeg_corpus(folder, 3).rglob("*")} == before
@@ -52,7 +52,7 @@ def test_a_corpus_that_is_there_is_used_again(tmp_path: Path) -> None:
 
 def test_a_folder_of_the_users_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("mine")
-    with pytest.raises(ArgumentError, match="not a corpus made by largeds"):
+    with pytest.raises(ArgumentError, match="not a corpus of largeds"):
         corpus.jpeg_corpus(tmp_path, 3)
     assert (tmp_path / "mine.txt").read_text() == "mine"
 
@@ -73,7 +73,7 @@ def test_digits_are_scikit_learns(tmp_path: Path) -> None:
 
 
 def test_bad_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ArgumentError, match="at least 1, not 0"):
+    with pytest.raises(ArgumentError, match="at least 1, found 0"):
         corpus.jpeg_corpus(tmp_path / "none", 0)
     monkeypatch.setattr(corpus.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(LargedsError, match=r"scikit-learn, which is not installed; type: pip install"):

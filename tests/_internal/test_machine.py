@@ -29,6 +29,14 @@ def test_quota_rounds_up(monkeypatch: pytest.MonkeyPatch) -> None:
     assert machine.usable_threads() == 16
 
 
+@pytest.mark.parametrize(("processes", "threads"), [("4", 4), ("16", 1), ("99", 1), ("1", 16), ("", 16), ("x", 16)])
+def test_processes_of_torchrun_share(monkeypatch: pytest.MonkeyPatch, processes: str, threads: int) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(16)))
+    monkeypatch.setattr(machine, "cgroup_quota", lambda: None)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", processes)
+    assert machine.usable_threads() == threads
+
+
 def test_cgroup_v2_takes_the_smallest_up_the_tree(tmp_path: Path) -> None:
     root, membership = tmp_path / "cgroup", tmp_path / "self"
     group(root, "", cpu__max="max 100000\n")
@@ -49,6 +57,6 @@ def test_cgroup_v1(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "max", "abc def", "1 0", "0 100000"])
-def test_nonsense_is_no_quota(tmp_path: Path, text: str) -> None:
+def test_invalid_quotas_are_ignored(tmp_path: Path, text: str) -> None:
     group(tmp_path, "", cpu__max=text)
     assert machine.cgroup_quota(tmp_path, tmp_path / "missing") is None

@@ -1,4 +1,4 @@
-"""Measuring: turns, warm-up, ratios, intervals, and what is written down."""
+"""Measuring: turns, warm-up, ratios, intervals, and reports."""
 
 import json
 import time
@@ -56,10 +56,10 @@ def test_json_holds_every_round_and_the_machine(tmp_path: Path) -> None:
     assert read["machine"] == facts
 
 
-def test_forgetting_keeps_the_bytes(tmp_path: Path) -> None:
+def test_dropping_files_keeps_their_bytes(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(bytes(range(256)) * 64)
-    measure.forget([path])
+    measure.drop_files([path])
     assert path.read_bytes() == bytes(range(256)) * 64
 
 

@@ -1,4 +1,4 @@
-"""HDF5 files that can't be read: cut, foreign, or with datasets of the wrong kind."""
+"""HDF5 files that can't be read: truncated, not HDF5, or with datasets of the wrong kind."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ IMAGES = np.zeros((5, 3, 4, 4), np.uint8)
 
 
 def write_odd_datasets(path: Path) -> None:
-    """Datasets that are no images, by what is wrong with them; `double` can be converted."""
+    """Datasets that are not images, named by their defect; `double` can be converted."""
     with h5py.File(path, "w") as file:
         file["data"], file["flat"], file["four"] = IMAGES, IMAGES.reshape(5, -1), np.zeros((5, 4, 4, 4), np.uint8)
         file["short"], file["wide"], file["none"] = np.arange(4), IMAGES.astype(np.int32), h5py.Empty("u1")
@@ -35,8 +35,8 @@ def write_unreadable_files(folder: Path, good: Path) -> None:
 
 
 def replace_shuffle_filter(path: Path) -> bool:
-    """Makes the number of the file's one filter, shuffle (2), one that nobody has registered. False if this HDF5 writes
-    its filters another way."""
+    """Replaces the number of the file's only filter, shuffle (2), by an unregistered one. Returns False if this HDF5
+    writes filters in another way."""
     data = path.read_bytes()
     shuffle, unknown = ((number).to_bytes(2, "little") + (8).to_bytes(2, "little") for number in (2, 300))
     if data.count(shuffle) != 1:

@@ -1,4 +1,4 @@
-"""Damaged, lying and hostile JPEG, PNG and WebP files."""
+"""Damaged and hostile JPEG, PNG and WebP files."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ GOOD = {
 }
 MAGIC_NUMBERS = [b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF\xff\xff\xff\x7fWEBPVP8 ", b""]
 
-# odd, but harmless: these open as the image that they are
+# odd, but harmless: these open as the correct image
 ODDITIES = [
     GOOD["jpeg"] + b"more after the end" * 20,
     GOOD["jpeg"] + GOOD["jpeg"],
@@ -45,14 +45,14 @@ def garbage_after_magic(magic: bytes) -> list[bytes]:
 
 
 def jpeg_of_size(width: int, height: int, progressive: bool = False) -> bytes:
-    """A JPEG whose header says another size than its data have."""
+    """A JPEG whose header has another size than its data."""
     data = GOOD["progressive" if progressive else "jpeg"]
     at = data.index(b"\xff\xc2" if progressive else b"\xff\xc0") + 5
     return data[:at] + struct.pack(">HH", height, width) + data[at + 4 :]
 
 
 def png_of_size(width: int, height: int) -> bytes:
-    """A PNG whose header says another size than its data have."""
+    """A PNG whose header has another size than its data."""
     data = GOOD["png"]
     header = struct.pack(">II", width, height) + data[24:29]
     return data[:8] + png_chunk(b"IHDR", header) + data[33:]
@@ -66,7 +66,7 @@ def webp_of_size(width: int, height: int) -> bytes:
 
 
 def huge_headers() -> list[bytes]:
-    """Small files that promise more pixels than memory has."""
+    """Small files with more pixels in their header than fit into memory."""
     files = [jpeg_of_size(60000, 60000), jpeg_of_size(60000, 60000, True), png_of_size(60000, 60000)]
     return [*files, png_of_size(2**31 - 1, 2**31 - 1), webp_of_size(16384, 16384)]
 
@@ -94,19 +94,19 @@ def without_segments(jpeg: bytes, marker: int) -> bytes:
 
 
 def bad_huffman_codes() -> list[bytes]:
-    """Codes of ones alone, which do not exist, at the start of the scan and after some good bytes."""
+    """Invalid Huffman codes of only ones, at the start of the scan and after some good bytes."""
     data = GOOD["jpeg"]
     start = data.index(b"\xff\xda") + 14
     return [data[:start] + good + b"\xff\x00" * 900 + b"\xff\xd9" for good in (b"", data[start : start + 50])]
 
 
 def cut_and_closed() -> bytes:
-    """Half a scan, and the end marker behind it, as some tools write it."""
+    """Half a scan followed by the end marker, as written by some tools."""
     return GOOD["jpeg"][: -len(GOOD["jpeg"]) // 4] + b"\xff\xd9"
 
 
 def flood_of_scans(count: int = 600) -> bytes:
-    """A progressive file with empty scans: each costs a pass over the image, for a dozen bytes."""
+    """A progressive file with empty scans: each takes a dozen bytes, and costs a pass over the image."""
     data = GOOD["progressive"]
     scan = jpeg_segment(0xDA, b"\1\1\0\1\5\2") + b"\0"
     return data[:-2] + scan * count + data[-2:]
@@ -115,14 +115,14 @@ def flood_of_scans(count: int = 600) -> bytes:
 def exif_directory(
     order: str, directory: int, entries: list[tuple[int, int, int, int]], extra: int = 0, tail: bytes = b""
 ) -> bytes:
-    """An EXIF block that says what you like: where its directory lies, and `extra` more entries than there are."""
+    """An EXIF block with any offset of its directory, and a count with `extra` more entries than exist."""
     block = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "I", directory)
     block += struct.pack(order + "H", max(len(entries) + extra, 0))
     return block + b"".join(struct.pack(order + "HHII", *entry) for entry in entries) + tail
 
 
 def raw_profiles(orientation: int) -> list[bytes]:
-    """PNG chunks with EXIF in a text, as ImageMagick writes it."""
+    """PNG text chunks with EXIF, as written by ImageMagick."""
     block = b"Exif\0\0" + exif_block(orientation)
     text = f"\nexif\n{len(block):8}\n{block.hex()}\n".encode()
     return [
@@ -132,7 +132,7 @@ def raw_profiles(orientation: int) -> list[bytes]:
 
 
 def seeds() -> dict[str, list[bytes]]:
-    """Files from which the fuzzers start, by codec."""
+    """Seed files of the fuzzers, by codec."""
     jpegs = [jpeg_of_size(0, SIDE), jpeg_of_size(60000, 60000), jpeg_of_size(60000, 60000, True)]
     jpegs += [*bad_huffman_codes(), cut_and_closed(), flood_of_scans(40), without_segments(GOOD["jpeg"], 0xDB)]
     pngs = [png_of_size(0, SIDE), png_of_size(60000, 60000)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-# (path to the value, the value or KeyError where it is missing, words of the error)
+# (path to the value, the value, or KeyError for a missing key, a part of the error message)
 VALUES: list[tuple[str, Any, str]] = [
     ("format", "other", "expected format 'largeds', found 'other'"),
     ("format", KeyError, "expected the key 'format'"),
@@ -53,5 +53,5 @@ VALUES: list[tuple[str, Any, str]] = [
 
 FIELD_NAMES = ["../label", "a/b", "", ".hidden", "images", "samples", "x" * 101, "a\x00b", "..", "a.b"]
 
-# the bytes of files that are no manifest
+# contents of files that are not manifests
 NO_MANIFESTS = [b"", b"{", b"\xff\xfe", b"[" * 100_000, b'{"format": ' + b"9" * 5000 + b"}", b"null"]

@@ -1,4 +1,4 @@
-"""Tensors that the core gives and takes: torch's reference count decides, whatever is made of them."""
+"""Tensors exchanged with the core: memory is released by torch's reference counts."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_odd_shapes(shape: tuple[int, ...]) -> None:
 
 
 @pytest.mark.parametrize("bad", [((2,), "int7"), ((-1,), "uint8"), ((2**40, 2**40), "int64")])
-def test_no_such_tensor(bad: Any) -> None:
+def test_invalid_tensors(bad: Any) -> None:
     ring = _C.Ring(0, 1)
     with pytest.raises(ArgumentError):
         ring.tensor(*bad)
@@ -116,8 +116,8 @@ def test_a_slot_comes_back_from_any_thread_and_after_the_ring() -> None:
     assert last.tolist() == [7] * 100
 
 
-def test_the_tensor_that_is_filled_may_be_anybodys(tmp_path: Any) -> None:
-    """Strides of axes of one element say nothing; a view into a larger tensor is filled where it lies."""
+def test_any_tensor_can_be_filled(tmp_path: Any) -> None:
+    """Strides of axes of length 1 don't matter; views into larger tensors can be filled."""
     path = tmp_path / "images.bin"
     images = np.arange(3 * 4 * 4, dtype=np.uint8).reshape(3, 1, 4, 4)
     path.write_bytes(images.tobytes())
@@ -155,7 +155,7 @@ def test_nothing_is_leaked() -> None:
 
 @pytest.fixture
 def pinning(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
-    """torch pretends to pin: (thread, bytes) of each time it was asked."""
+    """Replaces pinning in torch; records (thread, bytes) of each call."""
     asked: list[tuple[str, int]] = []
     real = torch.empty
 
@@ -168,7 +168,7 @@ def pinning(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     return asked
 
 
-def test_pinned_slots_are_made_by_whoever_submits(store: Any, pinning: list[tuple[str, int]]) -> None:
+def test_pinned_slots_are_allocated_by_the_submitting_thread(store: Any, pinning: list[tuple[str, int]]) -> None:
     """The thread that fills them never needs the GIL."""
     rows = store.rows
     gather = _C.Gather(rows, _C.ImageLayout(channels=3, height=8, width=8), output=_C.OutputSpec(dtype="uint8"))
@@ -192,7 +192,7 @@ def test_pinned_slots_are_made_by_whoever_submits(store: Any, pinning: list[tupl
     assert in_use(ring) == 0  # what was submitted and not delivered too
 
 
-def test_no_memory_to_pin_fails_the_submit_and_nothing_else(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failing_to_pin_memory_fails_only_the_submit(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     gather = _C.Gather(store.rows, _C.ImageLayout(channels=3, height=8, width=8), output=_C.OutputSpec(dtype="uint8"))
     ring = _C.Ring(0, 2, pinned=True)
     prefetcher = _C.Prefetcher(gather, [], ring, _C.Pool(1))

@@ -1,4 +1,4 @@
-"""Image files: pixels with detail at every scale, and encoders that Pillow lacks."""
+"""Image files: pixels with detail at every scale, and encoders that Pillow does not have."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def pixels(height: int, width: int, channels: int = 3, seed: int = 0) -> Pixels:
 
 
 def encode(image: Image.Image | Pixels, form: str = "JPEG", **options: Any) -> bytes:
-    """The file that Pillow writes."""
+    """The image file written by Pillow."""
     if not isinstance(image, Image.Image):
         image = Image.fromarray(image.squeeze(-1) if image.ndim == 3 and image.shape[-1] == 1 else image)
     buffer = io.BytesIO()
@@ -106,7 +106,7 @@ def with_luma_sampling(jpeg: bytes, horizontal: int, vertical: int) -> bytes:
 
 
 def scan_ends(jpeg: bytes) -> list[int]:
-    """Where the data of each scan end."""
+    """The end of the data of each scan."""
     at, ends = 2, []
     while jpeg[at + 1] != 0xD9:
         is_scan = jpeg[at + 1] == 0xDA

@@ -65,7 +65,7 @@ def assert_equal_stores(found: Store, expected: Store) -> None:
 
 
 def write_hdf5(path: Path, images: Any, labels: Any = None, name: str = "data", **storage: Any) -> Path:
-    """By h5py; `storage`: how it stores the images, such as chunks."""
+    """Writes a file by h5py; `storage`: options for the images, such as chunks."""
     with h5py.File(path, "w") as file:
         file.create_dataset(name, data=images, **storage)
         if labels is not None:

@@ -1,4 +1,4 @@
-"""A real browser without a window, spoken to over its debugging pipe: what a page asks for, logs, and looks like."""
+"""Controls a headless browser over its debugging pipe, to check requests, logs and appearance of a page."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Browser:
         self.events: list[dict[str, Any]] = []
 
     def open(self, page: Path, width: int = 1280, height: int = 900) -> None:
-        """Loads a file, and comes back when all of it is there."""
+        """Loads a file, and returns when it is loaded completely."""
         target = next(t for t in self._call("Target.getTargets")["targetInfos"] if t["type"] == "page")
         attach = {"targetId": target["targetId"], "flatten": True}
         self._session = self._call("Target.attachToTarget", **attach)["sessionId"]
@@ -65,18 +65,18 @@ class Browser:
         self._until(lambda message: message.get("method") == "Page.loadEventFired")
 
     def value(self, expression: str) -> Any:
-        """Of a JavaScript expression, awaited; an exception in it fails the test."""
+        """The awaited value of a JavaScript expression; an exception in it fails the test."""
         answer = self._call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
 
     def requests(self) -> list[str]:
-        """The addresses that were asked for, without those that carry their content."""
+        """The requested addresses, without data: URIs."""
         sent = [e["params"]["request"]["url"] for e in self.events if e["method"] == "Network.requestWillBeSent"]
         return [url for url in sent if not url.startswith("data:")]
 
     def complaints(self) -> list[Any]:
-        """Errors and warnings of any kind, and dialogs."""
+        """All errors, warnings and dialogs."""
         kinds = (
             "Runtime.exceptionThrown",
             "Runtime.consoleAPICalled",

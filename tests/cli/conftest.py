@@ -1,4 +1,4 @@
-"""Running commands: in this process for most, as a process where streams, signals and exit codes are the subject."""
+"""Runs commands in this process, or in a new one for tests of streams, signals and exit codes."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def start_process(*arguments: object, module: str = "largeds_native", **options:
 
 @pytest.fixture(scope="session")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two classes of PNG files, and one file that is no image."""
+    """Two classes of PNG files, and one file that is not an image."""
     folder = tmp_path_factory.mktemp("tree")
     rng = np.random.default_rng(0)
     for name in ("cat", "dog"):

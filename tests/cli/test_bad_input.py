@@ -1,20 +1,24 @@
-"""Bad input, pipes and signals: a sentence, an exit code, never a traceback."""
+"""Bad input, pipes and signals give one sentence and an exit code, never a traceback."""
 
+import os
 import signal
 import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+from PIL import Image
+
+import largeds_native as lds
 from tests.cli.conftest import start_process
 
 Largeds = Callable[..., tuple[int, str, str]]
 
 
-def sentence(result: tuple[int, str, str], code: int, words: str) -> None:
+def sentence(result: tuple[int, str, str], code: int, expected: str) -> None:
     found, out, err = result
     assert found == code, err
-    assert words in " ".join(err.split())
+    assert expected in " ".join(err.split())
     assert "Traceback" not in err
     assert out == ""
 
@@ -36,23 +40,41 @@ def test_paths(largeds: Largeds, store: Path, tree: Path, tmp_path: Path) -> Non
 
 def test_options(largeds: Largeds, store: Path, tree: Path, tmp_path: Path) -> None:
     out = tmp_path / "x"
-    for arguments, words in (
+    for arguments, expected in (
         (("pack", tree, out, "--resize", "big"), "expected a side (256)"),
         (("pack", tree, out, "--shard-bytes", "1X"), "expected a number of bytes"),
-        (("pack", tree, out, "--mean", "a,b"), "expected numbers between commas"),
+        (("pack", tree, out, "--mean", "a,b"), "expected numbers separated by commas"),
         (("pack", tree, out, "--dtype", "int4"), "int4"),
         (("pack", tree, out, "--threads", "0"), "--threads"),
         (("pack", tree), "Missing argument"),
         (("export", store, out, "--rows", "9-x"), "expected rows and ranges"),
-        (("export", store, out, "--mean", "0,0,0"), "go together"),
+        (("export", store, out, "--mean", "0,0,0"), "together, found only one"),
         (("export", store, out, "--compression", "zip"), "expected gzip, lzf or"),
         (("nonsense",), "No such command"),
         (("info", store, "--nonsense"), "--nonsense"),
     ):
-        sentence(largeds(*arguments), 2, words)
-    sentence(largeds("pack", tree, out, "--mean", "0,0,0", "--dtype", "float32"), 1, "mean and std go together")
+        sentence(largeds(*arguments), 2, expected)
+    sentence(largeds("pack", tree, out, "--mean", "0,0,0", "--dtype", "float32"), 1, "expected mean and std together")
     sentence(largeds("export", store, out, "--rows", "8"), 1, "expected row numbers from 0 to 7, found 8")
     assert not out.exists()
+
+
+def test_an_export_under_another_formats_name(largeds: Largeds, store: Path, tmp_path: Path) -> None:
+    sentence(largeds("export", store, tmp_path / "x.tar"), 1, "this writes HDF5, and the name says another format")
+    sentence(largeds("export", store, tmp_path / "x.h5", "--rows", "5-2"), 2, "expected the smaller row first, as 2-5")
+    assert not list(tmp_path.glob("x.*"))
+
+
+def test_names_that_the_terminals_encoding_lacks(tmp_path: Path) -> None:
+    for name in ("Schäferhund", "犬"):
+        (tmp_path / "tree" / name).mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / "tree" / name / "a.png")
+    lds.pack(tmp_path / "tree", tmp_path / "s.lds", resize=8, progress=False)
+    environment = os.environ | {"PYTHONIOENCODING": "ascii", "LC_ALL": "C", "PYTHONUTF8": "0"}
+    with start_process("info", tmp_path / "s.lds", "--classes", env=environment) as process:
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (0, "")
+    assert "\\u72ac" in out
 
 
 def test_a_broken_pipe_is_quiet(store: Path) -> None:
@@ -65,7 +87,7 @@ def test_a_broken_pipe_is_quiet(store: Path) -> None:
 
 
 def test_ctrl_c(tmp_path: Path) -> None:
-    """In the middle of a command, with the sentence that the pack gives."""
+    """During a command, and with the message of a pack."""
     command = ("largeds_native.opening", "open_store", "info", "x")
     with start_process(*command, module="tests.programs.wait_in_command") as info:
         assert info.stdout is not None

@@ -1,4 +1,4 @@
-"""`largeds bench`: everybody does the same work on the same files; who can't is named; the chart shows the rates."""
+"""`largeds bench`: all candidates do the same work on the same files; failed peers are listed; the chart."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from PIL import Image
 
 import largeds_native as lds
 from largeds_native._internal.corpus import jpeg_corpus
-from largeds_native.profile.bench import decoders, packing
+from largeds_native.profile.bench import decoders, pack_stage
 from largeds_native.profile.bench.candidates import Candidate, compare
 from largeds_native.profile.bench.chart import draw_chart
 from largeds_native.profile.bench.image_set import prepare_images
@@ -35,8 +35,8 @@ def jpegs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return jpeg_corpus(tmp_path_factory.mktemp("bench") / "jpeg", 12)
 
 
-def test_all_questions_on_a_folder_of_ones_own(largeds: Largeds, tree: Path, tmp_path: Path) -> None:
-    """PNG files, one of them no image, as a user may have them."""
+def test_all_stages_on_a_folder(largeds: Largeds, tree: Path, tmp_path: Path) -> None:
+    """PNG files, one of which is not an image."""
     code, out, err = largeds("bench", tree, "--rounds", "1", "--threads", "1", "--chart", tmp_path / "b.png", "--json")
     assert (code, err) == (0, "")
     content = json.loads(out)
@@ -57,18 +57,18 @@ def test_all_questions_on_a_folder_of_ones_own(largeds: Largeds, tree: Path, tmp
         assert picture.size[0] > 1000
 
 
-def test_the_built_in_corpus_in_words(largeds: Largeds, tmp_path: Path) -> None:
+def test_the_built_in_corpus_without_json(largeds: Largeds, tmp_path: Path) -> None:
     code, out, err = largeds("bench", "--only", "pack", "-n", "2", "--rounds", "1", "--work", tmp_path / "w")
     assert (code, err) == (0, "")
-    for words in ("2 images of the built-in corpus", "libjpeg-turbo, whole image", "largeds_native", "processor "):
-        assert words in out
+    for expected in ("2 images of the built-in corpus", "libjpeg-turbo, whole image", "largeds_native", "processor "):
+        assert expected in out
     assert len(list((tmp_path / "w" / "jpeg").rglob("*.jpg"))) == 2
 
 
 @pytest.mark.filterwarnings("ignore:.*TorchVision are deprecated:DeprecationWarning")
 @pytest.mark.parametrize("name", ["torchvision", "opencv", "dali_rows"])
 def test_peers_do_the_same_work(name: str, jpegs: Path, tmp_path: Path) -> None:
-    """Their rows are our images, as far as another resize may differ."""
+    """Their rows equal our images, within the difference of resize algorithms."""
     paths = sorted(map(str, jpegs.rglob("*.jpg")))
     try:
         done = decoders.to_rows(getattr(decoders, name), paths, 2, tmp_path / "rows.npy")
@@ -80,7 +80,7 @@ def test_peers_do_the_same_work(name: str, jpegs: Path, tmp_path: Path) -> None:
     assert np.abs(rows - ours).mean() < 8
 
 
-def test_the_sample_is_spread_over_classes_and_whole(jpegs: Path, tree: Path, tmp_path: Path) -> None:
+def test_the_sample_is_spread_over_classes(jpegs: Path, tree: Path, tmp_path: Path) -> None:
     work = prepare_images(jpegs, tmp_path, 4, 1, quiet)
     assert [Path(path).suffix for path in work.paths] == [".jpg"] * 4
     assert len({Path(path).parent for path in work.paths}) == 4
@@ -89,7 +89,7 @@ def test_the_sample_is_spread_over_classes_and_whole(jpegs: Path, tree: Path, tm
     assert work.store.classes == ["images"]
 
 
-def test_who_fails_is_named_with_the_reason() -> None:
+def test_failed_peers_are_listed_with_the_reason() -> None:
     def fails() -> int:
         raise ValueError("this machine\nis too small")
 
@@ -115,9 +115,9 @@ def test_who_fails_is_named_with_the_reason() -> None:
         compare("q", "Question", [Candidate("ours", lambda: fails, "ours")], 1, quiet)
 
 
-def test_contenders_begin_with_an_empty_folder(tree: Path, tmp_path: Path) -> None:
+def test_contenders_start_with_an_empty_folder(tree: Path, tmp_path: Path) -> None:
     work = prepare_images(tree, tmp_path, 100, 1, quiet)
-    for candidate in packing.candidates(work):
+    for candidate in pack_stage.candidates(work):
         assert candidate.before is not None
         candidate.before()
         assert list(work.out.iterdir()) == []
@@ -133,13 +133,13 @@ def question(**rates: list[float]) -> dict[str, Any]:
     return {"question": "load: <b>&", "results": results}
 
 
-def test_the_chart_names_everybody_and_the_limit() -> None:
+def test_the_chart_has_all_candidates_and_the_limit() -> None:
     drawn = question(peer=[10.0, 12.0], ours=[300.0], limit=[400.0], reference=[200.0])
     svg = draw_chart([drawn, question(ours=[1.0])], "a machine", "svg").decode()
     assert svg == draw_chart([drawn, question(ours=[1.0])], "a machine", "svg").decode()
     # matplotlib draws letters as shapes, and leaves the text beside them
-    for words in ("load: &lt;b&gt;&amp;", "limit: limit, 400", "reference, 200", "ours", "peer", "300", "a machine"):
-        assert f"<!-- {words} -->" in svg.replace("00  -->", "00 -->"), words
+    for expected in ("load: &lt;b&gt;&amp;", "limit: limit, 400", "reference, 200", "ours", "peer", "300", "a machine"):
+        assert f"<!-- {expected} -->" in svg.replace("00  -->", "00 -->"), expected
     assert svg.index("<!-- ours -->") < svg.index("<!-- peer -->")
     with pytest.raises(lds.errors.LargedsError, match="nothing to draw"):
         draw_chart([question()], "", "png")
@@ -151,7 +151,7 @@ def test_bad_input(largeds: Largeds, tree: Path, tmp_path: Path) -> None:
     broken.mkdir()
     (broken / "a.jpg").write_bytes(b"not an image")
     lds.pack(tree, store, resize=18, crop=16, progress=False)
-    for arguments, code, words in (
+    for arguments, code, expected in (
         ((tmp_path / "absent",), 1, "expected a folder of images"),
         ((tree / "dog" / "0.png",), 1, "expected a folder of images, found a file"),
         ((empty,), 1, "has no image"),
@@ -163,7 +163,7 @@ def test_bad_input(largeds: Largeds, tree: Path, tmp_path: Path) -> None:
         ((tree, "--chart", tmp_path / "no" / "a.png"), 1, "is not a folder"),
         ((tree, "--work", tree / "dog" / "0.png"), 1, "0.png"),
     ):
-        sentence(largeds("bench", *arguments, "--json"), code, words)
+        sentence(largeds("bench", *arguments, "--json"), code, expected)
     sentence(largeds("bench", tree, "--only", "train", "--model", "resnet19", "--json"), 1, "no classifier 'resnet19'")
 
 
@@ -182,7 +182,7 @@ def test_a_full_disk(largeds: Largeds, tree: Path, tiny_disk: Path) -> None:
 
 
 def test_ctrl_c_leaves_no_folder(tree: Path, tmp_path: Path) -> None:
-    command = ("largeds_native.profile.bench.packing", "candidates", "bench", tree, "--json")
+    command = ("largeds_native.profile.bench.pack_stage", "candidates", "bench", tree, "--json")
     with start_process(*command, module="tests.programs.wait_in_command", env={"TMPDIR": str(tmp_path)}) as bench:
         assert bench.stdout is not None
         assert bench.stdout.readline() == "ready\n"

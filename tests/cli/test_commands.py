@@ -1,4 +1,4 @@
-"""Each command does its work, in words and as JSON."""
+"""Each command does its work, with readable output and with JSON."""
 
 import inspect
 import io
@@ -93,8 +93,8 @@ def test_pack_can_stop_at_the_first_bad_file(largeds: Largeds, tree: Path, tmp_p
 def test_info(largeds: Largeds, store: Path) -> None:
     code, out, _ = largeds("info", store)
     assert code == 0
-    for words in ("8", "CHW 3 x 16 x 16, uint8", "label (int64)", "classes", "mean 0."):
-        assert words in out
+    for expected in ("8", "CHW 3 x 16 x 16, uint8", "label (int64)", "classes", "mean 0."):
+        assert expected in out
     assert largeds("info", store, "--classes")[1] == "cat  4\ndog  4\n"
     failures = largeds("info", store, "--failures")[1]
     assert "broken.jpg: " in failures
@@ -149,7 +149,7 @@ def test_import(largeds: Largeds, store: Path, tmp_path: Path) -> None:
     assert both.classes == ["cat", "dog"]
 
 
-def test_import_of_anybodys_file(largeds: Largeds, tmp_path: Path) -> None:
+def test_import_of_any_file(largeds: Largeds, tmp_path: Path) -> None:
     x = np.random.default_rng(0).random((5, 4, 3, 3))
     with h5py.File(tmp_path / "x.h5", "w") as file:
         file["train/x"], file["train/y"] = x, np.arange(5)
@@ -187,9 +187,9 @@ def test_the_top_level_help_names_exit_codes(largeds: Largeds) -> None:
 
 
 def test_completion() -> None:
-    """As the shell asks for it, after --install-completion."""
-    words = {"_LARGEDS_COMPLETE": "complete_bash", "COMP_WORDS": "largeds ver", "COMP_CWORD": "1"}
-    with start_process(env=words) as asked:
+    """As called by the shell after --install-completion."""
+    environment = {"_LARGEDS_COMPLETE": "complete_bash", "COMP_WORDS": "largeds ver", "COMP_CWORD": "1"}
+    with start_process(env=environment) as asked:
         assert asked.communicate(timeout=60) == ("verify\n", "")
     with start_process("--show-completion", "bash", env={"SHELL": "/bin/bash"}) as shown:
         assert "_LARGEDS_COMPLETE=complete_bash" in shown.communicate(timeout=60)[0]

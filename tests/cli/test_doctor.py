@@ -31,7 +31,7 @@ def photos(tmp_path: Path) -> Path:
 def test_a_store(largeds: Largeds, store: Path) -> None:
     code, out, err = largeds("doctor", store, "--model", "none", "--seconds", "1", "-b", "2")
     assert (code, err) == (0, "")
-    for words in (
+    for expected in (
         "memory copy",
         "rows from disk, cold",
         "Loader alone",
@@ -39,7 +39,7 @@ def test_a_store(largeds: Largeds, store: Path) -> None:
         "An epoch of 8 images takes",
         "lds.Loader(",
     ):
-        assert words in out
+        assert expected in out
     code, out, _ = largeds("doctor", store, "--model", "none", "--seconds", "1", "-b", "2", "--quiet")
     assert (code, out.count("\n")) == (0, 2)
 
@@ -67,7 +67,7 @@ def test_images_without_labels(largeds: Largeds, photos: Path) -> None:
     assert "An epoch of 6 images" in out
 
 
-def test_a_script_is_watched_and_stopped(largeds: Largeds, store: Path) -> None:
+def test_a_script_is_measured_and_stopped(largeds: Largeds, store: Path) -> None:
     script = f"{PROGRAMS / 'train_slowly.py'} --epochs 9"
     code, out, err = largeds("doctor", store, "--seconds", "3", "--script", script, "--json")
     assert (code, err) == (0, "")
@@ -78,7 +78,7 @@ def test_a_script_is_watched_and_stopped(largeds: Largeds, store: Path) -> None:
     assert "from lds.Loader" in found["advice"]
 
 
-def test_a_script_that_ends_is_watched_to_its_end(largeds: Largeds, store: Path) -> None:
+def test_a_script_that_ends_is_measured_to_its_end(largeds: Largeds, store: Path) -> None:
     script = f"{PROGRAMS / 'train_two_epochs.py'} {store}"
     code, out, err = largeds("doctor", store, "--seconds", "1", "--script", script, "--json")
     assert (code, err) == (0, "")
@@ -87,7 +87,7 @@ def test_a_script_that_ends_is_watched_to_its_end(largeds: Largeds, store: Path)
 
 
 @pytest.mark.parametrize(
-    ("ends", "words"),
+    ("ends", "expected"),
     [
         ("well", "without iterating a torch DataLoader or a largeds_native Loader"),
         ("with an error", "ended with exit code 1: ValueError: no data"),
@@ -96,13 +96,13 @@ def test_a_script_that_ends_is_watched_to_its_end(largeds: Largeds, store: Path)
     ],
 )
 def test_a_script_without_a_loop(
-    largeds: Largeds, store: Path, monkeypatch: pytest.MonkeyPatch, ends: str, words: str
+    largeds: Largeds, store: Path, monkeypatch: pytest.MonkeyPatch, ends: str, expected: str
 ) -> None:
     if ends == "never":
         monkeypatch.setattr("largeds_native.profile.doctor.script.TIMEOUT", 4)
     code, out, err = largeds("doctor", store, "--seconds", "1", "--script", f"{PROGRAMS / 'train_nothing.py'} '{ends}'")
     assert (code, out) == (1, "")
-    assert words in err
+    assert expected in err
     assert err.count("\n") == 1
 
 
@@ -110,7 +110,7 @@ def test_bad_input(largeds: Largeds, store: Path, photos: Path, tmp_path: Path) 
     (tmp_path / "empty").mkdir()
     images = np.zeros((3, 3, 8, 8), np.uint8)
     lds.pack((images, np.arange(3)), tmp_path / "tiny.lds", resize=None, crop=None, progress=False)
-    for arguments, code, words in (
+    for arguments, code, expected in (
         ((tmp_path / "absent",), 1, "does not exist"),
         ((tmp_path / "empty",), 1, "no image"),
         ((store, "--model", "resnet19"), 1, "no classifier 'resnet19'"),
@@ -127,5 +127,5 @@ def test_bad_input(largeds: Largeds, store: Path, photos: Path, tmp_path: Path) 
     ):
         found, out, err = largeds("doctor", *arguments)
         assert (found, out) == (code, ""), err
-        assert words in " ".join(err.split())
+        assert expected in " ".join(err.split())
         assert "Traceback" not in err

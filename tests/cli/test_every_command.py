@@ -1,5 +1,5 @@
-"""What every command does with bad input, a full disk, a narrow terminal, no reader and Ctrl-C: one sentence and an
-exit code. A new command has to be added to ARGUMENTS."""
+"""Every command gives one sentence and an exit code for bad input, a full disk, a narrow terminal, a closed pipe and
+Ctrl-C. A new command has to be added to ARGUMENTS."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def sentence(result: tuple[int, str, str], code: int) -> str:
 
 @pytest.fixture
 def inputs(tree: Path, store: Path, tmp_path: Path) -> dict[str, Path]:
-    """What each command reads when all is well."""
+    """Valid input of each command."""
     lds.open(store).to_hdf5(tmp_path / "s.h5", progress=False)
     own = {"pack": tree, "bench": tree, "import": tmp_path / "s.h5", "demo": tmp_path / "demo"}
     return {name: own.get(name, store) for name in ARGUMENTS}
@@ -90,20 +90,20 @@ def test_paths(largeds: Largeds, tmp_path: Path, out: Path, store: Path, name: s
     assert not [path for path in out.rglob("*") if path.name != "run"]
 
 
-def test_the_demo_in_the_place_of_a_file(largeds: Largeds, tmp_path: Path) -> None:
+def test_the_demo_with_a_file_as_its_folder(largeds: Largeds, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("text")
     assert "file" in sentence(largeds("demo", tmp_path / "file"), 1)
 
 
 def run_commands(commands: dict[str, tuple[object, ...]], user: int, shown: bool, **options: Any) -> Any:
-    """All in one process, as the imports take longest."""
-    words = json.dumps({name: [str(word) for word in arguments] for name, arguments in commands.items()})
-    arguments = (user, "shown" if shown else "captured", words)
+    """Runs all in one process, since imports take most of the time."""
+    encoded = json.dumps({name: [str(word) for word in arguments] for name, arguments in commands.items()})
+    arguments = (user, "shown" if shown else "captured", encoded)
     return start_process(*arguments, module="tests.programs.run_commands", **options)
 
 
 def test_no_permission(inputs: dict[str, Path], tmp_path: Path, out: Path) -> None:
-    """Neither to read nor to write; root, who may do all, becomes nobody."""
+    """Without read and write permission; root, who has all permissions, becomes nobody."""
     user = 65534 if os.geteuid() == 0 else 0
     tmp_path.chmod(0)
     try:
@@ -119,10 +119,10 @@ def test_no_permission(inputs: dict[str, Path], tmp_path: Path, out: Path) -> No
     assert "FOUND" in text, err
     found = json.loads(text.partition("FOUND")[2])
     assert set(found) == set(ARGUMENTS)
-    for name, (code, words) in found.items():
-        assert code == 1, (name, words)
-        assert words.startswith("largeds: "), (name, words)
-        assert words.count("\n") == 1, (name, words)
+    for name, (code, message) in found.items():
+        assert code == 1, (name, message)
+        assert message.startswith("largeds: "), (name, message)
+        assert message.count("\n") == 1, (name, message)
 
 
 # ---- the surroundings ------------------------------------------------------------------------------------------
@@ -140,7 +140,7 @@ def test_a_full_disk(
 
 
 def test_a_narrow_terminal(inputs: dict[str, Path], out: Path) -> None:
-    """Of 40 columns, with progress bars and tables."""
+    """With 40 columns, progress bars and tables."""
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 40, 0, 0))
     commands = {name: ARGUMENTS[name](inputs[name], out) for name in SHORT}
@@ -175,16 +175,16 @@ def test_help_in_40_columns(largeds: Largeds, monkeypatch: pytest.MonkeyPatch, n
 
 
 @pytest.mark.parametrize("name", SHORT)
-def test_nobody_reads(
+def test_a_closed_pipe(
     largeds: Largeds, inputs: dict[str, Path], out: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    """`largeds x | head -1`, where head is gone before anything was written."""
+    """`largeds x | head -1`, where head ends before anything is written."""
     reader, writer = os.pipe()
     os.close(reader)
     with os.fdopen(writer, "w") as stdout:
         monkeypatch.setattr(sys, "stdout", stdout)
-        words = ARGUMENTS[name](inputs[name], out)
-        code, _, err = largeds(name, *(words if name != "train" else (*words, "--json")))
+        options = ARGUMENTS[name](inputs[name], out)
+        code, _, err = largeds(name, *(options if name != "train" else (*options, "--json")))
         monkeypatch.undo()
     assert (code, err) == (141, "")
 
@@ -213,8 +213,8 @@ def test_ctrl_c(
     assert "stopped" in err
 
 
-def test_ctrl_c_while_the_program_begins() -> None:
-    """Before a command is known: imports take their time."""
+def test_ctrl_c_during_the_imports() -> None:
+    """Before the command is known, as imports take some time."""
     command = [sys.executable, "-m", "tests.programs.interrupt_import"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
     assert (done.returncode, done.stderr) == (130, "largeds: stopped\n")

@@ -1,4 +1,4 @@
-"""`largeds train`: a torchvision model learns from a store, stops, goes on, and says what is wrong."""
+"""`largeds train`: a torchvision model learns from a store, stops and resumes; and errors."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ def test_it_learns_and_reports(largeds: Largeds, bright_and_dark: Path) -> None:
         "train", bright_and_dark, *SMALL, "-e", "2", "-b", "8", "--accumulate", "2", "--val-split", "0.2"
     )
     assert code == 0
-    for words in (
+    for expected in (
         "squeezenet1_1, 723,522 parameters",
         "32 to train on, 8 held out",
         "2, 4 steps",
         "val accuracy",
         "waiting",
     ):
-        assert words in out
+        assert expected in out
     assert err.startswith("epoch 1: ")
     assert err.count("\n") == 2
 
@@ -70,8 +70,8 @@ def test_every_option(largeds: Largeds, bright_and_dark: Path, tmp_path: Path) -
     assert (tmp_path / "run" / "best.pt").exists()
 
 
-def test_resumed_it_ends_like_one_run(largeds: Largeds, bright_and_dark: Path, tmp_path: Path) -> None:
-    """And with more --epochs it goes on."""
+def test_a_resumed_run_ends_like_an_uninterrupted_one(largeds: Largeds, bright_and_dark: Path, tmp_path: Path) -> None:
+    """And with more --epochs it continues."""
     common = ("train", bright_and_dark, *SMALL, "-b", "8", "-e", "2", "--json", "--checkpoint-dir")
     whole = json.loads(largeds(*common, tmp_path / "whole")[1])
     largeds(*common, tmp_path / "cut")
@@ -99,15 +99,15 @@ def test_grey_images_and_other_models(largeds: Largeds, tmp_path: Path) -> None:
         assert (code, out) == (0, ""), err
 
 
-def sentence(result: tuple[int, str, str], code: int, words: str) -> None:
+def sentence(result: tuple[int, str, str], code: int, expected: str) -> None:
     found, out, err = result
     assert (found, out) == (code, ""), err
-    assert words in " ".join(err.split())
+    assert expected in " ".join(err.split())
     assert "Traceback" not in err
 
 
 def test_bad_input(largeds: Largeds, bright_and_dark: Path, store: Path, tmp_path: Path) -> None:
-    for arguments, code, words in (
+    for arguments, code, expected in (
         ((tmp_path / "absent",), 1, "does not exist"),
         ((bright_and_dark, "--model", "resnet19"), 1, "no classifier 'resnet19'; did you mean resnet1"),
         ((bright_and_dark, "--model", "inception_v3"), 1, "inception_v3 does not take images of 3 x 32 x 32"),
@@ -117,20 +117,20 @@ def test_bad_input(largeds: Largeds, bright_and_dark: Path, store: Path, tmp_pat
         ((bright_and_dark, *SMALL, "-b", "8", "--micro-batch", "16"), 1, "micro_batch=16 is larger than"),
         ((bright_and_dark, "--precision", "fp8"), 2, "fp8"),
         ((bright_and_dark, *SMALL, "--val", store), 1, "expected the shape of"),
-        ((bright_and_dark, *SMALL, "--val-split", "0.01"), 1, "nothing is left"),
+        ((bright_and_dark, *SMALL, "--val-split", "0.01"), 1, "leaves no images"),
         ((bright_and_dark, *SMALL, "--device", "qpu"), 1, "--device"),
     ):
-        sentence(largeds("train", *arguments), code, words)
+        sentence(largeds("train", *arguments), code, expected)
 
 
 @pytest.mark.parametrize(
-    ("labels", "words"),
-    [(np.zeros((6, 2)), "expected one class number each image"), (np.arange(6) - 1, "found -1 to 4")],
+    ("labels", "expected"),
+    [(np.zeros((6, 2)), "expected one class number per image"), (np.arange(6) - 1, "found -1 to 4")],
 )
-def test_labels_that_are_no_classes(largeds: Largeds, tmp_path: Path, labels: Any, words: str) -> None:
+def test_labels_that_are_not_classes(largeds: Largeds, tmp_path: Path, labels: Any, expected: str) -> None:
     images = np.zeros((6, 3, 32, 32), np.uint8)
     lds.pack((images, labels), tmp_path / "s.lds", resize=None, crop=None, progress=False)
-    sentence(largeds("train", tmp_path / "s.lds", *SMALL), 1, words)
+    sentence(largeds("train", tmp_path / "s.lds", *SMALL), 1, expected)
 
 
 def test_without_torchvision(largeds: Largeds, bright_and_dark: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,9 +138,7 @@ def test_without_torchvision(largeds: Largeds, bright_and_dark: Path, monkeypatc
     sentence(largeds("train", bright_and_dark), 1, "the package 'torchvision' is not installed; type: pip install")
 
 
-def test_memory_that_runs_out_and_ctrl_c(
-    largeds: Largeds, bright_and_dark: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_out_of_memory_and_ctrl_c(largeds: Largeds, bright_and_dark: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(error: BaseException) -> Callable[..., None]:
         def fit(*_: Any) -> None:
             raise error
@@ -150,4 +148,4 @@ def test_memory_that_runs_out_and_ctrl_c(
     monkeypatch.setattr(lds.Trainer, "fit", fail(torch.OutOfMemoryError("out of memory")))
     sentence(largeds("train", bright_and_dark, *SMALL), 1, "try a smaller --batch-size, or --micro-batch auto")
     monkeypatch.setattr(lds.Trainer, "fit", fail(KeyboardInterrupt()))
-    sentence(largeds("train", bright_and_dark, *SMALL), 130, "stopped; nothing was kept")
+    sentence(largeds("train", bright_and_dark, *SMALL), 130, "stopped; nothing was saved")

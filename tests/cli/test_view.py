@@ -1,4 +1,4 @@
-"""`largeds view`: the sheet has the store's pixels and labels; the page works in a browser, whatever the store says."""
+"""`largeds view`: the sheet has the store's pixels and labels; the page works in a browser, also with hostile text."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def pixels(path: Path) -> Any:
 
 
 def contains(picture: Any, tile: Any) -> bool:
-    """Whether the tile stands somewhere in the picture, bit for bit."""
+    """Whether the picture contains the tile, bit for bit."""
     height, width = tile.shape[:2]
     starts = np.argwhere((picture[:, :, :3] == tile[0, 0]).all(-1))
     return any(np.array_equal(picture[y : y + height, x : x + width], tile) for y, x in starts)
 
 
 def magnified(image: Any, layout: str = "CHW") -> Any:
-    """As a sheet shows a small image: each pixel as a square."""
+    """A small image as on a sheet, with each pixel as a square."""
     pixels = np.moveaxis(image, 0, -1) if layout == "CHW" else image
     factor = sheet.SIDE // max(pixels.shape[:2])
     return np.broadcast_to(pixels.repeat(factor, 0).repeat(factor, 1), (*np.multiply(pixels.shape[:2], factor), 3))
@@ -81,9 +81,7 @@ def test_the_default_is_a_file_here(
 @pytest.mark.parametrize(
     "options", [{"layout": "HWC"}, {"dtype": "float32"}, {"dtype": "float16"}, {"mode": "L"}, {"dtype": "baked"}]
 )
-def test_every_kind_of_store_is_shown_as_it_was(
-    largeds: Largeds, tree: Path, tmp_path: Path, options: dict[str, Any]
-) -> None:
+def test_every_kind_of_store_is_shown(largeds: Largeds, tree: Path, tmp_path: Path, options: dict[str, Any]) -> None:
     if options.get("dtype") == "baked":
         options = {"dtype": "float32", "layout": "HWC", "mean": (0.4, 0.5, 0.6), "std": (0.2, 0.3, 0.1)}
     size: dict[str, Any] = {"resize": 18, "crop": 16, "progress": False}
@@ -98,8 +96,8 @@ def test_floats_without_a_scale_are_stretched_and_nan_is_black() -> None:
     assert np.asarray(picture_of(row, "CHW")).tolist() == [[0, 255], [0, 128]]
 
 
-def test_augmented_versions_are_the_loaders(largeds: Largeds, store: Path, tmp_path: Path) -> None:
-    options = ["--random-crop", "16", "--padding", "4", "--flip", "0.5", "--seed", "3", "--versions", "3", "-n", "2"]
+def test_augmented_variants_are_the_loaders(largeds: Largeds, store: Path, tmp_path: Path) -> None:
+    options = ["--random-crop", "16", "--padding", "4", "--flip", "0.5", "--seed", "3", "--variants", "3", "-n", "2"]
     assert largeds("view", store, tmp_path / "a.png", *options)[0] == 0
     picture = pixels(tmp_path / "a.png")
     augment = lds.Augment(random_crop=16, padding=4, flip=0.5)
@@ -115,10 +113,10 @@ def test_augmented_versions_are_the_loaders(largeds: Largeds, store: Path, tmp_p
     assert all(contains(picture, magnified(opened.images[row])) for row in (0, 7))
 
 
-def test_stored_variants_stand_beside_their_file(largeds: Largeds, tree: Path, tmp_path: Path) -> None:
+def test_stored_variants_are_beside_their_file(largeds: Largeds, tree: Path, tmp_path: Path) -> None:
     augment = lds.Augment(resized_crop=16, flip=0.5)
     store = lds.pack(tree, tmp_path / "v.lds", resize=20, crop=None, variants=3, augment=augment, progress=False)
-    assert largeds("view", tmp_path / "v.lds", tmp_path / "v.png", "--rows", "5", "--versions", "2")[0] == 0
+    assert largeds("view", tmp_path / "v.lds", tmp_path / "v.png", "--rows", "5", "--variants", "2")[0] == 0
     picture = pixels(tmp_path / "v.png")
     assert [contains(picture, magnified(one)) for one in store.images[5]] == [True, True, False]
     with Image.open(tree / "dog" / "1.png") as image:
@@ -126,7 +124,7 @@ def test_stored_variants_stand_beside_their_file(largeds: Largeds, tree: Path, t
 
 
 def test_failures_have_their_file_and_reason(largeds: Largeds, tree: Path, tmp_path: Path) -> None:
-    """Pillow opens what was packed with a lower limit of pixels."""
+    """Pillow opens an image that failed because of `max_pixels`."""
     size: dict[str, Any] = {"resize": 18, "crop": 16, "progress": False}
     wide = np.random.default_rng(1).integers(0, 256, (20, 40, 3), np.uint8)
     folder = tmp_path / "tree" / "cat"
@@ -170,9 +168,7 @@ def test_other_labels_and_mapped_files(largeds: Largeds, store: Path, tmp_path: 
         lds.pack((images, labels), tmp_path / f"{name}.lds", resize=None, crop=None, progress=False)
         assert largeds("view", tmp_path / f"{name}.lds", tmp_path / "a.png")[0] == 0
         assert largeds("view", tmp_path / f"{name}.lds", tmp_path / "a.html")[0] == 0
-    sentence(
-        largeds("view", tmp_path / "f.lds", tmp_path / "a.png", "--class", "a"), 1, "no class numbers to choose by"
-    )
+    sentence(largeds("view", tmp_path / "f.lds", tmp_path / "a.png", "--class", "a"), 1, "no class numbers")
     largeds("export", store, tmp_path / "a.h5")
     assert largeds("view", tmp_path / "a.h5", tmp_path / "a.png", "--flip", "1")[0] == 0
     assert largeds("view", tmp_path / "a.h5", tmp_path / "a.html")[0] == 0
@@ -182,7 +178,7 @@ def test_other_labels_and_mapped_files(largeds: Largeds, store: Path, tmp_path: 
 
 @pytest.fixture
 def hostile(tree: Path, tmp_path: Path) -> Path:
-    """A store whose every text is markup: classes, sources, reasons, the report."""
+    """A store whose texts are all markup: classes, sources, reasons, the report."""
     store = lds.pack(tree, tmp_path / "h.lds", resize=18, crop=16, progress=False)
     for name in ("manifest.json", "report.json"):
         content = json.loads((store.path / name).read_text())
@@ -205,13 +201,13 @@ def hostile(tree: Path, tmp_path: Path) -> Path:
 
 def test_a_page_in_a_browser(largeds: Largeds, hostile: Path, tmp_path: Path) -> None:
     page = tmp_path / "page.html"
-    code, out, err = largeds("view", hostile, page, "--html", "--flip", "0.5", "--versions", "2", "--json")
+    code, out, err = largeds("view", hostile, page, "--html", "--flip", "0.5", "--variants", "2", "--json")
     assert (code, err) == (0, "")
     assert (len(json.loads(out)["rows"]), json.loads(out)["failures"]) == (8, 1)
     with Browser() as browser:
         browser.open(page)
         sizes = browser.value("[...document.images].map(i => i.complete ? i.naturalWidth : 0)")
-        assert sizes == [256] * 24  # 8 images, each with 2 versions, 16 pixels magnified
+        assert sizes == [256] * 24  # 8 images, each with 2 variants, 16 pixels magnified
         assert browser.value("document.title") == "h.lds"
         assert browser.value("document.querySelectorAll('script, svg[onload], img[onerror]').length") == 1
         assert HOSTILE in browser.value("document.querySelector('.bars th').textContent")
@@ -239,7 +235,7 @@ def test_a_page_on_a_telephone(largeds: Largeds, hostile: Path, tmp_path: Path) 
         assert browser.value("document.documentElement.scrollWidth") <= 360
 
 
-def test_a_report_of_other_kinds_is_none(largeds: Largeds, store: Path, tmp_path: Path) -> None:
+def test_a_report_with_wrong_types_is_none(largeds: Largeds, store: Path, tmp_path: Path) -> None:
     content = json.loads((store / "report.json").read_text())
     for key, value in (("packed", "many"), ("failed", {"x": HOSTILE}), ("source", 3), ("seconds", None)):
         (store / "report.json").write_text(json.dumps(content | {key: value}))
@@ -252,7 +248,7 @@ def test_bad_input(largeds: Largeds, store: Path, tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
     out = tmp_path / "a.png"
-    for arguments, code, words in (
+    for arguments, code, expected in (
         ((tmp_path / "absent",), 1, "does not exist"),
         ((empty,), 1, "is not a store"),
         ((store, tmp_path / "a.gif"), 1, "expected a name that ends in .png"),
@@ -260,14 +256,14 @@ def test_bad_input(largeds: Largeds, store: Path, tmp_path: Path) -> None:
         ((store, tmp_path / "no" / "a.png"), 1, "is not a folder"),
         ((store, out, "--rows", "8"), 1, "expected row numbers from 0 to 7, found 8"),
         ((store, out, "--rows", "x"), 2, "expected rows and ranges"),
-        ((store, out, "--rows", "1", "--failures"), 2, "give one of them"),
+        ((store, out, "--rows", "1", "--failures"), 2, "pass only one of them"),
         ((store, out, "--class", "cow"), 1, "no class 'cow'; its classes are: cat, dog"),
         ((store, out, "--random-crop", "99"), 1, "99"),
         ((store, out, "--padding", "2"), 1, "padding is for random_crop"),
         ((store, out, "--random-crop", "x"), 2, "expected a side"),
         ((store, out, "--flip", "2"), 2, "--flip"),
     ):
-        sentence(largeds("view", *arguments), code, words)
+        sentence(largeds("view", *arguments), code, expected)
     assert not out.exists()
 
 

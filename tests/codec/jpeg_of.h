@@ -1,24 +1,23 @@
-// Writes the JPEG files that the tests decode.
+// Encodes the JPEG files that the tests decode.
 #pragma once
-
-#include <jpeglib.h>
 
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <cstdio>
 #include <cstdlib>
 #include <vector>
+
+#include "codec/libjpeg.h"
 
 using Bytes = std::vector<uint8_t>;
 
 struct JpegOptions {
   bool progressive = false;
   int quality = 75;
-  int across = 2, down = 2;  // chroma's subsampling
+  int across = 2, down = 2;  // horizontal and vertical chroma subsampling
   unsigned restart_interval = 0;
-  bool optimize = false;    // the shortest codes for this image
-  bool gray = false;        // of the red channel
+  bool optimize = false;    // Huffman tables that are optimal for this image
+  bool gray = false;        // encodes only the red channel
   bool long_codes = false;  // every code has 16 bits
 };
 
@@ -32,7 +31,7 @@ inline void make_codes_long(jpeg_compress_struct& info) {
   }
 }
 
-// Interleaved RGB pixels.
+// Encodes interleaved RGB pixels.
 inline Bytes jpeg_of(const Bytes& pixels, int width, int height, const JpegOptions& options = {}) {
   jpeg_compress_struct info{};
   jpeg_error_mgr errors{};

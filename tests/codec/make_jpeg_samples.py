@@ -30,7 +30,7 @@ TAIL = """\
 
 
 def picture() -> Pixels:
-    """Something else in each MCU of 16 x 16 pixels, the last ones cut by the image's edges."""
+    """Different contents in each MCU of 16 x 16 pixels; the last MCUs extend over the edges."""
     y, x = np.mgrid[:56, :72]
     channels = [128 + 100 * np.sin(x / 5 + y / 9), 128 + 100 * np.cos(y / 6), (x // 7 + y // 9) % 2 * 180 + x / 2]
     return np.stack(channels, -1).clip(0, 255).astype(np.uint8)

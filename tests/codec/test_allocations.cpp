@@ -1,16 +1,15 @@
-// Once warm, a thread's decoder and resizer take no memory for an image: what is left is libjpeg's own pool.
+// Tests that a warm decoder and resizer allocate nothing per image, apart from libjpeg's own memory pool.
 #include <doctest/doctest.h>
 
-#if defined(__SANITIZE_ADDRESS__)  // its allocator tells of every allocation
+#if defined(__SANITIZE_ADDRESS__)  // ASan's allocator has hooks that count allocations
 
 #include <cstdlib>
 #include <vector>
 
-#include "codec/jpeg_handle.h"
 #include "jpeg_of.h"
 #include "packing/image_to_row.h"
 
-// of <sanitizer/allocator_interface.h>, which gcc leaves out
+// from <sanitizer/allocator_interface.h>, which gcc does not install
 extern "C" int __sanitizer_install_malloc_and_free_hooks(void (*malloc_hook)(const volatile void*, size_t),
                                                          void (*free_hook)(const volatile void*));
 
@@ -28,18 +27,18 @@ Bytes noisy_jpeg(int width, int height) {
   return jpeg_of(pixels, width, height);
 }
 
-// libjpeg alone, with a decompressor that is used again.
-struct Bare {
+// Decodes with libjpeg alone, and reuses the decompressor.
+struct BareLibjpeg {
   jpeg_decompress_struct info{};
   jpeg_error_mgr errors{};
   Bytes row = Bytes(1 << 16);
-  Bare() {
+  BareLibjpeg() {
     info.err = jpeg_std_error(&errors);
     jpeg_create_decompress(&info);
   }
-  Bare(const Bare&) = delete;
-  Bare& operator=(const Bare&) = delete;
-  ~Bare() { jpeg_destroy_decompress(&info); }
+  BareLibjpeg(const BareLibjpeg&) = delete;
+  BareLibjpeg& operator=(const BareLibjpeg&) = delete;
+  ~BareLibjpeg() { jpeg_destroy_decompress(&info); }
   void decode(const Bytes& file) {
     jpeg_mem_src(&info, file.data(), file.size());
     jpeg_read_header(&info, TRUE);
@@ -66,7 +65,7 @@ TEST_CASE("a warm decoder and resizer allocate nothing of their own") {
   spec.resize_w = spec.out_w = 40;
   spec.crop_h = spec.crop_w = 0;  // libjpeg decodes the whole image, as below
   lds::ImageToRow rows(spec);
-  Bare bare;
+  BareLibjpeg bare;
   Bytes out(size_t{3} * 32 * 40);
   const auto ours = [&] {
     for (const Bytes& file : files) rows.convert(file.data(), file.size(), out.data());

@@ -1,4 +1,4 @@
-"""Damaged, lying and hostile files: each a failed image with its reason; the images around it stay right."""
+"""Damaged and hostile files: each is a failed image with its reason, and does not affect other images."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FAILURES = {"corrupt", "truncated", "too_large", "unsupported", "shape"}
 
 
 def statuses(files: list[bytes], **options: object) -> tuple[list[str], Pixels]:
-    """The status of each file, and the rows, by one thread that keeps its decoder."""
+    """The status of each file, and the rows, decoded by one thread with one decoder."""
     spec = _C.RowSpec(resize_h=0, crop_h=0, crop_w=0, out_h=SIDE, out_w=SIDE, planar=False, **options)
     out = np.zeros((len(files), spec.row_bytes), np.uint8)
     return [result[0] for result in _C.decode_to_rows(files, out, spec, 1)], out
@@ -86,7 +86,7 @@ def test_garbage_after_a_magic_number(magic: bytes) -> None:
     assert set(found) <= FAILURES
 
 
-def test_headers_that_promise_too_much() -> None:
+def test_headers_with_huge_sizes() -> None:
     files = attacks.huge_headers()
     for file in files:
         with pytest.raises(DecodeError, match=r"more than max_pixels|corrupt|rules"):
@@ -101,12 +101,12 @@ def test_sizes_of_zero() -> None:
 
 
 def test_decompression_bomb() -> None:
-    """It stops at the header."""
+    """Decoding stops at the header."""
     assert statuses([attacks.decompression_bomb()])[0] == ["too_large"]
     assert statuses([GOOD["jpeg"], GOOD["png"]], max_pixels=SIDE * SIDE - 1)[0] == ["too_large"] * 2
 
 
-def test_tables_never_come_from_the_file_before() -> None:
+def test_tables_are_not_kept_from_the_previous_file() -> None:
     plain = GOOD["jpeg"]
     optimized = encode(pixels(SIDE, SIDE, seed=3), optimize=True)
     unquantised = attacks.without_segments(plain, 0xDB)
@@ -122,7 +122,7 @@ def test_bad_huffman_codes() -> None:
 
 
 def test_a_scan_that_was_cut_and_closed_again() -> None:
-    """Pillow fills up with gray without a word."""
+    """Pillow silently fills it up with gray."""
     cut = attacks.cut_and_closed()
     assert statuses([cut])[0] == ["truncated"]
     expected = np.asarray(Image.open(io.BytesIO(cut)))
@@ -139,7 +139,7 @@ def test_a_flood_of_scans_stops() -> None:
 
 
 def pillow_orientation(data: bytes) -> int | None:
-    """As exif_transpose takes it; None where Pillow raises."""
+    """The orientation that exif_transpose uses; None if Pillow raises."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -192,7 +192,7 @@ def test_a_random_exif_block(block: bytes) -> None:
 
 
 def test_exif_in_a_raw_profile() -> None:
-    """ImageMagick's way of keeping EXIF in a PNG."""
+    """ImageMagick stores EXIF like this in a PNG."""
     for chunk in attacks.raw_profiles(6):
         data = png(pixels(4, 9), 8, 2, before=chunk)
         assert _C.image_info(data)[3] == 6

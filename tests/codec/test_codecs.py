@@ -29,7 +29,7 @@ SUBSAMPLINGS = ["4:4:4", "4:2:2", "4:2:0", "4:1:1"]
 
 
 def pillow(data: bytes, mode: str = "RGB") -> Pixels:
-    """(height, width, channels) as Pillow gives them."""
+    """Pixels (height, width, channels) decoded by Pillow."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of Pillow: alpha in a palette, damaged EXIF
         image = ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert(mode)
@@ -80,7 +80,7 @@ def test_jpeg_inverted_ycck() -> None:
     assert_equals_pillow(data[: at + 11] + b"\2" + data[at + 12 :])
 
 
-def test_jpeg_four_components_without_a_word_of_adobe() -> None:
+def test_jpeg_four_components_without_adobe_marker() -> None:
     data = encode(Image.fromarray(pixels(50, 37)).convert("CMYK"), quality=95)
     at = data.index(b"Adobe") - 4
     assert data[at : at + 2] == b"\xff\xee"
@@ -200,7 +200,7 @@ def test_xmp_orientation(text: str) -> None:
     assert_equals_pillow(with_segment(encode(pixels(9, 14)), 0xE1, packet))
 
 
-def test_formats_are_told_by_their_first_bytes() -> None:
+def test_formats_are_recognised_by_their_first_bytes() -> None:
     for form in ("JPEG", "PNG", "WEBP"):
         assert _C.image_info(encode(pixels(4, 5), form)) == (form.lower(), 5, 4, 1)
 

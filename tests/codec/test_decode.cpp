@@ -1,16 +1,14 @@
+// Tests Decoder with all formats: whole images, boxes, truncated and damaged files, orientation.
 #include <doctest/doctest.h>
 #include <png.h>
 #include <webp/encode.h>
 
-#include <cstdio>
-#include <cstdlib>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "codec/decode.h"
 #include "codec/exif.h"
-#include "codec/jpeg_handle.h"
 #include "common/error.h"
 #include "jpeg_of.h"
 #include "packing/image_to_row.h"
@@ -83,14 +81,14 @@ Reason failure(Decoder& decoder, const Bytes& file, const DecodeOptions& options
 
 }  // namespace
 
-TEST_CASE("lossless formats give the pixels back") {
+TEST_CASE("decoding a lossless format returns the original pixels") {
   const Bytes pixels = picture(37, 29);
   Decoder decoder;
   CHECK(decode(decoder, png_of(pixels, 37, 29)) == pixels);
   CHECK(decode(decoder, webp_of(pixels, 37, 29)) == pixels);
 }
 
-TEST_CASE("a box is the same box of the whole image, whatever was decoded before") {
+TEST_CASE("a decoded box equals that part of the whole image, whatever was decoded before") {
   Decoder decoder;
   for (const bool progressive : {false, true}) {
     const Bytes file = jpeg_of(picture(90, 70), 90, 70, {.progressive = progressive});
@@ -110,13 +108,13 @@ TEST_CASE("a box is the same box of the whole image, whatever was decoded before
   }
 }
 
-TEST_CASE("files cut at every length fail, and keep what they have when asked to") {
+TEST_CASE("files truncated at any length are errors, or are decoded partly with keep_truncated") {
   Decoder decoder;
   const Bytes pixels = picture(24, 24);
   for (const Bytes& file : {jpeg_of(pixels, 24, 24), jpeg_of(pixels, 24, 24, {.progressive = true}),
                             png_of(pixels, 24, 24), webp_of(pixels, 24, 24)}) {
     for (size_t length = 0; length < file.size(); ++length) {
-      // a copy of just that length, so that a byte read too far is seen by the sanitizer
+      // a copy of exactly this length, so that the sanitizer detects reads past its end
       const Bytes cut(file.begin(), file.begin() + static_cast<ptrdiff_t>(length));
       const Reason reason = failure(decoder, cut);
       CHECK((reason == Reason::truncated || reason == Reason::corrupt || reason == Reason::unsupported));
@@ -133,7 +131,7 @@ TEST_CASE("files cut at every length fail, and keep what they have when asked to
   }
 }
 
-TEST_CASE("every byte of a file damaged in turn") {
+TEST_CASE("a damaged byte anywhere in a file is at most an error") {
   Decoder decoder;
   const Bytes pixels = picture(20, 20);
   DecodeOptions options;
@@ -166,7 +164,7 @@ TEST_CASE("sizes are checked before anything is allocated") {
   CHECK(failure(decoder, webp_of(pixels, 24, 24), options) == Reason::too_large);
 }
 
-TEST_CASE("a box outside the image, or a read without an open, is refused") {
+TEST_CASE("a box outside the image, and a read without an open, are errors") {
   Decoder decoder;
   Collector rows(3);
   CHECK_THROWS_AS(decoder.read({0, 0, 1, 1}, rows), Error);
@@ -180,7 +178,7 @@ TEST_CASE("a box outside the image, or a read without an open, is refused") {
 
 TEST_CASE("a sink that throws leaves the decoder ready for the next file") {
   struct Thrower : lds::RowSink {
-    void push(const uint8_t*) override { throw Error(Reason::cancelled, "enough"); }
+    void push(const uint8_t*) override { throw Error(Reason::cancelled, "cancelled"); }
   };
   Decoder decoder;
   const Bytes pixels = picture(24, 24);
@@ -193,7 +191,7 @@ TEST_CASE("a sink that throws leaves the decoder ready for the next file") {
   }
 }
 
-TEST_CASE("decoders in several threads do not meet") {
+TEST_CASE("decoders in several threads are independent") {
   const Bytes pixels = picture(60, 50);
   const Bytes file = jpeg_of(pixels, 60, 50, {.progressive = true});
   Decoder first;
@@ -210,7 +208,7 @@ TEST_CASE("decoders in several threads do not meet") {
   CHECK(wrong == std::vector<int>(4, 0));
 }
 
-TEST_CASE("a row is the resized and cropped image, with zeros around a small one") {
+TEST_CASE("a row is the resized and cropped image, and a small image is padded with zeros") {
   const Bytes file = png_of(picture(10, 10), 10, 10);
   lds::RowSpec spec;
   spec.resize_h = spec.resize_w = 0;
@@ -230,7 +228,7 @@ TEST_CASE("a row is the resized and cropped image, with zeros around a small one
   }
 }
 
-TEST_CASE("orientation") {
+TEST_CASE("the orientation is read from EXIF, else from XMP") {
   using namespace std::string_view_literals;
   const std::string_view six = "II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0"sv;
   CHECK(lds::exif_orientation(six) == 6);

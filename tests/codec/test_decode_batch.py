@@ -1,4 +1,4 @@
-"""decode_batch: sources, sizes, layouts, the fallback on Pillow, failures."""
+"""decode_batch: sources, sizes, layouts, the fallback to Pillow, failures."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def test_threads_change_nothing() -> None:
         assert found == failures
 
 
-def test_a_name_says_nothing(tmp_path: Path) -> None:
-    """ImageNet has a PNG called .JPEG."""
+def test_the_extension_is_ignored(tmp_path: Path) -> None:
+    """ImageNet has a PNG named .JPEG."""
     data = {form: encode(pixels(30, 40), form) for form in ("PNG", "WEBP", "GIF")}
     for form, file in data.items():
         (tmp_path / f"{form}.JPEG").write_bytes(file)
@@ -50,7 +50,7 @@ def test_a_name_says_nothing(tmp_path: Path) -> None:
     assert torch.equal(batch, decode_batch(list(data.values()), resize=20, crop=16))
 
 
-def test_what_is_not_a_file(tmp_path: Path) -> None:
+def test_items_that_are_not_files(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.jpg")
     sources = [tmp_path, tmp_path / "pipe.jpg", "/dev/zero", tmp_path / "good.jpg" / "below"]
     (tmp_path / "good.jpg").write_bytes(encode(pixels(30, 40)))
@@ -75,7 +75,7 @@ def test_other_formats_go_through_pillow(form: str) -> None:
     assert decode_batch([data], resize=None, crop=None).shape == (1, 3, 30, 40)
 
 
-def test_the_first_good_image_tells_the_size() -> None:
+def test_the_first_good_image_determines_the_size() -> None:
     sources = [b"broken", encode(pixels(30, 40)), encode(pixels(31, 40)), encode(pixels(30, 40), "PNG")]
     batch, failures = decode_batch(sources, resize=None, crop=None, on_error="skip")
     assert batch.shape == (2, 3, 30, 40)
@@ -149,7 +149,7 @@ def test_orientation_can_be_ignored() -> None:
         {"sources": [], "crop": None},
     ],
 )
-def test_arguments_that_make_no_sense(options: dict[str, object]) -> None:
+def test_invalid_arguments(options: dict[str, object]) -> None:
     arguments = {"sources": [encode(pixels(8, 8))]} | options
     with pytest.raises(ArgumentError):
         decode_batch(**arguments)

@@ -1,8 +1,7 @@
-// HuffmanScan against libjpeg's own reader: the same pixels, and the same errors.
+// Compares HuffmanScan with libjpeg's own Huffman decoder: the same pixels, and the same errors.
 #include <doctest/doctest.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <random>
 #include <string>
 
@@ -20,8 +19,8 @@ struct Outcome {
   bool operator==(const Outcome&) const = default;
 };
 
-// The box of the image; without one, all of it. `denominator`: of the DCT's scale.
-Outcome decoded(lds::Decoder& decoder, const Bytes& file, bool plain, const IntBox* box = nullptr,
+// Decodes the box of the image, or the whole image without a box, at a DCT scale of 1 / denominator.
+Outcome decoded(lds::Decoder& decoder, const Bytes& file, bool libjpeg, const IntBox* box = nullptr,
                 int denominator = 1) {
   struct Collector : lds::RowSink {
     void push(const uint8_t* row) override { pixels.insert(pixels.end(), row, row + row_bytes); }
@@ -29,7 +28,7 @@ Outcome decoded(lds::Decoder& decoder, const Bytes& file, bool plain, const IntB
     Bytes pixels;
   } rows;
   lds::DecodeOptions options;
-  options.huffman_reader = plain ? lds::HuffmanReader::libjpeg : lds::HuffmanReader::ours;
+  options.huffman_reader = libjpeg ? lds::HuffmanReader::libjpeg : lds::HuffmanReader::ours;
   options.max_pixels = 1 << 20;
   try {
     lds::ImageInfo info = decoder.open(file.data(), file.size(), options);
@@ -43,7 +42,7 @@ Outcome decoded(lds::Decoder& decoder, const Bytes& file, bool plain, const IntB
   return {rows.pixels, ""};
 }
 
-// From flat to noise, which needs all coefficients and many stuffed bytes.
+// A picture between flat, and noise, which needs all coefficients and many stuffed bytes.
 Bytes picture(std::mt19937& random, int width, int height) {
   const int noise = static_cast<int>(random() % 256), step = 1 + static_cast<int>(random() % 9);
   Bytes pixels(static_cast<size_t>(width) * height * 3);
@@ -76,7 +75,7 @@ IntBox any_box(std::mt19937& random, int width, int height) {
 
 }  // namespace
 
-TEST_CASE("the coefficients are libjpeg's, for any table, sampling, box and scale") {
+TEST_CASE("pixels equal libjpeg's for any table, sampling, box and scale") {
   lds::Decoder decoder;
   std::mt19937 random(1);
   for (int i = 0; i < 300; ++i) {
@@ -94,10 +93,10 @@ TEST_CASE("the coefficients are libjpeg's, for any table, sampling, box and scal
   }
 }
 
-TEST_CASE("of broken data, libjpeg's verdict; bits that are no code are always an error") {
+TEST_CASE("damaged data gives libjpeg's errors, and an invalid code is always an error") {
   lds::Decoder decoder;
   std::mt19937 random(2);
-  int failed = 0, no_code = 0;
+  int failed = 0, invalid_codes = 0;
   for (int i = 0; i < 3000; ++i) {
     const int width = 1 + static_cast<int>(random() % 60), height = 1 + static_cast<int>(random() % 60);
     Bytes file = jpeg_of(picture(random, width, height), width, height, any_options(random));
@@ -111,17 +110,17 @@ TEST_CASE("of broken data, libjpeg's verdict; bits that are no code are always a
       }
     }
     const IntBox box = any_box(random, width, height);
-    const Outcome ours = decoded(decoder, file, false, &box), plain = decoded(decoder, file, true, &box);
+    const Outcome found = decoded(decoder, file, false, &box), expected = decoded(decoder, file, true, &box);
     CAPTURE(i);
-    // libjpeg-turbo's fast loop takes bits that are no code for a zero
-    if (ours.error.find("bad Huffman code") != std::string::npos) {
-      ++no_code;
+    // libjpeg-turbo's fast loop decodes an invalid code as a zero
+    if (found.error.find("bad Huffman code") != std::string::npos) {
+      ++invalid_codes;
     } else {
-      CHECK(ours.error == plain.error);
-      CHECK(ours.pixels == plain.pixels);
+      CHECK(found.error == expected.error);
+      CHECK(found.pixels == expected.pixels);
     }
-    failed += !ours.error.empty();
+    failed += !found.error.empty();
   }
   CHECK(failed > 100);
-  CHECK(no_code > 10);
+  CHECK(invalid_codes > 10);
 }

@@ -1,4 +1,4 @@
-"""Progressive JPEGs whose last scans are missing. libjpeg smooths what it has, and Pillow has a libjpeg of its own."""
+"""Progressive JPEGs whose last scans are missing. libjpeg smooths them, and Pillow has its own libjpeg."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ EDGES = "libjpeg-turbo smooths the edges of some blocks otherwise before version
 
 
 def blocks_across(width: int, subsampling: str) -> set[int]:
-    """How many blocks of 8 pixels the components are wide."""
+    """Widths of the components in blocks of 8 pixels."""
     return {-(-width // 8), -(-width // (8 if subsampling == "4:4:4" else 16))}
 
 
 def incomplete(height: int, width: int, mode: str = "RGB", **options: object) -> list[bytes]:
-    """A progressive file's first scan; its first two; and so on, but for all."""
+    """A progressive file with only its first scan, with its first two, and so on."""
     image = Image.fromarray(pixels(height, width)).convert(mode)
     data = encode(image, progressive=True, **options)
     return [data[:end] + b"\xff\xd9" for end in scan_ends(data)[:-1]]

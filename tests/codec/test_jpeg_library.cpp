@@ -1,4 +1,4 @@
-// What the core leans on in the libjpeg that it is linked to.
+// Tests what the core relies on in the libjpeg that it is linked to.
 #include <doctest/doctest.h>
 
 #include <thread>
@@ -11,7 +11,7 @@
 
 namespace {
 
-// Sampling factors of 2 x 2 and 1 x 1, and restarts every so many MCUs.
+// Checks that a sample has 4:2:0 chroma subsampling and this restart interval, and that HuffmanScan can read it.
 void check_sample(const uint8_t* data, size_t size, unsigned restart_interval) {
   lds::JpegHandle jpeg;
   REQUIRE(jpeg.read_header(data, size));
@@ -27,7 +27,7 @@ void check_sample(const uint8_t* data, size_t size, unsigned restart_interval) {
 
 }  // namespace
 
-TEST_CASE("our reader of Huffman codes agrees with this libjpeg") {
+TEST_CASE("HuffmanScan agrees with this libjpeg") {
   MESSAGE("headers of libjpeg-turbo " << lds::codec_versions()["libjpeg-turbo"] << ", ABI " << JPEG_LIB_VERSION);
   CHECK(lds::huffman_reader_agrees());
   const lds::JpegLibraryCheck found = lds::check_jpeg_library();
@@ -35,7 +35,7 @@ TEST_CASE("our reader of Huffman codes agrees with this libjpeg") {
   CHECK(found.warning.empty());
 }
 
-TEST_CASE("whether it does, threads that come at once find out each") {
+TEST_CASE("several threads may run the check concurrently") {
   std::vector<std::thread> threads;
   std::vector<int> agrees(4, 0);
   for (int& one : agrees) threads.emplace_back([&one] { one = lds::huffman_reader_agrees(); });
@@ -43,12 +43,12 @@ TEST_CASE("whether it does, threads that come at once find out each") {
   CHECK(agrees == std::vector<int>(4, 1));
 }
 
-TEST_CASE("what is decoded both ways has restart markers, and has none") {
+TEST_CASE("the samples of the check have restart markers, and have none") {
   check_sample(lds::kPlainSample, sizeof lds::kPlainSample, 0);
   check_sample(lds::kRestartSample, sizeof lds::kRestartSample, 3);
 }
 
-TEST_CASE("tables that libjpeg has from elsewhere are not lent twice, nor kept beyond the room for them") {
+TEST_CASE("tables that libjpeg allocated elsewhere are not reused twice, and the number of spare tables is bounded") {
   lds::JpegHandle jpeg;
   for (int file = 0; file < 4; ++file) {
     for (JHUFF_TBL*& table : jpeg.info.dc_huff_tbl_ptrs)

@@ -1,4 +1,4 @@
-"""Another libjpeg than the one that we know: it is refused, or its pixels are its own, whatever our reader makes of it.
+"""Another libjpeg than the supported one is refused, or decodes by itself without our Huffman decoder.
 
 The other libjpegs are small libraries of tests/programs/ in front of the real one.
 """
@@ -38,7 +38,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 def library(name: str, folder: Path) -> Path:
-    """tests/programs/NAME.c, compiled; libjpeg comes with it, so that it stands behind."""
+    """tests/programs/NAME.c, compiled and linked to libjpeg, so that its symbols come first."""
     built = folder / f"{name}.so"
     command = ["cc", "-shared", "-fPIC", "-o", str(built), str(PROGRAMS / f"{name}.c")]
     command += ["-Wl,--no-as-needed", "-ljpeg", "-ldl"]
@@ -62,7 +62,7 @@ def outcome(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     return found
 
 
-def test_this_libjpeg_has_nothing_to_warn_of(files: list[Path]) -> None:
+def test_this_libjpeg_gives_no_warning(files: list[Path]) -> None:
     assert outcome(decode_files(files))["warnings"] == []
 
 
@@ -77,7 +77,7 @@ def test_a_library_of_another_abi_fails_the_import(files: list[Path], tmp_path: 
 
 
 @pytest.mark.parametrize("name", ["libjpeg_that_objects", "libjpeg_of_another_layout"])
-def test_where_ours_does_not_fit_libjpeg_reads_and_one_warning_says_so(
+def test_if_our_decoder_does_not_match_libjpeg_decodes_with_a_warning(
     name: str, files: list[Path], tmp_path: Path
 ) -> None:
     expected = outcome(decode_files(files))

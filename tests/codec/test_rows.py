@@ -1,4 +1,4 @@
-"""A file becomes the row that Pillow and torchvision make of it, bit for bit."""
+"""Rows of files equal those of Pillow and torchvision, bit for bit."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def reference(
     mode: str = "RGB",
     draft: bool = False,
 ) -> Pixels:
-    """(height, width, channels), by Pillow and torchvision."""
+    """Pixels (height, width, channels) by Pillow and torchvision."""
     image = Image.open(io.BytesIO(data))
     if draft:
         image.draft(None, resize[::-1])
@@ -51,7 +51,7 @@ def convert(
     mode: str = "RGB",
     **options: Any,
 ) -> Pixels:
-    """The same by the core."""
+    """The same pixels by the core."""
     sizes = {"resize_h": resize[0], "resize_w": resize[1], "crop_h": crop[0], "crop_w": crop[1]}
     options |= {"planar": planar, "channels": len(mode)}
     if isinstance(data, bytes):
@@ -126,7 +126,7 @@ def test_scaled_equals_pillows_draft(height: int, width: int, size: tuple[int, i
 
 
 def test_scaled_keeps_the_geometry_of_the_whole_image() -> None:
-    """The shorter side's rule is applied to the sizes in the file, not to those after DCT scaling."""
+    """The size of the shorter side is computed from the size in the file, not from that after DCT scaling."""
     data = encode(pixels(999, 1333), quality=90)
     assert convert(data, resize=(100, 0), scaled=True).shape == (100, int(100 * 1333 / 999), 3)
 
@@ -172,7 +172,7 @@ def test_an_image_of_another_size_is_reported() -> None:
 
 
 @pytest.mark.parametrize("options", [{"channels": 2}, {"resize_h": -1}, {"resize_h": 0, "resize_w": 5}, {"out_h": 0}])
-def test_specs_that_make_no_sense(options: dict[str, int]) -> None:
+def test_invalid_specs(options: dict[str, int]) -> None:
     from largeds_native.errors import ArgumentError
 
     spec = _C.RowSpec(**options)

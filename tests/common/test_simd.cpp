@@ -1,4 +1,4 @@
-// Which instruction set the kernels use, and what a person reads whose choice this processor doesn't have.
+// Tests the choice of the instruction set, and the error for one that the processor does not support.
 #include <doctest/doctest.h>
 
 #include "common/error.h"
@@ -6,14 +6,14 @@
 
 using namespace lds;
 
-TEST_CASE("the fastest, unless another is named") {
-  CHECK(simd_called("scalar") == Simd::scalar);
+TEST_CASE("the fastest instruction set is used unless another is named") {
+  CHECK(simd_named("scalar") == Simd::scalar);
 #if defined(__aarch64__)
-  CHECK(simd_called("") == Simd::neon);
-  CHECK_THROWS_WITH_AS(simd_called("avx2"), doctest::Contains("expected scalar or neon"), Error);
+  CHECK(simd_named("") == Simd::neon);
+  CHECK_THROWS_WITH_AS(simd_named("avx2"), doctest::Contains("expected scalar or neon"), Error);
 #else
-  CHECK(simd_called(simd_name(simd_called(""))) == simd_called(""));
-  CHECK_THROWS_WITH_AS(simd_called("neon"), doctest::Contains("expected scalar"), Error);
+  CHECK(simd_named(simd_name(simd_named(""))) == simd_named(""));
+  CHECK_THROWS_WITH_AS(simd_named("neon"), doctest::Contains("expected scalar"), Error);
 #endif
-  CHECK_THROWS_WITH_AS(simd_called("sse9"), doctest::Contains("found 'sse9'"), Error);
+  CHECK_THROWS_WITH_AS(simd_named("sse9"), doctest::Contains("found 'sse9'"), Error);
 }

@@ -1,4 +1,4 @@
-"""LARGEDS_SIMD chooses the kernels of resizing, converting and hashing, and changes no pixel."""
+"""LARGEDS_SIMD selects the kernels of resizing, converting and hashing, without changing pixels."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_a_processor_without_avx2_gets_the_same_pixels() -> None:
     assert done.returncode == 0, done.stdout
 
 
-def test_a_choice_that_is_not_there() -> None:
+def test_an_unknown_choice() -> None:
     said = python_with_simd("sse9", "-m", "tests.programs.print_simd").stderr
     assert "LARGEDS_SIMD: expected scalar" in said
     assert "found 'sse9'. Unset it" in said

@@ -1,3 +1,4 @@
+// Tests ThreadPool: all items are processed, errors are rethrown, and forked children have threads of their own.
 #include <doctest/doctest.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -24,7 +25,7 @@ int64_t sum_to(ThreadPool& pool, int64_t n, int64_t grain) {
 
 }  // namespace
 
-TEST_CASE("every item once, whatever threads and grain") {
+TEST_CASE("every item is processed once, for any number of threads and any grain") {
   for (const int threads : {1, 2, 5}) {
     ThreadPool pool(threads);
     for (const int64_t n : {0, 1, 2, 63, 1000}) {
@@ -42,7 +43,7 @@ TEST_CASE("every item once, whatever threads and grain") {
   CHECK_THROWS_AS(ThreadPool(0), lds::Error);
 }
 
-TEST_CASE("the first exception is thrown, and the pool goes on") {
+TEST_CASE("the first exception is rethrown, and the pool remains usable") {
   ThreadPool pool(4);
   for (int round = 0; round < 20; ++round) {
     CHECK_THROWS_AS(pool.parallel_for(100, 1,
@@ -54,7 +55,7 @@ TEST_CASE("the first exception is thrown, and the pool goes on") {
   }
 }
 
-TEST_CASE("callers from several threads take turns") {
+TEST_CASE("loops of several threads run one after the other") {
   ThreadPool pool(3);
   std::vector<std::thread> callers;
   std::atomic<int> right{0};
@@ -67,8 +68,8 @@ TEST_CASE("callers from several threads take turns") {
   CHECK(right == 200);
 }
 
-#if !defined(__SANITIZE_THREAD__)  // TSan does not follow threads that a forked child starts
-TEST_CASE("a child made in the midst of the parent's loops has a pool of its own") {
+#if !defined(__SANITIZE_THREAD__)  // TSan does not support threads that a forked child starts
+TEST_CASE("a child that is forked during the parent's loops has a pool of its own") {
   ThreadPool pool(3);
   std::atomic<bool> stop{false};
   std::thread busy([&] {

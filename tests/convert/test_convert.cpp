@@ -1,4 +1,4 @@
-// Every conversion kernel equals the scalar one, bit for bit, at all alignments and tails.
+// Tests that the conversion kernels equal the scalar ones, bit for bit, for all alignments and tails.
 #include <doctest/doctest.h>
 
 #include <cstring>
@@ -8,7 +8,7 @@
 
 using namespace lds;
 
-TEST_CASE("kernels equal scalar") {
+TEST_CASE("the conversion kernels equal the scalar ones") {
   const Scale scale{{0.017F, 0.0175F, 0.0174F, 1e-6F}, {-2.1F, -2.03F, -1.8F, 0}};
   std::vector<uint8_t> source(300);
   for (size_t i = 0; i < source.size(); ++i) source[i] = static_cast<uint8_t>(i * 7);
@@ -31,7 +31,7 @@ TEST_CASE("kernels equal scalar") {
   }
 }
 
-TEST_CASE("layouts and back") {
+TEST_CASE("interleaving reverts deinterleaving, and mirroring twice reverts itself") {
   std::vector<uint8_t> pixels(4 * 37);
   for (size_t i = 0; i < pixels.size(); ++i) pixels[i] = static_cast<uint8_t>(i);
   for (int channels = 1; channels <= 4; ++channels) {

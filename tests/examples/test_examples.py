@@ -1,4 +1,4 @@
-"""Each example runs on a small store of coloured squares, and learns to tell the colours."""
+"""Each example runs on a small store of coloured squares, and learns to classify the colours."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_timm(store: str) -> None:
     "ignore:`isinstance.treespec, LeafSpec.` is deprecated:FutureWarning"
 )  # its own use of torch
 def test_lightning(store: str, tmp_path: Path) -> None:
-    """Also: from a checkpoint in the middle of an epoch it goes on with the batches that would have come."""
+    """From a checkpoint within an epoch, it continues with the next batches."""
     L = pytest.importorskip("lightning")
     module = example("lightning_training")
     data = module.StoreData(store, store, **SMALL)
@@ -88,8 +88,8 @@ def test_lightning(store: str, tmp_path: Path) -> None:
 
     def fit(checkpoint: Path | None = None) -> tuple[Any, Any]:
         recorder = Recorder()
-        words = {"accelerator": "cpu", "default_root_dir": tmp_path, "logger": False, "enable_model_summary": False}
-        trainer = L.Trainer(max_epochs=4, callbacks=[recorder], enable_checkpointing=False, **words)
+        kwargs = {"accelerator": "cpu", "default_root_dir": tmp_path, "logger": False, "enable_model_summary": False}
+        trainer = L.Trainer(max_epochs=4, callbacks=[recorder], enable_checkpointing=False, **kwargs)
         torch.manual_seed(0)
         trainer.fit(module.Classifier(len(data.train.classes)), data, ckpt_path=checkpoint, weights_only=True)
         return trainer, recorder.seen

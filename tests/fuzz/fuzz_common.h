@@ -1,4 +1,4 @@
-// What the fuzz targets share: options drawn from the input's last bytes, and a sink that reads every pixel.
+// Helpers that the fuzz targets share: options from the last bytes of the input, and a sink that reads every pixel.
 #pragma once
 
 #include <algorithm>
@@ -10,7 +10,7 @@
 
 namespace fuzz {
 
-// Takes bytes from the end of the input, where they leave the file's own structure alone.
+// Takes choices from the end of the input, where they do not affect the structure of the file.
 struct Choices {
   const uint8_t* data;
   size_t size;
@@ -28,7 +28,7 @@ inline lds::DecodeOptions options(Choices& choices) {
   return options;
 }
 
-// A box inside width x height; half of them whole.
+// A box inside width x height. Every other one is the whole image.
 inline lds::IntBox box(Choices& choices, int width, int height) {
   if (choices.next() & 1) return {0, 0, width, height};
   const int x0 = std::min(choices.below(width), width - 1), y0 = std::min(choices.below(height), height - 1);
@@ -37,12 +37,13 @@ inline lds::IntBox box(Choices& choices, int width, int height) {
   return {x0, y0, x1, y1};
 }
 
-class Reader : public lds::RowSink {
+// Reads every pixel, and checks the number of rows.
+class HashSink : public lds::RowSink {
  public:
-  Reader(const lds::IntBox& box, int channels) : bytes_(box.width() * channels), rows_(box.height()) {}
+  HashSink(const lds::IntBox& box, int channels) : bytes_(box.width() * channels), rows_(box.height()) {}
   void push(const uint8_t* row) override {
     for (int i = 0; i < bytes_; ++i) hash_ = (hash_ ^ row[i]) * 0x100000001b3U;  // FNV-1a
-    if (--rows_ < 0) std::abort();                                               // more rows than the box has
+    if (--rows_ < 0) std::abort();                                               // the box has fewer rows
   }
   uint64_t finish() const {
     if (rows_ != 0) std::abort();
@@ -54,14 +55,15 @@ class Reader : public lds::RowSink {
   uint64_t hash_ = 0xcbf29ce484222325U;
 };
 
-// What became of an input: the hash of its pixels, or the error.
+// The result of an input: the hash of its pixels, or the error.
 struct Outcome {
   uint64_t pixels = 0;
   std::string error;
   bool operator==(const Outcome&) const = default;
 };
 
-// One codec, kept between inputs as a packing thread keeps it. `adjust` may change the options.
+// Decodes with one codec, which is reused from input to input like in a packing thread. `adjust` may change the
+// options.
 template <class Codec>
 Outcome decode(const uint8_t* data, size_t size, bool with_draft = false,
                void (*adjust)(lds::DecodeOptions&) = nullptr) {
@@ -75,9 +77,9 @@ Outcome decode(const uint8_t* data, size_t size, bool with_draft = false,
       if (with_draft && choices.next() & 1) codec.set_draft(1 + choices.next(), 1 + choices.next());
     }
     const lds::IntBox part = box(choices, codec.width(), codec.height());
-    Reader reader(part, given.channels);
-    codec.read(part, reader);
-    return {reader.finish(), ""};
+    HashSink sink(part, given.channels);
+    codec.read(part, sink);
+    return {sink.finish(), ""};
   } catch (const lds::Error& error) {
     if (error.reason() == lds::Reason::internal || error.reason() == lds::Reason::value) std::abort();
     return {0, error.what()};

@@ -1,3 +1,4 @@
+// Fuzzes the parsers of EXIF blocks, XMP packets and JPEG segments.
 #include <string_view>
 
 #include "codec/exif.h"

@@ -1,3 +1,4 @@
+// Fuzzes the PNG codec.
 #include <vector>
 
 #include "codec/png.h"
@@ -14,8 +15,8 @@ uint32_t crc32(const uint8_t* data, size_t size) {
   return ~crc;
 }
 
-// Makes the checksums right, which a fuzzer would never hit, so that what is behind them is reached.
-void mend_checksums(std::vector<uint8_t>& png) {
+// Corrects the checksums, which a fuzzer would never guess, so that the code after the check is reached.
+void fix_checksums(std::vector<uint8_t>& png) {
   for (size_t at = 8; at + 12 <= png.size();) {
     const size_t length = size_t{png[at]} << 24 | png[at + 1] << 16 | png[at + 2] << 8 | png[at + 3];
     if (length > png.size() - at - 12) return;
@@ -29,7 +30,7 @@ void mend_checksums(std::vector<uint8_t>& png) {
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   std::vector<uint8_t> png(data, data + size);
-  mend_checksums(png);
+  fix_checksums(png);
   fuzz::decode<lds::PngDecoder>(png.data(), png.size());
   return 0;
 }

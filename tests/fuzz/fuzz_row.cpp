@@ -1,4 +1,4 @@
-// The whole way of a file: format by magic bytes, orientation, resize, crop.
+// Fuzzes everything from a file to a row: the magic bytes, the codecs, orientation, resize and crop.
 #include <vector>
 
 #include "fuzz_common.h"

@@ -1,3 +1,4 @@
+// Fuzzes the WebP codec.
 #include "codec/webp.h"
 #include "fuzz_common.h"
 

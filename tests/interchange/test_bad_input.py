@@ -49,10 +49,10 @@ def test_datasets(tmp_path: Path) -> None:
         ("wide", "expected uint8"),
         ("none", "is empty"),
         ("ragged", "variable length"),
-        ("double", "give dtype='float32'"),
+        ("double", "pass dtype='float32'"),
     ):
         assert_import_refused(tmp_path / "a.h5", out, ArgumentError, message, images=images, labels=None)
-    message = r"expected 5 values, one an image, found shape \(4,\)"
+    message = r"expected 5 values, one per image, found shape \(4,\)"
     assert_import_refused(tmp_path / "a.h5", out, ArgumentError, message, labels="short")
     write_hdf5(tmp_path / "b.h5", IMAGES.reshape(5, -1))
     write_hdf5(tmp_path / "c.h5", IMAGES, name="images")
@@ -61,8 +61,8 @@ def test_datasets(tmp_path: Path) -> None:
     attacks.write_ragged(tmp_path / "f.h5")
     assert_unreadable(tmp_path / "b.h5", ArgumentError, r"expected shape \(N, C, H, W\)")
     assert_unreadable(tmp_path / "c.h5", ArgumentError, "has no dataset 'data'; its datasets are: 'images'")
-    assert_unreadable(tmp_path / "d.h5", ArgumentError, r"expected 5 values, one an image, found shape \(4,\)")
-    assert_unreadable(tmp_path / "e.h5", ArgumentError, r"expected 5 values, one an image, found shape \(6,\)")
+    assert_unreadable(tmp_path / "d.h5", ArgumentError, r"expected 5 values, one per image, found shape \(4,\)")
+    assert_unreadable(tmp_path / "e.h5", ArgumentError, r"expected 5 values, one per image, found shape \(6,\)")
     assert_unreadable(tmp_path / "f.h5", ArgumentError, "variable length")
     with h5py.File(tmp_path / "a.h5", "a") as file:
         del file["ragged"]  # which can't become a field
@@ -101,10 +101,10 @@ def test_outputs(tmp_path: Path) -> None:
     store = make_random_store(tmp_path / "a.lds")
     good = store.to_hdf5(tmp_path / "a.h5")
     size = good.stat().st_size
-    with pytest.raises(ArgumentError, match="exists: name another file"):
+    with pytest.raises(ArgumentError, match="exists: choose another file"):
         store.to_hdf5(good)
     assert good.stat().st_size == size
-    assert_import_refused(good, tmp_path / "a.lds", ArgumentError, "exists: name another folder")
+    assert_import_refused(good, tmp_path / "a.lds", ArgumentError, "exists: choose another folder")
     with pytest.raises(ArgumentError, match="is not a folder"):
         store.to_hdf5(tmp_path / "no" / "b.h5")
 
@@ -187,7 +187,7 @@ def test_a_store_cut_while_it_is_exported(tmp_path: Path) -> None:
     reader = copying.RowReader(store)
     images = store.shards[0].path / "images.npy"
     images.write_bytes(images.read_bytes()[:-1])
-    with pytest.raises(StorageError, match="cut while it was read"):
+    with pytest.raises(StorageError, match="truncated while it was read"):
         reader.read(np.arange(3))
 
 
@@ -198,6 +198,6 @@ def test_parts_that_do_not_fit_together(tmp_path: Path) -> None:
         lds.join_hdf5([first, second], tmp_path / "all.h5")
     with pytest.raises(LargedsError, match="at least one"):
         lds.join_hdf5([], tmp_path / "all.h5")
-    with pytest.raises(ArgumentError, match="exists: name another file"):
+    with pytest.raises(ArgumentError, match="exists: choose another file"):
         lds.join_hdf5([first], second)
     assert not (tmp_path / "all.h5").exists()

@@ -98,7 +98,7 @@ class Counting(lds.HDF5Dataset):
         return [type(sample)((sample[0], made), sample.batch, sample.index_in_batch) for sample in samples]
 
 
-def test_a_worker_uses_its_slots_again(tmp_path: Path) -> None:
+def test_a_worker_reuses_its_slots(tmp_path: Path) -> None:
     store = make_random_store(tmp_path / "a.lds", n=100, shard_rows=100)
     loader = DataLoader(Counting(store.to_hdf5(tmp_path / "a.h5")), 4, num_workers=1)
     assert max(int(made.max()) for _, made in loader) <= 5  # of 25 batches
@@ -115,7 +115,7 @@ def test_many_neighbours_at_once(tmp_path: Path) -> None:
     assert dataset.__getitems__([]) == []
 
 
-def test_versions_of_each_image(tmp_path: Path) -> None:
+def test_variants_of_each_image(tmp_path: Path) -> None:
     store = make_random_store(tmp_path / "a.lds", shape=(4, 5, 3), layout="HWC", variants=2)
     image, _ = lds.HDF5Dataset(store.to_hdf5(tmp_path / "a.h5"))[3]
     np.testing.assert_array_equal(image.numpy(), np.moveaxis(np.asarray(store.images)[3], -1, 1))
@@ -129,5 +129,16 @@ def test_a_file_cut_while_it_is_read(tmp_path: Path) -> None:
         offset = file["data"].id.get_offset()
     with open(tmp_path / "a.h5", "r+b") as opened:
         opened.truncate(offset + 5 * 60 + 1)
-    with pytest.raises(StoreError, match=r"can't be read: .* was cut while it was read"):
+    with pytest.raises(StoreError, match=r"can't be read: .* was truncated while it was read"):
         dataset.__getitems__(range(7))
+
+
+def test_text_labels_in_a_dataloader(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["data"] = np.zeros((4, 5, 5, 3), np.uint8)
+        file["labels"] = ["cat", "dog", "cat", "owl"]
+    [(images, labels)] = DataLoader(lds.HDF5Dataset(tmp_path / "x.h5"), 4)
+    assert images.shape == (4, 3, 5, 5)
+    assert list(labels) == ["cat", "dog", "cat", "owl"]
+    with pytest.raises(TypeError, match="integer"):
+        lds.HDF5Dataset(tmp_path / "x.h5")[1.5]  # type: ignore[index]

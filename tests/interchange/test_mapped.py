@@ -73,10 +73,11 @@ def test_datasets_that_cannot_be_fields(tmp_path: Path) -> None:
         file["pixels"], file["y"], file["weight"] = IMAGES, np.arange(9), np.arange(9.0)
         for name in ("images", "samples", "label", "two words", "é"):
             file[name] = np.zeros(9)
-    for store in (
-        lds.open(tmp_path / "x.h5", images="pixels", labels="y"),
-        lds.from_hdf5(tmp_path / "x.h5", tmp_path / "x.lds", "pixels", "y"),
-    ):
+    with pytest.warns(UserWarning, match="left out as fields: 'images', 'label', 'samples', 'two words', 'é'"):
+        mapped = lds.open(tmp_path / "x.h5", images="pixels", labels="y")
+    with pytest.warns(UserWarning, match="left out as fields"):
+        imported = lds.from_hdf5(tmp_path / "x.h5", tmp_path / "x.lds", "pixels", "y")
+    for store in (mapped, imported):
         assert store.fields == ("label", "weight")
         np.testing.assert_array_equal(store["label"], np.arange(9))
         np.testing.assert_array_equal(store["weight"], np.arange(9.0))
@@ -119,7 +120,7 @@ def test_gather_loader_and_trainer_run_on_it(tmp_path: Path, kind: str, layout: 
         shard = packed.shards[0].path
         mapped = lds.open(shard / "images.npy", label=shard / "label.npy")
     assert torch.equal(mapped.gather([3, 0, 19]), packed.gather([3, 0, 19]))
-    words = {
+    kwargs = {
         "shuffle": True,
         "seed": 5,
         "augment": lds.Augment(random_crop=6, flip=0.5),
@@ -127,7 +128,7 @@ def test_gather_loader_and_trainer_run_on_it(tmp_path: Path, kind: str, layout: 
         "std": (0.2,) * 3,
     }
     for (images, labels), (wanted, classes) in zip(
-        lds.Loader(mapped, 6, **words), lds.Loader(packed, 6, **words), strict=True
+        lds.Loader(mapped, 6, **kwargs), lds.Loader(packed, 6, **kwargs), strict=True
     ):
         assert torch.equal(images, wanted)
         assert torch.equal(labels, classes)
@@ -159,17 +160,17 @@ def test_bad_npy_files(tmp_path: Path) -> None:
         with pytest.raises(ArgumentError, match=message):
             lds.open(tmp_path / f"{name}.npy")
     np.save(tmp_path / "y.npy", np.arange(8))
-    with pytest.raises(ArgumentError, match="expected 9 values, one an image, found shape \\(8,\\)"):
+    with pytest.raises(ArgumentError, match="expected 9 values, one per image, found shape \\(8,\\)"):
         lds.open(tmp_path / "x.npy", label=tmp_path / "y.npy")
     with pytest.raises(StorageError, match="No such file"):
         lds.open(tmp_path / "x.npy", label=tmp_path / "none.npy")
 
 
-def test_a_file_cut_while_open(tmp_path: Path) -> None:
+def test_a_file_truncated_while_open(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", IMAGES)
     store = lds.open(tmp_path / "x.npy")
     (tmp_path / "x.npy").write_bytes((tmp_path / "x.npy").read_bytes()[:200])
-    with pytest.raises(StoreError, match="was cut since it was opened"):
+    with pytest.raises(StoreError, match="was truncated after it was opened"):
         store.images  # noqa: B018
 
 
@@ -177,7 +178,9 @@ def test_nothing_to_verify(tmp_path: Path) -> None:
     store = lds.open(make_random_store(tmp_path / "a.lds").to_hdf5(tmp_path / "a.h5"))
     for name in ("verify", "samples", "report"):
         assert not hasattr(store, name)
-        with pytest.raises(AttributeError, match=f"was not packed by largeds, so it has no '{name}'. To make a store"):
+        with pytest.raises(
+            AttributeError, match=f"was not packed by largeds, so it has no '{name}'. To convert it to a store"
+        ):
             getattr(store, name)
     with pytest.raises(StoreError, match="no list of samples and no hashes"):
         as_packed(store)

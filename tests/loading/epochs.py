@@ -1,4 +1,4 @@
-"""A loader's epochs as lists, and the slow way to make their batches."""
+"""Epochs of a loader as lists, and a slow way to compute their batches."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def reference_batch(store: Any, labels: torch.Tensor) -> torch.Tensor:
-    """What ToTensor and Normalize give, one image at a time."""
+    """The batch by ToTensor and Normalize, one image at a time."""
     mean, std = (torch.tensor(v).view(3, 1, 1) for v in (MEAN, STD))
     return torch.stack([(torch.from_numpy(np.array(store.images[i])) / 255 - mean) / std for i in labels.tolist()])
 

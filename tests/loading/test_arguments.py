@@ -1,7 +1,8 @@
-"""Arguments that do not fit are told before any thread starts."""
+"""Invalid arguments raise an error before any thread starts."""
 
 from __future__ import annotations
 
+import inspect
 import os
 import threading
 from typing import Any
@@ -16,7 +17,7 @@ from tests.loading.epochs import MEAN
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("kwargs", "message"),
     [
         ({"batch_size": 0}, "batch_size: expected an integer, 1 or more, found 0"),
         ({"batch_size": 2.5}, "batch_size"),
@@ -38,9 +39,9 @@ from tests.loading.epochs import MEAN
         ({"augment": lds.Augment(center_crop=9)}, "9x9 does not fit into images of 8x8"),
         ({"mean": (0.5,)}, "mean: expected 3"),
         ({"std": (0.5, 0.5, 0)}, "std: expected numbers above 0"),
-        ({"mean": (123.675, 116.28, 103.53)}, r"say mean=\(0.485, 0.456, 0.406\)"),
-        ({"mean": MEAN, "std": (58.395, 57.12, 57.375)}, r"say std=\(0.229, 0.224, 0.225\)"),
-        ({"mean": MEAN, "dtype": torch.uint8}, "expected a float dtype"),
+        ({"mean": (123.675, 116.28, 103.53)}, r"pass mean=\(0.485, 0.456, 0.406\)"),
+        ({"mean": MEAN, "std": (58.395, 57.12, 57.375)}, r"pass std=\(0.229, 0.224, 0.225\)"),
+        ({"mean": MEAN, "dtype": torch.uint8}, "need a float dtype"),
         ({"dtype": torch.float64}, "dtype: expected one of"),
         ({"augment": 0.5}, "augment: expected an Augment"),
         ({"variant": "any"}, "variant: expected one of draw, cycle"),
@@ -54,6 +55,7 @@ from tests.loading.epochs import MEAN
         ({"weights": -np.ones(100)}, "weights"),
         ({"order": "weighted"}, "needs weights"),
         ({"order": "block", "weights": np.ones(100)}, "weights are for"),
+        ({"order": np.arange(100), "weights": np.ones(100)}, "weights are for order='weighted', found order=ndarray"),
         ({"block": 5}, "block is for"),
         ({"order": "block", "block": 0}, "block: expected at least 1"),
         ({"rank": 2, "world_size": 2}, "rank: expected 0 to world_size - 1"),
@@ -61,9 +63,33 @@ from tests.loading.epochs import MEAN
         ({"fields": ("label", "caption")}, "no field 'caption', its fields are: 'label'"),
     ],
 )
-def test_bad_arguments(store: Any, words: dict[str, Any], message: str) -> None:
+def test_bad_arguments(store: Any, kwargs: dict[str, Any], message: str) -> None:
     before = threading.active_count(), len(os.listdir("/proc/self/task"))
     with pytest.raises(ArgumentError, match=message):
-        lds.Loader(store, **{"batch_size": 4, **words})
+        lds.Loader(store, **{"batch_size": 4, **kwargs})
     after = threading.active_count(), len(os.listdir("/proc/self/task"))
     assert all(now <= then for now, then in zip(after, before, strict=True))  # a thread of another test may end now
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ({"num_workers": 4}, "num_workers is an argument of DataLoader, .* threads=n"),
+        ({"pin_memory": True}, "device='cuda'"),
+        ({"prefetch_factor": 2}, "prefetch=n"),
+        ({"sampler": range(3)}, "order=sampler"),
+        ({"collate_fn": list}, "fields="),
+        ({"threads": 0}, "threads: expected 1 or more, or None, found 0. Unlike num_workers"),
+        ({"order": True}, "order: expected 'block', 'weighted', a sampler .* found True"),
+        ({"order": 5}, "found 5"),
+    ],
+)
+def test_habits_of_dataloader_are_answered_with_our_words(store: Any, words: dict[str, Any], message: str) -> None:
+    with pytest.raises(ArgumentError, match=message):
+        lds.Loader(store, 4, **words)
+
+
+def test_the_signature_is_still_the_loaders() -> None:
+    assert "channels_last" in inspect.signature(lds.Loader).parameters
+    with pytest.raises(TypeError, match="unexpected keyword argument 'shufle'"):
+        lds.Loader(None, 4, shufle=True)  # type: ignore[call-arg,arg-type]

@@ -1,4 +1,4 @@
-"""The way to a CUDA device: on one where there is one, and its logic everywhere, on the CPU that pretends to be one."""
+"""Loading to a CUDA device: on a real one if available, and its logic everywhere, with the CPU in its place."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NORMAL: dict[str, Any] = {"shuffle": True, "mean": MEAN, "std": STD, "seed": 3, 
 
 
 class Done:
-    """A stream or an event that has nothing left to do."""
+    """A stream or an event whose work is done."""
 
     def __init__(self, *_: Any) -> None:
         pass
@@ -39,17 +39,17 @@ class Done:
 
 @pytest.fixture
 def pretended(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Loader(device="cpu") takes the way of a CUDA device: uint8 is sent, and normalised there."""
+    """Makes Loader(device="cpu") behave as for a CUDA device: it copies uint8 and normalises there."""
     for name in ("Stream", "Event"):
         monkeypatch.setattr(torch.cuda, name, Done)
     monkeypatch.setattr(torch.cuda, "current_stream", Done)
     monkeypatch.setattr(torch.cuda, "stream", lambda stream: stream)
     monkeypatch.setattr(torch.Tensor, "record_stream", Done.record)
 
-    def loader(store: Any, size: int, *, dtype: torch.dtype = torch.float32, **words: Any) -> Any:
-        made = lds.Loader(store, size, dtype=dtype, **words)
+    def loader(store: Any, size: int, *, dtype: torch.dtype = torch.float32, **kwargs: Any) -> Any:
+        made = lds.Loader(store, size, dtype=dtype, **kwargs)
         sent = lds.Loader(
-            store, size, dtype=torch.uint8, **{k: v for k, v in words.items() if k not in ("mean", "std")}
+            store, size, dtype=torch.uint8, **{k: v for k, v in kwargs.items() if k not in ("mean", "std")}
         )
         if dtype is not torch.uint8:
             sent._device_format = cuda.DeviceFormat(made._host_format.dtype, *made._host_format.scale)
@@ -62,8 +62,8 @@ def pretended(monkeypatch: pytest.MonkeyPatch) -> Any:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("channels_last", [False, True])
 def test_the_batches_are_those_of_the_cpu(store: Any, pretended: Any, dtype: torch.dtype, channels_last: bool) -> None:
-    words = NORMAL | {"dtype": dtype, "channels_last": channels_last}
-    ours, expected = pretended(store, 16, **words), lds.Loader(store, 16, **words)
+    kwargs = NORMAL | {"dtype": dtype, "channels_last": channels_last}
+    ours, expected = pretended(store, 16, **kwargs), lds.Loader(store, 16, **kwargs)
     iterator = iter(ours)
     assert isinstance(iterator._source, cuda.DeviceIterator)
     for number, ((images, labels), (wanted, wanted_labels)) in enumerate(zip(iterator, expected, strict=True), 1):
@@ -81,8 +81,8 @@ def test_uint8_is_sent_as_it_is(store: Any, pretended: Any) -> None:
         assert torch.equal(images, wanted)
 
 
-def test_an_error_is_raised_in_its_own_turn(store: Any, pretended: Any) -> None:
-    """The copy of batch k + 1 is started before batch k is delivered: what goes wrong there must not take k's turn."""
+def test_an_error_is_raised_at_its_batch(store: Any, pretended: Any) -> None:
+    """The copy of batch k + 1 starts before batch k is delivered; its error must not be raised instead of batch k."""
     loader = pretended(store, 2, order=[1, 2, 3, 4, 500, 5, 6, 7])
     iterator = iter(loader)
     assert [next(iterator)[1].tolist() for _ in range(2)] == [[1, 2], [3, 4]]
@@ -94,7 +94,7 @@ def test_an_error_is_raised_in_its_own_turn(store: Any, pretended: Any) -> None:
     assert next(iterator, None) is None
 
 
-def test_a_copy_that_fails_is_tried_again(store: Any, pretended: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_copy_is_repeated(store: Any, pretended: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     loader = pretended(store, 40)
     iterator = iter(loader)
     assert next(iterator)[1].tolist() == list(range(40))

@@ -123,11 +123,20 @@ def test_a_pickled_subclass_is_what_it_was(store: Any) -> None:
     again = pickle.loads(pickle.dumps(Doubled(store, 3)))
     assert (type(again), again.factor, again.transform, again[2][1]) == (Doubled, 3, half, 6)
     renamed = Renamed(store)
-    renamed.targets  # noqa: B018: cached
+    assert len(renamed.targets) == 100  # cached
     copied = pickle.loads(pickle.dumps(renamed))
     assert type(copied) is Renamed
     assert copied.targets == renamed.targets
     assert "targets" not in renamed.__getstate__()
+
+
+@pytest.mark.parametrize("index", [1.5, "1", None, [1]])
+def test_an_index_is_a_whole_number(store: Any, index: Any) -> None:
+    dataset = lds.StoreDataset(store)
+    with pytest.raises(TypeError, match="integer"):
+        dataset[index]
+    with pytest.raises((TypeError, ArgumentError), match=r"indices: expected one dimension of integers|integer"):
+        dataset.__getitems__([0, index])
 
 
 def test_a_path_is_no_store(store: Any) -> None:
@@ -186,17 +195,17 @@ def test_sampler_in_a_dataloader(store: Any) -> None:
     assert labels.tolist() == list(lds.ShuffleSampler(len(store), seed=2))
 
 
-@pytest.mark.parametrize("words", [{"n": 0}, {"n": 5, "seed": -1}, {"n": 5, "block": 0}, {"n": 5, "rank": 1}])
-def test_bad_arguments(words: dict[str, int]) -> None:
+@pytest.mark.parametrize("kwargs", [{"n": 0}, {"n": 5, "seed": -1}, {"n": 5, "block": 0}, {"n": 5, "rank": 1}])
+def test_bad_arguments(kwargs: dict[str, int]) -> None:
     with pytest.raises(ArgumentError):
-        lds.ShuffleSampler(**words)
+        lds.ShuffleSampler(**kwargs)
 
 
 # ---- slots shared with workers -------------------------------------------------------------------------------------
 
 
 def views(samples: list[Any]) -> list[torch.Tensor]:
-    """A collate function that lets views of the gathered batch go out."""
+    """A collate function that returns views of the gathered batch."""
     return [image for image, _ in samples]
 
 
@@ -209,8 +218,8 @@ def both(samples: list[Any]) -> tuple[torch.Tensor, torch.Tensor]:
 
 @pytest.mark.parametrize("collate", [None, views, both])
 def test_batches_from_workers_are_safe_to_keep(store: Any, collate: Any) -> None:
-    words = {} if collate is None else {"collate_fn": collate}
-    loader = DataLoader(lds.StoreDataset(store), 4, num_workers=2, persistent_workers=True, **words)
+    kwargs = {} if collate is None else {"collate_fn": collate}
+    loader = DataLoader(lds.StoreDataset(store), 4, num_workers=2, persistent_workers=True, **kwargs)
     for _ in range(3):
         kept = list(loader)
         for number, batch in enumerate(kept):
@@ -223,7 +232,7 @@ def test_batches_from_workers_are_safe_to_keep(store: Any, collate: Any) -> None
 
 
 class Counting(lds.StoreDataset):
-    """Says after each batch how many slots its worker has made."""
+    """Reports the number of slots of its worker after each batch."""
 
     def __getitems__(self, indices: Any) -> list[Any]:
         samples = super().__getitems__(indices)
@@ -239,26 +248,26 @@ def with_slots(samples: list[Any]) -> tuple[torch.Tensor, int]:
     return default_collate(samples)[0], made
 
 
-def test_a_worker_uses_its_slots_again(store: Any) -> None:
+def test_a_worker_reuses_its_slots(store: Any) -> None:
     loader = DataLoader(Counting(store), 4, num_workers=1, collate_fn=with_slots)
     assert max(made for _, made in loader) <= 5  # of 25 batches
 
 
 class Transformed(lds.StoreDataset):
-    """Gives the number of slots that its worker has made, in place of the labels."""
+    """Returns the number of slots of its worker instead of the labels."""
 
     def __getitems__(self, indices: Any) -> list[Any]:
         return [(image, len(self._memory._shared._slots)) for image, _ in super().__getitems__(indices)]
 
 
-def test_what_is_transformed_takes_no_shared_slots(store: Any) -> None:
-    """It would never give them back: what goes out is made of the batch, and is not the batch."""
+def test_transformed_items_use_no_shared_slots(store: Any) -> None:
+    """They would never be released, as the sent items are made from the batch, and are not the batch."""
     loader = DataLoader(Transformed(store, half), 4, num_workers=1)
     assert {int(made) for _, slots in loader for made in slots} == {0}
 
 
 class Keeping(lds.StoreDataset):
-    """Its worker keeps a view of every fourth batch, and puts what the views hold in place of the labels."""
+    """Its worker keeps a view of every fourth batch, and returns the values of the views instead of the labels."""
 
     kept: list[torch.Tensor]
 
@@ -278,8 +287,8 @@ def with_what_is_kept(samples: list[Any]) -> tuple[torch.Tensor, torch.Tensor]:
     return default_collate(samples)[0], torch.stack([*info.dataset.kept])
 
 
-def test_a_view_that_a_worker_keeps_stays_as_it_is(store: Any) -> None:
-    """The batch is sent whole all the same; its slot waits until nobody holds it, on either side."""
+def test_a_view_that_a_worker_keeps_does_not_change(store: Any) -> None:
+    """The batch is still sent whole; its slot is reused when neither process holds it."""
     loader = DataLoader(Keeping(store), 4, num_workers=1, collate_fn=with_what_is_kept)
     for number, (images, kept) in enumerate(loader):
         assert torch.equal(images, torch.from_numpy(np.array(store.images[number * 4 : number * 4 + 4])))
@@ -329,7 +338,7 @@ def test_the_count_of_holders() -> None:
     ],
     ids=" ".join,
 )
-def test_without_torch_s_private_names_batches_are_plain_tensors(store: Any, missing: list[str]) -> None:
+def test_without_private_names_of_torch_batches_are_plain_tensors(store: Any, missing: list[str]) -> None:
     program = [sys.executable, "-W", "error", "-m", "tests.programs.torch_without_hooks", str(store.path), *missing]
     done = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""Accelerate and Lightning take a Loader as it is, whatever of DataLoader's attributes they find on it."""
+"""Accelerate and Lightning use a Loader directly, with any of DataLoader's attributes that it has."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import largeds_native as lds
 
 
 def test_accelerate_leaves_a_loader_as_it_is(store: Any, tmp_path: Any) -> None:
-    """From its `dataset` and `sampler` it could make a DataLoader over raw rows, in another order."""
+    """It could make a DataLoader over raw rows, in another order, from `dataset` and `sampler`."""
     accelerate = pytest.importorskip("accelerate")
     accelerator = accelerate.Accelerator(cpu=True)
     loader = lds.Loader(store, 16, shuffle=True)

@@ -1,4 +1,4 @@
-"""Batches gathered in C++ equal those made one sample at a time."""
+"""Batches gathered in C++ equal those computed one sample at a time."""
 
 from __future__ import annotations
 
@@ -36,21 +36,21 @@ def make_gather(
     row_type: str = "uint8",
     multiply: tuple[float, ...] = (),
     add: tuple[float, ...] = (),
-    **words: Any,
+    **kwargs: Any,
 ) -> _C.Gather:
-    """`words` as tests/reference.py takes them: those of AugmentSpec, and what a batch looks like."""
+    """`kwargs` as in tests/reference.py: those of AugmentSpec, and the format of the batch."""
     output = _C.OutputSpec(
-        planar=words.pop("planar_out", True), dtype=words.pop("out_type", "float32"), multiply=multiply, add=add
+        planar=kwargs.pop("planar_out", True), dtype=kwargs.pop("out_type", "float32"), multiply=multiply, add=add
     )
-    size = {"height": words.pop("out_height", height), "width": words.pop("out_width", width)}
+    size = {"height": kwargs.pop("out_height", height), "width": kwargs.pop("out_width", width)}
     layout = _C.ImageLayout(channels=channels, height=height, width=width, planar=planar, dtype=row_type)
-    return _C.Gather(rows, layout, augment=_C.AugmentSpec(**size, **words), output=output)
+    return _C.Gather(rows, layout, augment=_C.AugmentSpec(**size, **kwargs), output=output)
 
 
-def empty_batch(n: int, channels: int, words: dict[str, Any]) -> torch.Tensor:
-    shape = (n, channels, words["out_height"], words["out_width"])
-    out = torch.empty(shape, dtype=DTYPES[words["out_type"]])
-    return out if words["planar_out"] else out.contiguous(memory_format=torch.channels_last)
+def empty_batch(n: int, channels: int, kwargs: dict[str, Any]) -> torch.Tensor:
+    shape = (n, channels, kwargs["out_height"], kwargs["out_width"])
+    out = torch.empty(shape, dtype=DTYPES[kwargs["out_type"]])
+    return out if kwargs["planar_out"] else out.contiguous(memory_format=torch.channels_last)
 
 
 def scaled(sample: np.ndarray, dtype: torch.dtype) -> torch.Tensor:
@@ -69,42 +69,49 @@ def test_equals_one_at_a_time(tmp_path_factory: pytest.TempPathFactory, data: st
     height, width, channels = draw(st.integers(1, 40)), draw(st.integers(1, 40)), draw(st.sampled_from([1, 2, 3, 4]))
     crop = draw(st.sampled_from(["none", "center", "random", "random_resized"]))
     padding = draw(st.integers(0, 5)) if crop == "random" else 0
-    words: dict[str, Any] = {"crop": crop, "padding": padding, "out_height": height, "out_width": width}
+    kwargs: dict[str, Any] = {"crop": crop, "padding": padding, "out_height": height, "out_width": width}
     if crop == "random_resized":
-        words["out_height"], words["out_width"] = draw(st.integers(1, 40)), draw(st.integers(1, 40))
+        kwargs["out_height"], kwargs["out_width"] = draw(st.integers(1, 40)), draw(st.integers(1, 40))
     elif crop != "none":
-        words["out_height"] = draw(st.integers(1, height + 2 * padding))
-        words["out_width"] = draw(st.integers(1, width + 2 * padding))
-    words["planar_out"], words["out_type"] = draw(st.booleans()), draw(st.sampled_from(sorted(DTYPES)))
-    words["flip"] = draw(st.sampled_from([0.0, 0.5, 1.0]))
+        kwargs["out_height"] = draw(st.integers(1, height + 2 * padding))
+        kwargs["out_width"] = draw(st.integers(1, width + 2 * padding))
+    kwargs["planar_out"], kwargs["out_type"] = draw(st.booleans()), draw(st.sampled_from(sorted(DTYPES)))
+    kwargs["flip"] = draw(st.sampled_from([0.0, 0.5, 1.0]))
     planar, seed, epoch = draw(st.booleans()), draw(st.integers(0, 2**64 - 1)), draw(st.integers(0, 9))
 
     images = np.random.default_rng(height).integers(0, 256, (7, height, width, channels), dtype=np.uint8)
     rows = make_rows(tmp_path_factory.mktemp("rows"), images, planar)
     gather = make_gather(
-        rows, height, width, channels=channels, planar=planar, multiply=MULTIPLY[:channels], add=ADD[:channels], **words
+        rows,
+        height,
+        width,
+        channels=channels,
+        planar=planar,
+        multiply=MULTIPLY[:channels],
+        add=ADD[:channels],
+        **kwargs,
     )
     indices = np.array(draw(st.lists(st.integers(0, 6), max_size=9)), np.int64)
-    out = empty_batch(len(indices), channels, words)
+    out = empty_batch(len(indices), channels, kwargs)
     gather.run(indices, seed, epoch, out, _C.Pool(draw(st.integers(1, 3))))
     for found, index in zip(out, indices.tolist(), strict=True):
-        expected = reference.gathered_sample(images[index], index, seed, epoch, words)
-        if words["out_type"] == "uint8":
+        expected = reference.gathered_sample(images[index], index, seed, epoch, kwargs)
+        if kwargs["out_type"] == "uint8":
             np.testing.assert_array_equal(found.numpy(), expected)
         else:
-            assert torch.equal(found, scaled(expected, DTYPES[words["out_type"]]))
+            assert torch.equal(found, scaled(expected, DTYPES[kwargs["out_type"]]))
 
 
 @pytest.mark.parametrize("out_type", sorted(DTYPES))
 @pytest.mark.parametrize("planar_out", [True, False])
 def test_a_batch_larger_than_the_caches(tmp_path: Path, out_type: str, planar_out: bool) -> None:
-    """Large batches are written past the caches, by another path of the kernels; odd sizes misalign it."""
+    """Kernels write large batches with streaming stores; odd sizes misalign them."""
     images = np.random.default_rng(0).integers(0, 256, (3, 101, 99, 3), dtype=np.uint8)
-    words = {"out_height": 101, "out_width": 99, "out_type": out_type, "planar_out": planar_out}
+    kwargs = {"out_height": 101, "out_width": 99, "out_type": out_type, "planar_out": planar_out}
     rows = make_rows(tmp_path, images, planar_out)
-    gather = make_gather(rows, 101, 99, planar=planar_out, multiply=MULTIPLY[:3], add=ADD[:3], **words)
+    gather = make_gather(rows, 101, 99, planar=planar_out, multiply=MULTIPLY[:3], add=ADD[:3], **kwargs)
     indices = np.arange(200) % 3
-    out = empty_batch(200, 3, words)
+    out = empty_batch(200, 3, kwargs)
     gather.run(indices, 0, 0, out, _C.Pool(2))
     for index in range(3):
         plain = torch.from_numpy(images[index].transpose(2, 0, 1).copy())
@@ -116,20 +123,20 @@ def test_a_batch_larger_than_the_caches(tmp_path: Path, out_type: str, planar_ou
 @pytest.mark.parametrize("planar", [True, False])
 def test_rows_of_floats_pass_through(tmp_path: Path, row_type: str, planar: bool) -> None:
     images = np.random.default_rng(0).normal(size=(4, 6, 5, 3)).astype(row_type)
-    words = {"out_height": 6, "out_width": 5, "out_type": row_type, "planar_out": not planar, "flip": 1.0}
-    gather = make_gather(make_rows(tmp_path, images, planar), 6, 5, planar=planar, row_type=row_type, **words)
-    out = empty_batch(4, 3, words)
+    kwargs = {"out_height": 6, "out_width": 5, "out_type": row_type, "planar_out": not planar, "flip": 1.0}
+    gather = make_gather(make_rows(tmp_path, images, planar), 6, 5, planar=planar, row_type=row_type, **kwargs)
+    out = empty_batch(4, 3, kwargs)
     gather.run(np.arange(4), 0, 0, out, _C.Pool(1))
     np.testing.assert_array_equal(out.numpy(), images[:, :, ::-1].transpose(0, 3, 1, 2))
 
 
-def small(tmp_path: Path, **words: Any) -> _C.Gather:
+def small(tmp_path: Path, **kwargs: Any) -> _C.Gather:
     images = np.zeros((5, 8, 8, 3), np.uint8)
-    return make_gather(make_rows(tmp_path, images, True), **({"height": 8, "width": 8} | words))
+    return make_gather(make_rows(tmp_path, images, True), **({"height": 8, "width": 8} | kwargs))
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("kwargs", "message"),
     [
         ({"channels": 5}, "1 to 4 channels"),
         ({"height": 9}, "hold no images"),
@@ -150,9 +157,9 @@ def small(tmp_path: Path, **words: Any) -> _C.Gather:
         ({"padding": -1}, "padding"),
     ],
 )
-def test_senseless_words(tmp_path: Path, words: dict[str, Any], message: str) -> None:
+def test_invalid_options(tmp_path: Path, kwargs: dict[str, Any], message: str) -> None:
     with pytest.raises(ArgumentError, match=message):
-        small(tmp_path, **words)
+        small(tmp_path, **kwargs)
 
 
 def test_the_batch_must_fit(tmp_path: Path) -> None:

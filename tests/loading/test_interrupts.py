@@ -1,4 +1,4 @@
-"""Whatever interrupts next(loader): no batch is lost, none comes twice, and the state is that of what was delivered."""
+"""If next(loader) is interrupted, no batch is lost or repeated, and the state is that of the delivered batches."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from tests.loading.epochs import labels_of
 
 
 class Interrupt(BaseException):
-    """As KeyboardInterrupt, which pytest would take for itself."""
+    """In place of KeyboardInterrupt, which pytest would handle itself."""
 
 
 def raise_inside(frame: Any) -> None:
-    """Only in the iterator's own code: once a batch is on its way to the caller, nothing can hold it."""
+    """Raises only in the iterator's own code: a batch that is being returned can't be kept."""
     files = {iterator_module.__file__, plan_module.__file__}
     if frame.f_code.co_filename in files and not isinstance(frame.f_locals.get("self"), BatchIterator):
         raise Interrupt
 
 
 def delivered(iterator: Any, loader: Any, size: int, profile: Any = None) -> tuple[list[int], int]:
-    """The first label of each batch, and how often it was interrupted. The state is looked at after each."""
+    """The first label of each batch, and the number of interrupts. The state is checked after each batch."""
     seen, interrupted = [], 0
     while True:
         try:
@@ -49,7 +49,7 @@ def delivered(iterator: Any, loader: Any, size: int, profile: Any = None) -> tup
 
 
 @pytest.mark.parametrize("prefetch", [0, 3])
-def test_a_signal_while_a_batch_is_waited_for(store: Any, prefetch: int) -> None:
+def test_a_signal_while_waiting_for_a_batch(store: Any, prefetch: int) -> None:
     size = 20_000  # with enlarged images: a batch that is waited for longer than the core looks away from signals
     indices = np.arange(5).repeat(size)
     kwargs: dict[str, Any] = {"augment": lds.Augment(resized_crop=48), "dtype": torch.uint8}
@@ -67,8 +67,8 @@ def test_a_signal_while_a_batch_is_waited_for(store: Any, prefetch: int) -> None
 
 
 class Profile:
-    """Raises an Interrupt at the n-th moment when Python looks for signals in the iterator: after a call into C, and
-    at the beginning of a function."""
+    """Raises an Interrupt at the n-th point at which Python handles signals in the iterator: after a call into C, and
+    at the start of a function."""
 
     def __init__(self, n: int) -> None:
         self.left = n
@@ -94,7 +94,7 @@ def test_an_interrupt_at_any_moment(store: Any, options: dict[str, Any]) -> None
     assert n > 20
 
 
-def test_an_error_of_a_sampler_comes_in_its_turn(store: Any) -> None:
+def test_an_error_of_a_sampler_is_raised_at_its_batch(store: Any) -> None:
     loader = lds.Loader(store, 2, order=[1, 2, 3, 4, "five", 6, 7, 8])
     iterator = iter(loader)
     assert [next(iterator)[1].tolist() for _ in range(2)] == [[1, 2], [3, 4]]

@@ -1,4 +1,4 @@
-"""Threads, memory and handles of a loader: several iterators, forks, ends."""
+"""Threads, memory and file descriptors of a loader: several iterators, forks, exits."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_two_iterators_do_not_disturb_each_other(store: Any) -> None:
     assert [b[1].tolist() for _, b in pairs] == expected[1]
 
 
-def test_the_end_stays_the_end(store: Any) -> None:
+def test_an_ended_iterator_stays_ended(store: Any) -> None:
     iterator = iter(lds.Loader(store, 60))
     assert len(list(iterator)) == 2
     assert next(iterator, None) is None
@@ -75,7 +75,7 @@ def test_batches_are_made_while_python_holds_the_gil(store: Any) -> None:
     next(iterator)
 
 
-def test_a_forked_child_iterates_anew(store: Any) -> None:
+def test_a_forked_child_iterates_again(store: Any) -> None:
     loader = lds.Loader(store, 10, threads=2)
     iterator = iter(loader)
     kept = next(iterator)

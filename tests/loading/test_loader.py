@@ -1,4 +1,4 @@
-"""The loader's batches: right, safe to keep, in memory that is used again, and what is wrong said clearly."""
+"""The loader's batches are correct, safe to keep, and in reused memory; errors are clear."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 import torch
 
 import largeds_native as lds
-from largeds_native._internal.measure import forget
+from largeds_native._internal.measure import drop_files
 from largeds_native.errors import ArgumentError, RowIndexError
 from tests.builders.stores import make_labelled_store
 from tests.loading.epochs import MEAN, STD, epoch_of, labels_of, reference_batch
@@ -45,7 +45,7 @@ def test_dtypes_and_layouts(store: Any, dtype: torch.dtype, channels_last: bool)
             assert images.is_contiguous(memory_format=layout)
 
 
-def test_every_epoch_has_its_order_whatever_the_threads(store: Any) -> None:
+def test_every_epoch_has_its_own_order_for_any_number_of_threads(store: Any) -> None:
     one, other = (
         lds.Loader(store, 16, shuffle=True, seed=3, threads=threads, prefetch=ahead)
         for threads, ahead in ((1, 0), (4, 5))
@@ -116,7 +116,7 @@ def test_a_huge_batch_takes_no_more_than_the_store(store: Any) -> None:
         pickle.dumps(lds.Loader(store, 4))
 
 
-def test_an_error_comes_at_its_batch_and_the_next_is_whole(store: Any) -> None:
+def test_an_error_is_raised_at_its_batch_and_the_next_is_complete(store: Any) -> None:
     iterator = iter(lds.Loader(store, 2, order=[1, 2, 500, 3, 4, 5]))
     assert next(iterator)[1].tolist() == [1, 2]
     with pytest.raises(RowIndexError, match="row 500"):
@@ -141,7 +141,7 @@ def test_fields_of_any_shape(tmp_path: Path) -> None:
 
 
 def test_fields_by_default(store: Any, tmp_path: Path) -> None:
-    """The label, where there is one: an unlabelled store gives the images alone, still in a tuple."""
+    """The default is the label; a store without labels yields tuples with only the images."""
     images = np.random.default_rng(0).integers(0, 256, (5, 3, 4, 4), np.uint8)
     unlabelled = lds.pack(lds.sources.arrays(images), tmp_path / "u.lds", resize=None, crop=None, progress=False)
     loader = lds.Loader(unlabelled, 3, dtype=torch.uint8)
@@ -150,7 +150,7 @@ def test_fields_by_default(store: Any, tmp_path: Path) -> None:
     assert (loader.fields, lds.Loader(store, 3).fields, lds.Loader(store, 3, fields=()).fields) == ((), ("label",), ())
 
 
-def test_what_a_dataloader_has(store: Any) -> None:
+def test_attributes_of_dataloader(store: Any) -> None:
     loader = lds.Loader(store, 16)
     assert (loader.dataset, loader.num_workers, loader.batch_sampler) == (store, 0, None)
     assert isinstance(loader.sampler, torch.utils.data.SequentialSampler)
@@ -176,7 +176,7 @@ def test_stats(store: Any) -> None:
     assert len(list(iterator)) == 6
 
 
-def test_rows_that_are_not_in_memory_are_asked_for_ahead(tmp_path: Path) -> None:
+def test_rows_that_are_not_in_memory_are_read_ahead(tmp_path: Path) -> None:
     store = make_labelled_store(tmp_path, 200, 64)
     files = [file.path for file in store.files("images")]
     expected = labels_of(lds.Loader(store, 10, shuffle=True, seed=5))
@@ -184,7 +184,7 @@ def test_rows_that_are_not_in_memory_are_asked_for_ahead(tmp_path: Path) -> None
         store.close()
         gc.collect()  # a mapped page stays
         fresh = lds.open(store.path)
-        forget(files)
+        drop_files(files)
         for path in files if advice == os.POSIX_FADV_WILLNEED else []:
             path.read_bytes()
         loader = lds.Loader(fresh, 10, shuffle=True, seed=5, prefetch=0)

@@ -1,4 +1,4 @@
-"""In which order samples come, and how they are augmented."""
+"""The order of samples, and their augmentation."""
 
 from __future__ import annotations
 
@@ -83,8 +83,8 @@ def test_a_resumed_sampler_skips_what_was_seen(store: Any) -> None:
 def test_augment_is_a_function_of_seed_epoch_and_sample(store: Any) -> None:
     augment = lds.Augment(resized_crop=5, flip=0.5)
 
-    def by_label(**words: Any) -> dict[int, bytes]:
-        loader = lds.Loader(store, dtype=torch.uint8, augment=augment, **words)
+    def by_label(**kwargs: Any) -> dict[int, bytes]:
+        loader = lds.Loader(store, dtype=torch.uint8, augment=augment, **kwargs)
         return {
             int(label): image.numpy().tobytes()
             for images, labels in loader
@@ -97,7 +97,7 @@ def test_augment_is_a_function_of_seed_epoch_and_sample(store: Any) -> None:
     assert by_label(batch_size=16, seed=1) != expected
 
 
-def test_what_a_sampler_gives_is_checked(store: Any) -> None:
+def test_invalid_elements_of_a_sampler(store: Any) -> None:
     with pytest.raises(RowIndexError, match="row 100 is outside"):
         labels_of(lds.Loader(store, 2, order=[1, 2, 3, 100]))
     with pytest.raises(ArgumentError, match="lists of numbers"):

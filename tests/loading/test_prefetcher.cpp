@@ -1,10 +1,10 @@
+// Tests Prefetcher: the order of batches, errors, closing, and shared rings.
 #include <doctest/doctest.h>
 #include <unistd.h>
 
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <numeric>
 #include <string>
 #include <thread>
 
@@ -21,7 +21,7 @@ namespace {
 
 constexpr int kRows = 50, kSide = 4, kRowBytes = 3 * kSide * kSide;
 
-// A file whose row i is full of i, and a field of int64 i.
+// A file whose row i contains bytes i, and a field whose row i is the int64 i.
 struct Store {
   std::string images = file(kRowBytes), labels = file(8);
 
@@ -66,7 +66,7 @@ void check(const Batch& batch, const std::vector<int64_t>& samples) {
   }
 }
 
-Batch must_come(Prefetcher& prefetcher) {
+Batch wait_for_next(Prefetcher& prefetcher) {
   for (;;) {
     if (auto batch = prefetcher.next(1000ms)) return *batch;
   }
@@ -74,43 +74,43 @@ Batch must_come(Prefetcher& prefetcher) {
 
 }  // namespace
 
-TEST_CASE("batches come in order, and stay what they are while they are held") {
+TEST_CASE("batches arrive in order, and do not change while they are held") {
   const Store store;
   for (const int threads : {1, 3}) {
     auto prefetcher = store.prefetcher(threads);
     std::vector<Batch> held;
-    std::vector<std::vector<int64_t>> wanted;
+    std::vector<std::vector<int64_t>> requested;
     for (int64_t i = 0; i < 40; ++i) {
-      wanted.push_back({i % kRows, (i * 7) % kRows, 49});
-      prefetcher->submit({wanted.back(), {}, 0, 0});
+      requested.push_back({i % kRows, (i * 7) % kRows, 49});
+      prefetcher->submit({requested.back(), {}, 0, 0});
     }
-    for (int i = 0; i < 40; ++i) held.push_back(must_come(*prefetcher));
-    for (size_t i = 0; i < 40; ++i) check(held[i], wanted[i]);
+    for (int i = 0; i < 40; ++i) held.push_back(wait_for_next(*prefetcher));
+    for (size_t i = 0; i < 40; ++i) check(held[i], requested[i]);
     CHECK(prefetcher->stats().batches == 40);
     CHECK(prefetcher->stats().samples == 120);
   }
 }
 
-TEST_CASE("an error comes at its batch, once") {
+TEST_CASE("an error is thrown once, in place of its batch") {
   const Store store;
   auto prefetcher = store.prefetcher(2);
   prefetcher->submit({{1}, {}, 0, 0});
   prefetcher->submit({{kRows}, {}, 0, 0});
   prefetcher->submit({{2}, {}, 0, 0});
-  check(must_come(*prefetcher), {1});
-  CHECK_THROWS_AS(must_come(*prefetcher), lds::Error);
-  check(must_come(*prefetcher), {2});
+  check(wait_for_next(*prefetcher), {1});
+  CHECK_THROWS_AS(wait_for_next(*prefetcher), lds::Error);
+  check(wait_for_next(*prefetcher), {2});
   CHECK_THROWS_WITH_AS(prefetcher->next(1ms), "no batch is submitted", lds::Error);
   CHECK_THROWS_AS(prefetcher->submit({{1, 2}, {1}, 0, 0}), lds::Error);
 }
 
-TEST_CASE("closed in the midst of its work it ends at once, and held batches stay") {
+TEST_CASE("closing stops the work at once, and held batches remain valid") {
   const Store store;
   auto ring = std::make_shared<lds::Ring>(0, 2);
   for (int round = 0; round < 50; ++round) {
     auto prefetcher = store.prefetcher(2, ring);
     for (int64_t i = 0; i < 20; ++i) prefetcher->submit({{i, i + 1}, {}, 0, 0});
-    const Batch batch = must_come(*prefetcher);
+    const Batch batch = wait_for_next(*prefetcher);
     if (round % 2 == 0) prefetcher->close();
     if (round % 2 == 0) CHECK_THROWS_AS(prefetcher->next(1ms), lds::Error);
     prefetcher.reset();
@@ -119,7 +119,7 @@ TEST_CASE("closed in the midst of its work it ends at once, and held batches sta
   CHECK(ring->stats().in_use == 0);
 }
 
-TEST_CASE("whoever waits is woken by close") {
+TEST_CASE("close wakes a caller that waits in next") {
   const Store store;
   lds::Ring::Allocate slow = [](int64_t bytes) {
     std::this_thread::sleep_for(50ms);
@@ -134,13 +134,13 @@ TEST_CASE("whoever waits is woken by close") {
   });
   CHECK_THROWS_AS(
       {
-        for (int i = 0; i < 3; ++i) must_come(*prefetcher);
+        for (int i = 0; i < 3; ++i) wait_for_next(*prefetcher);
       },
       lds::Error);
   closer.join();
 }
 
-TEST_CASE("several threads may close it at once, in the midst of its work") {
+TEST_CASE("several threads may call close concurrently while batches are filled") {
   const Store store;
   for (int round = 0; round < 20; ++round) {
     auto prefetcher = store.prefetcher(2);
@@ -152,8 +152,8 @@ TEST_CASE("several threads may close it at once, in the midst of its work") {
   }
 }
 
-#if !defined(__SANITIZE_THREAD__)  // TSan does not follow a child of a process that had threads
-TEST_CASE("where no thread can be started, submit says so") {
+#if !defined(__SANITIZE_THREAD__)  // TSan does not support a forked child of a process that had threads
+TEST_CASE("submit throws if no thread can be started") {
   const Store store;
   CHECK(without_threads([&] {
     auto prefetcher = store.prefetcher(1);
@@ -177,7 +177,7 @@ TEST_CASE("several iterators share a ring and a pool") {
     threads.emplace_back([prefetcher] {
       for (int64_t i = 0; i < 100; ++i) {
         prefetcher->submit({{i % kRows}, {}, 0, 0});
-        check(must_come(*prefetcher), {i % kRows});
+        check(wait_for_next(*prefetcher), {i % kRows});
       }
     });
   }

@@ -49,7 +49,7 @@ def test_permutation(n: int, seed: int, epoch: int) -> None:
         assert _C.permute(n, seed, epoch, 2, n - 3).tolist() == order[2:-1].tolist()
 
 
-def test_permutation_of_billions_costs_nothing() -> None:
+def test_permutation_of_billions_is_cheap() -> None:
     order = _C.permute(2**40, 1, 2, 2**39, 1000)
     assert len(set(order.tolist())) == 1000
     assert order.min() >= 0
@@ -57,7 +57,7 @@ def test_permutation_of_billions_costs_nothing() -> None:
 
 
 def test_permutations_look_random() -> None:
-    """Positions, neighbours and epochs are as unrelated as chance allows (within five deviations)."""
+    """Positions, neighbours and epochs are uncorrelated (within five standard deviations)."""
     n = 20_000
     first, second = (_C.permute(n, 3, epoch, 0, n) for epoch in (0, 1))
     bound = 5 / np.sqrt(n)

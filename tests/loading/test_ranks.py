@@ -1,4 +1,4 @@
-"""Real processes under torchrun, over gloo: the union of what they are given is the epoch."""
+"""Real processes under torchrun, over gloo: the union of their batches is the epoch."""
 
 from __future__ import annotations
 

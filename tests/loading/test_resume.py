@@ -1,4 +1,4 @@
-"""From any position the rest of an epoch is the same, on any number of ranks."""
+"""After a resume at any position, the rest of the epoch is the same, on any number of ranks."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ ORDERS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("order", ORDERS)
 def test_resumed_after_any_batch_the_rest_is_identical(store: Any, order: str) -> None:
-    words = ORDERS[order] | {"augment": lds.Augment(random_crop=6, padding=1, flip=0.5)}
-    whole = lds.Loader(store, 16, seed=9, **words)
+    kwargs = ORDERS[order] | {"augment": lds.Augment(random_crop=6, padding=1, flip=0.5)}
+    whole = lds.Loader(store, 16, seed=9, **kwargs)
     expected = [epoch_of(whole), epoch_of(whole)]
     for stop in range(8):
-        first = lds.Loader(store, 16, seed=9, threads=1, **words)
+        first = lds.Loader(store, 16, seed=9, threads=1, **kwargs)
         iterator = iter(first)
         for _ in range(stop):
             next(iterator, None)
         state = first.state_dict()
         assert all(isinstance(value, int) for value in state.values())
-        resumed = lds.Loader(store, 16, seed=9, threads=3, prefetch=1, **words)
+        resumed = lds.Loader(store, 16, seed=9, threads=3, prefetch=1, **kwargs)
         resumed.load_state_dict(state)
         assert resumed.remaining == first.remaining == (7 - stop if stop < 8 else 7)
         assert_same(epoch_of(resumed), expected[0][stop:])
@@ -68,8 +68,8 @@ def test_ranks_share_an_epoch_and_resume_in_another_world(
     store: Any, n: int, size: int, world: int, again: int, stop: int, drop_last: bool, shuffle: bool
 ) -> None:
     def loaders(world_size: int) -> list[Any]:
-        words = {"indices": range(n), "shuffle": shuffle, "drop_last": drop_last, "threads": 1, "prefetch": 0}
-        return [lds.Loader(store, size, rank=r, world_size=world_size, **words) for r in range(world_size)]
+        kwargs = {"indices": range(n), "shuffle": shuffle, "drop_last": drop_last, "threads": 1, "prefetch": 0}
+        return [lds.Loader(store, size, rank=r, world_size=world_size, **kwargs) for r in range(world_size)]
 
     first = loaders(world)
     whole = [labels_of(loader) for loader in first]

@@ -1,3 +1,4 @@
+// Tests Ring: when slots are reused, allocated and freed.
 #include <doctest/doctest.h>
 
 #include <cstring>
@@ -11,7 +12,7 @@
 using lds::Ring;
 using Slot = std::shared_ptr<uint8_t>;
 
-TEST_CASE("a slot that is held is never given twice, one that is let go is") {
+TEST_CASE("a slot is reused only when nothing holds it any more") {
   Ring ring(1000, 2);
   Slot first = ring.take(1000);
   const Slot second = ring.take(10);
@@ -24,7 +25,7 @@ TEST_CASE("a slot that is held is never given twice, one that is let go is") {
   CHECK(ring.stats().in_use == 3);
 }
 
-TEST_CASE("steady state allocates nothing") {
+TEST_CASE("nothing is allocated in the steady state") {
   Ring ring(1 << 16, 3);
   for (int i = 0; i < 500; ++i) {
     const Slot a = ring.take(1 << 16);
@@ -34,14 +35,14 @@ TEST_CASE("steady state allocates nothing") {
   CHECK(ring.stats().allocations == 2);
 }
 
-TEST_CASE("it grows while many are held, and shrinks when they are not any more") {
+TEST_CASE("the ring grows while many slots are held, and shrinks afterwards") {
   Ring ring(100, 2);
   for (int round = 0; round < 3; ++round) {
     std::vector<Slot> held;
     for (int i = 0; i < 10; ++i) held.push_back(ring.take(100));
   }
   CHECK(ring.stats().slots == 10);
-  CHECK(ring.stats().allocations == 10);  // a user who holds ten each round has them allocated once
+  CHECK(ring.stats().allocations == 10);  // ten slots that are held in each round are allocated once
   for (int i = 0; i < 200; ++i) ring.take(100);
   std::vector<Slot> held;
   for (int i = 0; i < 10; ++i) held.push_back(ring.take(100));
@@ -71,14 +72,14 @@ TEST_CASE("slots outlive the ring") {
   std::memset(slot.get(), 7, 100);
 }
 
-TEST_CASE("an allocation that fails is an error, and counts for nothing") {
+TEST_CASE("a failed allocation is an error, and no slot is in use afterwards") {
   Ring ring(1, 1, [](int64_t) -> Slot { throw lds::Error(lds::Reason::io, "no memory"); });
   CHECK_THROWS_AS(ring.take(1), lds::Error);
   CHECK(ring.stats().in_use == 0);
   CHECK_THROWS_AS(lds::page_memory(int64_t{1} << 60), lds::Error);
 }
 
-TEST_CASE("where memory is short, a take fails or its slot comes back") {
+TEST_CASE("if memory runs out, take fails or its slot returns to the ring") {
   bool failed = true;
   for (int nth = 0; failed; ++nth) {
     Ring ring(100, 4);
@@ -89,7 +90,7 @@ TEST_CASE("where memory is short, a take fails or its slot comes back") {
       const FailingNew memory(nth);
       try {
         held.push_back(ring.take(100));
-        held.clear();  // gives back, and allocates nothing
+        held.clear();  // returns the slots without an allocation
       } catch (const std::bad_alloc&) {
         CHECK(memory.failed());
       }
@@ -101,7 +102,7 @@ TEST_CASE("where memory is short, a take fails or its slot comes back") {
   }
 }
 
-TEST_CASE("threads take and give back at once") {
+TEST_CASE("several threads take and return slots concurrently") {
   Ring ring(4096, 2);
   std::vector<std::thread> threads;
   std::atomic<int> wrong{0};

@@ -1,4 +1,4 @@
-"""Sources that go away or can't be read while they are packed."""
+"""Sources that disappear or can't be read during a pack."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def failures(store: Any) -> dict[str, str]:
     return {failure.source: failure.reason for failure in store.report.failures}
 
 
-def test_files_that_can_not_be_read(tmp_path: Path) -> None:
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     paths = make_tree(tmp_path / "tree")
     (tmp_path / "tree/class0/dangling.png").symlink_to("nowhere")
     os.mkfifo(tmp_path / "tree/class1/pipe.jpg")
@@ -67,7 +67,7 @@ def make_tar(path: Path, paths: list[Path]) -> Path:
     return path
 
 
-def test_a_tar_that_is_cut_off_after_the_scan(tmp_path: Path) -> None:
+def test_a_tar_that_is_truncated_after_the_scan(tmp_path: Path) -> None:
     path = make_tar(tmp_path / "x.tar", make_tree(tmp_path / "tree"))
     source = tar(path)
     os.truncate(path, path.stat().st_size // 2)
@@ -81,7 +81,7 @@ def test_a_tar_that_is_cut_off_after_the_scan(tmp_path: Path) -> None:
 
 
 class Cell:
-    """The least of a Hugging Face dataset: rows, features, and a cast of the image column."""
+    """A minimal Hugging Face dataset: rows, features, and a cast of the image column."""
 
     def __init__(self, paths: list[Path], decode: bool = True) -> None:
         self.paths, self.decode = paths, decode

@@ -42,7 +42,7 @@ def test_too_many_failures_make_no_store(tmp_path: Path) -> None:
     ) as caught:
         lds.pack(tree, tmp_path / "out", **SMALL)
     assert "0000.png" in str(caught.value)
-    with pytest.raises(StoreError, match="not packed to the end"):
+    with pytest.raises(StoreError, match="is an unfinished pack"):
         lds.open(tmp_path / "out")
     store = lds.pack(tree, tmp_path / "out", max_failures=3, **SMALL)
     assert store.report is not None

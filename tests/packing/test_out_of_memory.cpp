@@ -1,4 +1,4 @@
-// An image whose allocation fails is an error of that image: the next one of the same size is packed right.
+// Tests that a failed allocation only affects its image: the next image of the same size is packed correctly.
 #include <doctest/doctest.h>
 
 #include <new>
@@ -13,7 +13,7 @@ using Bytes = std::vector<uint8_t>;
 
 }  // namespace
 
-TEST_CASE("after an allocation that failed, the same image becomes the right row") {
+TEST_CASE("after a failed allocation, the same image gives the correct row") {
   constexpr int kHeight = 61, kWidth = 83;
   Bytes pixels(size_t{kHeight} * kWidth * 3);
   for (size_t i = 0; i < pixels.size(); ++i) pixels[i] = static_cast<uint8_t>(i * 7 + i / 249 * 13);

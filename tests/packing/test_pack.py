@@ -17,7 +17,7 @@ ROW = 3 * 12 * 12
 
 
 def files_of(store: Path) -> dict[str, bytes]:
-    """Everything that is part of a store's identity."""
+    """All files that belong to a store's identity."""
     return {
         str(path.relative_to(store)): path.read_bytes()
         for path in sorted(store.rglob("*"))
@@ -95,7 +95,7 @@ def test_float_rows_are_normalised(tmp_path: Path) -> None:
     assert unit.statistics == plain.statistics
 
 
-def test_failed_images_leave_no_hole(tmp_path: Path) -> None:
+def test_failed_images_leave_no_gap(tmp_path: Path) -> None:
     paths = make_tree(tmp_path / "tree")
     bad = [paths[0], paths[5], paths[11]]
     bad[0].write_bytes(b"")
@@ -118,7 +118,7 @@ def test_failed_images_leave_no_hole(tmp_path: Path) -> None:
     assert "9 of 12" in str(report)
     with pytest.raises(DecodeError, match=r"0000\.png"):
         lds.pack(tmp_path / "tree", tmp_path / "strict", on_error="raise", **SMALL)
-    with pytest.raises(StoreError, match="not packed to the end"):
+    with pytest.raises(StoreError, match="is an unfinished pack"):
         lds.open(tmp_path / "strict")
 
 
@@ -162,7 +162,7 @@ def test_arrays(tmp_path: Path) -> None:
     np.testing.assert_array_equal(grey.images[2][0], np.asarray(Image.fromarray(images[2]).convert("L")))
 
 
-def test_store_is_used_in_all_ways(tmp_path: Path) -> None:
+def test_all_uses_of_a_store(tmp_path: Path) -> None:
     make_tree(tmp_path / "tree")
     store = lds.pack(tmp_path / "tree", tmp_path / "store", shard_bytes=5 * ROW, **SMALL)
     again = pickle.loads(pickle.dumps(store))
@@ -200,7 +200,7 @@ def test_damaged_stores_do_not_open(tmp_path: Path) -> None:
     lds.open(store.path)
 
 
-def test_outputs_that_are_something_else(tmp_path: Path) -> None:
+def test_outputs_that_are_not_stores(tmp_path: Path) -> None:
     make_tree(tmp_path / "tree")
     (tmp_path / "file").touch()
     with pytest.raises(PackError, match="is not a folder"):
@@ -232,7 +232,7 @@ def test_sources_without_an_image(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("options", "expected"),
     [
         ({"resize": 0}, "resize"),
         ({"resize": "big"}, "resize"),
@@ -244,8 +244,8 @@ def test_sources_without_an_image(tmp_path: Path) -> None:
         ({"dtype": object}, "dtype"),
         ({"layout": "NCHW"}, "layout"),
         ({"mode": "RGBA"}, "mode"),
-        ({"mean": (0, 0, 0)}, "mean and std go together"),
-        ({"mean": (0, 0, 0), "std": (1, 1, 1)}, "float stores"),
+        ({"mean": (0, 0, 0)}, "expected mean and std together"),
+        ({"mean": (0, 0, 0), "std": (1, 1, 1)}, "packing floats only"),
         ({"mean": (0, 0), "std": (1, 1), "dtype": "float32"}, "expected 3"),
         ({"mean": (0, 0, 0), "std": (1, 0, 1), "dtype": "float32"}, "positive"),
         ({"variants": 2}, "needs an augment"),
@@ -260,8 +260,8 @@ def test_sources_without_an_image(tmp_path: Path) -> None:
         ({"max_pixels": 0}, "max_pixels"),
     ],
 )
-def test_bad_options_are_named(tmp_path: Path, options: dict[str, Any], words: str) -> None:
+def test_invalid_options(tmp_path: Path, options: dict[str, Any], expected: str) -> None:
     make_tree(tmp_path / "tree", 1, 1)
-    with pytest.raises(ArgumentError, match=words):
+    with pytest.raises(ArgumentError, match=expected):
         lds.pack(tmp_path / "tree", tmp_path / "out", **{"progress": False, **options})
     assert not (tmp_path / "out").exists()

@@ -1,4 +1,4 @@
-// The packer's threads, its sums and its file, against what one thread writes into memory.
+// Compares the rows, sums and files of a Packer with those that a single thread computes in memory.
 #include <doctest/doctest.h>
 #include <fcntl.h>
 #include <unistd.h>
@@ -30,8 +30,8 @@ Bytes noise(size_t n, unsigned seed) {
   return bytes;
 }
 
-// An unnamed file that goes when it is closed.
-struct Scratch {
+// An unnamed file that is deleted when it is closed.
+struct TemporaryFile {
   std::unique_ptr<FILE, int (*)(FILE*)> file{std::tmpfile(), &std::fclose};
   int descriptor() const { return fileno(file.get()); }
   Bytes bytes(size_t n) const {
@@ -51,7 +51,7 @@ PackSpec small_spec() {
   return spec;
 }
 
-PackTarget to_file(const Scratch& file, std::vector<int64_t> rows = {}) {
+PackTarget to_file(const TemporaryFile& file, std::vector<int64_t> rows = {}) {
   PackTarget target;
   target.descriptor = file.descriptor();
   target.rows = std::move(rows);
@@ -70,7 +70,7 @@ TEST_CASE("sums of channels equal those of a plain loop") {
   for (const int channels : {1, 2, 3, 4}) {
     for (const int64_t pixels : {1, 15, 16, 17, 1000, 40000}) {
       Bytes image = noise(static_cast<size_t>(pixels * channels), 1);
-      if (pixels == 40000) image.assign(image.size(), 255);  // where narrow sums would overflow
+      if (pixels == 40000) image.assign(image.size(), 255);  // narrow sums would overflow
       for (const bool planar : {false, true}) {
         ChannelSums expected;
         for (int64_t i = 0; i < pixels * channels; ++i) {
@@ -93,7 +93,7 @@ TEST_CASE("closing gaps keeps the rows in order") {
   constexpr int64_t kRow = 5;
   const Bytes rows = noise(64 * kRow, 2);
   for (const std::vector<int64_t>& kept : {std::vector<int64_t>{}, {0, 1, 2}, {3}, {0, 2, 3, 4, 9, 63}, {60, 61, 62}}) {
-    const Scratch file;
+    const TemporaryFile file;
     write_exactly(file.descriptor(), rows.data(), static_cast<int64_t>(rows.size()), 0);
     close_gaps(file.descriptor(), 0, kRow, kept);
     const Bytes found = file.bytes(kept.size() * kRow);
@@ -105,7 +105,7 @@ TEST_CASE("closing gaps keeps the rows in order") {
   }
 }
 
-TEST_CASE("any number of threads writes what one thread makes") {
+TEST_CASE("any number of threads writes the same rows as one thread") {
   std::vector<Bytes> images(300);
   for (size_t i = 0; i < images.size(); ++i) images[i] = noise(kSide * kSide * 3, static_cast<unsigned>(i));
   const PackSpec spec = small_spec();
@@ -120,7 +120,7 @@ TEST_CASE("any number of threads writes what one thread makes") {
     Packer packer(spec, threads);
     REQUIRE(packer.sample_bytes() == 147);
     for (int job = 0; job < 2; ++job) {
-      const Scratch file;
+      const TemporaryFile file;
       packer.start(items_of(images), {}, to_file(file));
       while (!packer.wait(0.01)) {
       }
@@ -149,7 +149,7 @@ TEST_CASE("pixels of either layout become rows of either layout") {
       items[1].pixels = ConstImageView::chw(planes.data(), kSide, kSide, 3);
       Packer packer(spec, 1);
       const auto bytes = static_cast<size_t>(packer.sample_bytes());
-      const Scratch file;
+      const TemporaryFile file;
       packer.start(items, {}, to_file(file));
       const PackResult result = packer.result();
       CHECK(result.failures.empty());
@@ -162,11 +162,11 @@ TEST_CASE("pixels of either layout become rows of either layout") {
   }
 }
 
-TEST_CASE("memory gets the rows that a file gets") {
+TEST_CASE("rows in memory equal rows in a file") {
   std::vector<Bytes> images(50);
   for (size_t i = 0; i < images.size(); ++i) images[i] = noise(kSide * kSide * 3, static_cast<unsigned>(i));
   Packer packer(small_spec(), 2);
-  const Scratch file;
+  const TemporaryFile file;
   packer.start(items_of(images), {}, to_file(file));
   const PackResult expected = packer.result();
   Bytes memory(images.size() * 147), reversed(memory.size());
@@ -195,16 +195,16 @@ TEST_CASE("memory gets the rows that a file gets") {
   CHECK_THROWS_AS(packer.start(items_of(images), {}, target), Error);
 }
 
-TEST_CASE("failures are named by item, and rows go where they are told") {
+TEST_CASE("failures have the index of their item, and rows are written to their targets") {
   const std::vector<Bytes> images{noise(kSide * kSide * 3, 1), noise(kSide * kSide * 3, 2)};
   std::vector<PackItem> items = items_of(images);
   items.resize(5);
-  items[2].path = "/nowhere/at/all.jpg";
-  items[3].bytes = "no image";
-  items[4].path = "/nowhere/at/all.tar";
+  items[2].path = "/no/such/file.jpg";
+  items[3].bytes = "not an image";
+  items[4].path = "/no/such/file.tar";
   items[4].length = 3;
   Packer packer(small_spec(), 2);
-  const Scratch file;
+  const TemporaryFile file;
   packer.start(items, {}, to_file(file, {4, 3, 2, 1, 0}));
   const PackResult result = packer.result();
   REQUIRE(result.failures.size() == 3);
@@ -218,10 +218,10 @@ TEST_CASE("failures are named by item, and rows go where they are told") {
   CHECK(hash_bytes(found.data() + 3 * 147, 147) == result.hashes[1]);
 }
 
-TEST_CASE("a job that can't write throws, a cancelled one says so, and the packer goes on") {
+TEST_CASE("a job that can't write throws, a cancelled job throws, and the packer remains usable") {
   const std::vector<Bytes> images(500, noise(kSide * kSide * 3, 1));
   Packer packer(small_spec(), 2);
-  const Scratch file;
+  const TemporaryFile file;
   const int read_only = open("/dev/null", O_RDONLY | O_CLOEXEC);
   packer.start(items_of(images), {}, {read_only});
   CHECK_THROWS_AS(packer.result(), Error);
@@ -235,7 +235,7 @@ TEST_CASE("a job that can't write throws, a cancelled one says so, and the packe
   CHECK_THROWS_AS(packer.start(items_of(images), {1, 2}, {}), Error);
 }
 
-TEST_CASE("specs that make no sense are refused") {
+TEST_CASE("invalid specs are errors") {
   PackSpec spec = small_spec();
   spec.variants = 2;
   CHECK_THROWS_AS(Packer(spec, 1), Error);
@@ -248,8 +248,8 @@ TEST_CASE("specs that make no sense are refused") {
   CHECK(Packer(spec, 1).sample_bytes() == 294);
 }
 
-#if !defined(__SANITIZE_THREAD__)  // TSan does not follow a child of a process that had threads
-TEST_CASE("where no thread can be started, a job fails and is over") {
+#if !defined(__SANITIZE_THREAD__)  // TSan does not support a forked child of a process that had threads
+TEST_CASE("if no thread can be started, the job fails and ends") {
   const std::vector<Bytes> images(3, noise(kSide * kSide * 3, 1));
   CHECK(without_threads([&] {
     Packer packer(small_spec(), 2);

@@ -1,4 +1,4 @@
-"""What a pack says about itself: the limit, the table, the progress bar."""
+"""The report of a pack: the limit, the table, the progress bar."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_decoding_is_the_limit(tmp_path: Path) -> None:
 
 
 class Slow:
-    """A dataset that takes its time."""
+    """A slow dataset."""
 
     def __len__(self) -> int:
         return 20
@@ -74,13 +74,13 @@ def test_the_table(tmp_path: Path) -> None:
     stream = io.StringIO()
     Console(file=stream, width=120).print(report)
     text = stream.getvalue()
-    for words in ("packed 11 of 13 images", "failed", "core 11", "images/s", "MB/s", "limit", "class0/0003.png: "):
-        assert words in text
+    for expected in ("packed 11 of 13 images", "failed", "core 11", "images/s", "MB/s", "limit", "class0/0003.png: "):
+        assert expected in text
     assert report.source_mb_per_second > 0
     assert report.images_per_second > 0
 
 
-def test_quiet_when_no_terminal(tmp_path: Path) -> None:
+def test_no_output_without_a_terminal(tmp_path: Path) -> None:
     make_tree(tmp_path / "tree")
     command = [sys.executable, "-m", "tests.programs.pack_tree", str(tmp_path / "tree"), str(tmp_path / "out")]
     done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=100)
@@ -107,5 +107,5 @@ def test_a_bar_and_the_table_on_a_terminal(tmp_path: Path) -> None:
         assert child.stdout is not None
         assert child.stdout.read() == b""
     os.close(ours)
-    for words in (b"packing", b"12/12", b"images/s", b"packed 12 of 12 images"):
-        assert words in seen
+    for expected in (b"packing", b"12/12", b"images/s", b"packed 12 of 12 images"):
+        assert expected in seen

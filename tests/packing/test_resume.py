@@ -42,7 +42,7 @@ def test_killed_anywhere_it_ends_byte_identical(tmp_path: Path) -> None:
 
 
 def begin(tree: Path, out: Path, shards: int) -> None:
-    """Leaves a pack that was stopped after some shards."""
+    """Leaves a pack that was interrupted after some shards."""
     from largeds_native.packing.run import Job
 
     original = Job._pack_shard
@@ -63,7 +63,7 @@ def test_stopped_and_resumed(tmp_path: Path) -> None:
     make_tree(tmp_path / "tree")
     whole = lds.pack(tmp_path / "tree", tmp_path / "whole", **OPTIONS)
     begin(tmp_path / "tree", tmp_path / "out", 4)
-    with pytest.raises(StoreError, match="not packed to the end"):
+    with pytest.raises(StoreError, match="is an unfinished pack"):
         lds.open(tmp_path / "out")
     assert not (tmp_path / "out/.pack.lock").exists()
     store = lds.pack(tmp_path / "tree", tmp_path / "out", **OPTIONS)
@@ -73,7 +73,7 @@ def test_stopped_and_resumed(tmp_path: Path) -> None:
     assert store.report.packed == 12
 
 
-def test_another_job_is_told(tmp_path: Path) -> None:
+def test_another_job_is_an_error(tmp_path: Path) -> None:
     paths = make_tree(tmp_path / "tree")
     begin(tmp_path / "tree", tmp_path / "out", 3)
     with pytest.raises(PackError, match="crop was \\[12, 12\\], is now \\[8, 8\\]"):
@@ -95,7 +95,7 @@ def test_two_packs_into_one_output(tmp_path: Path) -> None:
     make_tree(tmp_path / "tree", 1, 3)
     (tmp_path / "out").mkdir()
     lock = FolderLock(tmp_path / "out")
-    with pytest.raises(PackError, match=f"being packed into by another process \\({os.getpid()}\\)"):
+    with pytest.raises(PackError, match=f"another process \\({os.getpid()}\\) is packing into"):
         lds.pack(tmp_path / "tree", tmp_path / "out", **OPTIONS)
     lock.release()
     assert len(lds.pack(tmp_path / "tree", tmp_path / "out", **OPTIONS)) == 3

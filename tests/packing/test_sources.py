@@ -135,7 +135,7 @@ def test_shuffled(tree: Any, tmp_path: Path) -> None:
 
 
 def test_hugging_face_itself(tree: Any, tmp_path: Path) -> None:
-    """The package, with files by path and as bytes, in another order; what can't be packed is said."""
+    """The real package, with files by path and as bytes, shuffled; and errors for unsupported datasets."""
     datasets = pytest.importorskip("datasets")
     _, paths, expected = tree
     cells = [
@@ -150,7 +150,7 @@ def test_hugging_face_itself(tree: Any, tmp_path: Path) -> None:
     assert store.classes == expected.classes
     some = lds.pack(data.select([7, 2, 5]), tmp_path / "some", **SMALL)
     np.testing.assert_array_equal(some.images, np.asarray(expected.images)[[7, 2, 5]])
-    with pytest.raises(ArgumentError, match="streaming IterableDataset: an iterable of"):
+    with pytest.raises(ArgumentError, match="streaming IterableDataset: pass an iterable of"):
         lds.pack(data.to_iterable_dataset(), tmp_path / "stream", **SMALL)
-    with pytest.raises(ArgumentError, match="found several by name: train, test; take one"):
+    with pytest.raises(ArgumentError, match="found a mapping of several: train, test; pass one of them"):
         lds.pack(datasets.DatasetDict(train=data, test=data), tmp_path / "splits", **SMALL)

@@ -1,4 +1,4 @@
-"""Augmentation ahead of time equals the loader's on the way."""
+"""Augmentation by the pack equals that by the loader."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_reproducible_from_the_seed(tmp_path: Path) -> None:
     assert other.identity != stores[0].identity
 
 
-def test_a_failed_image_changes_no_other(tmp_path: Path) -> None:
+def test_a_failed_image_does_not_change_others(tmp_path: Path) -> None:
     paths = make_tree(tmp_path / "tree")
     options = {**BASE, "variants": 2, "augment": AUGMENTS[1]}
     whole = np.asarray(lds.pack(tmp_path / "tree", tmp_path / "whole", **options).images)
@@ -84,7 +84,7 @@ def test_a_failed_image_changes_no_other(tmp_path: Path) -> None:
     np.testing.assert_array_equal(rest.images, np.delete(whole, 4, axis=0))
 
 
-def test_baked_floats(tmp_path: Path) -> None:
+def test_normalised_floats(tmp_path: Path) -> None:
     make_tree(tmp_path / "tree")
     options = {**BASE, "variants": 2, "augment": AUGMENTS[1]}
     pixels = lds.pack(tmp_path / "tree", tmp_path / "u8", **options)
@@ -94,7 +94,7 @@ def test_baked_floats(tmp_path: Path) -> None:
     np.testing.assert_allclose(floats.images, (np.asarray(pixels.images) / 255 - m) / s, rtol=1e-6, atol=1e-6)
 
 
-def test_one_augmented_version(tmp_path: Path) -> None:
+def test_one_augmented_variant(tmp_path: Path) -> None:
     make_tree(tmp_path / "tree")
     plain = lds.pack(tmp_path / "tree", tmp_path / "plain", **BASE)
     store = lds.pack(tmp_path / "tree", tmp_path / "one", augment=AUGMENTS[1], **BASE)

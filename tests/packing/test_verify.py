@@ -66,10 +66,10 @@ def test_sources_decode_to_the_same(tmp_path: Path, more: dict[str, Any]) -> Non
         verify_sources(store)
 
 
-def test_arrays_again(tmp_path: Path) -> None:
+def test_sources_of_arrays(tmp_path: Path) -> None:
     images = np.stack([smooth_pixels(i) for i in range(7)])
     store = lds.pack((images, np.arange(7)), tmp_path / "s", resize=None, crop=None, progress=False)
-    with pytest.raises(ArgumentError, match="does not say where"):
+    with pytest.raises(ArgumentError, match="does not record where"):
         verify_sources(store)
     assert verify_sources(store, (images, np.arange(7))).ok
     images[4] += 1

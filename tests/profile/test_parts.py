@@ -1,4 +1,4 @@
-"""The parts of `largeds doctor`: which pages are read, and where rows lie."""
+"""The parts of `largeds doctor`: which pages are read, and the location of rows."""
 
 from __future__ import annotations
 

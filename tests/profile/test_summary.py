@@ -1,4 +1,4 @@
-"""What `largeds doctor` concludes from known results."""
+"""The conclusions of `largeds doctor` from known results."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_the_step_limits() -> None:
     found = results_of(packed=95, loader=5000, step=100, disk=20)
     assert summary.summary(found)["limit"] == "step"
     assert "An epoch of 1,000 images takes 11 s ±3%" in summary.sentence(found)
-    assert "training step limits it with 100 images/s, where the loader alone makes 5,000" in summary.sentence(found)
+    assert "training step limits it with 100 images/s, where the loader alone reaches 5,000" in summary.sentence(found)
     assert "Change nothing in loading" in summary.advice(found)
     assert "torch.compile" in summary.advice(dataclasses.replace(found, device="cuda"))
 
@@ -60,7 +60,8 @@ def test_what_packing_saves() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "words"), [(0.0123, "0.012 s"), (3.04, "3 s"), (42, "42 s"), (200, "3 min 20 s"), (7800, "2 h 10 min")]
+    ("seconds", "expected"),
+    [(0.0123, "0.012 s"), (3.04, "3 s"), (42, "42 s"), (200, "3 min 20 s"), (7800, "2 h 10 min")],
 )
-def test_durations(seconds: float, words: str) -> None:
-    assert summary.duration(seconds) == words
+def test_durations(seconds: float, expected: str) -> None:
+    assert summary.duration(seconds) == expected

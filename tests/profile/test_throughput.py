@@ -1,4 +1,4 @@
-"""The time of an epoch, estimated from loops of which it is known."""
+"""Estimates of the time of an epoch, for loops with a known time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def simulated(waits: list[float], step: float, size: int, ended: bool = False) -
 
 
 def test_an_epoch_is_its_start_and_its_batches() -> None:
-    """A worker takes 2 s to begin, then each batch 0.5 s, of which 0.1 s is the step."""
+    """A worker takes 2 s to start, then each batch 0.5 s, of which 0.1 s is the step."""
     waits = [2.0, 0.0, 0.4, *[0.4] * 30]
     found = estimate([simulated(waits, 0.1, 8)], 8, 8000, warmup=3)
     assert found.batch_seconds == pytest.approx(0.5)
@@ -29,7 +29,7 @@ def test_an_epoch_is_its_start_and_its_batches() -> None:
 
 
 def test_bursts_are_not_cut() -> None:
-    """Three workers deliver three batches at once every 3 s: a batch a second, wherever the window ends."""
+    """Three workers deliver three batches every 3 s: one batch per second, for any end of the window."""
     waits = [3.0, 0.0, 0.0] * 6
     for cut in range(12, 18):
         found = estimate([simulated(waits[:cut], 0.0, 4)], 4, 400, warmup=6, period=3)
@@ -37,14 +37,14 @@ def test_bursts_are_not_cut() -> None:
 
 
 def test_whole_passes_are_not_extrapolated() -> None:
-    """The first pass is a warm-up; of the others the mean counts, with all that an epoch begins and ends with."""
+    """The first pass is a warm-up; the estimate is the mean of the others, with their start and end."""
     passes = [simulated([seconds, 0.1], 0.2, 10, ended=True) for seconds in (9.0, 1.0, 1.2, 1.1, 1.1)]
     found = estimate(passes, 10, 20, warmup=1)
     assert found.epoch_seconds == pytest.approx(1.1 + 0.1 + 0.4)
     assert 0 < found.spread < 0.1
 
 
-def test_what_one_window_cannot_know_is_not_a_number() -> None:
+def test_unknown_spread_is_nan() -> None:
     assert math.isnan(estimate([simulated([0.5, 0.5], 0.1, 4)], 4, 40, warmup=1).spread)
 
 
@@ -53,7 +53,7 @@ def test_less_than_a_batch() -> None:
     assert estimate([one] * 5, 64, 3, warmup=0).epoch_seconds == pytest.approx(0.2)
 
 
-def test_watching_stops_in_the_middle() -> None:
+def test_recording_stops_within_a_pass() -> None:
     def step(batch: int) -> int:
         time.sleep(0.01)
         return batch

@@ -1,4 +1,4 @@
-"""Decodes the JPEG files that are named, whole and in part. Prints the core's warnings and what the pixels hash to."""
+"""Decodes the given JPEG files, whole and in part. Prints the core's warnings and hashes of the pixels."""
 
 from __future__ import annotations
 

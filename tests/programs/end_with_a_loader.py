@@ -1,4 +1,4 @@
-"""Ends while a loader over the store of argv[1] is at work; argv[2] says how."""
+"""Exits while a loader over the store argv[1] is running, in the way of argv[2]."""
 
 import sys
 import threading

@@ -1,4 +1,4 @@
-"""Holds the HDF5 file of argv[1] open for writing until a line comes on stdin."""
+"""Keeps the HDF5 file argv[1] open for writing until it reads a line from stdin."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Runs a command, with Ctrl-C while the command line itself is imported."""
+"""Runs a command with Ctrl-C during the import of the command line."""
 
 import sys
 

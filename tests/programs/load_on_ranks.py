@@ -1,4 +1,4 @@
-"""One rank of torchrun: writes what its loader gives.
+"""One rank of torchrun: writes the batches of its loader.
 
 torchrun ... -m tests.programs.load_on_ranks STORE FOLDER STATE_AS_JSON STOP_AFTER
 """

@@ -1,4 +1,4 @@
-"""Packs a tree in children that are killed at random moments, and prints how many were killed before they ended.
+"""Packs a tree in child processes that are killed at random times, and prints how many were killed.
 
 python -m tests.programs.pack_and_kill TREE OUT KILLS SEED OPTIONS_AS_JSON
 

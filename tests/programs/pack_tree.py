@@ -1,4 +1,4 @@
-"""Packs argv[1] to argv[2], with the progress that pack shows by itself."""
+"""Packs argv[1] to argv[2], with the default progress."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Reaches each name in argv from `import largeds_native as lds`, in a process that has imported nothing else of it."""
+"""Accesses each name in argv after `import largeds_native as lds`, without any other import."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""Runs commands one after the other in one process, as the imports take longest.
+"""Runs commands one after the other in one process, since imports take most of the time.
 
 python -m tests.programs.run_commands USER shown|captured COMMANDS_AS_JSON
 
@@ -16,8 +16,8 @@ from largeds_native.cli import main
 
 
 def import_everything(commands: dict[str, list[str]]) -> None:
-    """Another user may not read the interpreter's files: lets each command import what it needs, by a store that is not
-    there. The demo reads nothing and would begin, so that its modules are imported by name."""
+    """Runs each command on a missing store, so that it imports its modules before the change to another user, who may
+    not read the interpreter's files. The demo reads nothing and would start, so its modules are imported by name."""
     import fractions  # noqa: F401
 
     import skimage  # noqa: F401

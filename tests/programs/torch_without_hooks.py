@@ -1,4 +1,4 @@
-"""A DataLoader with workers over the store of argv[1], in a torch that has lost the private names which we touch."""
+"""A DataLoader with workers over the store argv[1], with a torch without the private names that we use."""
 
 import sys
 from types import ModuleType

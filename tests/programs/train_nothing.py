@@ -1,4 +1,4 @@
-"""A script for `largeds doctor --script` that iterates no loader; argv[1] says how it ends."""
+"""A script for `largeds doctor --script` that iterates over no loader; argv[1] is the way in which it ends."""
 
 import sys
 import time

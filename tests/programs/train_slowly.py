@@ -1,4 +1,4 @@
-"""A training script for `largeds doctor --script`: a DataLoader and a step, 4 ms each, for very long."""
+"""A long training script for `largeds doctor --script`: a DataLoader and a step, 4 ms each."""
 
 import sys
 import time

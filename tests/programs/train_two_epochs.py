@@ -1,4 +1,4 @@
-"""A training script for `largeds doctor --script` that soon ends: two epochs of a Loader over the store of argv[1]."""
+"""A short training script for `largeds doctor --script`: two epochs of a Loader over the store argv[1]."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Runs a command that prints `ready` and waits for a minute where it would call a function.
+"""Runs a command that prints `ready` and waits for a minute instead of calling a function.
 
 python -m tests.programs.wait_in_command MODULE FUNCTION COMMAND ARGUMENTS...
 """

@@ -1,5 +1,5 @@
-// Every kernel against the scalar one, over sizes that leave all tails. Rows are allocated exactly, so
-// that the address sanitizer sees a read or write past their ends.
+// Compares every kernel with the scalar one, for sizes that cover all tails. Rows are allocated with their exact size,
+// so that the address sanitizer detects reads and writes past their ends.
 #include <doctest/doctest.h>
 
 #include <cstring>
@@ -18,7 +18,7 @@ using namespace lds;
 std::unique_ptr<uint8_t[]> noise(size_t n, unsigned seed) {
   std::mt19937 random(seed);
   auto bytes = std::make_unique<uint8_t[]>(n);
-  // extremes too: they overflow first
+  // includes extreme values, which overflow first
   for (size_t i = 0; i < n; ++i) bytes[i] = random() % 4 == 0 ? (random() % 2 ? 255 : 0) : random() % 256;
   return bytes;
 }
@@ -121,7 +121,7 @@ TEST_CASE("resize: vertical kernels equal the scalar one") {
   }
 }
 
-TEST_CASE("resize: lines and pixels") {
+TEST_CASE("resize: interleaving reverts deinterleaving") {
   for (const Kernels* kernels : supported_kernels()) {
     for (int channels = 1; channels <= 4; ++channels) {
       for (int width = 1; width <= 100; ++width) {
@@ -154,7 +154,7 @@ ResizeSpec spec_of(int in_w, int in_h, int out_w, int out_h, int channels) {
   return spec;
 }
 
-TEST_CASE("resize: a crop equals that part of the whole, from its needed rows alone") {
+TEST_CASE("resize: a crop equals that part of the whole, and depends on the needed rows only") {
   const auto pixels = noise(97 * 61 * 3, 1);
   StreamingResizer resizer;
   ResizeSpec spec = spec_of(97, 61, 40, 52, 3);
@@ -174,25 +174,25 @@ TEST_CASE("resize: a crop equals that part of the whole, from its needed rows al
   for (int y = 0; y < 9; ++y) CHECK(std::memcmp(&part[y * 33], &whole[((y + 30) * 40 + 5) * 3], 33) == 0);
 }
 
-TEST_CASE("resize: a spec that makes no sense is refused") {
+TEST_CASE("resize: an invalid spec is an error") {
   StreamingResizer resizer;
   std::vector<uint8_t> bytes(300);
   const ImageView out = ImageView::hwc(bytes.data(), 10, 10, 3);
-  const auto refused = [&](auto change) {
+  const auto check_error = [&](auto change) {
     ResizeSpec spec = spec_of(20, 20, 10, 10, 3);
     change(spec);
     CHECK_THROWS_AS(resizer.begin(spec, out), Error);
     CHECK(resizer.needed().width() == 0);
   };
-  refused([](ResizeSpec& s) { s.in_width = 0; });
-  refused([](ResizeSpec& s) { s.out_height = 0; });
-  refused([](ResizeSpec& s) { s.channels = 5; });
-  refused([](ResizeSpec& s) { s.box[2] = 20.5f; });
-  refused([](ResizeSpec& s) { s.box[0] = -1; });
-  refused([](ResizeSpec& s) { s.box[1] = s.box[3]; });
-  refused([](ResizeSpec& s) { s.crop.x1 = 11; });
-  refused([](ResizeSpec& s) { s.crop = {0, 0, 9, 10}; });
-  refused([](ResizeSpec& s) { s.crop = {3, 3, 3, 3}; });
+  check_error([](ResizeSpec& s) { s.in_width = 0; });
+  check_error([](ResizeSpec& s) { s.out_height = 0; });
+  check_error([](ResizeSpec& s) { s.channels = 5; });
+  check_error([](ResizeSpec& s) { s.box[2] = 20.5f; });
+  check_error([](ResizeSpec& s) { s.box[0] = -1; });
+  check_error([](ResizeSpec& s) { s.box[1] = s.box[3]; });
+  check_error([](ResizeSpec& s) { s.crop.x1 = 11; });
+  check_error([](ResizeSpec& s) { s.crop = {0, 0, 9, 10}; });
+  check_error([](ResizeSpec& s) { s.crop = {3, 3, 3, 3}; });
   CHECK_THROWS_AS(resizer.push(bytes.data()), Error);
 }
 

@@ -25,7 +25,7 @@ Box = tuple[float, float, float, float]
 
 
 def noise(height: int, width: int, channels: int, seed: int = 0) -> Pixels:
-    """Random pixels with many extremes, so that sums overflow first where they can."""
+    """Random pixels with many extremes, for which sums overflow first."""
     random = np.random.default_rng(seed)
     pixels = random.integers(0, 256, (height, width, channels), dtype=np.uint8)
     extreme = random.random(pixels.shape) < 0.3
@@ -34,7 +34,7 @@ def noise(height: int, width: int, channels: int, seed: int = 0) -> Pixels:
 
 
 def pillow(pixels: Pixels, out_h: int, out_w: int, box: Box | None, name: str) -> Pixels:
-    """Channel by channel as mode L: Pillow premultiplies RGBA by its alpha, which is no part of resizing."""
+    """Resizes channel by channel as mode L, since Pillow premultiplies RGBA by alpha."""
     channels = [
         np.asarray(Image.fromarray(pixels[:, :, c]).resize((out_w, out_h), FILTERS[name], box))
         for c in range(pixels.shape[2])
@@ -114,7 +114,7 @@ def test_boxes_and_crops(case: dict[str, Any], planar: bool, planar_source: bool
 
 @pytest.mark.parametrize("name", ["nearest", "bilinear"])
 def test_steps_that_drift(name: str) -> None:
-    """Pillow's nearest adds its step again and again; the sum is not the product."""
+    """Pillow's nearest filter adds its step repeatedly, and the sum differs from the product."""
     for width, out_w in [(10, 1000), (333, 997), (1001, 49), (77, 2310)]:
         pixels = noise(2, width, 3)
         np.testing.assert_array_equal(

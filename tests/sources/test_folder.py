@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torchvision.datasets import ImageFolder
 
 from largeds_native.errors import ArgumentError, PackError
-from largeds_native.sources import IndexedSource, Shuffled, folder
+from largeds_native.sources import IndexedSource, ShuffledSource, folder
 
 
 def samples_of(source: IndexedSource) -> list[tuple[str, int]]:
@@ -79,7 +79,7 @@ def test_links_are_followed_but_not_in_circles(tmp_path: Path) -> None:
     assert batch.names == ["a/0.png", "a/gone.png", "a/link/1.png", "b/1.png"]
 
 
-def test_names_that_are_no_text(tmp_path: Path) -> None:
+def test_names_that_are_not_text(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     name = os.fsencode(tmp_path / "a") + b"/\xff\xfe.png"
     with open(name, "wb"):
@@ -88,7 +88,7 @@ def test_names_that_are_no_text(tmp_path: Path) -> None:
     assert os.fsencode(str(batch.items[0])) == name
 
 
-def test_fingerprint_tells_lists_apart(tmp_path: Path) -> None:
+def test_fingerprints_of_different_lists_differ(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "a/1.png").touch()
     before = folder(tmp_path).fingerprint()
@@ -106,10 +106,10 @@ def test_shuffled_is_a_permutation(tmp_path: Path) -> None:
         (tmp_path / f"a/{i}.png").touch()
     source = folder(tmp_path)
     assert isinstance(source, IndexedSource)
-    first, second = samples_of(Shuffled(source, 1)), samples_of(Shuffled(source, 2))
+    first, second = samples_of(ShuffledSource(source, 1)), samples_of(ShuffledSource(source, 2))
     assert sorted(first) == sorted(second) == sorted(samples_of(source))
     assert first != second
-    assert Shuffled(source, 1).fingerprint() != Shuffled(source, 2).fingerprint()
+    assert ShuffledSource(source, 1).fingerprint() != ShuffledSource(source, 2).fingerprint()
 
 
 def test_no_image_at_all(tmp_path: Path) -> None:

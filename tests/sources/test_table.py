@@ -16,7 +16,7 @@ def read(source: Source) -> tuple[list[str], dict[str, list[object]]]:
     return batch.names, {name: np.asarray(values).tolist() for name, values in batch.fields.items()}
 
 
-def test_csv_and_parquet_say_the_same(tmp_path: Path) -> None:
+def test_csv_and_parquet_are_equal(tmp_path: Path) -> None:
     text = "path,label,weight,age,note\na/1.png,dog,0.5,3,hello\nb.png,cat,1.5,4,\n"
     (tmp_path / "m.csv").write_text(text)
     columns = {"path": ["a/1.png", "b.png"], "label": ["dog", "cat"], "weight": [0.5, 1.5], "age": [3, 4]}
@@ -32,7 +32,7 @@ def test_csv_and_parquet_say_the_same(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "expected"),
     [
         ("picture,label\na.png,1\n", "expected a column 'path', found picture, label: say path="),
         ("path,label\na.png,1\n/etc/x.png,2\n", "line 2 of the data: '/etc/x.png' leaves"),
@@ -46,15 +46,15 @@ def test_csv_and_parquet_say_the_same(tmp_path: Path) -> None:
         ("path,label,label\na.png,cat,dog\n", "2 columns are named 'label'"),
         ("path,class,category\na.png,cat,dog\n", "columns 'class', 'category' may be meant: say label='class'"),
         ("path,label\n1,1\n", "expected paths, found int64"),
-        ("path,label\na.png\n", "no table that can be read"),
-        ("", "no table that can be read"),
+        ("path,label\na.png\n", "can't be read as a table"),
+        ("", "can't be read as a table"),
     ],
 )
-def test_bad_manifests_are_named(tmp_path: Path, text: str, words: str) -> None:
+def test_invalid_manifests(tmp_path: Path, text: str, expected: str) -> None:
     (tmp_path / "m.csv").write_text(text)
     with pytest.raises(ArgumentError) as caught:
         table(tmp_path / "m.csv")
-    assert words in str(caught.value)
+    assert expected in str(caught.value)
     assert "m.csv" in str(caught.value)
 
 
@@ -124,7 +124,7 @@ def test_a_data_frame(tmp_path: Path) -> None:
     assert read(table(frame, root=tmp_path))[0] == ["a.png", "b.png"]
 
 
-def test_outside_when_asked_for(tmp_path: Path) -> None:
+def test_outside_is_allowed_on_request(tmp_path: Path) -> None:
     (tmp_path / "m.csv").write_text("path\n/data/x.png\n../y.png\n")
     source = table(tmp_path / "m.csv", root=tmp_path / "r", outside=True)
     (batch,) = source.read(0, 2)

@@ -39,7 +39,7 @@ def test_webdatasets_convention(tmp_path: Path) -> None:
         assert Path(str(path)).read_bytes()[int(offset) : int(offset) + int(length)] == data
 
 
-def test_hostile_names_are_only_names(tmp_path: Path) -> None:
+def test_hostile_names_are_not_used_as_paths(tmp_path: Path) -> None:
     names = ["../../etc/passwd.png", "/abs.png", "a/../b.png", "x\n\x1b[31m.png", "é.png"]
     source = tar(make_tar(tmp_path / "h.tar", dict.fromkeys(names, b"data")))
     assert source.count == len(names)
@@ -47,7 +47,7 @@ def test_hostile_names_are_only_names(tmp_path: Path) -> None:
     assert not (tmp_path / "etc").exists()
 
 
-def test_links_and_folders_are_no_samples(tmp_path: Path) -> None:
+def test_links_and_folders_are_not_samples(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "l.tar", "w") as archive:
         for kind, name in ((tarfile.SYMTYPE, "s.png"), (tarfile.LNKTYPE, "l.png"), (tarfile.DIRTYPE, "d.png")):
             info = tarfile.TarInfo(name)
@@ -57,7 +57,7 @@ def test_links_and_folders_are_no_samples(tmp_path: Path) -> None:
         tar(tmp_path / "l.tar")
 
 
-def test_bad_archives_are_named(tmp_path: Path) -> None:
+def test_invalid_archives(tmp_path: Path) -> None:
     with pytest.raises(ArgumentError, match=r"b\.tar: member '1\.cls': expected a whole number, found b'dog'"):
         tar(make_tar(tmp_path / "b.tar", {"1.png": b"", "1.cls": b"dog"}))
     with pytest.raises(ArgumentError, match="is not JSON"):
@@ -66,10 +66,10 @@ def test_bad_archives_are_named(tmp_path: Path) -> None:
         tar(make_tar(tmp_path / "f.tar", {"1.png": b"", "1.json": b'{"label": 1.5}'}))
     with pytest.raises(ArgumentError, match="sample '2' has no label"):
         tar(make_tar(tmp_path / "m.tar", {"1.png": b"", "1.cls": b"1", "2.png": b""}))
-    with pytest.raises(ArgumentError, match="no uncompressed tar"):
+    with pytest.raises(ArgumentError, match="not an uncompressed tar"):
         tar(make_tar(tmp_path / "z.tar", {"1.png": b"x"}, "w:gz"))
     (tmp_path / "t.tar").write_bytes(b"not a tar at all" * 100)
-    with pytest.raises(ArgumentError, match="no uncompressed tar"):
+    with pytest.raises(ArgumentError, match="not an uncompressed tar"):
         tar(tmp_path / "t.tar")
     with pytest.raises(ArgumentError, match="No such file"):
         tar(tmp_path / "none.tar")

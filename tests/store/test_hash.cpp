@@ -1,4 +1,4 @@
-// Hashes are part of the store: every processor must compute the same.
+// Tests the hash kernels. Hashes are stored, so every processor must compute the same ones.
 #include <doctest/doctest.h>
 
 #include <vector>
@@ -6,7 +6,7 @@
 #include "store/hash.h"
 #include "store/xxh3.h"
 
-TEST_CASE("every kernel gives XXH3's hash, whatever the length and the place in memory") {
+TEST_CASE("every kernel gives the XXH3 hash, for any length and alignment") {
   std::vector<uint8_t> bytes(5000);
   for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<uint8_t>(i * 131 + i / 7);
   for (size_t n = 0; n < bytes.size() - 8; n += n < 600 ? 1 : 97) {
@@ -17,5 +17,5 @@ TEST_CASE("every kernel gives XXH3's hash, whatever the length and the place in 
     if (__builtin_cpu_supports("avx2")) CHECK(lds::xxh3_avx2(data, n) == expected);
 #endif
   }
-  CHECK(lds::xxh3(bytes.data(), 0) == 0x2D06800538D394C2ULL);  // of nothing, in XXH3's own test vectors
+  CHECK(lds::xxh3(bytes.data(), 0) == 0x2D06800538D394C2ULL);  // the hash of no bytes in the test vectors of XXH3
 }

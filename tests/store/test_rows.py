@@ -56,7 +56,7 @@ def test_a_short_file_is_named(tmp_path: Path) -> None:
         _C.Rows(shards, ROW)
 
 
-def test_a_file_cut_while_open(tmp_path: Path) -> None:
+def test_a_file_truncated_while_open(tmp_path: Path) -> None:
     shards, _ = write_shards(tmp_path, [10])
     rows = _C.Rows(shards, ROW)
     os.truncate(shards[0][0], 100)

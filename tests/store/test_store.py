@@ -1,4 +1,4 @@
-"""A Store behaves as a sequence, as an array, as a context, and in a notebook."""
+"""A Store as a sequence, as an array, as a context manager, and in a notebook."""
 
 from __future__ import annotations
 
@@ -52,13 +52,13 @@ def test_several_rows(store: lds.Store, rows: Any) -> None:
 
 
 @pytest.mark.parametrize("row", [11, -12, np.int64(11), 2**70, [0, 11], np.array([-12]), [True, False], [0.5]])
-def test_rows_that_are_not_there(store: lds.Store, row: Any) -> None:
+def test_rows_that_do_not_exist(store: lds.Store, row: Any) -> None:
     with pytest.raises(RowIndexError, match=r"row -?\d+ is outside of|expected (11 booleans|row numbers)"):
         store[row]
 
 
 @pytest.mark.parametrize("key", [1.5, None, (1, 2), True, ..., {"a": 1}, b"label"])
-def test_keys_of_no_sense(store: lds.Store, key: Any) -> None:
+def test_invalid_keys(store: lds.Store, key: Any) -> None:
     with pytest.raises(TypeError, match=r"expected a row number, a slice.*, found "):
         store[key]
 
@@ -129,7 +129,7 @@ def test_repr(store: lds.Store) -> None:
 
 
 class Page(HTMLParser):
-    """Every tag of a fragment, and a check that each that opens closes."""
+    """Parses the tags of a fragment, and checks that each is closed."""
 
     def __init__(self, text: str) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Models here are tiny: one thread computes them faster than two that wait for each other."""
+"""Tests use one thread, which is faster for tiny models."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ class Stop(Exception):
 
 
 class StopAt(Callback):
-    """Fail after this step, before its checkpoint."""
+    """Raises Stop after this step, before its checkpoint."""
 
     def __init__(self, step: int) -> None:
         self.step = step
@@ -73,8 +73,8 @@ class StopAt(Callback):
             raise Stop
 
 
-class Tell(Callback):
-    """Write each step's loss where another process can read it, whatever happens to this one."""
+class LossLog(Callback):
+    """Writes each step's loss to a file, for another process, even if this one is killed."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -85,11 +85,11 @@ class Tell(Callback):
 
 
 def numbers(history):
-    """The history without what depends on the clock."""
+    """The history without values that depend on the clock."""
     return [{k: v for k, v in logs.items() if k not in ("images_per_s", "data_share")} for logs in history]
 
 
-def kill_and_go_on(server, train, folder: Path, argument, kills: int):
+def kill_and_resume(server, train, folder: Path, argument, kills: int):
     """Run `train(folder, argument)` in processes: once in `whole`; in `cut` killed so often at random moments.
 
     `train` tells its losses in the file `losses`, and leaves its weights in `weights.pt`: both must be the same.

@@ -1,4 +1,4 @@
-"""Every sample of a step weighs the same: the accumulated gradient is that of the full batch."""
+"""Every sample of a step has the same weight: the accumulated gradient is that of the full batch."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_class_weights_and_ignored_targets_weigh_as_in_the_full_batch(sizes, ign
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
-def test_a_weight_of_ones_own(reduction):
+def test_a_custom_weight(reduction):
     """Token losses: each micro-batch is a mean (or sum) over its mask, the step a mean over all tokens."""
     loader = cut([4, 4, 2])
     masks = [(targets != 0).double() for _, targets in loader]
@@ -200,7 +200,7 @@ def train(accumulator, loader, loss):
 def test_a_loss_that_is_a_vector():
     model = small_model()
     accumulator = Accumulator(model, torch.optim.SGD(model.parameters(), 0.1))
-    with pytest.raises(ArgumentError, match=r"one number, found a tensor of shape \(4,\)"):
+    with pytest.raises(ArgumentError, match=r"tensor of one element, found shape \(4,\)"):
         train(accumulator, cut([4], torch.float32), nn.CrossEntropyLoss(reduction="none"))
 
 

@@ -1,4 +1,4 @@
-"""Batches and outputs that are more than two tensors."""
+"""Batches and outputs with other structures than two tensors."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_inputs_targets_and_outputs_in_containers(kind):
 
 
 def test_names_beside_the_tensors_are_cut_with_them():
-    """A DataLoader collates paths to a list; more than two members make a tuple of targets."""
+    """A DataLoader collates paths to a list; of more than two members, the targets are a tuple."""
     inputs, targets = samples(8)
     items = [(inputs[i], targets[i], f"image {i}", i) for i in range(8)]
     seen = []
@@ -107,8 +107,8 @@ def test_narrow_copies_nothing():
     ],
 )
 @pytest.mark.parametrize("first", [True, False])
-def test_batches_that_are_refused(batch, message, first):
-    """Wherever they come in a group; a None isn't taken for the end of the data."""
+def test_invalid_batches(batch, message, first):
+    """At any position of a group; None does not mean the end of the data."""
     loader = [batch] if first else [tuple(samples(3)), batch]
     with pytest.raises(ArgumentError, match=message):
         make(accumulate=2).fit(loader, 1)
@@ -119,11 +119,11 @@ def test_batches_that_are_refused(batch, message, first):
 @pytest.mark.parametrize(
     ("loss", "message"),
     [
-        (lambda o, t: 0.5, "one number in a tensor, found float"),
-        (lambda o, t: nn.functional.cross_entropy(o, t, reduction="none"), r"found a tensor of shape \(8,\)"),
+        (lambda o, t: 0.5, "a tensor of one element, found float"),
+        (lambda o, t: nn.functional.cross_entropy(o, t, reduction="none"), r"found shape \(8,\)"),
     ],
 )
-def test_losses_that_are_refused(loss, message):
+def test_invalid_losses(loss, message):
     with pytest.raises(ArgumentError, match=message):
         make(loss=loss).fit(data_loader(), 1)
     with pytest.raises(ArgumentError, match=message):

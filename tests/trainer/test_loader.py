@@ -1,4 +1,4 @@
-"""The trainer with the package's own Loader: augmentation, resume within an epoch, kills, lack of memory."""
+"""The trainer with the package's Loader: augmentation, resume within an epoch, kills, out of memory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import nn
 
 import largeds_native as lds
 from largeds_native.trainer import Callback, Trainer
-from tests.trainer.helpers import Stop, StopAt, Tell, kill_and_go_on, numbers, parameters_of
+from tests.trainer.helpers import LossLog, Stop, StopAt, kill_and_resume, numbers, parameters_of
 from tests.trainer.test_memory import Fails
 
 AUGMENT = lds.Augment(random_crop=8, padding=2, flip=0.5)
@@ -71,13 +71,13 @@ def make_trainer(folder: Path | None, callbacks=(), *, fails: nn.Module | None =
     )
 
 
-class Labels(Callback):
-    """What was trained on, step by step."""
+class LabelLog(Callback):
+    """Records the labels of each step."""
 
     def __init__(self) -> None:
         self.seen: list[int] = []
 
-    def watch(self, loader: lds.Loader):
+    def record(self, loader: lds.Loader):
         for images, labels in loader:
             self.seen += labels.tolist()
             yield images, labels
@@ -93,7 +93,7 @@ ORDERS = {
 @pytest.mark.parametrize("stop", [1, 2, 3, 4, 5, 7])
 @pytest.mark.parametrize("order", ORDERS)
 def test_resume_is_bit_identical(store: Path, tmp_path: Path, order: str, stop: int) -> None:
-    """Three steps an epoch (2, 2 and 2 batches); stopped within an epoch, at its end, at the next one's start."""
+    """Three steps per epoch (2, 2 and 2 batches); stopped within an epoch, at its end, and in the next one."""
 
     def loaders(threads: int) -> tuple[lds.Loader, lds.Loader]:
         # validation in a random order, too: it must be that of its epoch after a resume
@@ -118,7 +118,7 @@ def _with_epochs(loaders: tuple[lds.Loader, lds.Loader]) -> tuple[lds.Loader, in
 def train_in_process(folder: Path, store: Path) -> None:
     torch.set_num_threads(1)
     torch.manual_seed(int.from_bytes(random.randbytes(4)))
-    trainer = make_trainer(folder, [Tell(folder / "losses")])
+    trainer = make_trainer(folder, [LossLog(folder / "losses")])
     trainer.fit(loader_of(store), 12, loader_of(store, 16))
     torch.save(parameters_of(trainer.model), folder / "weights.pt")
 
@@ -126,19 +126,19 @@ def train_in_process(folder: Path, store: Path) -> None:
 def test_sigkill_at_any_moment(store: Path, tmp_path: Path) -> None:
     server = multiprocessing.get_context("forkserver")
     server.set_forkserver_preload(["torch", "torch._dynamo", "torch.utils.data", "pytest"])
-    assert len(kill_and_go_on(server, train_in_process, tmp_path, store, kills=5)) == 36
+    assert len(kill_and_resume(server, train_in_process, tmp_path, store, kills=5)) == 36
 
 
 @pytest.mark.parametrize("where", ["forward", "backward"])
 @pytest.mark.parametrize("at", [1, 2, 3])
-def test_after_a_lack_of_memory_the_loader_goes_on_where_it_would_have(
+def test_after_out_of_memory_the_loader_continues_at_the_same_position(
     store: Path, tmp_path: Path, at: int, where: str
 ) -> None:
-    """micro_batch="auto": the group's batches are not asked for again, and the position after each step is right."""
+    """micro_batch="auto": the group's batches are not fetched again, and the position after each step is correct."""
     runs = []
     for name, fails, micro_batch in (("auto", Fails(at, where), "auto"), ("four", None, 4)):
         trainer = make_trainer(tmp_path / name, fails=fails, micro_batch=micro_batch, accumulate=3)
-        labels, loader = Labels(), loader_of(store)
+        labels, loader = LabelLog(), loader_of(store)
         position = []
 
         class After(Callback):
@@ -146,7 +146,7 @@ def test_after_a_lack_of_memory_the_loader_goes_on_where_it_would_have(
                 position.append(loader.state_dict()["position"])
 
         trainer.callbacks.append(After())
-        history = trainer.fit(Watched(loader, labels), 2)
+        history = trainer.fit(RecordedLoader(loader, labels), 2)
         runs.append((numbers(history), parameters_of(trainer.model).tolist(), labels.seen, position))
         assert trainer.accumulator.micro_batch == 4
         assert position == [24, 42] * 2
@@ -156,10 +156,10 @@ def test_after_a_lack_of_memory_the_loader_goes_on_where_it_would_have(
     assert stored[0]["loader"] == stored[1]["loader"]
 
 
-class Watched:
-    """A loader whose labels are written down."""
+class RecordedLoader:
+    """A loader whose labels are recorded."""
 
-    def __init__(self, loader: lds.Loader, labels: Labels) -> None:
+    def __init__(self, loader: lds.Loader, labels: LabelLog) -> None:
         self.loader, self.labels = loader, labels
         self.state_dict, self.load_state_dict = loader.state_dict, loader.load_state_dict
 
@@ -167,11 +167,11 @@ class Watched:
         return len(self.loader)
 
     def __iter__(self):
-        return self.labels.watch(self.loader)
+        return self.labels.record(self.loader)
 
 
 def test_the_trainer_holds_one_batch_at_a_time(store: Path) -> None:
-    """Each batch's memory is free when the next one is asked for, so accumulation needs no more slots of the ring."""
+    """A batch is freed before the next one is fetched, so accumulation needs no further slots of the ring."""
     loader = loader_of(store, prefetch=0)
     in_use = []
 
@@ -206,9 +206,9 @@ def test_a_store_s_dataset_in_torch_s_dataloader(store: Path, tmp_path: Path) ->
     def fit(loader, name: str | None = None, callbacks=()):
         torch.manual_seed(0)
         model = nn.Sequential(nn.Flatten(), nn.Linear(192, 3))
-        words = {"callbacks": callbacks, "checkpoint_every": 1, "checkpoint_dir": name and tmp_path / name}
+        kwargs = {"callbacks": callbacks, "checkpoint_every": 1, "checkpoint_dir": name and tmp_path / name}
         optimizer = torch.optim.SGD(model.parameters(), 0.01)
-        Trainer(model, optimizer, nn.CrossEntropyLoss(), accumulate=2, progress=False, **words).fit(loader, 2)
+        Trainer(model, optimizer, nn.CrossEntropyLoss(), accumulate=2, progress=False, **kwargs).fit(loader, 2)
         return parameters_of(model)
 
     whole = fit(make_loader(), "whole")

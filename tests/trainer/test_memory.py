@@ -13,7 +13,7 @@ from tests.trainer.helpers import data_loader, parameters_of, samples, small_mod
 
 
 class Fails(nn.Module):
-    """Runs out of memory at the n-th call, in forward or in backward, after the layers before it did their work."""
+    """Runs out of memory at the n-th call, in forward or in backward, after the previous layers have run."""
 
     def __init__(self, at: int, where: str, limit: int = 0) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ def clean(history):
 @pytest.mark.parametrize("at", [1, 2, 3])
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_bit_identical_to_a_run_that_started_smaller(at, where, precision):
-    """Three batches of 8 in a group, the last group partial; the memory ends at each micro-batch of the first."""
+    """Three batches of 8 in a group, the last group partial; memory runs out at each micro-batch of the first."""
     trainer = make(Fails(at, where), "auto", accumulate=3, precision=precision)
     twin = make(None, 4, accumulate=3, precision=precision)
     loader = data_loader(38, 8, shuffle=True)
@@ -134,7 +134,7 @@ def test_one_sample_that_does_not_fit():
     assert trainer.step == 0
 
 
-def test_other_errors_are_not_taken_for_a_lack_of_memory():
+def test_other_errors_are_not_out_of_memory():
     assert is_out_of_memory(torch.OutOfMemoryError("x"))
     assert is_out_of_memory(MemoryError())
     assert is_out_of_memory(RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"))
@@ -144,7 +144,7 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory():
         trainer.fit([(torch.zeros(8, 5), torch.zeros(8, dtype=torch.long))], 1)
 
 
-def test_a_real_lack_of_memory_of_the_cpu_s_allocator():
+def test_real_out_of_memory_of_the_cpu_allocator():
     class Wide(nn.Module):
         def __init__(self) -> None:
             super().__init__()

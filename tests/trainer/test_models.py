@@ -1,4 +1,4 @@
-"""Models as people have them: torchvision's, timm's, and compiled ones."""
+"""Common models: torchvision's, timm's, and compiled ones."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ IMAGES = {
 
 @pytest.mark.parametrize("name", IMAGES)
 def test_a_model_of_a_library(name):
-    """It learns four images by heart, in micro-batches, with EMA and metrics."""
+    """It overfits four images, in micro-batches, with EMA and metrics."""
     torch.manual_seed(0)
     model = IMAGES[name]()
     images, labels = torch.randn(6, 3, 32, 32), torch.tensor([0, 1, 2, 3, 0, 1])
@@ -50,7 +50,7 @@ def test_a_model_of_a_library(name):
 
 
 def test_timm_s_losses_scheduler_and_mixup():
-    """What timm's own training script puts together: soft targets, label smoothing, a schedule by epoch."""
+    """As in timm's training script: soft targets, label smoothing, a scheduler stepped per epoch."""
     from timm.data import Mixup
     from timm.loss import LabelSmoothingCrossEntropy, SoftTargetCrossEntropy
 
@@ -85,9 +85,9 @@ def test_torch_compile_with_inductor(tmp_path, monkeypatch):
     """Groups of three batches in micro-batches of 4; the last batch has 7, so its last micro-batch has 3 samples."""
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     torch.compiler.reset()
-    words = {"lr": 0.1, "accumulate": 3, "micro_batch": 4}
+    kwargs = {"lr": 0.1, "accumulate": 3, "micro_batch": 4}
     # dynamic from the start, as it becomes by itself at the second size: one compilation is slow enough for a test
-    trainer, twin = make(torch.compile(one_layer(), dynamic=True), **words), make(one_layer(), **words)
+    trainer, twin = make(torch.compile(one_layer(), dynamic=True), **kwargs), make(one_layer(), **kwargs)
     trainer.fit(data_loader(31, 8), 2)
     twin.fit(data_loader(31, 8), 2)
     torch.testing.assert_close(parameters_of(trainer.model), parameters_of(twin.model))

@@ -1,4 +1,4 @@
-"""Losses and gradients that are infinite, NaN, or of nothing."""
+"""Losses and gradients that are infinite, NaN, or means over no samples."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ def test_a_skipped_step_leaves_no_trace(precision, micro_batch, value):
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
-def test_after_a_raised_error_the_fit_can_go_on(precision):
-    """Nothing of the broken step is left: neither gradients nor what a GradScaler remembers of it."""
+def test_after_a_raised_error_the_fit_can_continue(precision):
+    """Nothing of the failed step is left: neither gradients nor state of a GradScaler."""
     trainer = make(small_model(), precision=precision, accumulate=2, clip_grad_norm=1.0)
     before = parameters_of(trainer.model).clone()
     with pytest.raises(NonFiniteError, match="loss is nan for samples 8 to 15 of this epoch, at step 0"):
@@ -97,7 +97,7 @@ def test_clipping_leaves_an_overflow_to_the_scaler():
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_a_step_in_which_no_target_counts(precision):
-    """All targets of the second step are ignored: a mean over nothing moves nothing."""
+    """All targets of the second step are ignored, so it does not change the weights."""
     loader = batches()
     loader[1][1][:] = -100
     trainer, twin = make(small_model(), precision=precision), make(small_model(), precision=precision)
@@ -109,7 +109,7 @@ def test_a_step_in_which_no_target_counts(precision):
         assert torch.equal(parameters_of(trainer.model), parameters_of(twin.model))
 
 
-def test_evaluation_leaves_out_what_weighs_nothing():
+def test_evaluation_skips_samples_of_weight_0():
     loader = batches()
     loader[1][1][:] = -100
     loader[2][1][:5] = -100
@@ -121,8 +121,8 @@ def test_evaluation_leaves_out_what_weighs_nothing():
     assert found == pytest.approx(expected.item(), rel=1e-6)
 
 
-def test_gradients_from_before_are_not_a_part_of_the_step():
-    """A group that was broken off, or a backward outside of the loop, leaves gradients."""
+def test_earlier_gradients_are_not_part_of_the_step():
+    """An interrupted group, or a backward outside of the loop, leaves gradients."""
     loader = batches()
     model, loss = small_model(), nn.CrossEntropyLoss()
     expected = gradient_of_full_batch(model, loss, *loader[0])
@@ -143,7 +143,7 @@ def test_gradients_from_before_are_not_a_part_of_the_step():
 
 
 def test_a_loss_in_half_precision():
-    """The first scale, 65536, is above its range: one step is left out, then it trains."""
+    """The initial scale of 65536 is above its range: one step is skipped, then it trains."""
 
     def loss(outputs, targets):
         return outputs.half().square().mean()

@@ -47,7 +47,7 @@ def make(model, reduction="mean", **options):
 
 
 def count_all_reduces(model: DistributedDataParallel) -> list[int]:
-    """Let DDP's all-reduces go through a hook that counts them."""
+    """Counts DDP's all-reduces by a hook."""
     counts = [0]
 
     def hook(state, bucket):
@@ -60,7 +60,7 @@ def count_all_reduces(model: DistributedDataParallel) -> list[int]:
 
 
 def check_gradients(rank: int, folder: Path) -> None:
-    """All plans: the parameters after two epochs are those of one process; one all-reduce of gradients a step."""
+    """All plans: after two epochs, parameters equal those of one process; one all-reduce of gradients per step."""
     for name, plan in PLANS.items():
         for reduction in ("mean", "sum"):
             for accumulate in (1, 2):
@@ -94,7 +94,7 @@ def check_gradients(rank: int, folder: Path) -> None:
 
 
 def check_ignored(rank: int, folder: Path) -> None:
-    """A rank whose last micro-batch, or all of whose samples, don't count: the step is a mean over those that do."""
+    """If the last micro-batch or all samples of a rank are ignored, the step is a mean over the other samples."""
     inputs, targets = samples(16, torch.float64)
     for ignored in (slice(12, 16), slice(8, 16)):
         labels = targets.clone()
@@ -120,7 +120,7 @@ class InBackward(torch.autograd.Function):
 
 
 def check_memory(rank: int, folder: Path) -> None:
-    """One rank runs out of memory: both go on with half, and end as if they had begun with it."""
+    """If one rank runs out of memory, both continue with half, with the result of starting with half."""
     inputs, targets = samples(32)
     batches = cut([8, 8], rank * 16, inputs, targets)
 
@@ -153,7 +153,7 @@ def check_memory(rank: int, folder: Path) -> None:
 
 
 def check_resume(rank: int, folder: Path) -> None:
-    """Rank 0 writes; each rank gets its own position and random state back."""
+    """Rank 0 writes; each rank restores its own position and random state."""
 
     class Stop(Callback):
         def on_step(self, trainer, result):
@@ -199,7 +199,7 @@ class ToDouble(nn.Module):
 
 
 def check_loader(rank: int, folder: Path) -> None:
-    """With the package's Loader each rank takes its part of each global batch; resumed, each goes on in its own.
+    """With the package's Loader, each rank gets its part of each global batch, also after a resume.
 
     Metrics are over all ranks, and only rank 0 writes.
     """
@@ -219,8 +219,8 @@ def check_loader(rank: int, folder: Path) -> None:
 
     def run(name: str, seed: int, callbacks=(), dropout: float = 0.3):
         model = model_of(dropout)
-        words = {"checkpoint_dir": folder / name, "checkpoint_every": 1, "callbacks": callbacks}
-        trainer = make(model, accumulate=2, metrics={"accuracy": accuracy}, **words)
+        kwargs = {"checkpoint_dir": folder / name, "checkpoint_every": 1, "callbacks": callbacks}
+        trainer = make(model, accumulate=2, metrics={"accuracy": accuracy}, **kwargs)
         torch.manual_seed(seed + rank)
         with contextlib.suppress(Stop):
             trainer.fit(lds.Loader(store, 6, shuffle=True, augment=augment, seed=1), 2, lds.Loader(store, 9))
@@ -291,7 +291,7 @@ def check_world(rank: int, folder: Path) -> None:
         DataLoader(range(10), sampler=lds.ShuffleSampler(10)),
     ):
         for call in (lambda it: trainer.fit(it, 1), lambda it: trainer.fit([], 1, it), trainer.evaluate):
-            with pytest.raises(ArgumentError, match="ranks?, and the run has 2"):
+            with pytest.raises(ArgumentError, match=r"ranks?, and the run has 2"):
                 call(loader)
 
 

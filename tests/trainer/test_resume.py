@@ -1,4 +1,4 @@
-"""A run that was stopped and resumed ends bit-identical to one that nobody stopped."""
+"""A stopped and resumed run ends bit-identical to an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from torch.utils.data import DataLoader, Dataset
 from largeds_native.errors import ArgumentError, StateError
 from largeds_native.trainer import EMA, Callback, CSVLogger, EarlyStopping, Trainer
 from tests.trainer.helpers import (
+    LossLog,
     Stop,
     StopAt,
-    Tell,
     data_loader,
-    kill_and_go_on,
+    kill_and_resume,
     numbers,
     parameters_of,
     samples,
@@ -100,7 +100,7 @@ def make_trainer(folder, callbacks=(), **options) -> Trainer:
 
 
 def disturb():
-    """Another process has another random state."""
+    """Changes the random state, as in another process."""
     torch.manual_seed(12345)
     random.seed(7)
     np.random.seed(7)  # noqa: NPY002
@@ -111,7 +111,7 @@ KINDS = ["shuffle", "generator", "own state"]
 
 @pytest.mark.parametrize(("kind", "stop"), [*itertools.product(KINDS, [2, 3, 4, 5, 8]), ("workers", 2), ("workers", 5)])
 def test_resume_is_bit_identical(tmp_path, kind, stop):
-    """Three steps an epoch, a checkpoint after each but the one in which we stop: within, at the end, at the start."""
+    """Three steps per epoch, with a checkpoint after each step but the one that stops; stops anywhere in an epoch."""
     whole = make_trainer(tmp_path / "whole")
     history = whole.fit(make_loader(kind), 3, data_loader(16))
     with pytest.raises(Stop):
@@ -130,36 +130,36 @@ def test_resume_is_bit_identical(tmp_path, kind, stop):
 def train_in_process(folder: Path, kind: str) -> None:
     torch.set_num_threads(1)
     disturb()
-    trainer = make_trainer(folder, [Tell(folder / "losses"), CSVLogger(folder / "log.csv")], keep_last=2)
+    trainer = make_trainer(folder, [LossLog(folder / "losses"), CSVLogger(folder / "log.csv")], keep_last=2)
     trainer.fit(make_loader(kind), 15, data_loader(16))
     torch.save(parameters_of(trainer.model), folder / "weights.pt")
 
 
 @pytest.mark.parametrize("kind", ["shuffle", "own state"])
 def test_sigkill_at_any_moment(tmp_path, kind):
-    """The process is killed again and again, at random moments; its losses and weights are those of a whole run."""
+    """The process is repeatedly killed at random times; losses and weights are those of an uninterrupted run."""
     server = multiprocessing.get_context("forkserver")
     server.set_forkserver_preload(["torch", "torch._dynamo", "torch.utils.data", "pytest"])  # what is slow to import
-    assert len(kill_and_go_on(server, train_in_process, tmp_path, kind, kills=5)) == 45
+    assert len(kill_and_resume(server, train_in_process, tmp_path, kind, kills=5)) == 45
 
 
-def test_a_cut_off_checkpoint_is_passed_over(tmp_path):
+def test_a_truncated_checkpoint_is_skipped(tmp_path):
     make_trainer(tmp_path).fit(make_loader("own state"), 1)
     newest, before = sorted(tmp_path.glob("step-*.pt"), reverse=True)[:2]
     whole = newest.read_bytes()
     for length in (0, 10, len(whole) // 2, len(whole) - 1):
         newest.write_bytes(whole[:length])
         trainer = make_trainer(tmp_path)
-        with pytest.warns(UserWarning, match="not a whole checkpoint"):
+        with pytest.warns(UserWarning, match="not a complete checkpoint"):
             trainer.fit(make_loader("own state"), 1)
         assert trainer.step == 3
         newest.write_bytes(whole[:length])
-        with pytest.raises(StateError, match="not a whole checkpoint"):
+        with pytest.raises(StateError, match="not a complete checkpoint"):
             make_trainer(None).fit(make_loader("own state"), 1, resume=newest)
     assert before.exists()
 
 
-def test_resume_from_a_path_and_anew(tmp_path):
+def test_resume_from_a_path_and_start_again(tmp_path):
     make_trainer(tmp_path).fit(make_loader("own state"), 2)
     trainer = make_trainer(None)
     trainer.fit(make_loader("own state"), 2, resume=tmp_path / "step-0000000003.pt")
@@ -170,7 +170,7 @@ def test_resume_from_a_path_and_anew(tmp_path):
         make_trainer(tmp_path).fit(make_loader("own state"), 2, resume=None)
 
 
-def test_a_second_fit_goes_on(tmp_path):
+def test_a_second_fit_continues(tmp_path):
     trainer, whole = make_trainer(tmp_path / "a"), make_trainer(tmp_path / "b")
     loader = make_loader("own state")
     trainer.fit(loader, 1)
@@ -200,7 +200,7 @@ def test_a_checkpoint_that_runs_code_is_refused(tmp_path):
             return (os.mkdir, (str(tmp_path / "pwned"),))
 
     torch.save({"format": "largeds-checkpoint", "version": 1, "model": Evil()}, tmp_path / "evil.pt")
-    with pytest.raises(StateError, match="not a whole checkpoint"):
+    with pytest.raises(StateError, match="not a complete checkpoint"):
         make_trainer(None).fit(make_loader("own state"), 1, resume=tmp_path / "evil.pt")
     assert not (tmp_path / "pwned").exists()
 

@@ -1,4 +1,4 @@
-"""What else must survive a resume: schedulers, EMA and early stopping, loaders of unknown length, odd state."""
+"""Other things that must survive a resume: schedulers, EMA, early stopping, loaders of unknown length, odd state."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def make(folder, callbacks=(), scheduler=None, optimizer=torch.optim.AdamW, **op
 
 
 def assert_resumes(tmp_path, make_one, loader=data_loader, stops=(1, 3, 4, 8), epochs=EPOCHS):
-    """Stopped and resumed, the run ends as if nobody had stopped it."""
+    """A stopped and resumed run ends like one that was not stopped."""
     whole = make_one(tmp_path / "whole")
     history = whole.fit(loader(), epochs, data_loader(16))
     for stop in stops:
@@ -96,17 +96,17 @@ def test_ema_early_stopping_and_frozen_layers(tmp_path, every):
     assert 3 <= whole.epoch < 30
 
 
-def test_more_patience_lets_a_stopped_run_go_on(tmp_path):
-    words = {"patience": 1, "min_delta": 100.0}
-    make(tmp_path, [EarlyStopping(**words)]).fit(data_loader(), 9, data_loader(16))
-    same = make(tmp_path, [EarlyStopping(**words)])
+def test_more_patience_lets_a_stopped_run_continue(tmp_path):
+    kwargs = {"patience": 1, "min_delta": 100.0}
+    make(tmp_path, [EarlyStopping(**kwargs)]).fit(data_loader(), 9, data_loader(16))
+    same = make(tmp_path, [EarlyStopping(**kwargs)])
     assert len(same.fit(data_loader(), 9, data_loader(16))) == 2
-    more = make(tmp_path, [EarlyStopping(**words | {"patience": 3})])
+    more = make(tmp_path, [EarlyStopping(**kwargs | {"patience": 3})])
     assert len(more.fit(data_loader(), 9, data_loader(16))) == 4
 
 
-def test_a_run_that_a_callback_stopped_goes_on_in_the_next_fit(tmp_path):
-    """As a job does whose time is over."""
+def test_a_run_that_a_callback_stopped_continues_in_the_next_fit(tmp_path):
+    """Like a job whose time is over."""
 
     class Stopping(Callback):
         def on_step(self, trainer, result):
@@ -125,11 +125,11 @@ class Stream:
 
 
 def test_a_loader_of_unknown_length(tmp_path):
-    """Stopped after each step, the last of an epoch too: it was saved within the epoch, for nobody knew its end."""
+    """Also after the last step of an epoch, which is saved within the epoch, as its end is not known."""
     assert_resumes(tmp_path, make, Stream, stops=range(1, 8), epochs=3)
 
 
-def test_a_fit_that_was_interrupted_begins_its_epoch_again():
+def test_an_interrupted_fit_restarts_its_epoch():
     trainer = make(None, [StopAt(2)])
     with pytest.raises(Stop):
         trainer.fit(data_loader(), 1)
@@ -150,7 +150,7 @@ def test_a_path_is_read_whenever_it_is_given(tmp_path):
     assert all(torch.equal(first[name], value) for name, value in trainer.model.state_dict().items())
 
 
-def test_numpy_s_numbers_don_t_make_a_checkpoint_unreadable(tmp_path):
+def test_numpy_scalars_in_a_checkpoint(tmp_path):
     class Score(Callback):
         seen = 0
 
@@ -172,7 +172,7 @@ def test_numpy_s_numbers_don_t_make_a_checkpoint_unreadable(tmp_path):
     assert resumed.callbacks[0].seen == 7
 
 
-def test_what_could_not_be_read_again_is_not_written(tmp_path):
+def test_state_that_cannot_be_loaded_is_not_saved(tmp_path):
     class Odd(Callback):
         def state_dict(self):
             return {"path": [tmp_path]}
@@ -184,13 +184,13 @@ def test_what_could_not_be_read_again_is_not_written(tmp_path):
 
 def test_another_optimizer_or_scheduler_is_refused_before_anything_is_changed(tmp_path):
     make(tmp_path, scheduler=SCHEDULERS["step"]).fit(data_loader(), 1)
-    for words, message in (
+    for kwargs, message in (
         ({"optimizer": torch.optim.SGD}, "another optimizer: expected SGD, found AdamW"),
         ({"scheduler": None}, "another scheduler: expected none, found StepLR"),
         ({"scheduler": SCHEDULERS["lambda"]}, "another scheduler: expected LambdaLR, found StepLR"),
         ({"precision": "fp16"}, "another scaler: expected GradScaler, found none"),
     ):
-        trainer = make(tmp_path, **{"scheduler": SCHEDULERS["step"]} | words)
+        trainer = make(tmp_path, **{"scheduler": SCHEDULERS["step"]} | kwargs)
         before = parameters_of(trainer.model).clone()
         with pytest.raises(StateError, match=message):
             trainer.fit(data_loader(), 2)

@@ -1,4 +1,4 @@
-"""Two ranks started by torchrun, as people start them: one all-reduce a step, unequal counts, resume."""
+"""Two ranks started by torchrun: one all-reduce per step, unequal counts, resume."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The loop: numbers, validation, schedulers, callbacks, precision, and what it refuses."""
+"""The training loop: logs, validation, schedulers, callbacks, precision, and invalid arguments."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_a_fit_is_the_plain_loop():
     assert (trainer.epoch, trainer.step) == (2, 10)
 
 
-def test_evaluate_is_over_all_samples_and_leaves_the_model_as_it_was():
+def test_evaluate_is_over_all_samples_and_does_not_change_the_model():
     model = small_model(norm=True, dropout=0.5)
     trainer = make(model, micro_batch=3, metrics={"accuracy": accuracy})
     loader = data_loader(21, 8)
@@ -127,7 +127,7 @@ def test_early_stopping():
         make(callbacks=[EarlyStopping()]).fit(data_loader(), 1)
 
 
-def test_frozen_layers_stay_as_they_are():
+def test_frozen_layers_do_not_change():
     model = small_model(norm=True)
     frozen = copy.deepcopy([model[0].state_dict(), model[1].state_dict()])
     make(model, callbacks=[Freeze("0", "1")]).fit(data_loader(), 1)
@@ -211,7 +211,7 @@ def test_bad_input():
         make().fit([], 1)
     with pytest.raises(ArgumentError, match="evaluate on is empty"):
         make().fit(data_loader(), 1, [])
-    with pytest.raises(ArgumentError, match=r"expected the loader to give \(inputs, targets\), found Tensor"):
+    with pytest.raises(ArgumentError, match=r"expected the loader to yield \(inputs, targets\), found Tensor"):
         make().fit([torch.zeros(3, 6)], 1)
     with pytest.raises(ArgumentError, match="same first dimension"):
         make().fit([(torch.zeros(3, 6), torch.zeros(2, dtype=torch.long))], 1)

@@ -1,4 +1,4 @@
-// Draws are part of what a user can reproduce: these are frozen, computed by tests/reference.py.
+// Users must be able to reproduce draws, so they must never change. The expected values are from tests/reference.py.
 #include <doctest/doctest.h>
 
 #include <vector>
@@ -63,7 +63,7 @@ TEST_CASE("a geometry is a function of seed, epoch and sample") {
               {{1, 0, 0, {14, 6, 51, 36}, false},
                {1, 2, 12345678901, {9, 14, 29, 40}, false},
                {kMax, 3, 7, {25, 4, 52, 26}, true}});
-  resized.scale[0] = 0.9;  // and an aspect with which no try fits
+  resized.scale[0] = 0.9;  // with these aspect ratios, no draw fits
   resized.ratio[0] = 3.0;
   resized.ratio[1] = 4.0;
   check_draws(resized, kImage, {24, 24},
@@ -72,14 +72,14 @@ TEST_CASE("a geometry is a function of seed, epoch and sample") {
                {kMax, 3, 7, {0, 10, 60, 30}, false}});
 }
 
-TEST_CASE("the part inside an image may be all of a box, some, or nothing") {
+TEST_CASE("a box may be inside an image completely, partly, or not at all") {
   CHECK(Geometry{{1, 2, 5, 6}, {4, 4}, false}.inside({6, 5}) == IntBox{1, 2, 5, 6});
   CHECK(Geometry{{-3, 2, 9, 8}, {6, 12}, false}.inside({6, 5}) == IntBox{0, 2, 5, 6});
   CHECK(Geometry{{-5, -4, -3, -1}, {3, 2}, false}.inside({4, 4}).width() == 0);
   CHECK(Geometry{{6, -1, 8, 2}, {3, 2}, false}.inside({4, 4}).width() == 0);
 }
 
-TEST_CASE("crops that do not fit, and senseless numbers, are refused") {
+TEST_CASE("crops that do not fit and invalid numbers are errors") {
   CHECK_THROWS_AS(check(cropped(CropMode::center, {41, 60}), kImage), Error);
   CHECK_THROWS_AS(check(cropped(CropMode::random, {49, 60}, 4), kImage), Error);
   CHECK_NOTHROW(check(cropped(CropMode::random, {48, 68}, 4), kImage));

@@ -1,4 +1,4 @@
-"""One description of an image's transform: what its options mean, together and alone."""
+"""ImageTransform: its options alone and together."""
 
 from __future__ import annotations
 
@@ -72,12 +72,12 @@ def test_sizes() -> None:
         ({"max_pixels": 0}, "max_pixels"),
     ],
 )
-def test_what_makes_no_sense_is_refused(given: dict[str, Any], message: str) -> None:
+def test_invalid_options(given: dict[str, Any], message: str) -> None:
     with pytest.raises(ArgumentError, match=message):
         ImageTransform(**given)
 
 
-def test_defaults_read_as_numbers_and_are_the_cores() -> None:
+def test_defaults_show_as_numbers_and_are_those_of_the_core() -> None:
     for function in (lds.pack, lds.decode_batch):
         text = str(inspect.signature(function))
         assert "= 256" in text

@@ -1,13 +1,13 @@
-"""Measuring speeds, for `benchmarks/`, `largeds bench`, `largeds demo` and `largeds doctor`.
+"""Measures speeds for `benchmarks/`, `largeds bench`, `largeds demo` and `largeds doctor`.
 
 rounds.py         contenders that take turns on the same data after a warm-up; medians, spreads, ratios
-paired_timing.py  training loops that take turns within one run, some batches at a time
-intervals.py      how far a mean or a median may be off
+paired_timing.py  training loops that take turns within one run, a block of batches at a time
+intervals.py      confidence intervals of means and medians
 page_cache.py     dropping files from the page cache
-report.py         a table, JSON, and the machine beside the figures
+report.py         tables and JSON with facts about the machine
 """
 
-from largeds_native._internal.measure.page_cache import forget as forget
+from largeds_native._internal.measure.page_cache import drop_files as drop_files
 from largeds_native._internal.measure.report import as_json as as_json
 from largeds_native._internal.measure.report import machine_facts as machine_facts
 from largeds_native._internal.measure.report import table as table

@@ -1,11 +1,12 @@
-"""Training loops that take turns within one run, some batches at a time, so that a noisy machine disturbs all alike.
+"""Compares training loops that take turns within one run, so that noise on the machine affects all of them equally.
 
-Each contender is a training loop in a thread of its own. It never ends: it stops where it asks its loader for the next
-batch, and waits for its turn. Only one runs at a time. In each round every contender trains on a block of batches, in
-random order; a ratio is the median over rounds of the ratios within a round, with a bootstrap interval.
+Each contender is a training loop in its own thread. It never ends: it blocks when it requests the next batch from its
+loader, and waits for its turn. Only one loop runs at a time. In each round every contender trains on a block of
+batches, in random order; a ratio is the median over rounds of the ratios within a round, with a bootstrap interval.
 
-The time is the process's CPU time, which leaves out what other processes take, so torch must use one thread. All memory
-comes from one heap that is never given back; otherwise a contender's time depends on its thread's heap, by some 20 %.
+The measured time is the process's CPU time, which excludes other processes; so torch must use one thread. All memory
+comes from one heap, which never returns memory to the system; otherwise a contender's time would depend on the heap of
+its thread, by about 20 %.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ TrainingLoop = Callable[[DataLoader[Any]], None]
 
 
 class PausedLoop(IterableDataset[Any]):
-    """One contender: a loop that trains on the same batch for ever, `block` batches a turn."""
+    """One contender: a loop that trains on the same batch for ever, `block` batches per turn."""
 
     def __init__(self, loop: TrainingLoop, batch: Any, block: int) -> None:
         self._batch, self._block = batch, block
@@ -67,14 +68,14 @@ class PausedLoop(IterableDataset[Any]):
         return taken
 
     def end(self) -> None:
-        """Let the loop run out of data."""
+        """End the data, so that the loop returns."""
         self._ended = True
         self._resume.release()
         self._thread.join()
 
 
 def use_one_heap() -> None:
-    """Tell glibc's malloc: no heap for each thread, no mmap for large tensors, nothing given back to the system."""
+    """Configure glibc's malloc: one heap for all threads, no mmap for large tensors, no memory returned."""
     m_trim_threshold, m_mmap_max, m_arena_max = -1, -4, -8
     mallopt = ctypes.CDLL(None).mallopt
     for name, value in ((m_arena_max, 1), (m_mmap_max, 0), (m_trim_threshold, 2**31 - 1)):
@@ -84,7 +85,7 @@ def use_one_heap() -> None:
 def time_blocks(
     loops: dict[str, TrainingLoop], batch: Any, *, block: int, rounds: int, warmup: int = 2
 ) -> dict[str, list[float]]:
-    """CPU seconds of each contender's blocks, one a round."""
+    """CPU seconds of each contender's blocks, one per round."""
     use_one_heap()
     contenders = {name: PausedLoop(loop, batch, block) for name, loop in loops.items()}
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
@@ -103,10 +104,10 @@ def time_blocks(
 
 
 def time_ratio(seconds: dict[str, list[float]], of: str, to: str) -> tuple[float, float, float]:
-    """How many times as long `of` takes as `to`: 1.05 is 5 % longer."""
+    """The time of `of` relative to that of `to`, with its interval: 1.05 is 5 % longer."""
     return median_interval([a / b for a, b in zip(seconds[of], seconds[to], strict=True)])
 
 
 def time_difference(seconds: dict[str, list[float]], of: str, to: str) -> tuple[float, float, float]:
-    """How many seconds more a block of `of` takes than one of `to`."""
+    """The seconds by which a block of `of` takes longer than one of `to`, with their interval."""
     return median_interval([a - b for a, b in zip(seconds[of], seconds[to], strict=True)])

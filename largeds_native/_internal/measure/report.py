@@ -1,4 +1,4 @@
-"""What a measurement leaves behind: a table for people, JSON for later, and the machine that it was taken on."""
+"""Reports of measurements: tables, JSON, and facts about the machine."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ STYLES: dict[Role, str] = {"ours": "bold", "limit": "dim", "reference": "dim", "
 
 
 def machine_facts(cache: str = "warm") -> dict[str, str]:
-    """What stands beside a figure: processor, threads, memory, library versions, and the state of the page cache."""
+    """Facts that belong to a figure: processor, threads, memory, library versions, and the state of the page cache."""
     import torch
 
     from largeds_native import _C
@@ -57,7 +57,7 @@ SIMD_LEVELS = (("avx512bw", "AVX-512"), ("avx2", "AVX2"), ("asimd", "NEON"))
 def table(
     title: str, results: Sequence[Measured], *, unit: str = "images/s", relative_to: str | None = None, note: str = ""
 ) -> Table:
-    """A rich table: median, spread, and the ratio to `relative_to` (the slowest peer where not given)."""
+    """A rich table: median, spread, and the ratio to `relative_to` (default: the slowest peer)."""
     base = relative_to or min((m for m in results if m.role == "peer"), key=lambda m: m.median, default=results[0]).name
     out = Table(
         title=title,

@@ -1,6 +1,6 @@
-"""Contenders take turns over rounds in one process, on the same data, after a warm-up.
+"""Measures contenders in rounds, in one process, on the same data, after a warm-up; in each round they take turns.
 
-The result is a rate for each (the median, and the spread of the rounds) and its ratio to a named one.
+The result is a rate for each contender (the median and the spread over rounds), and its ratio to another one.
 """
 
 from __future__ import annotations
@@ -11,15 +11,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-# A limit cannot be passed, as the model alone in training; a reference can, as a library that does only a part of the
-# work, in its own way.
+# A limit can't be exceeded, such as the model alone in training. A reference can be exceeded, such as a library that
+# does only a part of the work, in its own way.
 Role = Literal["ours", "peer", "limit", "reference"]
 
 
 @dataclass
 class Contender:
-    """One way to do the work. `run` does it once and returns the number of items; `before` and `after` are not
-    timed."""
+    """One way to do the work. `run` does it once and returns the number of items; `before` and `after` run untimed."""
 
     name: str
     run: Callable[[], int]
@@ -30,7 +29,7 @@ class Contender:
 
 @dataclass
 class Measured:
-    """The rates of one contender, in items per second, one a round."""
+    """The rates of one contender, in items per second, one per round."""
 
     name: str
     role: Role
@@ -42,7 +41,7 @@ class Measured:
 
     @property
     def spread(self) -> float:
-        """Half the distance between the slowest and the fastest round, as a share of the median."""
+        """Half the distance between the slowest and the fastest round, relative to the median."""
         return (max(self.rates) - min(self.rates)) / 2 / self.median
 
 
@@ -53,7 +52,7 @@ def take_turns(
     warmup: int = 1,
     progress: Callable[[str], object] | None = None,
 ) -> list[Measured]:
-    """Run every contender once a round; another one starts each round. Warm-up rounds are thrown away."""
+    """Run every contender once per round; each round starts with another one. Warm-up rounds are discarded."""
     measured = [Measured(c.name, c.role) for c in contenders]
     for turn in range(warmup + rounds):
         order = [(i + turn) % len(contenders) for i in range(len(contenders))]
@@ -78,8 +77,8 @@ def _rate(contender: Contender) -> float:
 
 
 def processor_seconds(contenders: Sequence[Contender], rounds: int) -> dict[str, float]:
-    """Median CPU time of this process for each contender, over rounds in turn. Other programs disturb CPU time less
-    than wall time. It says nothing about contenders that work in other processes."""
+    """Median CPU time of this process for each contender; in each round, they take turns. Other programs disturb CPU
+    time less than wall time. It is meaningless for contenders that work in other processes."""
     taken: dict[str, list[float]] = {one.name: [] for one in contenders}
     for _ in range(rounds):
         for one in contenders:
@@ -92,9 +91,9 @@ def processor_seconds(contenders: Sequence[Contender], rounds: int) -> dict[str,
 
 
 def rate_within(run: Callable[[], int], seconds: float) -> float:
-    """Items per second of `run`, which returns the number of items, called again until `seconds` are over.
+    """Items per second of `run`, which returns its number of items and is called repeatedly for `seconds`.
 
-    The first call is a warm-up; after it `run` is called at least once."""
+    The first call is a warm-up; after it, `run` is called at least once."""
     run()
     items, start = 0, time.perf_counter()
     while (now := time.perf_counter()) - start < seconds or not items:
@@ -103,6 +102,6 @@ def rate_within(run: Callable[[], int], seconds: float) -> float:
 
 
 def ratio(results: Sequence[Measured], of: str, to: str) -> float:
-    """How many times as fast `of` is as `to`: the ratio of their medians."""
+    """The ratio of the median rates of `of` and `to`."""
     by_name = {m.name: m for m in results}
     return by_name[of].median / by_name[to].median

@@ -1,5 +1,5 @@
-"""Packing, loading and training, ours and others', measured side by side on one machine.
+"""Compares packing, loading and training with other libraries on one machine.
 
-run.py runs a stage; packing.py, loading.py and training.py have the candidates of each; image_set.py the images that
-all of them read; chart.py draws the results.
+run.py runs a stage. pack_stage.py, load_stage.py and train_stage.py have the candidates of each stage, image_set.py has
+the images that all of them read, and chart.py draws the results.
 """

@@ -1,4 +1,4 @@
-"""Who is measured: ours, a limit or a reference, and those peers that are installed and can do the work here."""
+"""The candidates of a stage: largeds_native, a limit or a reference, and the installed peers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FIRST: dict[Role, bool] = {"limit": True, "reference": True, "ours": False, "pee
 
 @dataclass
 class Candidate:
-    """`make` returns a function that does the work once; it raises ImportError if something is not installed."""
+    """`make` returns a function that does the work once, or raises ImportError if a package is not installed."""
 
     name: str
     make: Callable[[], Callable[[], int]]
@@ -25,7 +25,7 @@ class Candidate:
 
 @dataclass
 class StageResult:
-    """The rates of one stage; missing: the peers that were not measured, with the reason."""
+    """The rates of one stage. missing: peers that were not measured, with the reason."""
 
     name: str
     title: str
@@ -34,7 +34,7 @@ class StageResult:
 
 
 def compare(name: str, title: str, candidates: Sequence[Candidate], rounds: int, progress: Progress) -> StageResult:
-    """Runs every candidate once, which shows who can do the work, then all in turns, after another round of warm-up."""
+    """Runs every candidate once to find those that fail, then all in rounds, after another round of warm-up."""
     contenders, missing = [], {}
     for candidate in candidates:
         progress(f"{name}: {candidate.name} (warm-up)")
@@ -44,8 +44,8 @@ def compare(name: str, title: str, candidates: Sequence[Candidate], rounds: int,
             if candidate.role != "peer":
                 raise
             missing[candidate.name] = reason(error)
-    # peers have forked workers by now: this process copies each page that it writes to for the first time after a fork,
-    # which a second warm-up takes out of the measured rounds
+    # Some peers have forked workers by now. After a fork, this process copies each page on its first write; the second
+    # warm-up keeps these copies out of the measured rounds.
     results = take_turns(contenders, rounds=rounds, warmup=1, progress=lambda text: progress(f"{name}: {text}"))
     progress("")
     results.sort(key=lambda measured: (not FIRST[measured.role], -measured.median))
@@ -61,7 +61,7 @@ def _warmed_up(candidate: Candidate) -> Contender:
 
 
 def reason(error: Exception) -> str:
-    """Why a peer is left out, in a line."""
+    """The reason why a peer is not measured, in one line."""
     text = (str(error).strip() or type(error).__name__).splitlines()[0][:120]
     if isinstance(error, ModuleNotFoundError) and error.name:
         package = error.name.partition(".")[0]

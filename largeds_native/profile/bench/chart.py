@@ -1,4 +1,4 @@
-"""The chart: a panel a stage, a bar a candidate, fastest first, ours in colour, limits and references as lines."""
+"""Draws the chart: a panel per stage with a bar per candidate, fastest first, and limits and references as lines."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ ROW, HEAD, WIDTH = 0.34, 0.85, 9.0  # inches
 
 
 def check_installed() -> None:
-    """Fails, before anything is measured, if a chart could not be drawn."""
+    """Raises LargedsError if matplotlib is missing. Call it before anything is measured."""
     if find_spec("matplotlib") is None:
         raise LargedsError("a chart needs matplotlib; type: pip install 'largeds-native[charts]'")
 
 
 def draw_chart(stages: Sequence[dict[str, Any]], caption: str, kind: str) -> bytes:
-    """The chart as bytes. `stages`: the questions of `largeds bench --json`; `kind`: png or svg."""
+    """The chart as bytes. `stages`: `questions` of `largeds bench --json`. `kind`: png or svg."""
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     stages = [stage for stage in stages if stage["results"]]
     if not stages:
-        raise LargedsError("nothing was measured: there is nothing to draw")
+        raise LargedsError("nothing was measured, so there is nothing to draw")
     bars = [len(_bars(stage)) for stage in stages]
     heights = [HEAD + ROW * count for count in bars]
-    # the same picture wherever it is drawn: matplotlib's own font, and no date in the file
+    # matplotlib's own font, and no date in the file: the picture is the same on every machine
     with rc_context({"font.family": ["DejaVu Sans"], "font.size": 9, "svg.hashsalt": "largeds", "text.color": INK}):
         figure = Figure((WIDTH, sum(heights) + 0.35), facecolor="white", layout="constrained")
         FigureCanvasAgg(figure)

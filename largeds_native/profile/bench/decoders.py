@@ -1,7 +1,7 @@
-"""Other libraries' fast ways from files to 224x224 pixels: shorter side 256, centre crop, uint8, in some threads.
+"""Fast decoders of other libraries, from files to 224x224 pixels: shorter side 256, centre crop, uint8, in threads.
 
 Each takes (paths, threads) and returns a function that decodes all paths once; `keep(i, image)` receives the image of
-path i, (H, W, C). Each imports its library when it is called, so that ImportError says that it is not installed.
+path i, (H, W, C). Each imports its library when it is called, and raises ImportError if it is not installed.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ import numpy as np
 RESIZE, CROP = 256, 224
 Run = Callable[[], int]
 Keep = Callable[[int, Any], object]
-# on the CPU, and without prefetching: a round must not begin with batches that were made in the rounds of others
+# on the CPU, and without prefetching: a round must not start with batches that were made during other rounds
 NO_PREFETCH: dict[str, Any] = {"device_id": None, "exec_async": False, "exec_pipelined": False}
 
 
 def drop(i: int, image: Any) -> None:
-    """Keeps nothing: for measuring decoding alone."""
+    """Discards the image, to measure decoding alone."""
 
 
 def threaded(work: Callable[[str], Any], paths: Sequence[str], threads: int, keep: Keep = drop) -> Run:
-    """One image a thread at a time."""
+    """Decodes images in a thread pool, one image per thread at a time."""
 
     def run() -> int:
         with ThreadPoolExecutor(threads) as pool:
@@ -36,7 +36,7 @@ def threaded(work: Callable[[str], Any], paths: Sequence[str], threads: int, kee
 
 
 def to_rows(decoder: Callable[..., Run], paths: Sequence[str], threads: int, out: Path) -> int:
-    """The images of a decoder, written as rows (H, W, C) of a new .npy file."""
+    """Writes the images of a decoder as rows (H, W, C) of a new .npy file."""
     rows = np.lib.format.open_memmap(out, "w+", np.uint8, (len(paths), CROP, CROP, 3))
     decoder(paths, threads, rows.__setitem__)()
     rows.flush()
@@ -68,7 +68,7 @@ def torchvision(paths: Sequence[str], threads: int, keep: Keep = drop) -> Run:
 
 
 def opencv_image(path: str) -> Any:
-    """One image by OpenCV; its bilinear resize has no antialiasing, so INTER_AREA, as its documentation advises."""
+    """Decodes one image by OpenCV, with INTER_AREA, as its bilinear resize has no antialiasing."""
     cv2: Any = import_module("cv2")
     image = cv2.imread(path, cv2.IMREAD_COLOR_RGB)
     height, width, _ = image.shape
@@ -81,7 +81,7 @@ def opencv_image(path: str) -> Any:
 
 def opencv(paths: Sequence[str], threads: int, keep: Keep = drop) -> Run:
     cv2: Any = import_module("cv2")
-    cv2.setNumThreads(1)  # the threads are ours, one image each
+    cv2.setNumThreads(1)  # our thread pool runs one image per thread
     return threaded(opencv_image, paths, threads, keep)
 
 

@@ -1,4 +1,4 @@
-"""FFCV's writer and its loader, rows stored raw, as its documentation does it. ImportError where it isn't installed."""
+"""FFCV's writer and loader with raw images, as in its documentation. Raises ImportError if it is not installed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 
 def ffcv_loader(store: Any, batch: int, threads: int, kind: str, mean: Any, std: Any, crop: int | None) -> Any:
-    """Batches of a store's images; kind: "uint8" or "float32" (normalised)."""
+    """FFCV's loader over a store's images. kind: "uint8" or "float32" (normalised)."""
     from ffcv.fields.basics import IntDecoder
     from ffcv.fields.rgb_image import RandomResizedCropRGBImageDecoder, SimpleRGBImageDecoder
     from ffcv.loader import Loader, OrderOption
@@ -39,12 +39,12 @@ def ffcv_loader(store: Any, batch: int, threads: int, kind: str, mean: Any, std:
 def _beton(store: Any) -> Path:
     path: Path = store.path.with_suffix(".beton")
     if not path.exists():
-        write(_Rows(store), path, 1)
+        write(_StoreImages(store), path, 1)
     return path
 
 
 def write(images: Any, path: Path, workers: int) -> int:
-    """A dataset of (PIL image or array (H, W, C), label) as a .beton file."""
+    """Writes a dataset of (PIL image or array (H, W, C), label) as a .beton file."""
     from ffcv.fields import IntField, RGBImageField
     from ffcv.writer import DatasetWriter
 
@@ -54,7 +54,7 @@ def write(images: Any, path: Path, workers: int) -> int:
     return len(images)
 
 
-class _Rows:
+class _StoreImages:
     def __init__(self, store: Any) -> None:
         self.store = store
 

@@ -1,4 +1,4 @@
-"""The images that everybody reads: a sample of the user's, or built-in ones, linked into one folder, and packed."""
+"""Prepares the images for all candidates: a sample of the user's, or built-in ones, linked in one folder and packed."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from largeds_native.sources.folder import FolderSource
 from largeds_native.store import Store
 
 ROW_BYTES = 3 * SIDE * SIDE
-MAX_COPIES = 7  # of all rows, on the disk at once
+MAX_COPIES = 7  # largest number of copies of all rows on the disk at once
 
 
 @dataclass(frozen=True)
 class ImageSet:
-    """folder: one folder a class, every file can be decoded. out: where contenders write, emptied before each. store:
-    the same images, packed."""
+    """folder: the images, one folder per class; every file can be decoded. out: output folder of the candidates, which
+    is emptied before each. store: the same images, packed."""
 
     folder: Path
     out: Path
@@ -47,7 +47,7 @@ class ImageSet:
 
 
 def prepare_images(source: Path | None, work: Path, count: int, threads: int, progress: Progress) -> ImageSet:
-    """Chooses or makes the images, and packs them once: what can't be decoded is left out for everybody."""
+    """Chooses or creates the images and packs them once. Images that can't be decoded are removed for everyone."""
     _check_free_space(work, count)
     folder = work / "images"
     shutil.rmtree(folder, ignore_errors=True)
@@ -55,7 +55,7 @@ def prepare_images(source: Path | None, work: Path, count: int, threads: int, pr
         progress(f"making {count:,} JPEG files")
         source = jpeg_corpus(work / "jpeg", count)
     _link(source, folder, count)
-    progress("packing what will be loaded")
+    progress("packing the images for loading")
     shutil.rmtree(work / "store.lds", ignore_errors=True)
     store = pack(folder, work / "store.lds", threads=threads, max_failures=1.0, progress=False, resume=False)
     samples = store.samples.select(["source", "row"]).to_pydict()
@@ -69,7 +69,7 @@ def prepare_images(source: Path | None, work: Path, count: int, threads: int, pr
 
 
 def _link(source: Path, folder: Path, count: int) -> None:
-    """Links to `count` files spread evenly over the source, one folder a class, as ImageFolder wants it."""
+    """Links `count` evenly spaced files of the source, one folder per class, as ImageFolder needs them."""
     if not source.is_dir():
         raise ArgumentError(f"{source}: expected a folder of images" + ", found a file" * source.exists())
     found = FolderSource(source)
@@ -81,7 +81,7 @@ def _link(source: Path, folder: Path, count: int) -> None:
 
 
 def _check_free_space(work: Path, count: int) -> None:
-    """Peers write through mappings, where a full disk is SIGBUS."""
+    """Raises StorageError if the disk is too full: peers write through mappings, which SIGBUS would then kill."""
     free = shutil.disk_usage(work).free
     if free < (needed := count * ROW_BYTES * MAX_COPIES):
-        raise StorageError(f"{work}: up to {size(needed)} are needed, {size(free)} are free; take fewer --images")
+        raise StorageError(f"{work}: up to {size(needed)} are needed, {size(free)} are free: pass a smaller --images")

@@ -1,4 +1,4 @@
-"""Runs the stages of `largeds bench`, and gives their results as plain data."""
+"""Runs the stages of `largeds bench`, and returns their results as plain data."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from largeds_native._internal.measure import as_json, machine_facts
-from largeds_native.profile.bench import loading, packing, training
+from largeds_native.profile.bench import load_stage, pack_stage, train_stage
 from largeds_native.profile.bench.candidates import Progress, StageResult, compare
 from largeds_native.profile.bench.image_set import ImageSet
 from largeds_native.profile.bench.stage import Stage
@@ -21,18 +21,18 @@ PEERS = ("torchvision", "opencv", "nvidia-dali", "ffcv", "h5py")
 def run_stage(stage: Stage, images: ImageSet, model: str, rounds: int, progress: Progress) -> StageResult:
     with ExitStack() as stack:
         if stage is Stage.pack:
-            return compare("pack", packing.TITLE, packing.candidates(images), rounds, progress)
+            return compare("pack", pack_stage.TITLE, pack_stage.candidates(images), rounds, progress)
         if stage is Stage.load:
-            return compare("load", loading.TITLE, loading.candidates(images, stack), rounds, progress)
+            return compare("load", load_stage.TITLE, load_stage.candidates(images, stack), rounds, progress)
         if find_spec("torchvision") is None:
             why = "not installed (pip install 'largeds-native[demo]'), so there is no model to train"
             return StageResult("train", "train", [], {"torchvision": why})
-        candidates = training.candidates(images, model, stack)
-        return compare("train", training.title(model), candidates, rounds, progress)
+        candidates = train_stage.candidates(images, model, stack)
+        return compare("train", train_stage.title(model), candidates, rounds, progress)
 
 
 def as_content(stages: Sequence[StageResult], images: ImageSet, source: Path | None) -> dict[str, Any]:
-    """Everything as JSON: the machine, the versions of the peers, and every round of every stage."""
+    """Everything as plain data: the machine, the versions of the peers, and every round of every stage."""
     questions = []
     for stage in stages:
         content = as_json(stage.title, stage.results, {})

@@ -1,4 +1,4 @@
-"""The stages of `largeds bench`. Light to import: the command line needs it for its help."""
+"""The stages of `largeds bench`. In its own file, as the command line imports it for its help."""
 
 from __future__ import annotations
 

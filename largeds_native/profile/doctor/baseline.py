@@ -1,4 +1,4 @@
-"""The usual way to the same batches: files, decoded by Pillow in DataLoader's workers, in every epoch anew."""
+"""Measures the baseline: in every epoch, Pillow decodes the image files in DataLoader's workers."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from largeds_native.transform.image_transform import Size
 
 
 class ImageFiles(Dataset[Any]):
-    """What torchvision's ImageFolder does for an image: open, convert, transform. `items`: paths, or (path, offset,
-    bytes) of images inside archives."""
+    """Loads images as torchvision's ImageFolder: open, convert, transform. `items`: paths, or (path, offset, length) of
+    images inside of archives."""
 
     def __init__(self, items: Sequence[Any], labels: Sequence[int] | None, resize: Size, crop: Size) -> None:
         from torchvision import transforms
@@ -45,7 +45,7 @@ class ImageFiles(Dataset[Any]):
 
 
 class EndlessShuffle(Sampler[int]):
-    """Permutation after permutation of `count` samples, so that a loop over a sample runs as long as one over all."""
+    """Yields endless permutations of `count` samples, so that a loop over a sample of the data does not end early."""
 
     def __init__(self, count: int) -> None:
         self.count = count
@@ -59,7 +59,7 @@ class EndlessShuffle(Sampler[int]):
 def measure_baseline(
     config: ProfileConfig, files: ImageFiles, step: TrainingStep | None, results: ProfileResults
 ) -> LoopResult:
-    """DataLoader over the files, first alone, then with the training step, on the same workers."""
+    """Measures a DataLoader over the files, first alone, then with the training step, with the same workers."""
     workers, images = config.threads, results.images
     size = min(config.batch_size, max(1, len(files)))
     loader = DataLoader(files, size, sampler=EndlessShuffle(len(files)), num_workers=workers)
@@ -74,11 +74,11 @@ def measure_baseline(
         if step is None:
             return loop_result("an epoch over the files", alone)
         config.progress(f"{config.model} with DataLoader over the files")
-        for _ in range(2 if not step.seconds else 1):  # the first steps allocate and choose kernels
+        for _ in range(2 if not step.seconds else 1):  # the first steps allocate memory and select kernels
             with_short_errors(lambda: step.run_timed(next(iterator)))
         plan = replace(plan, seconds=config.scaled(6)).with_workload(step, alone.batch_seconds)
         both = plan.measure(lambda: iterator, step, size, images)
         seconds = alone.start_seconds + images / size * both.batch_seconds
         return LoopResult("an epoch today", both.images_per_s, alone.start_seconds, seconds, both.spread, both.waiting)
     finally:
-        iterator = iter(())  # dropping DataLoader's iterator ends its workers
+        iterator = iter(())  # freeing DataLoader's iterator ends its workers

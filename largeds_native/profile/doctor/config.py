@@ -1,4 +1,4 @@
-"""What `largeds doctor` was asked to measure."""
+"""The configuration of `largeds doctor`."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ DEFAULT_SECONDS = 25.0
 
 @dataclass(frozen=True)
 class ProfileConfig:
-    """make_model(classes, store) returns the model to train; None measures the data alone. seconds: for the whole
-    profile, as long as a training step takes no more than a second or two."""
+    """make_model(classes, store) returns the model to train; None measures the data alone. seconds: duration of the
+    whole profile, if a training step takes no more than a second or two."""
 
     batch_size: int
     device: torch.device
@@ -33,5 +33,5 @@ class ProfileConfig:
     progress: Callable[[str], object] = lambda text: None
 
     def scaled(self, seconds: float) -> float:
-        """`seconds` are for a profile of DEFAULT_SECONDS: as much of the time that this one has."""
+        """Scales `seconds`, which are meant for a profile of DEFAULT_SECONDS, to the duration of this one."""
         return seconds * self.seconds / DEFAULT_SECONDS

@@ -2,9 +2,9 @@
 
 python -m largeds_native.profile.doctor.instrument RESULT SECONDS SCRIPT ARGUMENTS
 
-Each iteration over a loader is timed: the wait in `next()`, and the rest until the next call. After SECONDS of steady
-batches from one loader the record is written to RESULT as JSON, and the process ends at once: nothing that the script
-would do at its end is done.
+Each iteration over a loader is timed: the wait in `next()`, and the time until the next call. After SECONDS of steady
+batches from one loader, the record is written to RESULT as JSON, and the process exits immediately, without any code
+that the script would run at its end.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-WARMUP = 4  # batches at the start of a pass that do not count as steady
-MIN_BATCHES = 3  # steady batches, however long they take
-MAX_DRAINED = 2000  # batches of a pass without the script's step
+WARMUP = 4  # batches at the start of a pass that are not steady
+MIN_BATCHES = 3  # smallest number of steady batches, regardless of their time
+MAX_DRAINED = 2000  # largest number of batches of a pass without the script's step
 
 
 class Recorder:
-    """Every pass over every loader of this process."""
+    """Records every pass over every loader of this process."""
 
     def __init__(self, result: str, seconds: float) -> None:
         self.result, self.seconds = result, seconds
@@ -54,7 +54,7 @@ class Recorder:
         kind.__iter__ = timed_iter
 
     def record_of(self, loader: Any) -> dict[str, Any]:
-        """The record of this loader. Loaders that are made alike share one, as some scripts make a loader an epoch."""
+        """The record of this loader. Equal loaders share one, as some scripts create a new loader in each epoch."""
         try:
             batches = len(loader)
         except TypeError:
@@ -63,13 +63,13 @@ class Recorder:
         facts = {"kind": type(loader).__name__, "batches": batches, "batch_size": getattr(loader, "batch_size", None)}
         key = (*facts.values(), id(data))
         if key not in self.loaders:
-            self._datasets.append(data)  # kept alive, so that no other object gets its id
+            self._datasets.append(data)  # keep it alive, so that no other object gets its id
             workers = getattr(loader, "num_workers", None)
             self.loaders[key] = facts | {"workers": workers, "steady_seconds": 0.0, "passes": []}
         return self.loaders[key]
 
     def write(self, loader_rate: float | None = None, ended: bool = False) -> None:
-        """loader_rate: batches/s of the loader without the script's step. ended: the script ran to its end."""
+        """loader_rate: batches/s of the loader without the script's step. ended: whether the script ran to its end."""
         content = {"loaders": list(self.loaders.values()), "loader_rate": loader_rate, "ended": ended}
         with open(self.result + ".part", "w") as file:
             json.dump(content, file)
@@ -77,7 +77,7 @@ class Recorder:
 
 
 class TimedIterator(Iterator[Any]):
-    """Times a loader's iterator; every other attribute is the iterator's own."""
+    """Times a loader's iterator; all other attributes are those of the iterator."""
 
     def __init__(
         self,
@@ -116,7 +116,7 @@ class TimedIterator(Iterator[Any]):
             self._write_and_exit()
 
     def _write_and_exit(self) -> None:
-        """Writes the record, then once more with the loader's own speed, from a pass without the script's step."""
+        """Writes the record, then again with the speed of the loader alone, from a pass without the script's step."""
         self._recorder.write()
         fresh = self._new_pass()
         begin = now = time.perf_counter()
@@ -138,7 +138,7 @@ class TimedIterator(Iterator[Any]):
 
 
 def _finish_device() -> None:
-    """Waits for the GPU, whose work belongs to the step that asked for it, not to the wait for the next batch."""
+    """Waits for the GPU, so that its work counts for the step that started it, not for the wait for the next batch."""
     import torch
 
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""Measures a loop for as long as it needs, and turns a model's errors into one-line messages."""
+"""Measures a loop for as long as needed, and turns errors of the model into one-line messages."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class MeasurementPlan:
-    """How long to measure a loop. warmup: batches of a pass that are not counted; min_batches: batches to wait for
-    after them, however long they take; period: batches that arrive together, one from each worker."""
+    """How long to measure a loop. warmup: uncounted batches at the start of a pass. min_batches: smallest number of
+    counted batches, regardless of their time. period: number of batches that arrive together, one per worker."""
 
     seconds: float
     warmup: int
@@ -27,7 +27,7 @@ class MeasurementPlan:
     period: int = 1
 
     def with_workload(self, workload: Workload, batch_seconds: float) -> MeasurementPlan:
-        """The plan for a step after each batch, where a batch alone takes `batch_seconds`.
+        """The plan for a loop with a step after each batch, if loading a batch alone takes `batch_seconds`.
 
         If the step is much slower than loading, batches wait for the step and no longer arrive in bursts, and a few
         steps suffice."""
@@ -38,7 +38,7 @@ class MeasurementPlan:
     def measure(
         self, batches: Callable[[], Iterable[Any]], workload: Workload, batch_size: int, images: int
     ) -> ThroughputEstimate:
-        """`batches` begins one pass over the data; an epoch has `images`."""
+        """`batches()` starts a pass over the data; `images`: number of images in an epoch."""
         passes = with_short_errors(
             lambda: record_passes(
                 batches,
@@ -53,7 +53,7 @@ class MeasurementPlan:
 
 
 def with_short_errors(run: Callable[[], T]) -> T:
-    """Call `run`; a model's error about its batches becomes a LargedsError of one line."""
+    """Calls `run`; errors of the model become a LargedsError with a one-line message."""
     try:
         return run()
     except torch.OutOfMemoryError as error:

@@ -1,4 +1,4 @@
-"""Packs a sample of a source: to see how fast that is, and to have a store to load from."""
+"""Packs a sample of a source, to measure the speed of packing, and to have a store for loading."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from largeds_native.store import Store
 
 MAX_IMAGES = 20_000
-MAX_BYTES = 1 << 30  # of the temporary store
+MAX_BYTES = 1 << 30  # largest size of the temporary store
 
 
 class _Subset(IndexedSource):
-    """Some samples of a source, each as often as its index is given."""
+    """Selected samples of a source; indices may be repeated."""
 
     def __init__(self, source: IndexedSource, chosen: Any) -> None:
         self._source, self._chosen = source, chosen
@@ -47,7 +47,7 @@ class _Subset(IndexedSource):
 
 @dataclass(frozen=True)
 class PackedSample:
-    """good: positions in the sample of the images that could be decoded."""
+    """good: indices in the sample of the images that could be decoded."""
 
     store: Store
     good: Any
@@ -57,10 +57,10 @@ class PackedSample:
 def pack_sample(
     config: ProfileConfig, source: IndexedSource, sample: Any, decode_rate: float, stack: ExitStack
 ) -> PackedSample:
-    """`sample`: indices of the source. The store is temporary: `stack` closes and removes it."""
+    """`sample`: indices in the source. `stack` closes and removes the temporary store."""
     folder = Path(tempfile.mkdtemp(prefix="largeds-doctor-"))
     stack.callback(shutil.rmtree, folder, ignore_errors=True)
-    # enough images for about three seconds: some samples are packed several times
+    # enough images for about three seconds; if necessary, samples are repeated
     count = int(np.clip(decode_rate * config.scaled(3), len(sample), MAX_IMAGES))
     count = min(count, max(len(sample), _usable_bytes(folder) // (3 * 224 * 224)))
     store = pack(

@@ -1,4 +1,4 @@
-"""The speed of each part alone, in images/s: memory, disk, decoding, gathering."""
+"""Measures the speed of each part alone, in images/s: memory, disk, decoding, gathering."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from largeds_native._internal.measure import rate_within
-from largeds_native._internal.measure.page_cache import Range, forget_ranges
+from largeds_native._internal.measure.page_cache import Range, drop_ranges
 from largeds_native.packing.decoding import decode_batch
 
 if TYPE_CHECKING:
     from largeds_native.store import Store
 
-DEPTH = 32  # concurrent reads, as the loader issues them
+DEPTH = 32  # number of concurrent reads, as in the loader
 PAGE = 4096
 MAX_READ = 1 << 20  # bytes
 
 
 def memory_copy_rate(image_bytes: int, threads: int, seconds: float) -> float:
-    """Images/s of a plain copy by all threads: hardly anything that fills new batches is much faster."""
+    """Images/s of a plain copy by all threads, which is about the largest speed of filling batches."""
     size = 1 << 25
     pairs = [(np.ones(size, np.uint8), np.zeros(size, np.uint8)) for _ in range(threads)]
     with ThreadPoolExecutor(threads) as pool:
@@ -38,9 +38,9 @@ def memory_copy_rate(image_bytes: int, threads: int, seconds: float) -> float:
 
 
 def read_rates(ranges: Sequence[Sequence[Range]], seconds: float, threads: int) -> tuple[float, float, int]:
-    """(images/s from the disk, images/s from the page cache, images read). `ranges`: for each image, where it lies.
+    """(images/s from the disk, images/s from the page cache, images read). `ranges`: the file ranges of each image.
 
-    Each image is dropped from the page cache, read, and read once more; it then stays in the page cache. Stops after
+    Drops each image from the page cache, then reads it twice; it then stays in the page cache. Stops after
     `seconds`."""
     group = max(64, DEPTH)
     done, cold_seconds, warm_seconds = 0, 0.0, 0.0
@@ -48,7 +48,7 @@ def read_rates(ranges: Sequence[Sequence[Range]], seconds: float, threads: int) 
         while done < len(ranges) and cold_seconds < seconds:
             part = ranges[done : done + group]
             pieces = _pieces(piece for image in part for piece in image)
-            forget_ranges(pieces)
+            drop_ranges(pieces)
             cold_seconds += _read_seconds(pieces, deep)
             warm_seconds += _read_seconds(pieces, shallow)
             done += len(part)
@@ -57,7 +57,7 @@ def read_rates(ranges: Sequence[Sequence[Range]], seconds: float, threads: int) 
 
 
 def _pieces(ranges: Iterable[Range]) -> list[Range]:
-    """The same ranges as whole pages, each page once, in pieces of at most MAX_READ bytes."""
+    """The ranges extended to whole pages, without overlaps, in pieces of at most MAX_READ bytes."""
     whole = sorted((path, offset // PAGE * PAGE, -(-(offset + size) // PAGE) * PAGE) for path, offset, size in ranges)
     joined: list[Range] = []
     for path, low, high in whole:
@@ -69,7 +69,7 @@ def _pieces(ranges: Iterable[Range]) -> list[Range]:
 
 
 def _read_seconds(pieces: Sequence[Range], pool: ThreadPoolExecutor) -> float:
-    """Seconds to read the pieces in random order, one in each thread of the pool."""
+    """Seconds to read the pieces in random order, one at a time per thread of the pool."""
     local = threading.local()
 
     def read(i: int) -> None:
@@ -90,7 +90,7 @@ def _read_seconds(pieces: Sequence[Range], pool: ThreadPoolExecutor) -> float:
 
 
 def row_ranges(store: Store, rows: Sequence[int]) -> list[list[Range]]:
-    """Where these images lie in the store's files."""
+    """The file ranges of these images of a store."""
     size = store.row_bytes * store.variants
     files = store.files("images")
     starts = np.cumsum([0, *(file.rows for file in files)])
@@ -102,18 +102,18 @@ def row_ranges(store: Store, rows: Sequence[int]) -> list[list[Range]]:
 
 
 def item_ranges(items: Sequence[Any]) -> list[list[Range]]:
-    """Where encoded images lie: each is a file, or a part of an archive."""
+    """The file ranges of encoded images: each is a file, or a part of an archive."""
     return [[(item, 0, os.path.getsize(item)) if isinstance(item, str) else item] for item in items]
 
 
 def first_bytes(ranges: list[list[Range]], max_bytes: int) -> list[list[Range]]:
-    """The first images that together have at most `max_bytes`; at least one image."""
+    """The first images whose total size is at most `max_bytes`; at least one image."""
     sizes = itertools.accumulate(sum(piece[2] for piece in image) for image in ranges)
     return [image for image, size in zip(ranges, sizes, strict=True) if size <= max_bytes] or ranges[:1]
 
 
 def gather_rate(store: Store, rows: Sequence[int], batch_size: int, options: dict[str, Any], seconds: float) -> float:
-    """Images/s of `store.gather(rows, **options)` into one tensor, of images that are in memory."""
+    """Images/s of `store.gather(rows, **options)` into one tensor, with images in memory."""
     import torch
 
     random, chosen = np.random.default_rng(0), np.asarray(rows)
@@ -129,7 +129,7 @@ def gather_rate(store: Store, rows: Sequence[int], batch_size: int, options: dic
 
 
 def decode_rate(items: Sequence[Any], options: dict[str, Any], threads: int, seconds: float) -> float:
-    """Images/s of `decode_batch(items, **options)` (decode, resize, crop), of files that are in memory."""
+    """Images/s of `decode_batch(items, **options)` (decode, resize, crop), with files in memory."""
     encoded = [_read_item(item) for item in items[:128]]
     return rate_within(lambda: len(decode_batch(encoded, threads=threads, on_error="skip", **options)[0]), seconds)
 

@@ -1,4 +1,4 @@
-"""What `largeds doctor` measured, as plain data."""
+"""The results of `largeds doctor`, as plain data."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ PartKind = Literal["memory", "files", "disk", "cache", "decode", "pack", "worker
 
 @dataclass(frozen=True)
 class Part:
-    """One part of the work alone. An epoch takes at least as long as its slowest part, unless another hides it."""
+    """The speed of one part of the work alone."""
 
     kind: PartKind
     name: str
@@ -19,10 +19,10 @@ class Part:
 
 @dataclass(frozen=True)
 class LoopResult:
-    """A training loop with all parts at once, and the time of an epoch that follows from a window of it.
+    """A training loop with all parts, and the time of an epoch estimated from a window of it.
 
-    spread: half the 95 % interval of the epoch's time, as a share of it. waiting: share of the time spent waiting for
-    data."""
+    spread: half the width of the 95 % interval of the epoch's time, relative to it. waiting: share of the time spent
+    waiting for data."""
 
     name: str
     images_per_s: float
@@ -34,8 +34,9 @@ class LoopResult:
 
 @dataclass
 class ProfileResults:
-    """is_store: the target was packed already. fits: the packed images fit into memory. baseline: the loop over the
-    source's files, or the user's script; packed: the loop over the store, or over a packed sample of the source."""
+    """is_store: whether the target is a store. fits: whether the packed images fit into memory. baseline: the loop over
+    the source's files, or of the user's script. packed: the loop over the store, or over a packed sample of the
+    source."""
 
     target: str
     is_store: bool

@@ -29,13 +29,13 @@ from largeds_native.sources.base import IndexedSource, Source
 from largeds_native.store import Store
 from largeds_native.store.format.manifest import NAME as MANIFEST
 
-SAMPLE_BYTES = 1 << 29  # of a store or a source, read to measure it
+SAMPLE_BYTES = 1 << 29  # largest number of bytes of a store or a source that are read
 SAMPLE_FILES = 4096
-WARMUP = 4  # batches of a pass before the steady state: the loader prefetches 3
+WARMUP = 4  # batches of a pass before the steady state, as the loader prefetches 3
 
 
 class LoadingTimes(NamedTuple):
-    """Seconds for each measurement of loading from a store, in a profile of DEFAULT_SECONDS."""
+    """Seconds of each measurement of loading from a store, in a profile of DEFAULT_SECONDS."""
 
     disk: float
     loader: float
@@ -48,7 +48,7 @@ SOURCE_TIMES = LoadingTimes(disk=0.7, loader=1.5, step=2, loop=5)
 
 
 def profile_path(config: ProfileConfig, target: Path) -> ProfileResults:
-    """What limits an epoch over a store, or over images that could be packed."""
+    """Profiles an epoch over a store, or over a source that could be packed."""
     if not os.path.exists(target):
         raise PackError(f"{target} does not exist: expected a store, or images to pack")
     if (target / MANIFEST).exists() or target.suffix in (".h5", ".hdf5", ".npy"):
@@ -59,9 +59,9 @@ def profile_path(config: ProfileConfig, target: Path) -> ProfileResults:
 
 
 def profile_store(config: ProfileConfig, store: Store) -> ProfileResults:
-    """What limits an epoch over a store."""
+    """Profiles an epoch over a store."""
     if len(store) == 0:
-        raise ArgumentError(f"{store.path} has no image: there is nothing to load")
+        raise ArgumentError(f"{store.path} has no images: there is nothing to load")
     results = _new_results(config, str(store.path), len(store), store)
     results.is_store = True
     results.parts.append(_memory(config, store))
@@ -71,7 +71,7 @@ def profile_store(config: ProfileConfig, store: Store) -> ProfileResults:
 
 
 def profile_source(config: ProfileConfig, source: Source, target: str) -> ProfileResults:
-    """What limits an epoch over a source, as it is done today and packed; for the latter a sample is packed."""
+    """Profiles an epoch over the files of a source, and over the packed source, of which a sample is packed."""
     if not isinstance(source, IndexedSource):
         raise ArgumentError(f"expected a source that can be read in any order, found {source.description}")
     random = np.random.default_rng(0)
@@ -106,15 +106,15 @@ def profile_source(config: ProfileConfig, source: Source, target: str) -> Profil
 
 
 def profile_script(config: ProfileConfig, target: Path, command: str) -> ProfileResults:
-    """What limits an epoch of a user's script. Its own loop is the baseline; `target` gives the Loader's speed."""
-    words = split_command(command)
+    """Profiles an epoch of a user's script. Its own loop is the baseline; `target` gives the speed of the Loader."""
+    arguments = split_command(command)
     results = profile_path(config, target)
-    script = run_script(words, config.seconds, results.images, config.progress)
+    script = run_script(arguments, config.seconds, results.images, config.progress)
     results.script, results.baseline = command, script.loop
     results.images, results.batch_size = script.images, script.batch_size
     results.parts = [part for part in results.parts if part.kind != "workers"] + script.parts()
     assert results.packed is not None
-    # on the CPU the step and the loader share the processors, so that their times add up
+    # on the CPU, the step and the loader share the processors, so their times add up
     loader = script.batch_size / results.packed.images_per_s
     batch = script.step_seconds + loader if config.device.type == "cpu" else max(script.step_seconds, loader)
     rate = script.batch_size / batch
@@ -157,7 +157,7 @@ def _memory(config: ProfileConfig, store: Store) -> Part:
 def _measure_loading(
     config: ProfileConfig, store: Store, results: ProfileResults, times: LoadingTimes, step: TrainingStep | None
 ) -> LoopResult:
-    """Adds the parts of loading from a store to the results, and measures the loop over it."""
+    """Adds the parts of loading from a store to the results, and measures the loop over the store."""
     max_rows = max(2 * config.batch_size, SAMPLE_BYTES // (store.row_bytes * store.variants))
     rows = np.arange(len(store)) if len(store) <= max_rows else _sample_rows(len(store), max_rows)
     config.progress("reading rows, after dropping them from the page cache")
@@ -193,14 +193,14 @@ def _measure_loops(
     plan = MeasurementPlan(config.scaled(times.loop), warmup, 2).with_workload(step, alone.batch_seconds)
     both = plan.measure(lambda: loader, step, config.batch_size, results.images)
     packed = loop_result("an epoch, packed", both)
-    # a loop can't be faster than its step: if it seems so, the step alone was measured too briefly
+    # a loop can't be faster than its step; if it seems so, the measurement of the step alone was too short
     rate = max(rate, packed.images_per_s, results.baseline.images_per_s if results.baseline else 0.0)
     results.parts.append(Part("step", f"training step of {config.model}, {config.device}", rate))
     return packed
 
 
 def _sample_rows(count: int, max_rows: int) -> Any:
-    """Random rows, sorted; drawn one by one, as a permutation of all rows takes memory that grows with the store."""
+    """Sorted random rows, drawn independently, as a permutation of all rows would need memory for every row."""
     return np.unique(np.random.default_rng(0).integers(0, count, max_rows))
 
 
@@ -215,7 +215,7 @@ def _loader(config: ProfileConfig, store: Store, rows: Any) -> Loader:
         device=config.device,
         threads=config.threads,
         fields=("label",) if has_classes else (),
-        # one image alone has no variance for BatchNorm to divide by
+        # BatchNorm can't train on a batch of one image
         drop_last=len(rows) > config.batch_size and len(rows) % config.batch_size == 1,
         **normalization(store),
     )
@@ -225,7 +225,7 @@ def _classes(store: Store) -> int | None:
     try:
         return number_of_classes(store)
     except ArgumentError:
-        return None  # there is nothing to learn, but still something to measure
+        return None  # without classes nothing can be learned, but the speed can be measured
 
 
 def _training_step(config: ProfileConfig, store: Store) -> TrainingStep | None:

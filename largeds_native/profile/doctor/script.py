@@ -1,4 +1,4 @@
-"""Measures the loop of a user's script: runs it for some seconds with its loaders instrumented (instrument.py)."""
+"""Measures the loop of a user's script, by running it for some seconds with instrumented loaders (instrument.py)."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from largeds_native.profile.doctor.measurement_plan import loop_result
 from largeds_native.profile.doctor.results import LoopResult, Part
 from largeds_native.profile.doctor.throughput import Pass, estimate
 
-TIMEOUT = 30  # seconds, plus six times those to measure, until a script must have run enough of its loop
+TIMEOUT = 30  # seconds, plus six times those to measure, within which the loop must have been measured
 
 
 @dataclass(frozen=True)
 class ScriptResult:
-    """loader: the name of its class. images: of an epoch. loader_rate: batches/s of the loader without the script's
-    step, if it could be measured. step_seconds: a batch's step, without the wait for the batch."""
+    """loader: name of the loader's class. images: number of images in an epoch. loader_rate: batches/s of the loader
+    without the script's step, if it could be measured. step_seconds: a step, without the wait for its batch."""
 
     loader: str
     images: int
@@ -40,7 +40,7 @@ class ScriptResult:
     def parts(self) -> list[Part]:
         parts = [Part("step", "the script's step, no waiting", self.batch_size / max(self.step_seconds, 1e-9))]
         rate = self.loader_rate
-        # too few batches to measure the loader alone; the step waited for it, so the loop shows its rate
+        # there were too few batches to measure the loader alone; as the step waits for it, the loop has its rate
         if rate is None and self.loop.waiting > 0.5:
             rate = self.loop.images_per_s / self.batch_size
         if rate:
@@ -49,30 +49,32 @@ class ScriptResult:
 
 
 def split_command(command: str) -> list[str]:
-    """The script and its arguments."""
+    """Splits a command line into the script and its arguments."""
     try:
-        words = shlex.split(command)
+        arguments = shlex.split(command)
     except ValueError as error:
         raise ArgumentError(f"--script: {error}, found {command!r}") from None
-    if not words or not os.path.isfile(words[0]):
+    if not arguments or not os.path.isfile(arguments[0]):
         raise ArgumentError(f"--script: expected a Python file and its arguments, found {command!r}")
-    return words
+    return arguments
 
 
-def run_script(words: list[str], seconds: float, images: int, progress: Callable[[str], object]) -> ScriptResult:
-    """Runs `python *words` in the current folder, and stops it after `seconds` of its loop. `images`: of an epoch, if
-    the loader does not tell."""
+def run_script(arguments: list[str], seconds: float, images: int, progress: Callable[[str], object]) -> ScriptResult:
+    """Runs `python *arguments` in the current folder, and stops it after `seconds` of its loop. `images`: number of
+    images in an epoch, if the loader has no length."""
     with tempfile.TemporaryDirectory(prefix="largeds-doctor-") as folder:
         result, log = Path(folder) / "result.json", Path(folder) / "log"
-        code = _run(words, result, log, seconds, lambda text: progress(f"{words[0]}: {text}"))
+        code = _run(arguments, result, log, seconds, lambda text: progress(f"{arguments[0]}: {text}"))
         if not result.exists():
-            raise LargedsError(_failure(words[0], code, log, TIMEOUT + 6 * seconds))
-        return _script_result(json.loads(result.read_text()), words[0], images)
+            raise LargedsError(_failure(arguments[0], code, log, TIMEOUT + 6 * seconds))
+        return _script_result(json.loads(result.read_text()), arguments[0], images)
 
 
-def _run(words: list[str], result: Path, log: Path, seconds: float, progress: Callable[[str], object]) -> int | None:
-    """The script's exit code; None if it had to be stopped."""
-    command = [sys.executable, "-m", "largeds_native.profile.doctor.instrument", str(result), str(seconds), *words]
+def _run(
+    arguments: list[str], result: Path, log: Path, seconds: float, progress: Callable[[str], object]
+) -> int | None:
+    """Returns the script's exit code; None if it had to be killed."""
+    command = [sys.executable, "-m", "largeds_native.profile.doctor.instrument", str(result), str(seconds), *arguments]
     package = str(Path(__file__).parents[3])
     path = os.pathsep.join(filter(None, (package, os.environ.get("PYTHONPATH"))))
     deadline = time.monotonic() + TIMEOUT + 6 * seconds
@@ -84,7 +86,7 @@ def _run(words: list[str], result: Path, log: Path, seconds: float, progress: Ca
             stdout=output,
             stderr=subprocess.STDOUT,
             env=os.environ | {"PYTHONPATH": path},
-            start_new_session=True,  # so that killing the group ends its workers too, and Ctrl-C reaches only us
+            start_new_session=True,  # killing the group also ends its workers; Ctrl-C reaches only this process
         ) as child,
     ):
         try:
@@ -107,12 +109,12 @@ def _failure(script: str, code: int | None, log: Path, timeout: float) -> str:
 
 
 def _script_result(content: dict[str, Any], script: str, images: int) -> ScriptResult:
-    """Of the loader that took the most time: that of the training."""
+    """The result for the loader that took the most time, which is that of the training."""
     loaders = [loader for loader in content["loaders"] if any(one["done"] for one in loader["passes"])]
     if not loaders:
         raise LargedsError(
             f"{script} ran to its end without iterating a torch DataLoader or a largeds_native Loader: "
-            "there is no loop to watch"
+            "there is no loop to measure"
         )
     loader = max(loaders, key=lambda found: sum(one["done"][-1] for one in found["passes"] if one["done"]))
     size, count = _batch_size_and_images(loader, images)
@@ -127,8 +129,8 @@ def _script_result(content: dict[str, Any], script: str, images: int) -> ScriptR
 
 
 def _batch_size_and_images(loader: dict[str, Any], images: int) -> tuple[int, int]:
-    """Images of a batch and of an epoch. `images` is trusted where the loader's own numbers differ by less than a
-    batch: the last batch may be smaller."""
+    """Number of images in a batch and in an epoch. The latter is `images` if the loader's own numbers differ from it by
+    less than a batch, as the last batch may be smaller."""
     if not loader["batches"]:
         return 1, images
     size = loader["batch_size"] or max(1, round(images / loader["batches"]))

@@ -1,4 +1,4 @@
-"""Turns the results into one table and two sentences: what limits the epoch, and what to change."""
+"""Turns the results into a table and two sentences: what limits the epoch, and what to change."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LIMIT_NAMES: dict[PartKind, str] = {
 SHORT_NAMES: dict[PartKind, str] = LIMIT_NAMES | {"workers": "DataLoader"}
 
 
-def limit_of(results: ProfileResults, kinds: tuple[PartKind, ...]) -> Part | None:
+def slowest_part(results: ProfileResults, kinds: tuple[PartKind, ...]) -> Part | None:
     """The slowest of these parts."""
     return min((part for part in results.parts if part.kind in kinds), key=lambda p: p.images_per_s, default=None)
 
@@ -28,11 +28,11 @@ def limit_of(results: ProfileResults, kinds: tuple[PartKind, ...]) -> Part | Non
 def packed_limit(results: ProfileResults) -> Part | None:
     """What limits an epoch over the store."""
     kinds: tuple[PartKind, ...] = ("loader", "step") if results.fits else ("loader", "step", "disk")
-    return limit_of(results, kinds)
+    return slowest_part(results, kinds)
 
 
 def packed_epoch_seconds(results: ProfileResults) -> float:
-    """Seconds of an epoch over the store. If the store is larger than memory, each epoch reads it from the disk."""
+    """Seconds of an epoch over the store, which reads it from the disk if it is larger than memory."""
     assert results.packed is not None
     seconds = results.packed.epoch_seconds
     return seconds if results.fits else max(seconds, first_read_seconds(results))
@@ -45,7 +45,7 @@ def first_read_seconds(results: ProfileResults) -> float:
 
 
 def summary(results: ProfileResults) -> dict[str, Any]:
-    """The conclusions, as plain data."""
+    """The conclusions as plain data."""
     limit = packed_limit(results) if results.is_store and not results.script else baseline_limit(results)
     packed = None if results.packed is None else packed_epoch_seconds(results)
     content: dict[str, Any] = {
@@ -68,11 +68,11 @@ def _current_epoch_seconds(results: ProfileResults) -> float:
 
 
 def baseline_limit(results: ProfileResults) -> Part | None:
-    return limit_of(results, ("workers", "step"))
+    return slowest_part(results, ("workers", "step"))
 
 
 def sentence(results: ProfileResults) -> str:
-    """What limits the epoch, what it will take, and what packing would save."""
+    """What limits the epoch, how long it takes, and what packing would save."""
     loop = results.baseline or results.packed
     assert loop is not None
     if results.baseline is None:
@@ -88,15 +88,15 @@ def sentence(results: ProfileResults) -> str:
 
 def _limits(results: ProfileResults, limit: Part | None, loop: LoopResult) -> str:
     if limit is None:
-        return "nothing but the loader was measured"
+        return "only the loader was measured"
     kinds: tuple[PartKind, ...] = ("loader", "step") if results.baseline is None else ("workers", "step")
-    others = limit_of(results, tuple(kind for kind in kinds if kind != limit.kind))
+    others = slowest_part(results, tuple(kind for kind in kinds if kind != limit.kind))
     text = f"{LIMIT_NAMES[limit.kind]} limits it with {limit.images_per_s:,.0f} images/s"
     if others is None:
         return text
-    text += f", where {SHORT_NAMES[others.kind]} alone makes {others.images_per_s:,.0f}"
+    text += f", where {SHORT_NAMES[others.kind]} alone reaches {others.images_per_s:,.0f}"
     if limit.kind == "step" and results.device == "cpu" and loop.images_per_s < 0.9 * limit.images_per_s:
-        return f"{text} and takes processors from it"
+        return f"{text} and competes with it for processors"
     return f"{text} ({loop.waiting:.0%} of the time waits for data)"
 
 
@@ -114,7 +114,7 @@ def _saving(results: ProfileResults) -> str:
 
 
 def advice(results: ProfileResults) -> str:
-    """The one option to change."""
+    """Which option to change."""
     if results.baseline is not None and results.baseline.epoch_seconds > 1.1 * packed_epoch_seconds(results):
         if results.is_store:
             return "Let the script take its batches from lds.Loader(store, ...) instead."
@@ -136,7 +136,7 @@ def advice(results: ProfileResults) -> str:
 
 
 def duration(seconds: float) -> str:
-    """For people: 0.35 s, 42 s, 3 min 20 s, 2 h 10 min."""
+    """A human-readable duration: 0.35 s, 42 s, 3 min 20 s, 2 h 10 min."""
     if seconds < 0.001:
         return "under 1 ms"
     if seconds < 9.95:
@@ -154,7 +154,7 @@ def _spread(loop: LoopResult) -> str:
 
 
 def table(results: ProfileResults) -> Table:
-    """Each part, with the time of an epoch if it were the only one; below them the real loops."""
+    """Each part with the time of an epoch if it were the only part, and below them the real loops."""
     model = f", batches of {results.batch_size}" + (f" for {results.model}" if results.model else "")
     out = Table(
         title=f"{results.target}: {results.images:,} images{model}",

@@ -1,14 +1,13 @@
-"""The time of an epoch, estimated from a window of a loop.
+"""Estimates the time of an epoch from a window of a loop.
 
 A loop is recorded as passes over the data, or over a part of it: when each pass began, and when the step of each batch
-ended. The first batches of a pass are its start-up: workers start, buffers fill. After them the loop is in steady
+ended. The first batches of a pass are its start-up, in which workers start and buffers fill. Then the loop is in steady
 state, where the time of a batch is the mean over groups of `period` batches (DataLoader's workers deliver in bursts of
-one batch each).
+one batch per worker).
 
     epoch = start-up + batches x time of a batch
 
-If at least three whole passes over the whole data fit into the window, their mean is the estimate, and nothing is
-extrapolated.
+If at least three complete passes over all data fit into the window, the estimate is their mean, without extrapolation.
 """
 
 from __future__ import annotations
@@ -24,8 +23,8 @@ from largeds_native._internal.measure.intervals import relative_mean_interval
 
 @dataclass
 class Pass:
-    """One pass. done: seconds from its start to the end of each batch's step; waited: seconds spent waiting for each
-    batch; images: the size of each batch; ended: seconds to the end of the data, if the pass reached it."""
+    """One pass. done: seconds from its start to the end of each step. waited: seconds spent waiting for each batch.
+    images: size of each batch. ended: seconds to the end of the data, if the pass reached it."""
 
     done: list[float] = field(default_factory=list)
     waited: list[float] = field(default_factory=list)
@@ -35,8 +34,8 @@ class Pass:
 
 @dataclass(frozen=True)
 class ThroughputEstimate:
-    """start_seconds: once an epoch, in addition to the steady batches. spread: half the 95 % interval of a batch's
-    time, as a share of it. waiting: share of the steady time spent waiting for data."""
+    """start_seconds: time per epoch in addition to the steady batches. spread: half the width of the 95 % interval of a
+    batch's time, relative to it. waiting: share of the steady time spent waiting for data."""
 
     start_seconds: float
     batch_seconds: float
@@ -59,8 +58,8 @@ def record_passes(
     min_batches: int = 2,
     finish: Callable[[], object] = lambda: None,
 ) -> list[Pass]:
-    """Run `for batch in batches(): step(batch)` again and again, until `seconds` are over and `min_batches` came after
-    a warm-up. `step` returns the number of images, `finish` waits for the device."""
+    """Repeats `for batch in batches(): step(batch)` until `seconds` are over and there were `min_batches` after a
+    warm-up. `step` returns the number of images, `finish` waits for the device."""
     passes: list[Pass] = []
     start, steady = time.perf_counter(), 0
     while True:
@@ -76,7 +75,7 @@ def record_passes(
                 current.ended = got - started
                 break
             current.images.append(step(batch))
-            del batch  # the loader reuses its memory only when nothing refers to it
+            del batch  # the loader reuses its memory only if nothing refers to it
             finish()
             now = time.perf_counter()
             current.waited.append(got - asked)
@@ -91,10 +90,10 @@ def record_passes(
 def estimate(
     passes: Sequence[Pass], batch_size: int, images: int, *, warmup: int, period: int = 1
 ) -> ThroughputEstimate:
-    """An epoch over `images` images, from the recorded passes."""
+    """Estimates an epoch over `images` images from the recorded passes."""
     whole = [p for p in passes[1:] if p.ended is not None and sum(p.images) == images]
     groups, waited, busy = _batch_times(passes, batch_size, warmup, period)
-    if not groups:  # an epoch has less than one full batch: take a pass for a batch
+    if not groups:  # there is no full batch after the warm-up: use whole passes
         chosen = whole or list(passes)
         groups = [(p.ended or p.done[-1]) * batch_size / max(sum(p.images), 1) for p in chosen]
         waited, busy = sum(sum(p.waited) for p in chosen), sum(p.ended or p.done[-1] for p in chosen)
@@ -107,7 +106,7 @@ def estimate(
 
 
 def _batch_times(passes: Sequence[Pass], batch_size: int, warmup: int, period: int) -> tuple[list[float], float, float]:
-    """(seconds a full batch, one value a group of `period`; seconds of waiting, seconds in all) after the warm-up."""
+    """(seconds per full batch, averaged over each group; seconds of waiting; total seconds), all after the warm-up."""
     groups: list[float] = []
     waited = busy = 0.0
     for one in passes:
@@ -121,8 +120,8 @@ def _batch_times(passes: Sequence[Pass], batch_size: int, warmup: int, period: i
 
 
 def _start_up(passes: Sequence[Pass], warmup: int) -> float:
-    """Seconds that a pass waits in its first `warmup` batches beyond its usual waiting. Only waiting counts: a slow
-    step is no start-up."""
+    """Seconds that a pass waits in its first `warmup` batches beyond the usual wait. Only waiting counts, since a slow
+    step is not part of the start-up."""
     usual = sum(one.waited[i] for one in passes for i in range(warmup, len(one.waited)))
     usual /= max(1, sum(max(0, len(one.waited) - warmup) for one in passes))
     later = passes[len(passes) > 1 :]  # the first pass also warms up the process

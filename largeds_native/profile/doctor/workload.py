@@ -1,4 +1,4 @@
-"""What a loop does with each batch: a training step, or nothing."""
+"""The work of a loop for each batch: a training step, or nothing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from largeds_native.profile.classifier import ClassLoss
 
 
 class Workload(Protocol):
-    """Called with a batch, returns its number of images. seconds: what the last step took alone, if it was timed."""
+    """Called with a batch, returns its number of images. seconds: time of the last step alone, if it was timed."""
 
     seconds: float
 
@@ -23,7 +23,7 @@ class Workload(Protocol):
 
 
 class NoWork:
-    """Touches the batch and does no more: measures the loader alone."""
+    """Only reads a value of the batch, to measure the loader alone."""
 
     seconds = 0.0
 
@@ -36,11 +36,11 @@ class NoWork:
 
 
 class TrainingStep:
-    """Forward, backward and optimizer, as a plain loop does them. It trains `model`: give one that nobody needs."""
+    """Forward, backward and optimizer step, as in a plain loop. It changes the weights of `model`."""
 
     def __init__(self, model: nn.Module, device: torch.device) -> None:
         self.model, self.device = model.to(device).train(), device
-        self.optimizer = torch.optim.AdamW(model.parameters(), 1e-6)  # so small that weights stay finite
+        self.optimizer = torch.optim.AdamW(model.parameters(), 1e-6)  # small, so that weights stay finite
         self.loss = ClassLoss()
         self.seconds = 0.0
 
@@ -57,7 +57,7 @@ class TrainingStep:
             torch.cuda.synchronize(self.device)
 
     def images_per_s(self, batch: Any, seconds: float) -> float:
-        """The rate of steps on one batch, again and again. The very first step is not counted."""
+        """The rate of repeated steps on one batch. The first step is not counted."""
         if not self.seconds:
             self.run_timed(batch)
         steps, start = 0, time.perf_counter()

@@ -1,4 +1,4 @@
-"""Files that are whole or absent: temporary names, reserved space, fsync, rename."""
+"""Writes files that are either complete or absent: temporary names, reserved space, fsync, rename."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from largeds_native.errors import StorageError
 
 
 def reserve(path: Path, size: int) -> None:
-    """Creates `path` with `size` bytes that the disk has promised, so that writing a mapping can't meet a full disk."""
+    """Creates `path` with `size` allocated bytes, so that later writes can't fail because the disk is full."""
     from largeds_native import _C
 
     try:
@@ -45,7 +45,7 @@ def sync(path: Path) -> None:
 
 @contextlib.contextmanager
 def atomic_write(path: Path) -> Iterator[BinaryIO]:
-    """A file to write to that takes the name `path`, synced, only when the block ends without an exception."""
+    """A file to write to; it is synced and renamed to `path` if the block ends without an exception."""
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         with open(temporary, "wb") as file:

@@ -1,4 +1,4 @@
-"""Reads a JSON object that may be anybody's: each member is fetched with a check of its type and range."""
+"""Reads a JSON object from an untrusted file: each value is checked for its type and range."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from largeds_native.errors import StoreError
 
 
 def short(value: object) -> str:
-    """A value for a message, cut to a readable length."""
+    """The repr of a value for a message, cut to a readable length."""
     text = repr(value)
     return text if len(text) <= 80 else text[:77] + "..."
 
 
 class JsonReader:
-    """One JSON object; StoreError says where it stands, what was expected, and what was found."""
+    """One JSON object. The StoreErrors say where the value is, what was expected, and what was found."""
 
     def __init__(self, tree: object, where: str) -> None:
         if not isinstance(tree, dict):

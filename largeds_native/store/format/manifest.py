@@ -1,4 +1,4 @@
-"""`manifest.json`: the metadata of a store, and its shards. Nothing in it is trusted before it is checked."""
+"""`manifest.json`: the metadata of a store, and its shards. Every value is checked before it is used."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FORMAT = "largeds"
 VERSION = 1
 CODEC = "raw"
 NAME = "manifest.json"
-PLAN_NAME = ".pack.json"  # stands in the folder of a store that is not packed to the end
+PLAN_NAME = ".pack.json"  # exists in the folder of an unfinished pack
 MAX_BYTES = 256 << 20
 MAX_ROWS = 1 << 48
 MAX_EXTENT = 1 << 31
@@ -42,7 +42,7 @@ class ShardEntry:
 
 @dataclass(frozen=True)
 class Manifest(Metadata):
-    """The metadata of a packed store, checked, and its shards in order."""
+    """The checked metadata of a packed store, and its shards in order."""
 
     shards: tuple[ShardEntry, ...] = ()
 
@@ -68,7 +68,7 @@ class Manifest(Metadata):
 
     @property
     def identity(self) -> str:
-        """Sixteen hex digits that two stores share only when their contents and options are the same."""
+        """Sixteen hex digits, equal for two stores only if their contents and options are equal."""
         return hashlib.sha256(self.to_bytes()).hexdigest()[:16]
 
 
@@ -77,13 +77,13 @@ def _mean_std_json(value: MeanStd | None) -> dict[str, list[float]] | None:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Reads and checks; StoreError names the file, what was expected, and what was found."""
+    """Reads and checks the manifest; StoreError says what was expected and what was found."""
     path = folder / NAME
     try:
         with open(path, "rb") as file:
             data = file.read(MAX_BYTES + 1)
     except (FileNotFoundError, NotADirectoryError):
-        raise StoreError(_no_store(folder)) from None
+        raise StoreError(_missing_store(folder)) from None
     except OSError as error:
         raise StorageError(error.errno, f"{path}: {error.strerror}") from error
     if len(data) > MAX_BYTES:
@@ -95,18 +95,18 @@ def read_manifest(folder: Path) -> Manifest:
     return parse_manifest(tree, str(path))
 
 
-def _no_store(folder: Path) -> str:
+def _missing_store(folder: Path) -> str:
     if not folder.exists():
         return f"{folder} does not exist: expected the folder of a store"
     if not folder.is_dir():
         return f"{folder}: expected the folder of a store, found a file"
     if (folder / PLAN_NAME).exists():
-        return f"{folder} is not packed to the end: run the same pack again, it goes on from the finished shards"
+        return f"{folder} is an unfinished pack: run the same pack again, which continues from the finished shards"
     return f"{folder} is not a store: it has no {NAME}"
 
 
 def parse_manifest(tree: object, where: str) -> Manifest:
-    """Checks every number and name of a JSON tree; `where` begins the messages of its errors."""
+    """Checks every number and name of a JSON tree; `where` begins the error messages."""
     top = JsonReader(tree, where)
     _check_version(top)
     image = top.child("image")
@@ -186,7 +186,7 @@ def _check_shard_name(name: object, where: str) -> str:
 
 
 def _dtype_name(dtype: np.dtype[Any]) -> str:
-    """The name under which a field's dtype stands in a manifest."""
+    """The name of a field's dtype in a manifest."""
     return dtype.newbyteorder("<").str if dtype.kind in "SU" else dtype.name
 
 

@@ -1,4 +1,4 @@
-"""`.npy` files whose data begin at byte 4096, a page boundary of mapped files. Headers are numpy's own."""
+"""`.npy` files whose data begin at byte 4096, a page boundary of mapped files. numpy itself writes the headers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 Header = tuple[tuple[int, ...], bool, np.dtype[Any]]  # shape, Fortran order, dtype
 
 
-@lru_cache(maxsize=256)  # most shards of a store have the same
+@lru_cache(maxsize=256)  # most shards of a store have equal headers
 def header_bytes(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
     """numpy's version 1.0 header for a C-ordered array, padded with spaces to 4096 bytes."""
     stream = io.BytesIO()
@@ -50,7 +50,7 @@ def write_array(path: Path, array: Array) -> None:
 
 
 def check_array(path: str | os.PathLike[str], dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
-    """Raises StoreError unless the file is exactly such an array: its size and its header, nothing mapped."""
+    """Raises StoreError unless header and size of the file are exactly those of such an array. Maps nothing."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -66,7 +66,7 @@ def check_array(path: str | os.PathLike[str], dtype: np.dtype[Any], shape: tuple
         found = _read_header(head)
         if found != (shape, False, dtype):
             raise StoreError(f"{path}: expected {_described((shape, False, dtype))}, found {_described(found)}")
-        raise StoreError(f"{path}: expected a header of {DATA_OFFSET} bytes as this format writes it, found another")
+        raise StoreError(f"{path}: expected a header of {DATA_OFFSET} bytes as written by this format, found another")
     expected_size = file_size(dtype, shape)
     if found_size != expected_size:
         kind = "short" if found_size < expected_size else "too long"
@@ -75,7 +75,7 @@ def check_array(path: str | os.PathLike[str], dtype: np.dtype[Any], shape: tuple
 
 
 def _read_header(head: bytes) -> Header | str:
-    """What numpy reads in a header, or why it can't."""
+    """The header as numpy reads it, or the reason why it can't."""
     stream = io.BytesIO(head)
     try:
         version = npy_format.read_magic(stream)
@@ -84,7 +84,7 @@ def _read_header(head: bytes) -> Header | str:
         if version == (2, 0):
             return npy_format.read_array_header_2_0(stream)
     except ValueError as error:
-        return f"no .npy file ({str(error).splitlines()[0][:80]})"
+        return f"not a .npy file ({str(error).splitlines()[0][:80]})"
     return f".npy format version {version}"
 
 
@@ -96,7 +96,7 @@ def _described(found: Header | str) -> str:
 
 
 def map_array(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...], mode: str = "r") -> Array:
-    """Maps a file that `check_array` passed; an array of no elements is made instead (nothing can be mapped)."""
+    """Maps a file that passed `check_array`. An array without elements is created instead, as it can't be mapped."""
     if 0 in shape:
         return np.empty(shape, dtype)
     return np.memmap(path, dtype, mode, DATA_OFFSET, shape)  # type: ignore[call-overload, no-any-return]

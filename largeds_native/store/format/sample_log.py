@@ -1,4 +1,4 @@
-"""`samples.parquet`: what became of each sample of the source, one row a sample, shard by shard."""
+"""`samples.parquet`: the result of each source sample, one line per sample, in each shard."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 NAME = "samples.parquet"
-# who decoded a sample, as a number while packing and as a word in the file: PIXELS came decoded from the source
-CORE, PILLOW, PIXELS, NOBODY = 0, 1, 2, 3
+# decoder of a sample, as a number in memory and as a word in the file. PIXELS: the source yielded decoded pixels
+CORE, PILLOW, PIXELS, NOT_DECODED = 0, 1, 2, 3
 DECODERS = ("core", "Pillow", "source", "none")
 
 
 @dataclass
 class SampleResults:
-    """What became of consecutive samples; the arrays have one entry a sample, `errors` those that failed."""
+    """The results of consecutive samples: arrays with one entry per sample, and the errors of failed samples."""
 
     width: np.ndarray[Any, np.dtype[np.int32]]
     height: np.ndarray[Any, np.dtype[np.int32]]
@@ -43,7 +43,7 @@ class SampleResults:
 
 
 class SampleLog:
-    """Collects what becomes samples.parquet, as columns: a million rows of Python objects would take too much."""
+    """Collects samples.parquet by columns, as a million lines of Python objects would take too much memory."""
 
     def __init__(self) -> None:
         self._rows = 0
@@ -53,7 +53,7 @@ class SampleLog:
         self.decoders: Counter[str] = Counter()
 
     def add(self, names: list[str], results: SampleResults) -> None:
-        """Appends consecutive samples, of which the good ones lie in the shard's next rows."""
+        """Appends consecutive samples; the good ones are the next rows of the shard."""
         import pyarrow as pa
 
         n, good = len(names), results.good()
@@ -113,12 +113,12 @@ class SampleLog:
             os.fsync(file.fileno())
 
     def row_hashes(self) -> Array:
-        """Of the shard's rows, in order."""
+        """Hashes of the shard's rows, in order."""
         return self._column("hash", np.uint64)[self._column("row", np.int64) >= 0]
 
 
 def _texts(names: list[str]) -> Any:
-    """File names may hold bytes that are no text: these are written as \\udcXX."""
+    """A string array; bytes of file names that are not valid text are written as \\udcXX."""
     import pyarrow as pa
 
     try:
@@ -132,7 +132,7 @@ def _text(name: str) -> str:
 
 
 def read_sample_log(shard: Path, start: int, columns: Sequence[str] | None = None) -> pa.Table:
-    """One shard's table, or these columns of it and `row`; rows count from `start` on, and -1 marks what failed."""
+    """The table of one shard, or these columns and `row`; rows count from `start` on, and are -1 for failed samples."""
     import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.parquet as pq

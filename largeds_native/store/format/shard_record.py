@@ -1,4 +1,4 @@
-"""`shard.json`: what is known of a finished shard, enough to write the manifest without opening it again."""
+"""`shard.json`: the record of a finished shard, from which the manifest is written without reading the shard."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NAME = "shard.json"
 
 @dataclass(frozen=True)
 class ShardRecord:
-    """`plan` is the fingerprint of the pack that wrote the shard; `hash` is its `shard_digest`."""
+    """`plan`: the fingerprint of the pack that wrote the shard. `hash`: its `shard_digest`."""
 
     name: str
     plan: str
@@ -34,7 +34,7 @@ class ShardRecord:
 
     @classmethod
     def read(cls, shard: Path) -> ShardRecord | None:
-        """None when the folder holds no such record, or a damaged one."""
+        """None if the folder has no valid record."""
         try:
             tree = json.loads((shard / NAME).read_bytes())
             sums = tree.pop("sums")
@@ -48,7 +48,7 @@ def shard_name(number: int) -> str:
 
 
 def shard_digest(hashes: Array, fields: Mapping[str, Array]) -> str:
-    """Of the hashes of a shard's rows and of its fields' bytes: what the manifest holds to verify them with."""
+    """A digest of the hashes of a shard's rows and of the bytes of its fields; the manifest records it."""
     digest = hashlib.sha256(np.ascontiguousarray(hashes, "<u8").tobytes())
     for name, values in sorted(fields.items()):
         digest.update(name.encode() + b"\0" + np.ascontiguousarray(values).tobytes())

@@ -1,4 +1,4 @@
-"""Exact channel mean and standard deviation: integer sums, so that order and threads do not matter."""
+"""Exact channel mean and standard deviation, from integer sums, which do not depend on order and threads."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BLOCK_BYTES = 32 << 20  # that a thread sums up at once
 
 @dataclass(frozen=True)
 class Sums:
-    """Of uint8 values, for each channel: how many, their sum, and the sum of their squares."""
+    """Number of uint8 values per channel, and for each channel their sum and the sum of their squares."""
 
     count: int
     total: tuple[int, ...]
@@ -37,7 +37,7 @@ class Sums:
 
 
 def sums_of(rows: Array, channels: int, planar: bool) -> Sums:
-    """Of contiguous uint8 rows (n, bytes of a row)."""
+    """The sums of contiguous uint8 rows (n, row_bytes)."""
     from largeds_native import _C
 
     return Sums(*_C.channel_sums(rows, channels, planar))
@@ -60,12 +60,12 @@ def sums_of_files(files: Iterable[Array], row_bytes: int, channels: int, planar:
 
 
 def mean_std(parts: Iterable[Sums], channels: int) -> MeanStd | None:
-    """In [0, 1] units; None for no pixels. The std is that of the population, all pixels together."""
+    """(mean, std) per channel in [0, 1] units; None without pixels. The std is the population's, over all pixels."""
     sums = sum(parts, Sums.zero(channels))
     if not sums.count:
         return None
     n = sums.count
     mean = tuple(total / (255 * n) for total in sums.total)
-    # n * squares - total**2 in whole numbers: no digits cancel
+    # n * squares - total**2 is exact in integers, where floats would lose digits by cancellation
     std = tuple(sqrt((n * s - t * t) / (n * n)) / 255 for t, s in zip(sums.total, sums.squares, strict=True))
     return mean, std

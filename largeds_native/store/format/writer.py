@@ -1,4 +1,4 @@
-"""Writes a store: shards one by one, each under a temporary name until it is whole, and the manifest last."""
+"""Writes a store: shard by shard, each under a temporary name until it is complete, and the manifest last."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from largeds_native.store.metadata import Metadata
 class ShardWriter:
     """Writes one shard.
 
-    Rows get into images.npy in one of two ways: `append` writes them; or the caller takes the disk space with
-    `reserve`, writes rows at `offset` of the file `descriptor` (packing does, from threads of the core), and counts
-    them with `advance`. `log` then says which samples the rows are, and `finish` gives the shard its name.
+    Rows are written to images.npy in one of two ways: by `append`; or the caller allocates disk space with `reserve`,
+    writes rows at `offset` of the file `descriptor` (as packing does, from threads of the core), and counts them with
+    `advance`. Then `log` records the samples of these rows, and `finish` renames the shard to its final name.
 
-    plan: the fingerprint of the pack, so that a pack which was stopped finds its finished shards again; without one
-    no shard.json is written.
+    plan: the fingerprint of the pack, by which a resumed pack finds its finished shards; without it, no shard.json is
+    written.
     """
 
     def __init__(self, folder: Path, number: int, metadata: Metadata, plan: str = "") -> None:
@@ -48,22 +48,22 @@ class ShardWriter:
 
     @property
     def descriptor(self) -> int:
-        """Of images.npy, open for writing once space is reserved."""
+        """File descriptor of images.npy, which is open for writing after `reserve`."""
         return int(self._file.fileno())
 
     @property
     def offset(self) -> int:
-        """The byte of images.npy where the next row goes."""
+        """The byte of images.npy at which the next row begins."""
         return DATA_OFFSET + self.rows * self._metadata.sample_bytes
 
     def reserve(self, rows: int) -> None:
-        """Takes the disk space of so many rows in all, so that a full disk is an error here."""
+        """Allocates disk space for `rows` rows in total; raises StorageError if the disk is full."""
         reserve(self._images, DATA_OFFSET + rows * self._metadata.sample_bytes)
         if self._file is None:
             self._file = open(self._images, "r+b", buffering=0)  # noqa: SIM115 - closed by `close`
 
     def advance(self, rows: int) -> None:
-        """Counts rows that the caller wrote at `offset`."""
+        """Counts rows that the caller has written at `offset`."""
         self.rows += rows
 
     def append(self, rows: Array) -> None:
@@ -76,7 +76,7 @@ class ShardWriter:
         self.advance(len(rows))
 
     def log(self, names: list[str], results: SampleResults, fields: Mapping[str, Array]) -> None:
-        """Says what became of the next samples; their good ones are the next rows."""
+        """Records the results of the next samples; the good ones are the next rows."""
         good = results.good()
         self._log.add(names, results)
         self._sums += results.sums
@@ -85,18 +85,18 @@ class ShardWriter:
             parts.append(np.asarray(fields[name])[good])
 
     def close(self) -> None:
-        """Closes images.npy; a shard that is not finished stays under its temporary name."""
+        """Closes images.npy; an unfinished shard keeps its temporary name."""
         if self._file is not None:
             self._file.close()
             self._file = None
 
     def discard(self) -> None:
-        """Removes what was written."""
+        """Removes the unfinished shard."""
         self.close()
         shutil.rmtree(self._temporary, ignore_errors=True)
 
     def finish(self) -> ShardRecord:
-        """Cuts images.npy to the rows that it has, writes what belongs to them, and renames the folder."""
+        """Truncates images.npy to its rows, writes fields and records, syncs, and renames the folder."""
         self._finish_images()
         fields = {}
         for name, spec in self._metadata.fields.items():
@@ -132,7 +132,7 @@ class ShardWriter:
 
 
 def commit(folder: Path, records: Iterable[ShardRecord], metadata: Metadata) -> Manifest:
-    """Makes a store of finished shards: writes its manifest, before which the folder is not a store."""
+    """Makes a store of finished shards by writing the manifest; before that, the folder is not a store."""
     records = list(records)
     known: dict[str, Any] = vars(metadata) | {
         "rows": sum(record.rows for record in records),

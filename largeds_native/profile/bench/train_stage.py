@@ -1,4 +1,4 @@
-"""How fast does a model train? Each loader feeds the same model; the limit is the model with a batch in memory."""
+"""The stage train: training one model with different loaders; the limit is the model with batches in memory."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from largeds_native.loading import Loader
 from largeds_native.profile import peers
 from largeds_native.profile.bench.candidates import OURS, Candidate
 from largeds_native.profile.bench.image_set import ImageSet
-from largeds_native.profile.bench.loading import exported, files
+from largeds_native.profile.bench.load_stage import exported, files
 from largeds_native.profile.classifier import build_classifier, choose_device
 from largeds_native.trainer import Trainer
 
 BATCH = 32
-ON_CPU = 4 * BATCH  # images a round on a CPU, where a step takes long
+ON_CPU = 4 * BATCH  # images per round on a CPU, where a step takes long
 
 
 def title(model: str) -> str:

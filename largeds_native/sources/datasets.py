@@ -1,4 +1,4 @@
-"""Images that Python objects yield: torch Datasets, Hugging Face datasets, and iterables of (bytes, label)."""
+"""Images from Python objects: torch Datasets, Hugging Face datasets, and iterables of (bytes, label)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from largeds_native._internal.arrays import FieldSpec
 from largeds_native.errors import ArgumentError, LargedsError, PackError
-from largeds_native.sources.base import LABEL, Batch, FailedItem, IndexedSource, Indices, Item, Source
+from largeds_native.sources.base import LABEL, FailedItem, IndexedSource, Indices, Item, Source, SourceBatch
 from largeds_native.sources.classes import with_classes
 
 BATCH_BYTES = 64 << 20
@@ -21,10 +21,11 @@ PROBES = 1000  # samples that are asked for until one is there
 
 def dataset(samples: Any, *, classes: Any = None) -> Source:
     """A source from a map-style torch Dataset, or any object with `len` and `[i]`, of (image, label) pairs or of
-    images. An image is a PIL image, uint8 array (H, W) or (H, W, C), a uint8 tensor (C, H, W), or a float tensor in
-    [0, 1] as torchvision's ToTensor makes, or the path or the bytes of a file; it is asked for in one thread, in order.
-    `classes`, names or a store, numbers the classes as these do.
-    A sample that can't be had (whatever `[i]` raises, or None for the image) is a failed sample of the pack.
+    images. An image is a PIL image, a uint8 array (H, W) or (H, W, C), a uint8 tensor (C, H, W), a float tensor in
+    [0, 1], as from torchvision's ToTensor, or the path or the bytes of a file. One thread requests the items, in
+    order. With `classes`, names or a store, labels are numbered by these.
+
+    If `samples[i]` raises an exception, or its image is None, sample i is a failed sample of the pack.
     """
     names = getattr(samples, "classes", None)
     if _is_plain_image_folder(samples):
@@ -38,7 +39,7 @@ def dataset(samples: Any, *, classes: Any = None) -> Source:
 
 
 def _is_plain_image_folder(samples: Any) -> bool:
-    """torchvision's ImageFolder that changes nothing: its files are decoded here, which gives the same pixels."""
+    """Whether this is torchvision's ImageFolder without transforms, whose files the core decodes to equal pixels."""
     kind = type(samples)
     return (
         (kind.__module__, kind.__name__) == ("torchvision.datasets.folder", "ImageFolder")
@@ -48,23 +49,25 @@ def _is_plain_image_folder(samples: Any) -> bool:
 
 
 def encoded(samples: Iterable[tuple[bytes, int]], *, classes: Any = None) -> Source:
-    """A source from an iterable of (bytes of an image file, label). It can't tell whether it is the same as before: to
-    resume, `pack` needs a `key`, and it must yield the same again. `classes`: names of the labels' numbers, or a
-    store that has them."""
+    """A source from an iterable of (bytes of an image file, label). `classes`: names of the labels' numbers, or a store
+    that has them. It can't tell whether its samples are the same as before: to resume, `pack` needs a `key`, and the
+    iterable must yield the same samples."""
     return with_classes(EncodedSource(samples), classes)
 
 
 def hugging_face(data: Any, *, image: str = "image", label: str = "label", classes: Any = None) -> Source:
-    """A source from a Hugging Face `datasets.Dataset` with an image column and, if it has one, a label column. Image
-    files are taken as they are stored, without decoding them in Python. `classes`, names or a store, numbers the
-    classes as these do. Other columns are left out; `store.report.notes` lists them.
+    """A source from a Hugging Face `datasets.Dataset` with an image column and optionally a label column. The stored
+    image files are packed directly, without decoding them in Python. With `classes`, names or a store, labels are
+    numbered by these. Other columns are left out; `store.report.notes` lists them.
+
+    Raises ArgumentError for a streaming dataset, and if there is no column `image`.
     """
     from datasets import Image as ImageFeature
 
     if not hasattr(data, "__len__"):
         raise ArgumentError(
-            f"expected a datasets.Dataset, found the streaming {type(data).__name__}: an iterable of (bytes, label) "
-            "can be packed instead"
+            f"expected a datasets.Dataset, found the streaming {type(data).__name__}: pass an iterable of "
+            "(bytes, label) instead"
         )
     if image not in data.features:
         raise ArgumentError(f"expected a column {image!r}, found {', '.join(data.features)}")
@@ -129,10 +132,10 @@ class DatasetSource(IndexedSource):
     def count(self) -> int:
         return self._count
 
-    def take(self, indices: Indices) -> Batch:
+    def take(self, indices: Indices) -> SourceBatch:
         samples = [self._sample(i) for i in indices.tolist()]
         fields = {"label": np.asarray([label for _, label in samples], np.int64)} if self._labelled else {}
-        return Batch([item for item, _ in samples], [f"#{i}" for i in indices.tolist()], fields)
+        return SourceBatch([item for item, _ in samples], [f"#{i}" for i in indices.tolist()], fields)
 
     def _sample(self, index: int) -> tuple[Item, int]:
         """The image, and the label or 0. Whatever the Dataset raises fails this sample alone."""
@@ -177,8 +180,8 @@ class EncodedSource(Source):
     def count(self) -> None:
         return None
 
-    def read(self, start: int, stop: int) -> Iterator[Batch]:
-        """Goes forward; begins again when `start` lies behind."""
+    def read(self, start: int, stop: int) -> Iterator[SourceBatch]:
+        """Reads forward; starts a new iteration if `start` is before the current position."""
         self._skip_to(start)
         while self._position < stop:
             items: list[Item] = []
@@ -194,7 +197,7 @@ class EncodedSource(Source):
             if not items:
                 return
             names = [f"#{first + i}" for i in range(len(items))]
-            yield Batch(items, names, {"label": np.asarray(labels, np.int64)})
+            yield SourceBatch(items, names, {"label": np.asarray(labels, np.int64)})
 
     def _skip_to(self, start: int) -> None:
         if self._iterator is None or start < self._position:
@@ -271,7 +274,7 @@ def _bytes_of(item: Item) -> int:
 
 
 def _item(image: Any, index: int) -> Item:
-    """A PIL image, an array, a tensor, or encoded bytes, as pack takes them."""
+    """A PIL image, an array, a tensor, a path or encoded bytes as an `Item`."""
     if image is None:
         raise ArgumentError(f"sample {index}: no image (None)")
     if isinstance(image, (bytes, str)):

@@ -1,4 +1,4 @@
-"""Items of a dataset that know the gathered batch which they are a part of."""
+"""Items of a dataset that know their gathered batch, so that collating them needs no copy."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import default_collate
 
-try:  # torch's way of teaching default_collate a type of one's own, named in its documentation
+try:  # torch's documented way to extend default_collate to a custom type
     from torch.utils.data._utils.collate import default_collate_fn_map
-except ImportError:  # samples are plain pairs then, and collated as any others
+except ImportError:  # without it, items are plain pairs, which default_collate copies into a batch
     default_collate_fn_map = None  # type: ignore[assignment]
 
 
 class Sample(tuple[Any, ...]):
-    """(image, label) that knows the batch which its image is a view of, and its index there."""
+    """(image, label) with the batch of which the image is a view, and its index there."""
 
     batch: Tensor
     index_in_batch: int
@@ -35,9 +35,9 @@ class Sample(tuple[Any, ...]):
 def items_of(
     batch: Tensor, labels: NDArray[Any] | None, transform: Callable[[Tensor], Any] | None, whole: bool
 ) -> list[Any]:
-    """(image, label) for each of the batch, or images alone; `whole`: as Samples, which are collated without a copy.
+    """(image, label) for each image of the batch, or the images. `whole`: as Samples, which collate without a copy.
 
-    Whole-number labels are ints, which collate to int64; vectors and floats are tensors, which keep dtype and shape.
+    Integer labels are ints, which collate to int64; vectors and floats are tensors, which keep dtype and shape.
     """
     images: Any = batch.unbind(0)
     if transform is not None:
@@ -51,7 +51,7 @@ def items_of(
 
 
 def collate_samples(samples: list[Any], *, collate_fn_map: Any = None) -> Any:
-    """What default_collate gives, without a copy where the samples are one whole gathered batch."""
+    """The result of default_collate, without a copy if the samples are one whole gathered batch."""
     batch = getattr(samples[0], "batch", None)
     if batch is None or len(batch) != len(samples):
         return default_collate([tuple(sample) for sample in samples])

@@ -1,15 +1,15 @@
-"""What a uint8 value is stored as, for stores of floats."""
+"""The table by which the uint8 values of pixels become floats."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from largeds_native._internal.arrays import Array
-from largeds_native.packing.options import Options
+from largeds_native.packing.options import PackOptions
 
 
-def value_table(options: Options) -> bytes:
-    """256 values a channel: (x / 255 - mean) / std as torchvision's ToTensor and Normalize give, computed in double
+def value_table(options: PackOptions) -> bytes:
+    """256 values per channel: (x / 255 - mean) / std, as by torchvision's ToTensor and Normalize, computed in double
     precision and rounded once. Empty for uint8."""
     if options.dtype == "uint8":
         return b""

@@ -1,4 +1,4 @@
-"""How fast do random batches of normalised float32 come?"""
+"""The stage load: loading random batches of normalised float32."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from largeds_native.profile.bench.image_set import ROW_BYTES, ImageSet
 
 BATCH = 256
 TITLE = f"load: random batches of {BATCH}, normalised float32"
-EPOCHS = 8  # a round, for fast candidates: one would be too short to measure
+EPOCHS = 8  # epochs per round of fast candidates, as one would be too short to measure
 
 
 def candidates(images: ImageSet, stack: ExitStack) -> list[Candidate]:
@@ -53,7 +53,7 @@ def _workers(dataset: Any, images: ImageSet) -> Callable[[], int]:
 
 
 def exported(images: ImageSet) -> Any:
-    """The store as the HDF5 file of tutorials, an image a chunk; made once."""
+    """The store as an HDF5 file with one image per chunk, as in tutorials."""
     images.out.mkdir(exist_ok=True)
     path = images.out / "chunked.h5"
     path.unlink(missing_ok=True)
@@ -75,7 +75,7 @@ def _opencv(images: ImageSet) -> Any:
 
 
 class OpenCVFiles(torch.utils.data.Dataset[Any]):
-    """Decoded by OpenCV in the worker. The label is the index: the class would cost nothing to look up."""
+    """Decoded by OpenCV in the worker. The label is the index, as looking up the class would take no time."""
 
     def __init__(self, paths: list[str]) -> None:
         self.paths = paths
@@ -92,7 +92,7 @@ class OpenCVFiles(torch.utils.data.Dataset[Any]):
 
 
 def _memset(images: ImageSet) -> Callable[[], int]:
-    """Fills a batch's bytes, and nothing else, as often as an epoch has batches: everybody must do at least that."""
+    """Only fills the bytes of a batch, for each batch of an epoch: every loader must do at least that."""
     count = min(BATCH, images.count)
     batch = np.zeros(count * ROW_BYTES * 4, np.uint8)
     parts = [(int(part[0]), len(part)) for part in np.array_split(np.arange(len(batch)), images.threads) if len(part)]

@@ -1,4 +1,4 @@
-"""A torch Sampler in the loader's own orders, for those who stay with DataLoader."""
+"""A torch Sampler with the orders of the Loader, for use with torch's DataLoader."""
 
 from __future__ import annotations
 
@@ -14,23 +14,26 @@ from largeds_native.loading.partition import Partition
 from largeds_native.loading.state import check_epoch, check_position
 
 VERSION = 1
-STEP = 4096  # positions looked up at a time
+STEP = 4096  # positions computed at a time
 
 
 class ShuffleSampler(Sampler[int]):
     """0 .. n - 1 in a shuffled order that is a function of (seed, epoch), in O(1) memory, resumable.
 
-    n: the number of samples. seed: an integer from 0 to 2**64 - 1. block: None shuffles all; a number of rows
-    shuffles windows of so many neighbours (see `largeds_native.loading.order.Block`), for data larger than memory.
-    rank, world_size: gives this process every world_size-th position; all ranks get equally many, the last ones
-    perhaps a sample from the epoch's start again.
+    n: the number of samples.
+    seed: an integer from 0 to 2**64 - 1.
+    block: None shuffles all samples; a number shuffles windows of that many neighbouring rows, for data larger than
+        memory (see `largeds_native.loading.order.Block`).
+    rank, world_size: this process gets every world_size-th position; all ranks get the same number of samples, for
+        which up to world_size - 1 samples from the start of the epoch are repeated.
 
-    Each iteration is the next epoch, whole, unless `set_epoch(e)` says which, or a state was loaded. `state_dict()` is {"version", "seed", "epoch",
-    "position"}: the number of samples that all ranks have been given; `load_state_dict` makes the next iteration go
-    on from there, with any world size. With DataLoader's workers, samples are drawn ahead of the batches: count the
-    batches yourself and `load_state_dict(dict(state, position=batches * batch_size * world_size))`.
+    Each iteration is the whole next epoch, unless `set_epoch(e)` selects another or a state was loaded. `state_dict()`
+    is {"version", "seed", "epoch", "position"}; position is the number of samples given to all ranks together. After
+    `load_state_dict`, the next iteration continues there, with any world size. DataLoader's workers draw samples ahead
+    of the batches: count the batches yourself and call
+    `load_state_dict(dict(state, position=batches * batch_size * world_size))`.
 
-    Raises ArgumentError for n below 1, a bad seed, block or rank; StateError for a state that does not fit.
+    Raises ArgumentError for n below 1 and an invalid seed, block or rank; StateError for a state that does not fit.
     """
 
     def __init__(self, n: int, seed: int = 0, block: int | None = None, rank: int = 0, world_size: int = 1) -> None:
@@ -38,7 +41,7 @@ class ShuffleSampler(Sampler[int]):
             raise ArgumentError(f"n: expected at least 1 sample, found {n}")
         seed = check_seed(seed)
         self.n, self.seed, self.block = n, seed, block
-        self._partition = Partition.found(rank, world_size)
+        self._partition = Partition.resolve(rank, world_size)
         self._order: Order = Random(n, seed) if block is None else Block(n, seed, block)
         self._start = Cursor()  # of the next iteration
         self._cursor = self._start  # after the last sample given

@@ -1,4 +1,4 @@
-"""How fast do image files become 224x224 rows on disk?"""
+"""The stage pack: from image files to 224x224 rows on disk."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def candidates(images: ImageSet) -> list[Candidate]:
             return len(store)
 
     def in_threads(make: Callable[..., decoders.Run]) -> Callable[[], decoders.Run]:
-        """A decoder in threads, with the writing of rows."""
+        """A threaded decoder that also writes rows."""
 
         def make_run() -> decoders.Run:
-            make(images.paths[:1], 1)  # raises ImportError where it is not installed
+            make(images.paths[:1], 1)  # raises ImportError if it is not installed
             return lambda: decoders.to_rows(make, images.paths, images.threads, images.out / "rows.npy")
 
         return make_run
@@ -39,7 +39,7 @@ def candidates(images: ImageSet) -> list[Candidate]:
     def by_hdf5() -> int:
         return peers.pack_hdf5(images.folder, images.out / "images.h5", images.threads)
 
-    everybody = [
+    found = [
         Candidate(OURS, lambda: ours, "ours"),
         Candidate("torchvision, threads", in_threads(decoders.torchvision)),
         Candidate("torchvision + DataLoader", lambda: by_loader),
@@ -47,15 +47,15 @@ def candidates(images: ImageSet) -> list[Candidate]:
         Candidate("DALI, CPU", in_threads(decoders.dali_rows)),
         Candidate("FFCV writer", lambda: _ffcv(images)),
         Candidate("HDF5 + DataLoader", lambda: by_hdf5),
-        Candidate("libjpeg-turbo, whole image", lambda: _libraries_alone(images), "reference"),
+        Candidate("libjpeg-turbo, whole image", lambda: _libjpeg_turbo_alone(images), "reference"),
     ]
-    for candidate in everybody:
+    for candidate in found:
         candidate.before = images.empty_out
-    return everybody
+    return found
 
 
 def _ffcv(images: ImageSet) -> decoders.Run:
-    import_module("ffcv")  # raises ImportError where it is not installed
+    import_module("ffcv")  # raises ImportError if it is not installed
     from torchvision import transforms
     from torchvision.datasets import ImageFolder
 
@@ -64,9 +64,9 @@ def _ffcv(images: ImageSet) -> decoders.Run:
     return lambda: ffcv.write(dataset, images.out / "images.beton", images.threads)
 
 
-def _libraries_alone(images: ImageSet) -> decoders.Run:
-    """libjpeg-turbo decoding whole images and nothing else (libpng and libwebp for other files). It is no limit: ours
-    has a faster Huffman reader, and decodes only the part that the crop needs."""
+def _libjpeg_turbo_alone(images: ImageSet) -> decoders.Run:
+    """libjpeg-turbo (or libpng, libwebp) decoding whole images and nothing else. It is not a limit: largeds_native has
+    a faster Huffman decoder, and decodes only the part that the crop needs."""
     from largeds_native import _C
 
     spec = _C.RowSpec()
