@@ -124,7 +124,7 @@ def pack(
     ] = "0.01",
     truncated: Annotated[
         Truncated,
-        typer.Option(help="keep: decode a JPEG that ends early as far as it goes, and a PNG without its end."),
+        typer.Option(help="keep: decode a JPEG that ends early as far as it goes, a PNG without its end."),
     ] = Truncated.error,
     max_pixels: Annotated[int, typer.Option(min=1, help="Larger images fail.")] = MAX_PIXELS,
     sixteen_bit: Annotated[
