@@ -26,6 +26,8 @@ class FixedRows : public RowSource {
   // Checks the size of every file. Error(Reason::store) names a file that is too short.
   FixedRows(std::vector<ShardFile> shards, int64_t row_bytes);
   ~FixedRows() override;
+  FixedRows(const FixedRows&) = delete;
+  FixedRows& operator=(const FixedRows&) = delete;
 
   int64_t size() const noexcept override { return size_; }
   int64_t row_bytes() const noexcept { return row_bytes_; }

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 import largeds_native as lds
-from largeds_native._internal.measure import forget
+from largeds_native._internal.measure import drop_files
 
 
 def requested(path: Path) -> int:
@@ -33,7 +33,7 @@ def main(path: Path) -> None:
     files = [file.path for file in lds.open(path).files("images")]
     os.setuid(65534)
     found = {}
-    forget(files)
+    drop_files(files)
     found["cold"] = requested(path)
     for file in files:
         Path(file).read_bytes()
