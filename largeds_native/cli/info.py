@@ -121,7 +121,7 @@ def failed_count(store: Store) -> int | None:
         samples = sum(pq.read_metadata(shard.path / sample_log.NAME).num_rows for shard in store.shards)
     except (OSError, ValueError):  # ArrowInvalid is a ValueError
         return None
-    return samples - len(store)
+    return int(samples) - len(store)
 
 
 def class_counts(store: Store) -> dict[str, int]:

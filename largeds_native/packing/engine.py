@@ -83,7 +83,10 @@ class Engine:
         """Starts to write the items' rows into an open file, from byte `offset` on; without a file, they are only
         hashed. `samples` are the indices of the items in the source."""
         has_pixels = any(isinstance(item, (np.ndarray, FailedItem)) for item in items)
-        packed, refused = self._as_pixels(items) if has_pixels else (tuple(items), {})
+        packed: tuple[Any, ...] = tuple(items)
+        refused: dict[int, tuple[str, str]] = {}
+        if has_pixels:
+            packed, refused = self._as_pixels(items)
         self._running = _RunningBatch(items, descriptor, offset, samples, has_pixels, refused)
         self._packer.start(packed, descriptor, offset, None, samples)
 

@@ -108,7 +108,7 @@ class ArraySource(IndexedSource):
         digest = hashlib.sha256(repr((self._images.shape, self.classes)).encode())
         for low in range(0, len(self._images), self.batch):
             images = np.ascontiguousarray(self._images[low : low + self.batch])
-            digest.update(_C.hash_rows(images, images[0].nbytes, usable_threads()).tobytes())
+            digest.update(_C.hash_rows(images.data, images[0].nbytes, usable_threads()).tobytes())
         for name, values in sorted(self._fields.items()):
             digest.update(f"{name} {values.dtype.str} {values.shape}".encode())
             digest.update(np.ascontiguousarray(values).tobytes())
