@@ -30,8 +30,8 @@ struct Chunks {
   std::string_view raw_exif, xmp;  // the last such text chunk before the pixels, with length and checksum
 };
 
-// Walks the chunks to detect a truncated file without decoding it. With `keep_truncated`, a file may end after its pixels
-// begin: whether all are there is known when they are decoded.
+// Walks the chunks to detect a truncated file without decoding it. With `keep_truncated`, a file may end after its
+// pixels begin: whether all are there is known when they are decoded.
 Chunks walk_chunks(const uint8_t* data, size_t size, bool keep_truncated) {
   const std::string_view bytes(reinterpret_cast<const char*>(data), size);
   Chunks found;
