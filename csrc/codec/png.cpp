@@ -30,8 +30,9 @@ struct Chunks {
   std::string_view raw_exif, xmp;  // the last such text chunk before the pixels, with length and checksum
 };
 
-// Walks the chunks to detect a truncated file without decoding it.
-Chunks walk_chunks(const uint8_t* data, size_t size) {
+// Walks the chunks to detect a truncated file without decoding it. With `keep_truncated`, a file may end after its
+// pixels begin: whether all are there is known when they are decoded.
+Chunks walk_chunks(const uint8_t* data, size_t size, bool keep_truncated) {
   const std::string_view bytes(reinterpret_cast<const char*>(data), size);
   Chunks found;
   bool before_pixels = true;
@@ -49,6 +50,7 @@ Chunks walk_chunks(const uint8_t* data, size_t size) {
     }
     at += length + 12;
   }
+  if (keep_truncated && !before_pixels) return found;
   throw Error(Reason::truncated, "PNG: the file ends early (" + std::to_string(size) + " bytes, no IEND chunk)");
 }
 
@@ -86,7 +88,7 @@ std::string exif_of_raw_profile(std::string_view text) {
 struct PngDecoder::State {
   PngHandle png;
   int width = 0, height = 0, orientation = 1, channels = 3;
-  int colour = 0, depth = 0;
+  int colour = 0;
   std::array<uint8_t, 768> palette{};
   std::vector<uint8_t> rows, out;
 
@@ -142,20 +144,11 @@ struct PngDecoder::State {
     }
   }
 
-  bool is_gray16() const noexcept { return colour == PNG_COLOR_TYPE_GRAY && depth == 16; }
-
   // Converts `count` pixels of libpng's row from column x0 on. Offsets are ptrdiff_t: a row can exceed INT_MAX bytes.
   const uint8_t* to_output(const uint8_t* row, ptrdiff_t x0, int count) {
     if (colour == PNG_COLOR_TYPE_PALETTE) {
       for (ptrdiff_t x = 0; x < count; ++x) {
         std::memcpy(&out[x * channels], &palette[ptrdiff_t{row[x0 + x]} * channels], channels);
-      }
-      return out.data();
-    }
-    if (is_gray16()) {  // clipped, not scaled, like Pillow's conversion from I;16 to L
-      for (ptrdiff_t x = 0; x < count; ++x) {
-        const uint8_t value = row[2 * (x0 + x)] ? 255 : row[2 * (x0 + x) + 1];
-        std::memset(&out[x * channels], value, channels);
       }
       return out.data();
     }
@@ -180,7 +173,7 @@ void PngDecoder::open(const uint8_t* data, size_t size, const DecodeOptions& opt
   State& s = *state_;
   s.channels = options.channels;
   // before libpng reads the file, because libpng allocates as many bytes as the length of a chunk says
-  const Chunks chunks = walk_chunks(data, size);
+  const Chunks chunks = walk_chunks(data, size, options.keep_truncated);
   s.check(s.png.read_header(data, size));
   const uint64_t width = png_get_image_width(s.png.png, s.png.info),
                  height = png_get_image_height(s.png.png, s.png.info);
@@ -191,7 +184,9 @@ void PngDecoder::open(const uint8_t* data, size_t size, const DecodeOptions& opt
   s.width = static_cast<int>(width);
   s.height = static_cast<int>(height);
   s.colour = png_get_color_type(s.png.png, s.png.info);
-  s.depth = png_get_bit_depth(s.png.png, s.png.info);
+  if (s.colour == PNG_COLOR_TYPE_GRAY && png_get_bit_depth(s.png.png, s.png.info) == 16) {
+    throw Error(Reason::unsupported, "PNG: 16 bits a pixel of grey");  // Python knows what the caller wants of them
+  }
   s.read_orientation(chunks);
   if (s.colour == PNG_COLOR_TYPE_PALETTE) s.read_palette();
 }

@@ -24,6 +24,11 @@ class FieldSpec:
     shape: tuple[int, ...] = ()
 
 
+def is_picture(spec: FieldSpec, size: tuple[int, int]) -> bool:
+    """Whether a field's values are pictures of the image's (height, width), masks for instance."""
+    return len(spec.shape) >= 2 and size in (spec.shape[-2:], spec.shape[:2])
+
+
 def is_field_name(name: str) -> bool:
     return _FIELD_NAME.fullmatch(name) is not None and name not in RESERVED_NAMES
 

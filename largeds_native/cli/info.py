@@ -66,6 +66,7 @@ def describe(store: Store) -> dict[str, Any]:
         },
         "classes": len(store.classes),
         "shards": len(store.files("images")),
+        "failed": failed_count(store),
         "mean": store.mean and list(store.mean),
         "std": store.std and list(store.std),
         "statistics": statistics and {"mean": list(statistics[0]), "std": list(statistics[1])},
@@ -81,6 +82,7 @@ def _human_readable(content: dict[str, Any]) -> dict[str, object]:
         "each": f"{content['layout']} {' x '.join(map(str, content['shape']))}, {content['dtype']}",
         "size": f"{size(content['bytes'])} in {content['shards']:,} shard{'s' * (content['shards'] != 1)}",
         "fields": fields or "none",
+        "failed": _failed(content["failed"]),
         "classes": f"{content['classes']:,}" if content["classes"] else "none named",
     }
     if content["variants"] > 1:
@@ -96,8 +98,30 @@ def _human_readable(content: dict[str, Any]) -> dict[str, object]:
     return lines
 
 
+def _failed(count: int | None) -> str:
+    if count is None:
+        return "not known"
+    return f"{count:,} images were left out: see --failures" if count else "none"
+
+
 def _short(values: list[float]) -> str:
     return ",".join(f"{value:.4f}" for value in values)
+
+
+def failed_count(store: Store) -> int | None:
+    """Samples that are not in the store, from the sizes of its lists of samples; None where it has none."""
+    import pyarrow.parquet as pq
+
+    from largeds_native.store import PackedStore
+    from largeds_native.store.format import sample_log
+
+    if not isinstance(store, PackedStore):
+        return None
+    try:
+        samples = sum(pq.read_metadata(shard.path / sample_log.NAME).num_rows for shard in store.shards)
+    except (OSError, ValueError):  # ArrowInvalid is a ValueError
+        return None
+    return int(samples) - len(store)
 
 
 def class_counts(store: Store) -> dict[str, int]:

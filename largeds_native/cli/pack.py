@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import glob
 import os
 import sys
 from enum import Enum
@@ -62,6 +63,11 @@ class Truncated(str, Enum):
     keep = "keep"
 
 
+class SixteenBit(str, Enum):
+    scale = "scale"
+    clip = "clip"
+
+
 class OnError(str, Enum):
     skip = "skip"
     stop = "raise"
@@ -69,9 +75,14 @@ class OnError(str, Enum):
 
 def pack(
     source: Annotated[
-        str, typer.Argument(help="A folder of images (flat, or one folder per class), .csv, .parquet or .tar.")
+        list[str],
+        typer.Argument(
+            help="A folder of images (flat, or one folder per class), a .csv or .parquet table, or .tar files."
+        ),
     ],
     out: Annotated[Path, typer.Argument(help="The store to write, usually named *.lds.")],
+    path: Annotated[str | None, typer.Option(help="Of a table: the column of paths, or of images.")] = None,
+    label: Annotated[str | None, typer.Option(help="Of a table: the column of labels.")] = None,
     resize: RESIZE = None,
     crop: CROP = None,
     interpolation: Annotated[Interpolation, typer.Option(help="As in torchvision's Resize.")] = Interpolation.bilinear,
@@ -102,14 +113,31 @@ def pack(
         typer.Option(min=0, metavar="SEED", help="Pack in a shuffled order; default: the order of the source."),
     ] = None,
     shard_bytes: SHARD_BYTES = "1G",
+    classes: Annotated[
+        str | None, typer.Option(help="Class names in the order of their numbers (cat,dog), or a store that has them.")
+    ] = None,
     on_error: Annotated[
         OnError, typer.Option(help="skip: leave failed images out, and list them in the report.")
     ] = OnError.skip,
+    max_failures: Annotated[
+        str, typer.Option(help="How many may fail: a share (0.01, rounded up) or a count (5); more make no store.")
+    ] = "0.01",
     truncated: Annotated[
-        Truncated, typer.Option(help="keep: keep the existing part of a JPEG that ends early.")
+        Truncated,
+        typer.Option(help="keep: decode a JPEG that ends early as far as it goes, a PNG without its end."),
     ] = Truncated.error,
     max_pixels: Annotated[int, typer.Option(min=1, help="Larger images fail.")] = MAX_PIXELS,
+    sixteen_bit: Annotated[
+        SixteenBit | None,
+        typer.Option(help="Grey of 16 bits: scale takes the high byte, clip keeps 0 to 255. Default: they fail."),
+    ] = None,
     resume: Annotated[bool, typer.Option(help="Continue from the finished shards of an interrupted pack.")] = True,
+    key: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Names the data: a store of this key is known again elsewhere.")
+    ] = None,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="If another process is packing into OUT, wait for it and use its store.")
+    ] = False,
     threads: THREADS = None,
     quiet: QUIET = False,
     json: JSON = False,
@@ -120,19 +148,31 @@ def pack(
     Examples:
       largeds pack photos/train train.lds
       largeds pack photos/train train.lds --resize 160 --crop 128 --threads 8
+      largeds pack train.csv train.lds --path file --label species
+      largeds pack shards/train-*.tar train.lds
       largeds pack scans scans.lds --resize 512x384 --crop none --mode L
       largeds pack photos/train train.lds --resize none --crop none --resized-crop 176 --flip 0.5 --variants 4
       largeds pack photos/train train.lds --shuffle 0 --json > report.json
 
     Ctrl-C stops within a second; the same command then continues. Failed images are skipped; `largeds info STORE
-    --failures` lists them with the reason.
+    --failures` lists them with the reason. If more than --max-failures fail, the exit code is 1 and no store is made.
     """
     from largeds_native.errors import PackError
     from largeds_native.packing import pack as pack_images
+    from largeds_native.sources import table
+    from largeds_native.sources.resolve import TABLES
 
     augment = augment_from(flip, random_crop, padding, resized_crop, scale=numbers(scale), ratio=numbers(ratio))
-    if not os.path.exists(source):
-        raise PackError(f"{source} does not exist: expected a folder of images")
+    for given in source:
+        if not os.path.exists(given) and not glob.glob(given):
+            raise PackError(f"{given} does not exist: expected a folder of images")
+    chosen: Any = source[0] if len(source) == 1 else source
+    if path is not None or label is not None:
+        if len(source) != 1 or not source[0].lower().endswith(TABLES):
+            raise PackError(
+                f"--path and --label name columns of a table: expected a .csv or .parquet file, found {source[0]}"
+            )
+        chosen = table(source[0], path=path, label=label)
     arguments: dict[str, Any] = sizes_from(resize, crop) | {
         "interpolation": interpolation.value,
         "antialias": antialias,
@@ -150,10 +190,14 @@ def pack(
         "shard_bytes": byte_count(shard_bytes),
         "truncated": truncated.value,
         "max_pixels": max_pixels,
+        "sixteen_bit": sixteen_bit and sixteen_bit.value,
         "on_error": on_error.value,
+        "key": key,
+        "classes": _classes(classes),
+        "max_failures": _max_failures(max_failures),
     }
     shown = sys.stderr.isatty() and not (quiet or json)
-    store = pack_images(source, out, threads=threads, resume=resume, progress=shown, **arguments)
+    store = pack_images(chosen, out, threads=threads, resume=resume, wait=wait, progress=shown, **arguments)
     report = store.report
     if json:
         emit_json({"store": str(store.path)} | (dataclasses.asdict(report) if report else {}))
@@ -161,3 +205,26 @@ def pack(
         if report and not shown:  # on a terminal, pack itself has already shown it
             print(report)
         console().print(repr(store), markup=False, soft_wrap=True)
+        if report and report.failed:
+            failed = f"{report.total - report.packed:,} of {report.total:,} images failed and were left out"
+            console().print(f"{failed}: see largeds info {out} --failures", markup=False, soft_wrap=True)
+
+
+def _classes(text: str | None) -> list[str] | None:
+    """'cat,dog', or the path of a store."""
+    if text is None:
+        return None
+    if os.path.isdir(text):
+        from largeds_native.opening import open_store
+
+        with open_store(text) as store:
+            return list(store.classes)
+    return text.split(",")
+
+
+def _max_failures(text: str) -> int | float:
+    """'0.01' is a share, '5' a count."""
+    try:
+        return int(text) if text.isdecimal() else float(text)
+    except ValueError:
+        raise typer.BadParameter(f"--max-failures: expected a share (0.01) or a count (5), found {text!r}") from None

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from largeds_native._internal.arrays import is_picture
 from largeds_native.errors import ArgumentError
 from largeds_native.store import Store
 from largeds_native.store.gather import dtype_name
+from largeds_native.transform import Augment
 
 if TYPE_CHECKING:
     from largeds_native import _C
@@ -23,6 +25,18 @@ def field_names(store: Store, fields: Sequence[str] | str | None) -> tuple[str, 
     if fields is None:
         return ("label",) if "label" in store.fields else ()
     return (fields,) if isinstance(fields, str) else tuple(fields)
+
+
+def check_pictures(store: Store, fields: Sequence[str], augment: Augment | None) -> None:
+    """Raises ArgumentError for a field of pictures beside an augment that would move their images alone."""
+    if augment is None or augment == Augment():
+        return
+    for name in fields:
+        if name in store.fields and is_picture(store.metadata.fields[name], store.metadata.image_size):
+            raise ArgumentError(
+                f"augment: field {name!r} holds pictures of the images' size, which would not be cropped and flipped "
+                "with their images: load without an augment, or without this field"
+            )
 
 
 def core_field(store: Store, name: str) -> CoreField:

@@ -18,7 +18,7 @@ from largeds_native.loading.choose_order import OrderOptions, choose_plan
 from largeds_native.loading.cuda import DeviceFormat, DeviceIterator
 from largeds_native.loading.cursor import Cursor
 from largeds_native.loading.dataloader_arguments import THREADS, explains_dataloader_arguments
-from largeds_native.loading.fields import core_field, field_names
+from largeds_native.loading.fields import check_pictures, core_field, field_names
 from largeds_native.loading.iterator import Batch, BatchIterator, EpochSpec, HostIterator, PositionedBatch
 from largeds_native.loading.order import Sequential, check_seed
 from largeds_native.loading.partition import Partition
@@ -124,6 +124,7 @@ class Loader:
         batch_options: dict[str, Any] = {"channels_last": channels_last, "augment": augment, "variant": variant}
         self._host_format, self._device_format = self._formats(dtype, mean, std, batch_options)
         self.fields = field_names(store, fields)
+        check_pictures(store, self.fields, augment)
         self._spec: EpochSpec | None = self._epoch_spec()  # None: closed
         self._ring = self._spec.ring
         self._start = Cursor()  # where the next iteration begins

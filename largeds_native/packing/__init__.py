@@ -11,7 +11,7 @@ from largeds_native.packing.verify_sources import SourceVerification, verify_sou
 from largeds_native.transform.image_transform import CROP, MAX_PIXELS, RESIZE, Size
 
 if TYPE_CHECKING:
-    from largeds_native.store import PackedStore
+    from largeds_native.store import PackedStore, Store
     from largeds_native.transform import Augment
 
 __all__ = ["SourceVerification", "pack", "verify_sources"]
@@ -38,10 +38,15 @@ def pack(
     shuffle: int | None = None,
     shard_bytes: int = 1 << 30,
     threads: int | None = None,
+    classes: Sequence[str] | Store | None = None,
     on_error: Literal["skip", "raise"] = "skip",
+    max_failures: int | float = 0.01,
     truncated: Literal["error", "keep"] = "error",
     max_pixels: int = MAX_PIXELS,
+    sixteen_bit: Literal["scale", "clip"] | None = None,
     resume: bool = True,
+    key: str | None = None,
+    wait: bool = False,
     progress: bool = True,
 ) -> PackedStore:
     """Packs `source` into a new store in the folder `out`, and opens it; `store.report` has counts, failures and speed.
@@ -52,7 +57,7 @@ def pack(
     resize: shorter side (int), exact (height, width), or None to keep the size, as in torchvision.
     crop: centre crop of a side or (height, width), or None. If only one of resize and crop is given, the other follows:
         resize=64 gives 64x64, crop=192 resizes to 219. An image smaller than the crop fails. All images must end in
-        one shape; with both None, that of the first good image.
+        one shape; without a crop or an exact resize, that of the first good image, and any other shape is an error.
     interpolation, antialias: as in torchvision's Resize.
     decode: "scaled" decodes JPEGs at a smaller scale first, which is faster, but not bit-exact to a full decode.
     mode: "RGB" or "L" (grey), converted as by Pillow.
@@ -66,18 +71,34 @@ def pack(
     shuffle: a seed, to pack in a shuffled order; None keeps the order of the source.
     shard_bytes: largest size of a shard's images in bytes; a shard has at least one image.
     threads: by default all that the process may use. The written bytes do not depend on it.
+    classes: class names in the order of their numbers, or a store whose classes to use: for a validation folder that
+        lacks a class. By default the source's names; if it has none, "0", "1", ... up to the highest label.
     on_error: "skip" leaves failed images out and lists them in the report; "raise" stops at the first failure.
-    truncated: "keep" keeps the existing part of a JPEG that ends early.
+    max_failures: how many images may be left out, as a share of all (a float, rounded up to whole images) or a count
+        (an int). If more fail, the pack ends with an error and without a store; its shards are kept, so that the same
+        pack can continue with a larger value.
+    truncated: "keep" keeps the existing part of a JPEG that ends early, and a PNG with all pixels but without its end.
     max_pixels: larger images fail.
-    resume: True continues from the finished shards of an interrupted pack; False starts again.
+    sixteen_bit: how grey images of more than 8 bits per pixel (PNG, TIFF) become 8 bits: "scale" takes the high byte
+        (floats in [0, 1]: times 255), "clip" keeps 0 to 255 and makes the rest white, as Pillow's convert does. With
+        None, they fail.
+    resume: True continues from the finished shards of an interrupted pack, and returns a store that is already
+        finished; False starts again, but never removes a finished store.
+    key: your name for the data. A Dataset or an iterable can't tell whether it gives the same samples as before: its
+        pack resumes, and its finished store is recognised, only with the same key. Use another key when the data
+        change. With a key, files may also have moved.
+    wait: if another process is packing into `out`, wait for it and return its store, instead of raising PackError: so
+        that every rank of a run can call pack.
     progress: show a progress bar and the report, if stderr is a terminal.
 
     Raises ArgumentError for an invalid option; PackError if the source has no image, or if `out` is something else or
-    belongs to another job; StorageError for a full disk; with on_error="raise", DecodeError.
+    belongs to another job, if too many images failed, or one has another shape; StorageError for a full disk; with
+    on_error="raise", DecodeError.
     """
     from largeds_native.packing.options import PackOptions
     from largeds_native.packing.run import run
     from largeds_native.sources import as_source
+    from largeds_native.sources.classes import with_classes
 
     options = PackOptions.checked(
         resize=resize,
@@ -98,5 +119,7 @@ def pack(
         shard_bytes=shard_bytes,
         truncated=truncated,
         max_pixels=max_pixels,
+        sixteen_bit=sixteen_bit,
     )
-    return run(as_source(source), out, options, threads, on_error, resume, progress)
+    chosen = with_classes(as_source(source), classes)
+    return run(chosen, out, options, threads, on_error, resume, progress, key, max_failures, wait)

@@ -18,6 +18,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from largeds_native import _C
 from largeds_native._internal.machine import usable_threads
 from largeds_native.errors import ArgumentError, DecodeError
+from largeds_native.packing.sixteen_bit import REASON, SixteenBitError, is_wide, to_eight_bits
+from largeds_native.packing.unknown_format import HEAD, describe_unknown
 from largeds_native.transform import ImageTransform
 from largeds_native.transform.image_transform import CROP, MAX_PIXELS, RESIZE, Size, choice
 
@@ -30,7 +32,7 @@ class DecodeFailure:
 
     index: int  # in `sources`
     source: str  # its path, or "<n bytes>"
-    reason: str  # "corrupt", "truncated", "too_large", "unsupported", "shape" or "io"
+    reason: str  # "corrupt", "truncated", "too_large", "unsupported", "sixteen_bit", "shape" or "io"
     message: str
 
     def __str__(self) -> str:
@@ -51,6 +53,7 @@ def decode_batch(
     exif_orientation: bool = True,
     truncated: Literal["error", "keep"] = "error",
     max_pixels: int = MAX_PIXELS,
+    sixteen_bit: Literal["scale", "clip"] | None = None,
     threads: int | None = None,
     on_error: Literal["raise"] = "raise",
 ) -> torch.Tensor: ...
@@ -70,6 +73,7 @@ def decode_batch(
     exif_orientation: bool = True,
     truncated: Literal["error", "keep"] = "error",
     max_pixels: int = MAX_PIXELS,
+    sixteen_bit: Literal["scale", "clip"] | None = None,
     threads: int | None = None,
     on_error: Literal["skip"],
 ) -> tuple[torch.Tensor, list[DecodeFailure]]: ...
@@ -88,6 +92,7 @@ def decode_batch(
     exif_orientation: bool = True,
     truncated: Literal["error", "keep"] = "error",
     max_pixels: int = MAX_PIXELS,
+    sixteen_bit: Literal["scale", "clip"] | None = None,
     threads: int | None = None,
     on_error: Literal["raise", "skip"] = "raise",
 ) -> torch.Tensor | tuple[torch.Tensor, list[DecodeFailure]]:
@@ -110,8 +115,12 @@ def decode_batch(
         mode: "RGB" (3 channels) or "L" (1 channel).
         layout: "CHW" or "HWC".
         exif_orientation: rotate images by their EXIF (or XMP) orientation.
-        truncated: a JPEG that ends early is an "error", or with "keep" libjpeg fills it up with gray.
+        truncated: a file that ends early is an "error"; with "keep", libjpeg fills a JPEG up with gray, and a PNG that
+            has all its pixels is taken without its end.
         max_pixels: larger images fail before their pixels are allocated.
+        sixteen_bit: how grey images of more than 8 bits a pixel (PNG, TIFF) become 8: "scale" takes the high byte
+            (floats in [0, 1]: times 255), "clip" keeps 0 to 255 and makes the rest white, as Pillow's convert does.
+            None: they fail.
         threads: by default all that this process may use.
         on_error: "raise" raises `DecodeError` for the first failed image; "skip" leaves failed images out.
 
@@ -134,6 +143,7 @@ def decode_batch(
         exif_orientation=exif_orientation,
         truncated=truncated,
         max_pixels=max_pixels,
+        sixteen_bit=sixteen_bit,
     )
     choice("layout", layout, ("CHW", "HWC"))
     choice("on_error", on_error, ("raise", "skip"))
@@ -168,14 +178,29 @@ def decode_with_pillow(source: EncodedImage, transform: ImageTransform) -> NDArr
                         f"{image.width} x {image.height} pixels, more than max_pixels = {transform.max_pixels}"
                     )
                 turned = ImageOps.exif_transpose(image) if transform.exif_orientation else image
+                if is_wide(turned.mode):
+                    turned = Image.fromarray(to_eight_bits(np.asarray(turned), transform.sixteen_bit))
                 pixels = np.array(turned.convert(transform.mode))
+    except SixteenBitError:
+        raise
+    except UnidentifiedImageError as error:
+        raise DecodeError(describe_unknown(_head(source))) from error
     except Exception as error:  # Pillow's plugins raise exceptions of any type
         raise DecodeError(f"Pillow: {error}") from error
     return pixels.reshape(pixels.shape[0], pixels.shape[1], transform.channels)
 
 
+def _head(source: EncodedImage) -> bytes:
+    if isinstance(source, bytes):
+        return source[:HEAD]
+    with open(source, "rb") as file:
+        return file.read(HEAD)
+
+
 def failure_reason(error: DecodeError) -> str:
     """The reason, as in `DecodeFailure.reason`, of an error of `decode_with_pillow`."""
+    if isinstance(error, SixteenBitError):
+        return REASON
     cause = error.__cause__
     if isinstance(cause, UnidentifiedImageError):
         return "unsupported"

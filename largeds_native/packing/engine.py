@@ -15,7 +15,7 @@ from largeds_native._internal.arrays import Array
 from largeds_native.packing import pillow
 from largeds_native.packing.options import PackOptions
 from largeds_native.packing.value_table import value_table
-from largeds_native.sources import Item
+from largeds_native.sources import FailedItem, Item
 from largeds_native.store.format.sample_log import CORE, NOT_DECODED, PILLOW, PIXELS, SampleResults
 from largeds_native.store.format.statistics import Sums
 
@@ -82,8 +82,11 @@ class Engine:
     def start(self, items: list[Item], samples: Int64Array, descriptor: int = -1, offset: int = 0) -> None:
         """Starts to write the items' rows into an open file, from byte `offset` on; without a file, they are only
         hashed. `samples` are the indices of the items in the source."""
-        has_pixels = any(isinstance(item, np.ndarray) for item in items)
-        packed, refused = self._as_pixels(items) if has_pixels else (tuple(items), {})
+        has_pixels = any(isinstance(item, (np.ndarray, FailedItem)) for item in items)
+        packed: tuple[Any, ...] = tuple(items)
+        refused: dict[int, tuple[str, str]] = {}
+        if has_pixels:
+            packed, refused = self._as_pixels(items)
         self._running = _RunningBatch(items, descriptor, offset, samples, has_pixels, refused)
         self._packer.start(packed, descriptor, offset, None, samples)
 
@@ -129,7 +132,13 @@ class Engine:
                 refused[i] = error.reason, str(error)
                 return b""
 
-        packed = (pixels(i, item) if isinstance(item, np.ndarray) else item for i, item in enumerate(items))
+        packed: list[Item] = []
+        for i, item in enumerate(items):
+            if isinstance(item, FailedItem):
+                refused[i] = item.reason, item.message
+                packed.append(b"")
+            else:
+                packed.append(pixels(i, item) if isinstance(item, np.ndarray) else item)
         return tuple(packed), refused
 
     def _with_pillow(self, batch: _RunningBatch, results: SampleResults, on_progress: OnBatchProgress) -> None:

@@ -37,6 +37,7 @@ class PackOptions:
     @classmethod
     def checked(cls, **given: Any) -> PackOptions:
         """From the arguments of `pack`; raises ArgumentError for an invalid one."""
+        given.setdefault("sixteen_bit", None)  # a manifest lacks it where it is None
         transform = ImageTransform(**{name: given[name] for name in TRANSFORM})
         dtype = _dtype(given["dtype"])
         mean, std = _mean_std(given["mean"], given["std"], transform.channels, dtype)
@@ -68,6 +69,8 @@ class PackOptions:
         """For the manifest: a flat dict with the names of `pack`'s arguments."""
         tree = dataclasses.asdict(self)
         plain: dict[str, Any] = json.loads(json.dumps(tree.pop("transform") | tree))
+        if plain["sixteen_bit"] is None:  # as in the manifests from before there was a choice
+            del plain["sixteen_bit"]
         return plain
 
 

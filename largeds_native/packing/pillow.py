@@ -11,6 +11,7 @@ from PIL import Image
 from largeds_native._internal.arrays import Array
 from largeds_native.errors import DecodeError
 from largeds_native.packing.decoding import decode_with_pillow, failure_reason
+from largeds_native.packing.sixteen_bit import REASON, SixteenBitError, to_eight_bits
 from largeds_native.transform import ImageTransform
 
 _ADDRESS = re.compile(r" ?<[^<>]* at 0x[0-9a-f]+>")  # object addresses in Pillow's messages differ in every process
@@ -32,8 +33,6 @@ def decode(item: Any, transform: ImageTransform) -> Array:
     except DecodeError as error:
         reason = failure_reason(error)
         message = _ADDRESS.sub("", str(error))
-        if reason == "unsupported":
-            message = "not an image in a format that the core or Pillow can read"
         raise PixelsError(reason, f"{label}: {message}") from None
     except OSError as error:
         raise PixelsError("io", f"{label}: {error.strerror}") from None
@@ -49,10 +48,15 @@ def read_bytes(item: Any) -> bytes:
 
 
 def to_mode(pixels: Array, transform: ImageTransform) -> Array:
-    """uint8 (H, W, 1 or 3) -> (H, W, C) with the channels of the mode, converted as by Pillow."""
+    """(H, W, 1 or 3) -> uint8 (H, W, C) with the channels of the mode, converted as by Pillow."""
     height, width, channels = pixels.shape
     if height * width > transform.max_pixels:
         raise PixelsError("too_large", f"{width} x {height} pixels, more than max_pixels = {transform.max_pixels}")
+    if pixels.dtype != np.uint8:
+        try:
+            pixels = to_eight_bits(pixels, transform.sixteen_bit)
+        except SixteenBitError as error:
+            raise PixelsError(REASON, str(error)) from None
     if channels != transform.channels:
         image = Image.fromarray(np.ascontiguousarray(pixels.squeeze(2) if channels == 1 else pixels))
         return np.asarray(image.convert(transform.mode)).reshape(height, width, transform.channels)

@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -18,12 +19,14 @@ from largeds_native.store.metadata import Metadata
 
 @dataclass(frozen=True)
 class Plan:
-    """One pack. `decoded` is (height, width) of every image after resize and crop, `size` that of every stored row."""
+    """One pack. `decoded` is (height, width) of every image after resize and crop, `size` that of every stored row, and
+    `key` the user's name for the samples."""
 
     source: Source
     options: PackOptions
     decoded: tuple[int, int]
     libraries: Mapping[str, str]
+    key: str | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -55,9 +58,23 @@ class Plan:
         stop = start + self.shard_rows
         return start, stop if self.source.count is None else min(stop, self.source.count)
 
+    @cached_property
+    def identity(self) -> str | None:
+        """Of the samples: what the source tells, and the user's key. None: unknown, never the same as before."""
+        told = self.source.fingerprint()
+        if self.key is None:
+            return told
+        return hashlib.sha256(json.dumps([self.key, told]).encode()).hexdigest()
+
+    @property
+    def origin(self) -> list[str | None]:
+        """Where the samples come from, in words. No part of the fingerprint: the same files may lie elsewhere."""
+        return [self.source.description, self.source.root]
+
     def fingerprint(self) -> str:
-        """Equal for jobs that write the same bytes: with the same list of samples, options and decoder versions."""
-        job = {"source": self.source.fingerprint(), "size": self.size, "decoded": self.decoded, **self.manifest_parts()}
+        """Equal for jobs that write the same bytes: with the same samples, options and decoder versions. Without an
+        `identity`, it says nothing about the samples."""
+        job = {"source": self.identity, "size": self.size, "decoded": self.decoded, **self.manifest_parts()}
         return hashlib.sha256(json.dumps(job, sort_keys=True).encode()).hexdigest()
 
     def manifest_parts(self) -> dict[str, Any]:

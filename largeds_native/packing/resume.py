@@ -16,6 +16,9 @@ from largeds_native.store.format import manifest, shard_record
 from largeds_native.store.format.files import atomic_write_bytes
 from largeds_native.store.format.manifest import PLAN_NAME
 from largeds_native.store.format.shard_record import ShardRecord, shard_name
+from largeds_native.store.report import Report
+
+KEY_HINT = "a store that is packed with key='...', a name of yours for its data, is known again by that key"
 
 _OURS = re.compile(rf"\.?shard-\d{{5,9}}(\.tmp)?|\.?{re.escape(PLAN_NAME)}(\.tmp)?|{re.escape(lock.NAME)}")
 
@@ -39,26 +42,68 @@ def begin(out: Path, plan: Plan, fingerprint: str, resume: bool) -> bool:
     Raises PackError if `out` holds the result of another job, which is only removed with resume=False.
     """
     if (out / manifest.NAME).exists():
-        found = manifest.read_manifest(out)
-        if resume and found.options.get("plan") == fingerprint:
-            return True
-        raise PackError(f"{out} holds a finished store of another job: remove it or choose another output")
+        _check_finished(out, plan, fingerprint, resume)
+        return True
     job = _read_job(out)
-    if job is not None and job.get("plan") != fingerprint:
-        if resume:
-            raise PackError(
-                f"{out} holds an unfinished pack of another job ({_difference(job, plan)}): "
-                "pass resume=False to remove it, or choose another output"
-            )
-        job = None
-    if job is None or not resume:
+    if job is not None and resume:
+        _check_unfinished(out, job, plan, fingerprint)
+    if job is None or not resume or plan.identity is None:
         for name in os.listdir(out):
             if name != lock.NAME and _OURS.fullmatch(name):
                 path = out / name
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
-    tree = {"plan": fingerprint, "source": plan.source.fingerprint(), **plan.manifest_parts()}
+    tree = {"plan": fingerprint, "source": plan.identity, "key": plan.key, "from": plan.origin, **plan.manifest_parts()}
     atomic_write_bytes(out / PLAN_NAME, (json.dumps(tree, indent=1) + "\n").encode())
     return False
+
+
+def _check_finished(out: Path, plan: Plan, fingerprint: str, resume: bool) -> None:
+    """Raises PackError unless the finished store in `out` is what the job would make."""
+    found = manifest.read_manifest(out)
+    ways = f"open it with largeds_native.open({str(out)!r}), or remove it, or choose another folder"
+    if not resume:
+        raise PackError(f"{out} holds a finished store, which resume=False does not throw away: {ways}")
+    if plan.identity is None:
+        raise PackError(
+            f"{out} holds a finished store, and nothing tells whether it was packed from this "
+            f"{plan.source.description}: {ways}; {KEY_HINT}"
+        )
+    if found.options.get("plan") != fingerprint:
+        raise PackError(f"{out} holds a finished store of another job: {ways}")
+    if plan.key is not None:
+        return
+    report = Report.read(out)
+    if report is not None and [report.source, report.root] != plan.origin:
+        raise PackError(
+            f"{out} holds a finished store of the {report.source}, whose list of samples is that of the "
+            f"{plan.source.description}, and nothing tells whether their images are the same: {ways}; {KEY_HINT}"
+        )
+    for number, entry in enumerate(found.shards):
+        record = ShardRecord.read(out / entry.name)
+        changed = [] if record is None else _changed(out / entry.name, number, record, plan)
+        if changed:
+            raise PackError(
+                f"{out} holds a finished store, and {len(changed):,} of its images changed since they were packed "
+                f"(the first is {changed[0]!r}): {ways}"
+            )
+
+
+def _check_unfinished(out: Path, job: dict[str, Any], plan: Plan, fingerprint: str) -> None:
+    """Raises PackError unless the job can go on from the shards in `out`."""
+    ways = "pass resume=False to throw it away, or choose another folder"
+    if plan.identity is None:
+        if any(re.fullmatch(r"shard-\d{5,9}", name) for name in os.listdir(out)):
+            raise PackError(
+                f"{out} holds an unfinished pack, and nothing tells whether it is of this {plan.source.description}: "
+                f"{ways}; "
+                "a pack with key='...', a name of yours for its data, goes on where one with the same key was stopped"
+            )
+        return
+    if job.get("plan") != fingerprint:
+        raise PackError(f"{out} holds an unfinished pack of another job ({_difference(job, plan)}): {ways}")
+    begun = job.get("from", plan.origin)
+    if plan.key is None and begun != plan.origin:
+        raise PackError(f"{out} holds an unfinished pack of the {begun[0]}, this is the {plan.origin[0]}: {ways}")
 
 
 def _read_job(out: Path) -> dict[str, Any] | None:
@@ -78,6 +123,8 @@ def _difference(job: dict[str, Any], plan: Plan) -> str:
             for key in sorted({*previous, *ours[part]}):
                 if previous.get(key) != _plain(ours[part].get(key)):
                     return f"{key} was {previous.get(key)!r}, is now {ours[part].get(key)!r}"
+    if job.get("key") != plan.key:
+        return f"key was {job.get('key')!r}, is now {plan.key!r}"
     return "the list of images changed"
 
 
@@ -95,9 +142,7 @@ def finished_shards(out: Path, plan: Plan, fingerprint: str) -> dict[int, ShardR
         if record is None or record.plan != fingerprint or shard_name(number) != name:
             shutil.rmtree(out / name)
             continue
-        start, _ = plan.samples(number)
-        time_ns = os.stat(out / name / shard_record.NAME).st_mtime_ns
-        changed = plan.source.changed_since(start, start + record.samples, time_ns)
+        changed = _changed(out / name, number, record, plan)
         if changed:
             raise PackError(
                 f"{len(changed):,} images changed since they were packed into {out / name} "
@@ -105,6 +150,13 @@ def finished_shards(out: Path, plan: Plan, fingerprint: str) -> dict[int, ShardR
             )
         found[number] = record
     return found
+
+
+def _changed(shard: Path, number: int, record: ShardRecord, plan: Plan) -> list[str]:
+    """Samples of a finished shard whose files changed since it was packed."""
+    start, _ = plan.samples(number)
+    time_ns = os.stat(shard / shard_record.NAME).st_mtime_ns
+    return plan.source.changed_since(start, start + record.samples, time_ns)
 
 
 def clean(out: Path) -> None:

@@ -6,12 +6,16 @@ import errno
 import os
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
+from largeds_native._internal.arrays import is_picture
 from largeds_native._internal.machine import usable_threads
 from largeds_native.errors import ArgumentError, LargedsError, PackError, StorageError
 from largeds_native.packing import resume as state
+from largeds_native.packing.class_names import numbered_classes
 from largeds_native.packing.engine import Engine
+from largeds_native.packing.failures import check_failures, checked_max_failures
 from largeds_native.packing.finisher import Finisher
 from largeds_native.packing.lock import FolderLock
 from largeds_native.packing.options import PackOptions
@@ -34,18 +38,24 @@ def run(
     on_error: str,
     resume: bool,
     progress: bool,
+    key: str | None = None,
+    max_failures: int | float = 0.01,
+    wait: bool = False,
 ) -> PackedStore:
     """Implements `largeds_native.pack`, after its options were checked."""
     if on_error not in ("skip", "raise"):
         raise ArgumentError(f"on_error: expected 'skip' or 'raise', found {on_error!r}")
     if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= 1024):
         raise ArgumentError(f"threads: expected a whole number from 1 to 1024, found {threads!r}")
+    checked_max_failures(max_failures)
+    if key is not None and (not isinstance(key, str) or not key):
+        raise ArgumentError(f"key: expected a text that names the data, or None, found {key!r}")
     folder = Path(os.path.abspath(out))
     state.check_output(folder)
-    plan = make_plan(source, options)
+    plan = make_plan(source, options, key)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FolderLock(folder)
+        lock = FolderLock(folder, wait)
     except OSError as error:
         raise StorageError(error.errno, f"{folder} can't be written to: {error.strerror}") from error
     finisher = Finisher()
@@ -53,12 +63,12 @@ def run(
         fingerprint = plan.fingerprint()
         if not state.begin(folder, plan, fingerprint, resume):
             job = Job(plan, fingerprint, folder, threads or usable_threads(), on_error == "raise", finisher)
-            job.run(progress)
+            job.run(progress, max_failures)
     except KeyboardInterrupt:
         ready = len(list(folder.glob("shard-*")))
         raise KeyboardInterrupt(
             f"stopped with {ready} of {plan.shards or 'an unknown number of'} shards finished in {folder}: "
-            "run the same pack again to continue"
+            f"{_way_on(plan)}"
         ) from None
     except LargedsError:
         raise
@@ -69,7 +79,7 @@ def run(
     return PackedStore(folder)
 
 
-def make_plan(source: Source, options: PackOptions) -> Plan:
+def make_plan(source: Source, options: PackOptions, key: str | None = None) -> Plan:
     """Plans the pack. Raises early if there is no image, or the augmentation does not fit the images."""
     if source.count == 0:
         raise PackError(f"{source.description} has no image")
@@ -77,9 +87,34 @@ def make_plan(source: Source, options: PackOptions) -> Plan:
         if not isinstance(source, IndexedSource):
             raise ArgumentError(f"shuffle: expected a source that can be read in any order, found {source.description}")
         source = ShuffledSource(source, options.shuffle)
-    plan = Plan(source, options, row_size(source, options), library_versions())
+    plan = Plan(source, options, row_size(source, options), library_versions(), key)
     plan.metadata("")  # raises if the augmentation does not fit
+    _check_pictures(plan)
     return plan
+
+
+def _check_pictures(plan: Plan) -> None:
+    """Raises ArgumentError for a field of pictures that would not be cropped or resized as its image is."""
+    size = plan.source.image_size or plan.decoded
+    if plan.options.augment is None and plan.decoded == size:
+        return
+    for name, spec in plan.source.fields.items():
+        if is_picture(spec, size):
+            raise ArgumentError(
+                f"field {name!r}: its values {spec.shape} are pictures of the images' size, and would not be resized, "
+                "cropped and flipped as the images are: pack with resize=None, crop=None and no augment, or leave the "
+                "field out"
+            )
+
+
+def _way_on(plan: Plan) -> str:
+    """What to do after a stop."""
+    if plan.identity is not None:
+        return "run the same pack again to go on from there"
+    return (
+        f"nothing tells this {plan.source.description} from another one, so begin again with resume=False; a pack "
+        "with key='...', a name of yours for the data, can go on"
+    )
 
 
 def _storage_error(error: OSError, folder: Path) -> StorageError:
@@ -110,7 +145,7 @@ class Job:
         self._engine = Engine(plan.options, plan.decoded, threads)
         self._done = self._failed = 0
 
-    def run(self, progress: bool) -> None:
+    def run(self, progress: bool, max_failures: int | float) -> None:
         before = state.finished_shards(self._folder, self._plan, self._fingerprint)
         start = time.perf_counter()
         self._done = resumed = sum(record.samples for record in before.values())
@@ -135,9 +170,10 @@ class Job:
             self._finisher.waited,
             sum(record.rows for record in self._finisher.records.values()),
         )
-        if not any(record.rows for record in records.values()):
-            raise _nothing_packed(report, self._plan)
-        commit(self._folder, [records[number] for number in sorted(records)], self._metadata)
+        check_failures(report, self._plan, max_failures)
+        in_order = [records[number] for number in sorted(records)]
+        classes = numbered_classes(self._folder, in_order, self._metadata)
+        commit(self._folder, in_order, replace(self._metadata, classes=classes))
         report.write(self._folder)
         state.clean(self._folder)
         if progress:
@@ -146,7 +182,7 @@ class Job:
     def _pack_shard(self, number: int, bar: PackProgressBar, start: float, resumed: int) -> bool:
         """Returns False if the source ended before this shard."""
         writer = ShardWriter(self._folder, number, self._metadata, self._fingerprint)
-        filler = ShardFiller(writer, self._plan.source, *self._plan.samples(number))
+        filler = ShardFiller(writer, self._plan, number)
         done, failed = self._done, self._failed
 
         def on_progress(shard_done: int, shard_failed: int) -> None:
@@ -164,13 +200,6 @@ class Job:
             writer.close()
             raise
         return True
-
-
-def _nothing_packed(report: Report, plan: Plan) -> PackError:
-    counts = ", ".join(f"{count:,} {reason}" for reason, count in report.failed.items())
-    first = f"{report.failures[0].source}: {report.failures[0].error}" if report.failures else "unknown"
-    source = plan.source.description
-    return PackError(f"none of the {report.total:,} images of {source} could be packed: {counts}; the first: {first}")
 
 
 def _show(report: Report) -> None:

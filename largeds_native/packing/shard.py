@@ -8,7 +8,9 @@ import numpy as np
 
 from largeds_native.errors import DecodeError
 from largeds_native.packing.engine import Engine
-from largeds_native.sources import Source, SourceBatch
+from largeds_native.packing.failures import shape_error
+from largeds_native.packing.plan import Plan
+from largeds_native.sources import FailedItem, SourceBatch
 from largeds_native.store.format.sample_log import SampleResults
 from largeds_native.store.format.writer import ShardWriter
 
@@ -16,11 +18,11 @@ OnShardProgress = Callable[[int, int], None]  # (samples done in this shard, of 
 
 
 class ShardFiller:
-    """Packs samples [start, stop) of a source into a shard; failed samples leave no gap."""
+    """Packs the samples of a plan's shard; failed ones leave no gap."""
 
-    def __init__(self, writer: ShardWriter, source: Source, start: int, stop: int) -> None:
-        self._writer, self._source = writer, source
-        self._start, self._stop = start, stop
+    def __init__(self, writer: ShardWriter, plan: Plan, number: int) -> None:
+        self._writer, self._plan = writer, plan
+        self._start, self._stop = plan.samples(number)
         self.samples = 0
 
     @property
@@ -28,7 +30,8 @@ class ShardFiller:
         return self.samples - self._writer.rows
 
     def fill(self, engine: Engine, raise_errors: bool, on_progress: OnShardProgress) -> None:
-        """Raises what `on_progress` raises; with `raise_errors`, DecodeError for the first sample that fails."""
+        """Raises what `on_progress` raises; PackError if images end in several shapes; with `raise_errors`, DecodeError
+        for the first sample that fails."""
         self._writer.reserve(self._stop - self._start)
         try:
             self._pack(engine, raise_errors, on_progress)
@@ -39,7 +42,7 @@ class ShardFiller:
 
     def _pack(self, engine: Engine, raise_errors: bool, on_progress: OnShardProgress) -> None:
         """Overlaps work: the threads pack batch i while this thread logs batch i - 1 and fetches batch i + 1."""
-        batches = self._source.read(self._start, self._stop)
+        batches = self._plan.source.read(self._start, self._stop)
         batch = next(batches, None)
         done: tuple[SourceBatch, SampleResults] | None = None
         while batch is not None:
@@ -50,7 +53,7 @@ class ShardFiller:
             following = next(batches, None)
             before, failed = self.samples, self.failed
             results = engine.finish(lambda n, before=before, failed=failed: on_progress(before + n, failed))  # type: ignore[misc]
-            _check(batch, results, raise_errors)
+            _check(batch, results, raise_errors, self._plan)
             self._writer.advance(len(batch.items) - len(results.errors))
             self.samples += len(batch.items)
             done, batch = (batch, results), following
@@ -62,12 +65,17 @@ class ShardFiller:
             self._writer.log(batch.names, results, batch.fields)
 
 
-def _check(batch: SourceBatch, results: SampleResults, raise_errors: bool) -> None:
-    for index, (reason, message) in results.errors.items():
+def _check(batch: SourceBatch, results: SampleResults, raise_errors: bool, plan: Plan) -> None:
+    one_shape_guessed = plan.options.transform.fixed_size is None
+    for index, (reason, message) in sorted(results.errors.items()):
         results.errors[index] = reason, _without_folder(message, batch, index)
+        if reason == "shape" and one_shape_guessed:
+            raise shape_error(batch.names[index], results.errors[index][1], plan)
     if raise_errors and results.errors:
         index, (_, message) = min(results.errors.items())
-        raise DecodeError(message if batch.names[index] in message else f"{batch.names[index]}: {message}")
+        item = batch.items[index]
+        cause = item.cause if isinstance(item, FailedItem) else None
+        raise DecodeError(message if batch.names[index] in message else f"{batch.names[index]}: {message}") from cause
 
 
 def _without_folder(message: str, batch: SourceBatch, index: int) -> str:

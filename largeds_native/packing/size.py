@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from largeds_native.errors import DecodeError, PackError
 from largeds_native.packing import pillow
 from largeds_native.packing.options import PackOptions
-from largeds_native.sources import Item, Source
+from largeds_native.sources import FailedItem, IndexedSource, Item, Source
 from largeds_native.transform import ImageTransform
 
 PROBES = 1000
@@ -24,7 +25,11 @@ def row_size(source: Source, options: PackOptions) -> tuple[int, int]:
     first = ""
     limit = PROBES if source.count is None else min(PROBES, source.count)
     seen = 0
-    for batch in source.read(0, limit):
+    # one by one where that is possible: a Dataset may take long for each
+    batches = (
+        (source.read(i, i + 1) for i in range(limit)) if isinstance(source, IndexedSource) else [source.read(0, limit)]
+    )
+    for batch in itertools.chain.from_iterable(batches):
         for item, name in zip(batch.items, batch.names, strict=True):
             try:
                 height, width = _size(item, transform)
@@ -39,6 +44,8 @@ def row_size(source: Source, options: PackOptions) -> tuple[int, int]:
 def _size(item: Item, transform: ImageTransform) -> tuple[int, int]:
     if isinstance(item, np.ndarray):
         return int(item.shape[0]), int(item.shape[1])
+    if isinstance(item, FailedItem):
+        raise DecodeError(item.message)
     from largeds_native import _C
 
     if isinstance(item, str):

@@ -50,6 +50,7 @@ def make_report(
         threads=threads,
         limit=limit_of(seconds, threads, clock, waited),
         root=plan.source.root,
+        notes=plan.source.notes,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from largeds_native.sources.arrays import arrays
-from largeds_native.sources.base import IndexedSource, Item, ShuffledSource, Source, SourceBatch
+from largeds_native.sources.base import FailedItem, IndexedSource, Item, ShuffledSource, Source, SourceBatch
 from largeds_native.sources.datasets import dataset, encoded, hugging_face
 from largeds_native.sources.folder import folder
 from largeds_native.sources.resolve import as_source
@@ -11,6 +11,7 @@ from largeds_native.sources.table import table
 from largeds_native.sources.tar import tar
 
 __all__ = [
+    "FailedItem",
     "IndexedSource",
     "Item",
     "ShuffledSource",

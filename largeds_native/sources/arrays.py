@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from largeds_native._internal.arrays import Array, FieldSpec, check_field_name
+from largeds_native._internal.machine import usable_threads
 from largeds_native.errors import ArgumentError
 from largeds_native.sources.base import IndexedSource, Indices, Source, SourceBatch
 
@@ -37,7 +38,13 @@ def _array(value: Any) -> Array:
     """As a numpy array, without a copy if possible; tensors are moved to the CPU."""
     if hasattr(value, "detach"):
         value = value.detach().cpu().numpy()
-    return np.asanyarray(value)
+    try:
+        return np.asanyarray(value)
+    except ValueError:  # numpy's own sentence does not say which argument
+        raise ArgumentError(
+            "expected one array, found images or values of several shapes: to pack a list of images, give a list of "
+            "(image, label) pairs"
+        ) from None
 
 
 class ArraySource(IndexedSource):
@@ -56,6 +63,7 @@ class ArraySource(IndexedSource):
         self._images = images
         self._fields = {name: self._checked(name, _array(value)) for name, value in fields.items()}
         self.classes = classes
+        self.image_size = (images.shape[2], images.shape[3]) if self._planar else (images.shape[1], images.shape[2])
         self.batch = max(1, BATCH_BYTES // int(np.prod(images.shape[1:])))
         self.description = f"arrays of shape {images.shape}"
 
@@ -69,7 +77,10 @@ class ArraySource(IndexedSource):
             raise ArgumentError(f"{name}: expected numbers or strings of a fixed size, found {values.dtype}")
         if name == "label" and values.ndim == 1:
             if values.dtype.kind not in "biu":
-                raise ArgumentError(f"label: expected integers, found {values.dtype}")
+                raise ArgumentError(
+                    f"label: expected integers, found {values.dtype}; numbers to predict are a field: "
+                    "sources.arrays(images, fields={'target': values}), and Loader(..., fields=('target',))"
+                )
             values = values.astype(np.int64)
         return values
 
@@ -91,12 +102,13 @@ class ArraySource(IndexedSource):
         return SourceBatch(list(images), [f"#{i}" for i in indices.tolist()], fields)
 
     def fingerprint(self) -> str:
-        """Of all fields, and of some pixels of about a thousand images, as reading all pixels would take as long as a
-        pack."""
+        """Of all pixels and fields: hashing takes the time of reading them, which is less than a pack's."""
+        from largeds_native import _C
+
         digest = hashlib.sha256(repr((self._images.shape, self.classes)).encode())
-        step = max(1, len(self._images) // 1024)
-        images = self._images.transpose(0, 2, 3, 1) if self._planar else self._images
-        digest.update(np.ascontiguousarray(images[::step, ::7, ::7]).tobytes())
+        for low in range(0, len(self._images), self.batch):
+            images = np.ascontiguousarray(self._images[low : low + self.batch])
+            digest.update(_C.hash_rows(images.data, images[0].nbytes, usable_threads()).tobytes())
         for name, values in sorted(self._fields.items()):
             digest.update(f"{name} {values.dtype.str} {values.shape}".encode())
             digest.update(np.ascontiguousarray(values).tobytes())

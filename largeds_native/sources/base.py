@@ -13,8 +13,19 @@ import numpy as np
 
 from largeds_native._internal.arrays import Array, FieldSpec
 
-# A path, encoded bytes, a part of a file (path, offset, length), or uint8 pixels (H, W, C).
-Item = str | bytes | tuple[str, int, int] | Array
+
+@dataclass(frozen=True)
+class FailedItem:
+    """Stands for an image that the source could not give: a word for the reason, and a sentence."""
+
+    reason: str
+    message: str
+    cause: BaseException | None = None
+
+
+# A path, encoded bytes, a part of a file (path, offset, length), pixels (H, W, C), or what is there instead. Pixels are
+# uint8; uint16 and, with one channel, int32 and float32 where the pack says how these become 8 bits.
+Item = str | bytes | tuple[str, int, int] | Array | FailedItem
 Indices = np.ndarray[Any, np.dtype[np.int64]]
 LABEL = FieldSpec(np.dtype("<i8"))
 
@@ -32,12 +43,15 @@ class Source(ABC):
     """Samples in a fixed order.
 
     `classes`: the class names by label number. `fields`: the fields of every sample. `description`: where the images
-    come from, in a few words. `root`: the folder to which names are relative, if there is one.
+    come from, in a few words. `root`: the folder to which names are relative, if there is one. `notes`:
+    sentences for the report, on what was used for the label and what was left out.
     """
 
     classes: tuple[str, ...] = ()
     description: str = ""
     root: str | None = None
+    notes: tuple[str, ...] = ()
+    image_size: tuple[int, int] | None = None  # (height, width) of every image, where the source knows it
 
     @property
     @abstractmethod
@@ -53,8 +67,9 @@ class Source(ABC):
         """Samples [start, stop) in batches; fewer if `count` is None and the source ends earlier."""
 
     @abstractmethod
-    def fingerprint(self) -> str:
-        """Changes whenever the list of samples changes; contents of files are not read."""
+    def fingerprint(self) -> str | None:
+        """Changes whenever the samples change; contents of files are not read. None if that can't be known: such a
+        source is never taken for one that was packed before, unless the user names it with `pack(..., key="...")`."""
 
     def changed_since(self, start: int, stop: int, time_ns: int) -> list[str]:
         """Names of the samples in [start, stop) whose files are known to have changed after `time_ns`."""
@@ -93,6 +108,7 @@ class ShuffledSource(IndexedSource):
         self._source = source
         self._order = np.random.Generator(np.random.Philox(seed)).permutation(source.count)
         self.classes, self.description, self.root = source.classes, source.description, source.root
+        self.notes, self.image_size = source.notes, source.image_size
         self.batch = source.batch
 
     @property
@@ -109,8 +125,9 @@ class ShuffledSource(IndexedSource):
     def paths(self, indices: Indices) -> list[tuple[str, str]]:
         return self._source.paths(self._order[indices])
 
-    def fingerprint(self) -> str:
-        return hashlib.sha256(self._source.fingerprint().encode() + self._order.tobytes()).hexdigest()
+    def fingerprint(self) -> str | None:
+        inner = self._source.fingerprint()
+        return None if inner is None else hashlib.sha256(inner.encode() + self._order.tobytes()).hexdigest()
 
 
 def changed(files: list[tuple[str, str]], time_ns: int) -> list[str]:

@@ -4,27 +4,38 @@ from __future__ import annotations
 
 import hashlib
 import operator
-from collections.abc import Callable, Iterable, Iterator
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from largeds_native._internal.arrays import FieldSpec
-from largeds_native.errors import ArgumentError
-from largeds_native.sources.base import LABEL, IndexedSource, Indices, Item, Source, SourceBatch
+from largeds_native.errors import ArgumentError, LargedsError, PackError
+from largeds_native.sources.base import LABEL, FailedItem, IndexedSource, Indices, Item, Source, SourceBatch
+from largeds_native.sources.classes import with_classes
 
 BATCH_BYTES = 64 << 20
+PROBES = 1000  # samples that are asked for until one is there
 
 
-def dataset(samples: Any) -> Source:
+def dataset(samples: Any, *, classes: Any = None) -> Source:
     """A source from a map-style torch Dataset, or any object with `len` and `[i]`, of (image, label) pairs or of
-    images. An image is a PIL image, a uint8 array (H, W) or (H, W, C), a uint8 tensor (C, H, W), or a float tensor in
-    [0, 1], as from torchvision's ToTensor. One thread requests the items, in order.
+    images. An image is a PIL image, a uint8 array (H, W) or (H, W, C), a uint8 tensor (C, H, W), a float tensor in
+    [0, 1], as from torchvision's ToTensor, or the path or the bytes of a file. One thread requests the items, in
+    order. With `classes`, names or a store, labels are numbered by these.
+
+    If `samples[i]` raises an exception, or its image is None, sample i is a failed sample of the pack.
     """
     names = getattr(samples, "classes", None)
     if _is_plain_image_folder(samples):
-        return DatasetSource(samples.samples.__getitem__, len(samples), "torchvision ImageFolder", names)
-    return DatasetSource(samples.__getitem__, len(samples), f"dataset {type(samples).__name__}", names)
+        top = os.path.abspath(samples.root)
+        names_of = [os.path.relpath(path, samples.root) for path, _ in samples.samples]
+        source = DatasetSource(samples.samples.__getitem__, len(samples), f"torchvision ImageFolder {top}", names)
+        source.identify(repr((names_of, samples.targets)), [path for path, _ in samples.samples])
+        return with_classes(source, classes)
+    source = DatasetSource(samples.__getitem__, len(samples), f"dataset {type(samples).__name__}", names)
+    return with_classes(source, classes)
 
 
 def _is_plain_image_folder(samples: Any) -> bool:
@@ -37,14 +48,17 @@ def _is_plain_image_folder(samples: Any) -> bool:
     )
 
 
-def encoded(samples: Iterable[tuple[bytes, int]]) -> Source:
-    """A source from an iterable of (bytes of an image file, label). To resume, it must yield the same samples."""
-    return EncodedSource(samples)
+def encoded(samples: Iterable[tuple[bytes, int]], *, classes: Any = None) -> Source:
+    """A source from an iterable of (bytes of an image file, label). `classes`: names of the labels' numbers, or a store
+    that has them. It can't tell whether its samples are the same as before: to resume, `pack` needs a `key`, and the
+    iterable must yield the same samples."""
+    return with_classes(EncodedSource(samples), classes)
 
 
-def hugging_face(data: Any, *, image: str = "image", label: str = "label") -> Source:
+def hugging_face(data: Any, *, image: str = "image", label: str = "label", classes: Any = None) -> Source:
     """A source from a Hugging Face `datasets.Dataset` with an image column and optionally a label column. The stored
-    image files are packed directly, without decoding them in Python.
+    image files are packed directly, without decoding them in Python. With `classes`, names or a store, labels are
+    numbered by these. Other columns are left out; `store.report.notes` lists them.
 
     Raises ArgumentError for a streaming dataset, and if there is no column `image`.
     """
@@ -57,6 +71,7 @@ def hugging_face(data: Any, *, image: str = "image", label: str = "label") -> So
         )
     if image not in data.features:
         raise ArgumentError(f"expected a column {image!r}, found {', '.join(data.features)}")
+    identity = getattr(data, "_fingerprint", None)  # of its rows and of all that was done to them
     data = data.cast_column(image, ImageFeature(decode=False))
     has_label = label in data.features
     names = getattr(data.features.get(label), "names", None)
@@ -64,22 +79,50 @@ def hugging_face(data: Any, *, image: str = "image", label: str = "label") -> So
     def get(i: int) -> Any:
         row = data[i]
         cell = row[image]
-        item: Any = cell["bytes"] if cell["bytes"] is not None else cell["path"]
+        item: Any = None if cell is None else cell["bytes"] if cell["bytes"] is not None else cell["path"]
         return (item, row[label]) if has_label else item
 
-    return DatasetSource(get, len(data), "Hugging Face dataset", names)
+    source = DatasetSource(get, len(data), "Hugging Face dataset", names)
+    source.identify(None if identity is None else f"{identity} {image} {label}")
+    if left_out := [name for name in data.features if name not in (image, label)]:
+        source.notes = (f"columns left out: {', '.join(left_out)}",)
+    return with_classes(source, classes)
 
 
 class DatasetSource(IndexedSource):
     def __init__(self, get: Callable[[int], Any], count: int, description: str, classes: Any) -> None:
         self._get, self._count = get, count
+        self._identity: str | None = None
+        self._paths: list[str] = []
         self.description = description
         if isinstance(classes, (list, tuple)) and all(isinstance(name, str) for name in classes):
             self.classes = tuple(classes)
-        first = get(0) if count else None
-        self._labelled = isinstance(first, (tuple, list)) and len(first) == 2
-        size = _bytes_of(_item(first[0] if self._labelled else first, 0)) if count else 1  # type: ignore[index]
+        self._labelled, size = self._look_at_first() if count else (False, 1)
         self.batch = max(1, min(1 << 12, BATCH_BYTES // max(1, size)))
+
+    def _look_at_first(self) -> tuple[bool, int]:
+        """Whether samples have a label, and the bytes of an image, from the first sample that can be had."""
+        first = ""
+        for index in range(min(self._count, PROBES)):
+            try:
+                sample = self._get(index)
+            except MemoryError:
+                raise
+            except Exception as error:
+                first = first or f"sample {index}: {type(error).__name__}: {error}"
+                continue
+            image, label = _parts(sample, f"sample {index} of {self.description}")
+            if image is None:
+                first = first or f"sample {index}: no image (None)"
+                continue
+            return label is not None, _bytes_of(_item(image, index))
+        raise PackError(
+            f"{self.description}: none of its first {min(self._count, PROBES):,} samples can be had; {first}"
+        )
+
+    def identify(self, identity: str | None, paths: Sequence[str] = ()) -> None:
+        """Says what changes when the samples do, and the samples' files, where these are known."""
+        self._identity, self._paths = identity, list(paths)
 
     @property
     def fields(self) -> dict[str, FieldSpec]:
@@ -90,24 +133,35 @@ class DatasetSource(IndexedSource):
         return self._count
 
     def take(self, indices: Indices) -> SourceBatch:
-        items: list[Item] = []
-        labels: list[int] = []
-        for i in indices.tolist():
-            sample = self._get(i)
-            if self._labelled:
-                sample, label = sample
-                labels.append(_label(label, f"sample {i} of {self.description}"))
-            items.append(_item(sample, i))
-        fields = {"label": np.asarray(labels, np.int64)} if self._labelled else {}
-        return SourceBatch(items, [f"#{i}" for i in indices.tolist()], fields)
+        samples = [self._sample(i) for i in indices.tolist()]
+        fields = {"label": np.asarray([label for _, label in samples], np.int64)} if self._labelled else {}
+        return SourceBatch([item for item, _ in samples], [f"#{i}" for i in indices.tolist()], fields)
 
-    def fingerprint(self) -> str:
-        """Of the length, the classes and the first sample, which are known without reading all samples."""
-        digest = hashlib.sha256(repr((self.description, self._count, self.classes, self._labelled)).encode())
-        first = self.take(np.zeros(1, np.int64))
-        item = first.items[0]
-        digest.update(np.ascontiguousarray(item).tobytes() if isinstance(item, np.ndarray) else repr(item).encode())
-        return digest.hexdigest()
+    def _sample(self, index: int) -> tuple[Item, int]:
+        """The image, and the label or 0. Whatever the Dataset raises fails this sample alone."""
+        try:
+            image, label = _parts(self._get(index), f"sample {index}")
+            if (label is not None) != self._labelled:
+                form = "(image, label)" if self._labelled else "an image without a label"
+                raise ArgumentError(f"sample {index}: expected {form}, as the first samples are")
+            return _item(image, index), label or 0
+        except MemoryError:
+            raise
+        except ArgumentError as error:
+            return FailedItem("source", str(error), error), 0
+        except Exception as error:
+            return FailedItem("source", f"the dataset raised {type(error).__name__}: {error}", error), 0
+
+    def paths(self, indices: Indices) -> list[tuple[str, str]]:
+        return [(self._paths[i],) * 2 for i in indices.tolist()] if self._paths else []
+
+    def fingerprint(self) -> str | None:
+        """None for a Dataset: what its `__getitem__` gives is known only when it is called for every sample."""
+        if self._identity is None:
+            return None
+        return hashlib.sha256(
+            repr((self._identity, self._count, self.classes)).encode("utf-8", "surrogateescape")
+        ).hexdigest()
 
 
 class EncodedSource(Source):
@@ -156,35 +210,79 @@ class EncodedSource(Source):
     def _next(self) -> tuple[bytes, int] | None:
         assert self._iterator is not None
         try:
-            data, label = next(self._iterator)
+            sample = next(self._iterator)
         except StopIteration:
             return None
+        except (MemoryError, LargedsError):
+            raise
+        except Exception as error:
+            raise PackError(
+                f"sample {self._position} of the {self.description}: it raised {type(error).__name__}: {error}"
+            ) from error
+        try:
+            data, label = sample
         except (TypeError, ValueError):
-            raise ArgumentError(f"sample {self._position}: expected (bytes, label)") from None
+            raise ArgumentError(f"sample {self._position}: expected (bytes, label), found {_kind(sample)}") from None
         if not isinstance(data, (bytes, bytearray, memoryview)):
             raise ArgumentError(f"sample {self._position}: expected (bytes, label), found {type(data).__name__}")
         self._position += 1
         return bytes(data), _label(label, f"sample {self._position - 1}")
 
-    def fingerprint(self) -> str:
-        return hashlib.sha256(self.description.encode()).hexdigest()
+    def fingerprint(self) -> None:
+        return None
+
+
+def _parts(sample: Any, where: str) -> tuple[Any, int | None]:
+    """(image, label or None) of a sample. ArgumentError says what else it is."""
+    if isinstance(sample, (tuple, list)) and len(sample) == 2:
+        return sample[0], _label(sample[1], where)
+    if isinstance(sample, (tuple, list, dict)):
+        raise ArgumentError(
+            f"{where}: expected (image, label) or an image, found {_kind(sample)}: pack a Dataset that gives pairs"
+        )
+    return sample, None
+
+
+def _kind(sample: Any) -> str:
+    """In words, for messages."""
+    if isinstance(sample, dict):
+        return f"a dict of {', '.join(map(str, sample))}"[:200]
+    if isinstance(sample, (tuple, list)):
+        return f"a {type(sample).__name__} of {len(sample)} members"
+    return type(sample).__name__
 
 
 def _label(value: Any, where: str) -> int:
     try:
-        return operator.index(value.item() if hasattr(value, "item") else value)
+        label = operator.index(value.item() if hasattr(value, "item") else value)
     except (TypeError, ValueError, RuntimeError):
-        raise ArgumentError(f"{where}: expected a label that is a whole number, found {str(value)[:80]}") from None
+        hint = ""
+        if isinstance(value, float) or getattr(getattr(value, "dtype", None), "is_floating_point", False):
+            hint = (
+                "; numbers to predict are a field: sources.arrays(images, fields={'target': ...}) or a table's column"
+            )
+        raise ArgumentError(
+            f"{where}: expected a label that is a whole number, found {str(value)[:80]}{hint}"
+        ) from None
+    if not -(1 << 63) <= label < 1 << 63:
+        raise ArgumentError(f"{where}: expected a label of at most 64 bits, found {str(label)[:80]}")
+    return label
 
 
 def _bytes_of(item: Item) -> int:
-    return item.nbytes if isinstance(item, np.ndarray) else len(item)
+    return item.nbytes if isinstance(item, np.ndarray) else len(item) if isinstance(item, bytes) else 1 << 17
 
 
 def _item(image: Any, index: int) -> Item:
     """A PIL image, an array, a tensor, a path or encoded bytes as an `Item`."""
+    if image is None:
+        raise ArgumentError(f"sample {index}: no image (None)")
     if isinstance(image, (bytes, str)):
         return image
+    if isinstance(image, os.PathLike):
+        return str(image)
+    if hasattr(image, "convert") and str(getattr(image, "mode", ""))[:1] in ("I", "F"):
+        return np.asarray(image)[..., None]  # how they become 8 bits is an option of the pack
     if hasattr(image, "convert") and hasattr(image, "mode"):
         pixels = np.asarray(image if image.mode in ("RGB", "L") else image.convert("RGB"))
     elif hasattr(image, "detach"):
@@ -197,7 +295,12 @@ def _item(image: Any, index: int) -> Item:
         pixels = np.rint(pixels * 255).astype(np.uint8)
     if pixels.ndim == 2:
         pixels = pixels[..., None]
-    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] not in (1, 3) or not pixels.size:
-        expected = "a PIL image, uint8 (H, W) or (H, W, C), or a tensor (C, H, W)"
-        raise ArgumentError(f"sample {index}: expected {expected}; found {pixels.dtype} of shape {pixels.shape}")
+    if (
+        pixels.dtype not in (np.uint8, np.uint16)
+        or pixels.ndim != 3
+        or pixels.shape[2] not in (1, 3)
+        or not pixels.size
+    ):
+        words = "a PIL image, uint8 or uint16 (H, W) or (H, W, C), or a tensor (C, H, W)"
+        raise ArgumentError(f"sample {index}: expected {words}; found {pixels.dtype} of shape {pixels.shape}")
     return pixels

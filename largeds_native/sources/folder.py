@@ -5,26 +5,29 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from largeds_native._internal.arrays import FieldSpec
 from largeds_native.errors import ArgumentError, PackError, StorageError
 from largeds_native.sources.base import LABEL, IndexedSource, Indices, Source, SourceBatch
+from largeds_native.sources.classes import with_classes
 
 # torchvision's IMG_EXTENSIONS. The extension selects files; their first bytes determine the format.
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 
 
-def folder(path: str | os.PathLike[str]) -> Source:
+def folder(path: str | os.PathLike[str], *, classes: Any = None) -> Source:
     """A source from the images in the folders of `path`, by the rules of torchvision's ImageFolder: each folder is a
     class, classes are numbered in sorted order, files are found at any depth and come in sorted order, and links to
     folders are followed (but not in circles). A class without images keeps its number. If no folder has an image, the
-    images directly in `path` are taken, without labels.
+    images directly in `path` are taken, without labels. With `classes`, names or a store, labels are numbered by these:
+    a folder that lacks some of them keeps the numbers.
 
     Raises PackError if there is no image at all.
     """
-    return FolderSource(Path(path))
+    return with_classes(FolderSource(Path(path)), classes)
 
 
 class FolderSource(IndexedSource):

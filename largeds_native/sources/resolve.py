@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +12,7 @@ from largeds_native.errors import ArgumentError
 from largeds_native.sources.arrays import arrays
 from largeds_native.sources.base import Source
 from largeds_native.sources.datasets import dataset, encoded, hugging_face
-from largeds_native.sources.folder import folder
+from largeds_native.sources.folder import EXTENSIONS, folder
 from largeds_native.sources.table import table
 from largeds_native.sources.tar import tar
 
@@ -27,11 +28,15 @@ def as_source(source: Any) -> Source:
     if isinstance(source, tuple) and len(source) == 2:
         return arrays(*source)
     if isinstance(source, (list, tuple)) and source and all(isinstance(item, (str, os.PathLike)) for item in source):
+        if all(os.fspath(item).lower().endswith(EXTENSIONS) for item in source):
+            return dataset(source)
         return tar(source)
     if isinstance(source, Mapping):
         raise ArgumentError(
             f"expected one data set, found a mapping of several: {', '.join(map(str, source))}; pass one of them"
         )
+    if hasattr(source, "columns") and (hasattr(source, "iloc") or hasattr(source, "to_arrow")):
+        return table(source)
     if hasattr(source, "features") and hasattr(source, "cast_column"):
         return hugging_face(source)
     if hasattr(source, "__getitem__") and hasattr(source, "__len__"):
@@ -48,10 +53,12 @@ def _from_path(path: Path) -> Source:
     if path.is_dir():
         return folder(path)
     if not path.exists():
+        if found := sorted(glob.glob(str(path))):
+            return tar(found)
         raise ArgumentError(f"{path} does not exist: expected a folder of images, a manifest, or a tar file")
     suffix = path.suffix.lower()
     if suffix in TABLES:
         return table(path)
-    if suffix == ".tar":
+    if suffix == ".tar" or ".tar" in path.suffixes or suffix == ".tgz":  # that a compressed one can't be read is said
         return tar(path)
     raise ArgumentError(f"{path}: expected a folder of images, a .csv or .parquet manifest, or a .tar file")

@@ -1,140 +1,193 @@
-"""Images listed in a CSV or Parquet manifest."""
+"""Images that a CSV or Parquet table, or a DataFrame, lists or holds."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from largeds_native._internal.arrays import Array, FieldSpec, check_field_name
+from largeds_native._internal.arrays import Array, FieldSpec
 from largeds_native.errors import ArgumentError, StorageError
+from largeds_native.sources import columns
 from largeds_native.sources.base import LABEL, IndexedSource, Indices, Source, SourceBatch
+from largeds_native.sources.classes import with_classes
+from largeds_native.sources.embedded import ColumnImages, ParquetImages, is_embedded
+
+PATHS = ("path", "file", "filename", "file_name", "filepath", "image_path", "image")
+LABELS = ("label", "class", "category", "target")
+EMBEDDED_BATCH = 256  # images that lie inside the table, read at once
 
 
 def table(
-    path: str | os.PathLike[str],
+    file: str | os.PathLike[str] | Any,
     *,
-    image: str = "path",
-    label: str = "label",
+    path: str | None = None,
+    label: str | None = None,
     root: str | os.PathLike[str] | None = None,
     outside: bool = False,
+    classes: Any = None,
 ) -> Source:
-    """A source from a CSV file (with a header line) or Parquet file with one line per image.
+    """A source from a CSV file (with a header line), a Parquet file, or a DataFrame, with one line an image.
 
-    Column `image` holds the path of the image, relative to `root` (default: the manifest's folder). Column `label`, if
-    it exists, holds whole numbers or class names, which are numbered in sorted order. Every other column of numbers
-    becomes a field. Paths that are absolute or leave `root` by '..' are refused unless `outside` is True.
+    Column `path` holds the image's path below `root` (default: the table's folder), or in a Parquet file the image
+    itself, as bytes or as {bytes, path}. Column `label` holds whole numbers, class names (numbered in sorted order), or
+    lists of numbers, all of one length. Without these arguments the columns are found by the usual names: path, file,
+    filename, file_name, filepath, image_path, image; and label, class, category, target. Every other column of numbers
+    becomes a field, a missing number NaN. `store.report.notes` says which columns were taken, and which were left out.
+    `classes`, names or a store, numbers the class names as these do. Paths that are absolute or leave the root by
+    '..' are refused unless `outside` is True.
 
     Raises ArgumentError for an invalid file; the message names the column or the line.
     """
-    return TableSource(Path(path), image, label, root, outside)
+    return with_classes(TableSource(file, path, label, root, outside), classes)
 
 
 class TableSource(IndexedSource):
-    def __init__(self, path: Path, image: str, label: str, root: Any, outside: bool) -> None:
-        columns = _read(path)
-        self.root = self._top = os.path.abspath(path.parent if root is None else root)
-        self.description = f"manifest {os.path.abspath(path)}"
-        if image not in columns.column_names:
-            raise ArgumentError(f"{path}: expected a column {image!r}, found {', '.join(columns.column_names)}")
-        self._names = _names(columns[image], path, image, outside)
+    def __init__(self, file: Any, path: str | None, label: str | None, root: Any, outside: bool) -> None:
+        where, found, parquet = _read(file)
+        in_memory = where == IN_MEMORY
+        self.root = self._top = os.path.abspath(root if root is not None else "." if in_memory else Path(where).parent)
+        self.description = where if in_memory else f"manifest {os.path.abspath(where)}"
+        self._file = None if in_memory else os.path.abspath(where)
+        names = _distinct([*found.column_names, *_embedded(parquet)], where)
+        path = columns.choose(names, path, PATHS, "path", where)
+        if path is None:
+            raise ArgumentError(f"{where}: expected a column 'path', found {', '.join(names)}: say path='...'")
+        label = columns.choose(names, label, LABELS, "label", where)
+        self._images: ParquetImages | ColumnImages | None = None
+        self._names: Any = None
+        if path not in found.column_names:
+            self._images = ParquetImages(parquet, path, where)
+        elif is_embedded(found[path].type):
+            self._images = ColumnImages(found[path])
+        else:
+            self._names = _paths(columns.plain(found[path]), where, path, outside)
+        self._count = found.num_rows if parquet is None else parquet.metadata.num_rows
         self._values: dict[str, Array] = {}
-        for name in columns.column_names:
-            if name == label:
-                self._values["label"], self.classes = _labels(columns[name], path, name)
-            elif name != image and (values := _numbers(columns[name], path, name)) is not None:
-                self._values[name] = values
+        self.notes = self._take_columns(found, where, path, label, names)
+        if self._images is not None:
+            self.batch, self.root = EMBEDDED_BATCH, None
+
+    def _take_columns(self, found: Any, where: str, path: str, label: str | None, names: list[str]) -> tuple[str, ...]:
+        """Labels and fields of the columns; gives the sentences that say what was taken and what was not."""
+        notes = [
+            f"images are column {path!r}, " + (f"labels column {label!r}" if label else "there is no label column")
+        ]
+        if label is not None:
+            if label not in found.column_names:
+                raise ArgumentError(f"{where}: column {label!r}: expected labels, found bytes")
+            self._values["label"], self.classes = columns.label_values(columns.plain(found[label]), where, label)
+        left_out = []
+        for name in names:
+            if name in (path, label):
+                continue
+            field = columns.field_name(name)
+            values = columns.number_values(columns.plain(found[name])) if name in found.column_names else None
+            if field is None or values is None or field in self._values or field == "label":
+                left_out.append(name or "(without a name)")
+                continue
+            self._values[field] = values
+            if field != name:
+                notes.append(f"column {name!r} is the field {field!r}")
+        if left_out:
+            notes.append(f"columns left out: {', '.join(left_out)} (no numbers of one shape, or no name for a field)")
+        return tuple(notes)
 
     @property
     def fields(self) -> dict[str, FieldSpec]:
-        return {name: LABEL if name == "label" else FieldSpec(v.dtype) for name, v in self._values.items()}
+        one = {name: FieldSpec(values.dtype, values.shape[1:]) for name, values in self._values.items()}
+        return {name: LABEL if name == "label" and not spec.shape else spec for name, spec in one.items()}
 
     @property
     def count(self) -> int:
-        return len(self._names)
+        return int(self._count)
 
     def take(self, indices: Indices) -> SourceBatch:
-        names = [str(name) for name in self._names.take(indices).to_pylist()]
         fields = {name: values[indices] for name, values in self._values.items()}
+        if self._images is not None:
+            return SourceBatch(self._images.take(indices), [f"#{i}" for i in indices.tolist()], fields)
+        names = [str(name) for name in self._names.take(indices).to_pylist()]
         return SourceBatch([os.path.join(self._top, name) for name in names], names, fields)
 
     def paths(self, indices: Indices) -> list[tuple[str, str]]:
+        if self._images is not None:
+            return [] if self._file is None else [(f"#{i}", self._file) for i in indices.tolist()]
         batch = self.take(indices)
         return [(name, str(item)) for name, item in zip(batch.names, batch.items, strict=True)]
 
     def fingerprint(self) -> str:
         digest = hashlib.sha256(repr((self.classes, sorted(self._values))).encode())
-        for start in range(0, self.count, 1 << 16):
-            digest.update("\0".join(self._names.slice(start, 1 << 16).to_pylist()).encode())
+        if self._images is not None:
+            digest.update(self._images.fingerprint().encode())
+        else:
+            for start in range(0, self.count, 1 << 16):
+                digest.update("\0".join(self._names.slice(start, 1 << 16).to_pylist()).encode())
         for _, values in sorted(self._values.items()):
             digest.update(values.tobytes())
         return digest.hexdigest()
 
 
-def _read(path: Path) -> Any:
+IN_MEMORY = "table in memory"
+
+
+def _read(file: Any) -> tuple[str, Any, Any]:
+    """(the file's name or `IN_MEMORY`, the table, the ParquetFile); of a Parquet file without the images inside it."""
     import pyarrow as pa
     import pyarrow.csv
     import pyarrow.parquet as pq
 
+    if not isinstance(file, (str, os.PathLike)):
+        return IN_MEMORY, _from_memory(file), None
+    where = os.fspath(file)
     try:
-        if path.suffix.lower() == ".parquet":
-            return pq.read_table(path, partitioning=None)
-        return pyarrow.csv.read_csv(path)
+        if Path(file).suffix.lower() == ".parquet":
+            parquet = pq.ParquetFile(file)
+            inside = _embedded(parquet)
+            return where, parquet.read([n for n in parquet.schema_arrow.names if n not in inside]), parquet
+        return where, pyarrow.csv.read_csv(file), None
     except pa.ArrowException as error:
-        raise ArgumentError(f"{path} can't be read as a manifest: {str(error)[:200]}") from None
+        raise ArgumentError(f"{where} can't be read as a table: {str(error)[:200]}") from None
     except OSError as error:
-        raise StorageError(error.errno, f"{path}: {error.strerror or error}") from error
+        raise StorageError(error.errno, f"{where}: {error.strerror or error}") from error
 
 
-def _names(column: Any, path: Path, name: str, outside: bool) -> Any:
+def _from_memory(frame: Any) -> Any:
+    """pandas' DataFrame, or another that tells its columns by Arrow's protocol."""
     import pyarrow as pa
+
+    try:
+        if hasattr(frame, "iloc"):
+            return pa.Table.from_pandas(frame, preserve_index=False)
+        return frame.to_arrow() if hasattr(frame, "to_arrow") else pa.table(frame)
+    except (pa.ArrowException, TypeError, ValueError) as error:
+        raise ArgumentError(f"expected a table, found {type(frame).__name__}: {str(error)[:200]}") from None
+
+
+def _embedded(parquet: Any) -> list[str]:
+    """Columns of a Parquet file whose cells are images."""
+    return [] if parquet is None else [column.name for column in parquet.schema_arrow if is_embedded(column.type)]
+
+
+def _distinct(names: list[str], where: str) -> list[str]:
+    for name, count in Counter(names).items():
+        if count > 1:
+            raise ArgumentError(f"{where}: {count} columns are named {name!r}: give each a name of its own")
+    return names
+
+
+def _paths(column: Any, where: str, name: str, outside: bool) -> Any:
     import pyarrow.compute as pc
 
-    if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
-        raise ArgumentError(f"{path}: column {name!r}: expected paths, found {column.type}")
-    _no_missing(column, path, name)
+    if not columns.is_text(column.type):
+        raise ArgumentError(f"{where}: column {name!r}: expected paths, found {column.type}")
+    columns.check_complete(column, where, name)
     if not outside:
         hostile = pc.match_substring_regex(column, r"^/|(^|/)\.\.(/|$)")
         if (first := pc.index(hostile, True).as_py()) >= 0:
             raise ArgumentError(
-                f"{path}: line {first + 1} of the data: {column[first].as_py()!r} leaves the folder of images; "
+                f"{where}: line {first + 1} of the data: {column[first].as_py()!r} leaves the folder of images; "
                 "pass table(..., outside=True) to allow it"
             )
     return column.combine_chunks()
-
-
-def _no_missing(column: Any, path: Path, name: str) -> None:
-    import pyarrow.compute as pc
-
-    if column.null_count:
-        first = pc.index(pc.is_null(column), True).as_py()
-        raise ArgumentError(f"{path}: line {first + 1} of the data: column {name!r} has no value")
-
-
-def _labels(column: Any, path: Path, name: str) -> tuple[Array, tuple[str, ...]]:
-    import pyarrow as pa
-
-    _no_missing(column, path, name)
-    kind = column.type
-    if pa.types.is_integer(kind) or pa.types.is_boolean(kind):
-        return column.to_numpy().astype(np.int64), ()
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        classes, labels = np.unique(column.to_numpy().astype(str), return_inverse=True)
-        return labels.astype(np.int64), tuple(classes.tolist())
-    raise ArgumentError(f"{path}: column {name!r}: expected whole numbers or class names, found {kind}")
-
-
-def _numbers(column: Any, path: Path, name: str) -> Array | None:
-    """None if the column does not hold numbers."""
-    import pyarrow as pa
-
-    kind = column.type
-    if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)):
-        return None
-    _no_missing(column, path, name)
-    check_field_name(name, f"{path}: column")
-    values = column.to_numpy()
-    return np.ascontiguousarray(values, values.dtype.newbyteorder("<"))

@@ -6,7 +6,9 @@ import hashlib
 import json
 import os
 import tarfile
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +17,39 @@ import numpy as np
 from largeds_native._internal.arrays import FieldSpec
 from largeds_native.errors import ArgumentError, PackError
 from largeds_native.sources.base import LABEL, IndexedSource, Indices, Source, SourceBatch
+from largeds_native.sources.classes import with_classes
 
 IMAGES = ("jpg", "jpeg", "png", "webp", "ppm", "pgm", "bmp", "tif", "tiff")
 MAX_LABEL_BYTES = 1 << 20
 
 
-def tar(paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> Source:
-    """A source from uncompressed tar files. Members form one sample if their names are equal up to the first dot of the
-    file name. The image is `.jpg`, `.png`, `.webp` or another format of Pillow. The label is in `.cls` (a whole number
-    as text), or "label" or "cls" in `.json`. Samples come in the order of the files. Either all or none have a label.
+def tar(paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], *, classes: Any = None) -> Source:
+    """A source from uncompressed tar files, by WebDataset's rule: members of one folder whose names agree up to their
+    first dot are one sample, and what comes after that dot says what they are. `.jpg`, `.png`, `.webp` (or another of
+    Pillow's formats) is its image, `.cls` its label (a whole number as text), or "label" or "cls" in its `.json` where
+    there is no `.cls`. Other members, `.depth.png` or `.txt`, are left out; the report lists their endings. Names that
+    begin with a dot (as macOS's `._x`) are passed over. Samples come in the order of the files. Either all have a
+    label or none. `classes`, names or a store, gives the labels' numbers their names.
 
-    Raises ArgumentError, which names the file and the member, for a tar file that is cut off or compressed, and for a
-    label that is not a whole number. Names of members are never used as paths.
+    Raises ArgumentError naming the file and the member that is wrong: cut off, compressed, a label that is no whole
+    number, two members for one thing. Names of members are never used as paths.
     """
     files = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
-    return TarSource([os.path.abspath(path) for path in files])
+    if not files:
+        raise ArgumentError("expected tar files, found an empty list")
+    return with_classes(TarSource([os.path.abspath(path) for path in files]), classes)
+
+
+@dataclass
+class _Sample:
+    """The members of one sample: the part of the file that is its image, its label, and other images' names."""
+
+    image: tuple[int, int] | None = None
+    image_name: str = ""
+    label: int | None = None
+    json: tarfile.TarInfo | None = None  # tells the label where there is no .cls
+    other_images: list[str] = field(default_factory=list)
+    endings: set[str] = field(default_factory=set)
 
 
 class TarSource(IndexedSource):
@@ -39,9 +59,18 @@ class TarSource(IndexedSource):
         self._file_index: list[int] = []
         self._extents: list[tuple[int, int]] = []
         self._keys: list[str] = []
+        self._left_out: Counter[str] = Counter()
         labels: list[int | None] = []
         for index, path in enumerate(files):
-            self._scan(index, path, labels)
+            for key, sample in _samples(path, self._left_out).items():
+                if sample.image is None:
+                    _refuse_other_images(path, key, sample)
+                    self._left_out["samples without an image"] += 1
+                    continue
+                self._keys.append(key)
+                self._file_index.append(index)
+                self._extents.append(sample.image)
+                labels.append(sample.label)
         if not labels:
             raise PackError(f"{self.description} has no image")
         missing = [key for key, label in zip(self._keys, labels, strict=True) if label is None]
@@ -50,34 +79,8 @@ class TarSource(IndexedSource):
                 f"{self.description}: sample {missing[0]!r} has no label (.cls or .json), while others have one"
             )
         self._labels = None if missing else np.asarray(labels, np.int64)
-
-    def _scan(self, index: int, path: str, labels: list[int | None]) -> None:
-        samples: dict[str, list[Any]] = {}  # key -> [extent, label]
-        size = _size(path)
-        try:
-            with tarfile.open(path, "r:") as archive:
-                for member in archive:
-                    if not member.isfile():
-                        continue
-                    if member.offset_data + member.size > size:
-                        raise ArgumentError(f"{path} is cut off in member {member.name!r}")
-                    folder, _, base = member.name.rpartition("/")
-                    stem, _, extension = base.partition(".")
-                    sample = samples.setdefault(f"{folder}/{stem}" if folder else stem, [None, None])
-                    extension = extension.lower().rpartition(".")[2]
-                    if extension in IMAGES:
-                        sample[0] = sample[0] or (member.offset_data, member.size)
-                    elif extension in ("cls", "json"):
-                        label = _label(archive, member, path, extension)
-                        sample[1] = sample[1] if label is None else label
-        except tarfile.TarError as error:
-            raise ArgumentError(f"{path} is not an uncompressed tar file, or is cut off: {error}") from None
-        for key, (extent, label) in samples.items():
-            if extent is not None:
-                self._keys.append(key)
-                self._file_index.append(index)
-                self._extents.append(extent)
-                labels.append(label)
+        if self._left_out:
+            self.notes = ("left out: " + ", ".join(f"{n:,} {what}" for what, n in self._left_out.most_common(20)),)
 
     @property
     def fields(self) -> dict[str, FieldSpec]:
@@ -115,6 +118,83 @@ def _size(path: str) -> int:
         raise ArgumentError(f"{path}: {error.strerror}: expected a tar file") from None
 
 
+def _samples(path: str, left_out: Counter[str]) -> dict[str, _Sample]:
+    """The members of a tar file by sample; `left_out` counts those that are neither image nor label."""
+    samples: dict[str, _Sample] = {}
+    size = _size(path)
+    try:
+        with tarfile.open(path, "r:") as archive:
+            for member in archive:
+                folder, _, base = member.name.rpartition("/")
+                stem, _, extension = base.partition(".")
+                if not member.isfile() or not stem:
+                    continue
+                if member.offset_data + member.size > size:
+                    raise ArgumentError(f"{path} is cut off in member {member.name!r}")
+                sample = samples.setdefault(f"{folder}/{stem}" if folder else stem, _Sample())
+                extension = extension.lower()
+                if extension in sample.endings:
+                    raise ArgumentError(
+                        f"{path}: two members are named {member.name!r}: nothing tells which one counts"
+                    )
+                sample.endings.add(extension)
+                if not _take(sample, archive, member, path, extension):
+                    left_out[f".{extension}" if extension else "without an ending"] += 1
+            for sample in samples.values():
+                if sample.json is not None and sample.label is None:
+                    sample.label = _label(archive, sample.json, path, "json")
+    except tarfile.TarError as error:
+        raise ArgumentError(
+            f"{path} is not an uncompressed tar file, or is cut off: {error}{_how_compressed(path)}"
+        ) from None
+    return samples
+
+
+def _take(sample: _Sample, archive: tarfile.TarFile, member: tarfile.TarInfo, path: str, extension: str) -> bool:
+    """False for a member that is left out."""
+    if extension in IMAGES:
+        if sample.image is not None:
+            raise ArgumentError(
+                f"{path}: members {sample.image_name!r} and {member.name!r} are two images of one sample, as members "
+                "belong together whose names agree up to the first dot: nothing tells which one to pack"
+            )
+        sample.image, sample.image_name = (member.offset_data, member.size), member.name
+        return True
+    if extension == "cls":
+        sample.label = _label(archive, member, path, extension)
+        return True
+    if extension == "json":
+        sample.json = member
+        return True
+    if extension.rpartition(".")[2] in IMAGES:
+        sample.other_images.append(member.name)
+    return False
+
+
+def _refuse_other_images(path: str, key: str, sample: _Sample) -> None:
+    """A sample whose only images have a dot in their ending was most likely named with dots."""
+    if sample.other_images:
+        names = " and ".join(repr(name) for name in sample.other_images[:2])
+        raise ArgumentError(
+            f"{path}: sample {key!r} has {names} but no image with one ending: by WebDataset's rule a sample's name "
+            "ends at its first dot; give the members names without dots, as v1_0_a.png"
+        )
+
+
+def _how_compressed(path: str) -> str:
+    with open(path, "rb") as file:
+        magic = file.read(6)
+    for begin, tool in (
+        (b"\x1f\x8b", "gunzip"),
+        (b"BZh", "bunzip2"),
+        (b"\xfd7zXZ", "unxz"),
+        (b"\x28\xb5\x2f\xfd", "unzstd"),
+    ):
+        if magic.startswith(begin):
+            return f"; it is compressed, and images are read where they lie: run {tool} on it and pack the .tar"
+    return ""
+
+
 def _label(archive: tarfile.TarFile, member: tarfile.TarInfo, path: str, extension: str) -> int | None:
     """The label in a .cls or .json member; None for a .json without one."""
     where = f"{path}: member {member.name!r}"
@@ -127,13 +207,23 @@ def _label(archive: tarfile.TarFile, member: tarfile.TarInfo, path: str, extensi
             tree = json.loads(data)
         except (ValueError, RecursionError) as error:
             raise ArgumentError(f"{where} is not JSON: {error}") from None
-        value = tree.get("label", tree.get("cls")) if isinstance(tree, dict) else tree
+        value = (
+            tree.get("label", tree.get("cls")) if isinstance(tree, dict) else None if isinstance(tree, list) else tree
+        )
         if value is None:
             return None
         if type(value) is int:
-            return value
+            return _checked(value, where)
         raise ArgumentError(f"{where}: expected a label that is a whole number, found {str(value)[:80]!r}")
     try:
-        return int(data.decode("ascii").strip())
+        return _checked(int(data.decode("ascii").strip()), where)
+    except ArgumentError:
+        raise
     except ValueError:
         raise ArgumentError(f"{where}: expected a whole number, found {data[:80]!r}") from None
+
+
+def _checked(label: int, where: str) -> int:
+    if not -(1 << 63) <= label < 1 << 63:
+        raise ArgumentError(f"{where}: expected a label of at most 64 bits, found {str(label)[:80]}")
+    return label

@@ -35,6 +35,7 @@ class Report:
     failures: the first 1,000 of them.
     decoders: number of images by decoder.
     limit: the bottleneck of the run, "source", "source read", "decode" or "disk write".
+    notes: what the source used for the label, and what it left out.
     """
 
     source: str
@@ -51,6 +52,7 @@ class Report:
     threads: int = 1
     limit: str = ""
     root: str | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def total(self) -> int:
@@ -65,7 +67,7 @@ class Report:
         try:
             tree: dict[str, Any] = json.loads((folder / NAME).read_bytes())
             failures = tuple(Failure(**entry) for entry in tree.pop("failures"))
-            report = cls(failures=failures, **tree)
+            report = cls(failures=failures, notes=tuple(tree.pop("notes", ())), **tree)
             report._check()
             return report
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
@@ -73,7 +75,7 @@ class Report:
 
     def _check(self) -> None:
         """Raises TypeError for a value of a wrong type, as the file may come from anywhere."""
-        texts = [self.source, self.limit, self.root or "", *self.failed, *self.decoders]
+        texts = [self.source, self.limit, self.root or "", *self.notes, *self.failed, *self.decoders]
         texts += [text for failure in self.failures for text in dataclasses.astuple(failure)]
         counts = [self.packed, self.shards, self.resumed_shards, self.threads]
         counts += [*self.failed.values(), *self.decoders.values()]
@@ -101,6 +103,7 @@ class Report:
         speeds = f"{self.source_mb_per_second:,.1f} MB/s read, {self.written_mb_per_second:,.1f} MB/s written"
         lines = [
             ("source", self.source),
+            *(("note", note) for note in self.notes),
             ("failed", ", ".join(f"{n:,} {reason}" for reason, n in self.failed.items()) or "none"),
             ("decoded by", ", ".join(f"{name} {n:,}" for name, n in self.decoders.items()) or "nothing to decode"),
             ("time", f"{self.seconds:,.2f} s with {self.threads} threads"),

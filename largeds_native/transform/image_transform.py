@@ -36,6 +36,8 @@ class ImageTransform:
         (height, width), or None for no crop. Both as in torchvision. If only one of them is given, the other follows:
         resize=64 gives 64x64, resize=(48, 64) and resize=None are not cropped, crop=192 resizes to 219, with the same
         margin as 224 in 256.
+    sixteen_bit: how grey images of more than 8 bits a pixel become 8: "scale" takes the high byte (floats in [0, 1]:
+        times 255), "clip" keeps 0 to 255 and makes the rest white, as Pillow's convert does. None: they fail.
 
     Raises ArgumentError for an invalid value, and for a crop that is larger than the resized images.
     """
@@ -49,6 +51,7 @@ class ImageTransform:
     exif_orientation: bool = True
     truncated: str = "error"
     max_pixels: int = MAX_PIXELS
+    sixteen_bit: str | None = None
 
     def __post_init__(self) -> None:
         resize, crop = _sizes(self.resize, self.crop)
@@ -61,6 +64,8 @@ class ImageTransform:
         choice("mode", self.mode, MODES)
         set_field(self, "exif_orientation", flag("exif_orientation", self.exif_orientation))
         choice("truncated", self.truncated, ("error", "keep"))
+        if self.sixteen_bit is not None:
+            choice("sixteen_bit", self.sixteen_bit, ("scale", "clip"))
         set_field(self, "max_pixels", integer("max_pixels", self.max_pixels, 1, 1 << 40))
 
     @property

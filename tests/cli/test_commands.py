@@ -1,8 +1,10 @@
 """Each command does its work, with readable output and with JSON."""
 
 import inspect
+import io
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,10 +12,13 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from PIL import Image
 
 import largeds_native as lds
 from largeds_native.cli.pack import pack as pack_command
+from tests.builders.trees import smooth_pixels
 from tests.cli.conftest import start_process
+from tests.sources.test_tar import make_tar
 
 Largeds = Callable[..., tuple[int, str, str]]
 
@@ -75,7 +80,7 @@ def test_a_store_packed_by_the_command_equals_one_packed_by_the_function(
 def test_pack_has_every_option_of_the_function() -> None:
     of_function = set(inspect.signature(lds.pack).parameters) - {"augment", "progress"}
     of_function |= set(inspect.signature(lds.Augment).parameters) - {"center_crop"}  # that is --crop
-    assert of_function == set(inspect.signature(pack_command).parameters) - {"quiet", "json"}
+    assert of_function == set(inspect.signature(pack_command).parameters) - {"quiet", "json", "path", "label"}
 
 
 def test_pack_can_stop_at_the_first_bad_file(largeds: Largeds, tree: Path, tmp_path: Path) -> None:
@@ -192,3 +197,48 @@ def test_completion() -> None:
 
 def test_version(largeds: Largeds) -> None:
     assert largeds("--version")[0] == 0
+
+
+def test_failures_are_said_and_counted(largeds: Largeds, tree: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.lds"
+    code, text, _ = largeds("pack", tree, out)
+    assert code == 0
+    assert text.splitlines()[-1] == f"1 of 9 images failed and were left out: see largeds info {out} --failures"
+    assert "1 images were left out: see --failures" in largeds("info", out)[1]
+    assert json.loads(largeds("info", out, "--json")[1])["failed"] == 1
+    code, _, err = largeds("pack", tree, tmp_path / "strict.lds", "--max-failures", "0")
+    assert code == 1
+    assert "1 of the 9 images" in err
+    assert not (tmp_path / "strict.lds/manifest.json").exists()
+
+
+def test_classes_of_another_store(largeds: Largeds, tree: Path, tmp_path: Path) -> None:
+    code, _, _ = largeds("pack", tree, tmp_path / "train.lds", "-q")
+    for name, classes in (("a", tmp_path / "train.lds"), ("b", "ant,cat,dog")):
+        code, _, err = largeds("pack", tree, tmp_path / name, "--classes", classes, "-q")
+        assert (code, err) == (0, "")
+    assert lds.open(tmp_path / "a").classes == lds.open(tmp_path / "train.lds").classes
+    assert lds.open(tmp_path / "b").classes == ["ant", "cat", "dog"]
+
+
+def test_a_table_and_several_tars(largeds: Largeds, tree: Path, tmp_path: Path) -> None:
+    picture = next((tree / "cat").iterdir())
+    shutil.copytree(tree, tmp_path / "copy")
+    (tmp_path / "list.csv").write_text(f"picture,species,label\ncopy/cat/{picture.name},cat,7\n")
+    arguments = ("--path", "picture", "--label", "species")
+    code, text, err = largeds("pack", tmp_path / "list.csv", tmp_path / "t.lds", *arguments)
+    assert (code, err) == (0, "")
+    assert "images are column 'picture', labels column 'species'" in text
+    code, _, err = largeds("pack", tree, tmp_path / "u.lds", *arguments)
+    assert code == 1
+    assert "--path and --label name columns of a table" in err
+    tars = [make_tar(tmp_path / f"{i}.tar", {f"{i}.png": encode_png(i)}) for i in range(3)]
+    assert largeds("pack", *tars, tmp_path / "tars.lds", "-q")[0] == 0
+    assert largeds("pack", str(tmp_path / "*.tar"), tmp_path / "glob.lds", "-q")[0] == 0
+    assert len(lds.open(tmp_path / "tars.lds")) == len(lds.open(tmp_path / "glob.lds")) == 3
+
+
+def encode_png(seed: int) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(smooth_pixels(seed)).save(file, "PNG")
+    return file.getvalue()

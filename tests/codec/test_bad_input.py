@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFile, ImageOps
 
-from largeds_native import _C
+from largeds_native import _C, decode_batch
 from largeds_native.errors import DecodeError
 from tests.attacks import images as attacks
 from tests.attacks.images import GOOD, SIDE
@@ -268,3 +269,26 @@ def test_exif_in_a_raw_profile() -> None:
         assert _C.image_info(data)[3] == 6
         expected = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
         np.testing.assert_array_equal(_C.decode_image(data), np.asarray(expected))
+
+
+def with_its_end_replaced(data: bytes, end: bytes) -> bytes:
+    return data[: -2 if data[:2] == b"\xff\xd8" else -12] + end
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG"])
+@pytest.mark.parametrize("end", [b"", b"\0" * 12, b"\0" * 500], ids=["nothing", "zeros", "many zeros"])
+def test_a_whole_image_without_its_end(form: str, end: bytes) -> None:
+    """As disks that lost power leave it: a failure that is named, and the whole picture when it is asked for."""
+    image = pixels(40, 50)
+    whole = encode(image, form)
+    cut = with_its_end_replaced(whole, end)
+    with pytest.raises(DecodeError, match="ends early"):
+        decode_batch([cut], resize=None)
+    assert torch.equal(decode_batch([cut], resize=None, truncated="keep"), decode_batch([whole], resize=None))
+
+
+def test_a_png_without_all_its_pixels_is_not_kept() -> None:
+    whole = encode(pixels(40, 50), "PNG")
+    for size in (len(whole) - 20, len(whole) // 2, 60):
+        with pytest.raises(DecodeError, match="PNG"):
+            decode_batch([whole[:size]], resize=None, truncated="keep")

@@ -158,24 +158,23 @@ TEST_CASE("decoders in several threads are independent") {
   CHECK(wrong == std::vector<int>(4, 0));
 }
 
-TEST_CASE("a row is the resized and cropped image, and a small image is padded with zeros") {
+TEST_CASE("a row is the resized and cropped image, and a crop that does not fit is an error") {
   const Bytes file = png_of(picture(10, 10), 10, 10);
   lds::RowSpec spec;
   spec.resize_h = spec.resize_w = 0;
-  spec.crop_h = spec.out_h = 12;
+  spec.crop_h = spec.out_h = 8;
   spec.crop_w = spec.out_w = 4;
   spec.planar = false;
-  lds::ImageToRow rows(spec);
-  Bytes out(12 * 4 * 3, 99);
-  const lds::RowResult result = rows.convert(file.data(), file.size(), out.data());
-  CHECK(result.width == 10);
+  Bytes out(8 * 4 * 3, 99);
+  CHECK(lds::ImageToRow(spec).convert(file.data(), file.size(), out.data()).width == 10);
   const Bytes pixels = picture(10, 10);
-  for (int y = 0; y < 12; ++y) {
-    for (int i = 0; i < 12; ++i) {
-      const int expected = y == 0 || y == 11 ? 0 : pixels[static_cast<size_t>(y - 1) * 30 + 9 + i];
-      CHECK(out[static_cast<size_t>(y) * 12 + i] == expected);
-    }
+  for (size_t y = 0; y < 8; ++y) {
+    for (size_t i = 0; i < 12; ++i) CHECK(out[y * 12 + i] == pixels[(y + 1) * 30 + 9 + i]);
   }
+  spec.crop_h = spec.out_h = 12;
+  CHECK_THROWS_WITH_AS(lds::ImageToRow(spec).convert(file.data(), file.size(), out.data()),
+                       "a crop of 12 x 4 (height x width) does not fit into 10 x 10 (height x width), the image's size",
+                       Error);
 }
 
 TEST_CASE("the orientation is read from EXIF, else from XMP") {

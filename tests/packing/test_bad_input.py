@@ -18,7 +18,7 @@ from largeds_native.errors import ArgumentError, PackError, StoreError
 from largeds_native.sources import folder, tar
 from tests.builders.trees import make_tree
 
-SMALL: dict[str, Any] = {"resize": 16, "crop": 12, "progress": False}
+SMALL: dict[str, Any] = {"resize": 16, "crop": 12, "max_failures": 1.0, "progress": False}
 
 
 def failures(store: Any) -> dict[str, str]:

@@ -69,7 +69,7 @@ def test_the_table(tmp_path: Path) -> None:
     paths = make_tree(tmp_path / "tree")
     paths[3].write_bytes(b"rotten")
     (tmp_path / "tree/class0/x.bmp").write_bytes(b"")
-    report = lds.pack(tmp_path / "tree", tmp_path / "out", **SMALL).report
+    report = lds.pack(tmp_path / "tree", tmp_path / "out", max_failures=2, **SMALL).report
     assert report is not None
     stream = io.StringIO()
     Console(file=stream, width=120).print(report)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from largeds_native.errors import ArgumentError, PackError
-from largeds_native.sources import tar
+from largeds_native.sources import Source, as_source, tar
 
 
 def make_tar(path: Path, members: dict[str, bytes], mode: str = "w") -> Path:
@@ -26,6 +26,11 @@ def test_webdatasets_convention(tmp_path: Path) -> None:
     )
     second = make_tar(tmp_path / "1.tar", {"3.seg.txt": b"", "3.cls": b"9", "3.webp": b"three", "4.cls": b"1"})
     source = tar([first, second])
+    assert set(source.notes[0].removeprefix("left out: ").split(", ")) == {
+        "1 without an ending",
+        "2 samples without an image",
+        "1 .seg.txt",
+    }
     (batch,) = source.read(0, 10 if source.count is None else source.count)
     assert batch.names == ["0.tar:a/1", "0.tar:a/2", "1.tar:3"]
     assert batch.fields["label"].tolist() == [7, 8, 9]
@@ -76,3 +81,76 @@ def test_cut_off(tmp_path: Path, keep: int) -> None:
     path.write_bytes(path.read_bytes()[: 10240 + keep] if keep != 700 else path.read_bytes()[:700])
     with pytest.raises(ArgumentError, match="cut off"):
         tar(path)
+
+
+def labels_of(source: Source) -> dict[str, int]:
+    (batch,) = source.read(0, source.count or 0)
+    return dict(zip(batch.names, batch.fields["label"].tolist(), strict=True))
+
+
+def image_of(source: Source) -> bytes:
+    (batch,) = source.read(0, 1)
+    path, offset, length = batch.items[0]  # type: ignore[misc]
+    return Path(str(path)).read_bytes()[int(offset) : int(offset) + int(length)]
+
+
+def test_the_whole_ending_says_what_a_member_is(tmp_path: Path) -> None:
+    members = {
+        "0.depth.png": b"depth",
+        "0.target.cls": b"5",
+        "0.png": b"image",
+        "0.cls": b"3",
+        "0.json": b'{"label": 9}',
+    }
+    for name, order in (("a.tar", members), ("b.tar", dict(reversed(members.items())))):
+        source = tar(make_tar(tmp_path / name, order))
+        assert image_of(source) == b"image"
+        assert list(labels_of(source).values()) == [3]
+        assert all(ending in source.notes[0] for ending in (".depth.png", ".target.cls"))
+
+
+def test_what_is_ambiguous_is_refused(tmp_path: Path) -> None:
+    dotted = {"v1.0_a.png": b"a", "v1.0_a.cls": b"1", "v1.0_b.png": b"b", "v1.0_b.cls": b"2"}
+    with pytest.raises(ArgumentError, match=r"'v1\.0_a\.png' and 'v1\.0_b\.png' .* first dot"):
+        tar(make_tar(tmp_path / "d.tar", dotted))
+    with pytest.raises(ArgumentError, match=r"'0\.jpg' and '0\.png' are two images of one sample"):
+        tar(make_tar(tmp_path / "i.tar", {"0.jpg": b"", "0.png": b""}))
+    with tarfile.open(tmp_path / "t.tar", "w") as archive:
+        for data in (b"1", b"2"):
+            for name in ("0.png", "0.cls"):
+                info = tarfile.TarInfo(name)
+                info.size = len(data)
+                archive.addfile(info, io.BytesIO(data))
+    with pytest.raises(ArgumentError, match=r"two members are named '0\.png'"):
+        tar(tmp_path / "t.tar")
+
+
+def test_what_macos_adds_is_passed_over(tmp_path: Path) -> None:
+    source = tar(make_tar(tmp_path / "m.tar", {"._0.png": b"x", "0.png": b"image", "._0.cls": b"\0", "0.cls": b"1"}))
+    assert source.count == 1
+    assert image_of(source) == b"image"
+    assert source.notes == ()
+
+
+def test_json_that_is_no_label(tmp_path: Path) -> None:
+    members = {"0.png": b"", "0.cls": b"1", "0.json": b'{"label": "dog"}'}
+    for name, order in (("a.tar", members), ("b.tar", dict(reversed(members.items())))):
+        assert list(labels_of(tar(make_tar(tmp_path / name, order))).values()) == [1]
+    source = tar(make_tar(tmp_path / "k.tar", {"0.png": b"", "0.json": b'[{"bbox": 1}]'}))
+    assert source.fields == {}
+
+
+def test_labels_and_files_that_are_sentences(tmp_path: Path) -> None:
+    with pytest.raises(ArgumentError, match="expected a label of at most 64 bits, found 12345678901234567890"):
+        tar(make_tar(tmp_path / "b.tar", {"0.png": b"", "0.cls": b"12345678901234567890"}))
+    for source in (make_tar(tmp_path / "z.tar.gz", {"0.png": b""}, "w:gz"), tmp_path / "z.tar.gz"):
+        with pytest.raises(ArgumentError, match=r"z\.tar\.gz .*run gunzip on it"):
+            as_source(source)
+    with pytest.raises(ArgumentError, match="empty list"):
+        tar([])
+
+
+def test_a_glob_is_several_files(tmp_path: Path) -> None:
+    for i in range(2):
+        make_tar(tmp_path / f"train-{i}.tar", {f"{i}.png": b""})
+    assert as_source(str(tmp_path / "train-*.tar")).count == 2

@@ -57,7 +57,7 @@ def prepare_images(source: Path | None, work: Path, count: int, threads: int, pr
     _link(source, folder, count)
     progress("packing the images for loading")
     shutil.rmtree(work / "store.lds", ignore_errors=True)
-    store = pack(folder, work / "store.lds", threads=threads, progress=False, resume=False)
+    store = pack(folder, work / "store.lds", threads=threads, max_failures=1.0, progress=False, resume=False)
     samples = store.samples.select(["source", "row"]).to_pydict()
     for name, row in zip(samples["source"], samples["row"], strict=True):
         if row < 0:

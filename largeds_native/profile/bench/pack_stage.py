@@ -19,7 +19,9 @@ TITLE = "pack: files to 224x224 on disk"
 
 def candidates(images: ImageSet) -> list[Candidate]:
     def ours() -> int:
-        with pack(images.folder, images.out / "s.lds", threads=images.threads, progress=False) as store:
+        with pack(
+            images.folder, images.out / "s.lds", threads=images.threads, max_failures=1.0, progress=False
+        ) as store:
             return len(store)
 
     def in_threads(make: Callable[..., decoders.Run]) -> Callable[[], decoders.Run]:

@@ -41,7 +41,7 @@ class _Subset(IndexedSource):
     def take(self, indices: Any) -> Any:
         return self._source.take(self._chosen[indices])
 
-    def fingerprint(self) -> str:
+    def fingerprint(self) -> str | None:
         return self._source.fingerprint()
 
 
@@ -69,6 +69,7 @@ def pack_sample(
         resize=config.resize,
         crop=config.crop,
         threads=config.threads,
+        max_failures=1.0,
         progress=False,
     )
     stack.callback(store.close)
