@@ -1,13 +1,18 @@
 """How fast is loading from disk? Against pread at a queue depth of 32 on the same file.
 
 The page cache is dropped before every round. There is one table for rows of 3x224x224, and one for 3x32x32.
+
+With --as-other-user, as root: read by a user who may not write the files, as is usual on a cluster. The kernel tells
+such a user less about what is in memory.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -56,6 +61,18 @@ def one_by_one(path: Path, rows: int) -> Callable[[], int]:
     return run
 
 
+@contextlib.contextmanager
+def another_user(wanted: bool) -> Iterator[None]:
+    """Runs all threads of this process as the user nobody."""
+    if wanted:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if wanted:
+            os.seteuid(0)
+
+
 def question(folder: Path, name: str, n: int, side: int, batch: int, options: Any) -> None:
     images = np.random.default_rng(0).integers(0, 256, (n, 3, side, side), np.uint8)
     kwargs: dict[str, Any] = {"resize": None, "crop": None, "shard_bytes": 8 << 30, "progress": False}
@@ -77,24 +94,31 @@ def question(folder: Path, name: str, n: int, side: int, batch: int, options: An
 
         return run
 
-    results = take_turns(
-        [
-            Contender("pread, 32 at a time", pread_at_depth(path, offset, store.row_bytes, n), "limit", before=cold),
-            Contender("Loader", ours(shuffle=True), "ours", before=cold),
-            Contender("Loader, block order", ours(order="block"), "ours", before=cold),
-            Contender("np.memmap, fancy index", one_by_one(path, n), before=cold),
-        ],
-        rounds=options.rounds,
-    )
+    contenders = [
+        Contender("pread, 32 at a time", pread_at_depth(path, offset, store.row_bytes, n), "limit", before=cold),
+        Contender("Loader", ours(shuffle=True), "ours", before=cold),
+        Contender("Loader, block order", ours(order="block"), "ours", before=cold),
+        Contender("np.memmap, fancy index", one_by_one(path, n), before=cold),
+    ]
+    sum(len(images) for (images,) in lds.Loader(store, batch, fields=()))  # imports everything while this is allowed
+    with another_user(options.as_other_user):
+        results = take_turns(contenders, rounds=options.rounds)
+    name = f"cold_{name}_as_other_user" if options.as_other_user else f"cold_{name}"
     title = f"cold: random batches of {batch}, 3x{side}x{side} uint8"
+    if options.as_other_user:
+        title += ", by a user who may not write the files"
     base = "pread, 32 at a time"
-    report(f"cold_{name}", title, results, cache="cold", of="Loader", relative_to=base, target=0.9)
+    report(name, title, results, cache="cold", of="Loader", relative_to=base, target=0.9)
 
 
 if __name__ == "__main__":
     parser = options_parser(__doc__)
     parser.add_argument("--images", type=int, default=10_000, help="of 3x224x224 (10,000: 1.5 GB)")
+    parser.add_argument("--as-other-user", action="store_true", help="read as the user nobody; needs root")
     chosen = parser.parse_args()
+    if chosen.as_other_user and os.geteuid() != 0:
+        sys.exit("--as-other-user: only root can become another user")
     with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as where:
+        Path(where).chmod(0o755)
         question(Path(where), "large", chosen.images, 224, 256, chosen)
         question(Path(where), "small", chosen.images * 6, 32, 512, chosen)

@@ -54,9 +54,22 @@ class SampleDraws:
                 return product >> 32
 
 
-def permuted(n: int, seed: int, epoch: int, position: int) -> int:
-    half = ((max(n - 1, 1)).bit_length() + 1) // 2
-    state, keys = mix(seed ^ mix(epoch ^ 0x6F72646572)), []
+def permutation(n: int, seed: int, epoch: int) -> list[int]:
+    """The keyed permutation, all of it."""
+    epoch ^= 0x6F72646572
+    if n <= 1024:  # Fisher and Yates
+        draws, order = SampleDraws(seed, epoch, n), list(range(n))
+        for i in range(n - 1, 0, -1):
+            j = draws.below(i + 1)
+            order[i], order[j] = order[j], order[i]
+        return order
+    return [_permuted(n, seed, epoch, position) for position in range(n)]
+
+
+def _permuted(n: int, seed: int, epoch: int, position: int) -> int:
+    """A Feistel network, walked along its cycle."""
+    half = ((n - 1).bit_length() + 1) // 2
+    state, keys = mix(seed ^ mix(epoch)), []
     for _ in range(6):
         state = mix(state)
         keys.append(state)
@@ -67,7 +80,7 @@ def permuted(n: int, seed: int, epoch: int, position: int) -> int:
             left, right = right, left ^ (mix(right ^ key) & (2**half - 1))
         value = left << half | right
         if value < n:
-            return value
+            return value ^ (mix(state) & 1) if value < 2 else value
 
 
 # ---- gather: one image at a time -------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ enum class HuffmanReader : uint8_t {
 struct DecodeOptions {
   int channels = 3;                 // 3: Pillow's convert("RGB"); 1: Pillow's convert("L")
   bool exif_orientation = true;     // rotate and flip the image as its EXIF orientation says
-  bool keep_truncated = false;      // decode what there is of a truncated JPEG file
+  bool keep_truncated = false;      // decode a truncated JPEG as far as it goes, and a PNG without its end
   uint64_t max_pixels = 178956970;  // Pillow's limit; checked before anything is allocated
   HuffmanReader huffman_reader = HuffmanReader::checked;
 };

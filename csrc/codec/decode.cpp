@@ -119,6 +119,9 @@ void Decoder::read_oriented(const IntBox& box, RowSink& sink) {
 
 ImageInfo Decoder::open(const uint8_t* data, size_t size, const DecodeOptions& options) {
   opened_ = false;
+  png_.give_back_large_buffers();
+  webp_.give_back_large_buffers();
+  buffer_.give_back_if_large();
   if (options.channels != 1 && options.channels != 3) {
     throw Error(Reason::value, "channels must be 1 or 3, found " + std::to_string(options.channels));
   }

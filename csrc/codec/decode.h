@@ -7,6 +7,7 @@
 #include "codec/jpeg.h"
 #include "codec/png.h"
 #include "codec/webp.h"
+#include "common/kept_buffer.h"
 
 namespace lds {
 
@@ -37,6 +38,7 @@ class Decoder {
   // Holds the decoded rows of a box until they are reoriented.
   class RowBuffer : public RowSink {
    public:
+    void give_back_if_large() noexcept { lds::give_back_if_large(pixels_); }
     void begin(size_t row_bytes, int rows);
     void push(const uint8_t* row) override;
     const uint8_t* at(int x, int y, int channels) const noexcept;

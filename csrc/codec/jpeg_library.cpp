@@ -6,6 +6,7 @@
 #include <atomic>
 #include <cstdint>
 #include <cstring>
+#include <new>
 #include <type_traits>
 #include <vector>
 
@@ -70,7 +71,9 @@ CodeAt libjpeg_code() {
 bool knows_entropy_decoder() {
   JpegHandle jpeg;
   jpeg.max_pixels = uint64_t{kSampleWidth} * kSampleHeight;
-  if (!jpeg.read_header(kPlainSample, sizeof kPlainSample) || !jpeg.start()) return false;
+  if (!jpeg.read_header(kPlainSample, sizeof kPlainSample) || !jpeg.start()) {
+    throw Error(jpeg.reason, jpeg.message);
+  }
   EntropyDecoder words{};
   std::memcpy(&words, jpeg.info.entropy, sizeof words);
   const void* libjpeg = libjpeg_code().owner;
@@ -97,7 +100,9 @@ std::vector<uint8_t> decoded(JpegDecoder& decoder, const SampleFile& sample, con
   return rows.pixels;
 }
 
-bool readers_agree() {
+}  // namespace
+
+bool compare_huffman_readers() {
   // the second box skips MCUs at the top, on the left and on the right
   constexpr IntBox kBoxes[] = {{0, 0, kSampleWidth, kSampleHeight}, {36, 37, 60, 50}};
   try {
@@ -112,12 +117,12 @@ bool readers_agree() {
       }
     }
     return true;
-  } catch (const Error&) {
+  } catch (const Error& error) {
+    if (error.reason() == Reason::too_large)
+      throw std::bad_alloc();  // the samples are small, so libjpeg ran out of memory
     return false;
   }
 }
-
-}  // namespace
 
 bool huffman_reader_agrees() {
   // Without a lock, which could stay locked in a forked child. Concurrent first calls all run the check, with the same
@@ -125,7 +130,7 @@ bool huffman_reader_agrees() {
   static std::atomic<int> known{-1};
   int agrees = known.load(std::memory_order_relaxed);
   if (agrees < 0) {
-    agrees = readers_agree() ? 1 : 0;
+    agrees = compare_huffman_readers() ? 1 : 0;
     known.store(agrees, std::memory_order_relaxed);
   }
   return agrees == 1;

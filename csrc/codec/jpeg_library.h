@@ -15,4 +15,7 @@ JpegLibraryCheck check_jpeg_library();
 // two small files both ways. If the pixels differ, libjpeg's decoder is used, so pixels are correct with any libjpeg.
 bool huffman_reader_agrees();
 
+// Like huffman_reader_agrees(), but runs the check each time. Throws std::bad_alloc if memory is too short for it.
+bool compare_huffman_readers();
+
 }  // namespace lds

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <new>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -11,6 +12,7 @@
 #include "codec/gray.h"
 #include "codec/png_handle.h"
 #include "common/error.h"
+#include "common/kept_buffer.h"
 
 namespace lds {
 namespace {
@@ -19,17 +21,36 @@ uint32_t big_endian32(const uint8_t* at) noexcept {
   return uint32_t{at[0]} << 24 | uint32_t{at[1]} << 16 | uint32_t{at[2]} << 8 | at[3];
 }
 
-// Walks the chunks to detect a truncated file without decoding it, and to find an eXIf chunk anywhere in the file.
-std::string_view walk_chunks(const uint8_t* data, size_t size) {
-  std::string_view exif;
+constexpr std::string_view kRawExif("Raw profile type exif\0", 22);
+constexpr std::string_view kXmp("XML:com.adobe.xmp\0", 18);
+
+// The chunks that may hold the orientation.
+struct Chunks {
+  std::string_view exif;           // the data of an eXIf chunk, anywhere in the file
+  std::string_view raw_exif, xmp;  // the last such text chunk before the pixels, with length and checksum
+};
+
+// Walks the chunks to detect a truncated file without decoding it. With `keep_truncated`, a file may end after its pixels
+// begin: whether all are there is known when they are decoded.
+Chunks walk_chunks(const uint8_t* data, size_t size, bool keep_truncated) {
+  const std::string_view bytes(reinterpret_cast<const char*>(data), size);
+  Chunks found;
+  bool before_pixels = true;
   for (size_t at = 8; at + 12 <= size;) {
     const size_t length = big_endian32(data + at);
-    const std::string_view type(reinterpret_cast<const char*>(data) + at + 4, 4);
-    if (type == "IEND") return exif;
+    const std::string_view type = bytes.substr(at + 4, 4);
+    if (type == "IEND") return found;
     if (length > size - at - 12) break;
-    if (type == "eXIf") exif = {reinterpret_cast<const char*>(data) + at + 8, length};
+    const std::string_view body = bytes.substr(at + 8, length);
+    if (type == "eXIf") found.exif = body;
+    before_pixels = before_pixels && type != "IDAT";
+    if (before_pixels && (type == "tEXt" || type == "zTXt" || type == "iTXt")) {
+      if (body.substr(0, kRawExif.size()) == kRawExif) found.raw_exif = bytes.substr(at, length + 12);
+      if (body.substr(0, kXmp.size()) == kXmp) found.xmp = bytes.substr(at, length + 12);
+    }
     at += length + 12;
   }
+  if (keep_truncated && !before_pixels) return found;
   throw Error(Reason::truncated, "PNG: the file ends early (" + std::to_string(size) + " bytes, no IEND chunk)");
 }
 
@@ -72,7 +93,7 @@ struct PngDecoder::State {
   std::vector<uint8_t> rows, out;
 
   [[noreturn]] void fail() {
-    const Reason reason = png.ended ? Reason::truncated : Reason::corrupt;
+    const Reason reason = png.out_of_memory ? Reason::too_large : png.ended ? Reason::truncated : Reason::corrupt;
     const std::string message = std::string("PNG: ") + png.message;
     png.close();
     throw Error(reason, message);
@@ -81,21 +102,29 @@ struct PngDecoder::State {
     if (!ok) fail();
   }
 
-  void read_orientation(std::string_view exif) {
-    int64_t from_exif = exif_orientation(exif), from_xmp = kNoOrientation;
+  // The decompressed text of a chunk; empty if it is damaged or too long. libpng decompresses it, from a small file
+  // that has no other text chunk.
+  std::string text_of(std::string_view chunk) {
+    constexpr std::string_view kOnePixel("\x89PNG\r\n\x1A\n\0\0\0\rIHDR\0\0\0\1\0\0\0\1\x08\0\0\0\0\x3A\x7E\x9B\x55",
+                                         33);
+    constexpr std::string_view kPixels("\0\0\0\0IDAT", 8);
+    if (chunk.empty() || chunk.size() > kMaxTextBytes) return {};
+    const std::string file = std::string(kOnePixel).append(chunk).append(kPixels);
+    PngHandle header;
+    const bool read =
+        header.read_header(reinterpret_cast<const uint8_t*>(file.data()), file.size(), PngHandle::Texts::keep);
+    if (header.out_of_memory) throw std::bad_alloc();
     png_textp texts = nullptr;
     int count = 0;
-    png_get_text(png.png, png.info, &texts, &count);
-    for (int i = 0; i < count; ++i) {
-      if (!texts[i].text) continue;
-      const std::string_view key(texts[i].key);
-      const size_t length =
-          texts[i].compression >= PNG_ITXT_COMPRESSION_NONE ? texts[i].itxt_length : texts[i].text_length;
-      const std::string_view text(texts[i].text, length);
-      if (exif.empty() && key == "Raw profile type exif") from_exif = exif_orientation(exif_of_raw_profile(text));
-      if (key == "XML:com.adobe.xmp") from_xmp = xmp_orientation(text);
-    }
-    orientation = merge_orientation(from_exif, from_xmp);
+    if (read) png_get_text(header.png, header.info, &texts, &count);
+    if (count != 1 || !texts->text) return {};
+    return {texts->text, texts->compression >= PNG_ITXT_COMPRESSION_NONE ? texts->itxt_length : texts->text_length};
+  }
+
+  void read_orientation(const Chunks& chunks) {
+    const std::string raw_exif = chunks.exif.empty() ? exif_of_raw_profile(text_of(chunks.raw_exif)) : std::string();
+    const int64_t from_exif = exif_orientation(chunks.exif.empty() ? std::string_view(raw_exif) : chunks.exif);
+    orientation = merge_orientation(from_exif, xmp_orientation(text_of(chunks.xmp)));
   }
 
   // An index past the end of the palette is black, as in Pillow.
@@ -138,11 +167,13 @@ int PngDecoder::width() const noexcept { return state_->width; }
 int PngDecoder::height() const noexcept { return state_->height; }
 int PngDecoder::orientation() const noexcept { return state_->orientation; }
 
+void PngDecoder::give_back_large_buffers() noexcept { give_back_if_large(state_->rows); }
+
 void PngDecoder::open(const uint8_t* data, size_t size, const DecodeOptions& options) {
   State& s = *state_;
   s.channels = options.channels;
   // before libpng reads the file, because libpng allocates as many bytes as the length of a chunk says
-  const std::string_view exif = walk_chunks(data, size);
+  const Chunks chunks = walk_chunks(data, size, options.keep_truncated);
   s.check(s.png.read_header(data, size));
   const uint64_t width = png_get_image_width(s.png.png, s.png.info),
                  height = png_get_image_height(s.png.png, s.png.info);
@@ -156,7 +187,7 @@ void PngDecoder::open(const uint8_t* data, size_t size, const DecodeOptions& opt
   if (s.colour == PNG_COLOR_TYPE_GRAY && png_get_bit_depth(s.png.png, s.png.info) == 16) {
     throw Error(Reason::unsupported, "PNG: 16 bits a pixel of grey");  // Python knows what the caller wants of them
   }
-  s.read_orientation(exif);
+  s.read_orientation(chunks);
   if (s.colour == PNG_COLOR_TYPE_PALETTE) s.read_palette();
 }
 

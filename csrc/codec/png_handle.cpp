@@ -1,13 +1,13 @@
 #include "codec/png_handle.h"
 
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 
 namespace lds {
 namespace {
 
-constexpr png_alloc_size_t kMaxChunkBytes = 64u << 20;
-constexpr png_uint_32 kMaxChunks = 256;
+constexpr png_alloc_size_t kMaxChunkBytes = 64u << 20;  // libpng refuses longer chunks, even if it skips them
 
 [[noreturn]] void on_error(png_structp png, png_const_charp text) {
   auto* handle = static_cast<PngHandle*>(png_get_error_ptr(png));
@@ -16,6 +16,14 @@ constexpr png_uint_32 kMaxChunks = 256;
 }
 
 void on_warning(png_structp, png_const_charp) {}
+
+void* allocate(png_structp png, png_alloc_size_t bytes) {
+  void* memory = std::malloc(bytes);
+  if (!memory) static_cast<PngHandle*>(png_get_mem_ptr(png))->out_of_memory = true;
+  return memory;
+}
+
+void release(png_structp, void* memory) { std::free(memory); }
 
 void read_bytes(png_structp png, png_bytep out, size_t count) {
   auto* handle = static_cast<PngHandle*>(png_get_io_ptr(png));
@@ -30,21 +38,25 @@ void read_bytes(png_structp png, png_bytep out, size_t count) {
 
 }  // namespace
 
-bool PngHandle::read_header(const uint8_t* data, size_t size) {
+bool PngHandle::read_header(const uint8_t* data, size_t size, Texts texts) {
   close();
   next = data;
   left = size;
-  ended = false;
+  ended = out_of_memory = false;
   std::snprintf(message, sizeof message, "out of memory");
-  png = png_create_read_struct(PNG_LIBPNG_VER_STRING, this, &on_error, &on_warning);
+  png = png_create_read_struct_2(PNG_LIBPNG_VER_STRING, this, &on_error, &on_warning, this, &allocate, &release);
   if (!png) return false;
   info = png_create_info_struct(png);
   if (!info) return false;
   if (setjmp(png_jmpbuf(png))) return false;
   png_set_read_fn(png, this, &read_bytes);
   png_set_user_limits(png, PNG_UINT_31_MAX, PNG_UINT_31_MAX);  // the caller checks width times height
-  png_set_chunk_cache_max(png, kMaxChunks);
-  png_set_chunk_malloc_max(png, kMaxChunkBytes);
+  if (texts == Texts::keep) {
+    png_set_chunk_malloc_max(png, kMaxTextBytes);
+  } else {
+    png_set_keep_unknown_chunks(png, PNG_HANDLE_CHUNK_NEVER, nullptr, -1);  // -1: also known ones
+    png_set_chunk_malloc_max(png, kMaxChunkBytes);
+  }
   png_read_info(png, info);
   return true;
 }

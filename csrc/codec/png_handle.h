@@ -9,13 +9,17 @@
 
 namespace lds {
 
+// A compressed text can inflate to a thousand times its size.
+constexpr size_t kMaxTextBytes = size_t{4} << 20;
+
 // See Note [setjmp] in jpeg_handle.h.
 struct PngHandle {
   png_structp png = nullptr;
   png_infop info = nullptr;
   const uint8_t* next = nullptr;
   size_t left = 0;
-  bool ended = false;  // libpng asked for more bytes than the file has
+  bool ended = false;          // libpng asked for more bytes than the file has
+  bool out_of_memory = false;  // an allocation of libpng failed
   char message[256]{};
 
   PngHandle() = default;
@@ -23,7 +27,10 @@ struct PngHandle {
   PngHandle(const PngHandle&) = delete;
   PngHandle& operator=(const PngHandle&) = delete;
 
-  bool read_header(const uint8_t* data, size_t size);
+  // Reads everything before the pixels. Chunks that don't affect the pixels are skipped unread; with Texts::keep, text
+  // chunks of up to kMaxTextBytes are kept.
+  enum class Texts : uint8_t { skip, keep };
+  bool read_header(const uint8_t* data, size_t size, Texts texts = Texts::skip);
   // Rows are then 8-bit gray or RGB (always RGB with to_rgb), 8-bit palette indices, or 16-bit gray.
   bool start(bool to_rgb, int* passes);
   bool read_row(uint8_t* row);

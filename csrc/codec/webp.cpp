@@ -4,6 +4,7 @@
 #include <webp/demux.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -11,9 +12,20 @@
 #include "codec/exif.h"
 #include "codec/gray.h"
 #include "common/error.h"
+#include "common/kept_buffer.h"
 
 namespace lds {
 namespace {
+
+[[noreturn]] void fail(VP8StatusCode status) {
+  switch (status) {
+    case VP8_STATUS_SUSPENDED:
+    case VP8_STATUS_NOT_ENOUGH_DATA: throw Error(Reason::truncated, "WebP: the image data ends early");
+    case VP8_STATUS_UNSUPPORTED_FEATURE: throw Error(Reason::unsupported, "WebP: unsupported feature");
+    case VP8_STATUS_OUT_OF_MEMORY: throw Error(Reason::too_large, "WebP: out of memory");
+    default: throw Error(Reason::corrupt, "WebP: the image data breaks the format's rules");
+  }
+}
 
 struct DemuxerDeleter {
   void operator()(WebPDemuxer* demuxer) const noexcept { WebPDemuxDelete(demuxer); }
@@ -23,8 +35,10 @@ using Demuxer = std::unique_ptr<WebPDemuxer, DemuxerDeleter>;
 Demuxer demux(const uint8_t* data, size_t size) {
   const WebPData bytes{data, size};
   WebPDemuxState state = WEBP_DEMUX_PARSE_ERROR;
+  errno = 0;
   Demuxer demuxer(WebPDemuxPartial(&bytes, &state));
   if (demuxer && state == WEBP_DEMUX_DONE) return demuxer;
+  if (errno == ENOMEM) fail(VP8_STATUS_OUT_OF_MEMORY);  // libwebp reports it as a parse error
   if (state == WEBP_DEMUX_PARSE_ERROR) throw Error(Reason::corrupt, "WebP: the chunks break the format's rules");
   throw Error(Reason::truncated, "WebP: the file ends early (" + std::to_string(size) + " bytes)");
 }
@@ -59,16 +73,6 @@ Frame first_frame(const WebPDemuxer* demuxer) {
   return frame;
 }
 
-[[noreturn]] void fail(VP8StatusCode status) {
-  switch (status) {
-    case VP8_STATUS_SUSPENDED:
-    case VP8_STATUS_NOT_ENOUGH_DATA: throw Error(Reason::truncated, "WebP: the image data ends early");
-    case VP8_STATUS_UNSUPPORTED_FEATURE: throw Error(Reason::unsupported, "WebP: unsupported feature");
-    case VP8_STATUS_OUT_OF_MEMORY: throw Error(Reason::too_large, "WebP: out of memory");
-    default: throw Error(Reason::corrupt, "WebP: the image data breaks the format's rules");
-  }
-}
-
 }  // namespace
 
 struct WebpDecoder::State {
@@ -83,6 +87,8 @@ WebpDecoder::~WebpDecoder() = default;
 int WebpDecoder::width() const noexcept { return state_->width; }
 int WebpDecoder::height() const noexcept { return state_->height; }
 int WebpDecoder::orientation() const noexcept { return state_->orientation; }
+
+void WebpDecoder::give_back_large_buffers() noexcept { give_back_if_large(state_->pixels); }
 
 void WebpDecoder::open(const uint8_t* data, size_t size, const DecodeOptions& options) {
   State& s = *state_;
@@ -113,9 +119,11 @@ void WebpDecoder::read(const IntBox& box, RowSink& sink) {
   config.output.colorspace = MODE_RGB;  // alpha is dropped, not blended, like in Pillow's convert("RGB")
   config.output.is_external_memory = 1;
   config.output.u.RGBA = {s.pixels.data(), static_cast<int>(stride), s.pixels.size()};
+  errno = 0;
   const VP8StatusCode status = WebPDecode(s.frame.data, s.frame.size, &config);
+  const bool out_of_memory = errno == ENOMEM;  // libwebp may report it as a damaged file
   WebPFreeDecBuffer(&config.output);
-  if (status != VP8_STATUS_OK) fail(status);
+  if (status != VP8_STATUS_OK) fail(out_of_memory ? VP8_STATUS_OUT_OF_MEMORY : status);
 
   // The canvas outside of the frame is transparent black.
   s.row.assign(static_cast<size_t>(box.width()) * 3, 0);

@@ -20,6 +20,8 @@ class WebpDecoder {
   // Pushes the box's rows of options.channels interleaved channels.
   void read(const IntBox& box, RowSink& sink);
 
+  void give_back_large_buffers() noexcept;  // between images
+
  private:
   struct State;
   std::unique_ptr<State> state_;

@@ -13,7 +13,7 @@ enum class Reason : uint8_t {
   io,           // a system call failed (open, read, map, reserve)
   corrupt,      // the bytes of an image violate its format
   truncated,    // the bytes of an image end early
-  too_large,    // an image larger than max_pixels
+  too_large,    // an image with more than max_pixels, a file of too many bytes, or too little memory for it
   unsupported,  // a format or feature that the core does not decode, but Pillow might
   shape,        // the shape of an image differs from that of the store's rows
   store,        // a file of a store is short, damaged, or not part of a store

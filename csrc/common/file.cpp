@@ -15,7 +15,7 @@ Error system_error(const std::string& what, int code) { return {Reason::io, what
 FileStatus file_status(const std::string& path, Reason reason) {
   struct stat status{};
   if (stat(path.c_str(), &status) != 0) throw Error(reason, "can't open " + path + ": " + errno_text(errno));
-  return {status.st_size, S_ISREG(status.st_mode)};
+  return {status.st_size, S_ISREG(status.st_mode), status.st_uid};
 }
 
 File::File(const std::string& path, Access access)
@@ -31,7 +31,7 @@ File::~File() { close(descriptor_); }
 FileStatus File::status() const {
   struct stat status{};
   if (fstat(descriptor_, &status) != 0) throw system_error("can't read '" + path_ + "'");
-  return {status.st_size, S_ISREG(status.st_mode)};
+  return {status.st_size, S_ISREG(status.st_mode), status.st_uid};
 }
 
 void File::read_exactly(uint8_t* out, int64_t bytes, int64_t offset, Reason when_short) const {

@@ -1,6 +1,8 @@
 // File access for the core: opening, reading and writing with errors that name the path.
 #pragma once
 
+#include <sys/types.h>
+
 #include <cerrno>
 #include <cstdint>
 #include <string>
@@ -18,6 +20,7 @@ Error system_error(const std::string& what, int code = errno);
 struct FileStatus {
   int64_t size = 0;
   bool regular = false;  // false for a folder, a pipe or a device
+  uid_t owner = 0;
 };
 
 // The status of a file by its path. Error(reason) when the file does not exist or is not accessible.

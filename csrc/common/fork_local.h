@@ -2,9 +2,8 @@
 // may be locked by a thread of the parent, and the child has no copy of that thread. The child's copy is leaked.
 #pragma once
 
-#include <unistd.h>
-
 #include <atomic>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <utility>
@@ -13,6 +12,10 @@
 
 namespace lds {
 
+// A number that differs between a process and its forked children. A pid does not always: a child in its own PID
+// namespace can have the pid of its parent, and pids are reused.
+uint64_t fork_generation() noexcept;
+
 // A value with one instance per process: the first get() in a forked child creates the child's own.
 template <class T>
 class ForkLocal {
@@ -20,19 +23,19 @@ class ForkLocal {
   using Factory = std::function<std::unique_ptr<T>()>;
 
   explicit ForkLocal(Factory factory = [] { return std::make_unique<T>(); }) : factory_(std::move(factory)) {
-    instance_.store(new Instance{getpid(), factory_()}, std::memory_order_release);
+    instance_.store(new Instance{fork_generation(), factory_()}, std::memory_order_release);
   }
   ~ForkLocal() {
     std::unique_ptr<Instance> instance(instance_.load(std::memory_order_acquire));
-    if (instance->owner != getpid()) static_cast<void>(instance.release());
+    if (instance->owner != fork_generation()) static_cast<void>(instance.release());
   }
   ForkLocal(const ForkLocal&) = delete;
   ForkLocal& operator=(const ForkLocal&) = delete;
 
   T& get() const {
     Instance* instance = instance_.load(std::memory_order_acquire);
-    while (instance->owner != getpid()) {
-      auto created = std::unique_ptr<Instance>(new Instance{getpid(), factory_()});
+    while (instance->owner != fork_generation()) {
+      auto created = std::unique_ptr<Instance>(new Instance{fork_generation(), factory_()});
       if (instance_.compare_exchange_strong(instance, created.get(), std::memory_order_acq_rel))
         return *created.release()->value;
     }
@@ -41,7 +44,7 @@ class ForkLocal {
 
  private:
   struct Instance {
-    pid_t owner;
+    uint64_t owner;
     std::unique_ptr<T> value;
   };
   Factory factory_;
@@ -54,13 +57,13 @@ class ProcessOwned {
  public:
   explicit ProcessOwned(std::unique_ptr<T> value) noexcept : value_(std::move(value)) {}
   ~ProcessOwned() {
-    if (owner_ != getpid()) static_cast<void>(value_.release());
+    if (owner_ != fork_generation()) static_cast<void>(value_.release());
   }
   ProcessOwned(const ProcessOwned&) = delete;
   ProcessOwned& operator=(const ProcessOwned&) = delete;
 
   // nullptr in a forked child.
-  T* find() const noexcept { return owner_ == getpid() ? value_.get() : nullptr; }
+  T* find() const noexcept { return owner_ == fork_generation() ? value_.get() : nullptr; }
 
   // Error(Reason::value) with `message` in a forked child.
   T& get(const char* message) const {
@@ -69,7 +72,7 @@ class ProcessOwned {
   }
 
  private:
-  const pid_t owner_ = getpid();
+  const uint64_t owner_ = fork_generation();
   std::unique_ptr<T> value_;
 };
 

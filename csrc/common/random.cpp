@@ -2,11 +2,14 @@
 
 #include <bit>
 #include <string>
+#include <utility>
 
 #include "common/error.h"
 
 namespace lds {
 namespace {
+
+constexpr uint64_t kOrderStream = 0x6f72646572U;  // separates the order from the samples' draws
 
 // Sebastiano Vigna's splitmix64 finaliser: 64 bits in, 64 well-mixed bits out.
 uint64_t mix(uint64_t x) noexcept {
@@ -59,15 +62,30 @@ int64_t SampleRandom::below(int64_t n) noexcept {
   return static_cast<int64_t>(product >> 32);
 }
 
-KeyedPermutation::KeyedPermutation(int64_t n, uint64_t seed, uint64_t epoch) : n_(n), half_bits_(1), round_keys_{} {
+// NOLINTNEXTLINE(cppcoreguidelines-pro-type-member-init): the table is only used for a small n
+KeyedPermutation::KeyedPermutation(int64_t n, uint64_t seed, uint64_t epoch) : n_(n) {
   if (n < 0) throw Error(Reason::value, "n must not be negative, found " + std::to_string(n));
-  const int bits = std::bit_width(static_cast<uint64_t>(n > 1 ? n - 1 : 1));
-  half_bits_ = (bits + 1) / 2;
-  uint64_t state = mix(seed ^ mix(epoch ^ 0x6f72646572U));  // separates the order from the samples' draws
+  epoch ^= kOrderStream;
+  if (n <= kMaxTable) {
+    draw_table(seed, epoch);
+    return;
+  }
+  half_bits_ = (std::bit_width(static_cast<uint64_t>(n - 1)) + 1) / 2;
+  uint64_t state = mix(seed ^ mix(epoch));
   for (uint64_t& key : round_keys_) key = state = mix(state);
+  exchange_ = mix(state) & 1;
 }
 
-int64_t KeyedPermutation::operator()(int64_t position) const noexcept {
+void KeyedPermutation::draw_table(uint64_t seed, uint64_t epoch) noexcept {
+  SampleRandom random(seed, epoch, static_cast<uint64_t>(n_));
+  const auto n = static_cast<size_t>(n_);
+  for (size_t i = 0; i < n; ++i) table_[i] = static_cast<uint16_t>(i);
+  for (size_t i = n; i > 1; --i) {
+    std::swap(table_[i - 1], table_[static_cast<size_t>(random.below(static_cast<int64_t>(i)))]);
+  }
+}
+
+int64_t KeyedPermutation::walk(int64_t position) const noexcept {
   const uint64_t mask = (uint64_t{1} << half_bits_) - 1;
   auto value = static_cast<uint64_t>(position);
   do {
@@ -80,6 +98,7 @@ int64_t KeyedPermutation::operator()(int64_t position) const noexcept {
     }
     value = left << half_bits_ | right;
   } while (value >= static_cast<uint64_t>(n_));
+  if (value < 2) value ^= exchange_;
   return static_cast<int64_t>(value);
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
 
 namespace lds {
@@ -25,18 +26,31 @@ class SampleRandom {
   int used_ = 4;
 };
 
-// A permutation of [0, n) keyed by (seed, epoch): position -> element. A Feistel network permutes [0, 4^k), the
-// smallest such range that holds n; a result outside [0, n) is permuted again until it falls inside (cycle walking).
+// A permutation of [0, n) keyed by (seed, epoch): position -> element.
+//
+// Up to kMaxTable elements, it is a table, shuffled by Fisher and Yates: with so few bits, a Feistel network prefers
+// some permutations. For more elements, a Feistel network permutes [0, 4^k), the smallest such range that holds n; a
+// result outside [0, n) is permuted again until it falls inside (cycle walking). A Feistel network is always an even
+// permutation of its range, so one more bit of the key decides whether elements 0 and 1 are swapped.
 class KeyedPermutation {
  public:
+  static constexpr int64_t kMaxTable = 1024;  // takes as long to shuffle as the network takes for a batch of 256
+
   KeyedPermutation(int64_t n, uint64_t seed, uint64_t epoch);
   int64_t size() const noexcept { return n_; }
-  int64_t operator()(int64_t position) const noexcept;
+  int64_t operator()(int64_t position) const noexcept {
+    return n_ <= kMaxTable ? table_[static_cast<size_t>(position)] : walk(position);
+  }
 
  private:
+  void draw_table(uint64_t seed, uint64_t epoch) noexcept;
+  int64_t walk(int64_t position) const noexcept;
+
   int64_t n_;
-  int half_bits_;
-  std::array<uint64_t, 6> round_keys_;
+  int half_bits_ = 1;
+  uint64_t exchange_ = 0;  // 1: elements 0 and 1 are swapped
+  std::array<uint64_t, 6> round_keys_{};
+  std::array<uint16_t, kMaxTable> table_;  // the first n are used, if n <= kMaxTable
 };
 
 }  // namespace lds

@@ -1,6 +1,7 @@
 #include "loading/gather.h"
 
 #include <algorithm>
+#include <new>
 #include <string>
 #include <utility>
 
@@ -44,7 +45,11 @@ std::unique_ptr<Gather::Scratch> Gather::acquire_scratch() const {
 void Gather::release_scratch(std::unique_ptr<Scratch> scratch) const {
   IdleScratches& idle = idle_.get();
   const std::lock_guard<std::mutex> lock(idle.mutex);
-  idle.scratches.push_back(std::move(scratch));
+  try {
+    idle.scratches.push_back(std::move(scratch));
+  } catch (const std::bad_alloc&) {
+    return;  // the batch is complete, and the next one creates another scratch
+  }
 }
 
 // Draws the sample's variant, so call it before draw_geometry().
@@ -73,9 +78,7 @@ int64_t Gather::read_ahead(const int64_t* indices, const int64_t* keys, int64_t 
   int64_t requested = 0;
   for (int64_t i = 0; i < n; ++i) {
     const int64_t needed = row(i);
-    if (rows_->resident(needed)) continue;
-    rows_->will_need(&needed, 1);
-    ++requested;
+    requested += rows_->will_need(&needed, 1);
   }
   return requested;
 }

@@ -97,7 +97,7 @@ class Ring::Slots {
     peak_ = last_peak_ = 0;
   }
 
-  bool in_this_process() const noexcept { return owner_ == getpid(); }
+  bool in_this_process() const noexcept { return owner_ == fork_generation(); }
 
  private:
   void count_take() {
@@ -109,7 +109,7 @@ class Ring::Slots {
     peak_ = std::max(peak_, in_use_);
   }
 
-  const pid_t owner_ = getpid();
+  const uint64_t owner_ = fork_generation();
   const int64_t keep_;
   std::mutex mutex_;
   int64_t slot_bytes_;

@@ -1,10 +1,12 @@
 #include "packing/pack_worker.h"
 
+#include <algorithm>
 #include <cstring>
 #include <new>
 #include <utility>
 
 #include "common/error.h"
+#include "common/kept_buffer.h"
 #include "store/hash.h"
 
 namespace lds {
@@ -23,6 +25,9 @@ void map_values(const uint8_t* values, int64_t pixels, int channels, bool planar
     }
   }
 }
+
+// The first bytes of any other file are enough to reject it.
+bool is_image(const uint8_t* head, size_t size) noexcept { return sniff_format(head, size) != Format::unknown; }
 
 // ImageToRow checks spec.row.
 void check(const PackSpec& spec) {
@@ -72,7 +77,7 @@ std::string_view PackWorker::encoded(const PackItem& item) {
   const PhaseTimer timer(clock_.read);
   std::string_view bytes;
   if (item.length < 0) {
-    file_.read(item.path);
+    file_.read(item.path, &is_image);
     bytes = {reinterpret_cast<const char*>(file_.data()), file_.size()};
   } else {
     read_part(item);
@@ -84,13 +89,15 @@ std::string_view PackWorker::encoded(const PackItem& item) {
 
 // The archive stays open, because the next image is probably in it, too.
 void PackWorker::read_part(const PackItem& item) {
-  if (!archive_ || archive_path_ != item.path) {
-    archive_.reset();
-    archive_ = std::make_unique<File>(item.path);
-    archive_path_ = item.path;
-  }
+  check_file_bytes(item.path, item.length);
+  if (!archive_ || archive_->path != item.path) archive_.emplace(item.path);
+  give_back_if_large(part_);
+  const int64_t head = std::min(item.length, FileBytes::kHeadBytes);
+  part_.resize(static_cast<size_t>(head));
+  archive_->file.read_exactly(part_.data(), head, item.offset, Reason::truncated);
+  if (head == item.length || !is_image(part_.data(), part_.size())) return;
   part_.resize(static_cast<size_t>(item.length));
-  archive_->read_exactly(part_.data(), item.length, item.offset, Reason::truncated);
+  archive_->file.read_exactly(part_.data() + head, item.length - head, item.offset + head, Reason::truncated);
 }
 
 RowResult PackWorker::decode(const PackItem& item, uint8_t* out) {
@@ -108,6 +115,7 @@ RowResult PackWorker::from_pixels(const ConstImageView& pixels, uint8_t* out) {
     return {pixels.width, pixels.height};
   }
   if (pixels.pixel_stride == pixels.channels) return image_to_row_.convert_pixels(pixels, out);
+  give_back_if_large(part_);
   part_.resize(static_cast<size_t>(pixels.height) * static_cast<size_t>(pixels.width) *
                static_cast<size_t>(pixels.channels));
   copy_pixels(pixels, false, scratch_.reader, part_.data());

@@ -75,8 +75,12 @@ class PackWorker {
   SampleScratch scratch_;
   int64_t pixels_, values_, bytes_;  // pixels and values of one stored variant; bytes of all variants
   FileBytes file_;
-  std::unique_ptr<File> archive_;  // the file whose parts are being read
-  std::string archive_path_;
+  struct Archive {
+    explicit Archive(const std::string& name) : path(name), file(name) {}
+    std::string path;
+    File file;
+  };
+  std::optional<Archive> archive_;  // the file whose parts are being read
   std::vector<uint8_t> part_, image_, augmented_, buffer_;
   ChannelSums sums_;
   PackClock clock_;

@@ -78,22 +78,27 @@ Extent FixedRows::row(int64_t index) const {
   return {map(shard).data() + offset_in(shard, index), row_bytes_};
 }
 
-void FixedRows::will_need(const int64_t* indices, int64_t n) const noexcept {
+int64_t FixedRows::will_need(const int64_t* indices, int64_t n) const noexcept {
+  int64_t requested = 0;
   for (int64_t i = 0; i < n; ++i) {
     try {
       const Shard& shard = shard_of(indices[i]);
-      map(shard).will_need(offset_in(shard, indices[i]), row_bytes_);
+      const MappedFile& file = map(shard);
+      const int64_t offset = offset_in(shard, indices[i]);
+      if (file.probes_without_reading() && file.resident(middle_of(offset))) continue;
+      file.will_need(offset, row_bytes_);
+      ++requested;
     } catch (const std::exception&) {
       continue;  // advisory: the error surfaces when the row is read
     }
   }
+  return requested;
 }
 
 bool FixedRows::resident(int64_t index) const noexcept {
   try {
     const Shard& shard = shard_of(index);
-    // checks the middle, because a neighbouring row may have loaded the first or the last page
-    return map(shard).resident(offset_in(shard, index) + row_bytes_ / 2);
+    return map(shard).resident(middle_of(offset_in(shard, index)));
   } catch (const std::exception&) {
     return true;
   }

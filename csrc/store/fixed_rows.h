@@ -26,12 +26,14 @@ class FixedRows : public RowSource {
   // Checks the size of every file. Error(Reason::store) names a file that is too short.
   FixedRows(std::vector<ShardFile> shards, int64_t row_bytes);
   ~FixedRows() override;
+  FixedRows(const FixedRows&) = delete;
+  FixedRows& operator=(const FixedRows&) = delete;
 
   int64_t size() const noexcept override { return size_; }
   int64_t row_bytes() const noexcept { return row_bytes_; }
 
   Extent row(int64_t index) const override;
-  void will_need(const int64_t* indices, int64_t n) const noexcept override;
+  int64_t will_need(const int64_t* indices, int64_t n) const noexcept override;
   bool resident(int64_t index) const noexcept override;  // checks the page in the middle of the row
 
   // Reads n rows into `out` with pread, for rows that are not in the page cache. If a file was truncated while it is
@@ -49,6 +51,8 @@ class FixedRows : public RowSource {
   int64_t offset_in(const Shard& shard, int64_t index) const noexcept {
     return shard.file.offset + (index - shard.start) * row_bytes_;
   }
+  // The byte of a row to probe: a neighbouring row may have loaded the first or the last page.
+  int64_t middle_of(int64_t offset) const noexcept { return offset + row_bytes_ / 2; }
 
   int64_t row_bytes_;
   int64_t size_ = 0;

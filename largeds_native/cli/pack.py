@@ -123,7 +123,8 @@ def pack(
         str, typer.Option(help="How many may fail: a share (0.01, rounded up) or a count (5); more make no store.")
     ] = "0.01",
     truncated: Annotated[
-        Truncated, typer.Option(help="keep: keep the existing part of a JPEG that ends early.")
+        Truncated,
+        typer.Option(help="keep: decode a JPEG that ends early as far as it goes, a PNG without its end."),
     ] = Truncated.error,
     max_pixels: Annotated[int, typer.Option(min=1, help="Larger images fail.")] = MAX_PIXELS,
     sixteen_bit: Annotated[
@@ -134,6 +135,9 @@ def pack(
     key: Annotated[
         str | None, typer.Option(metavar="NAME", help="Names the data: a store of this key is known again elsewhere.")
     ] = None,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="If another process is packing into OUT, wait for it and use its store.")
+    ] = False,
     threads: THREADS = None,
     quiet: QUIET = False,
     json: JSON = False,
@@ -193,7 +197,7 @@ def pack(
         "max_failures": _max_failures(max_failures),
     }
     shown = sys.stderr.isatty() and not (quiet or json)
-    store = pack_images(chosen, out, threads=threads, resume=resume, progress=shown, **arguments)
+    store = pack_images(chosen, out, threads=threads, resume=resume, wait=wait, progress=shown, **arguments)
     report = store.report
     if json:
         emit_json({"store": str(store.path)} | (dataclasses.asdict(report) if report else {}))

@@ -52,7 +52,7 @@ class Sequential(Order):
 
 
 class Random(Order):
-    """A keyed permutation (a Feistel network with cycle walking): O(1) memory, random access to any position."""
+    """A keyed permutation (KeyedPermutation in csrc/common/random.h): bounded memory, random access to any position."""
 
     name = "random"
 

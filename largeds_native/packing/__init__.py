@@ -46,6 +46,7 @@ def pack(
     sixteen_bit: Literal["scale", "clip"] | None = None,
     resume: bool = True,
     key: str | None = None,
+    wait: bool = False,
     progress: bool = True,
 ) -> PackedStore:
     """Packs `source` into a new store in the folder `out`, and opens it; `store.report` has counts, failures and speed.
@@ -76,7 +77,7 @@ def pack(
     max_failures: how many images may be left out, as a share of all (a float, rounded up to whole images) or a count
         (an int). If more fail, the pack ends with an error and without a store; its shards are kept, so that the same
         pack can continue with a larger value.
-    truncated: "keep" keeps the existing part of a JPEG that ends early.
+    truncated: "keep" keeps the existing part of a JPEG that ends early, and a PNG with all pixels but without its end.
     max_pixels: larger images fail.
     sixteen_bit: how grey images of more than 8 bits per pixel (PNG, TIFF) become 8 bits: "scale" takes the high byte
         (floats in [0, 1]: times 255), "clip" keeps 0 to 255 and makes the rest white, as Pillow's convert does. With
@@ -86,6 +87,8 @@ def pack(
     key: your name for the data. A Dataset or an iterable can't tell whether it gives the same samples as before: its
         pack resumes, and its finished store is recognised, only with the same key. Use another key when the data
         change. With a key, files may also have moved.
+    wait: if another process is packing into `out`, wait for it and return its store, instead of raising PackError: so
+        that every rank of a run can call pack.
     progress: show a progress bar and the report, if stderr is a terminal.
 
     Raises ArgumentError for an invalid option; PackError if the source has no image, or if `out` is something else or
@@ -119,4 +122,4 @@ def pack(
         sixteen_bit=sixteen_bit,
     )
     chosen = with_classes(as_source(source), classes)
-    return run(chosen, out, options, threads, on_error, resume, progress, key, max_failures)
+    return run(chosen, out, options, threads, on_error, resume, progress, key, max_failures, wait)

@@ -115,7 +115,8 @@ def decode_batch(
         mode: "RGB" (3 channels) or "L" (1 channel).
         layout: "CHW" or "HWC".
         exif_orientation: rotate images by their EXIF (or XMP) orientation.
-        truncated: a JPEG that ends early is an "error", or with "keep" libjpeg fills it up with gray.
+        truncated: a file that ends early is an "error"; with "keep", libjpeg fills a JPEG up with gray, and a PNG that
+            has all its pixels is taken without its end.
         max_pixels: larger images fail before their pixels are allocated.
         sixteen_bit: how grey images of more than 8 bits a pixel (PNG, TIFF) become 8: "scale" takes the high byte
             (floats in [0, 1]: times 255), "clip" keeps 0 to 255 and makes the rest white, as Pillow's convert does.

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from pathlib import Path
 
 from largeds_native.errors import PackError
 
 NAME = ".pack.lock"
+POLL_SECONDS = 0.2
 
 
 class FolderLock:
-    """Held until `release`, or until the process ends for any reason."""
+    """Held until `release`, or until the process ends for any reason.
 
-    def __init__(self, folder: Path) -> None:
+    wait: waits while another process holds it, instead of raising PackError.
+    """
+
+    def __init__(self, folder: Path, wait: bool = False) -> None:
         self._path = folder / NAME
         while True:
             self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
@@ -23,7 +28,12 @@ class FolderLock:
             except BlockingIOError:
                 owner = os.read(self._descriptor, 20).decode("ascii", "replace").strip()
                 os.close(self._descriptor)
-                raise PackError(f"another process ({owner or 'unknown'}) is packing into {folder}") from None
+                if wait:
+                    time.sleep(POLL_SECONDS)  # not in flock, which can't be interrupted on every file system
+                    continue
+                raise PackError(
+                    f"another process ({owner or 'unknown'}) is packing into {folder}; wait=True (--wait) waits for it"
+                ) from None
             if self._is_current():
                 break
             os.close(self._descriptor)  # its previous owner removed the file between our open and our lock

@@ -40,6 +40,7 @@ def run(
     progress: bool,
     key: str | None = None,
     max_failures: int | float = 0.01,
+    wait: bool = False,
 ) -> PackedStore:
     """Implements `largeds_native.pack`, after its options were checked."""
     if on_error not in ("skip", "raise"):
@@ -54,7 +55,7 @@ def run(
     plan = make_plan(source, options, key)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FolderLock(folder)
+        lock = FolderLock(folder, wait)
     except OSError as error:
         raise StorageError(error.errno, f"{folder} can't be written to: {error.strerror}") from error
     finisher = Finisher()

@@ -8,6 +8,7 @@ from largeds_native.trainer.ema import EMA
 from largeds_native.trainer.freezing import Freeze
 from largeds_native.trainer.logging import CSVLogger, TensorBoardLogger
 from largeds_native.trainer.progress import ProgressBar
+from largeds_native.trainer.stopping import StoppedBySignal
 from largeds_native.trainer.trainer import Trainer
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "Group",
     "ProgressBar",
     "StepResult",
+    "StoppedBySignal",
     "TensorBoardLogger",
     "Trainer",
     "TrainingRun",

@@ -24,6 +24,7 @@ backward().
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -36,13 +37,21 @@ from torch.optim import Optimizer
 from largeds_native.errors import ArgumentError, NonFiniteError
 from largeds_native.trainer import batches
 from largeds_native.trainer.buffers import BufferSnapshot
-from largeds_native.trainer.ranks import Ranks, find_ddp, join_bucket_rebuild, set_sync
+from largeds_native.trainer.ranks import (
+    Ranks,
+    check_all_are_reduced,
+    check_graph_is_not_static,
+    find_ddp,
+    join_bucket_rebuild,
+    set_sync,
+)
 from largeds_native.trainer.weights import Weight, check_scalar_loss
 
 
 @dataclass
 class StepResult:
-    """One optimizer step: `loss` is the weighted mean over this rank's samples, `weight` the sum of their weights."""
+    """One optimizer step: `loss` is the weighted mean over this rank's samples (NaN if their weights are 0), `weight`
+    the sum of their weights."""
 
     loss: float
     weight: float
@@ -68,6 +77,12 @@ class Accumulator:
         clip_grad_norm: the largest norm of the whole gradient, applied once per step, after unscaling.
         on_nonfinite: "raise" a NonFiniteError that names the samples, or "skip" the step.
         hold: fetch a group's batches before the first forward and keep them, so that `Group.restart` can repeat it.
+
+    The parameters are those that the optimizer has at each step. A group whose samples all weigh 0
+    moves nothing: its step counts, and the optimizer is not called.
+
+    Raises ArgumentError for an argument out of range, an optimizer whose step needs a closure (LBFGS), and a
+    DistributedDataParallel with `static_graph`.
     """
 
     def __init__(
@@ -104,10 +119,18 @@ class Accumulator:
         self.ddp = find_ddp(model)
         if self.ranks.world_size > 1 and self.ddp is None:
             raise ArgumentError("several processes, but the model is not wrapped in DistributedDataParallel")
-        self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        check_needs_no_closure(optimizer)
+        check_graph_is_not_static(self.ddp)
+        self._known = {id(p) for p in self.parameters}
+        self._reduced = {id(p) for p in model.parameters() if p.requires_grad}  # by DDP
         self.nominal: float | None = None  # weight of a full group on one rank; see Note [Weights]
         self.steps = 0
         self._gradient: tuple[Any, Tensor] = (None, torch.empty(0))
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """The optimizer's parameters, those of `add_param_group` too."""
+        return [p for group in self.optimizer.param_groups for p in group["params"]]
 
     def groups(self, loader: Iterable[Any], *, start: int = 0) -> Iterator[Group]:
         """The groups of one pass over the loader; the last may be partial. `start`: samples seen before it."""
@@ -122,11 +145,23 @@ class Accumulator:
             (with_data,) = self.ranks.sum(float(bool(pairs)))
             if not with_data:
                 return
+            self._take_new_parameters()
             reduce_after = self.ranks.world_size > 1 and (self.hold or with_data < self.ranks.world_size)
             group = Group(self, pairs, iterator, reduce_after, start)
             del pairs
             yield group
             start += group.samples
+
+    def _take_new_parameters(self) -> None:
+        """Parameters that came to the optimizer since the last step: they may hold gradients of earlier groups, and
+        DDP sums only those that it knew when it was made."""
+        parameters = self.parameters
+        new = [p for p in parameters if id(p) not in self._known]
+        for parameter in new:
+            parameter.grad = None
+        self._known.update(id(p) for p in new)
+        if self.ranks.world_size > 1:
+            check_all_are_reduced(self._reduced, parameters)
 
     def weigh(self, inputs: Any, targets: Any) -> float | Tensor:
         """The weight of these samples."""
@@ -284,25 +319,23 @@ class Group:
         self._reset()
 
     def step(self) -> StepResult:
-        """Divide by the total weight, clip, check for NaN, step, and clear the gradients."""
+        """Divide by the total weight, clip, check for NaN, step, and clear the gradients. If the total weight is 0, the
+        optimizer is not called."""
         accumulator = self._accumulator
         self._pairs.clear()
+        parameters = accumulator.parameters
         if self._reduce_after:
-            accumulator.ranks.sum_gradients(accumulator.parameters)
-        gradients = [p.grad for p in accumulator.parameters if p.grad is not None]
+            accumulator.ranks.sum_gradients(parameters)
+        gradients = [p.grad for p in parameters if p.grad is not None]
         scaler = accumulator.scaler if gradients else None  # a GradScaler refuses a step without gradients
         if scaler is not None:
             scaler.unscale_(accumulator.optimizer)
         self._apply_total(gradients)
-        norm = _norm(gradients)
-        losses, weights, gradient_norm = self._read(norm)
-        total = sum(weights)
-        by_weight = accumulator.reduction == "mean"
-        mean = sum(v * (w if by_weight else 1.0) for v, w in zip(losses, weights, strict=True) if w or not by_weight)
-        result = StepResult(mean / total if total else 0.0, total, self.samples, gradient_norm, True)
+        losses, weights, gradient_norm = self._read(_norm(gradients))
+        result = self._result(losses, weights, gradient_norm)
         try:
             result.stepped = self._is_finite(losses, weights, gradient_norm)
-            if result.stepped:
+            if result.stepped and not self._weighs_nothing(weights):
                 if accumulator.clip_grad_norm is not None and gradient_norm > accumulator.clip_grad_norm:
                     torch._foreach_mul_(gradients, accumulator.clip_grad_norm / (gradient_norm + 1e-6))
                 result.stepped = self._optimizer_step(scaler, gradient_norm)
@@ -314,6 +347,18 @@ class Group:
         if not result.stepped and self._buffers is not None:
             self._buffers.restore()
         return result
+
+    def _result(self, losses: list[float], weights: list[float], norm: float) -> StepResult:
+        """The step's numbers; the loss is NaN where no sample weighs anything."""
+        total = sum(weights)
+        by_weight = self._accumulator.reduction == "mean"
+        mean = sum(v * (w if by_weight else 1.0) for v, w in zip(losses, weights, strict=True) if w or not by_weight)
+        return StepResult(mean / total if total else math.nan, total, self.samples, norm, True)
+
+    def _weighs_nothing(self, weights: list[float]) -> bool:
+        """Whether all samples of the group, on all ranks, weigh 0: a mean over nothing has no gradient."""
+        alone = self._accumulator.ranks.world_size == 1
+        return self._accumulator.divides and (sum(weights) if alone else float(self._total)) == 0
 
     def _optimizer_step(self, scaler: torch.amp.GradScaler | None, norm: float) -> bool:
         """Whether the optimizer stepped: a GradScaler skips the step if the scaled gradients overflowed."""
@@ -330,9 +375,12 @@ class Group:
         if accumulator.divides:
             total = self._total
             if accumulator.ranks.world_size > 1:
-                (total,) = accumulator.ranks.sum(float(total))
-            if isinstance(total, Tensor) or total > 0:
-                factor = (accumulator.nominal or 1.0) / total
+                (self._total,) = (total,) = accumulator.ranks.sum(float(total))
+            nominal = accumulator.nominal or 1.0
+            if isinstance(total, Tensor):
+                factor = torch.where(total == 0, 1.0, nominal / total)
+            elif total != 0:
+                factor = nominal / total
         if accumulator.ranks.world_size > 1 and not self._reduce_after:
             factor = factor * accumulator.ranks.world_size
         if gradients and not (isinstance(factor, float) and factor == 1.0):
@@ -376,6 +424,16 @@ class Group:
             return f"the gradient is not finite (norm {norm}) {where}, though every loss on this rank is"
         begin, end = self._ranges[bad[0]]
         return f"the loss is {losses[bad[0]]} for samples {begin} to {end} of this epoch, {where}"
+
+
+def check_needs_no_closure(optimizer: Optimizer) -> None:
+    """Raises ArgumentError for an optimizer whose step computes the loss again: a group's batches are gone by then."""
+    closure = inspect.signature(optimizer.step).parameters.get("closure")
+    if closure is not None and closure.default is inspect.Parameter.empty:
+        raise ArgumentError(
+            f"{type(optimizer).__name__} computes the loss again in its step, by a closure, and a group's batches are "
+            "not kept: expected an optimizer that steps from the gradients alone, such as SGD or AdamW"
+        )
 
 
 def _norm(gradients: list[Tensor]) -> Tensor | None:

@@ -1,15 +1,22 @@
-"""Checkpoints that survive a kill at any moment: written under a temporary name, synced, renamed."""
+"""Checkpoints that survive a kill at any moment: written under a temporary name, synced, renamed.
+
+Note [Hash]
+torch's reader doesn't look at the checksums in its zip files, so a flipped byte would go into the weights. A hash of
+all bytes before it stands at the file's end, as the zip file's comment: `torch.load` reads the file as any other.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
+import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -20,6 +27,8 @@ from largeds_native.store.format.files import atomic_write, sync
 
 FORMAT = "largeds-checkpoint"
 VERSION = 1
+_MARK = b"largeds blake2b "
+_COMMENT = len(_MARK) + 64  # and the hash in hexadecimal digits
 _NAME = re.compile(r"step-(\d{10})\.pt")
 
 
@@ -59,13 +68,32 @@ class CheckpointFolder:
         os.replace(temporary, self.folder / "best.pt")
         sync(self.folder)
 
+    def save_best(self, state: dict[str, Any]) -> None:
+        """Write a `best.pt` that is no checkpoint's copy."""
+        write(self.folder / "best.pt", state)
+
     def newest(self) -> tuple[Path, dict[str, Any]] | None:
-        """The newest readable checkpoint, or None. An unreadable one is skipped with a warning."""
+        """The newest whole checkpoint; one warning names those that were passed over. None: there are none at all.
+
+        Raises StateError if there are checkpoints, and none can be read.
+        """
+        damaged: list[str] = []
         for path in self.files():
             try:
-                return path, read(path)
-            except StateError as error:  # noqa: PERF203
-                warnings.warn(f"skipped a checkpoint that can't be read: {error}", stacklevel=2)
+                state = read(path)
+            except StateError as error:
+                damaged.append(str(error))
+                continue
+            if damaged:
+                warnings.warn(f"{path.name} is used, checkpoints after it are not: {'; '.join(damaged)}", stacklevel=2)
+            return path, state
+        if damaged:
+            best = self.folder / "best.pt"
+            advice = f'resume="{best}" if that is whole, or ' if best.exists() else ""
+            raise StateError(
+                f"{self.folder}: no checkpoint can be read: {'; '.join(damaged)}. Go on by {advice}another "
+                "checkpoint_dir, or empty this one to begin anew"
+            )
         return None
 
 
@@ -75,12 +103,44 @@ def write(path: Path, state: dict[str, Any]) -> None:
     try:
         with atomic_write(path) as file:
             torch.save({"format": FORMAT, "version": VERSION, **whole}, file)
+            _append_hash(file)
     except (OSError, RuntimeError) as error:
         # torch's writer raises a RuntimeError, and the file's OSError is its context
         refused = error if isinstance(error, OSError) else error.__context__
         if not isinstance(refused, OSError):
             raise
         raise StorageError(f"can't write the checkpoint {path}: {refused}") from error
+
+
+def _append_hash(file: BinaryIO) -> None:
+    """Make the hash of the file its zip comment, whose length is the last thing in a zip file. See Note [Hash]."""
+    file.seek(-2, os.SEEK_END)
+    file.write(struct.pack("<H", _COMMENT))
+    file.flush()
+    with open(file.name, "rb") as written:
+        file.write(_MARK + _hash(written, file.tell()))
+
+
+def _hash(file: BinaryIO, size: int) -> bytes:
+    """Of the file's first `size` bytes, as hexadecimal digits."""
+    digest, left = hashlib.blake2b(digest_size=32), size
+    while left and (data := file.read(min(left, 1 << 20))):
+        digest.update(data)
+        left -= len(data)
+    return digest.hexdigest().encode()
+
+
+def _check_hash(path: str | os.PathLike[str]) -> None:
+    """StateError unless the file is as it was written."""
+    with open(path, "rb") as file:
+        size = max(file.seek(0, os.SEEK_END) - _COMMENT, 0)
+        file.seek(size)
+        comment = file.read()
+        if not comment.startswith(_MARK):
+            raise StateError(f"{path}: not a complete checkpoint: its end, with the hash of its bytes, is missing")
+        file.seek(0)
+        if _MARK + _hash(file, size) != comment:
+            raise StateError(f"{path}: not a complete checkpoint: its bytes are not those that were written")
 
 
 def plain(value: Any, name: str) -> Any:
@@ -105,13 +165,19 @@ def plain(value: Any, name: str) -> Any:
 def read(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Load a checkpoint to the CPU, without running code from it.
 
-    Raises StateError if it is cut off, foreign, or of another version.
+    Raises StateError if it is missing, cut off, changed by a single bit, foreign, or of another version; StorageError
+    if the operating system refuses it.
     """
     try:
+        _check_hash(path)
         with sets_allowed():
             state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise StateError(f"{path}: no such checkpoint") from None
+    except (StateError, MemoryError):
+        raise
+    except OSError as error:
+        raise StorageError(f"can't read the checkpoint {path}: {error}") from error
     except Exception as error:  # torch raises RuntimeError, EOFError, UnpicklingError, KeyError and more here
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise StateError(f"{path}: not a complete checkpoint: {reason}") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from largeds_native.errors import ArgumentError
+from largeds_native.trainer.arguments import check_monitored
 from largeds_native.trainer.best import Best
 from largeds_native.trainer.callbacks import Callback, TrainingRun
 
@@ -15,6 +16,9 @@ class EarlyStopping(Callback):
     Args:
         monitor: a name in the epoch's logs, such as "val_loss" or "val_accuracy".
         mode: "min" if smaller is better, "max" if larger is.
+
+    Raises ArgumentError if the epoch's logs have no such name, if possible before the first step. Names with "val_"
+    need a `val_loader`.
     """
 
     def __init__(self, monitor: str = "val_loss", patience: int = 5, mode: str = "min", min_delta: float = 0.0) -> None:
@@ -32,8 +36,7 @@ class EarlyStopping(Callback):
 
     def on_epoch_end(self, trainer: TrainingRun, logs: dict[str, float]) -> None:
         """Count this epoch."""
-        if self.monitor not in logs:
-            raise ArgumentError(f"EarlyStopping: no {self.monitor!r} among {sorted(logs)}")
+        check_monitored("EarlyStopping", self.monitor, logs)
         self.waited = 0 if self.best.improves(logs[self.monitor], self.min_delta) else self.waited + 1
         self._stop_if_due(trainer)
 

@@ -22,6 +22,7 @@ class EMA(Callback):
         decay: from 0 to below 1.
         every: steps between two updates; the decay is raised to this power, so that its time scale stays the same.
 
+    `best.pt` contains the average that was evaluated as "model", and the weights to continue from as "training_model".
     Buffers (BatchNorm's statistics) are not averaged. `copy_to(model)` writes the average into a model.
     """
 
@@ -68,6 +69,16 @@ class EMA(Callback):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a saved average."""
         self.average = dict(state["average"])
+
+
+def averaged_weights(averages: list[EMA], trainer: TrainingRun) -> dict[str, Tensor]:
+    """A copy of the model's state as it is evaluated, with the averages in it."""
+    for ema in averages:
+        ema.on_evaluate_start(trainer)
+    state = {name: value.clone() for name, value in unwrap(trainer.model).state_dict().items()}
+    for ema in reversed(averages):
+        ema.on_evaluate_end(trainer)
+    return state
 
 
 @torch.no_grad()

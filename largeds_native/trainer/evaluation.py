@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -22,12 +23,21 @@ from largeds_native.trainer.weights import Loss, check_scalar_loss
 def evaluate(
     loader: Iterable[Any], accumulator: Accumulator, loss_function: Loss, precision: Precision, metrics: Metrics
 ) -> dict[str, float]:
-    """Runs the accumulator's model in eval mode, micro-batch by micro-batch, then restores each module's mode."""
+    """The mean loss, and each metric."""
+    return {"loss": mean_loss(loader, accumulator, loss_function, precision, metrics), **metrics.compute()}
+
+
+def mean_loss(
+    loader: Iterable[Any], accumulator: Accumulator, loss_function: Loss, precision: Precision, metrics: Metrics
+) -> float:
+    """Runs the accumulator's model in eval mode, micro-batch by micro-batch, then restores each module's mode. The
+    metrics are reset and see all samples. NaN: the samples' weights are all 0."""
     weigh, reduction, device = accumulator.weigh, accumulator.reduction, accumulator.device
     model, forward = unwrap(accumulator.model), without_ddp(accumulator.model)
     was_training = accumulator.model.training
     loss_sum = torch.zeros((), dtype=torch.float64, device=device)
     weight_sum: Any = 0.0
+    samples = 0
     metrics.reset()
     modes = {module: module.training for module in model.modules()}  # frozen layers may be in eval mode during training
     model.eval()
@@ -36,6 +46,7 @@ def evaluate(
             for batch in without_padding(loader):
                 pair = batches.split_pair(batch)
                 count = batches.length(pair)
+                samples += count
                 size = accumulator.micro_batch or count
                 for first in range(0, count, size):
                     part = batches.narrow(pair, first, min(size, count - first))
@@ -55,10 +66,10 @@ def evaluate(
         accumulator.model.training = was_training
         for module, mode in modes.items():
             module.training = mode
-    loss_total, weight_total = accumulator.ranks.sum(float(loss_sum), float(weight_sum))
-    if weight_total == 0:
+    loss_total, weight_total, samples_total = accumulator.ranks.sum(float(loss_sum), float(weight_sum), samples)
+    if samples_total == 0:
         raise ArgumentError("the loader to evaluate on is empty")
-    return {"loss": loss_total / weight_total, **metrics.compute()}
+    return loss_total / weight_total if weight_total else math.nan
 
 
 def without_padding(loader: Iterable[Any]) -> Iterator[Any]:

@@ -12,6 +12,15 @@ from largeds_native.trainer.accumulation import Accumulator, Group
 from largeds_native.trainer.buffers import BufferSnapshot
 from largeds_native.trainer.random_state import RandomState
 
+_SIGNS = (
+    "DefaultCPUAllocator: can't allocate memory",
+    "DefaultCPUAllocator: not enough memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "std::bad_alloc",
+    "could not create a primitive",  # oneDNN's words, when its workspace or its code finds no room
+    "could not create a memory object",
+)
 Record = Callable[[Any, Any], None]  # takes the outputs and targets of a micro-batch
 
 
@@ -51,8 +60,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
     text = str(error)
-    signs = ("DefaultCPUAllocator: can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
-    return isinstance(error, RuntimeError) and any(sign in text for sign in signs)
+    return isinstance(error, RuntimeError) and any(sign in text for sign in _SIGNS)
 
 
 class Snapshot:

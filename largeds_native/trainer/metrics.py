@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from largeds_native.errors import ArgumentError
@@ -23,7 +26,13 @@ class Mean:
 
     def update(self, outputs: Any, targets: Any) -> None:
         value, count = self._function(outputs, targets), batches.length(targets)
-        self._total = self._total + (value.detach().double() if isinstance(value, Tensor) else value) * count
+        if not isinstance(value, Tensor):
+            value = float(value)
+        elif value.numel() != 1:
+            raise ArgumentError(f"expected one number, found a tensor of shape {tuple(value.shape)}")
+        self._total = (
+            self._total + (value.detach().double().reshape(()) if isinstance(value, Tensor) else value) * count
+        )
         self._count += count
 
     def compute(self) -> float:
@@ -35,12 +44,22 @@ class Mean:
 
 
 class Metrics:
-    """A set of named metrics; each set has its own state, so training and validation don't mix."""
+    """A set of named metrics; each set has its own state, so training and validation don't mix.
+
+    The members of a torchmetrics MetricCollection have the names that it gives them. ArgumentError names the metric
+    that fails, or that gives something else than one number or a dict of numbers by their names.
+    """
 
     def __init__(self, metrics: Mapping[str, Any] | None, ranks: Ranks, device: Any) -> None:
         self.metrics: dict[str, Any] = {}
         self._device = device
-        for name, metric in (metrics or {}).items():
+        if metrics is not None and not hasattr(metrics, "items"):
+            raise ArgumentError(f"expected metrics as a dict, name -> metric, found {type(metrics).__name__}")
+        for name, metric in _members(metrics or {}):
+            if name in self.metrics:
+                raise ArgumentError(f"two metrics have the name {name!r}: give the MetricCollection a prefix")
+            if isinstance(metric, type):
+                raise ArgumentError(f"expected metric {name!r} to be an object, found a class: {metric.__name__}(...)")
             if hasattr(metric, "update") and hasattr(metric, "compute"):
                 metric = copy.deepcopy(metric)
                 self.metrics[name] = metric.to(device) if hasattr(metric, "to") else metric
@@ -49,17 +68,36 @@ class Metrics:
             else:
                 raise ArgumentError(f"expected metric {name!r} to be a torchmetrics object or a function")
 
+    @property
+    def names(self) -> list[str]:
+        """Of the metrics; one that gives a dict of numbers has the dict's names instead."""
+        return list(self.metrics)
+
+    @property
+    def names_are_known(self) -> bool:
+        """A function gives one number; an object may give a dict."""
+        return all(isinstance(metric, Mean) for metric in self.metrics.values())
+
     def __bool__(self) -> bool:
         return bool(self.metrics)
 
     def update(self, outputs: Any, targets: Any) -> None:
         """Add one micro-batch."""
-        for metric in self.metrics.values():
-            metric.update(outputs, targets)
+        for name, metric in self.metrics.items():
+            with _named(name):
+                metric.update(outputs, targets)
 
     def compute(self) -> dict[str, float]:
         """Values over all samples and ranks since `reset`; torchmetrics objects reduce over the ranks themselves."""
-        return {name: float(metric.compute()) for name, metric in self.metrics.items()}
+        numbers: dict[str, float] = {}
+        for name, metric in self.metrics.items():
+            with _named(name):
+                value = metric.compute()
+            for key, number in (value if isinstance(value, dict) else {name: value}).items():
+                if key in numbers:
+                    raise ArgumentError(f"metric {name!r} gives {key!r}, and another metric does too")
+                numbers[key] = _one_number(number, key)
+        return numbers
 
     def reset(self) -> None:
         """Forget all samples."""
@@ -76,6 +114,38 @@ class Metrics:
             if name in self.metrics:
                 for attribute, value in values.items():
                     setattr(self.metrics[name], attribute, batches.to_device(value, self._device))
+
+
+def _members(metrics: Any) -> Iterator[tuple[str, Any]]:
+    """Each metric with its name, those in a MetricCollection too."""
+    for name, metric in metrics.items():
+        if hasattr(metric, "compute") and hasattr(metric, "items"):
+            yield from metric.items()
+        else:
+            yield name, metric
+
+
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    try:
+        yield
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        raise ArgumentError(f"metric {name!r} failed: {type(error).__name__}: {error}") from error
+
+
+def _one_number(value: Any, name: str) -> float:
+    shape = tuple(value.shape) if hasattr(value, "shape") else ()
+    if math.prod(shape) != 1:
+        raise ArgumentError(
+            f"expected metric {name!r} to give one number, found a tensor of shape {shape}: "
+            "reduce it (torchmetrics: average=...), or give each value a name (torchmetrics.ClasswiseWrapper)"
+        )
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise ArgumentError(f"expected metric {name!r} to give one number, found {type(value).__name__}") from None
 
 
 def _state(metric: Any) -> dict[str, Any]:

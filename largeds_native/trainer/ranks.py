@@ -14,6 +14,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from largeds_native.errors import ArgumentError
+
 
 class Ranks:
     """The processes of this run. Creating it is a collective call: every rank must create one, in the same order."""
@@ -99,6 +101,26 @@ def find_ddp(model: nn.Module) -> DistributedDataParallel | None:
     """The DistributedDataParallel wrapper in the model, also under `torch.compile`."""
     inner = getattr(model, "_orig_mod", model)
     return inner if isinstance(inner, DistributedDataParallel) else None
+
+
+def check_graph_is_not_static(ddp: DistributedDataParallel | None) -> None:
+    """Raises ArgumentError for `static_graph=True`: only the last backward of a step communicates."""
+    if ddp is not None and ddp.static_graph:
+        raise ArgumentError(
+            "DistributedDataParallel(static_graph=True) expects all backward passes to be the same, but only the last "
+            "one of a step communicates: leave static_graph out"
+        )
+
+
+def check_all_are_reduced(reduced: set[int], parameters: Iterable[nn.Parameter]) -> None:
+    """ArgumentError for a parameter to train that is not among those (by id) whose gradients DDP sums."""
+    unknown = sum(p.requires_grad and id(p) not in reduced for p in parameters)
+    if unknown:
+        raise ArgumentError(
+            f"{unknown} parameters of the optimizer require gradients now, and did not when DistributedDataParallel "
+            "was made: it would not sum them, and the ranks would drift apart. After unfreezing, wrap the model again "
+            "and make a new Trainer"
+        )
 
 
 def unwrap(model: nn.Module) -> nn.Module:

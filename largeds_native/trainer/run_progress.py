@@ -14,6 +14,7 @@ class RunProgress:
     step: int = 0  # optimizer steps, over all epochs
     skipped: int = 0  # steps that were skipped
     steps_in_epoch: int = 0
+    trained: dict[str, float] | None = None  # this epoch's training is done, its validation not; how fast it was
     history: list[dict[str, float]] = field(default_factory=list)
 
     def state_dict(self) -> dict[str, Any]:
@@ -22,6 +23,6 @@ class RunProgress:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state_dict()`."""
-        for name in ("epoch", "step", "skipped", "steps_in_epoch"):
+        for name in ("epoch", "step", "skipped", "steps_in_epoch", "trained"):
             setattr(self, name, state[name])
         self.history = list(state["history"])

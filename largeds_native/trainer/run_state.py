@@ -67,7 +67,7 @@ def restore(parts: RunParts, state: dict[str, Any], path: str | os.PathLike[str]
             _load({name: part}, state)
         except ValueError as error:  # noqa: PERF203
             raise StateError(f"{path}: a checkpoint of another {name}: {error}") from error
-    parts.model.load_state_dict(state["model"])
+    parts.model.load_state_dict(state.get("training_model", state["model"]))  # see Trainer.save
     _load(parts.shared, state)
     _load(parts.own, state["ranks"][parts.ranks.rank])
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from largeds_native.errors import ArgumentError
+from largeds_native.trainer.arguments import check_monitored
 
 if TYPE_CHECKING:
     from largeds_native.trainer.accumulation import StepResult
@@ -20,8 +21,8 @@ class Schedule:
         if by not in ("epoch", "step"):
             raise ArgumentError(f"expected scheduler_by 'epoch' or 'step', found {by!r}")
         self._scheduler, self._by = scheduler, by
-        self._plateau = isinstance(scheduler, ReduceLROnPlateau)
-        if self._plateau and by == "step":
+        self.watches = isinstance(scheduler, ReduceLROnPlateau)  # the monitored number
+        if self.watches and by == "step":
             raise ArgumentError("expected scheduler_by 'epoch' with ReduceLROnPlateau, found 'step'")
 
     def after_step(self, result: StepResult) -> None:
@@ -31,9 +32,8 @@ class Schedule:
 
     def after_epoch(self, logs: Mapping[str, float], monitor: str) -> None:
         """After an epoch, with its logs."""
-        if self._plateau and monitor not in logs:
-            raise ArgumentError(f"ReduceLROnPlateau: no {monitor!r} among {sorted(logs)}")
-        if self._plateau:
+        if self.watches:
+            check_monitored("ReduceLROnPlateau", monitor, logs)
             self._scheduler.step(logs[monitor])
         elif self._scheduler is not None and self._by == "epoch":
             self._scheduler.step()

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+import warnings
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -21,9 +22,19 @@ from largeds_native.errors import ArgumentError
 from largeds_native.loading.torch_samplers import set_epoch
 from largeds_native.trainer import batches, checkpoint, run_state
 from largeds_native.trainer.accumulation import Accumulator, Group
+from largeds_native.trainer.arguments import (
+    check_classes,
+    check_epochs,
+    check_loader,
+    check_monitored,
+    check_parts,
+    may_add_numbers,
+)
 from largeds_native.trainer.best import Best
 from largeds_native.trainer.callbacks import Callback, Callbacks
 from largeds_native.trainer.device import device_of
+from largeds_native.trainer.early_stopping import EarlyStopping
+from largeds_native.trainer.ema import EMA, averaged_weights
 from largeds_native.trainer.evaluation import check_world, evaluate
 from largeds_native.trainer.memory import Record, until_it_fits
 from largeds_native.trainer.metrics import Metrics
@@ -33,7 +44,10 @@ from largeds_native.trainer.progress import ProgressBar
 from largeds_native.trainer.ranks import Ranks, find_ddp, unwrap
 from largeds_native.trainer.run_progress import RunProgress
 from largeds_native.trainer.schedule import Schedule
+from largeds_native.trainer.settings import Settings
+from largeds_native.trainer.stopping import SignalWatch
 from largeds_native.trainer.totals import EpochTotals
+from largeds_native.trainer.trial import try_validation
 from largeds_native.trainer.weights import Loss, Weight, reduction_of, weight_of
 
 
@@ -53,13 +67,20 @@ class Trainer:
         scheduler: a learning rate scheduler, stepped per epoch, or per optimizer step with `scheduler_by="step"`.
         clip_grad_norm: the largest norm of a step's gradient.
         device: device of the batches; None: that of the model.
-        checkpoint_dir: folder for checkpoints, written after each epoch and every `checkpoint_every` steps. The last
-            `keep_last` and the best by `monitor` ("min" or "max" of it, `monitor_mode`) are kept.
-        metrics: name -> torchmetrics object, or a function of (outputs, targets) that returns a micro-batch's mean.
+        checkpoint_dir: folder for checkpoints, written after each epoch's training, again after its validation, and
+            every `checkpoint_every` steps. The last `keep_last` and the best by `monitor` ("min" or "max" of it,
+            `monitor_mode`), `best.pt`, are kept. `torch.load(".../best.pt")["model"]` are the weights that were
+            evaluated: with an EMA, the average.
+        metrics: name -> torchmetrics object, or a function of (outputs, targets) that returns a micro-batch's mean. The
+            members of a MetricCollection keep its names.
         progress: show a bar on a terminal, else one line per epoch.
         weight: `weight(inputs, targets)` returns the denominator of a mean loss if it is not the number of samples
-            (tokens, a mask). It is not needed for CrossEntropyLoss and NLLLoss with class weights or `ignore_index`.
+            (tokens, a mask). It is not needed for torch's losses: modules, functions, and functools.partial of them. If
+            another loss seems to have weights, a warning asks for it.
         on_nonfinite: "raise" NonFiniteError, or "skip" the step, when a loss or gradient is infinite or NaN.
+        stop_on_signal: at SIGTERM, save after the current step and raise StoppedBySignal, a SystemExit with code 75, on
+            all ranks; during a validation, after it. It needs a `checkpoint_dir`. The handler is installed only during
+            `fit`, which must then run in the main thread.
         callbacks: instances of Callback, such as EMA, EarlyStopping, Freeze, CSVLogger and TensorBoardLogger.
 
     Raises:
@@ -89,12 +110,16 @@ class Trainer:
         progress: bool = True,
         weight: Weight | None = None,
         on_nonfinite: str = "raise",
+        stop_on_signal: bool = False,
         callbacks: Sequence[Callback] = (),
     ) -> None:
+        check_parts(optimizer, scheduler, loss, callbacks)
         if isinstance(micro_batch, str) and micro_batch != "auto":
             raise ArgumentError(f"expected micro_batch to be a whole number, None or 'auto', found {micro_batch!r}")
         if checkpoint_every is not None and checkpoint_every < 1:
             raise ArgumentError(f"expected checkpoint_every of at least 1, found {checkpoint_every}")
+        if stop_on_signal and not checkpoint_dir:
+            raise ArgumentError("stop_on_signal saves the run before it stops: give a checkpoint_dir, too")
         self.device = device_of(model, optimizer, device)
         self.ranks = Ranks()
         if self.ranks.world_size > 1 and find_ddp(model) is None:
@@ -122,6 +147,8 @@ class Trainer:
         self.metrics = Metrics(metrics, self.ranks, self.device)
         self.callbacks = Callbacks([*callbacks, *([ProgressBar()] if progress else [])])
         self._progress = RunProgress()
+        self._settings = Settings(optimizer, scheduler)
+        self._signals = SignalWatch(self.ranks, stop_on_signal)
         self.steps_per_epoch: int | None = None
         self.stopped = False
         self.totals = EpochTotals()
@@ -165,13 +192,23 @@ class Trainer:
         loads that checkpoint; None starts a new run, for which the folder must have no checkpoints. A second fit of
         this trainer continues the run; an epoch that was interrupted in this process starts again.
 
+        Before the first step, one batch of `val_loader` is evaluated as a trial, if it is a list, a Loader or a
+        DataLoader; this changes nothing. An epoch's training is saved before its validation: after a failure in
+        validation, metrics or callbacks, a resume repeats only those.
+
         The loaders yield `(inputs, targets)`; of a longer tuple, the targets are all members but the first. Inputs and
         targets may be dicts, lists and tuples of tensors; `loss` gets the model's outputs unchanged.
+
+        Raises ArgumentError before the first step: for an argument that is not a loader of batches, is empty, or is
+        split over other ranks; if the classes of the two loaders differ; if `monitor`, EarlyStopping or
+        ReduceLROnPlateau need a number that no epoch has; for a metric that fails in the trial.
         """
-        if epochs < 0:
-            raise ArgumentError(f"expected epochs of at least 0, found {epochs}")
+        check_loader("train_loader", train_loader)
+        check_epochs(epochs)
         check_world(train_loader, self.ranks.world_size)
         if val_loader is not None:
+            check_loader("val_loader", val_loader)
+            check_classes(train_loader, val_loader)
             check_world(val_loader, self.ranks.world_size)
             if self.ranks.longest(val_loader) == 0:
                 raise ArgumentError("the loader to evaluate on is empty")
@@ -182,20 +219,56 @@ class Trainer:
         found = run_state.find_checkpoint(resume, self.checkpoints, self.step > 0, self.ranks)
         if found is not None:
             self.load_state_dict(*found)
-        try:
-            self.callbacks.call("on_fit_start", self)
-            while self.epoch < epochs and not self.stopped:
-                logs = self._train_epoch(self.position)
-                if val_loader is not None:
-                    if val_loader is not train_loader:
+        if self.epoch < epochs:
+            self._check_before_training(val_loader)
+        done = self.epoch
+        with self._signals:
+            try:
+                self.callbacks.call("on_fit_start", self)
+                while self.epoch < epochs and not self.stopped:
+                    if self._progress.trained is None:
+                        self._train_epoch(self.position)
+                    if val_loader is not None and val_loader is not train_loader:
                         set_epoch(val_loader, self.epoch)  # wherever the run was resumed
-                    logs.update({f"val_{name}": value for name, value in self.evaluate(val_loader).items()})
-                self._end_epoch(self.position, logs)
-        finally:
-            self.callbacks.call("on_fit_end", self)
+                    self._end_epoch(val_loader)
+            finally:
+                self.callbacks.call("on_fit_end", self)
+        if self.epoch == done and epochs > 0:
+            self._warn_of_nothing(epochs, "this trainer" if found is None else str(found[1]))
         return self.history
 
-    def _train_epoch(self, position: Position) -> dict[str, float]:
+    def _warn_of_nothing(self, epochs: int, where: str) -> None:
+        """A fit that trained nothing looks like one that did."""
+        if self.epoch < epochs:
+            found = f"a callback had stopped the run at epoch {self.epoch}: change the callback (more patience)"
+        else:
+            found = f"epochs done: {self.epoch}, asked for: {epochs} in all: ask for more"
+        warnings.warn(f"{where}: nothing was trained: {found}, or begin in another checkpoint_dir", stacklevel=3)
+
+    def _check_before_training(self, val_loader: Iterable[Any] | None) -> None:
+        """What would otherwise fail when the first epoch is over: a batch of validation, and the names watched."""
+        metrics, tried = self.metrics.names, None
+        if val_loader is not None:
+            tried = try_validation(val_loader, self.accumulator, self.loss, self.precision, self.metrics)
+            metrics = self.metrics.names if tried is None else tried
+        if may_add_numbers(self.callbacks) or (tried is None and not self.metrics.names_are_known):
+            return
+        names = ["epoch", "step", "lr", "train_loss", *(f"train_{name}" for name in metrics), *self.speed()]
+        if val_loader is not None:
+            names += ["val_loss", *(f"val_{name}" for name in metrics)]
+        if self.schedule.watches:
+            check_monitored("ReduceLROnPlateau", self.monitor, names)
+        for callback in self.callbacks:
+            if isinstance(callback, EarlyStopping):
+                check_monitored("EarlyStopping", callback.monitor, names)
+        self._check_monitor(names)
+
+    def _check_monitor(self, names: Collection[str]) -> None:
+        if self.monitor != "val_loss":  # the default, absent without a validation
+            check_monitored("monitor", self.monitor, names)
+
+    def _train_epoch(self, position: Position) -> None:
+        """What is left of this epoch's training. At its end it is saved, whatever becomes of the validation."""
         if not position.in_epoch:
             self._begin_epoch()
             position.in_epoch = True
@@ -216,9 +289,14 @@ class Trainer:
             self.totals.add(result)
             self.schedule.after_step(result)
             self.callbacks.call("on_step", self, result)
-            if self._step_checkpoint_is_due():
-                self.save()
-        return self._epoch_logs()
+            self._after_step()
+        if not any(self.ranks.max(self.totals.samples)):
+            raise ArgumentError("the training loader is empty")
+        position.in_epoch = False
+        self._progress.trained = self.speed()
+        self.save()
+        if self._signals.came():
+            self._stop_by_signal()
 
     def _forward_backward(self, group: Group, record: Record) -> None:
         for inputs, targets in group:
@@ -245,6 +323,7 @@ class Trainer:
     def evaluate(self, loader: Iterable[Any]) -> dict[str, float]:
         """The loss and the metrics over all samples of the loader and all ranks, each counted once. The model keeps its
         mode."""
+        check_loader("loader", loader)
         check_world(loader, self.ranks.world_size)
         self.callbacks.call("on_evaluate_start", self)
         try:
@@ -266,40 +345,62 @@ class Trainer:
         self.train_metrics.reset()
 
     def _epoch_logs(self) -> dict[str, float]:
-        loss_sum, weight_sum, samples = self.ranks.sum(self.totals.loss, self.totals.weight, self.totals.samples)
-        if samples == 0:
-            raise ArgumentError("the training loader is empty")
+        """Those of the epoch's training."""
+        loss_sum, weight_sum = self.ranks.sum(self.totals.loss, self.totals.weight)
         logs: dict[str, float] = {"epoch": self.epoch + 1, "step": self.step}
         logs["lr"] = float(self.optimizer.param_groups[0]["lr"])
         logs["train_loss"] = loss_sum / weight_sum if weight_sum else math.nan
         if self.train_metrics:
             logs.update({f"train_{name}": value for name, value in self.train_metrics.compute().items()})
-        return {**logs, **self.speed()}
+        return {**logs, **(self._progress.trained or self.speed())}
 
-    def _end_epoch(self, position: Position, logs: dict[str, float]) -> None:
-        self.schedule.after_epoch(logs, self.monitor)
+    def _end_epoch(self, val_loader: Iterable[Any] | None) -> None:
+        """Validation, callbacks, scheduler and the best, after an epoch's training."""
+        logs = self._epoch_logs()
+        if val_loader is not None:
+            logs.update({f"val_{name}": value for name, value in self.evaluate(val_loader).items()})
         self.callbacks.call("on_epoch_end", self, logs)
-        if self.monitor not in logs and self.monitor != "val_loss":  # the default, which is absent without a val_loader
-            raise ArgumentError(f"monitor: no {self.monitor!r} among {sorted(logs)}")
+        self._check_monitor(logs)
+        self.schedule.after_epoch(logs, self.monitor)
         best = self.monitor in logs and self.best.improves(logs[self.monitor])
         self._progress.history.append(logs)
         self._progress.epoch += 1
-        position.in_epoch = False
+        self._progress.trained = None
         self.save(best=best)
+        if self._signals.came():
+            self._stop_by_signal()
 
-    def _step_checkpoint_is_due(self) -> bool:
-        every = self.checkpoint_every
-        return every is not None and self.step % every == 0 and self.steps_in_epoch != self.steps_per_epoch
+    def _after_step(self) -> None:
+        """Save the run within an epoch, if it is time to or a signal came. What follows an epoch's last step is saved
+        when the loader has ended."""
+        if self.steps_in_epoch == self.steps_per_epoch:
+            return
+        signalled = self._signals.came()
+        if signalled or (self.checkpoint_every is not None and self.step % self.checkpoint_every == 0):
+            self.save()
+        if signalled:
+            self._stop_by_signal()
+
+    def _stop_by_signal(self) -> None:
+        self._signals.stop(self.step, self.checkpoints and self.checkpoints.folder)
 
     # ---- checkpoints ------------------------------------------------------------------------------------------
 
     def save(self, *, best: bool = False) -> None:
-        """Write a checkpoint now, if there is a `checkpoint_dir`. All ranks call it; rank 0 writes."""
+        """Write a checkpoint now, if there is a `checkpoint_dir`. All ranks call it; rank 0 writes.
+
+        With `best`, `best.pt` is this checkpoint, too. With an EMA, what was evaluated is the average: `best.pt` has it
+        as "model", and the weights that a resume goes on with as "training_model".
+        """
         if self.checkpoints is None:
             return
         state = self.state_dict()
         if self.ranks.rank == 0:
-            self.checkpoints.save(state, self.step, best=best)
+            averages = [callback for callback in self.callbacks if isinstance(callback, EMA)]
+            self.checkpoints.save(state, self.step, best=best and not averages)
+            if best and averages:
+                averaged = averaged_weights(averages, self)
+                self.checkpoints.save_best({**state, "model": averaged, "training_model": state["model"]})
 
     def state_dict(self) -> dict[str, Any]:
         """The state of the run, as tensors and plain values."""
@@ -308,6 +409,7 @@ class Trainer:
     def load_state_dict(self, state: dict[str, Any], path: str | os.PathLike[str] = "state") -> None:
         """Continue from `state_dict()`. Raises StateError, before anything is changed, if it belongs to another run."""
         run_state.restore(self._parts(), state, path)
+        self._settings.warn_of_others(path)
 
     def _parts(self) -> run_state.RunParts:
         kinds = {"optimizer": self.optimizer, "scheduler": self.scheduler, "scaler": self.precision.scaler}
@@ -316,6 +418,7 @@ class Trainer:
             "callbacks": self.callbacks,
             "progress": self._progress,
             "best": self.best,
+            "settings": self._settings,
         }
         own = {"position": self.position, "totals": self.totals, "metrics": self.train_metrics}
         return run_state.RunParts(unwrap(self.model), kinds, shared, own, self.ranks)

@@ -3,45 +3,136 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from largeds_native.errors import ArgumentError
+from largeds_native.trainer import batches
 
 Loss = Callable[[Any, Any], Tensor]
 Weight = Callable[[Any, Any], "float | Tensor"]
 
+# the mean is over the elements, whose number per sample may differ between batches
+_ELEMENTWISE: tuple[Any, ...] = (
+    nn.L1Loss, nn.MSELoss, nn.SmoothL1Loss, nn.HuberLoss, nn.BCELoss, nn.BCEWithLogitsLoss, nn.SoftMarginLoss,
+    nn.PoissonNLLLoss, nn.HingeEmbeddingLoss, nn.KLDivLoss,
+)  # fmt: skip
+_ELEMENTWISE_FUNCTIONS = (
+    F.l1_loss, F.mse_loss, F.smooth_l1_loss, F.huber_loss, F.binary_cross_entropy, F.binary_cross_entropy_with_logits,
+    F.soft_margin_loss, F.poisson_nll_loss, F.hinge_embedding_loss, F.kl_div,
+)  # fmt: skip
+_WEIGHT_NAMES = ("weight", "weights", "class_weight", "class_weights", "ignore_index")
+IGNORED = -100  # torch's own `ignore_index`
+
 
 def reduction_of(loss: Loss) -> str:
     """ "mean" or "sum": the loss's own `reduction`, else "mean", the default of every loss in torch."""
-    given = loss.keywords.get("reduction") if isinstance(loss, functools.partial) else getattr(loss, "reduction", None)
+    function, options = _called(loss)
+    given = options.get("reduction", getattr(function, "reduction", None))
     reduction = {None: "mean", "batchmean": "mean"}.get(given, given)  # KLDivLoss's batchmean is a mean over samples
     if reduction not in ("mean", "sum"):
         raise ArgumentError(f"expected a loss with reduction 'mean' or 'sum', found {reduction!r}")
+    if options.get("size_average") is not None or options.get("reduce") is not None:
+        raise ArgumentError(
+            "the loss has size_average or reduce, which torch gave up: give it reduction='mean' or 'sum'"
+        )
     return str(reduction)
 
 
 def weight_of(loss: Loss) -> Weight | None:
-    """The denominator of a loss of torch, if it isn't the number of samples.
+    """The denominator of a mean loss, if it isn't the number of samples; None: it is.
 
-    CrossEntropyLoss and NLLLoss with class-index targets divide by the sum of the class weights of all targets that
-    are not `ignore_index`. None: the loss is a mean over samples.
+    torch's modules and functions are known, also in a functools.partial: cross_entropy and nll_loss with class-index
+    targets divide by the sum of the class weights of all targets that are not `ignore_index`; mse_loss,
+    binary_cross_entropy and similar ones by the number of elements. For any other loss the samples are counted, and a
+    warning says so if it seems to have weights.
     """
-    if isinstance(loss, (nn.CrossEntropyLoss, nn.NLLLoss)) and loss.reduction == "mean":
-        return functools.partial(_class_weight, loss.weight, loss.ignore_index)
-    return None
+    if reduction_of(loss) != "mean":
+        return None
+    function, options = _called(loss)
+    if isinstance(function, (nn.CrossEntropyLoss, nn.NLLLoss)) or function in (F.cross_entropy, F.nll_loss):
+        weight = options.get("weight", getattr(function, "weight", None))
+        ignored = options.get("ignore_index", getattr(function, "ignore_index", IGNORED))
+        return functools.partial(_class_weight, weight, ignored)
+    if isinstance(function, _ELEMENTWISE) or function in _ELEMENTWISE_FUNCTIONS:
+        batchmean = "batchmean" in (options.get("reduction"), getattr(function, "reduction", None))
+        return None if batchmean else _elements
+    known = type(function).__module__ == nn.MSELoss.__module__ or getattr(function, "__module__", None) == F.__name__
+    return None if known else _Counted(_sign_of_weights(function, options))
+
+
+def _called(loss: Loss) -> tuple[Any, Mapping[str, Any]]:
+    """The loss itself, out of functools.partial and torch.compile, and the options of the partial."""
+    options: Mapping[str, Any] = {}
+    function: Any = loss
+    if isinstance(loss, functools.partial):
+        function, options = loss.func, loss.keywords
+    return getattr(function, "_orig_mod", function), options
+
+
+def _sign_of_weights(function: Any, options: Mapping[str, Any]) -> str:
+    """Why an unknown loss seems to have weights; "" if it doesn't."""
+    for name in _WEIGHT_NAMES:
+        if options.get(name, getattr(function, name, None)) is not None:
+            return f"has {name!r}"
+    inner = function.modules() if isinstance(function, nn.Module) else ()
+    for part in inner:
+        if isinstance(part, (nn.CrossEntropyLoss, nn.NLLLoss)) and (
+            part.weight is not None or part.ignore_index != IGNORED
+        ):
+            return f"holds a {type(part).__name__} with weights or an ignore_index"
+    return ""
+
+
+class _Counted:
+    """The number of samples, as the weight of an unknown loss; warns once if that may be wrong."""
+
+    def __init__(self, sign: str) -> None:
+        self._warned = self._on_device_seen = False
+        if sign:
+            self._warn(sign)
+
+    def __call__(self, inputs: Any, targets: Any) -> float:
+        if not self._warned and self._may_look(targets) and bool((targets == IGNORED).any()):
+            self._warn(f"gets targets of {IGNORED}, which torch's losses leave out")
+        return float(batches.length((inputs, targets)))
+
+    def _may_look(self, targets: Any) -> bool:
+        """Whether to search the targets: only class numbers; on a GPU only once, since that waits for its queue."""
+        if not isinstance(targets, Tensor) or targets.is_floating_point():
+            return False
+        if targets.device.type == "cpu":
+            return True
+        first, self._on_device_seen = not self._on_device_seen, True
+        return first
+
+    def _warn(self, sign: str) -> None:
+        self._warned = True
+        warnings.warn(
+            f"the loss {sign}: if its mean does not divide by the number of samples, gradients and epoch means are "
+            "wrong. Give Trainer weight=lambda inputs, targets: <what the mean divides by>",
+            stacklevel=4,
+        )
+
+
+def _elements(inputs: Any, targets: Any) -> float:
+    return float(targets.numel() if isinstance(targets, Tensor) else batches.length((inputs, targets)))
 
 
 def _class_weight(class_weight: Tensor | None, ignore_index: int, inputs: Any, targets: Any) -> float | Tensor:
-    if not isinstance(targets, Tensor) or targets.is_floating_point():  # class probabilities: a mean over samples
-        return float(targets.shape[0] if isinstance(targets, Tensor) else len(targets))
-    if (
-        class_weight is None and targets.device.type == "cpu"
-    ):  # it runs for each micro-batch, and numpy's calls are cheaper
+    if not isinstance(targets, Tensor):
+        return float(batches.length((inputs, targets)))
+    if targets.is_floating_point():  # class probabilities (N, C, ...): a mean over N and all that follows C
+        return (
+            float(targets.numel() / targets.shape[1]) if targets.ndim > 1 and targets.numel() else float(len(targets))
+        )
+    if class_weight is None and targets.device.type == "cpu":  # it runs for each micro-batch; numpy's calls are cheaper
         return float(np.count_nonzero(targets.numpy() != ignore_index))
     counted = targets != ignore_index
     if class_weight is None:

@@ -131,6 +131,20 @@ def raw_profiles(orientation: int) -> list[bytes]:
     ]
 
 
+def text_bombs() -> dict[str, bytes]:
+    """PNG files of some 300 KB whose compressed texts and profiles would inflate to 250 MB."""
+    zeros = zlib.compress(bytes(60 << 20), 9)
+    bodies = {
+        "zTXt": (b"zTXt", b"Comment\0\0" + zeros),
+        "iTXt": (b"iTXt", b"Comment\0\1\0\0\0" + zeros),
+        "iCCP": (b"iCCP", b"profile\0\0" + zeros),
+        "exif": (b"zTXt", b"Raw profile type exif\0\0" + zeros),
+        "xmp": (b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + zeros),
+    }
+    image = pixels(SIDE, SIDE)
+    return {name: png(image, 8, 2, before=png_chunk(*body) * 4) for name, body in bodies.items()}
+
+
 def seeds() -> dict[str, list[bytes]]:
     """Seed files of the fuzzers, by codec."""
     jpegs = [jpeg_of_size(0, SIDE), jpeg_of_size(60000, 60000), jpeg_of_size(60000, 60000, True)]

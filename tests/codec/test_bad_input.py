@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import io
+import os
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFile, ImageOps
 
-from largeds_native import _C
+from largeds_native import _C, decode_batch
 from largeds_native.errors import DecodeError
 from tests.attacks import images as attacks
 from tests.attacks.images import GOOD, SIDE
-from tests.builders.images import Pixels, encode, pixels, png, png_chunk, with_segment
+from tests.builders.images import Pixels, encode, exif_block, pixels, png, png_chunk, with_segment
+from tests.builders.memory import peak_of, status_bytes
 from tests.codec.test_codecs import assert_equals_pillow
 
 FAILURES = {"corrupt", "truncated", "too_large", "unsupported", "shape"}
@@ -104,6 +109,72 @@ def test_decompression_bomb() -> None:
     """Decoding stops at the header."""
     assert statuses([attacks.decompression_bomb()])[0] == ["too_large"]
     assert statuses([GOOD["jpeg"], GOOD["png"]], max_pixels=SIDE * SIDE - 1)[0] == ["too_large"] * 2
+
+
+@pytest.mark.parametrize("name", ["zTXt", "iTXt", "iCCP", "exif", "xmp"])
+def test_texts_that_inflate_without_end(name: str) -> None:
+    bomb = attacks.text_bombs()[name]
+    assert peak_of(lambda: statuses([bomb])) < 32 << 20
+    found, rows = statuses([bomb])
+    assert found == ["ok"]
+    np.testing.assert_array_equal(rows[0], pixels(SIDE, SIDE).ravel())
+
+
+def test_files_without_end(tmp_path: Path) -> None:
+    """Sparse ones, which cost nothing to make; and one that is no image is not read to its end."""
+    endless, large = tmp_path / "endless.jpg", tmp_path / "large.jpg"
+    endless.write_bytes(GOOD["jpeg"])
+    os.truncate(endless, 200 << 30)
+    large.touch()
+    os.truncate(large, 900 << 20)
+    spec = _C.RowSpec(resize_h=0, crop_h=0, crop_w=0, out_h=SIDE, out_w=SIDE, planar=False)
+    items = [str(endless), (str(endless), 5, 200 << 29), str(large), (str(large), 7, 800 << 20)]
+    found: list[tuple[str, str]] = []
+
+    def decode() -> None:
+        out = np.zeros((len(items), spec.row_bytes), np.uint8)
+        found.extend((status, message) for status, message, _, _ in _C.decode_to_rows(items, out, spec, 1))
+
+    assert peak_of(decode) < 32 << 20
+    assert [status for status, _ in found] == ["too_large", "too_large", "unsupported", "unsupported"]
+    assert f"{endless}': expected an image of at most 1073741824 bytes, found {200 << 30}" in found[0][1]
+
+
+LARGE = 5000  # more than 64 MiB of pixels
+
+
+@pytest.mark.parametrize("kind", ["webp", "interlaced", "turned", "file", "part"])
+def test_memory_for_a_large_image_goes_back(tmp_path: Path, kind: str) -> None:
+    """A worker keeps its buffers from image to image, but not those of one that is far larger than the others."""
+    item: Any = b""
+    if kind in ("file", "part"):
+        path = tmp_path / "large.jpg"
+        path.write_bytes(GOOD["jpeg"])
+        os.truncate(path, 100 << 20)
+        item = str(path) if kind == "file" else (str(path), 0, 100 << 20)
+    elif kind == "webp":
+        item = encode(np.zeros((LARGE, LARGE, 3), np.uint8), "WEBP", lossless=True, quality=0, method=0)
+    elif kind == "interlaced":
+        item = png(np.zeros((LARGE, LARGE, 3), np.uint8), 8, 2, interlace=True)
+    else:
+        item = with_segment(encode(np.zeros((LARGE, LARGE), np.uint8)), 0xE1, b"Exif\0\0" + exif_block(6))
+    packer = _C.Packer(_C.RowSpec(resize_h=SIDE, resize_w=SIDE, crop_h=0, crop_w=0, out_h=SIDE, out_w=SIDE), 1)
+
+    def pack(item: Any) -> None:
+        packer.start((item,))
+        widths, _, _, failures, _ = packer.result()
+        assert failures == []
+        assert widths[0] > 0
+
+    pack(GOOD["jpeg"])
+    before = status_bytes("VmRSS")
+    pack(item)
+    pack(GOOD["png"] if kind != "part" else (str(path), 0, len(GOOD["jpeg"])))
+    if kind == "file":
+        small = tmp_path / "small.jpg"
+        small.write_bytes(GOOD["jpeg"])
+        pack(str(small))
+    assert status_bytes("VmRSS") - before < 40 << 20
 
 
 def test_tables_are_not_kept_from_the_previous_file() -> None:
@@ -198,3 +269,26 @@ def test_exif_in_a_raw_profile() -> None:
         assert _C.image_info(data)[3] == 6
         expected = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
         np.testing.assert_array_equal(_C.decode_image(data), np.asarray(expected))
+
+
+def with_its_end_replaced(data: bytes, end: bytes) -> bytes:
+    return data[: -2 if data[:2] == b"\xff\xd8" else -12] + end
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG"])
+@pytest.mark.parametrize("end", [b"", b"\0" * 12, b"\0" * 500], ids=["nothing", "zeros", "many zeros"])
+def test_a_whole_image_without_its_end(form: str, end: bytes) -> None:
+    """As disks that lost power leave it: a failure that is named, and the whole picture when it is asked for."""
+    image = pixels(40, 50)
+    whole = encode(image, form)
+    cut = with_its_end_replaced(whole, end)
+    with pytest.raises(DecodeError, match="ends early"):
+        decode_batch([cut], resize=None)
+    assert torch.equal(decode_batch([cut], resize=None, truncated="keep"), decode_batch([whole], resize=None))
+
+
+def test_a_png_without_all_its_pixels_is_not_kept() -> None:
+    whole = encode(pixels(40, 50), "PNG")
+    for size in (len(whole) - 20, len(whole) // 2, 60):
+        with pytest.raises(DecodeError, match="PNG"):
+            decode_batch([whole[:size]], resize=None, truncated="keep")

@@ -1,5 +1,7 @@
 // Tests ThreadPool: all items are processed, errors are rethrown, and forked children have threads of their own.
 #include <doctest/doctest.h>
+#include <sched.h>
+#include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -10,6 +12,7 @@
 
 #include "common/error.h"
 #include "common/thread_pool.h"
+#include "no_threads.h"
 
 using lds::ThreadPool;
 
@@ -84,5 +87,45 @@ TEST_CASE("a child that is forked during the parent's loops has a pool of its ow
   }
   stop = true;
   busy.join();
+}
+
+// The child has pid 1 in its new namespace. False if the system does not allow namespaces.
+bool fork_into_namespace(pid_t& child) {
+  if (unshare(CLONE_NEWPID) != 0) return false;
+  child = fork();
+  return true;
+}
+
+TEST_CASE("a child that has its parent's pid, in a namespace of its own, has a pool of its own") {
+  const pid_t outer = fork();
+  if (outer == 0) {
+    pid_t parent = -1, child = -1;
+    int status = -1;
+    if (!fork_into_namespace(parent)) _exit(2);
+    if (parent == 0) {
+      ThreadPool pool(3);
+      const bool right = getpid() == 1 && sum_to(pool, 500, 1) == 124750;
+      if (!fork_into_namespace(child)) _exit(2);
+      if (child == 0) _exit(getpid() == 1 && sum_to(pool, 1000, 1) == 499500 ? 0 : 1);
+      for (int i = 0; i < 300 && waitpid(child, &status, WNOHANG) == 0; ++i) usleep(100000);
+      kill(child, SIGKILL);  // it may hang, and alarm() has no effect on the first process of a namespace
+      _exit(right && status == 0 ? 0 : 1);
+    }
+    waitpid(parent, &status, 0);
+    _exit(WIFEXITED(status) ? WEXITSTATUS(status) : 1);
+  }
+  int status = -1;
+  waitpid(outer, &status, 0);
+  REQUIRE(WIFEXITED(status));
+  if (WEXITSTATUS(status) == 2) {
+    MESSAGE("skipped: no PID namespaces here");
+    return;
+  }
+  CHECK(WEXITSTATUS(status) == 0);
+}
+
+TEST_CASE("where no thread can be started, a loop runs on the caller's") {
+  ThreadPool pool(4);
+  CHECK(without_threads([&] { return sum_to(pool, 1000, 1) == 499500; }));
 }
 #endif

@@ -70,6 +70,8 @@ def main(folder: Path) -> None:
     seeds["exif"] = [exif_block(3, order, kind) for order in "<>" for kind in "HI"] + seeds["jpeg"][-1:]
     for name, files in attacks.seeds().items():
         seeds[name] += files
+    large = encode(pixels(300, 400, seed=1), quality=100, subsampling="4:4:4", restart_marker_blocks=7)
+    seeds["jpeg_structure"] = [*seeds["jpeg"], large]  # of more than 64 KB
     seeds["row"] = seeds["jpeg"] + seeds["png"] + seeds["webp"]
     for name, files in seeds.items():
         (folder / name).mkdir(parents=True, exist_ok=True)

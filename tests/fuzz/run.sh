@@ -6,7 +6,7 @@ set -eu
 cd "$(dirname "$0")/../.."
 export seconds="${1:-10}" out=build/fuzz
 [ $# -gt 0 ] && shift
-targets=${*:-"jpeg row png webp exif"}
+targets=${*:-"jpeg jpeg_structure row png webp exif"}
 jobs=${JOBS:-2}
 python=${PYTHON:-.venv/bin/python}
 [ -x "$python" ] || python=python3
@@ -19,7 +19,8 @@ rm -rf "$out/seeds"
 # shellcheck disable=SC2016  # expanded by the inner shell, $1 being the target
 printf '%s\n' $targets | xargs -P "$jobs" -n 1 sh -c '
   mkdir -p "$out/corpus/$1"
-  if "$out/fuzz_$1" -max_total_time="$seconds" -timeout=20 -rss_limit_mb=2048 -max_len=20000 \
+  case $1 in jpeg_structure) longest=200000 ;; *) longest=20000 ;; esac
+  if "$out/fuzz_$1" -max_total_time="$seconds" -timeout=20 -rss_limit_mb=2048 -max_len="$longest" \
     -artifact_prefix="$out/$1-" "$out/corpus/$1" "$out/seeds/$1" 2>"$out/$1.log"; then
     echo "fuzz_$1: $(grep "^Done" "$out/$1.log")"
   else

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import gc
 import itertools
+import json
 import os
 import pickle
+import subprocess
+import sys
+import tempfile
 import threading
 from pathlib import Path
 from typing import Any
@@ -191,3 +195,20 @@ def test_rows_that_are_not_in_memory_are_read_ahead(tmp_path: Path) -> None:
         iterator = iter(loader)
         assert [next(iterator)[1].tolist() for _ in range(5)] == expected[:5]
         assert loader.stats()["read_ahead"] <= (50 if advice == os.POSIX_FADV_DONTNEED else 0)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_a_reader_who_may_not_write_the_files_has_rows_requested_ahead_too() -> None:
+    """mincore tells such a reader that everything is in memory."""
+    with tempfile.TemporaryDirectory() as name:  # tmp_path is root's alone
+        Path(name).chmod(0o755)
+        store = make_labelled_store(Path(name), 100, 64)
+        store.close()
+        program = Path(__file__).parents[1] / "programs" / "load_as_another_user.py"
+        done = subprocess.run(
+            [sys.executable, program, store.path], capture_output=True, text=True, timeout=200, check=False
+        )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["cold"] > 50
+    assert found["warm"] == 0 or not found["told"]

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "common/error.h"
-#include "failing_new.h"
+#include "failing_malloc.h"
 #include "loading/ring.h"
 
 using lds::Ring;
@@ -87,7 +87,7 @@ TEST_CASE("if memory runs out, take fails or its slot returns to the ring") {
     held.reserve(4);
     for (int i = 0; i < 3; ++i) held.push_back(ring.take(100));
     {
-      const FailingNew memory(nth);
+      const FailingMalloc memory(nth);
       try {
         held.push_back(ring.take(100));
         held.clear();  // returns the slots without an allocation

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,22 @@ def test_two_packs_into_one_output(tmp_path: Path) -> None:
         lds.pack(tmp_path / "tree", tmp_path / "out", **OPTIONS)
     lock.release()
     assert len(lds.pack(tmp_path / "tree", tmp_path / "out", **OPTIONS)) == 3
+
+
+def test_packs_that_wait_for_each_other(tmp_path: Path) -> None:
+    """As ranks do that all call pack: one packs, and each gets the store."""
+    make_tree(tmp_path / "tree", 2, 5)
+    (tmp_path / "out").mkdir()
+    lock = FolderLock(tmp_path / "out")
+    with ThreadPoolExecutor(3) as pool:
+        packs = [pool.submit(lds.pack, tmp_path / "tree", tmp_path / "out", wait=True, **OPTIONS) for _ in range(3)]
+        time.sleep(0.5)
+        assert not any(pack.done() for pack in packs)
+        lock.release()
+        stores = [pack.result(timeout=60) for pack in packs]
+    assert [len(store) for store in stores] == [10, 10, 10]
+    assert len({store.identity for store in stores}) == 1
+    assert not (tmp_path / "out" / ".pack.lock").exists()
 
 
 def test_half_written_shards_are_packed_again(tmp_path: Path) -> None:

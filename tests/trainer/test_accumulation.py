@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import math
+from functools import partial
+
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
 from largeds_native.errors import ArgumentError, NonFiniteError
-from largeds_native.trainer import Accumulator, Trainer
+from largeds_native.trainer import Accumulator, Callback, Trainer
+from largeds_native.trainer.weights import weight_of
 from tests.trainer.helpers import Capture, gradient_of_full_batch, parameters_of, samples, small_model
 
 F64 = torch.float64
@@ -236,3 +241,182 @@ def test_a_nonfinite_step_can_be_skipped():
     assert [r.stepped for r in results] == [True, False, True]
     train_epoch(twin, torch.optim.SGD(twin.parameters(), 0.1), nn.CrossEntropyLoss(), [loader[0], loader[2]])
     assert torch.equal(parameters_of(model), parameters_of(twin))
+
+
+def targets_to_ignore(loader, ignored=0.6):
+    """Most targets are -100; the first counts."""
+    generator = torch.Generator().manual_seed(3)
+    for _, targets in loader:
+        targets[torch.rand(len(targets), generator=generator) < ignored] = -100
+    loader[0][1][0] = 1
+    return loader
+
+
+CLASS_WEIGHTS = torch.tensor([0.2, 1.0, 3.0], dtype=F64)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        F.cross_entropy,
+        partial(F.cross_entropy, weight=CLASS_WEIGHTS),
+        partial(F.cross_entropy, weight=CLASS_WEIGHTS, label_smoothing=0.1),
+        partial(F.cross_entropy, reduction="sum"),
+        partial(partial(F.cross_entropy, weight=CLASS_WEIGHTS), ignore_index=-100),
+        partial(nn.CrossEntropyLoss(weight=CLASS_WEIGHTS)),
+        F.nll_loss,
+        partial(F.nll_loss, weight=CLASS_WEIGHTS),
+    ],
+)
+def test_functions_of_torch_weigh_as_in_the_full_batch(loss):
+    loader = targets_to_ignore(cut([5, 4, 6, 3]))
+    assert_full_gradient(loss, loader)
+
+
+def binary(loader):
+    return [(x, nn.functional.one_hot(y, 3).double()) for x, y in loader]
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        F.mse_loss,
+        F.l1_loss,
+        F.binary_cross_entropy_with_logits,
+        partial(F.binary_cross_entropy_with_logits, pos_weight=CLASS_WEIGHTS),
+        partial(F.cross_entropy, weight=CLASS_WEIGHTS),  # of probabilities: a mean over samples
+        nn.MSELoss(),
+        partial(F.kl_div, reduction="batchmean"),
+    ],
+)
+def test_losses_of_elements_and_probabilities(loss):
+    assert_full_gradient(loss, binary(cut([5, 4, 6, 3])))
+
+
+def assert_full_gradient(loss, loader):
+    model = small_model().double()
+    expected = gradient_of_full_batch(model, loss, *join(loader))
+    optimizer = Capture(model.parameters())
+    Trainer(model, optimizer, loss, accumulate=len(loader), micro_batch=1, progress=False).fit(loader, 1)
+    for ours, theirs in zip(optimizer.seen[0], expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
+def test_batches_of_other_sizes_weigh_by_their_elements():
+    """Images of two sizes: a mean over pixels is that of all pixels of the step."""
+    torch.manual_seed(0)
+    model = nn.Conv2d(1, 1, 1).double()
+    loader = [(torch.randn(2, 1, s, s, dtype=F64), torch.randn(2, 1, s, s, dtype=F64)) for s in (2, 5, 3)]
+    squares = sum(F.mse_loss(model(x), y, reduction="sum") for x, y in loader) / sum(y.numel() for _, y in loader)
+    expected = torch.autograd.grad(squares, list(model.parameters()))
+    for loss in (nn.MSELoss(), F.mse_loss):
+        optimizer = Capture(model.parameters(), lr=0.0)
+        Trainer(model, optimizer, loss, accumulate=3, progress=False).fit(loader, 1)
+        for ours, theirs in zip(optimizer.seen[0], expected, strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
+class Wrapped(nn.Module):
+    def __init__(self, ignore_index=255):
+        super().__init__()
+        self.inner = nn.CrossEntropyLoss(ignore_index=ignore_index)
+
+    def forward(self, outputs, targets):
+        return self.inner(outputs, targets)
+
+
+def own_loss(outputs, targets, weight=None):
+    return F.cross_entropy(outputs, targets, weight=weight)
+
+
+def trainer_of(loss, **options):
+    model = small_model()
+    return Trainer(model, torch.optim.SGD(model.parameters(), 0.1), loss, progress=False, **options)
+
+
+@pytest.mark.parametrize("loss", [partial(own_loss, weight=torch.ones(3)), Wrapped()], ids=["partial", "module"])
+def test_a_weight_that_nobody_can_see_is_said_once(loss):
+    with pytest.warns(UserWarning, match=r"the loss h.*Give Trainer weight=") as said:
+        trainer_of(loss).fit(cut([4, 4], torch.float32), 2)
+    assert len(said) == 1
+    trainer_of(loss, weight=lambda inputs, targets: float(len(targets)))  # silent: pytest makes warnings errors
+
+
+def test_ignored_targets_of_a_loss_of_ones_own_are_said_once():
+    loader = targets_to_ignore(cut([4, 4], torch.float32), 0.3)
+    with pytest.warns(UserWarning, match="gets targets of -100") as said:
+        trainer_of(lambda outputs, targets: F.cross_entropy(outputs, targets)).fit(loader, 2)
+    assert len(said) == 1
+    for loss in (own_loss, Wrapped(-100), lambda outputs, targets: F.cross_entropy(outputs, targets)):
+        trainer_of(loss).fit(cut([4, 4], torch.float32), 1)
+
+
+def test_a_compiled_loss_of_torch_is_known():
+    weight = weight_of(torch.compile(nn.CrossEntropyLoss(weight=CLASS_WEIGHTS)))
+    assert weight(None, torch.tensor([0, 2, -100])) == pytest.approx(3.2)
+
+
+@pytest.mark.parametrize("full", [True, False])
+def test_parameters_that_come_later_are_scaled_and_clipped(full):
+    """Gradual unfreezing: what the backward before left in their gradients is gone, too."""
+    sizes = [4, 4] if full else [4, 3]
+    loader = [*cut([4, 4]), *cut(sizes)]
+    model, loss = small_model().double(), nn.CrossEntropyLoss()
+    twin = small_model().double()
+    optimizer = Capture(model[3].parameters(), lr=0.0)
+    accumulator = Accumulator(model, optimizer, accumulate=2, clip_grad_norm=0.01)
+    results = []
+    for group in accumulator.groups(loader):
+        for inputs, targets in group:
+            group.backward(loss(model(inputs), targets))
+        results.append(group.step())
+        if len(results) == 1:
+            optimizer.add_param_group({"params": list(model[0].parameters())})
+    gradients = gradient_of_full_batch(twin, loss, *join(loader[2:]))
+    expected = torch.cat([g.flatten() for g in [*gradients[2:], *gradients[:2]]])
+    assert results[1].gradient_norm == pytest.approx(expected.norm().item(), rel=1e-10)
+    seen = torch.cat([g.flatten() for g in optimizer.seen[1]])
+    torch.testing.assert_close(seen, expected * (0.01 / expected.norm()), rtol=1e-3, atol=0)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_a_group_that_weighs_nothing_moves_nothing(precision):
+    inputs, targets = samples(12)
+    targets[4:8] = -100
+    loader = list(zip(inputs.split(4), targets.split(4), strict=True))
+    seen = []
+
+    class Follow(Callback):
+        def on_step(self, trainer, result):
+            seen.append((math.isnan(result.loss), parameters_of(trainer.model).clone()))
+
+    model = small_model()
+    optimizer = torch.optim.AdamW(model.parameters(), 0.1)
+    trainer = Trainer(
+        model, optimizer, nn.CrossEntropyLoss(), precision=precision, callbacks=[Follow()], progress=False
+    )
+    (logs,) = trainer.fit(loader, 1)
+    assert [nan for nan, _ in seen] == [False, True, False]
+    assert torch.equal(seen[0][1], seen[1][1])
+    assert math.isfinite(logs["train_loss"])
+
+
+def test_weights_on_a_device_that_are_all_zero():
+    """A weight that stays a tensor, as on a GPU: nothing is divided by 0."""
+    model, before = small_model(), parameters_of(small_model())
+    accumulator = Accumulator(model, torch.optim.SGD(model.parameters(), 0.1))
+    accumulator.weigh = lambda inputs, targets: torch.zeros((), dtype=F64)
+    (group,) = [next(accumulator.groups(cut([4], torch.float32)))]
+    for inputs, targets in group:
+        group.backward(F.cross_entropy(model(inputs), targets))
+    group.step()
+    assert torch.equal(parameters_of(model), before)
+
+
+def test_an_optimizer_that_needs_a_closure_is_refused():
+    model = small_model()
+    for optimizer in (torch.optim.LBFGS(model.parameters()),):
+        with pytest.raises(ArgumentError, match="LBFGS computes the loss again"):
+            Accumulator(model, optimizer)
+        with pytest.raises(ArgumentError, match="LBFGS computes the loss again"):
+            Trainer(model, optimizer, nn.CrossEntropyLoss())

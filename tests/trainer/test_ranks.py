@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
 import traceback
 from pathlib import Path
@@ -19,7 +20,7 @@ from torch.utils.data import DataLoader, DistributedSampler
 
 import largeds_native as lds
 from largeds_native.errors import ArgumentError
-from largeds_native.trainer import Callback, CheckpointFolder, Trainer
+from largeds_native.trainer import Callback, CheckpointFolder, StoppedBySignal, Trainer
 from largeds_native.trainer.ranks import unwrap
 from tests.builders.stores import make_labelled_store
 from tests.trainer.helpers import Stop, StopAt, numbers, parameters_of, samples, small_model
@@ -295,6 +296,66 @@ def check_world(rank: int, folder: Path) -> None:
                 call(loader)
 
 
+def check_unfreezing(rank: int, folder: Path) -> None:
+    """A layer that DDP does not know, and one that it knows but the optimizer got later; static_graph."""
+    inputs, targets = samples(16, torch.float64)
+    batches = cut([4, 4], rank * 8, inputs, targets)
+
+    class Unfreeze(Callback):
+        def on_step(self, trainer, result):
+            layer = unwrap(trainer.model)[0].requires_grad_(True)
+            if len(trainer.optimizer.param_groups) == 1:
+                trainer.optimizer.add_param_group({"params": list(layer.parameters())})
+
+    def run(frozen, wrapped=None):
+        model = small_model().double()
+        if frozen:
+            model[0].requires_grad_(False)
+        optimizer = torch.optim.SGD(model[3].parameters(), 0.1)
+        model = model if wrapped is None else wrapped(model)
+        Trainer(model, optimizer, nn.CrossEntropyLoss(), callbacks=[Unfreeze()], progress=False).fit(batches, 1)
+        return parameters_of(model)
+
+    with pytest.raises(ArgumentError, match=r"2 parameters of the optimizer require gradients now"):
+        run(frozen=True)
+    found, twin = run(frozen=False), small_model().double()
+    for first, layers in ((0, [twin[3]]), (4, [twin[0], twin[3]])):
+        rows = torch.cat([torch.arange(first, first + 4), torch.arange(8 + first, 12 + first)])
+        twin.zero_grad()
+        nn.functional.cross_entropy(twin(inputs[rows]), targets[rows]).backward()
+        torch.optim.SGD([p for layer in layers for p in layer.parameters()], 0.1).step()
+    torch.testing.assert_close(found, parameters_of(twin), rtol=0, atol=1e-12)
+    with pytest.raises(ArgumentError, match="leave static_graph out"):
+        run(frozen=False, wrapped=lambda model: DistributedDataParallel(model, static_graph=True))
+
+
+def check_signal(rank: int, folder: Path) -> None:
+    """SIGTERM comes to one rank: both save and stop at the same step, and go on as if nobody had stopped them."""
+    inputs, targets = samples(40)
+    batches = cut([4] * 5, rank * 20, inputs, targets)
+
+    class Terminate(Callback):
+        def on_step(self, trainer, result):
+            if rank == 1 and trainer.step == 2:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    def run(name, seed, callbacks=()):
+        model = small_model(dropout=0.3)
+        trainer = make(model, checkpoint_dir=folder / name, callbacks=callbacks, stop_on_signal=True)
+        torch.manual_seed(seed + rank)
+        try:
+            trainer.fit(batches, 2, batches[: 1 + rank])
+        except StoppedBySignal:
+            assert (trainer.step, name) == (2, "cut")
+        return trainer
+
+    whole = run("whole", 5)
+    assert run("cut", 5, [Terminate()]).step == 2
+    resumed = run("cut", 99)
+    assert torch.equal(parameters_of(whole.model), parameters_of(resumed.model))
+    assert numbers(whole.history) == numbers(resumed.history)
+
+
 def child(rank: int, check, folder: Path, port: int) -> None:
     torch.set_num_threads(1)
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "RANK": str(rank), "WORLD_SIZE": "2"}
@@ -316,6 +377,8 @@ CHECKS = [
     check_loader,
     check_evaluation,
     check_world,
+    check_unfreezing,
+    check_signal,
 ]
 
 

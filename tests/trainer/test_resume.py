@@ -15,7 +15,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from largeds_native.errors import ArgumentError, StateError
-from largeds_native.trainer import EMA, Callback, CSVLogger, EarlyStopping, Trainer
+from largeds_native.trainer import EMA, Callback, CSVLogger, EarlyStopping, Trainer, checkpoint
 from tests.trainer.helpers import (
     LossLog,
     Stop,
@@ -199,9 +199,12 @@ def test_a_checkpoint_that_runs_code_is_refused(tmp_path):
         def __reduce__(self):
             return (os.mkdir, (str(tmp_path / "pwned"),))
 
-    torch.save({"format": "largeds-checkpoint", "version": 1, "model": Evil()}, tmp_path / "evil.pt")
+    path = tmp_path / "evil.pt"
+    torch.save({"format": "largeds-checkpoint", "version": 1, "model": Evil()}, path)
+    with open(path, "rb+") as file:
+        checkpoint._append_hash(file)  # as an attacker would
     with pytest.raises(StateError, match="not a complete checkpoint"):
-        make_trainer(None).fit(make_loader("own state"), 1, resume=tmp_path / "evil.pt")
+        make_trainer(None).fit(make_loader("own state"), 1, resume=path)
     assert not (tmp_path / "pwned").exists()
 
 
@@ -223,4 +226,5 @@ def test_early_stopping_stays_stopped(tmp_path):
     stopping = EarlyStopping(patience=1, min_delta=100.0)
     make_trainer(tmp_path, [stopping]).fit(make_loader("own state"), 9, data_loader(16))
     again = make_trainer(tmp_path, [EarlyStopping(patience=1, min_delta=100.0)])
-    assert len(again.fit(make_loader("own state"), 9, data_loader(16))) == 2
+    with pytest.warns(UserWarning, match="nothing was trained"):
+        assert len(again.fit(make_loader("own state"), 9, data_loader(16))) == 2

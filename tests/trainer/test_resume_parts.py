@@ -100,7 +100,8 @@ def test_more_patience_lets_a_stopped_run_continue(tmp_path):
     kwargs = {"patience": 1, "min_delta": 100.0}
     make(tmp_path, [EarlyStopping(**kwargs)]).fit(data_loader(), 9, data_loader(16))
     same = make(tmp_path, [EarlyStopping(**kwargs)])
-    assert len(same.fit(data_loader(), 9, data_loader(16))) == 2
+    with pytest.warns(UserWarning, match="nothing was trained"):
+        assert len(same.fit(data_loader(), 9, data_loader(16))) == 2
     more = make(tmp_path, [EarlyStopping(**kwargs | {"patience": 3})])
     assert len(more.fit(data_loader(), 9, data_loader(16))) == 4
 
@@ -145,7 +146,8 @@ def test_a_path_is_read_whenever_it_is_given(tmp_path):
     trainer.fit(data_loader(), 1)
     first = copy.deepcopy(trainer.model.state_dict())
     trainer.fit(data_loader(), 2)
-    trainer.fit(data_loader(), 1, resume=tmp_path / "step-0000000003.pt")
+    with pytest.warns(UserWarning, match="nothing was trained"):
+        trainer.fit(data_loader(), 1, resume=tmp_path / "step-0000000003.pt")
     assert trainer.epoch == 1
     assert all(torch.equal(first[name], value) for name, value in trainer.model.state_dict().items())
 
@@ -167,7 +169,8 @@ def test_numpy_scalars_in_a_checkpoint(tmp_path):
     trainer.optimizer.param_groups[0]["lr"] = np.float64(0.01)
     trainer.fit(data_loader(), 1)
     resumed = make(tmp_path, [Score()])
-    resumed.fit(data_loader(), 1)
+    with pytest.warns(UserWarning, match="nothing was trained"):
+        resumed.fit(data_loader(), 1)
     assert resumed.history == trainer.history
     assert resumed.callbacks[0].seen == 7
 

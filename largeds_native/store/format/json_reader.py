@@ -7,11 +7,20 @@ from typing import Any
 
 from largeds_native.errors import StoreError
 
+MAX_DEPTH = 100  # nesting levels of a value whose contents are free
+
 
 def short(value: object) -> str:
     """The repr of a value for a message, cut to a readable length."""
     text = repr(value)
     return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _is_finite(value: object) -> bool:
+    try:
+        return type(value) in (int, float) and math.isfinite(value)  # type: ignore[arg-type]
+    except OverflowError:  # an integer too large for a float
+        return False
 
 
 class JsonReader:
@@ -56,9 +65,24 @@ class JsonReader:
 
     def floats(self, key: str, count: int) -> tuple[float, ...]:
         values = self.sequence(key)
-        if len(values) != count or not all(type(v) in (int, float) and math.isfinite(v) for v in values):
+        if len(values) != count or not all(map(_is_finite, values)):
             raise StoreError(f"{self.where}: {key}: expected {count} finite numbers, found {short(values)}")
         return tuple(float(v) for v in values)
+
+    def plain(self, key: str) -> dict[str, Any]:
+        """An object with any contents that can be written back: finite numbers, limited nesting."""
+        tree = self.child(key).tree
+        inside = [(value, 1) for value in tree.values()]
+        while inside:
+            value, depth = inside.pop()
+            if depth > MAX_DEPTH:
+                raise StoreError(f"{self.where}: {key}: expected at most {MAX_DEPTH} levels, found more")
+            if isinstance(value, float) and not math.isfinite(value):
+                raise StoreError(f"{self.where}: {key}: expected finite numbers, found {value}")
+            if isinstance(value, dict | list):
+                members = value.values() if isinstance(value, dict) else value
+                inside += [(member, depth + 1) for member in members]
+        return tree
 
     def choice(self, key: str, choices: tuple[str, ...]) -> str:
         value = self.get(key)

@@ -132,8 +132,8 @@ def parse_manifest(tree: object, where: str) -> Manifest:
         normalized=_mean_std(top, "normalized", channels),
         statistics=_mean_std(top, "statistics", channels),
         variants=top.integer("variants", 1, 1 << 20),
-        options=top.child("options").tree,
-        libraries=top.child("libraries").tree,
+        options=top.plain("options"),
+        libraries=top.plain("libraries"),
     )
 
 
