@@ -132,7 +132,7 @@ def test_failures_have_their_file_and_reason(largeds: Largeds, tree: Path, tmp_p
     Image.fromarray(wide).save(folder / "wide.png")
     Image.fromarray(wide[:, :20]).save(folder / "small.png")
     (folder / "broken.jpg").write_bytes(b"not an image")
-    lds.pack(tmp_path / "tree", tmp_path / "f.lds", max_pixels=500, **size)
+    lds.pack(tmp_path / "tree", tmp_path / "f.lds", max_pixels=500, max_failures=2, **size)
     code, out, _ = largeds("view", tmp_path / "f.lds", tmp_path / "f.png", "--failures", "--json")
     assert (code, json.loads(out)["failures"]) == (0, 2)
     assert contains(pixels(tmp_path / "f.png"), magnified(wide, "HWC"))
