@@ -101,7 +101,8 @@ def decode_batch(
     Pixels equal, bit for bit, those of Pillow (`Image.open`, `ImageOps.exif_transpose`, `convert(mode)`) followed by
     torchvision's `resize` and `center_crop`. JPEG, PNG and WebP are recognised by their first bytes and decoded in
     threads without the GIL; Pillow decodes all other formats that it can open, one image after the other. Alpha is
-    dropped; only the first frame of an animation is decoded.
+    dropped; only the first frame of an animation is decoded. Only the part of a JPEG or PNG that the crop needs is
+    decoded, so that damage behind it may go unnoticed; with crop=None, all of it is.
 
     Args:
         sources: paths, or contents of files as bytes.

@@ -124,7 +124,7 @@ def test_pickling(store: lds.Store) -> None:
 
 def test_repr(store: lds.Store) -> None:
     shards = "1 shard" if len(store.shards) == 1 else "3 shards"
-    facts = f"11 images; CHW (3, 6, 8); uint8; fields label; {shards}, 1.6 kB"
+    facts = f"11 images; CHW (3, 6, 8); uint8; 3 classes; fields label; {shards}, 1.6 kB"
     assert repr(store) == f"<Store {str(store.path)!r}: {facts}>"
 
 
