@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from largeds_native.errors import ArgumentError
 from largeds_native.store import PackedStore, Store
 
 
@@ -21,6 +22,8 @@ def open_store(path: str | os.PathLike[str], **fields: Any) -> Store:
         from largeds_native import interchange  # here, since it loads h5py
 
         opener: Any = interchange.open_npy if os.fspath(path).endswith(".npy") else interchange.open_hdf5
+        if os.fspath(path).endswith(".npy") and "labels" in fields:
+            raise ArgumentError("labels=: for a .npy file, each field has its own name: expected label=, found labels=")
         opened: Store = opener(path, **fields)
         return opened
     if fields:

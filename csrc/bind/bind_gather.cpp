@@ -71,7 +71,7 @@ void register_gather(py::module_& m) {
       .def(py::init<int>(), py::arg("threads"))
       .def_property_readonly("threads", &ThreadPool::size);
   py::class_<Gather, std::shared_ptr<Gather>>(m, "Gather")
-      .def(py::init(&make_gather), py::arg("rows"), py::arg("images"), py::kw_only(),
+      .def(py::init(&make_gather), py::arg("rows").none(false), py::arg("images"), py::kw_only(),
            py::arg("augment") = AugmentSpec{}, py::arg("output") = OutputSpec{}, py::arg("variants") = 1,
            py::arg("variant_choice") = "draw")
       .def("__len__", &Gather::samples)

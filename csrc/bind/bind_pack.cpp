@@ -118,9 +118,10 @@ class BoundPacker {
     Packer* packer = packer_.find();
     if (packer == nullptr) return;
     packer->cancel();
-    const py::gil_scoped_release nogil;
+    PyThreadState* thread = PyEval_SaveThread();  // py::gil_scoped_release may throw, which a destructor must not
     while (!packer->wait(1.0)) {
     }
+    PyEval_RestoreThread(thread);
   }
   BoundPacker(const BoundPacker&) = delete;
   BoundPacker& operator=(const BoundPacker&) = delete;
@@ -163,7 +164,7 @@ class BoundPacker {
     out_.reset();
     py::list failures;
     for (const PackFailure& failure : result.failures) {
-      failures.append(py::make_tuple(failure.item, reason_name(failure.reason), failure.message));
+      failures.append(py::make_tuple(failure.item, reason_name(failure.reason), text_of(failure.message)));
     }
     return py::make_tuple(array_of(result.widths), array_of(result.heights), array_of(result.hashes), failures,
                           tuple_of(result.sums, channels_));
@@ -246,7 +247,8 @@ py::list pack_once(const py::list& sources, RowArray& out, const RowSpec& row, i
     outcomes.append(py::make_tuple("ok", "", result.widths[i], result.heights[i]));
   }
   for (const PackFailure& failure : result.failures) {
-    outcomes[static_cast<size_t>(failure.item)] = py::make_tuple(reason_name(failure.reason), failure.message, 0, 0);
+    outcomes[static_cast<size_t>(failure.item)] =
+        py::make_tuple(reason_name(failure.reason), text_of(failure.message), 0, 0);
   }
   return outcomes;
 }

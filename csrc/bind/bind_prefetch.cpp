@@ -84,7 +84,13 @@ class TensorPrefetcher {
         fields_(fields),
         ring_(ring),
         core_(std::make_unique<Prefetcher>(std::move(gather), rows_of(fields), ring.core(), std::move(pool))) {
-    for (const FieldTuple& field : fields) types_.push_back(dtype_named(std::get<1>(field)));
+    for (const auto& [rows, dtype, shape] : fields) {
+      types_.push_back(dtype_named(dtype));
+      if (tensor_bytes(shape, types_.back()) != rows->row_bytes()) {
+        throw Error(Reason::value, "rows of " + std::to_string(rows->row_bytes()) + " bytes hold no values of dtype " +
+                                       dtype + " and the given shape");
+      }
+    }
   }
 
   void submit(const Indices& samples, const std::optional<Indices>& keys, uint64_t seed, uint64_t epoch) {
@@ -139,7 +145,10 @@ class TensorPrefetcher {
   static std::vector<std::shared_ptr<const FixedRows>> rows_of(const std::vector<FieldTuple>& fields) {
     std::vector<std::shared_ptr<const FixedRows>> rows;
     rows.reserve(fields.size());
-    for (const FieldTuple& field : fields) rows.push_back(std::get<0>(field));
+    for (const FieldTuple& field : fields) {
+      if (!std::get<0>(field)) throw Error(Reason::value, "fields: expected rows, found None");
+      rows.push_back(std::get<0>(field));
+    }
     return rows;
   }
 
@@ -171,7 +180,7 @@ void register_prefetch(py::module_& m) {
                        const TensorRing& ring, const std::shared_ptr<ThreadPool>& pool) {
              return std::unique_ptr<TensorPrefetcher, WithoutGil>(new TensorPrefetcher(gather, fields, ring, pool));
            }),
-           py::arg("gather"), py::arg("fields"), py::arg("ring"), py::arg("pool"))
+           py::arg("gather").none(false), py::arg("fields"), py::arg("ring"), py::arg("pool").none(false))
       .def("submit", &TensorPrefetcher::submit, py::arg("samples"), py::arg("keys"), py::arg("seed"), py::arg("epoch"))
       .def("next", &TensorPrefetcher::next)
       .def("close", &TensorPrefetcher::close)

@@ -1,4 +1,5 @@
 // Defines the extension module largeds_native._C.
+#include "bind/arrays.h"
 #include "bind/bind.h"
 #include "common/error.h"
 #include "common/simd.h"
@@ -28,7 +29,7 @@ void translate(std::exception_ptr pointer) {  // NOLINT(performance-unnecessary-
     if (pointer) std::rethrow_exception(pointer);
   } catch (const lds::Error& error) {
     const py::object cls = py::module_::import("largeds_native.errors").attr(exception_class(error.reason()));
-    PyErr_SetString(cls.ptr(), error.what());
+    PyErr_SetObject(cls.ptr(), lds::text_of(error.what()).ptr());
   }
 }
 

@@ -1,6 +1,7 @@
 #include "packing/close_gaps.h"
 
 #include <algorithm>
+#include <string>
 
 #include "common/file.h"
 
@@ -20,6 +21,7 @@ void move_bytes(int descriptor, int64_t from, int64_t to, std::vector<uint8_t>& 
 }  // namespace
 
 void close_gaps(int descriptor, int64_t offset, int64_t row_bytes, const std::vector<int64_t>& kept) {
+  if (row_bytes < 1) throw Error(Reason::value, "row_bytes must be at least 1, found " + std::to_string(row_bytes));
   const auto n = static_cast<int64_t>(kept.size());
   const int64_t max_rows = std::max<int64_t>(1, kPieceBytes / row_bytes);
   std::vector<uint8_t> buffer;

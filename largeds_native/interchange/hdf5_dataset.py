@@ -22,6 +22,7 @@ from largeds_native.interchange.copying import scatter
 from largeds_native.interchange.hdf5_file import (
     IMAGES,
     LABELS,
+    absolute_labels,
     check_labels,
     dataset,
     field_values,
@@ -61,7 +62,7 @@ class HDF5Dataset(Dataset[Any]):
         self.path, self.images, self.transform = Path(os.path.abspath(path)), images, transform
         with reading(self.path) as file:
             self._metadata = image_metadata(dataset(file, images))
-            self.labels = None if labels == LABELS and LABELS not in file else labels
+            self.labels = None if labels == LABELS and LABELS not in file else absolute_labels(file, labels)
             with labels_in(file, self.labels) as values:
                 if values is not None:
                     check_labels(values, self._metadata.rows)

@@ -55,41 +55,57 @@ def _open_error(path: Path, message: str) -> StorageError | StoreError:
 def dataset(file: h5py.File, name: str) -> h5py.Dataset:
     """A dataset by its name. ArgumentError lists the existing ones; StoreError names a linked or joined file that is
     missing."""
-    found = file.get(name)
-    link = file.get(name, getlink=True) if found is None else None
+    link = file.get(name, getlink=True)
     if isinstance(link, h5py.ExternalLink):
-        raise StoreError(
-            f"{file.filename}: dataset {name!r} is a link to {link.path!r} of {link.filename}, which is not there"
-        )
+        where = f"{file.filename}: dataset {name!r} is a link to {link.path!r} of {link.filename}"
+        with reading(_beside(file, link.filename, where)) as other:
+            if link.path not in other:
+                raise StoreError(f"{where}, which has no such dataset")
+            dataset(other, link.path)  # it may be a link, or virtual, itself
+    found = file.get(name)
     if not isinstance(found, h5py.Dataset):
         names: list[str] = []
         file.visititems(lambda n, item: names.append(n) if isinstance(item, h5py.Dataset) and len(names) < 20 else None)
         listed = ", ".join(repr(n) for n in names) or "none"
         raise ArgumentError(f"{file.filename} has no dataset {name!r}; its datasets are: {listed}")
-    if found.is_virtual:
-        _check_virtual(found)
+    _check_virtual(found, frozenset())
     return found
 
 
-def _check_virtual(data: h5py.Dataset) -> None:
-    """HDF5 reads the rows of a missing or shorter source as zeros, without a word."""
-    folder = Path(data.file.filename).absolute().parent
+def _beside(file: h5py.File, name: str, where: str) -> Path:
+    """The file that a link names, relative to the folder of `file`. HDF5 would also take one of the same name in the
+    current directory, whatever it holds."""
+    path = Path(file.filename).absolute().parent / name
+    if not path.is_file():
+        raise StoreError(f"{where}, which is not there: move it back")
+    return path
+
+
+def _check_virtual(data: h5py.Dataset, seen: frozenset[tuple[str, str]]) -> None:
+    """HDF5 reads the rows of a missing or shorter source as zeros, without a word; also of a source of a source."""
+    identity = (os.path.realpath(data.file.filename), data.name)
+    if not data.is_virtual:
+        return
+    if identity in seen:
+        raise StoreError(f"{data.file.filename}: dataset {data.name!r} takes rows from itself")
     for source in data.virtual_sources():
+        where = f"{data.file.filename}: dataset {data.name!r} takes rows from {source.file_name}"
         if source.file_name == ".":
+            _check_source(data.file, source, where, seen | {identity})
             continue
-        where = f"{data.file.filename}: dataset {data.name!r}"
-        path = next((p for p in (folder / source.file_name, Path(source.file_name)) if p.is_file()), None)
-        if path is None:
-            raise StoreError(f"{where} takes rows from {source.file_name}, which is not there: move it back")
-        with reading(path) as part:
-            found = part.get(source.dset_name)
-            shape = found.shape if isinstance(found, h5py.Dataset) else None
-        expected = _extent(source)
-        if shape is None or len(shape) != len(expected) or any(n < m for n, m in zip(shape, expected, strict=True)):
-            raise StoreError(
-                f"{where} takes rows from dataset {source.dset_name!r} of {path}: expected shape {expected}, "
-                f"found {'no such dataset' if shape is None else shape}. It was another file when they were joined"
-            )
+        with reading(_beside(data.file, source.file_name, where)) as part:
+            _check_source(part, source, where, seen | {identity})
+
+
+def _check_source(part: h5py.File, source: Any, where: str, seen: frozenset[tuple[str, str]]) -> None:
+    found, expected = part.get(source.dset_name), _extent(source)
+    shape = found.shape if isinstance(found, h5py.Dataset) else None
+    if shape is None or len(shape) != len(expected) or any(n < m for n, m in zip(shape, expected, strict=True)):
+        raise StoreError(
+            f"{where}: expected dataset {source.dset_name!r} of shape {expected}, "
+            f"found {'no such dataset' if shape is None else shape}. It was another file when they were joined"
+        )
+    _check_virtual(found, seen)
 
 
 def _extent(source: Any) -> tuple[int, ...]:
@@ -111,6 +127,14 @@ def labels_in(file: h5py.File, labels: str | None) -> Iterator[h5py.Dataset | No
             yield dataset(opened, name)
     else:
         yield dataset(file, labels)
+
+
+def absolute_labels(file: h5py.File, labels: str | None) -> str | None:
+    """The same wherever the process goes: "FILE:DATASET" with the absolute path of the file."""
+    other, _, name = (labels or "").rpartition(":")
+    if labels is None or labels in file or not os.path.isfile(other):
+        return labels
+    return f"{os.path.abspath(other)}:{name}"
 
 
 def image_metadata(images: h5py.Dataset, layout: str | None = None) -> Metadata:

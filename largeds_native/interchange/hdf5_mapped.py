@@ -13,6 +13,7 @@ from largeds_native.errors import ArgumentError
 from largeds_native.interchange.hdf5_file import (
     IMAGES,
     LABELS,
+    absolute_labels,
     check_labels,
     dataset,
     field_values,
@@ -48,6 +49,7 @@ def open_hdf5(path: str | os.PathLike[str], images: str = IMAGES, labels: str | 
                 "largeds_native.from_hdf5 (largeds import), or read it with HDF5Dataset"
             )
         chosen = labels or (LABELS if LABELS in file else None)
+        absolute = absolute_labels(file, labels)
         fields: dict[str, MappedArray | Array] = {}
         with labels_in(file, chosen) as values:
             if values is not None:
@@ -56,7 +58,7 @@ def open_hdf5(path: str | os.PathLike[str], images: str = IMAGES, labels: str | 
         others = further_fields(file, images, chosen)
         fields |= {name: _field(values, values.shape) for name, values in others.items()}
         known = replace(metadata, classes=tuple(read_classes(file)), normalized=read_normalized(data))
-    return MappedArrayStore(where, known, mapped, fields, (open_hdf5, (str(where), images, labels)))
+    return MappedArrayStore(where, known, mapped, fields, (open_hdf5, (str(where), images, absolute)))
 
 
 def _storage(data: h5py.Dataset) -> str:

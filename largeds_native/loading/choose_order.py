@@ -99,7 +99,7 @@ def _subset(indices: ArrayLike | Tensor, n: int) -> Int64Array:
         if array.shape != (n,):
             raise ArgumentError(f"indices: expected a mask of {n} bools, found shape {array.shape}")
         return np.flatnonzero(array)
-    numbers = index_array(array)
+    numbers = index_array(array).copy()  # the caller may change its array
     if len(numbers) and (numbers.min() < 0 or numbers.max() >= n):
         found = f"{numbers.min()} to {numbers.max()}"
         raise ArgumentError(f"indices: expected numbers from 0 to {n - 1}, found {found}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from largeds_native.loading.cursor import Progress
-from largeds_native.loading.iterator import Batch, PositionedBatch
+from largeds_native.loading.iterator import Batch, BatchSource, PositionedBatch
 
 
 @dataclass(frozen=True)
@@ -23,14 +23,14 @@ class DeviceFormat:
     add: Sequence[float]
 
 
-class DeviceIterator(Iterator[PositionedBatch]):
-    """Copies the host's batches to the device. The next batch is copied while the caller works on the current one.
+class DeviceIterator:
+    """A BatchSource that copies the host's batches to the device: the next one while the caller works on the current one.
 
     A pinned slot is held until its copy is done. A delivered batch is ready for the stream that is current at that
     time. With `format` None, images are not changed. An error of the host is raised in the place of its batch.
     """
 
-    def __init__(self, host: Iterator[PositionedBatch], device: torch.device, format: DeviceFormat | None) -> None:
+    def __init__(self, host: BatchSource, start: Progress, device: torch.device, format: DeviceFormat | None) -> None:
         self._host, self.device, self.format = host, device, format
         self._stream: Any = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         if format is not None:
@@ -40,12 +40,15 @@ class DeviceIterator(Iterator[PositionedBatch]):
             self._stream.wait_stream(torch.cuda.current_stream(device))  # for these two tensors
         self._copying: deque[tuple[Any, Batch]] = deque()  # slots whose copy may still be running
         self._sent: deque[tuple[Batch, Any, Progress]] = deque()  # copied or being copied, and not delivered
-        self._held: PositionedBatch | None = None  # taken from the host and not yet sent
+        self._after = start  # the progress of the caller
         self._error: Exception | None = None  # of the next batch; raised once the batches before it are delivered
         self._ended = False
         self._send(1)
 
-    def __next__(self) -> PositionedBatch:
+    def take(self, after: Progress) -> PositionedBatch:
+        self._after = after
+        while self._sent and self._sent[0][2].position <= after.position:
+            del self._sent[0]
         self._send(2)
         if not self._sent:
             error, self._error = self._error, None
@@ -55,25 +58,19 @@ class DeviceIterator(Iterator[PositionedBatch]):
         current.wait_event(ready)
         for part in batch:
             part.record_stream(current)
-        del self._sent[0]
         return batch, progress
 
     def _send(self, count: int) -> None:
         """Starts copies until `count` batches are sent and not yet delivered."""
         while len(self._sent) < count and not self._ended and self._error is None:
             try:
-                if self._held is None:
-                    self._held = next(self._host)
-                self._copy(*self._held)
-                self._held = None
+                self._copy(*self._host.take(self._sent[-1][2] if self._sent else self._after))
             except StopIteration:  # noqa: PERF203
                 self._ended = True
             except Exception as error:
                 self._error = error
 
     def _copy(self, batch: Batch, progress: Progress) -> None:
-        if self._sent and self._sent[-1][2] == progress:
-            return  # an interrupt came between here and `_held = None`
         event: Any = torch.cuda.Event
         copied, ready = event(), event()
         with torch.cuda.stream(self._stream):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Sequence
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from largeds_native.errors import ArgumentError
+from largeds_native.errors import ArgumentError, RowIndexError
 from largeds_native.loading.collate import COLLATES_WHOLE, items_of
 from largeds_native.loading.shared import BatchMemory
 from largeds_native.store import Store
@@ -40,6 +39,7 @@ class StoreDataset(Dataset[Any]):
         self._prepare()
 
     def _prepare(self) -> None:
+        self._targets: list[Any] | None = self.__dict__.get("_own_targets")
         store = self.store
         self._labels = store["label"] if "label" in store.fields else None
         self._format = BatchFormat(store, variant="draw")
@@ -50,20 +50,26 @@ class StoreDataset(Dataset[Any]):
         """The class names, where label i is `classes[i]`. Empty if the store has no class names."""
         return list(self.store.classes)
 
-    @cached_property
+    @property
     def targets(self) -> list[Any]:
         """The label of every item. Raises AttributeError if the store has no labels, so that `hasattr` is False."""
-        if self._labels is None:
-            raise AttributeError(f"targets: {self.store.path} has no field 'label'")
-        targets: list[Any] = np.asarray(self._labels[:]).tolist()
-        return targets
+        if self._targets is None:
+            if self._labels is None:
+                raise AttributeError(f"targets: {self.store.path} has no field 'label'")
+            self._targets = np.asarray(self._labels[:]).tolist()
+        return self._targets
+
+    @targets.setter
+    def targets(self, targets: list[Any]) -> None:
+        """For a subclass with targets of its own: they are pickled with it."""
+        self._targets = self._own_targets = targets
 
     def __len__(self) -> int:
         return len(self.store)
 
     def __getitem__(self, index: int) -> Any:
         index = operator.index(index)
-        return self._items([index + len(self) if index < 0 else index], whole=False)[0]
+        return self._items([index], whole=False)[0]
 
     def __getitems__(self, indices: Sequence[int]) -> list[Any]:
         if type(self).__getitem__ is not StoreDataset.__getitem__:  # a subclass's own answers for batches too
@@ -72,6 +78,10 @@ class StoreDataset(Dataset[Any]):
 
     def _items(self, indices: Sequence[int], whole: bool) -> list[Any]:
         rows = index_array(indices)
+        outside = (rows < -len(self)) | (rows >= len(self))
+        if outside.any():
+            raise RowIndexError(f"row {rows[outside][0]} is outside of the {len(self)} rows of {self.store.path}")
+        rows = np.where(rows < 0, rows + len(self), rows)
         batch = self._memory.tensor((len(rows), *self._format.image_shape), self._format.dtype, whole)
         seed = int(torch.randint(1 << 62, ())) if self.store.variants > 1 else 0
         self._format.gather.run(rows, seed, 0, batch, shared_pool(None))
@@ -80,7 +90,7 @@ class StoreDataset(Dataset[Any]):
 
     def __getstate__(self) -> dict[str, Any]:
         """Of a subclass too; what the core works with is made anew where it is unpickled."""
-        made_anew = {"_labels", "_format", "_memory", "targets"}
+        made_anew = {"_labels", "_format", "_memory", "_targets"}
         return {name: value for name, value in self.__dict__.items() if name not in made_anew}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

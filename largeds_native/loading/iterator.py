@@ -3,7 +3,8 @@
 Note [Interrupts]
 An exception may be raised at any moment: by a batch that can't be filled, by a sampler, or by a signal handler, such as
 Ctrl-C's KeyboardInterrupt during the wait for a batch. No exception may lose a batch, deliver one twice, or shift the
-position of later batches. So a batch stays in `HostIterator` until it is delivered; after an interrupt, the plan is
+position of later batches. So a batch stays in `HostIterator` until the next
+call says, by the position of its caller, that it arrived; after an interrupt, the plan is
 started again behind the last submitted batch; and the number of batches that the core holds tells which one that is.
 """
 
@@ -16,12 +17,12 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from torch import Tensor
 
 from largeds_native.errors import ArgumentError
-from largeds_native.loading.cursor import Cursor, Progress
+from largeds_native.loading.cursor import NOTHING, Cursor, Progress
 from largeds_native.loading.fields import CoreField
 from largeds_native.loading.plan import OrderPlan, PlannedBatch, SamplerPlan
 
@@ -45,8 +46,16 @@ class EpochSpec:
     plan: OrderPlan | SamplerPlan
 
 
-class HostIterator(Iterator[PositionedBatch]):
-    """Yields batches in CPU memory, from `cursor` to the end of its epoch. See Note [Interrupts]."""
+class BatchSource(Protocol):
+    """Batches in order, which stay here until their receiver has said that it has them. See Note [Interrupts]."""
+
+    def take(self, after: Progress) -> PositionedBatch:
+        """The first batch after `after`, which is the progress after the last batch that the caller has. Raises
+        StopIteration at the end of the epoch."""
+
+
+class HostIterator:
+    """A BatchSource in CPU memory, from `cursor` to the end of its epoch."""
 
     def __init__(self, spec: EpochSpec, cursor: Cursor) -> None:
         from largeds_native import _C
@@ -68,10 +77,12 @@ class HostIterator(Iterator[PositionedBatch]):
         self.close = weakref.finalize(self, self._core.close)
         self._submit(spec.prefetch)
 
-    def __next__(self) -> PositionedBatch:
+    def take(self, after: Progress) -> PositionedBatch:
         if self._interrupted:
             self._recover()
         self._interrupted = True
+        while self._ready and self._positions[0].position <= after.position:
+            del self._ready[0], self._positions[0]
         if not self._positions:
             self._submit(1)  # with prefetch=0, nothing has been submitted yet
         if not self._positions:
@@ -85,7 +96,6 @@ class HostIterator(Iterator[PositionedBatch]):
         self._submit(self._prefetch + 1)  # the one in `_ready` is still counted
         taken = self._ready[0], self._positions[0]
         self._interrupted = False
-        del self._ready[0], self._positions[0]
         return taken
 
     def _submit(self, count: int) -> None:
@@ -132,7 +142,7 @@ class BatchIterator(Iterator[Batch]):
     closed.
     """
 
-    def __init__(self, host: HostIterator, source: Iterator[PositionedBatch], cursor: Cursor) -> None:
+    def __init__(self, host: HostIterator, source: BatchSource, cursor: Cursor) -> None:
         self._host, self._source, self._cursor = host, source, cursor
         self._epoch = cursor.epoch
         self._ended = False
@@ -140,17 +150,27 @@ class BatchIterator(Iterator[Batch]):
         self.stats, self.close = host.stats, host.close
 
     def __next__(self) -> Batch:
-        with self._lock:  # several threads may share an iterator
-            if self._ended:
-                raise StopIteration
-            if not self._host.close.alive:
-                raise ArgumentError("the loader was closed during this iteration")
-            try:
-                batch, progress = next(self._source)
-            except StopIteration:
-                self._ended = True
-                self._host.close()
-                self._cursor.at = (self._epoch + 1, Progress())
-                raise
-            self._cursor.at = (self._epoch, progress)
+        before = after = self._cursor.at
+        try:
+            with self._lock:  # several threads may share an iterator
+                before = self._cursor.at
+                batch, progress = self._take(before[1])
+                after = self._cursor.at = (self._epoch, progress)
             return batch
+        except BaseException:
+            if after is not before and self._cursor.at is after:  # interrupted after the cursor was moved
+                self._cursor.at = before
+            raise
+
+    def _take(self, after: Progress) -> PositionedBatch:
+        if self._ended:
+            raise StopIteration
+        if not self._host.close.alive:
+            raise ArgumentError("the loader was closed during this iteration")
+        try:
+            return self._source.take(after)
+        except StopIteration:
+            self._ended = True
+            self._cursor.at = (self._epoch + 1, NOTHING)
+            self._host.close()
+            raise

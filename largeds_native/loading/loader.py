@@ -19,11 +19,11 @@ from largeds_native.loading.cuda import DeviceFormat, DeviceIterator
 from largeds_native.loading.cursor import Cursor
 from largeds_native.loading.dataloader_arguments import THREADS, explains_dataloader_arguments
 from largeds_native.loading.fields import check_pictures, core_field, field_names
-from largeds_native.loading.iterator import Batch, BatchIterator, EpochSpec, HostIterator, PositionedBatch
+from largeds_native.loading.iterator import Batch, BatchIterator, BatchSource, EpochSpec, HostIterator
 from largeds_native.loading.order import Sequential, check_seed
 from largeds_native.loading.partition import Partition
 from largeds_native.loading.plan import OrderPlan, SamplerPlan
-from largeds_native.loading.state import Identity, cursor_of, state_of
+from largeds_native.loading.state import MAX_EPOCH, Identity, cursor_of, state_of
 from largeds_native.store import Store
 from largeds_native.store.gather import BatchFormat, default_threads
 from largeds_native.transform import Augment
@@ -219,17 +219,22 @@ class Loader:
         cursor = self._start
         self._cursor, self._start = cursor, Cursor(cursor.epoch + 1)
         host = HostIterator(self._spec, cursor)
-        iterator = BatchIterator(host, self._source(host), cursor)
+        iterator = BatchIterator(host, self._source(host, cursor), cursor)
         self._iterators.add(iterator)
         self._latest = weakref.ref(iterator)
         return iterator
 
-    def _source(self, host: HostIterator) -> Iterator[PositionedBatch]:
-        return host if self.device.type == "cpu" else DeviceIterator(host, self.device, self._device_format)
+    def _source(self, host: HostIterator, cursor: Cursor) -> BatchSource:
+        if self.device.type == "cpu":
+            return host
+        return DeviceIterator(host, cursor.at[1], self.device, self._device_format)
 
     def set_epoch(self, epoch: int) -> None:
         """The next iteration is this epoch, from its start."""
-        self._cursor = self._start = Cursor(_at_least("epoch", epoch, 0))
+        number = _at_least("epoch", epoch, 0)
+        if number > MAX_EPOCH:
+            raise ArgumentError(f"epoch: expected 0 to 2**63 - 1, found {epoch!r}")
+        self._cursor = self._start = Cursor(number)
 
     # ---- resuming --------------------------------------------------------------------------------------------
     @property
@@ -243,7 +248,9 @@ class Loader:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """The next iteration continues from `state`. Raises StateError if its store, order or version is another."""
-        self._cursor = self._start = cursor_of(state, self._identity, self.plan.length)
+        self._cursor = self._start = cursor_of(
+            state, self._identity, self.plan.length if isinstance(self.plan, OrderPlan) else None
+        )
 
     # ---- life ------------------------------------------------------------------------------------------------
     def stats(self) -> dict[str, Any]:

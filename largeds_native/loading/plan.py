@@ -11,6 +11,8 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 from torch.utils.data import BatchSampler
 
 from largeds_native.errors import ArgumentError, StateError
@@ -19,6 +21,7 @@ from largeds_native.loading.cursor import Progress
 from largeds_native.loading.order import Int64Array, Order
 from largeds_native.loading.partition import Partition
 
+BOOLS = (bool, np.dtype(bool), torch.bool)
 SKIPPED_AT_ONCE = 4096  # elements of a sampler
 
 
@@ -88,10 +91,19 @@ class SamplerPlan:
                 f"order: expected a Sampler or a collection that can be iterated over once an epoch, found a "
                 f"{type(sampler).__name__}, which is empty after the first. list(...) of it is a collection"
             )
+        first = sampler[0] if isinstance(sampler, (list, tuple, np.ndarray, Tensor)) and len(sampler) else None
+        if isinstance(sampler, (bytes, bytearray)) or getattr(first, "dtype", type(first)) in BOOLS:
+            raise ArgumentError(
+                f"order: expected row numbers, found {type(sampler).__name__} of bools or bytes; a mask is for indices="
+            )
         batched = batch_size is None or isinstance(sampler, BatchSampler)
         self.sampler, self.drop_last, self._seed = sampler, drop_last, seed
         self.batch_size = None if batched else batch_size
-        self.length = len(sampler) if isinstance(sampler, Sized) else None
+
+    @property
+    def length(self) -> int | None:
+        """Its own, asked for each time: it may depend on the epoch."""
+        return len(self.sampler) if isinstance(self.sampler, Sized) else None
 
     def __len__(self) -> int:
         return self.remaining(0)
@@ -128,7 +140,8 @@ class SamplerPlan:
         if digest != start.digest:
             raise StateError(
                 f"{type(self.sampler).__name__} gives another order than the one in which the state was taken, so the "
-                "epoch can't go on exactly. Let it depend on set_epoch(epoch) alone, or use shuffle=True"
+                "epoch can't go on exactly. With a sampler, each rank goes on from its own state, and the order must "
+                "depend on set_epoch(epoch) alone; or use shuffle=True"
             )
         return start
 

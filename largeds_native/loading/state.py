@@ -9,6 +9,7 @@ from largeds_native.errors import StateError
 from largeds_native.loading.cursor import Cursor, Progress
 
 VERSION = 1
+MAX_EPOCH = (1 << 63) - 1
 MISMATCHES = {
     "store": "was taken with another store",
     "order": "was taken with another order, seed, or indices",
@@ -51,7 +52,7 @@ def cursor_of(state: dict[str, Any], identity: Identity, length: int | None) -> 
 
 def check_epoch(state: dict[str, Any]) -> int:
     epoch = state.get("epoch")
-    if not isinstance(epoch, int) or epoch < 0:
+    if not isinstance(epoch, int) or isinstance(epoch, bool) or not 0 <= epoch <= MAX_EPOCH:
         raise StateError(f"expected an epoch of 0 or more in the state, found {epoch!r}")
     return epoch
 

@@ -55,7 +55,8 @@ def fingerprint(sampler: Any) -> int:
     """What can be told of a sampler without iterating over it."""
     facts: list[Any] = []
     for part in nested(sampler):
-        facts += [type(part).__name__, len(part) if isinstance(part, Sized) else None]
+        length = len(part) if isinstance(part, Sized) and not hasattr(part, "set_epoch") else None  # it may vary
+        facts += [type(part).__name__, length]
         facts += [getattr(part, name, None) for name in ("batch_size", "drop_last", "replacement", "seed")]
         facts += [_checksum(getattr(part, name, None)) for name in ("weights", "indices")]
         generator = getattr(part, "generator", None)
@@ -64,7 +65,10 @@ def fingerprint(sampler: Any) -> int:
 
 
 def _checksum(numbers: Any) -> int | None:
+    if not isinstance(numbers, (list, tuple, range, np.ndarray, torch.Tensor)):
+        return None  # a method of a tensor, a dict, an object: nothing that is the same in another process
     try:
-        return None if numbers is None else zlib.crc32(np.ascontiguousarray(numbers).tobytes())
+        array = np.ascontiguousarray(numbers)
     except (TypeError, ValueError):
         return None
+    return zlib.crc32(array.tobytes()) if array.dtype.kind in "biuf" else None

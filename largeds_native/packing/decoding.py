@@ -21,7 +21,7 @@ from largeds_native.errors import ArgumentError, DecodeError
 from largeds_native.packing.sixteen_bit import REASON, SixteenBitError, is_wide, to_eight_bits
 from largeds_native.packing.unknown_format import HEAD, describe_unknown
 from largeds_native.transform import ImageTransform
-from largeds_native.transform.image_transform import CROP, MAX_PIXELS, RESIZE, Size, choice
+from largeds_native.transform.image_transform import CROP, MAX_PIXELS, RESIZE, Size, choice, integer
 
 EncodedImage: TypeAlias = "str | os.PathLike[str] | bytes"
 
@@ -148,8 +148,10 @@ def decode_batch(
     )
     choice("layout", layout, ("CHW", "HWC"))
     choice("on_error", on_error, ("raise", "skip"))
-    if threads is not None and threads < 1:
-        raise ArgumentError(f"threads must be at least 1, found {threads}")
+    if threads is not None:
+        threads = integer("threads", threads, 1, 1024)
+    if isinstance(sources, (str, bytes, os.PathLike)):
+        raise ArgumentError(f"sources: expected a list of paths or bytes of files, found {type(sources).__name__}")
     items = [_as_source(source) for source in sources]
     height, width = transform.fixed_size or _first_size(items, transform)
     rows = transform.core((height, width), layout)

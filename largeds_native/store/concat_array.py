@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -22,10 +23,12 @@ def row_numbers(key: Any, n: int) -> Array:
         index = index.astype(np.int64)
     if index.dtype.kind not in "iu":
         raise RowIndexError(f"expected row numbers, found {index.dtype.name}")
-    index = index.astype(np.int64)
-    bad = (index < -n) | (index >= n)
+    bad = index >= n  # before the conversion, which would wrap large unsigned numbers
+    if index.dtype.kind == "i":
+        bad |= index < -n
     if bad.any():
         raise RowIndexError(f"row {index[bad][0]} is outside of {n} rows")
+    index = index.astype(np.int64)
     return np.where(index < 0, index + n, index)
 
 
@@ -68,17 +71,34 @@ class ConcatArray:
         return f"<{self.dtype.name} array of shape {self.shape} in {len(self._starts) - 1} shards>"
 
     def __getitem__(self, key: Any) -> Any:
-        if isinstance(key, tuple):
-            if not key:
-                return self[:]
-            rows = self[key[0]]
-            return rows[key[1:]] if isinstance(key[0], (int, np.integer)) else rows[(slice(None), *key[1:])]
-        if isinstance(key, (int, np.integer)):
-            return self._row(int(key))
-        if isinstance(key, slice):
-            return self._take(np.arange(*key.indices(len(self)), dtype=np.int64))
-        index = row_numbers(key, len(self))
-        return self._take(index.reshape(-1)).reshape(*index.shape, *self.shape[1:])
+        return self._at(key, ()) if not isinstance(key, tuple) else self._at_each(key)
+
+    def _at_each(self, key: tuple[Any, ...]) -> Any:
+        """As numpy indexes one array: an Ellipsis stands for all dimensions that the key leaves out."""
+        if not key:
+            return self[:]
+        if key[0] is Ellipsis:
+            given = sum(part is not None for part in key[1:])
+            return self._at_each((*[slice(None)] * (self.ndim - given), *key[1:]))
+        if key[0] is None:
+            return self._at_each(key[1:])[np.newaxis]
+        return self._at(key[0], key[1:])
+
+    def _at(self, first: Any, rest: tuple[Any, ...]) -> Any:
+        """self[first, *rest]"""
+        if first is None or first is Ellipsis:
+            return self._at_each((first, *rest))
+        if isinstance(first, (bool, np.bool_)):
+            raise RowIndexError(f"expected row numbers, found {first!r}")
+        if isinstance(first, slice):
+            rows = self._take(np.arange(*first.indices(len(self)), dtype=np.int64))
+            return rows[(slice(None), *rest)] if rest else rows
+        if np.ndim(first) == 0:
+            row = self._row(operator.index(first))
+            return row[rest] if rest else row
+        index = row_numbers(first, len(self))
+        rows = self._take(index.reshape(-1))
+        return rows[(np.arange(len(rows)).reshape(index.shape), *rest)]
 
     def _row(self, index: int) -> Any:
         if not -len(self) <= index < len(self):

@@ -146,6 +146,8 @@ def index_array(indices: ArrayLike | torch.Tensor) -> NDArray[np.int64]:
         return np.empty(0, np.int64)
     if array.ndim != 1 or array.dtype.kind not in "iu":
         raise ArgumentError(f"indices: expected one dimension of integers, found {array.dtype} of shape {array.shape}")
+    if array.dtype == np.uint64 and (array > np.iinfo(np.int64).max).any():
+        raise ArgumentError(f"indices: expected numbers below 2**63, found {array.max()}")
     return array.astype(np.int64, copy=False)
 
 
@@ -184,7 +186,12 @@ def cached_format(
     formats: dict[Any, BatchFormat], store: Gatherable, *, mean: Any, std: Any, crop: Any, **kwargs: Any
 ) -> BatchFormat:
     """The format with these options from the cache `formats`."""
+    for name, values in (("mean", mean), ("std", std)):
+        if isinstance(values, (int, float)):
+            raise ArgumentError(f"{name}: expected one number per channel, found {values!r}")
     mean, std = (None if values is None else tuple(values) for values in (mean, std))
+    if isinstance(crop, list):
+        crop = tuple(crop)  # a key must not change
     key = (mean, std, crop, *kwargs.values())
     if key not in formats:
         augment = None if crop is None else Augment(center_crop=crop)

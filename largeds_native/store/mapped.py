@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +18,9 @@ from largeds_native.errors import ArgumentError, StoreError
 from largeds_native.store.base import IMPORT_HINT, RowFile, Store
 from largeds_native.store.format.manifest import IMAGE_DTYPES
 from largeds_native.store.metadata import Metadata
+
+if TYPE_CHECKING:
+    from largeds_native import _C
 
 PACKED_ONLY = ("manifest", "report", "samples", "samples_of", "shards", "verify")  # attributes of PackedStore
 
@@ -38,6 +42,10 @@ class MappedArray:
         if found < size:
             raise StoreError(f"{self.path} was truncated after it was opened: expected {size:,} bytes, found {found:,}")
         return np.memmap(self.path, self.dtype, "r", self.offset, self.shape)
+
+
+def _keep(store: MappedArrayStore) -> None:
+    """What a finalizer calls that only keeps its argument alive until then."""
 
 
 class MappedArrayStore(Store):
@@ -100,10 +108,21 @@ class MappedArrayStore(Store):
             return [RowFile(values.path, values.offset, len(self))]
         # values in memory are written to a memory file, which the core can map
         if name not in self._memory_files:
-            self._memory_files[name] = os.memfd_create(f"largeds-{name}", os.MFD_CLOEXEC)
-            with open(self._memory_files[name], "wb", closefd=False) as file:
+            descriptor = os.memfd_create(f"largeds-{name}", os.MFD_CLOEXEC)
+            with open(descriptor, "wb", closefd=False) as file:
                 file.write(np.ascontiguousarray(values).tobytes())
+            if self._memory_files.setdefault(name, descriptor) != descriptor:  # another thread was faster
+                os.close(descriptor)
         return [RowFile(Path(f"/proc/self/fd/{self._memory_files[name]}"), 0, len(self))]
+
+    def field_rows(self, name: str) -> _C.Rows:
+        rows = super().field_rows(name)
+        if name in self._memory_files and len(rows):
+            # The file is known by its descriptor, which is closed with this store and may then be another file's. So
+            # it is mapped now, and the store stays as long as the rows can read by the descriptor.
+            rows.will_need([0])
+            weakref.finalize(rows, _keep, self).atexit = False
+        return rows
 
     def _map(self, name: str, part: int) -> Array:
         values = self._contents[name]

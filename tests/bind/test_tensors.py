@@ -14,6 +14,7 @@ import torch
 
 from largeds_native import _C
 from largeds_native.errors import ArgumentError
+from largeds_native.store.gather import BatchFormat
 
 NAMES = ["bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64"]
 NAMES += ["float16", "bfloat16", "float32", "float64", "complex64", "complex128"]
@@ -225,3 +226,21 @@ def test_pinned_slots_are_pinned(store: Any) -> None:
     event.record()
     assert not event.query()  # the copy was only queued
     assert torch.equal(there.cpu(), images)
+
+
+def test_rows_that_hold_other_values_than_a_field_says(store: Any) -> None:
+    gather = BatchFormat(store).gather
+    rows = store.field_rows("label")
+    ring, pool = _C.Ring(1 << 16, 2), _C.Pool(1)
+    for dtype, shape in (("float64", [10_000]), ("int64", [2]), ("int32", [])):
+        with pytest.raises(ArgumentError, match="rows of 8 bytes hold no values of dtype"):
+            _C.Prefetcher(gather, [(rows, dtype, shape)], ring, pool)
+    for arguments in ((None, [], ring, pool), (gather, [], ring, None)):
+        with pytest.raises(TypeError):
+            _C.Prefetcher(*arguments)
+    with pytest.raises(ArgumentError, match="expected rows, found None"):
+        _C.Prefetcher(gather, [(None, "int64", [])], ring, pool)  # type: ignore[list-item]
+    with pytest.raises(TypeError):
+        _C.Gather(None, _C.ImageLayout(channels=3, height=8, width=8))  # type: ignore[arg-type]
+    with pytest.raises(ArgumentError, match="row_bytes"):
+        _C.close_gaps(0, 0, 0, [1, 2])

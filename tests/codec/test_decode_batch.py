@@ -157,3 +157,19 @@ def test_invalid_arguments(options: dict[str, object]) -> None:
 
 def test_no_sources_give_an_empty_batch() -> None:
     assert decode_batch([]).shape == (0, 3, 224, 224)
+
+
+def test_a_missing_file_of_a_name_that_is_no_text(tmp_path: Path) -> None:
+    name = os.fsdecode(os.fsencode(tmp_path) + b"/no\xff.jpg")
+    _, failures = decode_batch([name, encode(pixels(20, 20))], resize=10, on_error="skip")
+    assert [failure.reason for failure in failures] == ["io"]
+    assert "no\udcff.jpg" in failures[0].message
+    with pytest.raises(DecodeError):
+        decode_batch([name], resize=10)
+
+
+def test_one_path_is_no_list() -> None:
+    with pytest.raises(ArgumentError, match="expected a list of paths or bytes of files, found str"):
+        decode_batch("photo.jpg")
+    with pytest.raises(ArgumentError, match="threads"):
+        decode_batch([b"x"], threads=1.5)  # type: ignore[call-overload]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +61,7 @@ def test_external_links(tmp_path: Path, storage: dict[str, Any]) -> None:
     assert lds.open(tmp_path / "main.h5").identity != before
     (tmp_path / "far" / "pixels.h5").unlink()
     for read in (lds.open, HDF5Dataset, lambda path: from_hdf5(path, tmp_path / "none.lds")):
-        with pytest.raises(StoreError, match=r"'data' is a link to 'x' of far/pixels.h5, which is not there"):
+        with pytest.raises(StoreError, match=r"'data' is a link to 'x' of far/pixels\.h5, which is not there"):
             read(tmp_path / "main.h5")
 
 
@@ -131,3 +133,91 @@ def test_images_and_labels_in_two_files(tmp_path: Path, storage: dict[str, Any])
     np.testing.assert_array_equal(labels, LABELS)
     with pytest.raises(ArgumentError, match="has no dataset 'z'"):
         lds.open(tmp_path / "x.h5", images="x", labels=f"{tmp_path / 'y.h5'}:z")
+
+
+def test_labels_in_memory_stay_with_a_loader_that_alone_has_the_store(tmp_path: Path) -> None:
+    """The memory file of compressed labels is known by a descriptor, which goes with the store."""
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["data"] = np.repeat(IMAGES, 30, 0)
+        file.create_dataset("labels", data=np.arange(270), compression="gzip")
+    for prefetch in (0, 3):
+        batches = iter(lds.Loader(lds.open(tmp_path / "x.h5"), 8, prefetch=prefetch))
+        gc.collect()
+        with open(tmp_path / "other", "w+b") as other:  # takes the descriptor that would be free
+            other.write(b"\x07" * 4096)
+            other.flush()
+            labels = np.concatenate([labels.numpy() for _, labels in batches])
+        np.testing.assert_array_equal(labels, np.arange(270))
+    rows = lds.open(tmp_path / "x.h5").field_rows("label")
+    gc.collect()
+    assert rows.read([9]).view(np.int64).item() == 9
+
+
+def test_threads_that_first_use_labels_in_memory(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["data"] = IMAGES
+        file.create_dataset("labels", data=LABELS, compression="gzip")
+    for _ in range(30):
+        store = lds.open(tmp_path / "x.h5")
+        with ThreadPoolExecutor(4) as pool:
+            rows = list(pool.map(lambda _, store=store: store.field_rows("label"), range(4)))
+        assert [one.read([5]).view(np.int64).item() for one in rows] == [5, 5, 5, 5]
+
+
+def test_a_missing_part_of_a_part(tmp_path: Path) -> None:
+    for i in range(4):
+        write_hdf5(tmp_path / f"{i}.h5", IMAGES, LABELS)
+    halves = [join_hdf5([tmp_path / f"{i}.h5", tmp_path / f"{i + 1}.h5"], tmp_path / f"half{i}.h5") for i in (0, 2)]
+    whole = join_hdf5(halves, tmp_path / "whole.h5")
+    assert len(HDF5Dataset(whole)) == 36
+    (tmp_path / "3.h5").unlink()
+    for read in (HDF5Dataset, lambda path: from_hdf5(path, tmp_path / "out.lds", progress=False)):
+        with pytest.raises(StoreError, match=r"half2\.h5.* takes rows from 3\.h5, which is not there"):
+            read(whole)
+
+
+def test_a_missing_dataset_of_the_same_file(tmp_path: Path) -> None:
+    layout = h5py.VirtualLayout(IMAGES.shape, np.uint8)
+    layout[:] = h5py.VirtualSource(".", "gone", IMAGES.shape)
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file.create_virtual_dataset("data", layout)
+    with pytest.raises(StoreError, match="expected dataset 'gone' of shape"):
+        HDF5Dataset(tmp_path / "x.h5")
+
+
+@pytest.mark.parametrize("kind", ["joined", "linked"])
+def test_a_file_of_the_same_name_elsewhere_is_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """HDF5 looks into the current directory, too."""
+    (tmp_path / "here").mkdir()
+    (tmp_path / "data").mkdir()
+    write_hdf5(tmp_path / "data" / "a.h5", IMAGES, LABELS)
+    if kind == "joined":
+        path = join_hdf5([tmp_path / "data" / "a.h5"], tmp_path / "data" / "main.h5")
+    else:
+        path = tmp_path / "data" / "main.h5"
+        with h5py.File(path, "w") as file:
+            file["data"] = h5py.ExternalLink("a.h5", "data")
+    (tmp_path / "data" / "a.h5").unlink()
+    write_hdf5(tmp_path / "here" / "a.h5", IMAGES * 0, LABELS * 0)
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(StoreError, match=r"a\.h5, which is not there"):
+        HDF5Dataset(path)
+
+
+def test_labels_of_another_file_stay_the_same_in_another_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder, first in (("a", 0), ("b", 70)):
+        (tmp_path / folder).mkdir()
+        with h5py.File(tmp_path / folder / "y.h5", "w") as file:
+            file.create_dataset("y", data=LABELS + first, compression="gzip")
+    with h5py.File(tmp_path / "a" / "x.h5", "w") as file:
+        file["x"] = IMAGES
+    monkeypatch.chdir(tmp_path / "a")
+    dataset = HDF5Dataset("x.h5", "x", "y.h5:y")
+    pickled = pickle.dumps(lds.open("x.h5", images="x", labels="y.h5:y"))
+    monkeypatch.chdir(tmp_path / "b")
+    assert dataset[1][1] == 1
+    assert pickle.loads(pickled)["label"][1] == 1

@@ -131,6 +131,18 @@ def test_a_pickled_subclass_is_what_it_was(store: Any) -> None:
 
 
 @pytest.mark.parametrize("index", [1.5, "1", None, [1]])
+class WithTargets(lds.StoreDataset):
+    def __init__(self, store: Any) -> None:
+        super().__init__(store)
+        self.targets = [target + 1000 for target in range(len(store))]
+
+
+def test_targets_of_a_subclass_are_pickled(store: Any) -> None:
+    again = pickle.loads(pickle.dumps(WithTargets(store)))
+    assert again.targets[:3] == [1000, 1001, 1002]
+    assert lds.StoreDataset(store).__getitems__([-1])[0][1] == 99
+
+
 def test_an_index_is_a_whole_number(store: Any, index: Any) -> None:
     dataset = lds.StoreDataset(store)
     with pytest.raises(TypeError, match="integer"):

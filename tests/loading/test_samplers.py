@@ -223,3 +223,56 @@ def test_resume_in_another_process(store: Any, tmp_path: Path) -> None:
     seen, state = run(None, 5)
     rest, _ = run(state, 8)
     assert sorted(seen + rest) == list(range(100))
+
+
+def test_a_tensor_as_order_resumes_in_another_process(store: Any) -> None:
+    """Its `indices` is a method, which is at another address there."""
+    one, other = (lds.Loader(store, 4, order=torch.tensor([5, 3, 1, 2, 8, 9])) for _ in range(2))
+    next(iter(one))
+    other.load_state_dict(one.state_dict())
+    assert labels_of(other) == [8, 9]
+
+
+class Growing(Sampler[int]):
+    """Its length depends on the epoch."""
+
+    def __init__(self) -> None:
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return 8 + 4 * self.epoch
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(len(self)))
+
+
+def test_a_sampler_whose_length_depends_on_the_epoch(store: Any) -> None:
+    loader = lds.Loader(store, 4, order=Growing())
+    assert [len(labels_of(loader)), len(loader)] == [8, 2]
+    iterator = iter(loader)
+    next(iterator)
+    assert len(loader) == 3
+    resumed = lds.Loader(store, 4, order=Growing())
+    resumed.load_state_dict(loader.state_dict())
+    assert labels_of(resumed) == list(range(4, 12))
+
+
+@pytest.mark.parametrize("order", [[True, False], np.array([True, False]), torch.tensor([True, False]), b"ab"])
+def test_a_mask_is_no_order(store: Any, order: Any) -> None:
+    with pytest.raises(ArgumentError, match="a mask is for indices="):
+        lds.Loader(store, 4, order=order)
+
+
+def test_indices_are_the_loaders_own(store: Any) -> None:
+    indices = np.arange(10)
+    loader = lds.Loader(store, 5, indices=indices)
+    indices[:] = 22
+    assert labels_of(loader) == list(range(10))
+
+
+def test_weights_whose_sum_is_too_large(store: Any) -> None:
+    with pytest.raises(ArgumentError, match="weights: expected finite numbers"):
+        lds.Loader(store, 5, weights=np.full(100, 1e308))

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -45,3 +46,37 @@ def test_bad_indices(bad: Any) -> None:
     array, _ = joined([2, 3])
     with pytest.raises(RowIndexError):
         array[bad]
+
+
+KEYS: list[Any] = [
+    np.array(3),
+    torch.tensor(3),
+    (np.array(3), 1),
+    (torch.tensor(3), slice(None), 2),
+    ([0, 5], [0, 1]),
+    ([0, 5], slice(None), [0, 2]),
+    ([[0], [5]], [0, 1]),
+    (slice(1, 6), [0, 1], [0, 2]),
+    Ellipsis,
+    (Ellipsis, 1),
+    (3, Ellipsis, 1),
+    (Ellipsis, [0, 1], [0, 2]),
+    None,
+    (None, 3),
+    (None, Ellipsis, 2),
+    (np.arange(7) % 2 == 0, 1),
+    (np.arange(7) % 2 == 0, [0, 1, 0, 1]),
+]
+
+
+@pytest.mark.parametrize("key", KEYS, ids=str)
+def test_indexing_in_several_dimensions_is_numpys(key: Any) -> None:
+    array, whole = joined([2, 4, 1])
+    np.testing.assert_array_equal(array[key], whole[key])
+
+
+@pytest.mark.parametrize("key", [True, np.True_, np.array([2**64 - 1], np.uint64), 7, np.array(7), 1.5])
+def test_what_is_no_row_number(key: Any) -> None:
+    array, _ = joined([2, 4, 1])
+    with pytest.raises((RowIndexError, TypeError)):
+        array[key]
