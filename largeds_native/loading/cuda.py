@@ -24,7 +24,7 @@ class DeviceFormat:
 
 
 class DeviceIterator:
-    """A BatchSource that copies the host's batches to the device: the next one while the caller works on the current one.
+    """A BatchSource that copies the host's batches to the device, the next one while the caller works on the current.
 
     A pinned slot is held until its copy is done. A delivered batch is ready for the stream that is current at that
     time. With `format` None, images are not changed. An error of the host is raised in the place of its batch.
