@@ -59,7 +59,9 @@ def check_labels(batch: SourceBatch, count: int, description: str) -> None:
     wrong = [i for i in outside if not isinstance(batch.items[i], FailedItem)]
     if wrong:
         label = labels[wrong[0]]
-        way = "name every class in classes=[...]" if label >= 0 else "0 is the lowest; leave samples without a label out"
+        way = (
+            "name every class in classes=[...]" if label >= 0 else "0 is the lowest; leave samples without a label out"
+        )
         raise ArgumentError(
             f"{batch.names[wrong[0]]} of {description}: expected a label below {count}, the number of classes, found "
             f"{label}: {way}"

@@ -170,9 +170,7 @@ def linked_folder(top: Path) -> Any:
 
 
 def tars_of_several_folders(top: Path) -> Any:
-    paths = [
-        make_tar(top / f"{i}.tar", {f"{i}.bmp": one_image(top / f"{i}.bmp", i).read_bytes()}) for i in (1, 20, 200)
-    ]
+    paths = [make_tar(top / f"{i}.tar", {"x.bmp": one_image(top / f"{i}.bmp", i).read_bytes()}) for i in (1, 20, 200)]
     for path, folder in zip(paths, "abc", strict=True):
         (top / folder).mkdir()
         path.rename(top / folder / ("0.tar" if folder == "a" else "1.tar"))
