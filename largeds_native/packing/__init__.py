@@ -83,17 +83,19 @@ def pack(
         (floats in [0, 1]: times 255), "clip" keeps 0 to 255 and makes the rest white, as Pillow's convert does. With
         None, they fail.
     resume: True continues from the finished shards of an interrupted pack, and returns a store that is already
-        finished; False starts again, but never removes a finished store.
+        finished; False starts again, but never removes a finished store. What the earlier run left out counts for
+        max_failures and on_error.
     key: your name for the data. A Dataset or an iterable can't tell whether it gives the same samples as before: its
         pack resumes, and its finished store is recognised, only with the same key. Use another key when the data
-        change. With a key, files may also have moved.
+        change. With a key, files may also have been moved or copied; without one, their sizes, times and inodes must be
+        what they were.
     wait: if another process is packing into `out`, wait for it and return its store, instead of raising PackError: so
         that every rank of a run can call pack.
     progress: show a progress bar and the report, if stderr is a terminal.
 
-    Raises ArgumentError for an invalid option; PackError if the source has no image, or if `out` is something else or
-    belongs to another job, if too many images failed, or one has another shape; StorageError for a full disk; with
-    on_error="raise", DecodeError.
+    Raises ArgumentError for an invalid option, or an `out` among the images; PackError if the source has no image, if
+    `out` is something else or belongs to another job, if too many images failed, or one has another shape;
+    StorageError for a full disk; with on_error="raise", DecodeError.
     """
     from largeds_native.packing.options import PackOptions
     from largeds_native.packing.run import run

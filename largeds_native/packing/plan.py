@@ -64,7 +64,15 @@ class Plan:
         told = self.source.fingerprint()
         if self.key is None:
             return told
-        return hashlib.sha256(json.dumps([self.key, told]).encode()).hexdigest()
+        fields = {name: (spec.dtype.str, spec.shape) for name, spec in self.source.fields.items()}
+        known = [self.key, told, self.source.count, fields, self.source.classes]
+        return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
+
+    @cached_property
+    def files(self) -> str:
+        """The state of the source's files, by which they are known to be the same as before; empty where the user's key
+        or nothing tells it."""
+        return "" if self.key is not None or self.identity is None else self.source.files_state()
 
     @property
     def origin(self) -> list[str | None]:

@@ -9,10 +9,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from largeds_native.errors import PackError
+from largeds_native.errors import ArgumentError, PackError
 from largeds_native.packing import lock
 from largeds_native.packing.plan import Plan
-from largeds_native.store.format import manifest, shard_record
+from largeds_native.sources import Source
+from largeds_native.store.format import manifest, sample_log, shard_record
 from largeds_native.store.format.files import atomic_write_bytes
 from largeds_native.store.format.manifest import PLAN_NAME
 from largeds_native.store.format.shard_record import ShardRecord, shard_name
@@ -20,19 +21,34 @@ from largeds_native.store.report import Report
 
 KEY_HINT = "a store that is packed with key='...', a name of yours for its data, is known again by that key"
 
-_OURS = re.compile(rf"\.?shard-\d{{5,9}}(\.tmp)?|\.?{re.escape(PLAN_NAME)}(\.tmp)?|{re.escape(lock.NAME)}")
+_BEFORE_A_JOB = (lock.NAME, f".{PLAN_NAME}.tmp")  # what a pack may leave that is stopped before it wrote its job
+_SHARD = re.compile(r"shard-\d{5,9}")
+_SHARD_OR_PART = re.compile(r"shard-\d{5,9}|\.shard-\d{5,9}\.tmp")
+_FILE_OF_SHARD = re.compile(
+    rf"\w[\w-]*\.npy|{re.escape(sample_log.NAME)}|\.?{re.escape(shard_record.NAME)}(\.tmp)?", re.ASCII
+)
+
+
+def check_apart(out: Path, source: Source) -> None:
+    """Raises ArgumentError where the store would lie among the images, or the images below the store."""
+    target = os.path.realpath(out)
+    for place in {source.root, source.walked} - {None}:
+        top = os.path.realpath(str(place))
+        inside = place == source.walked and os.path.commonpath([top, target]) == top
+        if inside or os.path.commonpath([top, target]) == target:
+            where = "is" if top == target else "lies inside of" if inside else "contains"
+            raise ArgumentError(f"out: {out} {where} {place}, from where the images come: choose a folder beside it")
 
 
 def check_output(out: Path) -> None:
-    """Raises PackError if `out` is not empty and not from a pack."""
+    """Raises PackError if `out` is not empty and not from a pack: it has neither a manifest nor the file of a job."""
     if not out.exists():
         return
     if not out.is_dir():
         raise PackError(f"{out} exists and is not a folder: choose another output")
-    if (out / manifest.NAME).exists() or (out / PLAN_NAME).exists():
-        return
-    foreign = sorted(name for name in os.listdir(out) if not _OURS.fullmatch(name))
-    if foreign:
+    foreign = sorted(name for name in os.listdir(out) if name not in _BEFORE_A_JOB)
+    # in this order, as another process may be packing: the job's file is there until the manifest is
+    if foreign and _read_job(out) is None and not (out / manifest.NAME).exists():
         raise PackError(f"{out} exists and is not a store (it holds {foreign[0]!r}): choose another output")
 
 
@@ -45,16 +61,35 @@ def begin(out: Path, plan: Plan, fingerprint: str, resume: bool) -> bool:
         _check_finished(out, plan, fingerprint, resume)
         return True
     job = _read_job(out)
+    shards = [] if job is None else _shards_of(out)
     if job is not None and resume:
         _check_unfinished(out, job, plan, fingerprint)
-    if job is None or not resume or plan.identity is None:
-        for name in os.listdir(out):
-            if name != lock.NAME and _OURS.fullmatch(name):
-                path = out / name
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
-    tree = {"plan": fingerprint, "source": plan.identity, "key": plan.key, "from": plan.origin, **plan.manifest_parts()}
-    atomic_write_bytes(out / PLAN_NAME, (json.dumps(tree, indent=1) + "\n").encode())
+    if not resume or plan.identity is None:
+        for shard in shards:
+            shutil.rmtree(shard)
+    tree = {"plan": fingerprint, "source": plan.identity, "key": plan.key, "from": plan.origin, "files": plan.files}
+    atomic_write_bytes(out / PLAN_NAME, (json.dumps({**tree, **plan.manifest_parts()}, indent=1) + "\n").encode())
     return False
+
+
+def _shards_of(out: Path) -> list[Path]:
+    """The shards of an unfinished pack, whole or not. Raises PackError if one holds anything that no pack wrote."""
+    shards = [out / name for name in sorted(os.listdir(out)) if _SHARD_OR_PART.fullmatch(name)]
+    for shard in shards:
+        if shard.is_symlink() or not shard.is_dir():
+            raise PackError(f"{shard}: expected the folder of a shard, found something else: choose another output")
+        with os.scandir(shard) as entries:
+            foreign = [e.name for e in entries if not (e.is_file(follow_symlinks=False) and _is_ours(e.name))]
+        if foreign:
+            raise PackError(
+                f"{shard} holds {min(foreign)!r}, which is no part of a shard: move it elsewhere, or choose another "
+                "output"
+            )
+    return shards
+
+
+def _is_ours(name: str) -> bool:
+    return _FILE_OF_SHARD.fullmatch(name) is not None
 
 
 def _check_finished(out: Path, plan: Plan, fingerprint: str, resume: bool) -> None:
@@ -78,21 +113,18 @@ def _check_finished(out: Path, plan: Plan, fingerprint: str, resume: bool) -> No
             f"{out} holds a finished store of the {report.source}, whose list of samples is that of the "
             f"{plan.source.description}, and nothing tells whether their images are the same: {ways}; {KEY_HINT}"
         )
-    for number, entry in enumerate(found.shards):
-        record = ShardRecord.read(out / entry.name)
-        changed = [] if record is None else _changed(out / entry.name, number, record, plan)
-        if changed:
-            raise PackError(
-                f"{out} holds a finished store, and {len(changed):,} of its images changed since they were packed "
-                f"(the first is {changed[0]!r}): {ways}"
-            )
+    if report is None or report.files != plan.files:
+        shards = [(number, out / entry.name) for number, entry in enumerate(found.shards)]
+        what = _what_changed(shards, plan, "of its images")
+        raise PackError(f"{out} holds a finished store, and {what}: {ways}; {KEY_HINT}")
 
 
 def _check_unfinished(out: Path, job: dict[str, Any], plan: Plan, fingerprint: str) -> None:
     """Raises PackError unless the job can go on from the shards in `out`."""
     ways = "pass resume=False to throw it away, or choose another folder"
+    shards = [(int(name[6:]), out / name) for name in sorted(os.listdir(out)) if _SHARD.fullmatch(name)]
     if plan.identity is None:
-        if any(re.fullmatch(r"shard-\d{5,9}", name) for name in os.listdir(out)):
+        if shards:
             raise PackError(
                 f"{out} holds an unfinished pack, and nothing tells whether it is of this {plan.source.description}: "
                 f"{ways}; "
@@ -104,6 +136,26 @@ def _check_unfinished(out: Path, job: dict[str, Any], plan: Plan, fingerprint: s
     begun = job.get("from", plan.origin)
     if plan.key is None and begun != plan.origin:
         raise PackError(f"{out} holds an unfinished pack of the {begun[0]}, this is the {plan.origin[0]}: {ways}")
+    if job.get("files") != plan.files:
+        what = _what_changed(shards, plan, "images")
+        raise PackError(f"{out} holds an unfinished pack, and {what}: {ways}")
+
+
+def _what_changed(shards: list[tuple[int, Path]], plan: Plan, of: str) -> str:
+    """In words, where the files are not those that were packed; `shards` are the finished ones, with their numbers."""
+    changed = []
+    for number, shard in shards:
+        record = ShardRecord.read(shard)
+        if record is not None and record.plan == plan.fingerprint():
+            start, _ = plan.samples(number)
+            time_ns = os.stat(shard / shard_record.NAME).st_mtime_ns
+            changed += plan.source.changed_since(start, start + record.samples, time_ns)
+    if changed:
+        return f"{len(changed):,} {of} changed since they were packed (the first is {changed[0]!r})"
+    return (
+        f"the files of the {plan.source.description} are not those that were packed: their sizes, times or inodes "
+        "differ, as they do of copied or renamed files"
+    )
 
 
 def _read_job(out: Path) -> dict[str, Any] | None:
@@ -111,7 +163,7 @@ def _read_job(out: Path) -> dict[str, Any] | None:
         tree = json.loads((out / PLAN_NAME).read_bytes())
     except (OSError, ValueError):
         return None
-    return tree if isinstance(tree, dict) else None
+    return tree if isinstance(tree, dict) and "plan" in tree else None
 
 
 def _difference(job: dict[str, Any], plan: Plan) -> str:
@@ -125,7 +177,7 @@ def _difference(job: dict[str, Any], plan: Plan) -> str:
                     return f"{key} was {previous.get(key)!r}, is now {ours[part].get(key)!r}"
     if job.get("key") != plan.key:
         return f"key was {job.get('key')!r}, is now {plan.key!r}"
-    return "the list of images changed"
+    return "the list of images changed, or their number, fields or classes"
 
 
 def _plain(value: Any) -> Any:
@@ -133,35 +185,22 @@ def _plain(value: Any) -> Any:
 
 
 def finished_shards(out: Path, plan: Plan, fingerprint: str) -> dict[int, ShardRecord]:
-    """Shards that this job finished before, by number. Raises PackError if a source file has changed since then."""
+    """Shards that this job finished before, by number; removes those that are of no use."""
     found = {}
-    for name in sorted(os.listdir(out)):
-        if not re.fullmatch(r"shard-\d{5,9}", name):
+    for shard in _shards_of(out):
+        if not _SHARD.fullmatch(shard.name):
             continue
-        number, record = int(name[6:]), ShardRecord.read(out / name)
-        if record is None or record.plan != fingerprint or shard_name(number) != name:
-            shutil.rmtree(out / name)
-            continue
-        changed = _changed(out / name, number, record, plan)
-        if changed:
-            raise PackError(
-                f"{len(changed):,} images changed since they were packed into {out / name} "
-                f"(the first is {changed[0]!r}): pass resume=False to start again"
-            )
-        found[number] = record
+        number, record = int(shard.name[6:]), ShardRecord.read(shard)
+        if record is None or record.plan != fingerprint or shard_name(number) != shard.name:
+            shutil.rmtree(shard)
+        else:
+            found[number] = record
     return found
-
-
-def _changed(shard: Path, number: int, record: ShardRecord, plan: Plan) -> list[str]:
-    """Samples of a finished shard whose files changed since it was packed."""
-    start, _ = plan.samples(number)
-    time_ns = os.stat(shard / shard_record.NAME).st_mtime_ns
-    return plan.source.changed_since(start, start + record.samples, time_ns)
 
 
 def clean(out: Path) -> None:
     """Removes files that a finished store does not need."""
     (out / PLAN_NAME).unlink(missing_ok=True)
     for name in os.listdir(out):
-        if name.startswith(".") and name.endswith(".tmp") and name[1:6] == "shard":
+        if name.startswith(".") and _SHARD_OR_PART.fullmatch(name):
             shutil.rmtree(out / name, ignore_errors=True)

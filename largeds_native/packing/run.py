@@ -15,7 +15,7 @@ from largeds_native.errors import ArgumentError, LargedsError, PackError, Storag
 from largeds_native.packing import resume as state
 from largeds_native.packing.class_names import numbered_classes
 from largeds_native.packing.engine import Engine
-from largeds_native.packing.failures import check_failures, checked_max_failures
+from largeds_native.packing.failures import check_failures, check_finished, check_packed_before, checked_max_failures
 from largeds_native.packing.finisher import Finisher
 from largeds_native.packing.lock import FolderLock
 from largeds_native.packing.options import PackOptions
@@ -52,6 +52,7 @@ def run(
         raise ArgumentError(f"key: expected a text that names the data, or None, found {key!r}")
     folder = Path(os.path.abspath(out))
     state.check_output(folder)
+    state.check_apart(folder, source)
     plan = make_plan(source, options, key)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -61,7 +62,9 @@ def run(
     finisher = Finisher()
     try:
         fingerprint = plan.fingerprint()
-        if not state.begin(folder, plan, fingerprint, resume):
+        if state.begin(folder, plan, fingerprint, resume):
+            check_finished(folder, max_failures, on_error == "raise")
+        else:
             job = Job(plan, fingerprint, folder, threads or usable_threads(), on_error == "raise", finisher)
             job.run(progress, max_failures)
     except KeyboardInterrupt:
@@ -149,7 +152,7 @@ class Job:
         before = state.finished_shards(self._folder, self._plan, self._fingerprint)
         start = time.perf_counter()
         self._done = resumed = sum(record.samples for record in before.values())
-        self._failed = sum(sum(record.failed.values()) for record in before.values())
+        self._failed, _ = check_packed_before(self._folder, before.values(), self._raise_errors)
         with PackProgressBar(self._plan.source.count, progress) as bar:
             number = 0
             while self._plan.shards is None or number < self._plan.shards:

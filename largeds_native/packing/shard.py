@@ -11,6 +11,7 @@ from largeds_native.packing.engine import Engine
 from largeds_native.packing.failures import shape_error
 from largeds_native.packing.plan import Plan
 from largeds_native.sources import FailedItem, SourceBatch
+from largeds_native.sources.classes import check_labels
 from largeds_native.store.format.sample_log import SampleResults
 from largeds_native.store.format.writer import ShardWriter
 
@@ -46,6 +47,7 @@ class ShardFiller:
         batch = next(batches, None)
         done: tuple[SourceBatch, SampleResults] | None = None
         while batch is not None:
+            _check_labels(batch, self._plan)
             first = self._start + self.samples
             samples = np.arange(first, first + len(batch.items))
             engine.start(batch.items, samples, self._writer.descriptor, self._writer.offset)
@@ -63,6 +65,13 @@ class ShardFiller:
         if done is not None:
             batch, results = done
             self._writer.log(batch.names, results, batch.fields)
+
+
+def _check_labels(batch: SourceBatch, plan: Plan) -> None:
+    """Raises ArgumentError for a label that is no number of one of the classes that the source names."""
+    labels = batch.fields.get("label")
+    if labels is not None and labels.ndim == 1 and plan.source.classes:
+        check_labels(batch, len(plan.source.classes), plan.source.description)
 
 
 def _check(batch: SourceBatch, results: SampleResults, raise_errors: bool, plan: Plan) -> None:

@@ -51,6 +51,7 @@ def make_report(
         limit=limit_of(seconds, threads, clock, waited),
         root=plan.source.root,
         notes=plan.source.notes,
+        files=plan.files,
     )
 
 

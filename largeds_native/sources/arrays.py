@@ -12,6 +12,7 @@ from largeds_native._internal.arrays import Array, FieldSpec, check_field_name
 from largeds_native._internal.machine import usable_threads
 from largeds_native.errors import ArgumentError
 from largeds_native.sources.base import IndexedSource, Indices, Source, SourceBatch
+from largeds_native.sources.classes import checked_labels, optional_names
 
 BATCH_BYTES = 64 << 20
 
@@ -21,17 +22,17 @@ def arrays(
     labels: Any = None,
     *,
     fields: Mapping[str, Any] | None = None,
-    classes: tuple[str, ...] | list[str] = (),
+    classes: Any = (),
 ) -> Source:
     """A source from uint8 images of shape (N, H, W), (N, H, W, C) or (N, C, H, W) with C 1 or 3, in a numpy array,
-    memmap or tensor, with N integer labels and further fields of N values each.
+    memmap or tensor, with N integer labels and further fields of N values each. `classes`: names of the labels'
+    numbers, or a store that has them.
 
     If a shape fits both (N, H, W, C) and (N, C, H, W), it is taken as (N, H, W, C). Raises ArgumentError for another
     dtype or shape.
     """
-    return ArraySource(
-        _array(images), {**({} if labels is None else {"label": labels}), **(fields or {})}, tuple(classes)
-    )
+    values = {**({} if labels is None else {"label": labels}), **(fields or {})}
+    return ArraySource(_array(images), values, optional_names(classes))
 
 
 def _array(value: Any) -> Array:
@@ -81,7 +82,7 @@ class ArraySource(IndexedSource):
                     f"label: expected integers, found {values.dtype}; numbers to predict are a field: "
                     "sources.arrays(images, fields={'target': values}), and Loader(..., fields=('target',))"
                 )
-            values = values.astype(np.int64)
+            values = checked_labels(values, "label")
         return values
 
     @property

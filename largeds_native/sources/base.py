@@ -28,6 +28,7 @@ class FailedItem:
 Item = str | bytes | tuple[str, int, int] | Array | FailedItem
 Indices = np.ndarray[Any, np.dtype[np.int64]]
 LABEL = FieldSpec(np.dtype("<i8"))
+STATES = 1 << 16  # paths that are held at once
 
 
 @dataclass
@@ -43,13 +44,15 @@ class Source(ABC):
     """Samples in a fixed order.
 
     `classes`: the class names by label number. `fields`: the fields of every sample. `description`: where the images
-    come from, in a few words. `root`: the folder to which names are relative, if there is one. `notes`:
-    sentences for the report, on what was used for the label and what was left out.
+    come from, in a few words. `root`: the folder to which names are relative, if there is one. `walked`: the folder
+    that was searched for images, with all below it. `notes`: sentences for the report, on what was used for the label
+    and what was left out.
     """
 
     classes: tuple[str, ...] = ()
     description: str = ""
     root: str | None = None
+    walked: str | None = None
     notes: tuple[str, ...] = ()
     image_size: tuple[int, int] | None = None  # (height, width) of every image, where the source knows it
 
@@ -74,6 +77,11 @@ class Source(ABC):
     def changed_since(self, start: int, stop: int, time_ns: int) -> list[str]:
         """Names of the samples in [start, stop) whose files are known to have changed after `time_ns`."""
         return []
+
+    def files_state(self) -> str:
+        """A digest of the paths, sizes, times and inodes of all files that hold samples; contents are not read. Empty
+        for a source without files."""
+        return ""
 
 
 class IndexedSource(Source):
@@ -100,6 +108,15 @@ class IndexedSource(Source):
     def changed_since(self, start: int, stop: int, time_ns: int) -> list[str]:
         return changed(self.paths(np.arange(start, stop)), time_ns)
 
+    def files_state(self) -> str:
+        digest, last, found = hashlib.sha256(), "", False
+        for low in range(0, self.count, STATES):
+            for _, path in self.paths(np.arange(low, min(low + STATES, self.count))):
+                if path != last:  # a tar file holds many samples
+                    digest.update(_state(path))
+                    last, found = path, True
+        return digest.hexdigest() if found else ""
+
 
 class ShuffledSource(IndexedSource):
     """The samples of a source in an order drawn from a seed."""
@@ -108,7 +125,7 @@ class ShuffledSource(IndexedSource):
         self._source = source
         self._order = np.random.Generator(np.random.Philox(seed)).permutation(source.count)
         self.classes, self.description, self.root = source.classes, source.description, source.root
-        self.notes, self.image_size = source.notes, source.image_size
+        self.notes, self.image_size, self.walked = source.notes, source.image_size, source.walked
         self.batch = source.batch
 
     @property
@@ -129,6 +146,9 @@ class ShuffledSource(IndexedSource):
         inner = self._source.fingerprint()
         return None if inner is None else hashlib.sha256(inner.encode() + self._order.tobytes()).hexdigest()
 
+    def files_state(self) -> str:
+        return self._source.files_state()
+
 
 def changed(files: list[tuple[str, str]], time_ns: int) -> list[str]:
     """Names of the files that changed after `time_ns`. A deleted file does not count: its shard is packed already."""
@@ -143,3 +163,13 @@ def changed(files: list[tuple[str, str]], time_ns: int) -> list[str]:
         if times[path] > time_ns:
             found.append(name)
     return found
+
+
+def _state(path: str) -> bytes:
+    """What is equal as long as nobody wrote to the file or put another in its place. A link counts as its target."""
+    try:
+        state = os.stat(path)
+        told: Any = (state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino)
+    except (OSError, ValueError):
+        told = None
+    return f"{path!r} {told}\n".encode("utf-8", "surrogateescape")

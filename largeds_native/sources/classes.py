@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from largeds_native._internal.arrays import FieldSpec
+from largeds_native._internal.arrays import Array, FieldSpec
 from largeds_native.errors import ArgumentError
 from largeds_native.sources.base import LABEL, FailedItem, IndexedSource, Indices, Source, SourceBatch
 
@@ -19,6 +20,7 @@ def with_classes(source: Source, classes: Any) -> Source:
 
     Raises ArgumentError where the source has a class that is not among them, or no labels at all.
     """
+    _check_distinct(source)
     if classes is None:
         return source
     numbering = _Numbering(source, class_names(classes))
@@ -35,6 +37,43 @@ def class_names(classes: Any) -> tuple[str, ...]:
     if len(set(names)) != len(names):
         raise ArgumentError("classes: expected each name once, found one twice")
     return names
+
+
+def optional_names(classes: Any) -> tuple[str, ...]:
+    """As `class_names`; none for None, and for an empty list."""
+    return () if classes is None or (isinstance(classes, (list, tuple)) and not classes) else class_names(classes)
+
+
+def _check_distinct(source: Source) -> None:
+    for name, count in Counter(source.classes).items():
+        if count > 1:
+            raise ArgumentError(
+                f"{source.description}: expected each class once, found {count} named {name!r}: give each its own name"
+            )
+
+
+def check_labels(batch: SourceBatch, count: int, description: str) -> None:
+    """Raises ArgumentError for a label that is not the number of one of `count` classes."""
+    labels = batch.fields["label"]
+    outside = np.flatnonzero((labels < 0) | (labels >= count)).tolist()
+    wrong = [i for i in outside if not isinstance(batch.items[i], FailedItem)]
+    if wrong:
+        label = labels[wrong[0]]
+        way = (
+            "name every class in classes=[...]" if label >= 0 else "0 is the lowest; leave samples without a label out"
+        )
+        raise ArgumentError(
+            f"{batch.names[wrong[0]]} of {description}: expected a label below {count}, the number of classes, found "
+            f"{label}: {way}"
+        )
+
+
+def checked_labels(values: Array, where: str) -> Array:
+    """As int64. Raises ArgumentError for a number that does not fit."""
+    if values.dtype.kind == "u" and len(values) and int(values.max()) >= 1 << 63:
+        at = int(np.argmax(values >= np.uint64(1 << 63)))
+        raise ArgumentError(f"{where}: expected labels below 2**63, found {values[at]} at index {at}")
+    return values.astype(np.int64)
 
 
 class _Numbering:
@@ -55,14 +94,7 @@ class _Numbering:
 
     def renumber(self, batch: SourceBatch) -> SourceBatch:
         labels = batch.fields["label"]
-        count = len(self._numbers) or len(self.names)
-        outside = np.flatnonzero((labels < 0) | (labels >= count)).tolist()
-        wrong = [i for i in outside if not isinstance(batch.items[i], FailedItem)]
-        if wrong:
-            raise ArgumentError(
-                f"{batch.names[wrong[0]]} of {self._description}: expected a label below {count}, the number of "
-                f"classes, found {labels[wrong[0]]}"
-            )
+        check_labels(batch, len(self._numbers) or len(self.names), self._description)
         if len(self._numbers):
             labels = self._numbers[labels]
         return SourceBatch(batch.items, batch.names, {**batch.fields, "label": labels})
@@ -73,7 +105,7 @@ class _Renumbered(Source):
         self._source, self._numbering = source, numbering
         self.classes = numbering.names
         self.description, self.root, self.notes = source.description, source.root, source.notes
-        self.image_size = source.image_size
+        self.image_size, self.walked = source.image_size, source.walked
 
     @property
     def fields(self) -> dict[str, FieldSpec]:
@@ -88,6 +120,9 @@ class _Renumbered(Source):
 
     def changed_since(self, start: int, stop: int, time_ns: int) -> list[str]:
         return self._source.changed_since(start, stop, time_ns)
+
+    def files_state(self) -> str:
+        return self._source.files_state()
 
     def fingerprint(self) -> str | None:
         inner = self._source.fingerprint()

@@ -10,6 +10,7 @@ import numpy as np
 
 from largeds_native._internal.arrays import Array, is_field_name
 from largeds_native.errors import ArgumentError
+from largeds_native.sources.classes import checked_labels
 
 
 def choose(names: Sequence[str], given: str | None, known: Sequence[str], argument: str, where: str) -> str | None:
@@ -64,16 +65,18 @@ def check_complete(column: Any, where: str, name: str) -> None:
 
 
 def label_values(column: Any, where: str, name: str) -> tuple[Array, tuple[str, ...]]:
-    """Labels and the names of their classes: whole numbers, names (numbered in sorted order), or a list of numbers for
-    each image, all of one length."""
+    """Labels and the names of their classes: whole numbers, names (numbered in sorted order, without spaces around
+    them), or a list of numbers for each image, all of one length."""
     import pyarrow as pa
+    import pyarrow.compute as pc
 
     check_complete(column, where, name)
     kind = column.type
     if pa.types.is_integer(kind) or pa.types.is_boolean(kind):
-        return column.to_numpy().astype(np.int64), ()
+        return checked_labels(column.to_numpy(), f"{where}: column {name!r}"), ()
     if is_text(kind):
-        classes, labels = np.unique(column.to_numpy().astype(str), return_inverse=True)
+        texts = pc.utf8_trim_whitespace(column)  # so that " cat" and "cat" are one class
+        classes, labels = np.unique(texts.to_numpy().astype(str), return_inverse=True)
         return labels.astype(np.int64), tuple(classes.tolist())
     if is_list(kind):
         values = list_values(column)

@@ -30,9 +30,10 @@ def dataset(samples: Any, *, classes: Any = None) -> Source:
     names = getattr(samples, "classes", None)
     if _is_plain_image_folder(samples):
         top = os.path.abspath(samples.root)
-        names_of = [os.path.relpath(path, samples.root) for path, _ in samples.samples]
+        pairs = [(os.path.relpath(path, samples.root), label) for path, label in samples.samples]
         source = DatasetSource(samples.samples.__getitem__, len(samples), f"torchvision ImageFolder {top}", names)
-        source.identify(repr((names_of, samples.targets)), [path for path, _ in samples.samples])
+        source.identify(repr(pairs), [path for path, _ in samples.samples])
+        source.walked = top
         return with_classes(source, classes)
     source = DatasetSource(samples.__getitem__, len(samples), f"dataset {type(samples).__name__}", names)
     return with_classes(source, classes)
@@ -83,10 +84,20 @@ def hugging_face(data: Any, *, image: str = "image", label: str = "label", class
         return (item, row[label]) if has_label else item
 
     source = DatasetSource(get, len(data), "Hugging Face dataset", names)
-    source.identify(None if identity is None else f"{identity} {image} {label}")
+    if identity is not None:
+        source.identify(f"{identity} {image} {label}", _files_of(data, image))
     if left_out := [name for name in data.features if name not in (image, label)]:
         source.notes = (f"columns left out: {', '.join(left_out)}",)
     return with_classes(source, classes)
+
+
+def _files_of(data: Any, image: str) -> list[str]:
+    """The files of a Hugging Face dataset whose cells are paths; none where images lie inside of it, as its first image
+    tells."""
+    first = next((cell for cell in (data[i][image] for i in range(min(len(data), PROBES))) if cell is not None), None)
+    if first is None or first["bytes"] is not None:
+        return []
+    return [cell["path"] or "" if cell is not None else "" for cell in data[image]]
 
 
 class DatasetSource(IndexedSource):

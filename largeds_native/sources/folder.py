@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,8 @@ from largeds_native.sources.classes import with_classes
 
 # torchvision's IMG_EXTENSIONS. The extension selects files; their first bytes determine the format.
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
+OTHERS = (".gif", ".jfif", ".jpe", ".heic", ".heif", ".avif", ".jxl", ".jp2", ".svg")  # not taken, but counted
+_OTHER = re.compile(rb"\.(%s)\0" % "|".join(ending[1:] for ending in OTHERS).encode(), re.IGNORECASE)
 
 
 def folder(path: str | os.PathLike[str], *, classes: Any = None) -> Source:
@@ -23,7 +27,8 @@ def folder(path: str | os.PathLike[str], *, classes: Any = None) -> Source:
     class, classes are numbered in sorted order, files are found at any depth and come in sorted order, and links to
     folders are followed (but not in circles). A class without images keeps its number. If no folder has an image, the
     images directly in `path` are taken, without labels. With `classes`, names or a store, labels are numbered by these:
-    a folder that lacks some of them keeps the numbers.
+    a folder that lacks some of them keeps the numbers. `store.report.notes` counts the images that are left out: those
+    beside the folders of classes, and those of other formats, as .gif.
 
     Raises PackError if there is no image at all.
     """
@@ -35,22 +40,29 @@ class FolderSource(IndexedSource):
     their characters."""
 
     def __init__(self, root: Path) -> None:
-        self.root = self._top = os.path.abspath(root)
+        self.root = self.walked = self._top = os.path.abspath(root)
+        left_out: Counter[str] = Counter()
         self.description = f"folder {self.root}"
-        flat, folders = _list(self._top, "", f"{root}: expected a folder of images")
+        flat, folders = _list(self._top, "", left_out, f"{root}: expected a folder of images")
         classes = sorted(folders)
-        found = [_collect(os.path.join(self._top, name), name) for name in classes]
+        found = [_collect(os.path.join(self._top, name), name, left_out) for name in classes]
         self._labels: np.ndarray[tuple[int], np.dtype[np.int64]] | None = None
         if any(found):
             counts = [block.count(b"\0") for block in found]
             keep = [i for i, (name, count) in enumerate(zip(classes, counts, strict=True)) if count or name[0] != "."]
             self.classes = tuple(classes[i] for i in keep)
             self._labels = np.repeat(np.arange(len(keep), dtype=np.int64), [counts[i] for i in keep])
+            left_out["beside the folders of classes"] += flat.count(b"\0")
         else:
             found = [flat]
         self._paths = b"".join(found)
         if not self._paths:
-            raise PackError(f"{root} has no image: expected files named {', '.join(EXTENSIONS)} in a folder a class")
+            others = "".join(f"; found {n:,} {ending}" for ending, n in left_out.most_common())
+            expected = f"expected files named {', '.join(EXTENSIONS)} in a folder a class"
+            raise PackError(f"{root} has no image: {expected}{others}")
+        if left_out.total():
+            words = ", ".join(f"{n:,} {what}" for what, n in left_out.most_common() if n)
+            self.notes = (f"images left out: {words}",)
         self._ends = np.flatnonzero(np.frombuffer(self._paths, np.uint8) == 0) + 1
 
     @property
@@ -85,14 +97,19 @@ class FolderSource(IndexedSource):
         return digest.hexdigest()
 
 
-def _list(path: str, prefix: str, expected: str = "") -> tuple[bytes, list[str]]:
-    """The folder's images, sorted, each with `prefix` before and a 0 byte after its name; and its subfolders."""
+def _list(path: str, prefix: str, left_out: Counter[str], expected: str = "") -> tuple[bytes, list[str]]:
+    """The folder's images, sorted, each with `prefix` before and a 0 byte after its name; and its subfolders.
+    `left_out` counts images of other formats by their ending."""
     from largeds_native import _C
 
     try:
-        block, _, folders, is_sorted = _C.list_folder(path, EXTENSIONS)
+        block, _, folders, is_sorted = _C.list_folder(path, EXTENSIONS + OTHERS)
     except StorageError as error:
         raise ArgumentError(f"{expected}: {error}" if expected else str(error)) from None
+    others = [f".{ending.decode().lower()}" for ending in _OTHER.findall(block)]
+    if others:
+        left_out.update(others)
+        block = b"".join(name for name in re.findall(rb"[^\0]*\0", block) if not _OTHER.search(name))
     if not is_sorted:  # non-ASCII names: Python sorts strings in another order than bytes
         names = sorted(os.fsdecode(block).split("\0")[:-1])
         block = os.fsencode("".join(f"{name}\0" for name in names))
@@ -102,13 +119,13 @@ def _list(path: str, prefix: str, expected: str = "") -> tuple[bytes, list[str]]
     return block, [os.fsdecode(name) for name in folders]
 
 
-def _collect(top: str, name: str) -> bytes:
+def _collect(top: str, name: str, left_out: Counter[str]) -> bytes:
     """The images below `top`, in the order of sorted(os.walk(top)), as paths that begin with `name`."""
     found: list[tuple[str, bytes]] = []
     stack: list[tuple[str, str, tuple[tuple[int, int], ...]]] = [(top, name, (_identity(top),))]
     while stack:
         path, relative, ancestors = stack.pop()
-        images, folders = _list(path, f"{relative}/")
+        images, folders = _list(path, f"{relative}/", left_out)
         found.append((relative, images))
         for folder_name in folders:
             below = os.path.join(path, folder_name)

@@ -36,6 +36,7 @@ def table(
     lists of numbers, all of one length. Without these arguments the columns are found by the usual names: path, file,
     filename, file_name, filepath, image_path, image; and label, class, category, target. Every other column of numbers
     becomes a field, a missing number NaN. `store.report.notes` says which columns were taken, and which were left out.
+    Spaces around class names, and around the names in the header of a CSV file, are no part of them.
     `classes`, names or a store, numbers the class names as these do. Paths that are absolute or leave the root by
     '..' are refused unless `outside` is True.
 
@@ -125,6 +126,7 @@ class TableSource(IndexedSource):
             for start in range(0, self.count, 1 << 16):
                 digest.update("\0".join(self._names.slice(start, 1 << 16).to_pylist()).encode())
         for _, values in sorted(self._values.items()):
+            digest.update(f"{values.dtype.str} {values.shape}".encode())
             digest.update(values.tobytes())
         return digest.hexdigest()
 
@@ -146,7 +148,8 @@ def _read(file: Any) -> tuple[str, Any, Any]:
             parquet = pq.ParquetFile(file)
             inside = _embedded(parquet)
             return where, parquet.read([n for n in parquet.schema_arrow.names if n not in inside]), parquet
-        return where, pyarrow.csv.read_csv(file), None
+        found = pyarrow.csv.read_csv(file)
+        return where, found.rename_columns([name.strip() for name in found.column_names]), None
     except pa.ArrowException as error:
         raise ArgumentError(f"{where} can't be read as a table: {str(error)[:200]}") from None
     except OSError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import tarfile
 from collections import Counter
 from collections.abc import Sequence
@@ -31,8 +32,9 @@ def tar(paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], *, cla
     begin with a dot (as macOS's `._x`) are passed over. Samples come in the order of the files. Either all have a
     label or none. `classes`, names or a store, gives the labels' numbers their names.
 
-    Raises ArgumentError naming the file and the member that is wrong: cut off, compressed, a label that is no whole
-    number, two members for one thing. Names of members are never used as paths.
+    Links are left out and counted. Raises ArgumentError naming the file and the member or byte that is wrong: cut off,
+    damaged, compressed, a label that is no whole number, two members for one thing. Names of members are never used as
+    paths.
     """
     files = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
     if not files:
@@ -128,6 +130,7 @@ def _samples(path: str, left_out: Counter[str]) -> dict[str, _Sample]:
                 folder, _, base = member.name.rpartition("/")
                 stem, _, extension = base.partition(".")
                 if not member.isfile() or not stem:
+                    _count_special(member, left_out)
                     continue
                 if member.offset_data + member.size > size:
                     raise ArgumentError(f"{path} is cut off in member {member.name!r}")
@@ -140,6 +143,7 @@ def _samples(path: str, left_out: Counter[str]) -> dict[str, _Sample]:
                 sample.endings.add(extension)
                 if not _take(sample, archive, member, path, extension):
                     left_out[f".{extension}" if extension else "without an ending"] += 1
+            _check_end(path, archive.offset)
             for sample in samples.values():
                 if sample.json is not None and sample.label is None:
                     sample.label = _label(archive, sample.json, path, "json")
@@ -148,6 +152,39 @@ def _samples(path: str, left_out: Counter[str]) -> dict[str, _Sample]:
             f"{path} is not an uncompressed tar file, or is cut off: {error}{_how_compressed(path)}"
         ) from None
     return samples
+
+
+def _count_special(member: tarfile.TarInfo, left_out: Counter[str]) -> None:
+    if member.islnk() or member.issym():
+        left_out["links"] += 1
+    elif not member.isfile() and not member.isdir():
+        left_out["devices or pipes"] += 1
+
+
+def _check_end(path: str, offset: int) -> None:
+    """Raises ArgumentError unless an archive's end, nothing but zeros, is at `offset`: tarfile takes a header that it
+    can't read for the end."""
+    with open(path, "rb") as file:
+        file.seek(offset)
+        block = file.read(tarfile.BLOCKSIZE)
+        if len(block) < tarfile.BLOCKSIZE:
+            raise ArgumentError(
+                f"{path} is cut off: at byte {offset:,}, expected another member or the end of the archive, a block of "
+                "zeros, found the end of the file: copy or make the archive again"
+            )
+        if block.strip(b"\0"):
+            raise ArgumentError(
+                f"{path} is damaged: at byte {offset:,}, expected the header of a member or a block of zeros, found "
+                "neither: copy or make the archive again"
+            )
+        while block := file.read(1 << 20):
+            if block.strip(b"\0"):
+                at = file.tell() - len(block.lstrip(b"\0"))
+                raise ArgumentError(
+                    f"{path}: expected nothing after the end of the archive at byte {offset:,}, found data at byte "
+                    f"{at:,}: the archive is damaged, or two archives in one file; join archives with tar "
+                    "--concatenate, or pack a list of them"
+                )
 
 
 def _take(sample: _Sample, archive: tarfile.TarFile, member: tarfile.TarInfo, path: str, extension: str) -> bool:
@@ -215,12 +252,9 @@ def _label(archive: tarfile.TarFile, member: tarfile.TarInfo, path: str, extensi
         if type(value) is int:
             return _checked(value, where)
         raise ArgumentError(f"{where}: expected a label that is a whole number, found {str(value)[:80]!r}")
-    try:
-        return _checked(int(data.decode("ascii").strip()), where)
-    except ArgumentError:
-        raise
-    except ValueError:
-        raise ArgumentError(f"{where}: expected a whole number, found {data[:80]!r}") from None
+    if not re.fullmatch(rb"\s*[+-]?[0-9]{1,100}\s*", data):
+        raise ArgumentError(f"{where}: expected a whole number, found {data[:80]!r}")
+    return _checked(int(data), where)
 
 
 def _checked(label: int, where: str) -> int:

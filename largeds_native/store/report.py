@@ -36,6 +36,7 @@ class Report:
     decoders: number of images by decoder.
     limit: the bottleneck of the run, "source", "source read", "decode" or "disk write".
     notes: what the source used for the label, and what it left out.
+    files: a digest of the sizes, times and inodes of the source's files when the pack began.
     """
 
     source: str
@@ -53,6 +54,7 @@ class Report:
     limit: str = ""
     root: str | None = None
     notes: tuple[str, ...] = ()
+    files: str = ""
 
     @property
     def total(self) -> int:
@@ -75,7 +77,7 @@ class Report:
 
     def _check(self) -> None:
         """Raises TypeError for a value of a wrong type, as the file may come from anywhere."""
-        texts = [self.source, self.limit, self.root or "", *self.notes, *self.failed, *self.decoders]
+        texts = [self.source, self.limit, self.root or "", self.files, *self.notes, *self.failed, *self.decoders]
         texts += [text for failure in self.failures for text in dataclasses.astuple(failure)]
         counts = [self.packed, self.shards, self.resumed_shards, self.threads]
         counts += [*self.failed.values(), *self.decoders.values()]

@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 import largeds_native as lds
-from largeds_native.errors import ArgumentError, PackError, StoreError
+from largeds_native.errors import ArgumentError, DecodeError, PackError, StoreError
+from largeds_native.packing.failures import allowed_failures
 from largeds_native.sources import arrays, folder, tar
 from tests.builders.trees import make_tree, smooth_pixels
 from tests.packing.test_pack import files_of
@@ -132,3 +133,85 @@ def test_pictures_in_a_field_are_not_left_behind(tmp_path: Path) -> None:
         lds.Loader(store, 2, augment=lds.Augment(flip=0.5), fields=("mask",))
     for options in ({"fields": ("mask",)}, {"augment": lds.Augment(flip=0.5)}):
         lds.Loader(store, 2, **options).close()
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_what_a_run_before_left_out_counts(tmp_path: Path, finished: bool) -> None:
+    tree = spoiled_tree(tmp_path / "tree", 3)
+    if finished:
+        lds.pack(tree, tmp_path / "out", max_failures=3, **SMALL)
+        assert len(lds.pack(tree, tmp_path / "out", max_failures=0.25, **SMALL)) == 9
+    words = "3 failed" if finished else "12 images of .* failed"
+    with pytest.raises(PackError, match=rf"{words}, and max_failures=2 allows 2: .*class0/0000"):
+        lds.pack(tree, tmp_path / "out", max_failures=2, **SMALL)
+    with pytest.raises(DecodeError, match=r"class0/0000\.png.*; it failed when an earlier run packed .*shard-00000"):
+        lds.pack(tree, tmp_path / "out", on_error="raise", max_failures=3, **SMALL)
+
+
+def test_a_share_is_the_number_that_was_written() -> None:
+    shares = [(0.07, 100, 7), (0.29, 100, 29), (0.01, 101, 2), (0.01, 12, 1), (1.0, 5, 5), (0.0, 5, 0)]
+    assert [allowed_failures(share, total) for share, total, _ in shares] == [allowed for *_, allowed in shares]
+    assert allowed_failures(np.float64(0.07), 100) == 7
+
+
+def test_images_beside_the_folders_of_classes_and_of_other_formats(tmp_path: Path) -> None:
+    paths = make_tree(tmp_path / "tree", 1, 2)
+    for name in ("2.png", "3.png", "class0/4.GIF", "class0/5.jfif", "class0/6.gif"):
+        (tmp_path / "tree" / name).write_bytes(paths[0].read_bytes())
+    report = lds.pack(tmp_path / "tree", tmp_path / "out", **SMALL).report
+    assert report is not None
+    assert report.total == 2
+    (note,) = report.notes
+    assert sorted(note.removeprefix("images left out: ").split(", ")) == [
+        "1 .jfif",
+        "2 .gif",
+        "2 beside the folders of classes",
+    ]
+    (tmp_path / "gifs/a").mkdir(parents=True)
+    (tmp_path / "gifs/a/1.gif").touch()
+    with pytest.raises(PackError, match=r"has no image: .*; found 1 \.gif"):
+        folder(tmp_path / "gifs")
+
+
+IMAGES = np.zeros((3, 12, 12, 3), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("classes", "words"),
+    [
+        (["a", "b"], r"#2 of arrays.*expected a label below 2, the number of classes, found 5: name every class"),
+        ("ab", "classes: expected names, or a store that has classes, found 'ab'"),
+        (["a", "a"], "expected each name once"),
+    ],
+)
+def test_classes_of_arrays_are_checked(tmp_path: Path, classes: Any, words: str) -> None:
+    with pytest.raises(ArgumentError, match=words):
+        lds.pack(arrays(IMAGES, [0, 1, 5], classes=classes), tmp_path / "out", resize=None, crop=None, progress=False)
+
+
+class Data:
+    """A dataset that names its classes."""
+
+    def __init__(self, *classes: str) -> None:
+        self.classes = list(classes)
+
+    def __len__(self) -> int:
+        return 3
+
+    def __getitem__(self, index: int) -> Any:
+        return IMAGES[index], index
+
+
+def test_classes_of_datasets_are_checked(tmp_path: Path) -> None:
+    kept: dict[str, Any] = {"resize": None, "crop": None, "progress": False}
+    with pytest.raises(ArgumentError, match="#2 of dataset Data: expected a label below 2"):
+        lds.pack(Data("a", "b"), tmp_path / "few", **kept)
+    with pytest.raises(ArgumentError, match="dataset Data: expected each class once, found 2 named 'a'"):
+        lds.pack(Data("a", "b", "a"), tmp_path / "twice", **kept)
+    assert lds.pack(Data("a", "b", "c"), tmp_path / "out", **kept).classes == ["a", "b", "c"]
+
+
+def test_labels_of_64_bits_without_a_sign() -> None:
+    with pytest.raises(ArgumentError, match=r"label: expected labels below 2\*\*63, found 18446744073709551615 at ind"):
+        arrays(IMAGES, np.array([0, 2**64 - 1, 1], np.uint64))
+    assert arrays(IMAGES, np.array([0, 2, 1], np.uint64)).fields["label"].dtype == np.int64

@@ -31,12 +31,16 @@ def file_of(values: Any, form: str) -> bytes:
 FILES = {"png": file_of(VALUES, "PNG"), "tiff": file_of(VALUES, "TIFF")}
 
 
+def out_beside(images: Path, number: int = 1) -> Path:
+    return images.with_name(f"{images.name}-out{number}")
+
+
 @pytest.mark.parametrize("kind", FILES)
 @pytest.mark.parametrize("mode", ["L", "RGB"])
 @pytest.mark.parametrize(("how", "expected"), [("scale", SCALED), ("clip", CLIPPED)])
 def test_what_was_asked_for(tmp_path: Path, kind: str, mode: Any, how: Any, expected: Any) -> None:
     (tmp_path / f"a.{kind}").write_bytes(FILES[kind])
-    store = lds.pack(tmp_path, tmp_path / "out", sixteen_bit=how, mode=mode, **EXACT)
+    store = lds.pack(tmp_path, out_beside(tmp_path), sixteen_bit=how, mode=mode, **EXACT)
     assert (np.asarray(store.images[0]) == expected).all()
     batch = lds.decode_batch([FILES[kind]], resize=None, crop=None, mode=mode, sixteen_bit=how)
     assert torch.equal(batch[0], torch.from_numpy(np.array(store.images[0])))
@@ -50,9 +54,9 @@ def test_what_was_asked_for(tmp_path: Path, kind: str, mode: Any, how: Any, expe
 def test_not_asked_for_it_is_a_failure(tmp_path: Path, kind: str) -> None:
     (tmp_path / f"a.{kind}").write_bytes(FILES[kind])
     with pytest.raises(PackError, match=r"1 sixteen_bit; the first: a\.\w+: 16 bits a pixel, .*sixteen_bit='scale'"):
-        lds.pack(tmp_path, tmp_path / "out", resize=4, crop=4, progress=False)
+        lds.pack(tmp_path, out_beside(tmp_path), resize=4, crop=4, progress=False)
     with pytest.raises(PackError, match=r"none of the first 1 images can be decoded; .*sixteen_bit='scale'"):
-        lds.pack(tmp_path, tmp_path / "out2", **EXACT)
+        lds.pack(tmp_path, out_beside(tmp_path, 2), **EXACT)
     with pytest.raises(DecodeError, match="sixteen_bit='scale'"):
         lds.decode_batch([FILES[kind]], resize=4, crop=4)
     _, failures = lds.decode_batch([FILES[kind]], resize=4, crop=4, on_error="skip")
@@ -101,7 +105,7 @@ def test_the_option_is_checked_and_kept_where_it_is_given(tmp_path: Path) -> Non
     with pytest.raises(ArgumentError, match="sixteen_bit: expected one of scale, clip, found 'round'"):
         lds.decode_batch([b""], sixteen_bit="round")  # type: ignore[call-overload]
     (tmp_path / "a.png").write_bytes(FILES["png"])
-    store = lds.pack(tmp_path, tmp_path / "out", sixteen_bit="clip", **EXACT)
+    store = lds.pack(tmp_path, out_beside(tmp_path), sixteen_bit="clip", **EXACT)
     assert store.metadata.options["sixteen_bit"] == "clip"
 
 
@@ -119,6 +123,6 @@ HEAD = {
 def test_formats_that_nobody_reads_are_named(tmp_path: Path, words: str) -> None:
     (tmp_path / "a.jpg").write_bytes(HEAD[words])
     with pytest.raises(PackError, match=f"1 unsupported; the first: .*{words}"):
-        lds.pack(tmp_path, tmp_path / "out", resize=4, crop=4, progress=False)
+        lds.pack(tmp_path, out_beside(tmp_path), resize=4, crop=4, progress=False)
     with pytest.raises(DecodeError, match=words):
         lds.decode_batch([HEAD[words]], resize=4, crop=4)

@@ -136,3 +136,16 @@ def test_not_parquet(tmp_path: Path) -> None:
     (tmp_path / "m.parquet").write_bytes(b"PAR1 not really")
     with pytest.raises(ArgumentError, match=r"m\.parquet"):
         table(tmp_path / "m.parquet")
+
+
+def test_spaces_around_names(tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text("path, label\na.png, cat\nb.png,cat\nc.png,dog \n")
+    source = table(tmp_path / "m.csv")
+    assert source.classes == ("cat", "dog")
+    assert read(source)[1] == {"label": [0, 0, 1]}
+
+
+def test_labels_of_64_bits_without_a_sign() -> None:
+    data = pa.table({"path": ["a.png", "b.png"], "label": pa.array([3, 2**64 - 1], pa.uint64())})
+    with pytest.raises(ArgumentError, match=r"column 'label': expected labels below 2\*\*63, found 184467440737095516"):
+        table(data)

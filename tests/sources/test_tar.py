@@ -154,3 +154,55 @@ def test_a_glob_is_several_files(tmp_path: Path) -> None:
     for i in range(2):
         make_tar(tmp_path / f"train-{i}.tar", {f"{i}.png": b""})
     assert as_source(str(tmp_path / "train-*.tar")).count == 2
+
+
+FIVE = {name: data for i in range(5) for name, data in ((f"{i}.png", b"x" * 600), (f"{i}.cls", str(i).encode()))}
+
+
+def damaged(whole: bytes, at: int, kind: str) -> bytes:
+    """`at`: where a member's header begins."""
+    if kind == "cut":
+        return whole[:at]
+    if kind == "cut in a header":
+        return whole[: at + 100]
+    if kind == "two archives":
+        return whole + whole
+    header = bytearray(512) if kind == "zeros" else bytearray(whole[at : at + 512])
+    header[150] ^= 0 if kind == "zeros" else 0x55
+    return whole[:at] + bytes(header) + whole[at + 512 :]
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("cut", r"d\.tar is cut off: at byte {at}, expected another member or the end"),
+        ("cut in a header", r"d\.tar is cut off: at byte {at}"),
+        ("flipped", r"d\.tar is damaged: at byte {at}, expected the header of a member"),
+        ("zeros", r"after the end of the archive at byte {at}, found data at byte"),
+        ("two archives", "two archives in one file; join archives with tar --concatenate"),
+    ],
+)
+def test_an_archive_that_ends_early(tmp_path: Path, kind: str, words: str) -> None:
+    path = make_tar(tmp_path / "d.tar", FIVE)
+    with tarfile.open(path) as archive:
+        at = [member.offset for member in archive][4]
+    assert tar(path).count == 5
+    path.write_bytes(damaged(path.read_bytes(), at, kind))
+    with pytest.raises(ArgumentError, match=words.format(at=f"{at:,}")):
+        tar(path)
+
+
+def test_links_are_counted(tmp_path: Path) -> None:
+    path = make_tar(tmp_path / "l.tar", {"0.png": b"x"})
+    with tarfile.open(path, "a") as archive:
+        for kind, name in ((tarfile.LNKTYPE, "1.png"), (tarfile.SYMTYPE, "2.png"), (tarfile.FIFOTYPE, "3.png")):
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname = kind, "0.png"
+            archive.addfile(info)
+    assert tar(path).notes == ("left out: 2 links, 1 devices or pipes",)
+
+
+@pytest.mark.parametrize("text", [b"1_0", b"", b"1.0", "٣".encode()])
+def test_texts_that_are_no_whole_number(tmp_path: Path, text: bytes) -> None:
+    with pytest.raises(ArgumentError, match="expected a whole number"):
+        tar(make_tar(tmp_path / "b.tar", {"1.png": b"", "1.cls": text}))
