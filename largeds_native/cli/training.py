@@ -26,6 +26,7 @@ from largeds_native.profile.classifier import (
     shift_and_flip,
 )
 from largeds_native.trainer import Trainer
+from largeds_native.trainer.arguments import classes_agree
 
 if TYPE_CHECKING:
     from largeds_native.store import Store
@@ -139,8 +140,8 @@ def loaders(
     if config.val is not None:
         val_store = stack.enter_context(open_store(config.val))
         for name in ("shape", "layout", "classes"):
-            if getattr(val_store, name) != getattr(store, name):
-                expected, found = getattr(store, name), getattr(val_store, name)
+            expected, found = getattr(store, name), getattr(val_store, name)
+            if expected != found and not (name == "classes" and found and classes_agree(expected, found)):
                 raise ArgumentError(f"{config.val}: expected the {name} of {config.store}, {expected}, found {found}")
         subset = np.arange(len(val_store))
     if not len(subset):

@@ -25,6 +25,7 @@ backward().
 from __future__ import annotations
 
 import inspect
+import itertools
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -45,7 +46,7 @@ from largeds_native.trainer.ranks import (
     join_bucket_rebuild,
     set_sync,
 )
-from largeds_native.trainer.weights import Weight, check_scalar_loss
+from largeds_native.trainer.weights import Counted, Weight, check_scalar_loss
 
 
 @dataclass
@@ -112,7 +113,8 @@ class Accumulator:
             raise ArgumentError(f"expected clip_grad_norm above 0, found {clip_grad_norm!r}")
         self.model, self.optimizer = model, optimizer
         self.accumulate, self.micro_batch, self.hold = accumulate, micro_batch, hold
-        self.reduction, self.weight = reduction, weight
+        # a sum is not divided
+        self.reduction, self.weight = reduction, Counted() if weight is None and reduction == "mean" else weight
         self.device, self.scaler = device, scaler
         self.clip_grad_norm, self.on_nonfinite = clip_grad_norm, on_nonfinite
         self.ranks = ranks or Ranks()
@@ -137,20 +139,31 @@ class Accumulator:
         self.optimizer.zero_grad(set_to_none=True)  # gradients of an interrupted group, or of the caller
         iterator = iter(loader)
         while True:
-            fetched = [batch for _, batch in zip(range(self.accumulate if self.hold else 1), iterator, strict=False)]
-            pairs = [batches.split_pair(batch) for batch in fetched]
-            del fetched
+            pairs, taken = self._fetch_first(iterator)
             if self.nominal is None:
                 self._agree_on_nominal(pairs)
-            (with_data,) = self.ranks.sum(float(bool(pairs)))
-            if not with_data:
+            with_batches, with_samples = self.ranks.sum(float(bool(taken)), float(bool(pairs)))
+            if not with_batches:
                 return
             self._take_new_parameters()
-            reduce_after = self.ranks.world_size > 1 and (self.hold or with_data < self.ranks.world_size)
-            group = Group(self, pairs, iterator, reduce_after, start)
+            reduce_after = self.ranks.world_size > 1 and (self.hold or with_samples < self.ranks.world_size)
+            group = Group(self, pairs, iterator, reduce_after, start, self.accumulate - taken)
             del pairs
             yield group
             start += group.samples
+
+    def _fetch_first(self, source: Iterator[Any]) -> tuple[list[tuple[Any, Any]], int]:
+        """A group's first batch that has samples, or with `hold` all of them, and the number of batches fetched."""
+        pairs: list[tuple[Any, Any]] = []
+        taken = 0
+        for batch in itertools.islice(source, self.accumulate):
+            taken += 1
+            pair = batches.split_pair(batch)
+            if batches.length(pair):
+                pairs.append(pair)
+                if not self.hold:
+                    break
+        return pairs, taken
 
     def _take_new_parameters(self) -> None:
         """Parameters that came to the optimizer since the last step: they may hold gradients of earlier groups, and
@@ -224,9 +237,11 @@ class Group:
         source: Iterator[Any],
         reduce_after: bool,
         start: int,
+        remaining: int,
     ) -> None:
         self._accumulator, self._pairs, self._source = accumulator, pairs, source
         self._reduce_after, self._start = reduce_after, start
+        self._remaining = remaining  # batches yet to fetch
         self._empty = not pairs
         # when a step is skipped, a batch of NaN must not stay in BatchNorm's statistics
         self._buffers = BufferSnapshot(accumulator.model) if accumulator.on_nonfinite == "skip" else None
@@ -276,18 +291,20 @@ class Group:
             return
         ahead = self._accumulator.ddp is not None and not self._reduce_after
         pair: tuple[Any, Any] | None = self._pairs.pop()
-        remaining = self._accumulator.accumulate
         while pair is not None:
-            remaining -= 1
-            upcoming = self._fetch() if ahead and remaining else None
+            upcoming = self._fetch() if ahead else None
             yield pair, ahead and upcoming is None
             del pair  # frees the batch's memory before the next one is fetched
-            pair = upcoming if ahead or not remaining else self._fetch()
+            pair = upcoming if ahead else self._fetch()
             del upcoming
 
     def _fetch(self) -> tuple[Any, Any] | None:
-        for batch in self._source:
-            return batches.split_pair(batch)
+        """The group's next batch that has samples."""
+        for batch in itertools.islice(self._source, self._remaining):
+            self._remaining -= 1
+            pair = batches.split_pair(batch)
+            if batches.length(pair):
+                return pair
         return None
 
     def backward(self, loss: Tensor) -> None:
@@ -295,6 +312,8 @@ class Group:
         if self._current is None:
             raise ArgumentError("backward() must be called exactly once for each micro-batch of the group")
         check_scalar_loss(loss)
+        if isinstance(self._accumulator.weight, Counted):
+            self._accumulator.weight.look_at(loss)
         weight, count = self._current
         if not (isinstance(weight, float) and weight == 0 and self._may_skip_backward()):
             loss.backward(self._accumulator.gradient_of(loss, weight))  # type: ignore[no-untyped-call]

@@ -78,7 +78,7 @@ def check_classes(train_loader: Any, val_loader: Any) -> None:
     """ArgumentError where both loaders' stores or datasets name their classes, and the names differ: a class number
     would mean something else in validation."""
     train, val = _classes(train_loader), _classes(val_loader)
-    if not train or not val or train == val:
+    if not train or not val or classes_agree(train, val):
         return
     only = {"training": [c for c in train if c not in val], "validation": [c for c in val if c not in train]}
     differing = "; ".join(f"only in {where}: {_some(names)}" for where, names in only.items() if names)
@@ -89,6 +89,13 @@ def check_classes(train_loader: Any, val_loader: Any) -> None:
         f"the classes of the validation data are not those of the training data: {differing}. A class number must "
         "mean the same in both: make both with the same class names"
     )
+
+
+def classes_agree(train: Sequence[Any], val: Sequence[Any]) -> bool:
+    """Whether a class number means the same in both. Where classes have only numbers ("0", "1", ...), the validation
+    data may lack the highest ones."""
+    numbers = list(map(str, range(len(train))))
+    return list(train) == list(val) or (list(train) == numbers and list(val) == numbers[: len(val)])
 
 
 def _classes(loader: Any) -> list[Any]:

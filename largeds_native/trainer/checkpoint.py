@@ -8,6 +8,7 @@ all bytes before it stands at the file's end, as the zip file's comment: `torch.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import re
 import shutil
@@ -33,40 +34,107 @@ _NAME = re.compile(r"step-(\d{10})\.pt")
 
 
 class CheckpointFolder:
-    """A folder with the last `keep_last` checkpoints (`step-*.pt`) and the best one (`best.pt`)."""
+    """A folder with the last `keep_last` checkpoints (`step-*.pt`) and the best one (`best.pt`).
+
+    Damaged checkpoints don't count among the last. See `continue_from` for those of an abandoned branch.
+    """
 
     def __init__(self, folder: str | os.PathLike[str], keep_last: int = 2) -> None:
         if keep_last < 1:
             raise ArgumentError(f"expected keep_last of at least 1, found {keep_last}")
         self.folder, self.keep_last = Path(folder), keep_last
+        self._whole: dict[str, bool] = {}  # by name: what is known of the files
+        self._branch: int | None = None  # the step from which the run goes on, until its next checkpoint
+
+    def prepare(self) -> None:
+        """Make the folder. Raises StorageError unless files can be written there."""
+        with self._refused():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with atomic_write(self.folder / ".test") as file:
+                file.write(b"test")
+            (self.folder / ".test").unlink()
 
     def files(self) -> list[Path]:
         """All checkpoints, the newest first."""
-        if not self.folder.is_dir():
-            return []
-        found = [path for path in self.folder.iterdir() if _NAME.fullmatch(path.name)]
+        with self._refused():
+            if not self.folder.is_dir():
+                return []
+            found = [path for path in self.folder.iterdir() if _NAME.fullmatch(path.name)]
         return sorted(found, key=lambda path: path.name, reverse=True)
+
+    def continue_from(self, step: int) -> None:
+        """The run goes on from this step: the next `save` renames checkpoints of later steps, which belong to a branch
+        that is given up, to `abandoned-step-*.pt`. Those are never read nor deleted."""
+        self._branch = step
 
     def save(self, state: dict[str, Any], step: int, *, best: bool = False) -> Path:
         """Write the checkpoint of this step; with `best`, make it `best.pt` too; delete those no longer kept."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        with self._refused():
+            self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"step-{step:010d}.pt"
+        abandoned = self._abandoned()
+        with self._refused():
+            if path in abandoned:  # a second name, before the first one becomes that of the new file
+                _second_name(path, _free_name(path))
         write(path, state)
-        if best:
-            self._mark_best(path)
-        for old in self.files()[self.keep_last :]:
-            old.unlink(missing_ok=True)
+        self._whole[path.name] = True
+        with self._refused():
+            for other in abandoned:
+                if other != path:
+                    other.rename(_free_name(other))
+            self._branch = None
+            if best:
+                _second_name(path, self.folder / "best.pt")
+            self._delete_old()
+        if abandoned:
+            self._say_abandoned(abandoned)
         return path
 
-    def _mark_best(self, path: Path) -> None:
-        temporary = self.folder / ".best.tmp"
-        temporary.unlink(missing_ok=True)
+    def _abandoned(self) -> list[Path]:
+        """Checkpoints of later steps than that from which the run went on. Those known to be damaged stay."""
+        if self._branch is None:
+            return []
+        first = f"step-{self._branch:010d}.pt"
+        return [path for path in self.files() if path.name > first and self._whole.get(path.name, True)]
+
+    def _say_abandoned(self, files: list[Path]) -> None:
+        names = ", ".join(path.name for path in files[:5]) + (f" and {len(files) - 5} more" if len(files) > 5 else "")
+        warnings.warn(
+            f"{self.folder}: the run was continued from an earlier step than that of {names}: their names now begin "
+            "with abandoned-. Delete them if you don't need them",
+            stacklevel=4,
+        )
+
+    def _delete_old(self) -> None:
+        kept = 0
+        for path in self.files():
+            if kept == self.keep_last:
+                path.unlink(missing_ok=True)
+            else:
+                kept += self._is_whole(path)
+
+    def _is_whole(self, path: Path) -> bool:
+        """Each file is read at most once, and those of this process never."""
+        if path.name not in self._whole:
+            try:
+                _check_hash(path)
+                self._whole[path.name] = True
+            except (StateError, OSError):
+                self._whole[path.name] = False
+        return self._whole[path.name]
+
+    @contextmanager
+    def _refused(self) -> Iterator[None]:
+        """StorageError for what the operating system refuses."""
         try:
-            os.link(path, temporary)  # a second name for the same bytes
-        except OSError:  # a file system without hard links
-            shutil.copyfile(path, temporary)
-        os.replace(temporary, self.folder / "best.pt")
-        sync(self.folder)
+            yield
+        except StorageError:
+            raise
+        except OSError as error:
+            raise StorageError(
+                f"checkpoint_dir {self.folder}: can't keep checkpoints there: {error}. Give a folder that can be "
+                "written to"
+            ) from error
 
     def save_best(self, state: dict[str, Any]) -> None:
         """Write a `best.pt` that is no checkpoint's copy."""
@@ -82,8 +150,10 @@ class CheckpointFolder:
             try:
                 state = read(path)
             except StateError as error:
+                self._whole[path.name] = False
                 damaged.append(str(error))
                 continue
+            self._whole[path.name] = True
             if damaged:
                 warnings.warn(f"{path.name} is used, checkpoints after it are not: {'; '.join(damaged)}", stacklevel=2)
             return path, state
@@ -95,6 +165,24 @@ class CheckpointFolder:
                 "checkpoint_dir, or empty this one to begin anew"
             )
         return None
+
+
+def _second_name(path: Path, name: Path) -> None:
+    """The same bytes under another name, which replaces a file that has it."""
+    temporary = name.with_name(f".{name.name}.tmp")
+    temporary.unlink(missing_ok=True)
+    try:
+        os.link(path, temporary)
+    except OSError:  # a file system without hard links
+        shutil.copyfile(path, temporary)
+    os.replace(temporary, name)
+    sync(name.parent)
+
+
+def _free_name(path: Path) -> Path:
+    """Of an abandoned checkpoint: one that no file has."""
+    names = itertools.chain([f"abandoned-{path.name}"], (f"abandoned-{path.stem}-{i}.pt" for i in itertools.count(2)))
+    return next(free for name in names if not (free := path.with_name(name)).exists())
 
 
 def write(path: Path, state: dict[str, Any]) -> None:

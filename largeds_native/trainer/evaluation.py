@@ -11,6 +11,7 @@ from torch.utils.data import BatchSampler, DataLoader, DistributedSampler
 
 from largeds_native.errors import ArgumentError
 from largeds_native.loading import Loader, ShuffleSampler
+from largeds_native.loading.plan import SamplerPlan
 from largeds_native.loading.torch_samplers import nested
 from largeds_native.trainer import batches
 from largeds_native.trainer.accumulation import Accumulator
@@ -46,6 +47,8 @@ def mean_loss(
             for batch in without_padding(loader):
                 pair = batches.split_pair(batch)
                 count = batches.length(pair)
+                if not count:
+                    continue
                 samples += count
                 size = accumulator.micro_batch or count
                 for first in range(0, count, size):
@@ -88,12 +91,16 @@ def without_padding(loader: Iterable[Any]) -> Iterator[Any]:
 
 def _padding(loader: Any) -> tuple[int, int]:
     """(number of the last batch, how many samples at its end are padding), of the iteration that has just begun."""
-    if isinstance(loader, Loader):
+    if isinstance(loader, Loader) and not isinstance(loader.plan, SamplerPlan):
         padding = loader.padding
         return (loader.remaining, padding) if padding else (0, 0)
-    if not isinstance(loader, DataLoader) or type(loader.batch_sampler) is not BatchSampler:
-        return 0, 0
-    sampler = loader.sampler
+    sampler: Any = _sampler_of(loader)
+    size: int | None = None
+    drop_last = False
+    if isinstance(loader, Loader):
+        size, drop_last = loader.plan.batch_size, loader.plan.drop_last
+    if type(sampler) is BatchSampler:
+        sampler, size, drop_last = sampler.sampler, sampler.batch_size, sampler.drop_last
     if isinstance(sampler, DistributedSampler):
         n, world_size, rank = len(sampler.dataset), sampler.num_replicas, sampler.rank  # type: ignore[arg-type]
     elif isinstance(sampler, ShuffleSampler):
@@ -101,19 +108,25 @@ def _padding(loader: Any) -> tuple[int, int]:
     else:
         return 0, 0
     own = len(sampler)
-    if loader.drop_last and own % loader.batch_size:  # type: ignore[operator]
-        return 0, 0  # the last sample is in no batch
+    if size is None or (drop_last and own % size):
+        return 0, 0  # single samples, or the last sample is in no batch
     # a rank has every world_size-th position; its last one may lie beyond the samples
-    return len(loader), int((own - 1) * world_size + rank >= n)
+    last = loader.remaining if isinstance(loader, Loader) else len(loader)
+    return last, int((own - 1) * world_size + rank >= n)
+
+
+def _sampler_of(loader: Any) -> Any:
+    """What gives the loader its samples or batches: for a DataLoader its batch sampler."""
+    if isinstance(loader, Loader):
+        return loader.plan.sampler if isinstance(loader.plan, SamplerPlan) else None
+    return loader.batch_sampler if isinstance(loader, DataLoader) else loader
 
 
 def check_world(loader: Any, world_size: int) -> None:
     """Raises ArgumentError for a loader that shares its samples out over another number of ranks than the run has."""
-    found = None
-    if isinstance(loader, Loader):
-        found = loader.world_size
-    else:
-        for part in nested(loader):
+    found = loader.world_size if isinstance(loader, Loader) else None
+    if found is None:
+        for part in nested(_sampler_of(loader) if isinstance(loader, Loader) else loader):
             if isinstance(part, DistributedSampler):
                 found = part.num_replicas
             elif isinstance(part, ShuffleSampler):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
+import os
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -12,7 +14,7 @@ import torch
 from torch import Tensor
 
 from largeds_native.errors import ArgumentError
-from largeds_native.trainer import batches
+from largeds_native.trainer import batches, metric_state
 from largeds_native.trainer.ranks import Ranks
 
 
@@ -42,6 +44,12 @@ class Mean:
     def reset(self) -> None:
         self._total, self._count = 0.0, 0
 
+    def state_dict(self) -> dict[str, Any]:
+        return {"total": self._total, "count": self._count}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._total, self._count = state["total"], state["count"]
+
 
 class Metrics:
     """A set of named metrics; each set has its own state, so training and validation don't mix.
@@ -53,6 +61,7 @@ class Metrics:
     def __init__(self, metrics: Mapping[str, Any] | None, ranks: Ranks, device: Any) -> None:
         self.metrics: dict[str, Any] = {}
         self._device = device
+        self._lost: list[str] = []  # of what a loaded checkpoint doesn't have
         if metrics is not None and not hasattr(metrics, "items"):
             raise ArgumentError(f"expected metrics as a dict, name -> metric, found {type(metrics).__name__}")
         for name, metric in _members(metrics or {}):
@@ -67,6 +76,7 @@ class Metrics:
                 self.metrics[name] = Mean(metric, ranks)
             else:
                 raise ArgumentError(f"expected metric {name!r} to be a torchmetrics object or a function")
+        self._initial = {name: metric_state.values_of(metric) for name, metric in self.metrics.items()}
 
     @property
     def names(self) -> list[str]:
@@ -105,15 +115,31 @@ class Metrics:
             metric.reset()
 
     def state_dict(self) -> dict[str, Any]:
-        """The sums so far, which torchmetrics leaves out of its own state_dict."""
-        return {name: _state(metric) for name, metric in self.metrics.items()}
+        """What the metrics have gathered so far; torchmetrics leaves it out of its own state_dict."""
+        return {
+            name: metric_state.changed(metric_state.values_of(metric), self._initial[name])
+            for name, metric in self.metrics.items()
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state_dict()`."""
+        self._lost = []
         for name, values in state.items():
             if name in self.metrics:
-                for attribute, value in values.items():
-                    setattr(self.metrics[name], attribute, batches.to_device(value, self._device))
+                metric_state.restore(self.metrics[name], {**self._initial[name], **values}, self._device)
+                if values.get(metric_state.LOST):
+                    self._lost.append(name)
+
+    def warn_of_lost(self, path: str | os.PathLike[str]) -> None:
+        """Of metrics that the loaded checkpoint, taken within an epoch, could not hold."""
+        if self._lost:
+            names = ", ".join(f"train_{name}" for name in self._lost)
+            warnings.warn(
+                f"{path}: has not all of {names} up to this step, so that this epoch's value covers only the rest: "
+                "a checkpoint holds the tensors and plain values among a metric's attributes. Give the metric a "
+                "state_dict() of those, and load_state_dict()",
+                stacklevel=4,
+            )
 
 
 def _members(metrics: Any) -> Iterator[tuple[str, Any]]:
@@ -146,10 +172,3 @@ def _one_number(value: Any, name: str) -> float:
         return float(value)
     except (TypeError, ValueError):
         raise ArgumentError(f"expected metric {name!r} to give one number, found {type(value).__name__}") from None
-
-
-def _state(metric: Any) -> dict[str, Any]:
-    if isinstance(metric, Mean):
-        return {"_total": metric._total, "_count": metric._count}
-    names = [*getattr(metric, "_defaults", {}), "_update_count"]
-    return {name: copy.deepcopy(getattr(metric, name)) for name in names if hasattr(metric, name)}

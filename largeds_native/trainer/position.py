@@ -2,12 +2,15 @@
 
 A loader with `state_dict()` and `load_state_dict()` (largeds_native.Loader, torchdata's StatefulDataLoader) keeps its
 own position. With any other, such as torch's DataLoader, a resumed run first restores the random state of the start of
-the epoch, from which the loader draws its shuffle, and then fetches the batches already seen and discards them.
+the epoch, from which the loader draws its shuffle, and then fetches the batches already seen and discards them. The
+workers of a DataLoader with `persistent_workers` go on with their random states from epoch to epoch, which nobody can
+read: a run resumed after its first epoch draws other numbers in them, and a warning says so.
 """
 
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -29,11 +32,15 @@ class Position:
         self.in_epoch = False  # False: at the start of the next epoch, and `batches` doesn't count
         self._start: dict[str, Any] = {}
         self._resumed: dict[str, Any] | None = None
+        self._loaded = False  # since the last `epoch()`
 
     def epoch(self, number: int) -> Iterator[Any]:
         """The batches of this epoch; after `load_state_dict`, the rest of the one that was interrupted."""
         if not self.stateful:
             set_epoch(self.loader, number)
+        if self._loaded and number > 0 and not self.stateful:
+            _warn_of_workers(self.loader)
+        self._loaded = False
         resumed, self._resumed = self._resumed, None
         self.batches = 0 if resumed is None else resumed["batches"]
         if resumed is not None and not self.stateful:
@@ -86,7 +93,7 @@ class Position:
             raise StateError("the checkpoint belongs to another kind of loader: only one of the two has a state_dict")
         if self.stateful:
             self.loader.load_state_dict(state["loader"])
-        self.in_epoch = state["in_epoch"]
+        self.in_epoch, self._loaded = state["in_epoch"], True
         if self.in_epoch:
             self._resumed = state
         else:
@@ -106,3 +113,13 @@ class Position:
     def _set_generators(self, states: list[Any]) -> None:
         for generator, state in zip(self._generators(), states, strict=False):
             generator.set_state(state)
+
+
+def _warn_of_workers(loader: Any) -> None:
+    if getattr(loader, "persistent_workers", False):
+        warnings.warn(
+            "the DataLoader has persistent_workers=True, whose random states a checkpoint can't hold: where the "
+            "dataset draws random numbers in them, this run is not bit-identical to one that was not stopped. With "
+            "persistent_workers=False it is",
+            stacklevel=5,
+        )

@@ -18,7 +18,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
-from largeds_native.errors import ArgumentError
+from largeds_native.errors import ArgumentError, StorageError
 from largeds_native.loading.torch_samplers import set_epoch
 from largeds_native.trainer import batches, checkpoint, run_state
 from largeds_native.trainer.accumulation import Accumulator, Group
@@ -149,6 +149,7 @@ class Trainer:
         self._progress = RunProgress()
         self._settings = Settings(optimizer, scheduler)
         self._signals = SignalWatch(self.ranks, stop_on_signal)
+        self._unsaved_best = False  # the last epoch was the best so far, and its checkpoint could not be written
         self.steps_per_epoch: int | None = None
         self.stopped = False
         self.totals = EpochTotals()
@@ -189,8 +190,9 @@ class Trainer:
         """Train until `epochs` epochs are finished in total, and return the history.
 
         `resume`: "auto" continues from the newest readable checkpoint in `checkpoint_dir`, if there is one; a path
-        loads that checkpoint; None starts a new run, for which the folder must have no checkpoints. A second fit of
-        this trainer continues the run; an epoch that was interrupted in this process starts again.
+        loads that checkpoint, and the next save renames those of later steps to `abandoned-step-*.pt`; None starts a
+        new run, for which the folder must have no checkpoints. A second fit of this trainer continues the run; an epoch
+        that was interrupted in this process starts again.
 
         Before the first step, one batch of `val_loader` is evaluated as a trial, if it is a list, a Loader or a
         DataLoader; this changes nothing. An epoch's training is saved before its validation: after a failure in
@@ -201,7 +203,8 @@ class Trainer:
 
         Raises ArgumentError before the first step: for an argument that is not a loader of batches, is empty, or is
         split over other ranks; if the classes of the two loaders differ; if `monitor`, EarlyStopping or
-        ReduceLROnPlateau need a number that no epoch has; for a metric that fails in the trial.
+        ReduceLROnPlateau need a number that no epoch has; for a metric that fails in the trial. StorageError if
+        `checkpoint_dir` can't be written to.
         """
         check_loader("train_loader", train_loader)
         check_epochs(epochs)
@@ -220,7 +223,9 @@ class Trainer:
         if found is not None:
             self.load_state_dict(*found)
         if self.epoch < epochs:
+            self._check_checkpoint_dir()
             self._check_before_training(val_loader)
+        self._save_unsaved_best()
         done = self.epoch
         with self._signals:
             try:
@@ -236,6 +241,24 @@ class Trainer:
         if self.epoch == done and epochs > 0:
             self._warn_of_nothing(epochs, "this trainer" if found is None else str(found[1]))
         return self.history
+
+    def _check_checkpoint_dir(self) -> None:
+        """StorageError, on all ranks, unless checkpoints can be written."""
+        refused: str | None = None
+        if self.checkpoints is not None and self.ranks.rank == 0:
+            try:
+                self.checkpoints.prepare()
+            except StorageError as error:
+                refused = str(error)
+        refused = self.ranks.first(refused)
+        if refused is not None:
+            raise StorageError(refused)
+
+    def _save_unsaved_best(self) -> None:
+        """The checkpoint of the best epoch that a fit before this one could not write."""
+        if any(self.ranks.max(float(self._unsaved_best))):
+            self.save(best=True)
+            self._unsaved_best = False
 
     def _warn_of_nothing(self, epochs: int, where: str) -> None:
         """A fit that trained nothing looks like one that did."""
@@ -366,7 +389,9 @@ class Trainer:
         self._progress.history.append(logs)
         self._progress.epoch += 1
         self._progress.trained = None
+        self._unsaved_best = best
         self.save(best=best)
+        self._unsaved_best = False
         if self._signals.came():
             self._stop_by_signal()
 
@@ -409,6 +434,11 @@ class Trainer:
     def load_state_dict(self, state: dict[str, Any], path: str | os.PathLike[str] = "state") -> None:
         """Continue from `state_dict()`. Raises StateError, before anything is changed, if it belongs to another run."""
         run_state.restore(self._parts(), state, path)
+        self._unsaved_best = False
+        if self.checkpoints is not None:
+            self.checkpoints.continue_from(self.step)
+        if self._progress.trained is not None or (self.position is not None and self.position.in_epoch):
+            self.train_metrics.warn_of_lost(path)
         self._settings.warn_of_others(path)
 
     def _parts(self) -> run_state.RunParts:

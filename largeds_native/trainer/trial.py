@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from collections.abc import Iterable
 from typing import Any
@@ -25,7 +26,8 @@ from largeds_native.trainer.weights import Loss
 def try_validation(
     loader: Iterable[Any], accumulator: Accumulator, loss: Loss, precision: Precision, metrics: Metrics
 ) -> list[str] | None:
-    """Evaluates on the loader's first batch; the names of the metrics' numbers, or None where they were not found out.
+    """Evaluates on the loader's first batch that has samples; the names of the metrics' numbers, or None where
+    they were not found out.
 
     Random states, the model's buffers, the metrics and the loader's position are left as they were. Only a loader that
     can surely be iterated again is tried: a list, a Loader, a DataLoader of a dataset with numbered items.
@@ -35,12 +37,13 @@ def try_validation(
     )
     if accumulator.ranks.max(float(not again))[0]:
         return None
-    random, buffers = RandomState.now(), BufferSnapshot(accumulator.model)
+    random, buffers, gathered = RandomState.now(), BufferSnapshot(accumulator.model), metrics.state_dict()
     try:
         mean_loss(_first_batch(loader, accumulator), accumulator, loss, precision, metrics)
         return _names(metrics)
     finally:
         metrics.reset()
+        metrics.load_state_dict(gathered)
         buffers.restore()
         random.restore()
 
@@ -52,7 +55,8 @@ def _first_batch(loader: Any, accumulator: Accumulator) -> list[Any]:
     states = [generator.get_state() for generator in generators]
     iterator = iter(loader)
     try:
-        first = [batch for _, batch in zip(range(1), iterator, strict=False)]
+        with_samples = (batch for batch in iterator if batches.length(batches.split_pair(batch)))
+        first = list(itertools.islice(with_samples, 1))
     finally:
         if isinstance(loader, Loader):
             iterator.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -56,6 +57,8 @@ def weight_of(loss: Loss) -> Weight | None:
     if reduction_of(loss) != "mean":
         return None
     function, options = _called(loss)
+    if not _is_torchs(function):
+        return Counted(_sign_of_weights(function, options))
     if isinstance(function, (nn.CrossEntropyLoss, nn.NLLLoss)) or function in (F.cross_entropy, F.nll_loss):
         weight = options.get("weight", getattr(function, "weight", None))
         ignored = options.get("ignore_index", getattr(function, "ignore_index", IGNORED))
@@ -63,26 +66,58 @@ def weight_of(loss: Loss) -> Weight | None:
     if isinstance(function, _ELEMENTWISE) or function in _ELEMENTWISE_FUNCTIONS:
         batchmean = "batchmean" in (options.get("reduction"), getattr(function, "reduction", None))
         return None if batchmean else _elements
-    known = type(function).__module__ == nn.MSELoss.__module__ or getattr(function, "__module__", None) == F.__name__
-    return None if known else _Counted(_sign_of_weights(function, options))
+    return None
 
 
 def _called(loss: Loss) -> tuple[Any, Mapping[str, Any]]:
-    """The loss itself, out of functools.partial and torch.compile, and the options of the partial."""
+    """The loss itself, out of functools.partial, torch.compile and a module's bound `forward` and `__call__`, in any
+    order; and the options of the partials."""
     options: Mapping[str, Any] = {}
     function: Any = loss
-    if isinstance(loss, functools.partial):
-        function, options = loss.func, loss.keywords
-    return getattr(function, "_orig_mod", function), options
+    while True:
+        owner = getattr(function, "__self__", None)
+        if isinstance(function, functools.partial):
+            if function.args:
+                return function, options  # what it is called with are other arguments
+            function, options = function.func, {**function.keywords, **options}
+        elif hasattr(function, "_orig_mod"):
+            function = function._orig_mod
+        elif isinstance(owner, nn.Module) and function.__func__ in (type(owner).forward, type(owner).__call__):
+            function = owner
+        elif (compiled := _in_compiled(function)) is not None:
+            function = compiled
+        else:
+            return function, options
+
+
+def _in_compiled(function: Any) -> Any:
+    """What torch.compile made this function of; None: it did not."""
+    if inspect.ismethod(function):
+        return None  # a method, whose object would be lost
+    original = getattr(function, "_torchdynamo_orig_callable", None)
+    # functools.wraps copies the attribute to a function around a compiled one, and then `__wrapped__` is that one
+    if original is None or getattr(function, "__wrapped__", original) is not original:
+        return None
+    # around functions of torch's own and partials, it first puts a function of this module
+    helper = getattr(original, "__globals__", {}).get("__name__") == "torch._dynamo.external_utils"
+    return getattr(original, "__wrapped__", original) if helper else original
+
+
+def _is_torchs(function: Any) -> bool:
+    """Whether this is a loss of torch's own; a subclass with its own forward, or a function around one, is not."""
+    if isinstance(function, nn.Module):
+        return type(function).forward.__module__ == nn.MSELoss.__module__ and "forward" not in vars(function)
+    return getattr(F, getattr(function, "__name__", ""), None) is function
 
 
 def _sign_of_weights(function: Any, options: Mapping[str, Any]) -> str:
     """Why an unknown loss seems to have weights; "" if it doesn't."""
     for name in _WEIGHT_NAMES:
-        if options.get(name, getattr(function, name, None)) is not None:
+        value = options.get(name, getattr(function, name, None))
+        if value is not None and not (name == "ignore_index" and value == IGNORED):
             return f"has {name!r}"
-    inner = function.modules() if isinstance(function, nn.Module) else ()
-    for part in inner:
+    owner = getattr(function, "__self__", function)  # of a method
+    for part in owner.modules() if isinstance(owner, nn.Module) else ():
         if isinstance(part, (nn.CrossEntropyLoss, nn.NLLLoss)) and (
             part.weight is not None or part.ignore_index != IGNORED
         ):
@@ -90,11 +125,11 @@ def _sign_of_weights(function: Any, options: Mapping[str, Any]) -> str:
     return ""
 
 
-class _Counted:
+class Counted:
     """The number of samples, as the weight of an unknown loss; warns once if that may be wrong."""
 
-    def __init__(self, sign: str) -> None:
-        self._warned = self._on_device_seen = False
+    def __init__(self, sign: str = "") -> None:
+        self._warned = self._on_device_seen = self._graph_seen = False
         if sign:
             self._warn(sign)
 
@@ -102,6 +137,17 @@ class _Counted:
         if not self._warned and self._may_look(targets) and bool((targets == IGNORED).any()):
             self._warn(f"gets targets of {IGNORED}, which torch's losses leave out")
         return float(batches.length((inputs, targets)))
+
+    def look_at(self, loss: Tensor) -> None:
+        """Whether the first loss comes straight from torch's cross entropy with weights or an ignore_index: its graph
+        has them. Call it before `backward`, which frees them."""
+        node, seen, self._graph_seen = loss.grad_fn, self._graph_seen, True
+        if seen or self._warned or node is None or not node.name().startswith("NllLoss"):
+            return
+        if getattr(node, "_saved_weight", None) is not None:
+            self._warn("has class weights")
+        elif (ignored := _signed(getattr(node, "_saved_ignore_index", IGNORED))) != IGNORED:
+            self._warn(f"has ignore_index={ignored}")
 
     def _may_look(self, targets: Any) -> bool:
         """Whether to search the targets: only class numbers; on a GPU only once, since that waits for its queue."""
@@ -116,9 +162,14 @@ class _Counted:
         self._warned = True
         warnings.warn(
             f"the loss {sign}: if its mean does not divide by the number of samples, gradients and epoch means are "
-            "wrong. Give Trainer weight=lambda inputs, targets: <what the mean divides by>",
+            "wrong. Give Trainer or Accumulator weight=lambda inputs, targets: <what the mean divides by>",
             stacklevel=4,
         )
+
+
+def _signed(number: int) -> int:
+    """torch tells a negative number in a graph as one of 64 bits without a sign."""
+    return number - (1 << 64) if number >= 1 << 63 else number
 
 
 def _elements(inputs: Any, targets: Any) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from functools import partial
 
@@ -336,7 +337,7 @@ def trainer_of(loss, **options):
 
 @pytest.mark.parametrize("loss", [partial(own_loss, weight=torch.ones(3)), Wrapped()], ids=["partial", "module"])
 def test_a_weight_that_nobody_can_see_is_said_once(loss):
-    with pytest.warns(UserWarning, match=r"the loss h.*Give Trainer weight=") as said:
+    with pytest.warns(UserWarning, match=r"the loss h.*Give Trainer or Accumulator weight=") as said:
         trainer_of(loss).fit(cut([4, 4], torch.float32), 2)
     assert len(said) == 1
     trainer_of(loss, weight=lambda inputs, targets: float(len(targets)))  # silent: pytest makes warnings errors
@@ -351,9 +352,115 @@ def test_ignored_targets_of_a_loss_of_ones_own_are_said_once():
         trainer_of(loss).fit(cut([4, 4], torch.float32), 1)
 
 
-def test_a_compiled_loss_of_torch_is_known():
-    weight = weight_of(torch.compile(nn.CrossEntropyLoss(weight=CLASS_WEIGHTS)))
-    assert weight(None, torch.tensor([0, 2, -100])) == pytest.approx(3.2)
+def compiled(loss):
+    return torch.compile(loss, backend="eager")
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        lambda: compiled(nn.CrossEntropyLoss(weight=CLASS_WEIGHTS)),
+        lambda: compiled(partial(F.cross_entropy, weight=CLASS_WEIGHTS)),
+        lambda: partial(compiled(F.cross_entropy), weight=CLASS_WEIGHTS),
+        lambda: partial(compiled(partial(F.cross_entropy, weight=torch.ones(3))), weight=CLASS_WEIGHTS),
+        lambda: nn.CrossEntropyLoss(weight=CLASS_WEIGHTS).forward,
+        lambda: nn.CrossEntropyLoss(weight=CLASS_WEIGHTS).__call__,
+        lambda: partial(nn.CrossEntropyLoss(weight=CLASS_WEIGHTS).forward),
+        lambda: compiled(nn.CrossEntropyLoss(weight=CLASS_WEIGHTS).forward),
+    ],
+)
+def test_a_wrapped_loss_of_torch_is_known(loss):
+    assert weight_of(loss())(None, torch.tensor([0, 2, -100])) == pytest.approx(3.2)
+
+
+class OwnMean(nn.CrossEntropyLoss):
+    """It divides by the number of samples."""
+
+    def forward(self, outputs, targets):
+        return F.cross_entropy(outputs, targets, weight=self.weight, reduction="none").mean()
+
+
+class ModuleMethod(Wrapped):
+    def loss(self, outputs, targets):
+        return self.inner(outputs, targets)
+
+
+@functools.wraps(F.cross_entropy)
+def decorated(outputs, targets):
+    return F.cross_entropy(outputs, targets)
+
+
+@pytest.mark.parametrize("loss", [OwnMean(weight=CLASS_WEIGHTS), OwnMean(ignore_index=2), ModuleMethod().loss])
+def test_a_loss_that_only_looks_like_torch_s_is_unknown(loss):
+    with pytest.warns(UserWarning, match=r"the loss h"):
+        weight = weight_of(loss)
+    assert weight(None, torch.tensor([0, 2, 1])) == 3
+
+
+@pytest.mark.parametrize("loss", [OwnMean(), decorated])
+def test_ignored_targets_of_what_only_looks_like_torch_s(loss):
+    weight = weight_of(loss)
+    with pytest.warns(UserWarning, match="gets targets of -100"):
+        weight(None, torch.tensor([0, -100]))
+
+
+@pytest.mark.parametrize("by_hand", [True, False])
+@pytest.mark.parametrize(
+    ("options", "message"), [({"weight": torch.ones(3)}, "class weights"), ({"ignore_index": 1}, "ignore_index=1")]
+)
+def test_weights_in_a_loss_s_graph_are_said_once(options, message, by_hand):
+    """No part of the loss can be looked into, and its result can."""
+    loader = cut([4, 4, 4], torch.float32)
+
+    def loss(outputs, targets):
+        return F.cross_entropy(outputs, targets, **options)
+
+    with pytest.warns(UserWarning, match=f"the loss has {message}") as said:
+        train_with(loss, loader, by_hand)
+    assert len(said) == 1
+    train_with(lambda outputs, targets: F.cross_entropy(outputs, targets), loader, by_hand)  # silent
+
+
+def train_with(loss, loader, by_hand):
+    if not by_hand:
+        trainer_of(loss).fit(loader, 1)
+        return
+    model = small_model()
+    accumulator = Accumulator(model, torch.optim.SGD(model.parameters(), 0.1), accumulate=2)
+    for group in accumulator.groups(loader):
+        for inputs, targets in group:
+            group.backward(loss(model(inputs), targets))
+        group.step()
+
+
+def test_ignored_targets_in_a_loop_by_hand_are_said_once():
+    loader = targets_to_ignore(cut([4, 4], torch.float32), 0.3)
+    with pytest.warns(UserWarning, match="gets targets of -100") as said:
+        train_with(F.cross_entropy, loader, by_hand=True)
+    assert len(said) == 1
+
+
+@pytest.mark.parametrize("hold", [True, False])
+@pytest.mark.parametrize("at", [0, 1, 3, 4])
+def test_a_batch_without_samples(at, hold):
+    """It is a batch of its group, and weighs nothing; evaluation leaves it out."""
+    loader = cut([4, 4, 3, 2])
+    loader.insert(at, (loader[0][0][:0], loader[0][1][:0]))
+    twin, model = small_model().double(), small_model().double()
+    optimizer = torch.optim.SGD(twin.parameters(), 0.1)
+    for group in (loader[:2], loader[2:4], loader[4:]):
+        inputs, targets = join(group)
+        if len(targets):
+            optimizer.zero_grad()
+            F.cross_entropy(twin(inputs), targets).backward()
+            optimizer.step()
+    options = {"accumulate": 2, "micro_batch": "auto" if hold else 3, "progress": False}
+    trainer = Trainer(model, torch.optim.SGD(model.parameters(), 0.1), nn.CrossEntropyLoss(), **options)
+    (logs,) = trainer.fit(loader, 1, loader)
+    assert trainer.step == 3
+    torch.testing.assert_close(parameters_of(model), parameters_of(twin), rtol=0, atol=1e-12)
+    inputs, targets = join(loader)
+    assert abs(logs["val_loss"] - F.cross_entropy(twin(inputs), targets).item()) < 1e-12
 
 
 @pytest.mark.parametrize("full", [True, False])

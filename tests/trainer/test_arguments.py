@@ -112,6 +112,22 @@ def test_validation_data_with_other_classes(tmp_path):
         trainer.fit(lds.Loader(train, 4), epochs, lds.Loader(other, 4))
 
 
+def test_validation_data_that_lacks_the_highest_numbers(tmp_path):
+    """Names that pack made of numbers say nothing of classes without a sample."""
+
+    def store(name, classes):
+        return lds.open(make_random_store(tmp_path / name, classes=classes).path)
+
+    train, fewer, names = store("train", ("0", "1", "2")), store("fewer", ("0", "1")), store("names", ("0", "2"))
+    model = nn.Sequential(nn.Flatten(), nn.Linear(60, 3))
+    trainer = Trainer(model, torch.optim.SGD(model.parameters(), 0.1), nn.CrossEntropyLoss(), progress=False)
+    trainer.fit(lds.Loader(train, 4), 1, lds.Loader(fewer, 4))
+    with pytest.raises(ArgumentError, match="only in training: '1'"):
+        trainer.fit(lds.Loader(train, 4), 2, lds.Loader(names, 4))
+    with pytest.raises(ArgumentError, match="only in validation: '2'"):
+        trainer.fit(lds.Loader(fewer, 4), 2, lds.Loader(train, 4))
+
+
 def test_onednn_s_lack_of_memory():
     assert is_out_of_memory(RuntimeError("could not create a primitive"))
 

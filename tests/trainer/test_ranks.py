@@ -16,7 +16,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.data import DataLoader, DistributedSampler
+from torch.utils.data import BatchSampler, DataLoader, DistributedSampler
 
 import largeds_native as lds
 from largeds_native.errors import ArgumentError
@@ -269,12 +269,17 @@ def check_evaluation(rank: int, folder: Path) -> None:
     with torch.no_grad():
         images, labels = next(iter(lds.Loader(store, 7, rank=0, world_size=1)))
         expected = nn.functional.cross_entropy(unwrap(trainer.model)(images), labels).item()
+    distributed = DistributedSampler(dataset, shuffle=False)
     for size in (1, 2, 3, 4, 7):
         loaders = [
             lds.Loader(store, size),
             lds.Loader(store, size, shuffle=True, seed=3),
-            DataLoader(dataset, size, sampler=DistributedSampler(dataset, shuffle=False)),
+            DataLoader(dataset, size, sampler=distributed),
             DataLoader(dataset, size, sampler=lds.ShuffleSampler(7, rank=rank, world_size=2)),
+            lds.Loader(store, size, order=distributed),
+            lds.Loader(store, size, order=lds.ShuffleSampler(7, rank=rank, world_size=2)),
+            lds.Loader(store, None, order=BatchSampler(distributed, size, drop_last=False)),
+            DataLoader(dataset, batch_sampler=BatchSampler(distributed, size, drop_last=False)),
         ]
         for loader in loaders:
             found = trainer.evaluate(loader)
@@ -290,10 +295,33 @@ def check_world(rank: int, folder: Path) -> None:
         lds.Loader(store, 8, rank=0, world_size=1),
         DataLoader(range(10), sampler=DistributedSampler(range(10), num_replicas=3, rank=0)),
         DataLoader(range(10), sampler=lds.ShuffleSampler(10)),
+        lds.Loader(store, 8, order=lds.ShuffleSampler(len(store))),
     ):
         for call in (lambda it: trainer.fit(it, 1), lambda it: trainer.fit([], 1, it), trainer.evaluate):
             with pytest.raises(ArgumentError, match=r"ranks?, and the run has 2"):
                 call(loader)
+
+
+def check_empty_batches(rank: int, folder: Path) -> None:
+    """A batch without samples, at any place of one rank or of both: the step is that of the others."""
+    inputs, targets = samples(16, torch.float64)
+    nothing = (inputs[:0], targets[:0])
+    for at in range(4):
+        for both in (False, True):
+            batches = [cut([4, 4], 0, inputs, targets), cut([4, 4], 8, inputs, targets)]
+            for number in (0, 1) if both else (1,):
+                batches[number][at:at] = [nothing] if at < 3 else [nothing, nothing]
+            ddp, twin = DistributedDataParallel(small_model().double()), small_model().double()
+            optimizer = torch.optim.SGD(twin.parameters(), 0.1, momentum=0.9)
+            make(ddp, accumulate=2).fit(batches[rank], 1)
+            for i in range(0, 4, 2):
+                group = [pair for part in batches for pair in part[i : i + 2]]
+                labels = torch.cat([y for _, y in group])
+                if len(labels):
+                    optimizer.zero_grad()
+                    nn.functional.cross_entropy(twin(torch.cat([x for x, _ in group])), labels).backward()
+                    optimizer.step()
+            torch.testing.assert_close(parameters_of(ddp), parameters_of(twin), rtol=0, atol=1e-12)
 
 
 def check_unfreezing(rank: int, folder: Path) -> None:
@@ -377,6 +405,7 @@ CHECKS = [
     check_loader,
     check_evaluation,
     check_world,
+    check_empty_batches,
     check_unfreezing,
     check_signal,
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import warnings
 from functools import partial
 
 import numpy as np
@@ -14,7 +15,7 @@ from torch.optim import lr_scheduler
 
 from largeds_native.errors import ArgumentError, StateError
 from largeds_native.trainer import EMA, Callback, EarlyStopping, Freeze, Trainer
-from tests.trainer.helpers import Stop, StopAt, data_loader, numbers, parameters_of, small_model
+from tests.trainer.helpers import Stop, StopAt, data_loader, numbers, parameters_of, samples, small_model
 
 EPOCHS, STEPS = 4, 3  # five batches, two to a step
 
@@ -218,3 +219,19 @@ def test_an_empty_validation_loader_is_found_before_the_first_epoch():
     with pytest.raises(ArgumentError, match="evaluate on is empty"):
         trainer.fit(data_loader(), 1, [])
     assert trainer.step == 0
+
+
+@pytest.mark.parametrize(("stop", "warned"), [(2, False), (4, True), (8, True)])
+def test_workers_that_live_on_are_said_once(tmp_path, stop, warned):
+    """Five batches, two to a step, so three steps to an epoch; in the first epoch, new workers are as the old were."""
+
+    def loader():
+        dataset = torch.utils.data.TensorDataset(*samples(40))
+        return torch.utils.data.DataLoader(dataset, 8, num_workers=1, persistent_workers=True)
+
+    with pytest.raises(Stop):
+        make(tmp_path, [StopAt(stop)]).fit(loader(), 3)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        make(tmp_path).fit(loader(), 3)
+    assert sum("persistent_workers=True" in str(warning.message) for warning in said) == warned
