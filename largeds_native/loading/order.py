@@ -135,7 +135,9 @@ class Weighted(Order):
         array = np.asarray(weights, np.float64)
         if array.shape != (n,):
             raise ArgumentError(f"weights: expected {n} numbers, one per sample, found shape {array.shape}")
-        if not np.isfinite(array).all() or (array < 0).any() or not 0 < array.sum() < np.inf:
+        with np.errstate(over="ignore"):  # refused below
+            total = array.sum()
+        if not np.isfinite(array).all() or (array < 0).any() or not 0 < total < np.inf:
             raise ArgumentError("weights: expected finite numbers, none negative, not all 0")
         self.seed = seed
         self._ends = np.cumsum(array)

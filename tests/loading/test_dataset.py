@@ -130,7 +130,6 @@ def test_a_pickled_subclass_is_what_it_was(store: Any) -> None:
     assert "targets" not in renamed.__getstate__()
 
 
-@pytest.mark.parametrize("index", [1.5, "1", None, [1]])
 class WithTargets(lds.StoreDataset):
     def __init__(self, store: Any) -> None:
         super().__init__(store)
@@ -143,6 +142,7 @@ def test_targets_of_a_subclass_are_pickled(store: Any) -> None:
     assert lds.StoreDataset(store).__getitems__([-1])[0][1] == 99
 
 
+@pytest.mark.parametrize("index", [1.5, "1", None, [1]])
 def test_an_index_is_a_whole_number(store: Any, index: Any) -> None:
     dataset = lds.StoreDataset(store)
     with pytest.raises(TypeError, match="integer"):
