@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from pathlib import Path
 
 import torch
@@ -33,8 +34,12 @@ def main(path: Path) -> None:
     files = [file.path for file in lds.open(path).files("images")]
     os.setuid(65534)
     found = {}
-    drop_files(files)
-    found["cold"] = requested(path)
+    for _ in range(20):  # the kernel keeps pages that another process just used
+        drop_files(files)
+        found["cold"] = requested(path)
+        if found["cold"] > 50:
+            break
+        time.sleep(0.1)
     for file in files:
         Path(file).read_bytes()
     found["warm"] = requested(path)

@@ -187,7 +187,7 @@ def test_the_trainer_holds_one_batch_at_a_time(store: Path) -> None:
                 del batch
 
     make_trainer(None, accumulate=3, checkpoint_every=None).fit(Asked(), 1)
-    assert in_use == [0] * 7
+    assert in_use == [0, *[1] * 6]  # the iterator lets a batch go when it is asked for the next
 
 
 def test_a_store_s_dataset_in_torch_s_dataloader(store: Path, tmp_path: Path) -> None:
