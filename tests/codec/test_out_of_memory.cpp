@@ -2,6 +2,7 @@
 // image is right.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <new>
 #include <string>
 #include <vector>
@@ -26,9 +27,9 @@ Bytes turned(const Bytes& jpeg) {
       "\xFF\xE1\x00\x22"
       "Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0",
       36);
-  Bytes file(jpeg.begin(), jpeg.begin() + 2);
-  file.insert(file.end(), exif.begin(), exif.end());
-  file.insert(file.end(), jpeg.begin() + 2, jpeg.end());
+  Bytes file(jpeg.size() + exif.size());
+  const auto after_exif = std::copy(exif.begin(), exif.end(), std::copy_n(jpeg.begin(), 2, file.begin()));
+  std::copy(jpeg.begin() + 2, jpeg.end(), after_exif);
   return file;
 }
 
