@@ -53,7 +53,8 @@ def test_what_was_asked_for(tmp_path: Path, kind: str, mode: Any, how: Any, expe
 @pytest.mark.parametrize("kind", FILES)
 def test_not_asked_for_it_is_a_failure(tmp_path: Path, kind: str) -> None:
     (tmp_path / f"a.{kind}").write_bytes(FILES[kind])
-    with pytest.raises(PackError, match=r"1 sixteen_bit; the first: a\.\w+: 16 bits a pixel, .*sixteen_bit='scale'"):
+    bits = "(16|32) bits a pixel"  # older versions of Pillow open a PNG of 16 bits as one of 32
+    with pytest.raises(PackError, match=rf"1 sixteen_bit; the first: a\.\w+: {bits}, .*sixteen_bit='scale'"):
         lds.pack(tmp_path, out_beside(tmp_path), resize=4, crop=4, progress=False)
     with pytest.raises(PackError, match=r"none of the first 1 images can be decoded; .*sixteen_bit='scale'"):
         lds.pack(tmp_path, out_beside(tmp_path, 2), **EXACT)

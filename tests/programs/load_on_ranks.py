@@ -23,4 +23,5 @@ for _, labels in loader:
 result = {"length": len(loader), "batches": batches, "state": loader.state_dict()}
 with open(f"{out}/{dist.get_rank()}.json", "w") as file:
     json.dump(result, file)
+dist.barrier()  # a rank that leaves early may break off another's connection
 dist.destroy_process_group()
