@@ -17,7 +17,6 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from largeds_native._internal.arrays import Array
-from largeds_native.errors import RowIndexError
 from largeds_native.interchange.copying import scatter
 from largeds_native.interchange.hdf5_file import (
     IMAGES,
@@ -34,7 +33,7 @@ from largeds_native.interchange.hdf5_file import (
 from largeds_native.interchange.hdf5_import import unreadable
 from largeds_native.loading.collate import items_of
 from largeds_native.loading.shared import BatchMemory
-from largeds_native.store.gather import index_array
+from largeds_native.store.gather import dataset_rows
 from largeds_native.store.metadata import Metadata
 
 
@@ -83,12 +82,7 @@ class HDF5Dataset(Dataset[Any]):
         return self._items(indices, whole=self.transform is None and self.labels is not None)
 
     def _items(self, indices: Sequence[int], whole: bool) -> list[Any]:
-        rows = index_array(indices)
-        n = len(self)
-        outside = (rows < -n) | (rows >= n)
-        if outside.any():
-            raise RowIndexError(f"row {rows[outside][0]} is outside of the {n} rows of {self.path}")
-        rows = np.where(rows < 0, rows + n, rows)
+        rows = dataset_rows(indices, len(self), self.path)
         if self._reader is None or self._owner != os.getpid():  # an HDF5 handle must not be used after a fork
             self._reader, self._owner = _Reader(self.path, self.images, self.labels, self._metadata), os.getpid()
         batch = self._reader.batch(rows, whole)

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from largeds_native.errors import ArgumentError, RowIndexError
+from largeds_native.errors import ArgumentError
 from largeds_native.loading.collate import COLLATES_WHOLE, items_of
 from largeds_native.loading.shared import BatchMemory
 from largeds_native.store import Store
-from largeds_native.store.gather import BatchFormat, index_array, shared_pool
+from largeds_native.store.gather import BatchFormat, dataset_rows, shared_pool
 
 
 class StoreDataset(Dataset[Any]):
@@ -77,11 +77,7 @@ class StoreDataset(Dataset[Any]):
         return self._items(indices, whole=COLLATES_WHOLE and self.transform is None and self._labels is not None)
 
     def _items(self, indices: Sequence[int], whole: bool) -> list[Any]:
-        rows = index_array(indices)
-        outside = (rows < -len(self)) | (rows >= len(self))
-        if outside.any():
-            raise RowIndexError(f"row {rows[outside][0]} is outside of the {len(self)} rows of {self.store.path}")
-        rows = np.where(rows < 0, rows + len(self), rows)
+        rows = dataset_rows(indices, len(self), self.store.path)
         batch = self._memory.tensor((len(rows), *self._format.image_shape), self._format.dtype, whole)
         seed = int(torch.randint(1 << 62, ())) if self.store.variants > 1 else 0
         self._format.gather.run(rows, seed, 0, batch, shared_pool(None))

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from largeds_native._internal.machine import usable_threads
-from largeds_native.errors import ArgumentError
+from largeds_native.errors import ArgumentError, RowIndexError
 from largeds_native.store.metadata import Metadata
 from largeds_native.transform import Augment
 
@@ -149,6 +149,15 @@ def index_array(indices: ArrayLike | torch.Tensor) -> NDArray[np.int64]:
     if array.dtype == np.uint64 and (array > np.iinfo(np.int64).max).any():
         raise ArgumentError(f"indices: expected numbers below 2**63, found {array.max()}")
     return array.astype(np.int64, copy=False)
+
+
+def dataset_rows(indices: ArrayLike | torch.Tensor, n: int, path: Path) -> NDArray[np.int64]:
+    """The rows of a dataset's items: -n .. n - 1 as 0 .. n - 1. Raises RowIndexError for an index outside."""
+    rows = index_array(indices)
+    outside = (rows < -n) | (rows >= n)
+    if outside.any():
+        raise RowIndexError(f"row {rows[outside][0]} is outside of the {n} rows of {path}")
+    return np.where(rows < 0, rows + n, rows)
 
 
 def default_threads() -> int:
