@@ -42,8 +42,9 @@ class Inspector {
   }
 
  private:
-  // Reads up to the data of the first scan. False where something is not as in a plain file.
+  // Reads up to the data of the first scan, also of a file that is not plain, whose frame counts. False if it is not.
   bool read_segments() noexcept {
+    bool plain = true;
     if (size_ < 4 || data_[0] != 0xFF || data_[1] != JPEG_EOI - 1) return false;
     for (at_ = 2;;) {
       while (at_ + 1 < size_ && data_[at_] == 0xFF && data_[at_ + 1] == 0xFF) ++at_;
@@ -53,8 +54,8 @@ class Inspector {
       if (length < 2 || length > size_ - at_ - 2) return false;
       const Segment segment{data_ + at_ + 4, length - 2};
       at_ += 2 + length;
-      if (code == kSos) return read_scan_header(segment);
-      if (!read_segment(code, segment)) return false;
+      if (code == kSos) return plain && read_scan_header(segment);
+      plain = read_segment(code, segment) && plain;
     }
   }
 
@@ -80,7 +81,7 @@ class Inspector {
   }
 
   bool read_frame(int code, const Segment& segment) noexcept {
-    if (found_.components != 0 || segment.size < 6) return false;
+    if (found_.components != 0 || segment.size < 6 || segment.byte(5) == 0) return false;
     found_.height = segment.word(1);
     found_.width = segment.word(3);
     const int count = segment.byte(5);

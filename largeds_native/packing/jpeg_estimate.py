@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 WHOLE_BYTES = 112 << 10  # of an image that keeps its size: the mean of ImageNet's is 110 kB
 HEADER_BYTES = 700
 MEAN_RATIO = 4 / 3  # of the longer side to the shorter
