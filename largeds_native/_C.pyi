@@ -10,18 +10,33 @@ from typing_extensions import Buffer
 
 # ---- store: a shard of an array is (path, offset of the first row, number of rows) -------------------------------
 
-class Rows:
+class RowSource:
     """The rows of all shards as one sequence; files are mapped on first access."""
 
-    def __init__(self, shards: Sequence[tuple[str, int, int]], row_bytes: int) -> None: ...
     def __len__(self) -> int: ...
+    def will_need(self, indices: ArrayLike) -> None: ...
+
+class Rows(RowSource):
+    """Rows of one size."""
+
+    def __init__(self, shards: Sequence[tuple[str, int, int]], row_bytes: int) -> None: ...
     @property
     def row_bytes(self) -> int: ...
     def read(self, indices: ArrayLike) -> NDArray[np.uint8]: ...
-    def will_need(self, indices: ArrayLike) -> None: ...
+
+# paths of the images, offsets, sizes and orientations; the number of rows, and the bytes of the images
+JpegShard = tuple[str, str, str, str, int, int]
+
+class JpegRows(RowSource):
+    """Rows that are JPEG files: csrc/store/jpeg_rows.h."""
+
+    def __init__(self, shards: Sequence[JpegShard], array_offset: int) -> None: ...
+    def read(self, index: int) -> bytes: ...
+    def decode(self, index: int, spec: ReadSpec) -> NDArray[np.uint8]: ...
 
 def hash_rows(buffer: Buffer, row_bytes: int, threads: int = 1) -> NDArray[np.uint64]: ...
 def verify_file(file: tuple[str, int, int], row_bytes: int, expected: ArrayLike, threads: int) -> list[int]: ...
+def verify_rows(path: str, offsets: ArrayLike, expected: ArrayLike, threads: int) -> list[int]: ...
 def reserve(path: str, bytes: int) -> None: ...
 def begin_write_back(descriptor: int, offset: int, bytes: int) -> None: ...
 
@@ -36,6 +51,13 @@ class ImageLayout:
     @property
     def bytes(self) -> int: ...
 
+class ReadSpec:
+    """How the rows hold images: csrc/store/image_reader.h."""
+
+    def __init__(
+        self, images: ImageLayout, *, codec: str = "raw", scaled: bool = False, max_pixels: int = 0
+    ) -> None: ...
+
 class AugmentSpec:
     """The random augmentation of each sample: csrc/transform/geometry.h."""
 
@@ -45,10 +67,12 @@ class AugmentSpec:
         crop: str = "none",
         height: int = 0,
         width: int = 0,
+        resize: Sequence[int] = (0, 0),
         padding: int = 0,
         scale: Sequence[float] = (0.08, 1.0),
         ratio: Sequence[float] = (3 / 4, 4 / 3),
         flip: float = 0.0,
+        filter: str = "bilinear",
     ) -> None: ...
     def output_size(self, height: int, width: int) -> tuple[int, int]: ...
 
@@ -76,6 +100,14 @@ def decode_image(
     box: Sequence[int] | None = None,
     draft: Sequence[int] | None = None,
 ) -> NDArray[np.uint8]: ...
+def decode_boxes(
+    files: Sequence[bytes],
+    boxes: Sequence[tuple[int, int, int, int]],
+    threads: int,
+    *,
+    libjpeg: bool = True,
+    scale: int = 1,
+) -> None: ...
 def image_info(data: bytes) -> tuple[str, int, int, int]: ...
 def codec_versions() -> dict[str, str]: ...
 
@@ -187,13 +219,15 @@ class Gather:
 
     def __init__(
         self,
-        rows: Rows,
-        images: ImageLayout,
+        rows: RowSource,
+        read: ReadSpec,
         *,
         augment: AugmentSpec = ...,
         output: OutputSpec = ...,
         variants: int = 1,
         variant_choice: str = "draw",
+        skip_damaged: bool = False,
+        candidates: Sequence[int] = (),
     ) -> None: ...
     def __len__(self) -> int: ...
     @property
@@ -202,6 +236,9 @@ class Gather:
     def sample_bytes(self) -> int: ...
     def run(self, indices: ArrayLike, seed: int, epoch: int, out: torch.Tensor, pool: Pool) -> None: ...
 
+def geometry(
+    augment: AugmentSpec, height: int, width: int, seed: int, epoch: int, key: int
+) -> tuple[tuple[int, int, int, int], tuple[int, int], tuple[int, int, int, int], bool]: ...
 def permute(n: int, seed: int, epoch: int, start: int, count: int) -> NDArray[np.int64]: ...
 def philox(counter: Sequence[int], key: Sequence[int]) -> list[int]: ...
 def uniforms(seed: int, epoch: int, sample: int, count: int) -> list[float]: ...

@@ -136,11 +136,15 @@ void JpegDecoder::open(const uint8_t* data, size_t size, const DecodeOptions& op
 }
 
 void JpegDecoder::set_draft(int min_width, int min_height) {
-  jpeg_decompress_struct& info = state_->jpeg.info;
+  const jpeg_decompress_struct& info = state_->jpeg.info;
   const JDIMENSION scale = std::min(info.image_width / static_cast<JDIMENSION>(std::max(min_width, 1)),
                                     info.image_height / static_cast<JDIMENSION>(std::max(min_height, 1)));
-  info.scale_num = 1;
-  info.scale_denom = scale >= 8 ? 8 : scale >= 4 ? 4 : scale >= 2 ? 2 : 1;
+  set_scale(scale >= 8 ? 8 : scale >= 4 ? 4 : scale >= 2 ? 2 : 1);
+}
+
+void JpegDecoder::set_scale(int scale) {
+  state_->jpeg.info.scale_num = 1;
+  state_->jpeg.info.scale_denom = static_cast<unsigned>(scale);
   state_->check(state_->jpeg.compute_output_size());
 }
 

@@ -65,7 +65,7 @@ PackWorker::PackWorker(const PackSpec& spec, const std::atomic<bool>* stop) : sp
     const ImageLayout layout{row.decode.channels, {row.out_h, row.out_w}, row.planar, PixelType::uint8};
     const SampleWriter writer(layout, *spec.augment, {row.planar, PixelType::uint8, {}, {}});
     pixels_ = int64_t{writer.size().height} * writer.size().width;
-    augmentation_.emplace(Augmentation{*spec.augment, writer, make_image_reader(layout)});
+    augmentation_.emplace(Augmentation{*spec.augment, writer, make_image_reader({Codec::raw, layout})});
   }
   values_ = pixels_ * row.decode.channels;
   bytes_ = values_ * spec.variants * spec.value_bytes;
@@ -223,7 +223,7 @@ void PackWorker::augment(Augmentation& augmentation, int variant, int64_t sample
   ImageReader& reader = *augmentation.reader;
   const ImageSize size = reader.open({image_.data(), static_cast<int64_t>(image_.size())});
   const Geometry geometry = draw_geometry(augmentation.spec, size, random);
-  augmentation.writer.write(reader.read(geometry.inside(size)), geometry, out, false, scratch_);
+  augmentation.writer.write(reader, size, geometry, out, false, scratch_);
 }
 
 void PackWorker::convert(const uint8_t* values, uint8_t* out) const {
