@@ -63,8 +63,8 @@ class Loader:
     block: rows per window of order="block".
     weights: one number per sample; they imply order="weighted".
     variant: if the store has several, "draw" draws one per sample, "cycle" takes the next one in each epoch.
-    decode: of a JPEG store, "exact" equals Pillow's pixels; "scaled" decodes at a smaller scale where an image is resized
-        to at most half: faster for large photographs, but not exact.
+    decode: of a JPEG store, "exact" equals Pillow's pixels; "scaled" decodes at a smaller scale where an image is
+        resized to at most half: faster for large photographs, but not exact.
     on_damage: what happens to a row that can't be decoded. "raise" raises an error that names shard, row and reason;
         "skip" takes the next row that can be decoded (of `indices`, if given) with its fields in its place, the same
         one each time, and `stats()` counts them as "replaced".

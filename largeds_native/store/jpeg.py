@@ -121,7 +121,7 @@ class JpegStore(PackedStore):
 
     @cached_property
     def statistics(self) -> MeanStd:
-        """(mean, std) per channel in [0, 1] units, of at most 10,000 rows, evenly spaced, which the first call decodes."""
+        """(mean, std) per channel in [0, 1] units, of at most 10,000 rows, evenly spaced. The first call decodes them."""
         if not len(self):
             raise StoreError(f"{self.path} has no statistics: it has no images")
         rows = np.unique(np.linspace(0, len(self) - 1, min(len(self), STATISTICS_ROWS)).astype(np.int64))
