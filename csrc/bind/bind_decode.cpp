@@ -77,6 +77,7 @@ void decode_boxes(const std::vector<py::bytes>& files, const std::vector<std::ar
   } discard;
   DecodeOptions options;
   options.huffman_reader = libjpeg ? HuffmanReader::libjpeg : HuffmanReader::checked;
+  options.jump_restarts = true;
   ThreadPool pool(threads);
   std::vector<Decoder> decoders(static_cast<size_t>(pool.size()));
   pool.parallel_for(static_cast<int64_t>(files.size()), 8, [&](int64_t begin, int64_t end, int worker) {
