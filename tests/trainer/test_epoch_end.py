@@ -16,22 +16,9 @@ from largeds_native.errors import ArgumentError
 from largeds_native.trainer import EMA, Callback, EarlyStopping, Trainer
 from largeds_native.trainer.random_state import RandomState
 from tests.builders.stores import make_random_store
-from tests.trainer.helpers import data_loader, numbers, parameters_of, samples, small_model
+from tests.trainer.helpers import data_loader, numbers, parameters_of, samples, small_trainer
 
-
-def make(folder=None, callbacks=(), scheduler=None, **options):
-    model = small_model(norm=True, dropout=0.3)
-    optimizer = torch.optim.AdamW(model.parameters(), 0.01)
-    torch.manual_seed(3)
-    return Trainer(
-        model,
-        optimizer,
-        nn.CrossEntropyLoss(),
-        scheduler=scheduler and scheduler(optimizer),
-        checkpoint_dir=folder,
-        callbacks=callbacks,
-        **{"progress": False} | options,
-    )
+make = small_trainer
 
 
 def accuracy(outputs, targets):
