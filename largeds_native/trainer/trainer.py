@@ -114,7 +114,7 @@ class Trainer:
         stop_on_signal: bool = False,
         callbacks: Sequence[Callback] = (),
     ) -> None:
-        check_parts(optimizer, scheduler, loss, callbacks)
+        check_parts(optimizer, scheduler, loss, weight, callbacks)
         if isinstance(micro_batch, str) and micro_batch != "auto":
             raise ArgumentError(f"expected micro_batch to be a whole number, None or 'auto', found {micro_batch!r}")
         if checkpoint_every is not None:

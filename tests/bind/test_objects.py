@@ -1,13 +1,20 @@
-"""Objects of the core that were made by `__new__` alone are refused: they have no value of C++."""
+"""What the core's objects refuse: to be used without `__init__`, or in a forked child; and a list that changes."""
 
 from __future__ import annotations
 
 import inspect
+import io
+import os
+import threading
+from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from largeds_native import _C
+from largeds_native.errors import ArgumentError
 
 CLASSES = [cls for _, cls in inspect.getmembers(_C, inspect.isclass)]
 CALLS: dict[str, tuple[Any, ...]] = {
@@ -42,3 +49,47 @@ def test_no_function_takes_them() -> None:
         _C.Prefetcher(_C.Gather.__new__(_C.Gather), [], _C.Ring(0, 1), pool)
     with pytest.raises(TypeError):
         _C.Packer(_C.RowSpec.__new__(_C.RowSpec), 1)
+
+
+def is_refused(call: Callable[[], Any]) -> bool:
+    try:
+        call()
+    except ArgumentError as error:
+        return "forked" in str(error)
+    return False
+
+
+def test_a_packer_in_a_forked_child() -> None:
+    """The child has none of its threads, and its mutexes may be locked for ever."""
+    packer = _C.Packer(_C.RowSpec(), 2)
+    calls = [lambda: packer.done, packer.cancel, packer.result, lambda: packer.wait(0.0)]
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            code = 0 if all(map(is_refused, calls)) else 2
+        finally:
+            os._exit(code)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+    assert packer.done == 0
+
+
+def test_a_list_that_changes_while_it_is_decoded() -> None:
+    """Its items stay as long as the threads of the core read them."""
+    spec = _C.RowSpec(resize_h=0, crop_h=0, crop_w=0, out_h=64, out_w=64)
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    files: list[bytes] = []
+    for _ in range(300):
+        file = io.BytesIO()
+        Image.fromarray(pixels).save(file, "PNG")
+        files.append(file.getvalue())
+    out = np.zeros((len(files), 64 * 64 * 3), np.uint8)
+    results: list[Any] = []
+    thread = threading.Thread(target=lambda: results.extend(_C.decode_to_rows(files, out, spec, 2)))
+    thread.start()
+    while files:
+        files.pop()
+    thread.join()
+    assert [status for status, *_ in results] == ["ok"] * len(results)
+    assert (out[: len(results)] == pixels.transpose(2, 0, 1).ravel()).all()
