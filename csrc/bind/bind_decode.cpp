@@ -8,12 +8,14 @@
 #include <optional>
 #include <string_view>
 #include <tuple>
+#include <vector>
 
 #include "bind/bind.h"
 #include "codec/decode.h"
 #include "codec/jpeg_library.h"
 #include "codec/versions.h"
 #include "common/error.h"
+#include "common/thread_pool.h"
 
 namespace py = pybind11;
 
@@ -61,6 +63,34 @@ Pixels decode_image(const py::bytes& data, int channels, bool exif_orientation, 
   return image;
 }
 
+// For benchmarks: decodes a box (x0, y0, x1, y1) of each JPEG file and discards the pixels. `scaled`: at this DCT scale,
+// and the boxes are in pixels of the smaller image.
+void decode_boxes(const std::vector<py::bytes>& files, const std::vector<std::array<int, 4>>& boxes, int threads,
+                  bool libjpeg, int scale) {
+  if (files.size() != boxes.size()) throw Error(Reason::value, "expected a box for each file");
+  std::vector<std::string_view> data;
+  data.reserve(files.size());
+  for (const py::bytes& file : files) data.push_back(py::cast<std::string_view>(file));
+  const py::gil_scoped_release release;
+  struct Discard : RowSink {
+    void push(const uint8_t*) override {}
+  } discard;
+  DecodeOptions options;
+  options.huffman_reader = libjpeg ? HuffmanReader::libjpeg : HuffmanReader::checked;
+  ThreadPool pool(threads);
+  std::vector<Decoder> decoders(static_cast<size_t>(pool.size()));
+  pool.parallel_for(static_cast<int64_t>(files.size()), 8, [&](int64_t begin, int64_t end, int worker) {
+    Decoder& decoder = decoders[static_cast<size_t>(worker)];
+    for (int64_t i = begin; i < end; ++i) {
+      const std::string_view bytes = data[static_cast<size_t>(i)];
+      const auto [x0, y0, x1, y1] = boxes[static_cast<size_t>(i)];
+      decoder.open(reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size(), options);
+      decoder.set_scale(scale);
+      decoder.read({x0, y0, x1, y1}, discard);
+    }
+  });
+}
+
 std::tuple<const char*, int, int, int> image_info(const py::bytes& data) {
   const auto bytes = py::cast<std::string_view>(data);
   const py::gil_scoped_release release;
@@ -88,6 +118,8 @@ void register_decode(py::module_& m) {
   m.def("decode_image", &decode_image, py::arg("data"), py::kw_only(), py::arg("channels") = 3,
         py::arg("exif_orientation") = true, py::arg("keep_truncated") = false,
         py::arg("max_pixels") = DecodeOptions{}.max_pixels, py::arg("box") = py::none(), py::arg("draft") = py::none());
+  m.def("decode_boxes", &decode_boxes, py::arg("files"), py::arg("boxes"), py::arg("threads"), py::kw_only(),
+        py::arg("libjpeg") = true, py::arg("scale") = 1);
   m.def("image_info", &image_info, py::arg("data"));
   m.def("codec_versions", &codec_versions);
 }

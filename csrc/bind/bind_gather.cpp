@@ -13,19 +13,29 @@
 #include "common/random.h"
 #include "common/writable.h"
 #include "store/fixed_rows.h"
+#include "store/image_reader.h"
 
 namespace py = pybind11;
 
 namespace lds {
 namespace {
 
-std::shared_ptr<Gather> make_gather(const std::shared_ptr<FixedRows>& rows, const ImageLayout& images,
+std::shared_ptr<Gather> make_gather(const std::shared_ptr<RowSource>& rows, const ReadSpec& read,
                                     const AugmentSpec& augment, const OutputSpec& output, int variants,
-                                    const std::string& variant_choice) {
-  check(images);
-  check_row_bytes(images, rows->row_bytes());
-  const GatherSpec spec{images, augment, output, variants, variant_choice_named(variant_choice)};
-  return std::make_shared<Gather>(rows, spec);
+                                    const std::string& variant_choice, bool skip_damaged,
+                                    const std::vector<int64_t>& candidates) {
+  check(read.images);
+  const auto* fixed = dynamic_cast<const FixedRows*>(rows.get());
+  if ((read.codec == Codec::raw) != (fixed != nullptr)) {
+    throw Error(Reason::value, "codec: raw images are in Rows, and JPEG files in JpegRows");
+  }
+  if (fixed != nullptr) check_row_bytes(read.images, fixed->row_bytes());
+  return std::make_shared<Gather>(rows, GatherSpec{read,
+                                                   augment,
+                                                   output,
+                                                   variants,
+                                                   variant_choice_named(variant_choice),
+                                                   {skip_damaged, candidates}});
 }
 
 void run(const Gather& gather, const Indices& indices, uint64_t seed, uint64_t epoch, const py::handle& out,
@@ -43,6 +53,16 @@ void run(const Gather& gather, const Indices& indices, uint64_t seed, uint64_t e
     gather.read_ahead(samples, nullptr, n, seed, epoch);
     gather.run(samples, nullptr, n, seed, epoch, data, pool);
   });
+}
+
+// (box, size of the resized box, part of it, flip) of a sample: what a Gather draws, for images of one size.
+py::tuple geometry(const AugmentSpec& augment, int height, int width, uint64_t seed, uint64_t epoch, uint64_t key) {
+  check(augment, {height, width});
+  SampleRandom random(seed, epoch, key);
+  const Geometry drawn = draw_geometry(augment, {height, width}, random);
+  const auto corners = [](const IntBox& box) { return py::make_tuple(box.x0, box.y0, box.x1, box.y1); };
+  return py::make_tuple(corners(drawn.box), py::make_tuple(drawn.resized.height, drawn.resized.width),
+                        corners(drawn.part), drawn.flip);
 }
 
 Indices permute(int64_t n, uint64_t seed, uint64_t epoch, int64_t start, int64_t count) {
@@ -75,9 +95,10 @@ void register_gather(py::module_& m) {
       .def(py::init<int>(), py::arg("threads"))
       .def_property_readonly("threads", &ThreadPool::size);
   py::class_<Gather, std::shared_ptr<Gather>>(m, "Gather")
-      .def(py::init(&make_gather), py::arg("rows").none(false), py::arg("images"), py::kw_only(),
+      .def(py::init(&make_gather), py::arg("rows").none(false), py::arg("read"), py::kw_only(),
            py::arg("augment") = AugmentSpec{}, py::arg("output") = OutputSpec{}, py::arg("variants") = 1,
-           py::arg("variant_choice") = "draw")
+           py::arg("variant_choice") = "draw", py::arg("skip_damaged") = false,
+           py::arg("candidates") = std::vector<int64_t>{})
       .def("__len__", &Gather::samples)
       .def_property_readonly("sample_bytes", &Gather::sample_bytes)
       .def_property_readonly("sample_size",
@@ -86,6 +107,8 @@ void register_gather(py::module_& m) {
                                return std::make_pair(size.height, size.width);
                              })
       .def("run", &run, py::arg("indices"), py::arg("seed"), py::arg("epoch"), py::arg("out"), py::arg("pool"));
+  m.def("geometry", &geometry, py::arg("augment"), py::arg("height"), py::arg("width"), py::arg("seed"),
+        py::arg("epoch"), py::arg("key"));
   m.def("permute", &permute, py::arg("n"), py::arg("seed"), py::arg("epoch"), py::arg("start"), py::arg("count"));
   m.def("philox", &philox4x32, py::arg("counter"), py::arg("key"), py::call_guard<py::gil_scoped_release>());
   m.def("uniforms", &uniforms, py::arg("seed"), py::arg("epoch"), py::arg("sample"), py::arg("count"),

@@ -14,6 +14,7 @@
 #include "common/file.h"
 #include "common/fork_local.h"
 #include "packing/close_gaps.h"
+#include "packing/insert_rows.h"
 #include "packing/list_folder.h"
 #include "packing/packer.h"
 
@@ -167,8 +168,22 @@ class BoundPacker {
     for (const PackFailure& failure : result.failures) {
       failures.append(py::make_tuple(failure.item, reason_name(failure.reason), text_of(failure.message)));
     }
+    jpeg_ = std::move(result.jpeg);
     return py::make_tuple(array_of(result.widths), array_of(result.heights), array_of(result.hashes), failures,
                           tuple_of(result.sums, channels_));
+  }
+
+  // Of the last job's rows; empty unless they are JPEG files.
+  py::dict jpeg() const {
+    py::dict columns;
+    columns["kept"] = array_of(jpeg_.kept);
+    columns["bytes"] = array_of(jpeg_.bytes);
+    columns["height"] = array_of(jpeg_.heights);
+    columns["width"] = array_of(jpeg_.widths);
+    columns["orientation"] = array_of(jpeg_.orientations);
+    columns["psnr"] = array_of(jpeg_.psnr);
+    columns["source_bytes"] = array_of(jpeg_.source_bytes);
+    return columns;
   }
 
   py::tuple clock() const {
@@ -184,6 +199,7 @@ class BoundPacker {
   // tuple, so that Python code can't remove an item while the job runs.
   py::tuple items_;
   std::optional<RowArray> out_;
+  JpegResult jpeg_;
   ProcessOwned<Packer> packer_;
 };
 
@@ -224,8 +240,10 @@ py::tuple list_images(const py::str& path, const std::vector<std::string>& exten
 
 std::unique_ptr<BoundPacker> make_packer(const RowSpec& row, int threads, int variants,
                                          const std::optional<AugmentSpec>& augment, uint64_t seed,
-                                         const py::bytes& table, int value_bytes) {
+                                         const py::bytes& table, int value_bytes, std::optional<int> jpeg_quality,
+                                         bool restarts) {
   PackSpec spec;
+  if (jpeg_quality) spec.jpeg = JpegSpec{*jpeg_quality, restarts};
   spec.row = row;
   spec.variants = variants;
   spec.augment = augment;
@@ -269,7 +287,7 @@ void register_pack(py::module_& m) {
   py::class_<BoundPacker>(m, "Packer")
       .def(py::init(&make_packer), py::arg("spec"), py::arg("threads"), py::kw_only(), py::arg("variants") = 1,
            py::arg("augment") = py::none(), py::arg("seed") = 0, py::arg("table") = py::bytes(),
-           py::arg("value_bytes") = 1)
+           py::arg("value_bytes") = 1, py::arg("jpeg_quality") = py::none(), py::arg("restarts") = false)
       .def_property_readonly("sample_bytes", &BoundPacker::sample_bytes)
       .def("start", &BoundPacker::start, py::arg("items"), py::arg("descriptor") = -1, py::arg("offset") = 0,
            py::arg("rows") = py::none(), py::arg("samples") = py::none(), py::arg("out").noconvert() = py::none())
@@ -277,6 +295,7 @@ void register_pack(py::module_& m) {
       .def_property_readonly("done", &BoundPacker::done)
       .def("cancel", &BoundPacker::cancel)
       .def("result", &BoundPacker::result)
+      .def("jpeg", &BoundPacker::jpeg)
       .def("clock", &BoundPacker::clock);
   m.def(
       "decode_to_rows",
@@ -294,6 +313,15 @@ void register_pack(py::module_& m) {
   m.def("begin_write_back", &begin_write_back, py::arg("descriptor"), py::arg("offset"), py::arg("bytes"),
         py::call_guard<py::gil_scoped_release>());
   m.def("channel_sums", &sums_of_rows, py::arg("rows").noconvert(), py::arg("channels"), py::arg("planar"));
+  m.def(
+      "insert_rows",
+      [](int descriptor, int64_t offset, const Indices& lengths, const RowArray& inserted, int source) {
+        const std::vector<int64_t> bytes = to_vector(lengths);
+        const std::vector<uint8_t> flags(inserted.data(), inserted.data() + inserted.size());
+        const py::gil_scoped_release nogil;
+        insert_rows(descriptor, offset, bytes, flags, source);
+      },
+      py::arg("descriptor"), py::arg("offset"), py::arg("lengths"), py::arg("inserted").noconvert(), py::arg("source"));
   m.def(
       "close_gaps",
       [](int descriptor, int64_t offset, int64_t row_bytes, const Indices& kept) {

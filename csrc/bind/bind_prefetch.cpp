@@ -143,6 +143,7 @@ class TensorPrefetcher {
     py::dict out;
     out["batches"] = stats.batches;
     out["samples"] = stats.samples;
+    out["replaced"] = stats.replaced;
     out["read_ahead"] = stats.read_ahead;
     out["filling_seconds"] = stats.fill_seconds;
     out["waiting_seconds"] = stats.wait_seconds;

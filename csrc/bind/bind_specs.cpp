@@ -11,6 +11,7 @@
 #include "bind/initialised.h"
 #include "bind/specs.h"
 #include "packing/image_to_row.h"
+#include "store/image_reader.h"
 
 namespace py = pybind11;
 
@@ -21,8 +22,13 @@ ImageLayout make_layout(int channels, int height, int width, bool planar, const 
   return {channels, {height, width}, planar, pixel_type_named(dtype)};
 }
 
-AugmentSpec make_augment(const std::string& crop, int height, int width, int padding,
-                         const std::array<double, 2>& scale, const std::array<double, 2>& ratio, double flip) {
+ReadSpec make_read(const ImageLayout& images, const std::string& codec, bool scaled, uint64_t max_pixels) {
+  return {choice<Codec>("codec", {{"raw", Codec::raw}, {"jpeg", Codec::jpeg}}, codec), images, scaled, max_pixels};
+}
+
+AugmentSpec make_augment(const std::string& crop, int height, int width, const std::array<int, 2>& resize, int padding,
+                         const std::array<double, 2>& scale, const std::array<double, 2>& ratio, double flip,
+                         const std::string& filter) {
   AugmentSpec spec;
   spec.crop = choice<CropMode>("crop",
                                {{"none", CropMode::none},
@@ -31,10 +37,12 @@ AugmentSpec make_augment(const std::string& crop, int height, int width, int pad
                                 {"random_resized", CropMode::random_resized}},
                                crop);
   spec.size = {height, width};
+  spec.resize = {resize[0], resize[1]};
   spec.padding = padding;
   std::copy(scale.begin(), scale.end(), spec.scale);
   std::copy(ratio.begin(), ratio.end(), spec.ratio);
   spec.flip = flip;
+  spec.filter = filter_named(filter);
   return spec;
 }
 
@@ -79,12 +87,16 @@ void register_specs(py::module_& m) {
       .def(py::init(&make_layout), py::kw_only(), py::arg("channels"), py::arg("height"), py::arg("width"),
            py::arg("planar") = true, py::arg("dtype") = "uint8")
       .def_property_readonly("bytes", &ImageLayout::bytes);
+  py::class_<ReadSpec>(m, "ReadSpec")
+      .def(py::init(&make_read), py::arg("images"), py::kw_only(), py::arg("codec") = "raw", py::arg("scaled") = false,
+           py::arg("max_pixels") = 0);
   const AugmentSpec augment;
   py::class_<AugmentSpec>(m, "AugmentSpec")
       .def(py::init(&make_augment), py::kw_only(), py::arg("crop") = "none", py::arg("height") = 0,
-           py::arg("width") = 0, py::arg("padding") = 0,
+           py::arg("width") = 0, py::arg("resize") = std::array<int, 2>{0, 0}, py::arg("padding") = 0,
            py::arg("scale") = std::array<double, 2>{augment.scale[0], augment.scale[1]},
-           py::arg("ratio") = std::array<double, 2>{augment.ratio[0], augment.ratio[1]}, py::arg("flip") = 0.0)
+           py::arg("ratio") = std::array<double, 2>{augment.ratio[0], augment.ratio[1]}, py::arg("flip") = 0.0,
+           py::arg("filter") = "bilinear")
       .def("output_size", &augmented_size, py::arg("height"), py::arg("width"));
   py::class_<OutputSpec>(m, "OutputSpec")
       .def(py::init(&make_output), py::kw_only(), py::arg("planar") = true, py::arg("dtype") = "float32",

@@ -2,6 +2,7 @@
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <tuple>
 
 #include "bind/arrays.h"
@@ -10,6 +11,8 @@
 #include "common/file.h"
 #include "store/fixed_rows.h"
 #include "store/hash.h"
+#include "store/image_reader.h"
+#include "store/jpeg_rows.h"
 
 namespace py = pybind11;
 
@@ -18,6 +21,8 @@ namespace {
 
 using Hashes = py::array_t<uint64_t, py::array::c_style | py::array::forcecast>;
 using FileTuple = std::tuple<std::string, int64_t, int64_t>;
+// The paths of the images, offsets, sizes and orientations; the number of rows, and the bytes of the images.
+using JpegShardTuple = std::tuple<std::string, std::string, std::string, std::string, int64_t, int64_t>;
 
 ShardFile shard_file(const FileTuple& tuple) { return {std::get<0>(tuple), std::get<1>(tuple), std::get<2>(tuple)}; }
 
@@ -41,7 +46,43 @@ py::array_t<uint8_t> read_rows(const FixedRows& rows, const Indices& indices) {
   return out;
 }
 
-void will_need(const FixedRows& rows, const Indices& indices) {
+std::shared_ptr<JpegRows> make_jpeg_rows(const std::vector<JpegShardTuple>& files, int64_t array_offset) {
+  std::vector<JpegShardFiles> shards;
+  shards.reserve(files.size());
+  for (const auto& [images, offsets, sizes, orientations, rows, bytes] : files) {
+    shards.push_back({images, offsets, sizes, orientations, rows, bytes});
+  }
+  const py::gil_scoped_release nogil;
+  return std::make_shared<JpegRows>(std::move(shards), array_offset);
+}
+
+py::bytes read_jpeg(const JpegRows& rows, int64_t index) {
+  std::vector<uint8_t> data;
+  {
+    const py::gil_scoped_release nogil;
+    data = rows.read(index);
+  }
+  return {reinterpret_cast<const char*>(data.data()), data.size()};
+}
+
+// The whole image of a row, (height, width, channels).
+py::array_t<uint8_t> decode_jpeg(const JpegRows& rows, int64_t index, const ReadSpec& spec) {
+  std::unique_ptr<ImageReader> reader;
+  ConstImageView image;
+  {
+    const py::gil_scoped_release nogil;
+    reader = make_image_reader(spec);
+    with_row(rows, index, [&](const Extent& row) {
+      const ImageSize size = reader->open(row);
+      image = reader->read({0, 0, size.width, size.height});
+    });
+  }
+  py::array_t<uint8_t> out({image.height, image.width, image.channels});
+  std::copy_n(image.data, out.size(), out.mutable_data());
+  return out;
+}
+
+void will_need(const RowSource& rows, const Indices& indices) {
   const int64_t* values = indices.data();
   const int64_t n = indices.size();
   const py::gil_scoped_release nogil;
@@ -65,6 +106,22 @@ Hashes hash_buffer(const py::buffer& buffer, int64_t row_bytes, int threads) {
   return hashes;
 }
 
+std::vector<int64_t> verify_rows(const std::string& path, const Indices& offsets, const Hashes& expected, int threads) {
+  if (offsets.size() != expected.size() + 1) {
+    throw Error(Reason::value, "expected " + std::to_string(expected.size() + 1) + " offsets for " + path + ", found " +
+                                   std::to_string(offsets.size()));
+  }
+  const int64_t n = expected.size();
+  const int64_t* begins = offsets.data();
+  if (begins[0] < 0 || !std::is_sorted(begins, begins + n + 1)) {
+    throw Error(Reason::store, path + ": the offsets of its rows are not in order");
+  }
+  const uint64_t* hashes = expected.data();
+  const py::gil_scoped_release nogil;
+  ThreadPool pool(threads);
+  return damaged_rows(path, begins, n, hashes, pool);
+}
+
 std::vector<int64_t> verify_file(const FileTuple& file, int64_t row_bytes, const Hashes& expected, int threads) {
   const ShardFile shard = shard_file(file);
   if (row_bytes < 1 || expected.size() != shard.rows) {
@@ -80,14 +137,20 @@ std::vector<int64_t> verify_file(const FileTuple& file, int64_t row_bytes, const
 }  // namespace
 
 void register_store(py::module_& m) {
-  py::class_<FixedRows, std::shared_ptr<FixedRows>>(m, "Rows")
-      .def(py::init(&make_rows), py::arg("shards"), py::arg("row_bytes"))
-      .def("__len__", &FixedRows::size)
-      .def_property_readonly("row_bytes", &FixedRows::row_bytes)
-      .def("read", &read_rows, py::arg("indices"))
+  py::class_<RowSource, std::shared_ptr<RowSource>>(m, "RowSource")
+      .def("__len__", &RowSource::size)
       .def("will_need", &will_need, py::arg("indices"));
+  py::class_<JpegRows, RowSource, std::shared_ptr<JpegRows>>(m, "JpegRows")
+      .def(py::init(&make_jpeg_rows), py::arg("shards"), py::arg("array_offset"))
+      .def("read", &read_jpeg, py::arg("index"))
+      .def("decode", &decode_jpeg, py::arg("index"), py::arg("spec"));
+  py::class_<FixedRows, RowSource, std::shared_ptr<FixedRows>>(m, "Rows")
+      .def(py::init(&make_rows), py::arg("shards"), py::arg("row_bytes"))
+      .def_property_readonly("row_bytes", &FixedRows::row_bytes)
+      .def("read", &read_rows, py::arg("indices"));
   m.def("hash_rows", &hash_buffer, py::arg("buffer"), py::arg("row_bytes"), py::arg("threads") = 1);
   m.def("verify_file", &verify_file, py::arg("file"), py::arg("row_bytes"), py::arg("expected"), py::arg("threads"));
+  m.def("verify_rows", &verify_rows, py::arg("path"), py::arg("offsets"), py::arg("expected"), py::arg("threads"));
   m.def("reserve", &reserve_file, py::arg("path"), py::arg("bytes"), py::call_guard<py::gil_scoped_release>());
 }
 

@@ -7,6 +7,7 @@
 #include "loading/gather.h"
 #include "packing/image_to_row.h"
 #include "store/fixed_rows.h"
+#include "store/jpeg_rows.h"
 
 namespace lds {
 
@@ -23,7 +24,7 @@ class InitialisedCaster : public pybind11::detail::type_caster_base<T> {
  private:
   static bool has_value(pybind11::handle source) {
     auto* instance = reinterpret_cast<pybind11::detail::instance*>(source.ptr());
-    return instance->get_value_and_holder(pybind11::detail::get_type_info(typeid(T))).holder_constructed();
+    return instance->get_value_and_holder().holder_constructed();
   }
 };
 
@@ -41,6 +42,12 @@ template <>
 class type_caster<lds::ImageLayout> : public lds::InitialisedCaster<lds::ImageLayout> {};
 template <>
 class type_caster<lds::OutputSpec> : public lds::InitialisedCaster<lds::OutputSpec> {};
+template <>
+class type_caster<lds::JpegRows> : public lds::InitialisedCaster<lds::JpegRows> {};
+template <>
+class type_caster<lds::ReadSpec> : public lds::InitialisedCaster<lds::ReadSpec> {};
+template <>
+class type_caster<lds::RowSource> : public lds::InitialisedCaster<lds::RowSource> {};
 template <>
 class type_caster<lds::RowSpec> : public lds::InitialisedCaster<lds::RowSpec> {};
 template <>

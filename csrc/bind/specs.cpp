@@ -44,11 +44,11 @@ dlpack::DataType dtype_of(PixelType type) {
 
 std::vector<int64_t> batch_shape(const Gather& gather, int64_t n) {
   const auto [height, width] = gather.sample_size();
-  return {n, gather.spec().images.channels, height, width};
+  return {n, gather.spec().read.images.channels, height, width};
 }
 
 std::vector<int64_t> batch_strides(const Gather& gather) {
-  const int64_t c = gather.spec().images.channels;
+  const int64_t c = gather.spec().read.images.channels;
   const int64_t h = gather.sample_size().height;
   const int64_t w = gather.sample_size().width;
   if (gather.spec().output.planar) return {c * h * w, h * w, w, 1};

@@ -162,6 +162,19 @@ ImageInfo Decoder::set_draft(int min_width, int min_height) {
   return info();
 }
 
+ImageInfo Decoder::set_scale(int scale) {
+  if (!opened_ || format_ != Format::jpeg) throw Error(Reason::internal, "set_scale() without a JPEG");
+  jpeg_.set_scale(scale);
+  set_size(jpeg_);
+  return info();
+}
+
+ImageInfo Decoder::set_orientation(int orientation) {
+  if (!opened_ || orientation < 1 || orientation > 8) throw Error(Reason::internal, "set_orientation(): not possible");
+  orientation_ = orientation;
+  return info();
+}
+
 void Decoder::check_box(const IntBox& box) const {
   if (!opened_) throw Error(Reason::internal, "read() before open()");
   const ImageInfo image = this->info();

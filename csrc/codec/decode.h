@@ -28,6 +28,12 @@ class Decoder {
   // Image.draft. Has no effect on other formats. Returns the new size.
   ImageInfo set_draft(int min_width, int min_height);
 
+  // Decodes a JPEG at 1 / scale of its size, rounded up; scale is 1, 2, 4 or 8. Returns the new size.
+  ImageInfo set_scale(int scale);
+
+  // Replaces the orientation that open() found: 1 to 8, as in EXIF. Returns the new size.
+  ImageInfo set_orientation(int orientation);
+
   // Error(Reason::value) if the box is empty or not inside the opened image.
   void check_box(const IntBox& box) const;
 

@@ -2,6 +2,7 @@
 // decoding time.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 
@@ -9,34 +10,52 @@
 
 namespace lds {
 
-// Reads the entropy-coded data bit by bit. It is passed by value, so that a loop can keep it in registers.
+// The entropy-coded data of a scan up to the next marker, without the bytes that are stuffed after each FF: reading bits
+// then needs no look at the bytes. A piece is prepared at a time, since often only the first part of a scan is needed.
+class EntropyData {
+ public:
+  void begin(const uint8_t* data, const uint8_t* end) noexcept;
+
+  // Keeps the bytes from `next` to the end of the last piece, which are fewer than kMaxKept, and appends the next piece.
+  // Returns where they begin now.
+  const uint8_t* next_piece(const uint8_t* next) noexcept;
+
+  const uint8_t* piece_end() const noexcept { return piece_end_; }  // of the last piece
+  int marker() const noexcept { return marker_; }                  // that ends the data; 0 as long as none was found
+  const uint8_t* position() const noexcept { return position_; }  // of the first byte that is in no piece
+
+ private:
+  static constexpr size_t kPieceBytes = 2048, kMaxKept = 8;
+
+  const uint8_t* piece_end_ = nullptr;
+  const uint8_t* position_ = nullptr;
+  const uint8_t* end_ = nullptr;
+  int marker_ = 0;
+  uint8_t buffer_[kMaxKept + kPieceBytes];
+};
+
+// Reads the data bit by bit. It is passed by value, so that a loop can keep it in registers.
 struct BitReader {
   uint64_t bits = 0;  // the next bits, left-aligned; zeros after the end of the data
   int count = 0;      // number of valid bits; negative once more bits were consumed than the data has
-  int marker = 0;     // the marker at `next` that ends the data; 0 while there is none
   bool bad = false;   // an invalid code was found
   const uint8_t* next = nullptr;
-  const uint8_t* end = nullptr;
+  EntropyData* data = nullptr;
 
-  static constexpr int kEnough = 32;  // enough for any symbol: a code has at most 16 bits and a value at most 15
+  static constexpr int kMaxSymbol = 31;  // a code has at most 16 bits and a value at most 15
+  static constexpr int kRefilled = 56;   // what refill() raises `count` to, at least
 
-  // Raises `count` to at least kEnough, unless the data ends before that.
+  // Raises `count` to at least kRefilled, unless the data ends before that.
   [[gnu::always_inline]] inline void refill() noexcept {
-    if (count >= kEnough) return;
-    if (end - next >= 8 && count >= 0) {
+    if (__builtin_expect(data->piece_end() - next >= 8, 1)) {
       uint64_t word = 0;
       std::memcpy(&word, next, 8);
-      word = __builtin_bswap64(word);
-      const bool has_ff = (word & (~word - 0x0101010101010101U) & 0x8080808080808080U) != 0;
-      if (__builtin_expect(!has_ff, 1)) {
-        bits |= word >> count;
-        const int bytes = (63 - count) >> 3;
-        next += bytes;
-        count += 8 * bytes;
-        return;
-      }
+      bits |= __builtin_bswap64(word) >> count;  // bits after the last whole byte are read again, to the same place
+      next += (63 - count) >> 3;
+      count |= kRefilled;
+    } else {
+      *this = refilled_slowly(*this);
     }
-    *this = refilled_slowly(*this);
   }
   [[gnu::always_inline]] inline void consume(uint32_t n) noexcept {
     bits <<= n;
@@ -55,41 +74,44 @@ class HuffmanTable {
   static constexpr uint32_t kBlockSize = 64;
 
   // The codes must form a prefix code, which libjpeg has checked. Does nothing if the table is that of the last call.
-  void build(const JHUFF_TBL& table, bool dc);
+  // `skips`: blocks will be skipped often enough to prepare for it.
+  void build(const JHUFF_TBL& table, bool dc, bool skips);
 
-  // Reads the DC difference.
+  // Reads the DC difference. Expects a refilled reader, and refills at the end.
   [[gnu::always_inline]] inline int32_t read_dc(BitReader& in) const noexcept {
     const Symbol symbol = next(in);
     const int32_t value = value_of(in, symbol);
     in.consume(symbol & 0xff);
+    in.refill();
     return value;
   }
 
-  // Reads the AC coefficients into a block of zeros.
+  // Reads the AC coefficients into a block of zeros. Expects a refilled reader, and refills at the end.
   [[gnu::always_inline]] inline void read_ac(BitReader& in, JCOEF* block) const noexcept {
-    for (uint32_t k = 1; k < kBlockSize; ++k) {
-      const Symbol symbol = next(in);
-      k += symbol >> 8 & 0xff;
-      block[kZigzag[k]] = static_cast<JCOEF>(value_of(in, symbol));
-      in.consume(symbol & 0xff);
+    static_assert(2 * kPeek + BitReader::kMaxSymbol <= BitReader::kRefilled);
+    for (uint32_t k = 1; k < kBlockSize;) {  // at most two short symbols and another one for each refill
+      if (read_short(in, block, k) && k < kBlockSize) read_short(in, block, k);
+      if (k < kBlockSize) read_any(in, block, k);
+      in.refill();
     }
   }
 
-  // Skips the AC coefficients of a block.
+  // Skips the AC coefficients of a block. Expects a refilled reader, and refills at the end.
   [[gnu::always_inline]] inline void skip_ac(BitReader& in) const noexcept {
+    if (!skips_) {
+      for (uint32_t k = 1; k < kBlockSize;) skip_any(in, k);
+      return;
+    }
     for (uint32_t k = 1; k < kBlockSize;) {
-      in.refill();
       const uint32_t entry = skip_table_[in.bits >> (64 - kPeek)];
       const uint32_t after = k + (entry >> 7);
       // an entry may contain symbols of the next block: near the end of the block, skip symbol by symbol
       if (__builtin_expect((entry & 63) != 0 && after < kBlockSize, 1)) {
         in.consume(entry & 63);
-        if (entry & kSkipEnd) break;
-        k = after;
+        k = (entry & kSkipEnd) != 0 ? kBlockSize : after;
+        in.refill();
       } else {
-        const Symbol symbol = next(in);
-        in.consume(symbol & 0xff);
-        k += (symbol >> 8 & 0xff) + 1;
+        skip_any(in, k);
       }
     }
   }
@@ -103,6 +125,12 @@ class HuffmanTable {
   using Symbol = uint32_t;
   static constexpr uint32_t kEnd = 64;
 
+  // A short AC symbol: its code and its coefficient together have at most kPeek bits. From the lowest bits:
+  //   8 bits  number of bits to consume; 0 if the symbol is longer
+  //   8 bits  number of zeros before the coefficient; kEnd if the block ends
+  //  16 bits  the coefficient
+  using ShortSymbol = uint32_t;
+
   // All whole symbols in kPeek bits, from the lowest bits:
   //   6 bits  number of bits to consume; 0 if there is no whole symbol
   //   1 bit   whether the block ends after them
@@ -114,8 +142,34 @@ class HuffmanTable {
   // the last one of the block. An end-of-block symbol writes its zero there, too.
   static const uint8_t kZigzag[2 * kBlockSize];
 
-  [[gnu::always_inline]] inline Symbol next(BitReader& in) const noexcept {
+  // Reads the next coefficient if its symbol is short, and sets k behind it.
+  [[gnu::always_inline]] inline bool read_short(BitReader& in, JCOEF* block, uint32_t& k) const noexcept {
+    const ShortSymbol symbol = short_symbols_[in.bits >> (64 - kPeek)];
+    if (__builtin_expect((symbol & 0xff) == 0, 0)) return false;
+    k += symbol >> 8 & 0xff;
+    block[kZigzag[k]] = static_cast<JCOEF>(symbol >> 16);
+    ++k;
+    in.consume(symbol & 0xff);
+    return true;
+  }
+
+  [[gnu::always_inline]] inline void read_any(BitReader& in, JCOEF* block, uint32_t& k) const noexcept {
+    const Symbol symbol = next(in);
+    k += symbol >> 8 & 0xff;
+    block[kZigzag[k]] = static_cast<JCOEF>(value_of(in, symbol));
+    ++k;
+    in.consume(symbol & 0xff);
+  }
+
+  [[gnu::always_inline]] inline void skip_any(BitReader& in, uint32_t& k) const noexcept {
+    const Symbol symbol = next(in);
+    in.consume(symbol & 0xff);
+    k += (symbol >> 8 & 0xff) + 1;
     in.refill();
+  }
+
+  // Expects at least kMaxSymbol bits, unless the data ends before that.
+  [[gnu::always_inline]] inline Symbol next(BitReader& in) const noexcept {
     const Symbol symbol = symbols_[in.bits >> (64 - kPeek)];
     if (__builtin_expect(symbol >> 24 != 0, 1)) return symbol;
     const LongSymbol found = long_symbol(in);
@@ -139,13 +193,15 @@ class HuffmanTable {
   LongSymbol long_symbol(BitReader in) const noexcept;
   Symbol symbol_of(uint32_t length, uint32_t value) const noexcept;
   SkipEntry skip_entry(uint32_t peeked) const noexcept;
+  void set_short_symbols(Symbol symbol, uint32_t first) noexcept;
 
   Symbol symbols_[1 << kPeek];
+  ShortSymbol short_symbols_[1 << kPeek];
   SkipEntry skip_table_[1 << kPeek];
   uint32_t limit_[17];  // by code length: the first 16-bit value after the last code of this length
   int32_t offset_[17];  // by code length: add it to a code to get its index in table_.huffval
   JHUFF_TBL table_;
-  bool dc_ = false, built_ = false;
+  bool dc_ = false, skips_ = false, built_ = false;
 };
 
 }  // namespace lds

@@ -7,6 +7,9 @@
 namespace lds {
 namespace {
 
+// In a file of fewer bytes, the time to build a table for skipping is more than it saves.
+constexpr size_t kSkipBytes = size_t{48} << 10;
+
 void warn(j_decompress_ptr info, int code) {
   info->err->msg_code = code;
   (*info->err->emit_message)(reinterpret_cast<j_common_ptr>(info), -1);
@@ -33,13 +36,11 @@ bool HuffmanScan::begin(j_decompress_ptr info) {
     const int component = info->MCU_membership[i];
     const jpeg_component_info& details = *info->cur_comp_info[component];
     HuffmanTable &dc = dc_tables_[details.dc_tbl_no], &ac = ac_tables_[details.ac_tbl_no];
-    dc.build(*info->dc_huff_tbl_ptrs[details.dc_tbl_no], true);
-    ac.build(*info->ac_huff_tbl_ptrs[details.ac_tbl_no], false);
+    dc.build(*info->dc_huff_tbl_ptrs[details.dc_tbl_no], true, false);
+    ac.build(*info->ac_huff_tbl_ptrs[details.ac_tbl_no], false, info->src->bytes_in_buffer >= kSkipBytes);
     blocks_[i] = {&dc, &ac, component, details.component_needed && block_size(details) > 1};
   }
-  reader_ = {};
-  reader_.next = info->src->next_input_byte;
-  reader_.end = reader_.next + info->src->bytes_in_buffer;
+  begin_data(info->src->next_input_byte, info->src->next_input_byte + info->src->bytes_in_buffer);
   std::memset(last_dc_, 0, sizeof last_dc_);
   columns_ = info->MCUs_per_row;
   column_ = first_ = 0;
@@ -47,6 +48,13 @@ bool HuffmanScan::begin(j_decompress_ptr info) {
   restarts_to_go_ = info->restart_interval;
   next_restart_ = 0;
   return true;
+}
+
+void HuffmanScan::begin_data(const uint8_t* data, const uint8_t* end) {
+  data_.begin(data, end);
+  end_ = end;
+  reader_ = {};
+  reader_.data = &data_;
 }
 
 void HuffmanScan::limit_columns(j_decompress_ptr info, JDIMENSION x, JDIMENSION width) {
@@ -64,6 +72,7 @@ void HuffmanScan::read_mcu(j_decompress_ptr info, JBLOCKROW* mcu) {
   const bool needed = mcu && column_ >= first_ && column_ <= last_;
   if (++column_ == columns_) column_ = 0;
   BitReader in = reader_;
+  in.refill();
   for (int i = 0; i < block_count_; ++i) {
     const Block& block = blocks_[i];
     uint32_t& dc = last_dc_[block.component];
@@ -77,24 +86,21 @@ void HuffmanScan::read_mcu(j_decompress_ptr info, JBLOCKROW* mcu) {
   }
   reader_ = in;
   if (in.bad) warn(info, JWRN_HUFF_BAD_CODE);
-  if (in.count < 0) data_ended(info);
+  if (in.count < 0) data_ended(info, data_.marker());
 }
 
 // Like libjpeg, skips the remaining bits, and all bytes before the next marker.
 void HuffmanScan::restart(j_decompress_ptr info) {
-  const uint8_t* at = reader_.next;
-  const uint8_t* end = reader_.end;
-  while (end - at >= 2 && (at[0] != 0xFF || at[1] == 0xFF || at[1] == 0)) ++at;
-  reader_.marker = end - at >= 2 ? at[1] : 0;
-  if (reader_.marker == 0) data_ended(info);
-  if (reader_.marker != JPEG_RST0 + next_restart_) {
-    info->err->msg_parm.i[0] = reader_.marker;
+  const uint8_t* at = data_.position();
+  while (end_ - at >= 2 && (at[0] != 0xFF || at[1] == 0xFF || at[1] == 0)) ++at;
+  const int marker = end_ - at >= 2 ? at[1] : 0;
+  if (marker == 0) data_ended(info, marker);
+  if (marker != JPEG_RST0 + next_restart_) {
+    info->err->msg_parm.i[0] = marker;
     info->err->msg_parm.i[1] = next_restart_;
     warn(info, JWRN_MUST_RESYNC);
   }
-  reader_ = {};
-  reader_.next = at + 2;
-  reader_.end = end;
+  begin_data(at + 2, end_);
   std::memset(last_dc_, 0, sizeof last_dc_);
   next_restart_ = (next_restart_ + 1) % 8;
   restarts_to_go_ = info->restart_interval;
@@ -102,11 +108,11 @@ void HuffmanScan::restart(j_decompress_ptr info) {
 
 // JpegHandle does not use HuffmanScan when it keeps truncated files, so neither call below returns (see fill_input and
 // emit_message in jpeg_handle.cpp). If one did, no data would be left for the rest of the scan: fail in any case.
-void HuffmanScan::data_ended(j_decompress_ptr info) const {
-  if (reader_.marker == 0) {
+void HuffmanScan::data_ended(j_decompress_ptr info, int marker) {
+  if (marker == 0) {
     static_cast<void>((*info->src->fill_input_buffer)(info));
   } else {
-    info->unread_marker = reader_.marker;
+    info->unread_marker = marker;
     warn(info, JWRN_HIT_MARKER);
   }
   (*info->err->error_exit)(reinterpret_cast<j_common_ptr>(info));

@@ -28,12 +28,16 @@ class HuffmanScan {
     bool ac_needed;  // false if the component is not needed, or only its DC coefficients are
   };
   void restart(j_decompress_ptr info);
-  [[noreturn]] void data_ended(j_decompress_ptr info) const;
+  // `marker`: that ends the data; 0 if the file ends.
+  [[noreturn]] static void data_ended(j_decompress_ptr info, int marker);
+  void begin_data(const uint8_t* data, const uint8_t* end);
 
   HuffmanTable dc_tables_[NUM_HUFF_TBLS], ac_tables_[NUM_HUFF_TBLS];
   Block blocks_[D_MAX_BLOCKS_IN_MCU];
   int block_count_ = 0;
   uint32_t last_dc_[MAX_COMPS_IN_SCAN];  // may wrap around, as in libjpeg
+  EntropyData data_;
+  const uint8_t* end_ = nullptr;  // of the file
   BitReader reader_;
   JDIMENSION columns_ = 0, column_ = 0, first_ = 0, last_ = 0;  // of MCUs
   unsigned restarts_to_go_ = 0;

@@ -91,17 +91,6 @@ struct JpegDecoder::State {
     }
   }
 
-  // libjpeg smooths an incomplete progressive file across blocks, further than the margin reaches.
-  bool is_smoothed() const noexcept {
-    const jpeg_decompress_struct& info = jpeg.info;
-    if (!info.progressive_mode || !info.coef_bits) return false;
-    for (int c = 0; c < info.num_components; ++c) {
-      const int* bits = info.coef_bits[c];
-      if (std::any_of(bits, bits + 10, [](int missing) { return missing != 0; })) return true;
-    }
-    return false;
-  }
-
   uint8_t* to_output(uint8_t* row, int width) const noexcept {
     if (jpeg.info.out_color_space == JCS_CMYK) cmyk_row_to_rgb(row, width);
     if (channels == 1 && jpeg.info.out_color_space != JCS_GRAYSCALE) rgb_row_to_gray(row, row, width);
@@ -147,11 +136,15 @@ void JpegDecoder::open(const uint8_t* data, size_t size, const DecodeOptions& op
 }
 
 void JpegDecoder::set_draft(int min_width, int min_height) {
-  jpeg_decompress_struct& info = state_->jpeg.info;
+  const jpeg_decompress_struct& info = state_->jpeg.info;
   const JDIMENSION scale = std::min(info.image_width / static_cast<JDIMENSION>(std::max(min_width, 1)),
                                     info.image_height / static_cast<JDIMENSION>(std::max(min_height, 1)));
-  info.scale_num = 1;
-  info.scale_denom = scale >= 8 ? 8 : scale >= 4 ? 4 : scale >= 2 ? 2 : 1;
+  set_scale(scale >= 8 ? 8 : scale >= 4 ? 4 : scale >= 2 ? 2 : 1);
+}
+
+void JpegDecoder::set_scale(int scale) {
+  state_->jpeg.info.scale_num = 1;
+  state_->jpeg.info.scale_denom = static_cast<unsigned>(scale);
   state_->check(state_->jpeg.compute_output_size());
 }
 
@@ -160,7 +153,7 @@ void JpegDecoder::read(const IntBox& box, RowSink& sink) {
   JpegHandle& jpeg = s.jpeg;
   s.check(jpeg.start());
   const int height = this->height();
-  const bool whole = s.is_smoothed();
+  const bool whole = jpeg.is_smoothed();  // further than the margin reaches
   auto x = static_cast<JDIMENSION>(whole ? 0 : std::max(box.x0 - kMargin, 0));
   JDIMENSION width = static_cast<JDIMENSION>(std::min(box.x1 + kMargin, this->width())) - x;
   if (!whole && width < jpeg.info.output_width) {

@@ -20,6 +20,9 @@ class JpegDecoder {
   // Chooses the DCT scale (1, 1/2, 1/4, 1/8) like Pillow's Image.draft: the smallest that leaves at least this size.
   void set_draft(int min_width, int min_height);
 
+  // Sets the DCT scale to 1 / scale, for a scale of 1, 2, 4 or 8.
+  void set_scale(int scale);
+
   // Pushes the box's rows of options.channels interleaved channels.
   void read(const IntBox& box, RowSink& sink);
 

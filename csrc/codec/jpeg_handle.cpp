@@ -179,6 +179,21 @@ bool JpegHandle::start() {
   return true;
 }
 
+bool JpegHandle::read_coefficients(jvirt_barray_ptr** coefficients) {
+  if (setjmp(jump)) return false;
+  *coefficients = jpeg_read_coefficients(&info);
+  return true;
+}
+
+bool JpegHandle::is_smoothed() const noexcept {
+  if (!info.progressive_mode || !info.coef_bits) return false;
+  for (int c = 0; c < info.num_components; ++c) {
+    const int* bits = info.coef_bits[c];
+    if (std::any_of(bits, bits + 10, [](int missing) { return missing != 0; })) return true;
+  }
+  return false;
+}
+
 bool JpegHandle::crop(JDIMENSION* x, JDIMENSION* width) {
   if (setjmp(jump)) return false;
   jpeg_crop_scanline(&info, x, width);

@@ -87,7 +87,11 @@ struct JpegHandle {
   bool crop(JDIMENSION* x, JDIMENSION* width);
   bool skip_rows(JDIMENSION rows);
   bool read_rows(JSAMPROW* rows, JDIMENSION count);
-  void abort();  // prepares for the next file
+  bool read_coefficients(jvirt_barray_ptr** coefficients);  // of the whole file, instead of start()
+  void abort();                                             // prepares for the next file
+
+  // After start() or read_coefficients(): libjpeg smooths an incomplete progressive file across blocks.
+  bool is_smoothed() const noexcept;
 
   const uint8_t* position() const noexcept { return source.next_input_byte; }
 };

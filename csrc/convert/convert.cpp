@@ -33,16 +33,8 @@ void mirror_pixels(const uint8_t* pixels, int64_t n, uint8_t* out) noexcept {
   if (n > 1) byte_by_byte(n - 1);  // or write past the end of the output
 }
 
-template <>
-void mirror_pixels<1>(const uint8_t* pixels, int64_t n, uint8_t* out) noexcept {
-  int64_t i = 0;
-  for (; i + 8 <= n; i += 8) {
-    uint64_t eight = 0;
-    std::memcpy(&eight, pixels + n - 8 - i, 8);
-    eight = __builtin_bswap64(eight);
-    std::memcpy(out + i, &eight, 8);
-  }
-  for (; i < n; ++i) out[i] = pixels[n - 1 - i];
+void mirror_bytes(const uint8_t* bytes, int64_t n, uint8_t* out) {
+  for (int64_t i = 0; i < n; ++i) out[i] = bytes[n - 1 - i];
 }
 
 }  // namespace
@@ -52,7 +44,7 @@ int64_t pixel_bytes(PixelType type) noexcept {
 }
 
 const ConvertKernels& scalar_convert_kernels() noexcept {
-  static constexpr ConvertKernels kernels{"scalar", pixels};
+  static constexpr ConvertKernels kernels{"scalar", pixels, mirror_bytes};
   return kernels;
 }
 
@@ -85,7 +77,7 @@ void deinterleave(const uint8_t* pixels, int64_t n, int channels, uint8_t* const
 
 void mirror(const uint8_t* pixels, int64_t n, int channels, uint8_t* out) noexcept {
   switch (channels) {
-    case 1: mirror_pixels<1>(pixels, n, out); break;
+    case 1: convert_kernels().mirror(pixels, n, out); break;
     case 2: mirror_pixels<2>(pixels, n, out); break;
     case 3: mirror_pixels<3>(pixels, n, out); break;
     default: mirror_pixels<4>(pixels, n, out); break;

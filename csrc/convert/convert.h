@@ -22,6 +22,9 @@ struct ConvertKernels {
   // output that is not read soon; call finish_stream() at the end.
   void (*pixels)(const uint8_t* source, int64_t n, int channels, const Scale& scale, PixelType type, void* out,
                  bool stream);
+
+  // Reverses the order of n bytes. `out` must not overlap `bytes`.
+  void (*mirror)(const uint8_t* bytes, int64_t n, uint8_t* out);
 };
 
 const ConvertKernels& scalar_convert_kernels() noexcept;

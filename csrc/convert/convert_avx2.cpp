@@ -98,6 +98,12 @@ LDS_AVX2 void copy(const uint8_t* source, int64_t n, void* out, bool stream) {
       _mm256_stream_si256(reinterpret_cast<__m256i*>(target + i + 32 * line), lines[line]);
     }
   }
+  // Lines of an image follow each other: an ordinary store to a cache line that is still being combined from streaming
+  // stores would cost more than the whole line.
+  for (; i + 32 <= n; i += 32) {
+    _mm256_stream_si256(reinterpret_cast<__m256i*>(target + i),
+                        _mm256_loadu_si256(reinterpret_cast<const __m256i*>(source + i)));
+  }
   std::memcpy(target + i, source + i, static_cast<size_t>(n - i));
 }
 
@@ -123,10 +129,23 @@ void pixels(const uint8_t* source, int64_t n, int channels, const Scale& scale, 
   }
 }
 
+// Whole vectors, as the reader of the result loads whole vectors too: a load that spans several smaller stores waits for
+// all of them.
+LDS_AVX2 void mirror(const uint8_t* bytes, int64_t n, uint8_t* out) {
+  const __m256i reversed = _mm256_broadcastsi128_si256(_mm_set_epi8(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
+  int64_t i = 0;
+  for (; i + 32 <= n; i += 32) {
+    const __m256i line = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(bytes + n - 32 - i));
+    const __m256i halves = _mm256_shuffle_epi8(line, reversed);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + i), _mm256_permute4x64_epi64(halves, 0x4e));
+  }
+  for (; i < n; ++i) out[i] = bytes[n - 1 - i];
+}
+
 }  // namespace
 
 const ConvertKernels& avx2_convert_kernels() noexcept {
-  static constexpr ConvertKernels kernels{"avx2", pixels};
+  static constexpr ConvertKernels kernels{"avx2", pixels, mirror};
   return kernels;
 }
 

@@ -91,10 +91,19 @@ void pixels(const uint8_t* source, int64_t n, int channels, const Scale& scale, 
   }
 }
 
+void mirror(const uint8_t* bytes, int64_t n, uint8_t* out) {
+  int64_t i = 0;
+  for (; i + 16 <= n; i += 16) {
+    const uint8x16_t halves = vrev64q_u8(vld1q_u8(bytes + n - 16 - i));
+    vst1q_u8(out + i, vextq_u8(halves, halves, 8));
+  }
+  for (; i < n; ++i) out[i] = bytes[n - 1 - i];
+}
+
 }  // namespace
 
 const ConvertKernels& neon_convert_kernels() noexcept {
-  static constexpr ConvertKernels kernels{"neon", pixels};
+  static constexpr ConvertKernels kernels{"neon", pixels, mirror};
   return kernels;
 }
 

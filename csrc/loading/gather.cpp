@@ -16,11 +16,14 @@ constexpr int64_t kStreamBytes = int64_t{4} << 20;
 constexpr int64_t kResidencyProbes = 16;
 // After a page-cache miss, probe every row for this many batches before sampling again.
 constexpr int kProbeAllBatches = 64;
+// Number of samples that are tried in the place of a damaged one.
+constexpr int kMaxReplacements = 1000;
 
 }  // namespace
 
 Gather::Gather(std::shared_ptr<const RowSource> rows, const GatherSpec& spec)
-    : rows_(std::move(rows)), spec_(spec), writer_(spec.images, spec.augment, spec.output) {
+    : rows_(std::move(rows)), spec_(spec), writer_(spec.read.images, spec.augment, spec.output) {
+  make_image_reader(spec.read);  // checks the spec
   if (spec.variants < 1 || rows_->size() % spec.variants != 0) {
     throw Error(Reason::value, std::to_string(rows_->size()) + " rows are not a multiple of " +
                                    std::to_string(spec.variants) + " variants");
@@ -38,7 +41,7 @@ std::unique_ptr<Gather::Scratch> Gather::acquire_scratch() const {
     }
   }
   auto scratch = std::make_unique<Scratch>();
-  scratch->reader = make_image_reader(spec_.images);
+  scratch->reader = make_image_reader(spec_.read);
   return scratch;
 }
 
@@ -93,26 +96,62 @@ void Gather::check_indices(const int64_t* indices, int64_t n) const {
   }
 }
 
-void Gather::run(const int64_t* indices, const int64_t* keys, int64_t n, uint64_t seed, uint64_t epoch, void* out,
-                 ThreadPool& pool) const {
+void Gather::write(int64_t index, int64_t key, uint64_t seed, uint64_t epoch, uint8_t* out, bool stream,
+                   Scratch& scratch) const {
+  SampleRandom random(seed, epoch, static_cast<uint64_t>(key));
+  with_row(*rows_, row_of(index, epoch, random), [&](const Extent& row) {
+    ImageReader& image = *scratch.reader;
+    const ImageSize size = image.open(row);
+    writer_.write(image, size, draw_geometry(spec_.augment, size, random), out, stream, scratch.sample);
+  });
+}
+
+// The sample after this one, in the order of the candidates and then again from their start.
+int64_t Gather::next_candidate(int64_t index) const noexcept {
+  const std::vector<int64_t>& candidates = spec_.damage.candidates;
+  if (candidates.empty()) return (index + 1) % samples();
+  const auto after = std::upper_bound(candidates.begin(), candidates.end(), index);
+  return after == candidates.end() ? candidates.front() : *after;
+}
+
+// Returns the index of the sample that was written.
+int64_t Gather::write_or_replace(int64_t index, int64_t key, uint64_t seed, uint64_t epoch, uint8_t* out, bool stream,
+                                 Scratch& scratch) const {
+  int64_t sample = index;
+  for (int attempt = 0;; ++attempt) {
+    try {
+      write(sample, key, seed, epoch, out, stream, scratch);
+      return sample;
+    } catch (const Error& error) {
+      sample = next_candidate(sample);
+      if (!spec_.damage.skip || !is_damage(error.reason()) || attempt == kMaxReplacements || sample == index) throw;
+    }
+  }
+}
+
+std::vector<Replacement> Gather::run(const int64_t* indices, const int64_t* keys, int64_t n, uint64_t seed,
+                                     uint64_t epoch, void* out, ThreadPool& pool) const {
   if (keys == nullptr) keys = indices;
   check_indices(indices, n);
   const int64_t bytes = sample_bytes();
   const bool stream = n * bytes >= kStreamBytes;
   const int64_t grain = std::max<int64_t>(1, n / (int64_t{pool.size()} * 8));
+  std::vector<Replacement> replaced;
+  std::mutex mutex;
   pool.parallel_for(n, grain, [&](int64_t begin, int64_t end, int) {
     auto scratch = acquire_scratch();
-    ImageReader& image = *scratch->reader;
     for (int64_t i = begin; i < end; ++i) {
-      SampleRandom random(seed, epoch, static_cast<uint64_t>(keys[i]));
-      const ImageSize size = image.open(rows_->row(row_of(indices[i], epoch, random)));
-      const Geometry geometry = draw_geometry(spec_.augment, size, random);
-      writer_.write(image.read(geometry.inside(size)), geometry, static_cast<uint8_t*>(out) + i * bytes, stream,
-                    scratch->sample);
+      uint8_t* to = static_cast<uint8_t*>(out) + i * bytes;
+      const int64_t written = write_or_replace(indices[i], keys[i], seed, epoch, to, stream, *scratch);
+      if (written == indices[i]) continue;
+      const std::lock_guard<std::mutex> lock(mutex);
+      replaced.push_back({i, written});
     }
     if (stream) finish_stream();
     release_scratch(std::move(scratch));
   });
+  std::sort(replaced.begin(), replaced.end(), [](const auto& a, const auto& b) { return a.position < b.position; });
+  return replaced;
 }
 
 }  // namespace lds

@@ -16,12 +16,24 @@ namespace lds {
 
 enum class VariantChoice : uint8_t { draw, cycle };  // draw: random for each sample; cycle: epoch % variants
 
+// What happens to a sample whose row can't be read.
+struct DamageSpec {
+  bool skip = false;  // use the next sample that can be read; else the batch fails
+  // skip: the samples of which the next one is taken, sorted; empty: all
+  std::vector<int64_t> candidates = {};
+};
+
 struct GatherSpec {
-  ImageLayout images;  // layout of the images in rows
+  ReadSpec read;
   AugmentSpec augment;
   OutputSpec output;
   int variants = 1;  // stored variants of each sample: variant v of sample i is row i * variants + v
   VariantChoice variant_choice = VariantChoice::draw;
+  DamageSpec damage = {};
+};
+
+struct Replacement {
+  int64_t position, sample;
 };
 
 // Immutable after construction and thread-safe.
@@ -42,9 +54,10 @@ class Gather {
 
   // Writes image i of the batch from sample indices[i], with the random draws of (seed, epoch, keys[i]). Without keys,
   // the indices are the keys. An order that repeats samples passes keys, so that each repetition has draws of its own.
-  // All indices are checked before anything is written.
-  void run(const int64_t* indices, const int64_t* keys, int64_t n, uint64_t seed, uint64_t epoch, void* out,
-           ThreadPool& pool) const;
+  // All indices are checked before anything is written. An Error names the row that can't be read. Returns, for each
+  // damaged sample that another one replaced, its position in the batch and the other's index, by position.
+  std::vector<Replacement> run(const int64_t* indices, const int64_t* keys, int64_t n, uint64_t seed, uint64_t epoch,
+                               void* out, ThreadPool& pool) const;
 
  private:
   // A thread's working memory, reused from batch to batch.
@@ -59,6 +72,11 @@ class Gather {
   std::unique_ptr<Scratch> acquire_scratch() const;
   void release_scratch(std::unique_ptr<Scratch> scratch) const;
   int64_t row_of(int64_t index, uint64_t epoch, SampleRandom& random) const;
+  void write(int64_t index, int64_t key, uint64_t seed, uint64_t epoch, uint8_t* out, bool stream,
+             Scratch& scratch) const;
+  int64_t write_or_replace(int64_t index, int64_t key, uint64_t seed, uint64_t epoch, uint8_t* out, bool stream,
+                           Scratch& scratch) const;
+  int64_t next_candidate(int64_t index) const noexcept;
   void check_indices(const int64_t* indices, int64_t n) const;
 
   const std::shared_ptr<const RowSource> rows_;

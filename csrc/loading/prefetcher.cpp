@@ -51,13 +51,16 @@ Batch Prefetcher::fill(const BatchRequest& request) const {
   batch.offsets = layout(batch.samples);
   batch.memory = request.memory ? request.memory : ring_->take(batch.offsets.back());
   batch.offsets.pop_back();
-  const int64_t* samples = request.samples.data();
-  gather_->run(samples, keys_of(request), batch.samples, request.seed, request.epoch, batch.memory.get(), *pool_);
+  const auto replaced = gather_->run(request.samples.data(), keys_of(request), batch.samples, request.seed,
+                                     request.epoch, batch.memory.get(), *pool_);
+  std::vector<int64_t> samples = request.samples;
+  for (const Replacement& one : replaced) samples[static_cast<size_t>(one.position)] = one.sample;
+  batch.replaced = static_cast<int64_t>(replaced.size());
   for (size_t i = 0; i < fields_.size(); ++i) {
     const int64_t row_bytes = fields_[i]->row_bytes();
     uint8_t* out = batch.memory.get() + batch.offsets[i + 1];
     for (int64_t j = 0; j < batch.samples; ++j) {
-      std::memcpy(out + j * row_bytes, fields_[i]->row(samples[j]).data, static_cast<size_t>(row_bytes));
+      std::memcpy(out + j * row_bytes, fields_[i]->row(samples[static_cast<size_t>(j)]).data, static_cast<size_t>(row_bytes));
     }
   }
   return batch;
@@ -134,6 +137,7 @@ std::optional<Batch> Prefetcher::next(std::chrono::milliseconds timeout) {
   if (result->error) std::rethrow_exception(result->error);
   ++stats_.batches;
   stats_.samples += result->batch.samples;
+  stats_.replaced += result->batch.replaced;
   return std::move(result->batch);
 }
 

@@ -9,6 +9,7 @@
 
 #include "common/error.h"
 #include "common/image_view.h"
+#include "packing/image_to_jpeg.h"
 #include "packing/image_to_row.h"
 #include "packing/sums.h"
 #include "transform/geometry.h"
@@ -36,6 +37,7 @@ struct PackSpec {
   std::vector<uint8_t> table;
   int value_bytes = 1;
   PackWork work = PackWork::rows;
+  std::optional<JpegSpec> jpeg;  // rows are JPEG files; augment, table and work have no meaning then
 };
 
 struct PackFailure {
@@ -44,11 +46,22 @@ struct PackFailure {
   std::string message;
 };
 
+// Of JPEG rows: an entry for each item, without meaning for failed items.
+struct JpegResult {
+  std::vector<uint8_t> kept;
+  std::vector<int64_t> bytes;  // of the row; 0 for failed items
+  std::vector<uint16_t> heights, widths;
+  std::vector<uint8_t> orientations;
+  std::vector<int32_t> psnr;
+  std::vector<int64_t> source_bytes;  // of the encoded image, or of the pixels
+};
+
 struct PackResult {
   std::vector<int32_t> widths, heights;  // of the source images, after orientation; 0 for failed items
   std::vector<uint64_t> hashes;          // of the stored bytes; 0 for failed items
   std::vector<PackFailure> failures;     // sorted by item
   ChannelSums sums;                      // of the packed uint8 values, before `table`
+  JpegResult jpeg;                       // empty unless the rows are JPEG files
 };
 
 // Seconds per phase, summed over all threads, and the number of bytes read from files.

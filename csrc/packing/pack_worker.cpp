@@ -12,6 +12,9 @@
 namespace lds {
 namespace {
 
+// The samples whose encoding is compared with its pixels, which takes about a tenth of the time of encoding.
+constexpr int64_t kMeasureEvery = 4;
+
 template <class Value>
 void map_values(const uint8_t* values, int64_t pixels, int channels, bool planar, const uint8_t* table, uint8_t* out) {
   Value entries[4][256];
@@ -51,6 +54,10 @@ void check(const PackSpec& spec) {
 PackWorker::PackWorker(const PackSpec& spec, const std::atomic<bool>* stop) : spec_(spec), image_to_row_(spec.row) {
   image_to_row_.set_stop_flag(stop);
   check(spec);
+  if (spec.jpeg) {
+    image_to_jpeg_.emplace(spec.row, *spec.jpeg);
+    image_to_jpeg_->set_stop_flag(stop);
+  }
   const RowSpec& row = spec.row;
   pixels_ = int64_t{row.out_h} * row.out_w;
   image_.resize(static_cast<size_t>(pixels_ * row.decode.channels));
@@ -58,7 +65,7 @@ PackWorker::PackWorker(const PackSpec& spec, const std::atomic<bool>* stop) : sp
     const ImageLayout layout{row.decode.channels, {row.out_h, row.out_w}, row.planar, PixelType::uint8};
     const SampleWriter writer(layout, *spec.augment, {row.planar, PixelType::uint8, {}, {}});
     pixels_ = int64_t{writer.size().height} * writer.size().width;
-    augmentation_.emplace(Augmentation{*spec.augment, writer, make_image_reader(layout)});
+    augmentation_.emplace(Augmentation{*spec.augment, writer, make_image_reader({Codec::raw, layout})});
   }
   values_ = pixels_ * row.decode.channels;
   bytes_ = values_ * spec.variants * spec.value_bytes;
@@ -114,13 +121,55 @@ RowResult PackWorker::from_pixels(const ConstImageView& pixels, uint8_t* out) {
     copy_pixels(pixels, row.planar, scratch_.reader, out);
     return {pixels.width, pixels.height};
   }
-  if (pixels.pixel_stride == pixels.channels) return image_to_row_.convert_pixels(pixels, out);
+  return image_to_row_.convert_pixels(interleaved(pixels), out);
+}
+
+ConstImageView PackWorker::interleaved(const ConstImageView& pixels) {
+  if (pixels.pixel_stride == pixels.channels) return pixels;
   give_back_if_large(part_);
   part_.resize(static_cast<size_t>(pixels.height) * static_cast<size_t>(pixels.width) *
                static_cast<size_t>(pixels.channels));
   copy_pixels(pixels, false, scratch_.reader, part_.data());
-  return image_to_row_.convert_pixels(ConstImageView::hwc(part_.data(), pixels.height, pixels.width, pixels.channels),
-                                      out);
+  return ConstImageView::hwc(part_.data(), pixels.height, pixels.width, pixels.channels);
+}
+
+JpegRow PackWorker::to_jpeg(const PackItem& item, bool measure, std::vector<uint8_t>& out, int64_t& source_bytes) {
+  if (item.pixels.data != nullptr) {
+    source_bytes = int64_t{item.pixels.width} * item.pixels.height * item.pixels.channels;
+    return image_to_jpeg_->convert_pixels(interleaved(item.pixels), measure, out);
+  }
+  const std::string_view bytes = encoded(item);
+  source_bytes = static_cast<int64_t>(bytes.size());
+  return image_to_jpeg_->convert(reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size(), measure, out);
+}
+
+void PackWorker::pack_jpeg(const PackItem& item, int64_t index, int64_t sample, std::vector<uint8_t>& out,
+                           PackResult& result) {
+  const double read = clock_.read;
+  const auto at = static_cast<size_t>(index);
+  const size_t before = out.size();
+  {
+    const PhaseTimer timer(clock_.decode);
+    try {
+      const JpegRow row = to_jpeg(item, sample % kMeasureEvery == 0, out, result.jpeg.source_bytes[at]);
+      result.widths[at] = row.source_width;
+      result.heights[at] = row.source_height;
+      result.hashes[at] = hash_bytes(out.data() + before, static_cast<int64_t>(out.size() - before));
+      result.jpeg.kept[at] = static_cast<uint8_t>(row.kept);
+      result.jpeg.bytes[at] = static_cast<int64_t>(out.size() - before);
+      result.jpeg.heights[at] = static_cast<uint16_t>(row.height);
+      result.jpeg.widths[at] = static_cast<uint16_t>(row.width);
+      result.jpeg.orientations[at] = static_cast<uint8_t>(row.orientation);
+      result.jpeg.psnr[at] = row.psnr;
+    } catch (const Error& error) {
+      out.resize(before);
+      failures_.push_back({index, error.reason(), error.what()});
+    } catch (const std::bad_alloc&) {
+      out.resize(before);
+      failures_.push_back({index, Reason::too_large, "out of memory"});
+    }
+  }
+  clock_.decode -= clock_.read - read;  // the timer included reading
 }
 
 PackedRow PackWorker::pack(const PackItem& item, int64_t index, int64_t sample, uint8_t* out) {
@@ -174,7 +223,7 @@ void PackWorker::augment(Augmentation& augmentation, int variant, int64_t sample
   ImageReader& reader = *augmentation.reader;
   const ImageSize size = reader.open({image_.data(), static_cast<int64_t>(image_.size())});
   const Geometry geometry = draw_geometry(augmentation.spec, size, random);
-  augmentation.writer.write(reader.read(geometry.inside(size)), geometry, out, false, scratch_);
+  augmentation.writer.write(reader, size, geometry, out, false, scratch_);
 }
 
 void PackWorker::convert(const uint8_t* values, uint8_t* out) const {

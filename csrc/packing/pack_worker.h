@@ -51,6 +51,13 @@ class PackWorker {
   // the contents of `out` are unspecified.
   PackedRow pack(const PackItem& item, int64_t index, int64_t sample, uint8_t* out);
 
+  // Appends the JPEG file of an image, if the spec has `jpeg`, and sets the entries `index` of the result. A failure is
+  // recorded, and appends nothing.
+  void pack_jpeg(const PackItem& item, int64_t index, int64_t sample, std::vector<uint8_t>& out, PackResult& result);
+
+  // A buffer for rows that are JPEG files.
+  std::vector<uint8_t>& files() noexcept { return files_; }
+
   // Moves the failures and sums to the result of the job.
   void flush_into(PackResult& result);
 
@@ -58,6 +65,8 @@ class PackWorker {
   std::string_view encoded(const PackItem& item);
   void read_part(const PackItem& item);
   RowResult decode(const PackItem& item, uint8_t* out);
+  JpegRow to_jpeg(const PackItem& item, bool measure, std::vector<uint8_t>& out, int64_t& source_bytes);
+  ConstImageView interleaved(const ConstImageView& pixels);
   RowResult from_pixels(const ConstImageView& pixels, uint8_t* out);
   void decode_only(const PackItem& item);
   void write_sample(const uint8_t* image, int64_t sample, uint8_t* out);
@@ -71,6 +80,7 @@ class PackWorker {
 
   const PackSpec& spec_;
   ImageToRow image_to_row_;
+  std::optional<ImageToJpeg> image_to_jpeg_;
   std::optional<Augmentation> augmentation_;
   SampleScratch scratch_;
   int64_t pixels_, values_, bytes_;  // pixels and values of one stored variant; bytes of all variants
@@ -81,7 +91,7 @@ class PackWorker {
     File file;
   };
   std::optional<Archive> archive_;  // the file whose parts are being read
-  std::vector<uint8_t> part_, image_, augmented_, buffer_;
+  std::vector<uint8_t> part_, image_, augmented_, buffer_, files_;
   ChannelSums sums_;
   PackClock clock_;
   std::vector<PackFailure> failures_;

@@ -13,6 +13,17 @@ namespace {
 
 constexpr int64_t kWriteBytes = int64_t{256} * 1024;  // rows smaller than this are written together
 constexpr int64_t kWriteBack = int64_t{8} * 1024 * 1024;
+constexpr int64_t kMaxJpegs = 8;  // that a thread takes at once
+
+void resize(JpegResult& result, size_t items) {
+  result.kept.resize(items);
+  result.bytes.resize(items);
+  result.heights.resize(items);
+  result.widths.resize(items);
+  result.orientations.resize(items, 1);
+  result.psnr.resize(items, kNotMeasured);
+  result.source_bytes.resize(items);
+}
 
 }  // namespace
 
@@ -33,6 +44,9 @@ void Packer::check(size_t items, size_t samples, const PackTarget& target) const
     throw Error(Reason::value, "samples and rows must be empty or have " + std::to_string(items) + " entries, found " +
                                    std::to_string(samples) + " samples and " + std::to_string(target.rows.size()) +
                                    " rows");
+  }
+  if (spec_.jpeg && (target.memory != nullptr || !target.rows.empty())) {
+    throw Error(Reason::value, "JPEG rows are written to a file, in order");
   }
   if (target.memory == nullptr) return;
   const int64_t rows = target.memory_rows;
@@ -59,6 +73,11 @@ void Packer::start(std::vector<PackItem> items, std::vector<int64_t> samples, Pa
   result_.widths.resize(items.size());
   result_.heights.resize(items.size());
   result_.hashes.resize(items.size());
+  appender_.reset();
+  if (spec_.jpeg) {
+    resize(result_.jpeg, items.size());
+    appender_ = std::make_unique<OrderedAppender>(target.descriptor, target.offset);
+  }
   items_ = std::move(items);
   samples_ = std::move(samples);
   target_ = std::move(target);
@@ -83,13 +102,15 @@ void Packer::run() noexcept {
 
 void Packer::pack_all() {
   const auto n = static_cast<int64_t>(items_.size());
-  const int64_t max_grain = n / (int64_t{pool_.size()} * 8);  // at least 8 chunks per thread, to balance the load
-  const int64_t grain = std::clamp<int64_t>(std::min(kWriteBytes / sample_bytes_, max_grain), 1, 64);
-  pool_.parallel_for(n, grain, [&](int64_t begin, int64_t end, int thread) {
+  pool_.parallel_for(n, grain(), [&](int64_t begin, int64_t end, int thread) {
     if (cancelled_.load(std::memory_order_relaxed)) return;
     std::unique_ptr<PackWorker>& worker = workers_[static_cast<size_t>(thread)];
     if (!worker) worker = std::make_unique<PackWorker>(spec_, &cancelled_);
-    pack(begin, end, *worker);
+    if (appender_) {
+      pack_jpeg(begin, end, *worker);
+    } else {
+      pack(begin, end, *worker);
+    }
     done_.fetch_add(end - begin, std::memory_order_relaxed);
   });
   for (const auto& worker : workers_) {
@@ -97,6 +118,33 @@ void Packer::pack_all() {
   }
   std::sort(result_.failures.begin(), result_.failures.end(),
             [](const PackFailure& a, const PackFailure& b) { return a.item < b.item; });
+}
+
+int64_t Packer::grain() const noexcept {
+  const auto n = static_cast<int64_t>(items_.size());
+  const int64_t max_grain = n / (int64_t{pool_.size()} * 8);  // at least 8 chunks per thread, to balance the load
+  const int64_t wanted = spec_.jpeg ? kMaxJpegs : kWriteBytes / sample_bytes_;
+  return std::clamp<int64_t>(std::min(wanted, max_grain), 1, 64);
+}
+
+// Other threads may wait for the rows of this one: if they don't come, the appender must know.
+void Packer::pack_jpeg(int64_t begin, int64_t end, PackWorker& worker) {
+  std::vector<uint8_t>& files = worker.files();
+  files.clear();
+  try {
+    for (int64_t i = begin, first = begin; i < end; ++i) {
+      if (cancelled_.load(std::memory_order_relaxed)) return appender_->stop();
+      const auto at = static_cast<size_t>(i);
+      worker.pack_jpeg(items_[at], i, samples_.empty() ? i : samples_[at], files, result_);
+      if (static_cast<int64_t>(files.size()) < kWriteBytes && i + 1 < end) continue;
+      const PhaseTimer timer(worker.clock().write);
+      appender_->put(first, i + 1, files);
+      first = i + 1;
+    }
+  } catch (...) {
+    appender_->stop();
+    throw;
+  }
 }
 
 void Packer::pack(int64_t begin, int64_t end, PackWorker& worker) {

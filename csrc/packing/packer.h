@@ -12,12 +12,14 @@
 #include <vector>
 
 #include "common/thread_pool.h"
+#include "packing/ordered_appender.h"
 #include "packing/pack_worker.h"
 
 namespace lds {
 
 // Where a job writes rows: item i to row rows[i], or to row i if `rows` is empty. A row has sample_bytes() bytes.
-// Without a file or memory, rows are only hashed and summed.
+// Without a file or memory, rows are only hashed and summed. JPEG rows are written to a file, one after another from
+// `offset` on.
 struct PackTarget {
   int descriptor = -1;        // of a file that is open for writing
   int64_t offset = 0;         // of row 0 in the file
@@ -35,7 +37,8 @@ class Packer {
   Packer(const Packer&) = delete;
   Packer& operator=(const Packer&) = delete;
 
-  int64_t sample_bytes() const noexcept { return sample_bytes_; }  // stored bytes per image, with all variants
+  // Stored bytes per image, with all variants; of no meaning for JPEG rows.
+  int64_t sample_bytes() const noexcept { return sample_bytes_; }
 
   // Starts a job and returns. samples[i] is the sample number of item i in the random draws of the augmentation; if
   // `samples` is empty, it is i.
@@ -61,6 +64,8 @@ class Packer {
   void run() noexcept;
   void pack_all();
   void pack(int64_t begin, int64_t end, PackWorker& worker);
+  int64_t grain() const noexcept;
+  void pack_jpeg(int64_t begin, int64_t end, PackWorker& worker);
   int64_t row_of(int64_t item) const noexcept;
   void check(size_t items, size_t samples, const PackTarget& target) const;
   void write(int64_t begin, int64_t end, const uint8_t* rows, PackWorker& worker) const;
@@ -74,6 +79,7 @@ class Packer {
   std::vector<PackItem> items_;
   std::vector<int64_t> samples_;
   PackTarget target_;
+  std::unique_ptr<OrderedAppender> appender_;  // of JPEG rows
   PackResult result_;
   std::exception_ptr error_;
   std::atomic<int64_t> done_{0};

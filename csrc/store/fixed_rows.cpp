@@ -1,6 +1,5 @@
 #include "store/fixed_rows.h"
 
-#include <algorithm>
 #include <utility>
 
 #include "common/file.h"
@@ -23,41 +22,36 @@ void check_size(const ShardFile& file, int64_t row_bytes) {
   }
 }
 
+// The rows of each shard, after a check of its file.
+std::vector<int64_t> checked_rows(const std::vector<ShardFile>& shards, int64_t row_bytes) {
+  if (row_bytes < 1) throw Error(Reason::value, "row_bytes must be at least 1, found " + std::to_string(row_bytes));
+  std::vector<int64_t> rows;
+  rows.reserve(shards.size());
+  for (const ShardFile& file : shards) {
+    check_size(file, row_bytes);
+    rows.push_back(file.rows);
+  }
+  return rows;
+}
+
 }  // namespace
 
-FixedRows::FixedRows(std::vector<ShardFile> shards, int64_t row_bytes) : row_bytes_(row_bytes) {
-  if (row_bytes < 1) throw Error(Reason::value, "row_bytes must be at least 1, found " + std::to_string(row_bytes));
-  even_rows_ = shards.empty() ? 0 : shards.front().rows;
+FixedRows::FixedRows(std::vector<ShardFile> shards, int64_t row_bytes)
+    : row_bytes_(row_bytes), index_(checked_rows(shards, row_bytes)) {
   for (ShardFile& file : shards) {
-    check_size(file, row_bytes);
-    const bool last = &file == &shards.back();
-    if (file.rows == 0) continue;  // shard_of() relies on shards not being empty
-    if (last ? file.rows > even_rows_ : file.rows != even_rows_) even_rows_ = 0;
-    auto shard = std::make_unique<Shard>();
-    shard->start = size_;
-    size_ += file.rows;
-    shard->file = std::move(file);
-    shards_.push_back(std::move(shard));
+    shards_.push_back(std::make_unique<Shard>());
+    shards_.back()->file = std::move(file);
   }
-  if (shards_.size() != shards.size()) even_rows_ = 0;
 }
 
 FixedRows::~FixedRows() {
   for (const auto& shard : shards_) delete shard->mapped.load();
 }
 
-const FixedRows::Shard& FixedRows::shard_of(int64_t index) const {
-  if (index < 0 || index >= size_) {
-    throw Error(Reason::index, "row " + std::to_string(index) + " is outside the store's " + std::to_string(size_) +
-                                   " rows; expected 0 to " + std::to_string(size_ - 1));
-  }
-  if (even_rows_ > 0) {
-    const int64_t last = static_cast<int64_t>(shards_.size()) - 1;
-    return *shards_[static_cast<size_t>(std::min(index / even_rows_, last))];
-  }
-  const auto after = std::upper_bound(shards_.begin(), shards_.end(), index,
-                                      [](int64_t row, const auto& shard) { return row < shard->start; });
-  return **std::prev(after);
+FixedRows::Located FixedRows::locate(int64_t index) const {
+  const ShardIndex::Position position = index_.find(index);
+  const Shard& shard = *shards_[position.shard];
+  return {shard, shard.file.offset + position.row * row_bytes_};
 }
 
 const MappedFile& FixedRows::map(const Shard& shard) const {
@@ -74,19 +68,23 @@ const MappedFile& FixedRows::map(const Shard& shard) const {
 }
 
 Extent FixedRows::row(int64_t index) const {
-  const Shard& shard = shard_of(index);
-  return {map(shard).data() + offset_in(shard, index), row_bytes_};
+  const Located row = locate(index);
+  return {map(row.shard).data() + row.offset, row_bytes_};
+}
+
+std::string FixedRows::describe(int64_t index) const {
+  const ShardIndex::Position position = index_.find(index);
+  return row_name(shards_[position.shard]->file.path, position.row, index);
 }
 
 int64_t FixedRows::will_need(const int64_t* indices, int64_t n) const noexcept {
   int64_t requested = 0;
   for (int64_t i = 0; i < n; ++i) {
     try {
-      const Shard& shard = shard_of(indices[i]);
-      const MappedFile& file = map(shard);
-      const int64_t offset = offset_in(shard, indices[i]);
-      if (file.probes_without_reading() && file.resident(middle_of(offset))) continue;
-      file.will_need(offset, row_bytes_);
+      const Located row = locate(indices[i]);
+      const MappedFile& file = map(row.shard);
+      if (file.probes_without_reading() && file.resident(middle_of(row.offset))) continue;
+      file.will_need(row.offset, row_bytes_);
       ++requested;
     } catch (const std::exception&) {
       continue;  // advisory: the error surfaces when the row is read
@@ -97,8 +95,8 @@ int64_t FixedRows::will_need(const int64_t* indices, int64_t n) const noexcept {
 
 bool FixedRows::resident(int64_t index) const noexcept {
   try {
-    const Shard& shard = shard_of(index);
-    return map(shard).resident(middle_of(offset_in(shard, index)));
+    const Located row = locate(index);
+    return map(row.shard).resident(middle_of(row.offset));
   } catch (const std::exception&) {
     return true;
   }
@@ -108,12 +106,12 @@ void FixedRows::read(const int64_t* indices, int64_t n, uint8_t* out) const {
   const Shard* opened = nullptr;
   std::unique_ptr<File> file;
   for (int64_t i = 0; i < n; ++i) {
-    const Shard& shard = shard_of(indices[i]);
-    if (opened != &shard) {
-      file = std::make_unique<File>(shard.file.path);
-      opened = &shard;
+    const Located row = locate(indices[i]);
+    if (opened != &row.shard) {
+      file = std::make_unique<File>(row.shard.file.path);
+      opened = &row.shard;
     }
-    file->read_exactly(out + i * row_bytes_, row_bytes_, offset_in(shard, indices[i]));
+    file->read_exactly(out + i * row_bytes_, row_bytes_, row.offset);
   }
 }
 

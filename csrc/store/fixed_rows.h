@@ -11,6 +11,7 @@
 #include "common/fork_local.h"
 #include "store/mapped_file.h"
 #include "store/row_source.h"
+#include "store/shard_index.h"
 
 namespace lds {
 
@@ -29,10 +30,11 @@ class FixedRows : public RowSource {
   FixedRows(const FixedRows&) = delete;
   FixedRows& operator=(const FixedRows&) = delete;
 
-  int64_t size() const noexcept override { return size_; }
+  int64_t size() const noexcept override { return index_.size(); }
   int64_t row_bytes() const noexcept { return row_bytes_; }
 
   Extent row(int64_t index) const override;
+  std::string describe(int64_t index) const override;
   int64_t will_need(const int64_t* indices, int64_t n) const noexcept override;
   bool resident(int64_t index) const noexcept override;  // checks the page in the middle of the row
 
@@ -43,21 +45,20 @@ class FixedRows : public RowSource {
  private:
   struct Shard {
     ShardFile file;
-    int64_t start = 0;                                // index of its first row
     mutable std::atomic<const MappedFile*> mapped{};  // set once with the mutex locked; read without locking
   };
-  const Shard& shard_of(int64_t index) const;
+  struct Located {
+    const Shard& shard;
+    int64_t offset;  // of the row, in the file
+  };
+  Located locate(int64_t index) const;
   const MappedFile& map(const Shard& shard) const;
-  int64_t offset_in(const Shard& shard, int64_t index) const noexcept {
-    return shard.file.offset + (index - shard.start) * row_bytes_;
-  }
   // The byte of a row to probe: a neighbouring row may have loaded the first or the last page.
   int64_t middle_of(int64_t offset) const noexcept { return offset + row_bytes_ / 2; }
 
-  int64_t row_bytes_;
-  int64_t size_ = 0;
-  int64_t even_rows_ = 0;  // rows of each shard but the last, if they all have equally many; else 0
+  const int64_t row_bytes_;
   std::vector<std::unique_ptr<Shard>> shards_;
+  ShardIndex index_;
   ForkLocal<std::mutex> mapping_;
 };
 

@@ -34,6 +34,45 @@ void will_need(int descriptor, int64_t offset, int64_t bytes) noexcept {
   posix_fadvise(descriptor, offset, bytes, POSIX_FADV_WILLNEED);
 }
 
+// Reads whole rows, as many as fit into a small buffer, and gives the bytes of each to `use`.
+template <class Begin, class Use>
+void read_rows(const File& file, int64_t begin, int64_t end, Begin begin_of, std::vector<uint8_t>& buffer, Use use) {
+  for (int64_t low = begin; low < end;) {
+    int64_t high = low + 1;
+    while (high < end && begin_of(high + 1) - begin_of(low) <= kCachedBytes) ++high;
+    const int64_t bytes = begin_of(high) - begin_of(low);
+    if (static_cast<int64_t>(buffer.size()) < bytes) buffer.resize(static_cast<size_t>(bytes));
+    file.read_exactly(buffer.data(), bytes, begin_of(low));
+    for (; low < high; ++low) use(low, buffer.data() + begin_of(low) - begin_of(high) + bytes);
+  }
+}
+
+// `begin_of(i)` is the first byte of row i in the file, and `begin_of(rows)` the end of the last one.
+template <class Begin>
+std::vector<int64_t> find_damaged(const std::string& path, int64_t rows, Begin begin_of, const uint64_t* expected,
+                                  ThreadPool& pool) {
+  const File file(path);
+  const int64_t mean_bytes = std::max<int64_t>(1, (begin_of(rows) - begin_of(0)) / std::max<int64_t>(1, rows));
+  const int64_t grain = std::max<int64_t>(1, kPieceBytes / mean_bytes);
+  std::vector<std::vector<uint8_t>> buffers(static_cast<size_t>(pool.size()));
+  std::vector<int64_t> damaged;
+  std::mutex mutex;
+  pool.parallel_for(rows, grain, [&](int64_t begin, int64_t end, int worker) {
+    // request the piece that this thread will probably take next, so that the disk reads it while this one is hashed
+    const int64_t next = begin + grain * pool.size();
+    if (next < rows) {
+      will_need(file.descriptor(), begin_of(next), begin_of(std::min(next + grain, rows)) - begin_of(next));
+    }
+    read_rows(file, begin, end, begin_of, buffers[static_cast<size_t>(worker)], [&](int64_t i, const uint8_t* row) {
+      if (hash_bytes(row, begin_of(i + 1) - begin_of(i)) == expected[i]) return;
+      const std::lock_guard<std::mutex> lock(mutex);
+      damaged.push_back(i);
+    });
+  });
+  std::sort(damaged.begin(), damaged.end());
+  return damaged;
+}
+
 }  // namespace
 
 uint64_t hash_bytes(const uint8_t* data, int64_t bytes) noexcept {
@@ -50,32 +89,12 @@ void hash_rows(const uint8_t* data, int64_t n, int64_t row_bytes, uint64_t* hash
 
 std::vector<int64_t> damaged_rows(const ShardFile& file, int64_t row_bytes, const uint64_t* expected,
                                   ThreadPool& pool) {
-  const File shard(file.path);
-  const int64_t grain = std::max<int64_t>(1, kPieceBytes / row_bytes);
-  const int64_t step = std::max<int64_t>(1, kCachedBytes / row_bytes);
-  std::vector<std::vector<uint8_t>> buffers(static_cast<size_t>(pool.size()));
-  std::vector<int64_t> damaged;
-  std::mutex mutex;
-  pool.parallel_for(file.rows, grain, [&](int64_t begin, int64_t end, int worker) {
-    // request the piece that this thread will probably take next, so that the disk reads it while this one is hashed
-    const int64_t next = begin + grain * pool.size();
-    if (next < file.rows) {
-      will_need(shard.descriptor(), file.offset + next * row_bytes, std::min(grain, file.rows - next) * row_bytes);
-    }
-    std::vector<uint8_t>& buffer = buffers[static_cast<size_t>(worker)];
-    buffer.resize(static_cast<size_t>(step * row_bytes));
-    for (int64_t low = begin; low < end; low += step) {
-      const int64_t high = std::min(low + step, end);
-      shard.read_exactly(buffer.data(), (high - low) * row_bytes, file.offset + low * row_bytes);
-      for (int64_t i = low; i < high; ++i) {
-        if (hash_bytes(buffer.data() + (i - low) * row_bytes, row_bytes) == expected[i]) continue;
-        const std::lock_guard<std::mutex> lock(mutex);
-        damaged.push_back(i);
-      }
-    }
-  });
-  std::sort(damaged.begin(), damaged.end());
-  return damaged;
+  return find_damaged(file.path, file.rows, [&](int64_t i) { return file.offset + i * row_bytes; }, expected, pool);
+}
+
+std::vector<int64_t> damaged_rows(const std::string& path, const int64_t* offsets, int64_t rows,
+                                  const uint64_t* expected, ThreadPool& pool) {
+  return find_damaged(path, rows, [&](int64_t i) { return offsets[i]; }, expected, pool);
 }
 
 }  // namespace lds

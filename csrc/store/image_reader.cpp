@@ -3,6 +3,7 @@
 #include <string>
 
 #include "common/error.h"
+#include "store/jpeg_image_reader.h"
 
 namespace lds {
 namespace {
@@ -25,6 +26,10 @@ class RawImageReader : public ImageReader {
     return part;
   }
 
+  void resize(const IntBox& box, const ResizeSpec& spec, StreamingResizer& resizer, const ImageView& out) override {
+    resizer.resize(read(box), spec, out);
+  }
+
  private:
   const ImageLayout layout_;
   ConstImageView image_;
@@ -32,8 +37,9 @@ class RawImageReader : public ImageReader {
 
 }  // namespace
 
-std::unique_ptr<ImageReader> make_image_reader(const ImageLayout& layout) {
-  return std::make_unique<RawImageReader>(layout);
+std::unique_ptr<ImageReader> make_image_reader(const ReadSpec& spec) {
+  if (spec.codec == Codec::jpeg) return std::make_unique<JpegImageReader>(spec);
+  return std::make_unique<RawImageReader>(spec.images);
 }
 
 void check_row_bytes(const ImageLayout& layout, int64_t bytes) {

@@ -60,17 +60,45 @@ IntBox random_resized_crop(const AugmentSpec& spec, ImageSize image, SampleRando
   return box_at((image.width - part.width) / 2, (image.height - part.height) / 2, part);
 }
 
-IntBox draw_crop(const AugmentSpec& spec, ImageSize image, SampleRandom& random) {
+// The geometry of a box that is not resized.
+Geometry cut_out(const IntBox& box) noexcept { return {box, box.size(), box_at(0, 0, box.size())}; }
+
+// Resizes the whole image and crops the result.
+Geometry resize_and_crop(const AugmentSpec& spec, ImageSize image) {
+  const ImageSize resized = resized_size(spec.resize, image);
+  if (!fits(spec.size, resized, 0)) {
+    throw Error(Reason::shape, "a crop of " + size_text(spec.size) + " does not fit into an image of " +
+                                   size_text(image) + " that is resized to " + size_text(resized));
+  }
+  return {box_at(0, 0, image), resized, center_crop(spec.size, resized)};
+}
+
+Geometry draw_crop(const AugmentSpec& spec, ImageSize image, SampleRandom& random) {
   switch (spec.crop) {
-    case CropMode::center: return center_crop(spec.size, image);
-    case CropMode::random: return random_crop(spec, image, random);
-    case CropMode::random_resized: return random_resized_crop(spec, image, random);
+    case CropMode::center:
+      return spec.resize.height > 0 ? resize_and_crop(spec, image) : cut_out(center_crop(spec.size, image));
+    case CropMode::random: return cut_out(random_crop(spec, image, random));
+    case CropMode::random_resized:
+      return {random_resized_crop(spec, image, random), spec.size, box_at(0, 0, spec.size)};
     case CropMode::none: break;
   }
-  return box_at(0, 0, image);
+  return cut_out(box_at(0, 0, image));
 }
 
 }  // namespace
+
+ImageSize resized_size(ImageSize resize, ImageSize image) {
+  int64_t height = resize.height, width = resize.width;
+  if (height == 0) return image;
+  if (width == 0) {  // torchvision's Resize: int(size * long / short) in double precision
+    const int64_t size = resize.height;
+    const bool wide = image.width > image.height;
+    height = wide ? size : static_cast<int64_t>(static_cast<double>(size * image.height) / image.width);
+    width = wide ? static_cast<int64_t>(static_cast<double>(size * image.width) / image.height) : size;
+  }
+  if (std::max(width, height) > INT32_MAX / 4) throw Error(Reason::too_large, "the resized image would be too large");
+  return {static_cast<int>(height), static_cast<int>(width)};
+}
 
 void check(const AugmentSpec& spec, ImageSize image) {
   if (spec.padding < 0 || spec.padding > kMaxPadding) {
@@ -87,8 +115,17 @@ void check(const AugmentSpec& spec, ImageSize image) {
     throw value_error("a random crop of " + size_text(spec.size) + " does not fit into images of " + size_text(image) +
                       " with a padding of " + std::to_string(spec.padding) + "; use a larger padding");
   }
-  if (spec.crop == CropMode::center && !fits(spec.size, image, 0)) {
-    throw value_error("a crop of " + size_text(spec.size) + " does not fit into images of " + size_text(image));
+  if (spec.resize.height < 0 || spec.resize.width < 0 || (spec.resize.width > 0 && spec.resize.height == 0)) {
+    throw value_error("resize: expected a side or a height and a width, found " + size_text(spec.resize));
+  }
+  if (spec.crop == CropMode::center) {
+    const ImageSize resized = resized_size(spec.resize, image);
+    if (!fits(spec.size, resized, 0)) {
+      throw value_error("a crop of " + size_text(spec.size) + " does not fit into " +
+                        (resized == image ? "" : "resized ") + "images of " + size_text(resized));
+    }
+  } else if (spec.resize.height > 0) {
+    throw value_error("resize is for a center crop");
   }
   if (spec.crop == CropMode::random_resized &&
       !(spec.scale[0] > 0 && spec.scale[0] <= spec.scale[1] && spec.scale[1] <= 1 && spec.ratio[0] > 0 &&
@@ -110,9 +147,10 @@ IntBox Geometry::inside(ImageSize image) const noexcept {
   return part;
 }
 
-Geometry draw_geometry(const AugmentSpec& spec, ImageSize image, SampleRandom& random) noexcept {
-  const IntBox box = draw_crop(spec, image, random);
-  return {box, sample_size(spec, image), spec.flip > 0 && random.uniform() < spec.flip};
+Geometry draw_geometry(const AugmentSpec& spec, ImageSize image, SampleRandom& random) {
+  Geometry geometry = draw_crop(spec, image, random);
+  geometry.flip = spec.flip > 0 && random.uniform() < spec.flip;
+  return geometry;
 }
 
 }  // namespace lds

@@ -6,12 +6,13 @@
 
 #include "common/image_view.h"
 #include "common/random.h"
+#include "resize/filter.h"
 
 namespace lds {
 
 enum class CropMode : uint8_t {
   none,            // the whole image
-  center,          // torchvision's center_crop
+  center,          // torchvision's CenterCrop, after Resize if `resize` is set
   random,          // a uniform position, after zero padding by `padding` pixels on each side
   random_resized,  // torchvision's RandomResizedCrop: up to ten draws of scale and ratio, then a center crop
 };
@@ -20,27 +21,34 @@ enum class CropMode : uint8_t {
 struct AugmentSpec {
   CropMode crop = CropMode::none;
   ImageSize size;                                                    // of the sample; ignored for CropMode::none
+  ImageSize resize;                                                  // CropMode::center: see resized_size()
   int padding = 0;                                                   // CropMode::random
   double scale[2] = {0.08, 1.0}, ratio[2] = {3.0 / 4.0, 4.0 / 3.0};  // CropMode::random_resized
   double flip = 0.0;                                                 // probability of a horizontal flip
+  Filter filter = Filter::bilinear;                                  // for what is resized, with antialiasing
 };
 
-// Error(Reason::value) unless images of this size can be augmented like this.
+// torchvision's Resize: {s, 0} resizes the shorter side to s, {h, w} resizes to exactly that size, and {0, 0} keeps the
+// size. Error(Reason::too_large) if the result would be.
+ImageSize resized_size(ImageSize resize, ImageSize image);
+
+// Error(Reason::value) unless images of at least this size can be augmented like this.
 void check(const AugmentSpec& spec, ImageSize image);
 
 // The size of the samples that are made from images of this size.
 ImageSize sample_size(const AugmentSpec& spec, ImageSize image) noexcept;
 
 struct Geometry {
-  IntBox box;      // the part of the image; pixels outside of the image (padding) are 0
-  ImageSize size;  // the size of the sample; a box of another size is resized
+  IntBox box;         // the part of the image; pixels outside of the image (padding) are 0
+  ImageSize resized;  // the size to which the box is resized; a box that is resized lies inside the image
+  IntBox part;        // what the sample shows of the resized box
   bool flip = false;
 
-  bool resizes() const noexcept { return box.size() != size; }
+  bool resizes() const noexcept { return box.size() != resized; }
   IntBox inside(ImageSize image) const noexcept;  // the part of the box that lies inside the image; may be empty
 };
 
 // Draws first the crop, then the flip.
-Geometry draw_geometry(const AugmentSpec& spec, ImageSize image, SampleRandom& random) noexcept;
+Geometry draw_geometry(const AugmentSpec& spec, ImageSize image, SampleRandom& random);
 
 }  // namespace lds

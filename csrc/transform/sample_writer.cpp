@@ -34,6 +34,7 @@ SampleWriter::SampleWriter(const ImageLayout& images, const AugmentSpec& augment
     : channels_(images.channels),
       image_type_(images.type),
       size_(sample_size(augment, images.size)),
+      filter_(augment.filter),
       output_(output),
       scale_{{1.0F / 255, 1.0F / 255, 1.0F / 255, 1.0F / 255}, {0, 0, 0, 0}} {
   check(images);
@@ -41,7 +42,7 @@ SampleWriter::SampleWriter(const ImageLayout& images, const AugmentSpec& augment
   if (images.type != PixelType::uint8) {
     if (images.type != output.type)
       throw Error(Reason::value, "a store of floats can only give batches of its own dtype");
-    if (augment.crop == CropMode::random_resized) {
+    if (augment.crop == CropMode::random_resized || augment.resize.height > 0) {
       throw Error(Reason::value, "a store of floats can't be resized; pack it as uint8");
     }
   }
@@ -49,8 +50,15 @@ SampleWriter::SampleWriter(const ImageLayout& images, const AugmentSpec& augment
   set_channels("add", output.add, channels_, scale_.add);
 }
 
-void SampleWriter::write(const ConstImageView& inside, const Geometry& geometry, uint8_t* out, bool stream,
+void SampleWriter::write(ImageReader& image, ImageSize image_size, const Geometry& geometry, uint8_t* out, bool stream,
                          SampleScratch& scratch) const {
+  if (geometry.resizes()) {
+    const ConstImageView resized = resize(image, geometry, scratch);
+    scratch.reader.begin(resized, {0, 0, size_.width, size_.height}, geometry.flip, output_.planar);
+    convert(scratch.reader, out, stream);
+    return;
+  }
+  const ConstImageView inside = image.read(geometry.inside(image_size));
   // the box, relative to the first pixel of `inside`
   const int left = std::min(geometry.box.x0, 0);
   const int top = std::min(geometry.box.y0, 0);
@@ -59,30 +67,26 @@ void SampleWriter::write(const ConstImageView& inside, const Geometry& geometry,
     copy_floats(inside, box, geometry.flip, out);
     return;
   }
-  if (geometry.resizes()) {
-    const ConstImageView resized = resize(inside, scratch);
-    scratch.reader.begin(resized, {0, 0, size_.width, size_.height}, geometry.flip, output_.planar);
-  } else {
-    scratch.reader.begin(inside, box, geometry.flip, output_.planar);
-  }
+  scratch.reader.begin(inside, box, geometry.flip, output_.planar);
   convert(scratch.reader, out, stream);
 }
 
-// Resizes the box to the size of the sample. The result is in the scratch, in the layout of the box.
-ConstImageView SampleWriter::resize(const ConstImageView& box, SampleScratch& scratch) const {
+// Resizes the box. The part that the sample shows is in the scratch, in the layout of the output.
+ConstImageView SampleWriter::resize(ImageReader& image, const Geometry& geometry, SampleScratch& scratch) const {
   ResizeSpec spec;
-  spec.in_width = box.width;
-  spec.in_height = box.height;
+  spec.in_width = geometry.box.width();
+  spec.in_height = geometry.box.height();
   spec.channels = channels_;
-  spec.box[2] = static_cast<float>(box.width);
-  spec.box[3] = static_cast<float>(box.height);
-  spec.out_width = size_.width;
-  spec.out_height = size_.height;
-  spec.crop = {0, 0, size_.width, size_.height};
-  const ImageLayout layout{channels_, size_, box.pixel_stride == 1, PixelType::uint8};
+  spec.box[2] = static_cast<float>(spec.in_width);
+  spec.box[3] = static_cast<float>(spec.in_height);
+  spec.out_width = geometry.resized.width;
+  spec.out_height = geometry.resized.height;
+  spec.crop = geometry.part;
+  spec.filter = filter_;
+  const ImageLayout layout{channels_, size_, output_.planar, PixelType::uint8};
   scratch.resized.resize(static_cast<size_t>(layout.bytes()));
   const ImageView out = layout.view(scratch.resized.data());
-  scratch.resizer.resize(box, spec, out);
+  image.resize(geometry.box, spec, scratch.resizer, out);
   return out;
 }
 

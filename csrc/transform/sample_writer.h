@@ -1,5 +1,5 @@
-// Makes a sample from the part of an image that a geometry selects: resizes, flips, normalises and lays it out in one
-// pass. The loader uses it for each image of a batch, and the packer when it augments ahead of time.
+// Makes a sample from the part of an image that a geometry selects: reads, resizes, flips, normalises and lays it out in
+// one pass. The loader uses it for each image of a batch, and the packer when it augments ahead of time.
 #pragma once
 
 #include <cstdint>
@@ -7,6 +7,7 @@
 
 #include "convert/image_layout.h"
 #include "resize/resize.h"
+#include "store/image_reader.h"
 #include "transform/crop_reader.h"
 #include "transform/geometry.h"
 
@@ -29,26 +30,27 @@ struct SampleScratch {
 // Immutable after construction and thread-safe; each thread needs its own scratch.
 class SampleWriter {
  public:
-  // Float images are not normalised: their values are copied. Error(Reason::value) if the arguments do not fit
-  // together.
+  // `images` has the size of the smallest image. Float images are not normalised: their values are copied.
+  // Error(Reason::value) if the arguments do not fit together.
   SampleWriter(const ImageLayout& images, const AugmentSpec& augment, const OutputSpec& output);
 
   ImageSize size() const noexcept { return size_; }  // of a sample
   int64_t bytes() const noexcept { return int64_t{channels_} * size_.height * size_.width * pixel_bytes(output_.type); }
 
-  // Writes bytes() bytes. `inside` is the part geometry.inside(image) of the image; the rest of the box is 0.
-  // `stream` uses streaming stores, for output that is not read soon; call finish_stream() at the end.
-  void write(const ConstImageView& inside, const Geometry& geometry, uint8_t* out, bool stream,
+  // Writes bytes() bytes from the image of this size that the reader has opened. `stream` uses streaming stores, for
+  // output that is not read soon; call finish_stream() at the end.
+  void write(ImageReader& image, ImageSize image_size, const Geometry& geometry, uint8_t* out, bool stream,
              SampleScratch& scratch) const;
 
  private:
-  ConstImageView resize(const ConstImageView& box, SampleScratch& scratch) const;
+  ConstImageView resize(ImageReader& image, const Geometry& geometry, SampleScratch& scratch) const;
   void convert(CropReader& reader, uint8_t* out, bool stream) const;
   void copy_floats(const ConstImageView& inside, const IntBox& box, bool flip, uint8_t* out) const;
 
   int channels_;
   PixelType image_type_;
   ImageSize size_;
+  Filter filter_;
   OutputSpec output_;
   Scale scale_{};
 };

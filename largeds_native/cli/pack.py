@@ -63,6 +63,11 @@ class Truncated(str, Enum):
     keep = "keep"
 
 
+class Codec(str, Enum):
+    raw = "raw"
+    jpeg = "jpeg"
+
+
 class SixteenBit(str, Enum):
     scale = "scale"
     clip = "clip"
@@ -83,8 +88,20 @@ def pack(
     out: Annotated[Path, typer.Argument(help="The store to write, usually named *.lds.")],
     path: Annotated[str | None, typer.Option(help="Of a table: the column of paths, or of images.")] = None,
     label: Annotated[str | None, typer.Option(help="Of a table: the column of labels.")] = None,
+    codec: Annotated[
+        Codec,
+        typer.Option(
+            help="raw: pixels of one shape. jpeg: JPEG files of any size, which the loader decodes and crops."
+        ),
+    ] = Codec.raw,
     resize: RESIZE = None,
     crop: CROP = None,
+    quality: Annotated[
+        int | None, typer.Option(min=1, max=100, help="Of JPEG rows that are encoded; default 95.")
+    ] = None,
+    restarts: Annotated[
+        bool, typer.Option("--restarts", help="Write every JPEG row with restart markers, without loss.")
+    ] = False,
     interpolation: Annotated[Interpolation, typer.Option(help="As in torchvision's Resize.")] = Interpolation.bilinear,
     antialias: Annotated[bool, typer.Option(help="As in torchvision's Resize.")] = True,
     decode: Annotated[
@@ -142,7 +159,7 @@ def pack(
     quiet: QUIET = False,
     json: JSON = False,
 ) -> None:
-    """Decode, resize and crop images once, into a memory-mapped store.
+    """Decode, resize and crop images once, into a memory-mapped store; or keep them as JPEG files of bounded size.
 
     \b
     Examples:
@@ -153,6 +170,7 @@ def pack(
       largeds pack scans scans.lds --resize 512x384 --crop none --mode L
       largeds pack photos/train train.lds --resize none --crop none --resized-crop 176 --flip 0.5 --variants 4
       largeds pack photos/train train.lds --shuffle 0 --json > report.json
+      largeds pack photos/train train.lds --codec jpeg --resize 256 --quality 90
 
     Ctrl-C stops within a second; the same command then continues. Failed images are skipped; `largeds info STORE
     --failures` lists them with the reason. If more than --max-failures fail, the exit code is 1 and no store is made.
@@ -174,6 +192,9 @@ def pack(
             )
         chosen = table(source[0], path=path, label=label)
     arguments: dict[str, Any] = sizes_from(resize, crop) | {
+        "codec": codec.value,
+        **({} if quality is None else {"quality": quality}),
+        "restarts": restarts,
         "interpolation": interpolation.value,
         "antialias": antialias,
         "decode": decode.value,

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 # imported here, not lazily, so that the name `verify_sources` is the function, not the module
+from largeds_native.packing.options import QUALITY, PackOptions
 from largeds_native.packing.verify_sources import SourceVerification, verify_sources
 from largeds_native.transform.image_transform import CROP, MAX_PIXELS, RESIZE, Size
 
@@ -21,8 +22,11 @@ def pack(
     source: Any,
     out: str | os.PathLike[str],
     *,
+    codec: Literal["raw", "jpeg"] = "raw",
     resize: Size = RESIZE,
     crop: Size = CROP,
+    quality: int = QUALITY,
+    restarts: bool = False,
     interpolation: Literal["nearest", "box", "bilinear", "bicubic", "lanczos"] = "bilinear",
     antialias: bool = True,
     decode: Literal["exact", "scaled"] = "exact",
@@ -54,10 +58,21 @@ def pack(
     source: a folder (one folder per class, by the rules of torchvision's ImageFolder, or flat), a CSV or Parquet
         manifest, a tar file or a list of them (WebDataset's convention), an (images, labels) pair of arrays, a torch
         Dataset of (image, label), or any source from `largeds_native.sources`.
-    resize: shorter side (int), exact (height, width), or None to keep the size, as in torchvision.
+    codec: "raw" stores the pixels of one shape; "jpeg" stores a JPEG file for each image, of any size, a sixth of the
+        bytes or less, which the loader decodes. A JPEG row is kept in the first way that fits: the source's file as it
+        is (baseline, 1 or 3 channels, no larger than `resize`, little metadata); its coefficients, written again
+        without loss (progressive, arithmetic, much metadata); else encoded at `quality`, 4:2:0, shrunk before if the
+        shorter side is longer than `resize`. Nothing is enlarged. The report counts each way. The Huffman data of a
+        file that is kept as it is are not decoded: damage inside of them is found when the row is loaded. With "jpeg",
+        crop, dtype, mean, std, variants, augment and decode keep their defaults, as the loader does their work.
+    resize: for JPEG rows, the longest shorter side (int), or None (the default) to keep every size. For raw rows:
+        shorter side (int), exact (height, width), or None to keep the size, as in torchvision.
     crop: centre crop of a side or (height, width), or None. If only one of resize and crop is given, the other follows:
         resize=64 gives 64x64, crop=192 resizes to 219. An image smaller than the crop fails. All images must end in
         one shape; without a crop or an exact resize, that of the first good image, and any other shape is an error.
+    quality: of JPEG rows that are encoded, 1 to 100.
+    restarts: every JPEG row gets a restart marker each row of blocks, by which a loader passes what lies above its
+        crop: files that have none are written again, without loss. Rows that are encoded have them anyway.
     interpolation, antialias: as in torchvision's Resize.
     decode: "scaled" decodes JPEGs at a smaller scale first, which is faster, but not bit-exact to a full decode.
     mode: "RGB" or "L" (grey), converted as by Pillow.
@@ -69,7 +84,9 @@ def pack(
         what a Loader with this `augment` and `seed` makes of the image in epoch v.
     seed: of the augmentation's draws, 0 to 2**63 - 1.
     shuffle: a seed, to pack in a shuffled order; None keeps the order of the source.
-    shard_bytes: largest size of a shard's images in bytes; a shard has at least one image.
+    shard_bytes: largest size of a shard's images in bytes; a shard has at least one image. The number of JPEG rows of a
+        shard follows from an estimate of their size by `resize` and `quality` alone (112 KiB without a resize), so that
+        a shard may be larger or smaller.
     threads: by default all that the process may use. The written bytes do not depend on it.
     classes: class names in the order of their numbers, or a store whose classes to use: for a validation folder that
         lacks a class. By default the source's names; if it has none, "0", "1", ... up to the highest label.
@@ -97,14 +114,16 @@ def pack(
     `out` is something else or belongs to another job, if too many images failed, or one has another shape;
     StorageError for a full disk; with on_error="raise", DecodeError.
     """
-    from largeds_native.packing.options import PackOptions
     from largeds_native.packing.run import run
     from largeds_native.sources import as_source
     from largeds_native.sources.classes import with_classes
 
     options = PackOptions.checked(
+        codec=codec,
         resize=resize,
         crop=crop,
+        quality=quality,
+        restarts=restarts,
         interpolation=interpolation,
         antialias=antialias,
         decode=decode,

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from largeds_native.packing.value_table import value_table
 from largeds_native.sources import FailedItem, Item
 from largeds_native.store.format.sample_log import CORE, NOT_DECODED, PILLOW, PIXELS, SampleResults
 from largeds_native.store.format.statistics import Sums
+
+if TYPE_CHECKING:
+    from largeds_native import _C
 
 POLL_SECONDS = 0.1  # how often Python looks at the progress of the threads, and runs signal handlers (Ctrl-C)
 
@@ -36,7 +39,7 @@ class Clock:
 
 
 @dataclass
-class _RunningBatch:
+class RunningBatch:
     """A batch that the threads are packing, and the destination of its rows."""
 
     items: list[Item]
@@ -50,24 +53,28 @@ class _RunningBatch:
 class Engine:
     """Packs one batch at a time with `threads` threads. Use it from one thread.
 
-    `size`: (height, width) of images after resize and crop.
+    `size`: (height, width) of images after resize and crop; (0, 0) where rows are JPEG files. `make_engine` makes one.
     """
 
     def __init__(self, options: PackOptions, size: tuple[int, int], threads: int) -> None:
+        self._options, self._threads = options, threads
+        self._packer = self._make_packer(size)
+        self._running: RunningBatch | None = None
+        self._pillow_seconds = 0.0
+
+    def _make_packer(self, size: tuple[int, int]) -> _C.Packer:
         from largeds_native import _C
 
-        self._options, self._threads = options, threads
-        self._packer = _C.Packer(
+        options = self._options
+        return _C.Packer(
             options.transform.core(size, options.layout),
-            threads,
+            self._threads,
             variants=options.variants,
             augment=None if options.augment is None else options.augment.core(),
             seed=options.seed,
             table=value_table(options),
             value_bytes=np.dtype(options.dtype).itemsize,
         )
-        self._running: _RunningBatch | None = None
-        self._pillow_seconds = 0.0
 
     @property
     def sample_bytes(self) -> int:
@@ -87,7 +94,7 @@ class Engine:
         refused: dict[int, tuple[str, str]] = {}
         if has_pixels:
             packed, refused = self._as_pixels(items)
-        self._running = _RunningBatch(items, descriptor, offset, samples, has_pixels, refused)
+        self._running = RunningBatch(items, descriptor, offset, samples, has_pixels, refused)
         self._packer.start(packed, descriptor, offset, None, samples)
 
     def finish(self, on_progress: OnBatchProgress) -> SampleResults:
@@ -101,15 +108,19 @@ class Engine:
             decoder[[isinstance(item, np.ndarray) for item in batch.items]] = PIXELS
         errors = {i: (reason, message) for i, reason, message in failures} | batch.refused
         results = SampleResults(width, height, hashes, decoder, Sums(*sums), errors)
-        self._with_pillow(batch, results, on_progress)
+        self._complete(batch, results, on_progress)
         results.decoder[list(results.errors)] = NOT_DECODED
+        self._running = None
+        on_progress(len(batch.items))
+        return results
+
+    def _complete(self, batch: RunningBatch, results: SampleResults, on_progress: OnBatchProgress) -> None:
+        """Lets Pillow decode what the core does not, and closes the gaps that failed images left."""
+        self._with_pillow(batch, results, on_progress)
         if results.errors and batch.descriptor >= 0:
             from largeds_native import _C
 
             _C.close_gaps(batch.descriptor, batch.offset, self.sample_bytes, results.good())
-        self._running = None
-        on_progress(len(batch.items))
-        return results
 
     def abort(self) -> None:
         """Stops the threads; after it returns, nothing more is written."""
@@ -141,7 +152,7 @@ class Engine:
                 packed.append(pixels(i, item) if isinstance(item, np.ndarray) else item)
         return tuple(packed), refused
 
-    def _with_pillow(self, batch: _RunningBatch, results: SampleResults, on_progress: OnBatchProgress) -> None:
+    def _with_pillow(self, batch: RunningBatch, results: SampleResults, on_progress: OnBatchProgress) -> None:
         """Decodes what the core does not support, a few images at a time, since their pixels are held in memory."""
         foreign = [i for i, (reason, _) in results.errors.items() if reason == "unsupported"]
         step = 4 * self._threads
@@ -168,10 +179,10 @@ class Engine:
         with ThreadPoolExecutor(self._threads) as pool:
             yield from pool.map(decode_or_error, chosen)
 
-    def _pack_pixels(self, batch: _RunningBatch, decoded: list[tuple[int, Array]], results: SampleResults) -> None:
+    def _pack_pixels(self, batch: RunningBatch, decoded: list[tuple[int, Array]], results: SampleResults) -> None:
         indices = np.array([i for i, _ in decoded], np.int64)
         pixels = tuple(np.ascontiguousarray(image) for _, image in decoded)
-        self._packer.start(pixels, batch.descriptor, batch.offset, indices, batch.samples[indices])
+        self._start_pixels(batch, indices, pixels)
         width, height, hashes, failures, sums = self._packer.result()
         failed = {i: (reason, message) for i, reason, message in failures}
         for at, i in enumerate(indices.tolist()):
@@ -182,3 +193,7 @@ class Engine:
                 del results.errors[i]
                 results.decoder[i] = PILLOW
         results.sums += Sums(*sums)
+
+    def _start_pixels(self, batch: RunningBatch, indices: Int64Array, pixels: tuple[Array, ...]) -> None:
+        """Starts to write the rows of these items of the batch, decoded by Pillow."""
+        self._packer.start(pixels, batch.descriptor, batch.offset, indices, batch.samples[indices])

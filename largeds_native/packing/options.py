@@ -7,15 +7,17 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from largeds_native.errors import ArgumentError
 from largeds_native.store.format.manifest import IMAGE_DTYPES, LAYOUTS
 from largeds_native.transform import Augment, ImageTransform
-from largeds_native.transform.image_transform import choice, integer
+from largeds_native.transform.image_transform import CROP, RESIZE, choice, flag, integer
 
+CODECS = ("raw", "jpeg")
+QUALITY: Final = type(RESIZE)(95)  # differs from the same number passed by a caller
 TRANSFORM = tuple(field.name for field in dataclasses.fields(ImageTransform))
 
 
@@ -33,11 +35,18 @@ class PackOptions:
     seed: int
     shuffle: int | None
     shard_bytes: int
+    codec: str = "raw"
+    quality: int | None = None  # of a JPEG store, as restarts
+    restarts: bool = False
 
     @classmethod
     def checked(cls, **given: Any) -> PackOptions:
         """From the arguments of `pack`; raises ArgumentError for an invalid one."""
-        given.setdefault("sixteen_bit", None)  # a manifest lacks it where it is None
+        # a manifest lacks them where they have these values
+        given = {"sixteen_bit": None, "codec": "raw", "quality": QUALITY, "restarts": False} | given
+        codec = choice("codec", given["codec"], CODECS)
+        if codec == "jpeg":
+            given = _jpeg_arguments(given)
         transform = ImageTransform(**{name: given[name] for name in TRANSFORM})
         dtype = _dtype(given["dtype"])
         mean, std = _mean_std(given["mean"], given["std"], transform.channels, dtype)
@@ -55,6 +64,9 @@ class PackOptions:
             seed=seed if augment else 0,  # without an augment, nothing is drawn
             shuffle=None if given["shuffle"] is None else integer("shuffle", given["shuffle"], 0, (1 << 63) - 1),
             shard_bytes=integer("shard_bytes", given["shard_bytes"], 1, 1 << 50),
+            codec=codec,
+            quality=_quality(given["quality"], codec),
+            restarts=_restarts(given["restarts"], codec),
         )
 
     @property
@@ -71,7 +83,51 @@ class PackOptions:
         plain: dict[str, Any] = json.loads(json.dumps(tree.pop("transform") | tree))
         if plain["sixteen_bit"] is None:  # as in the manifests from before there was a choice
             del plain["sixteen_bit"]
+        if self.codec == "raw":
+            for name in ("codec", "quality", "restarts"):
+                del plain[name]
         return plain
+
+
+def _jpeg_arguments(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of a pack of JPEG rows, with the defaults of raw rows replaced. ArgumentError for what can't be."""
+    resize, crop = given["resize"], given["crop"]
+    if crop is not CROP and crop is not None:
+        raise ArgumentError(
+            f"crop={crop!r}: JPEG rows are whole images, and the loader crops them, as by "
+            "Augment(resize=256, center_crop=224): leave crop out, or pack with codec='raw'"
+        )
+    if resize is not None and (isinstance(resize, bool) or not isinstance(resize, int)):
+        raise ArgumentError(
+            f"resize={resize!r}: JPEG rows keep their ratio of height and width: expected the longest shorter side, a "
+            "whole number, or None to keep every size; the loader resizes to one size"
+        )
+    for name, only, instead in (
+        ("dtype", "uint8", "JPEG rows have 8 bits a channel, and the loader makes floats of them"),
+        ("mean", None, "JPEG rows are not normalised: pass mean to the Loader"),
+        ("std", None, "JPEG rows are not normalised: pass std to the Loader"),
+        ("augment", None, "JPEG rows are whole images: pass augment to the Loader, which draws anew in each epoch"),
+        ("variants", 1, "JPEG rows are whole images: pass augment to the Loader, which draws anew in each epoch"),
+        ("decode", "exact", "JPEG rows are decoded when loading: pass decode to the Loader"),
+    ):
+        value = given[name] if name != "dtype" else _dtype(given[name])
+        if value != only:
+            raise ArgumentError(f"{name}={given[name]!r} with codec='jpeg': {instead}, or pack with codec='raw'")
+    return {**given, "resize": None if resize is RESIZE else resize, "crop": None}
+
+
+def _quality(value: Any, codec: str) -> int | None:
+    if codec == "jpeg":
+        return integer("quality", value, 1, 100)
+    if value is not QUALITY:
+        raise ArgumentError(f"quality={value!r}: raw rows are not encoded: leave it out, or pack with codec='jpeg'")
+    return None
+
+
+def _restarts(value: Any, codec: str) -> bool:
+    if flag("restarts", value) and codec == "raw":
+        raise ArgumentError("restarts=True: raw rows have no restart markers: leave it out, or pack with codec='jpeg'")
+    return bool(value)
 
 
 def _augment(value: Any, variants: int) -> Augment | None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from largeds_native.packing.jpeg_estimate import estimated_row_bytes
 from largeds_native.packing.options import PackOptions
 from largeds_native.sources import Source
 from largeds_native.store.metadata import Metadata
@@ -19,8 +20,8 @@ from largeds_native.store.metadata import Metadata
 
 @dataclass(frozen=True)
 class Plan:
-    """One pack. `decoded` is (height, width) of every image after resize and crop, `size` that of every stored row, and
-    `key` the user's name for the samples."""
+    """One pack. `decoded` is (height, width) of every image after resize and crop, `size` that of every stored row,
+    both (0, 0) where rows are JPEG files; `key` is the user's name for the samples."""
 
     source: Source
     options: PackOptions
@@ -40,7 +41,10 @@ class Plan:
 
     @property
     def sample_bytes(self) -> int:
-        """Stored bytes of one image with all its variants."""
+        """Stored bytes of one image with all its variants; an estimate where rows are JPEG files, from the options
+        alone, so that every process and machine plans the same shards."""
+        if self.options.quality is not None:
+            return estimated_row_bytes(self.options.transform.resize, self.options.quality)
         return self.options.variants * math.prod(self.shape) * np.dtype(self.options.dtype).itemsize
 
     @property
@@ -102,4 +106,5 @@ class Plan:
             variants=self.options.variants,
             options={**self.options.to_json(), "plan": fingerprint},
             libraries=self.libraries,
+            codec=self.options.codec,
         )

@@ -14,9 +14,9 @@ from largeds_native._internal.machine import usable_threads
 from largeds_native.errors import ArgumentError, LargedsError, PackError, StorageError
 from largeds_native.packing import resume as state
 from largeds_native.packing.class_names import numbered_classes
-from largeds_native.packing.engine import Engine
 from largeds_native.packing.failures import check_failures, check_finished, check_packed_before, checked_max_failures
 from largeds_native.packing.finisher import Finisher
+from largeds_native.packing.jpeg_engine import make_engine
 from largeds_native.packing.lock import FolderLock
 from largeds_native.packing.options import PackOptions
 from largeds_native.packing.plan import Plan
@@ -90,7 +90,8 @@ def make_plan(source: Source, options: PackOptions, key: str | None = None) -> P
         if not isinstance(source, IndexedSource):
             raise ArgumentError(f"shuffle: expected a source that can be read in any order, found {source.description}")
         source = ShuffledSource(source, options.shuffle)
-    plan = Plan(source, options, row_size(source, options), library_versions(), key)
+    size = (0, 0) if options.codec == "jpeg" else row_size(source, options)
+    plan = Plan(source, options, size, library_versions(), key)
     plan.metadata("")  # raises if the augmentation does not fit
     _check_pictures(plan)
     return plan
@@ -99,7 +100,7 @@ def make_plan(source: Source, options: PackOptions, key: str | None = None) -> P
 def _check_pictures(plan: Plan) -> None:
     """Raises ArgumentError for a field of pictures that would not be cropped or resized as its image is."""
     size = plan.source.image_size or plan.decoded
-    if plan.options.augment is None and plan.decoded == size:
+    if plan.options.augment is None and (plan.decoded == size or _keeps(plan.options, size)):
         return
     for name, spec in plan.source.fields.items():
         if is_picture(spec, size):
@@ -108,6 +109,12 @@ def _check_pictures(plan: Plan) -> None:
                 "cropped and flipped as the images are: pack with resize=None, crop=None and no augment, or leave the "
                 "field out"
             )
+
+
+def _keeps(options: PackOptions, size: tuple[int, int]) -> bool:
+    """Whether images of this size become JPEG rows of the same size."""
+    resize = options.transform.resize
+    return options.codec == "jpeg" and (not isinstance(resize, int) or min(size) <= resize)
 
 
 def _way_on(plan: Plan) -> str:
@@ -145,7 +152,7 @@ class Job:
         self._metadata = plan.metadata(fingerprint)
         self._threads, self._raise_errors = threads, raise_errors
         self._finisher = finisher
-        self._engine = Engine(plan.options, plan.decoded, threads)
+        self._engine = make_engine(plan.options, plan.decoded, threads, folder)
         self._done = self._failed = 0
 
     def run(self, progress: bool, max_failures: int | float) -> None:
@@ -171,7 +178,7 @@ class Job:
             self._threads,
             self._engine.clock,
             self._finisher.waited,
-            sum(record.rows for record in self._finisher.records.values()),
+            self._finisher.records.values(),
         )
         check_failures(report, self._plan, max_failures)
         in_order = [records[number] for number in sorted(records)]

@@ -56,7 +56,8 @@ class ShardFiller:
             before, failed = self.samples, self.failed
             results = engine.finish(lambda n, before=before, failed=failed: on_progress(before + n, failed))  # type: ignore[misc]
             _check(batch, results, raise_errors, self._plan)
-            self._writer.advance(len(batch.items) - len(results.errors))
+            written = 0 if results.jpeg is None else int(results.jpeg.bytes.sum())
+            self._writer.advance(len(batch.items) - len(results.errors), written)
             self.samples += len(batch.items)
             done, batch = (batch, results), following
         self._log(done)
@@ -75,7 +76,7 @@ def _check_labels(batch: SourceBatch, plan: Plan) -> None:
 
 
 def _check(batch: SourceBatch, results: SampleResults, raise_errors: bool, plan: Plan) -> None:
-    one_shape_guessed = plan.options.transform.fixed_size is None
+    one_shape_guessed = plan.options.codec == "raw" and plan.options.transform.fixed_size is None
     for index, (reason, message) in sorted(results.errors.items()):
         results.errors[index] = reason, _without_folder(message, batch, index)
         if reason == "shape" and one_shape_guessed:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from largeds_native.packing.engine import Clock
 from largeds_native.packing.plan import Plan
 from largeds_native.store.format import sample_log
+from largeds_native.store.format.psnr import Psnr
 from largeds_native.store.format.shard_record import ShardRecord
 from largeds_native.store.report import LISTED, Failure, Report
 
@@ -22,9 +24,9 @@ def make_report(
     threads: int,
     clock: Clock,
     waited: float,
-    new_rows: int,
+    new: Collection[ShardRecord],
 ) -> Report:
-    """`resumed` shards were finished before this run; this run packed `new_rows` rows in `seconds`."""
+    """`resumed` shards were finished before this run, which packed the shards `new` in `seconds`."""
     failed: Counter[str] = Counter()
     decoders: Counter[str] = Counter()
     failures: list[Failure] = []
@@ -44,15 +46,39 @@ def make_report(
         shards=len(records),
         resumed_shards=resumed,
         seconds=seconds,
-        images_per_second=new_rows / seconds,
+        images_per_second=sum(record.rows for record in new) / seconds,
         source_mb_per_second=clock.bytes_read / seconds / 1e6,
-        written_mb_per_second=new_rows * plan.sample_bytes / seconds / 1e6,
+        written_mb_per_second=sum(_image_bytes(record, plan) for record in new) / seconds / 1e6,
         threads=threads,
         limit=limit_of(seconds, threads, clock, waited),
         root=plan.source.root,
         notes=plan.source.notes,
         files=plan.files,
+        **_jpeg_entries(records.values()),
     )
+
+
+def _image_bytes(record: ShardRecord, plan: Plan) -> int:
+    return record.rows * plan.sample_bytes if record.kept is None else record.bytes
+
+
+def _jpeg_entries(records: Iterable[ShardRecord]) -> dict[str, Any]:
+    """What the report says of JPEG rows only."""
+    kept: Counter[str] = Counter()
+    psnr, source_bytes, row_bytes = Psnr(), 0, 0
+    for record in records:
+        kept.update(record.kept or {})
+        psnr += record.psnr
+        source_bytes += record.source_bytes
+        row_bytes += record.bytes
+    return {
+        "kept": {name: kept[name] for name in sample_log.KEPT if kept[name]},
+        "source_bytes": source_bytes,
+        "row_bytes": row_bytes,
+        "psnr_measured": psnr.measured,
+        "psnr_mean": psnr.mean_db if psnr.measured else None,
+        "psnr_smallest": psnr.smallest_db if psnr.measured else None,
+    }
 
 
 def limit_of(seconds: float, threads: int, clock: Clock, waited: float) -> str:

@@ -1,4 +1,4 @@
-"""Decodes images of the source again, and compares them with the pixels in the store."""
+"""Decodes images of the source again, and compares them with the rows of the store."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from largeds_native._internal.machine import usable_threads
 from largeds_native.errors import ArgumentError, StoreError
 from largeds_native.packing.engine import Engine
+from largeds_native.packing.jpeg_engine import make_engine
 from largeds_native.packing.options import PackOptions
 from largeds_native.packing.size import row_size
 from largeds_native.sources import IndexedSource, ShuffledSource, SourceBatch, as_source
@@ -58,7 +59,8 @@ def verify_sources(
         raise StoreError(f"{store.path}: expected a source of {len(table):,} samples, found {indexed.count:,}")
     indices = np.unique(np.linspace(0, len(table) - 1, min(sample, len(table))).astype(np.int64))
     expected = table.take(indices).to_pylist()
-    engine = Engine(options, row_size(indexed, options), threads or usable_threads())
+    size = (0, 0) if options.codec == "jpeg" else row_size(indexed, options)
+    engine = make_engine(options, size, threads or usable_threads())
     different: list[str] = []
     for low in range(0, len(indices), STEP):
         part = indices[low : low + STEP]

@@ -1,9 +1,20 @@
-"""Stores: the interface `Store`, its two implementations, and the format on disk (`format`)."""
+"""Stores: the interface `Store`, its implementations, and the format on disk (`format`)."""
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 from largeds_native.store.base import Store
+from largeds_native.store.format.manifest import read_manifest
+from largeds_native.store.jpeg import JpegStore
 from largeds_native.store.mapped import MappedArrayStore
 from largeds_native.store.packed import PackedStore, Shard, as_packed
 
-__all__ = ["MappedArrayStore", "PackedStore", "Shard", "Store", "as_packed"]
+__all__ = ["JpegStore", "MappedArrayStore", "PackedStore", "Shard", "Store", "as_packed", "open_packed"]
+
+
+def open_packed(path: str | os.PathLike[str]) -> PackedStore:
+    """Opens the store in a folder, by the codec of its rows. Raises StoreError as `PackedStore` does."""
+    manifest = read_manifest(Path(os.path.abspath(path)))
+    return (JpegStore if manifest.codec == JpegStore.codec else PackedStore)(path, manifest)

@@ -59,7 +59,7 @@ class Store(ABC):
         self._metadata = metadata
         self._parts: dict[tuple[str, int], Array] = {}  # (name, index of the file) -> the file, mapped
         self._arrays: dict[str, Array | ConcatArray] = {}
-        self._rows: _C.Rows | None = None
+        self._rows: _C.RowSource | None = None
         self._formats: dict[Any, BatchFormat] = {}  # by the options of `gather`
 
     # ---- defined by each implementation ------------------------------------------------------------------------
@@ -165,7 +165,7 @@ class Store(ABC):
         return self._arrays[name]
 
     @property
-    def rows(self) -> _C.Rows:
+    def rows(self) -> _C.RowSource:
         """The images as rows of bytes for the C++ core: image i's variant v is row i * variants + v."""
         if self._rows is None:
             self._rows = self._core_rows("images", self.row_bytes, self.variants)
@@ -198,6 +198,7 @@ class Store(ABC):
         std: Sequence[float] | None = None,
         channels_last: bool = False,
         crop: int | tuple[int, int] | None = None,
+        resize: int | tuple[int, int] | None = None,
         variant: int = 0,
         threads: int | None = None,
     ) -> torch.Tensor:
@@ -210,6 +211,8 @@ class Store(ABC):
             not changed.
         channels_last: in torch.channels_last memory format.
         crop: a centre crop, a side or (height, width).
+        resize: the size to which images are resized before that: the shorter side, or (height, width). Images of many
+            sizes need it.
         variant: number of the variant, below `store.variants`.
         threads: by default all that the process may use, and one in a DataLoader's worker.
 
@@ -221,7 +224,14 @@ class Store(ABC):
         if dtype is None and out is not None:
             dtype = out.dtype
         batches = gathering.cached_format(
-            self._formats, self, dtype=dtype, mean=mean, std=std, channels_last=channels_last, crop=crop
+            self._formats,
+            self,
+            dtype=dtype,
+            mean=mean,
+            std=std,
+            channels_last=channels_last,
+            crop=crop,
+            resize=resize,
         )
         return gathering.gather(batches, indices, out, variant, threads)
 

@@ -31,14 +31,16 @@ class Gatherable(Protocol):
     @property
     def metadata(self) -> Metadata: ...
     @property
-    def rows(self) -> _C.Rows: ...
+    def rows(self) -> _C.RowSource: ...
 
 
 class BatchFormat:
     """The format of batches of a store: `.dtype`, `.image_shape`, and the `_C.Gather` that fills them.
 
     dtype: of the batch; None is that of the store. Floats from uint8 are x / 255, or (x / 255 - mean) / std. Stored
-    floats are not changed. Raises ArgumentError for a dtype, mean or std that does not fit the store.
+    floats are not changed. Of a JPEG store, decode="scaled" reads images at a smaller scale where they are resized to at
+    most half, and `skip_damaged` replaces a sample whose row can't be decoded by the next one among `candidates` (sorted
+    row numbers; None: all). Raises ArgumentError for options that do not fit the store.
     """
 
     def __init__(
@@ -51,24 +53,27 @@ class BatchFormat:
         channels_last: bool = False,
         augment: Augment | None = None,
         variant: str = "cycle",
+        decode: str = "exact",
+        skip_damaged: bool = False,
+        candidates: Sequence[int] | None = None,
     ) -> None:
         from largeds_native import _C
 
         self.dtype = _batch_dtype(store, dtype, mean is not None or std is not None)
         self.channels_last = channels_last
-        stored = store.metadata
-        channels, (height, width) = stored.channels, stored.image_size
+        stored, channels = store.metadata, store.metadata.channels
+        _check_one_size(store, augment)
         self.scale = multiply, add = _scale(channels, mean, std)
         self.variants = stored.variants
         self.gather = _C.Gather(
             store.rows,
-            _C.ImageLayout(
-                channels=channels, height=height, width=width, planar=stored.layout == "CHW", dtype=stored.dtype.name
-            ),
+            read_spec(stored, decode),
             augment=(augment or Augment()).core(),
             output=_C.OutputSpec(planar=not channels_last, dtype=DTYPES[self.dtype], multiply=multiply, add=add),
             variants=stored.variants,
             variant_choice=variant,
+            skip_damaged=skip_damaged,
+            candidates=[] if candidates is None else candidates,
         )
         self.image_shape = (channels, *self.gather.sample_size)
 
@@ -76,6 +81,35 @@ class BatchFormat:
         """An uninitialised batch of n images, (n, C, H, W)."""
         layout = torch.channels_last if self.channels_last else torch.contiguous_format
         return torch.empty((n, *self.image_shape), dtype=self.dtype, memory_format=layout)
+
+
+def read_spec(stored: Metadata, decode: str = "exact") -> _C.ReadSpec:
+    """How the core reads the images of a store."""
+    from largeds_native import _C
+
+    if decode not in ("exact", "scaled"):
+        raise ArgumentError(f"decode: expected 'exact' or 'scaled', found {decode!r}")
+    if stored.sizes is None:
+        height, width = stored.image_size
+        planar = stored.layout == "CHW"
+        layout = _C.ImageLayout(
+            channels=stored.channels, height=height, width=width, planar=planar, dtype=stored.dtype.name
+        )
+        return _C.ReadSpec(layout)
+    (height, width), largest = stored.sizes.min, stored.sizes.max
+    layout = _C.ImageLayout(channels=stored.channels, height=max(height, 1), width=max(width, 1), planar=False)
+    return _C.ReadSpec(layout, codec="jpeg", scaled=decode == "scaled", max_pixels=max(largest[0] * largest[1], 1))
+
+
+def _check_one_size(store: Gatherable, augment: Augment | None) -> None:
+    if not store.metadata.varies or (augment is not None and augment.fixes_size):
+        return
+    (low_h, low_w), (high_h, high_w) = store.metadata.sizes.min, store.metadata.sizes.max  # type: ignore[union-attr]
+    raise ArgumentError(
+        f"augment: the images of {store.path} have many sizes, from {low_h}x{low_w} to {high_h}x{high_w} (height x "
+        "width), and a batch has one: pass augment=Augment(resized_crop=224, flip=0.5) for training, or "
+        "Augment(resize=256, center_crop=224) for validation"
+    )
 
 
 def _batch_dtype(store: Gatherable, dtype: torch.dtype | None, normalise: bool) -> torch.dtype:
@@ -192,17 +226,16 @@ def gather(
 
 
 def cached_format(
-    formats: dict[Any, BatchFormat], store: Gatherable, *, mean: Any, std: Any, crop: Any, **kwargs: Any
+    formats: dict[Any, BatchFormat], store: Gatherable, *, mean: Any, std: Any, crop: Any, resize: Any, **kwargs: Any
 ) -> BatchFormat:
     """The format with these options from the cache `formats`."""
     for name, values in (("mean", mean), ("std", std)):
         if isinstance(values, (int, float)):
             raise ArgumentError(f"{name}: expected one number per channel, found {values!r}")
     mean, std = (None if values is None else tuple(values) for values in (mean, std))
-    if isinstance(crop, list):
-        crop = tuple(crop)  # a key must not change
-    key = (mean, std, crop, *kwargs.values())
+    crop, resize = (tuple(size) if isinstance(size, list) else size for size in (crop, resize))  # a key must not change
+    key = (mean, std, crop, resize, *kwargs.values())
     if key not in formats:
-        augment = None if crop is None else Augment(center_crop=crop)
+        augment = None if crop is None and resize is None else Augment(center_crop=crop, resize=resize)
         formats[key] = BatchFormat(store, mean=mean, std=std, augment=augment, **kwargs)
     return formats[key]

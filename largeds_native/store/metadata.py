@@ -11,17 +11,30 @@ import numpy as np
 
 from largeds_native._internal.arrays import FieldSpec
 from largeds_native._internal.units import size
+from largeds_native.errors import StoreError
 
 MeanStd: TypeAlias = tuple[tuple[float, ...], tuple[float, ...]]
+
+
+@dataclass(frozen=True)
+class SizeRange:
+    """Of the images of a JPEG store: the smallest and largest (height, width), each side on its own, as shown; and the
+    bytes of all rows. Without rows, the sizes are (0, 0)."""
+
+    min: tuple[int, int]
+    max: tuple[int, int]
+    bytes: int = 0
 
 
 @dataclass(frozen=True)
 class Metadata:
     """Describes all rows of a store.
 
-    `rows` is the number of images, `shape` that of one stored image, (C, H, W) or (H, W, C). `normalized` is the (mean,
-    std) by which float images were normalised before storing; `statistics` is the (mean, std) of the pixels before
-    that, or None if it was not computed. `options` and `libraries` record how the pixels were made, if that is known.
+    `rows` is the number of images, `shape` that of one image, (C, H, W) or (H, W, C). `codec` is "raw" where a row is
+    the image's pixels, "jpeg" where it is a JPEG file: then `sizes` has the range of sizes, and `shape` has 0 for
+    height and width unless all images have one size. `normalized` is the (mean, std) by which float images were
+    normalised before storing; `statistics` is the (mean, std) of the pixels before that, or None if it was not
+    computed. `options` and `libraries` record how the pixels were made, if that is known.
     """
 
     rows: int
@@ -35,19 +48,32 @@ class Metadata:
     variants: int = 1
     options: Mapping[str, Any] = field(default_factory=dict)
     libraries: Mapping[str, str] = field(default_factory=dict)
+    codec: str = "raw"
+    sizes: SizeRange | None = None
 
     @property
     def channels(self) -> int:
         return self.shape[0 if self.layout == "CHW" else 2]
 
     @property
+    def varies(self) -> bool:
+        """Whether the images have more than one size."""
+        return self.sizes is not None and self.sizes.min != self.sizes.max
+
+    @property
     def image_size(self) -> tuple[int, int]:
-        """(height, width)"""
+        """(height, width). StoreError where the images have several."""
+        if self.sizes is not None and self.varies:
+            (low_h, low_w), (high_h, high_w) = self.sizes.min, self.sizes.max
+            raise StoreError(
+                f"the images have many sizes, from {low_h}x{low_w} to {high_h}x{high_w} (height x width): see "
+                "store.sizes"
+            )
         return self.shape[1:] if self.layout == "CHW" else self.shape[:2]
 
     @property
     def row_bytes(self) -> int:
-        """Bytes of one image (of one variant)."""
+        """Bytes of one decoded image (of one variant); 0 where the images have several sizes."""
         return math.prod(self.shape) * self.dtype.itemsize
 
     @property
@@ -65,11 +91,18 @@ class Metadata:
 
     def facts(self) -> list[str]:
         """The contents of the store in short phrases."""
-        facts = [f"{self.rows:,} images", f"{self.layout} {self.shape}", self.dtype.name]
+        facts = [f"{self.rows:,} images", *self._pixel_facts()]
         if self.variants > 1:
             facts.append(f"{self.variants} variants")
         if self.classes:
             facts.append(f"{len(self.classes)} classes")
         if self.fields:
             facts.append("fields " + ", ".join(self.fields))
-        return [*facts, size(self.rows * self.sample_bytes)]
+        return [*facts, size(self.rows * self.sample_bytes if self.sizes is None else self.sizes.bytes)]
+
+    def _pixel_facts(self) -> list[str]:
+        if self.sizes is None:
+            return [f"{self.layout} {self.shape}", self.dtype.name]
+        (low_h, low_w), (high_h, high_w) = self.sizes.min, self.sizes.max
+        sizes = f"{low_h}x{low_w} to {high_h}x{high_w}" if self.varies else f"{low_h}x{low_w}"
+        return [f"JPEG {sizes} (height x width)", "RGB" if self.channels == 3 else "grey"]

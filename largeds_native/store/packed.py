@@ -1,4 +1,4 @@
-"""A store in the format of docs/store-format.md, written by `pack` or `from_hdf5`."""
+"""Stores in the format of docs/store-format.md, written by `pack` or `from_hdf5`."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from largeds_native._internal.arrays import Array
 from largeds_native._internal.machine import MAX_THREADS, usable_threads
 from largeds_native.errors import StoreError
 from largeds_native.store.base import IMPORT_HINT, RowFile, Store
-from largeds_native.store.format.manifest import read_manifest
+from largeds_native.store.format.manifest import Manifest, ShardEntry, read_manifest
 from largeds_native.store.format.npy import DATA_OFFSET, check_array, map_array
 from largeds_native.store.format.sample_log import read_sample_log
+from largeds_native.store.format.shard_record import shard_digest
 from largeds_native.store.report import Report
-from largeds_native.store.verify import Verification, verify_shard
+from largeds_native.store.verify import Verification, row_hashes
 from largeds_native.transform.image_transform import integer
 
 if TYPE_CHECKING:
@@ -36,29 +37,41 @@ class Shard:
 
 
 class PackedStore(Store):
-    """Opens the store in the folder `path`. In addition to `Store`, it records where its images came from
-    (`samples`, `report`), and can be verified.
+    """The store in the folder `path`, as `largeds_native.open` returns it. In addition to `Store`, it records where its
+    images came from (`samples`, `report`), and can be verified. This class has rows of pixels, `JpegStore` rows that
+    are JPEG files.
 
     Opening checks the manifest, and the header and size of each file; it does not map files or read rows. Raises
     StoreError if a file is missing, incomplete, of another format, or of another version.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    codec = "raw"
+
+    def __init__(self, path: str | os.PathLike[str], manifest: Manifest | None = None) -> None:
         folder = os.path.abspath(path)
-        self._manifest = manifest = read_manifest(Path(folder))
+        self._manifest = manifest = manifest or read_manifest(Path(folder))
+        if manifest.codec != self.codec:
+            raise StoreError(f"{folder} has rows of codec {manifest.codec!r}: open it with largeds_native.open")
         super().__init__(Path(folder), manifest)
         starts = accumulate((entry.rows for entry in manifest.shards), initial=0)
         self.shards = [
             Shard(self.path / entry.name, entry.rows, start, entry.hash)
             for entry, start in zip(manifest.shards, starts, strict=False)
         ]
-        arrays = [(name, manifest.array_spec(name)) for name in ("images", *manifest.fields)]
+        fields = [(name, manifest.array_spec(name)) for name in manifest.fields]
         for entry in manifest.shards:  # plain strings: there may be many thousands
-            for name, spec in arrays:
-                check_array(f"{folder}/{entry.name}/{name}.npy", spec.dtype, (entry.rows, *spec.shape))
+            shard = f"{folder}/{entry.name}"
+            self._check_images(shard, entry)
+            for name, spec in fields:
+                check_array(f"{shard}/{name}.npy", spec.dtype, (entry.rows, *spec.shape))
+
+    def _check_images(self, shard: str, entry: ShardEntry) -> None:
+        """Raises StoreError unless the files with the images of a shard have the right format and size."""
+        spec = self.metadata.array_spec("images")
+        check_array(f"{shard}/images.npy", spec.dtype, (entry.rows, *spec.shape))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (PackedStore, (str(self.path),))
+        return (type(self), (str(self.path),))
 
     def summary(self) -> list[str]:
         *facts, size = super().summary()
@@ -116,14 +129,24 @@ class PackedStore(Store):
         threads = usable_threads() if threads is None else integer("threads", threads, 1, MAX_THREADS)
         damaged: list[int] = []
         damaged_shards: list[str] = []
-        for index, (shard, file) in enumerate(zip(self.shards, self.files("images"), strict=True)):
-            log = self.samples_of([index], ["row", "hash"])
-            fields = {name: self.part(name, index) for name in self.fields}
-            rows, fields_match = verify_shard(file, self.metadata.sample_bytes, log, fields, shard.hash, threads)
-            damaged += [shard.start + row for row in rows]
-            if not fields_match:
+        for index, shard in enumerate(self.shards):
+            hashes = row_hashes(self.samples_of([index], ["row", "hash"]), shard.path, shard.rows)
+            if shard.rows:
+                damaged += [shard.start + row for row in self._damaged_rows(index, hashes, threads)]
+            if shard.hash and shard_digest(hashes, self._hashed_arrays(index)) != shard.hash:
                 damaged_shards.append(shard.path.name)
         return Verification(len(self), tuple(damaged), tuple(damaged_shards))
+
+    def _damaged_rows(self, index: int, hashes: Array, threads: int) -> list[int]:
+        """The rows of a shard, counted there, whose bytes differ from their hashes. Reads every row once."""
+        from largeds_native import _C
+
+        file = self.files("images")[index]
+        return _C.verify_file((str(file.path), file.offset, file.rows), self.metadata.sample_bytes, hashes, threads)
+
+    def _hashed_arrays(self, index: int) -> dict[str, Array]:
+        """The arrays beside the images of a shard whose bytes are in its hash."""
+        return {name: self.part(name, index) for name in self.fields}
 
 
 def as_packed(store: Store) -> PackedStore:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from largeds_native._internal.units import size
 from largeds_native.store.format.files import atomic_write_bytes
 
 if TYPE_CHECKING:
@@ -37,6 +38,10 @@ class Report:
     limit: the bottleneck of the run, "source", "source read", "decode" or "disk write".
     notes: what the source used for the label, and what it left out.
     files: a digest of the sizes, times and inodes of the source's files when the pack began.
+    kept: of JPEG rows, the number of those kept in each way: "verbatim", "transcoded", "shrunk" or "encoded".
+    source_bytes, row_bytes: of JPEG rows, the bytes of the packed images in the source, and in the store.
+    psnr_measured, psnr_mean, psnr_smallest: of every fourth sample that was shrunk or encoded, how close its row is to
+        the pixels that were encoded, in decibels.
     """
 
     source: str
@@ -55,6 +60,12 @@ class Report:
     root: str | None = None
     notes: tuple[str, ...] = ()
     files: str = ""
+    kept: Mapping[str, int] = field(default_factory=dict)
+    source_bytes: int = 0
+    row_bytes: int = 0
+    psnr_measured: int = 0
+    psnr_mean: float | None = None
+    psnr_smallest: float | None = None
 
     @property
     def total(self) -> int:
@@ -78,10 +89,13 @@ class Report:
     def _check(self) -> None:
         """Raises TypeError for a value of a wrong type, as the file may come from anywhere."""
         texts = [self.source, self.limit, self.root or "", self.files, *self.notes, *self.failed, *self.decoders]
+        texts += [*self.kept]
         texts += [text for failure in self.failures for text in dataclasses.astuple(failure)]
         counts = [self.packed, self.shards, self.resumed_shards, self.threads]
-        counts += [*self.failed.values(), *self.decoders.values()]
+        counts += [*self.failed.values(), *self.decoders.values(), *self.kept.values()]
+        counts += [self.source_bytes, self.row_bytes, self.psnr_measured]
         speeds = [self.seconds, self.images_per_second, self.source_mb_per_second, self.written_mb_per_second]
+        speeds += [self.psnr_mean or 0.0, self.psnr_smallest or 0.0]
         for values, kinds in ((texts, (str,)), (counts, (int,)), (speeds, (int, float))):
             for value in values:
                 if not isinstance(value, kinds):
@@ -107,6 +121,7 @@ class Report:
             ("source", self.source),
             *(("note", note) for note in self.notes),
             ("failed", ", ".join(f"{n:,} {reason}" for reason, n in self.failed.items()) or "none"),
+            *self._jpeg_lines(),
             ("decoded by", ", ".join(f"{name} {n:,}" for name, n in self.decoders.items()) or "nothing to decode"),
             ("time", f"{self.seconds:,.2f} s with {self.threads} threads"),
             ("speed", f"{self.images_per_second:,.0f} images/s, {speeds}"),
@@ -114,6 +129,18 @@ class Report:
         ]
         if self.resumed_shards:
             lines.append(("resumed", f"{self.resumed_shards} of {self.shards} shards were finished before"))
+        return lines
+
+    def _jpeg_lines(self) -> list[tuple[str, str]]:
+        if not self.kept:
+            return []
+        lines = [
+            ("kept", ", ".join(f"{name} {n:,}" for name, n in self.kept.items())),
+            ("bytes", f"{size(self.source_bytes)} of images in {size(self.row_bytes)} of rows"),
+        ]
+        if self.psnr_mean is not None and self.psnr_smallest is not None:
+            measured = f"{self.psnr_measured:,} of the encoded images, measured"
+            lines.append(("PSNR", f"{self.psnr_mean:.1f} dB, at least {self.psnr_smallest:.1f} dB, of {measured}"))
         return lines
 
     def __str__(self) -> str:

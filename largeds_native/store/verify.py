@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from largeds_native._internal.arrays import Array
 from largeds_native.errors import StoreError
-from largeds_native.store.format.shard_record import shard_digest
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-    from largeds_native.store.base import RowFile
 
 
 @dataclass(frozen=True)
@@ -57,25 +55,10 @@ def first_few(values: tuple[Any, ...]) -> str:
     return ", ".join(str(value) for value in values[:5]) + (", ..." if len(values) > 5 else "")
 
 
-def verify_shard(
-    file: RowFile, sample_bytes: int, log: pa.Table, fields: Mapping[str, Array], digest: str, threads: int
-) -> tuple[list[int], bool]:
-    """(damaged rows of one shard, whether its hashes and fields match its digest).
-
-    `file` holds its images, `log` their hashes. Reads every row once.
-    """
-    from largeds_native import _C
-
-    hashes = _row_hashes(log)
-    if len(hashes) != file.rows:
-        raise StoreError(f"{file.path.parent}: expected hashes of {file.rows} rows, found {len(hashes)}")
-    matches = not digest or shard_digest(hashes, fields) == digest
-    if not file.rows:
-        return [], matches
-    return _C.verify_file((str(file.path), file.offset, file.rows), sample_bytes, hashes, threads), matches
-
-
-def _row_hashes(log: pa.Table) -> Array:
-    """Hashes of a shard's rows, in order."""
+def row_hashes(log: pa.Table, shard: Path, rows: int) -> Array:
+    """Hashes of a shard's rows, in order, from its list of samples."""
     kept = np.asarray(log["row"].to_numpy()) >= 0
-    return np.asarray(log["hash"].fill_null(0).to_numpy(), np.uint64)[kept]
+    hashes = np.asarray(log["hash"].fill_null(0).to_numpy(), np.uint64)[kept]
+    if len(hashes) != rows:
+        raise StoreError(f"{shard}: expected hashes of {rows} rows, found {len(hashes)}")
+    return hashes

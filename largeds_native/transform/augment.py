@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import operator
 from collections.abc import Sequence
@@ -16,21 +17,28 @@ if TYPE_CHECKING:
     from largeds_native import _C
 
 Size = int | tuple[int, int]
+INTERPOLATIONS = ("bilinear", "bicubic")
 
 
 @dataclass(frozen=True)
 class Augment:
     """At most one of three crops, and a horizontal flip. Sizes are a side or (height, width) in pixels.
 
+    For images of many sizes, `resized_crop`, or `resize` with `center_crop`, gives all samples one size.
+
     random_crop: size of a crop at a uniformly random position, after padding with `padding` zero pixels on every side
         (torchvision's RandomCrop).
     resized_crop: output size of a crop of random area (`scale`, relative to the image's area) and aspect ratio
-        (`ratio`, width / height), resized bilinearly with antialiasing (torchvision's RandomResizedCrop).
+        (`ratio`, width / height), resized with antialiasing (torchvision's RandomResizedCrop).
+    resize: the size to which the whole image is resized with antialiasing before `center_crop` (torchvision's Resize):
+        a number is the shorter side, (height, width) is exact and needs no crop.
     center_crop: size of a centre crop (torchvision's CenterCrop), for validation.
+    interpolation: "bilinear" or "bicubic", for what is resized.
     flip: probability of a horizontal flip, in [0, 1].
 
     The draws are a function of (seed, epoch, sample) alone (Philox 4x32-10), not of threads, ranks or restarts.
-    Raises ArgumentError for sizes below 1, more than one crop, or invalid ranges.
+    Raises ArgumentError for sizes below 1, more than one crop, a `resize` that does not go with the crop, or invalid
+    ranges.
     """
 
     random_crop: Size | None = None
@@ -40,6 +48,8 @@ class Augment:
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
     flip: float = 0.0
     center_crop: Size | None = None
+    resize: Size | None = None
+    interpolation: str = "bilinear"
 
     def __post_init__(self) -> None:
         crops = {name: getattr(self, name) for name in ("random_crop", "resized_crop", "center_crop")}
@@ -48,6 +58,7 @@ class Augment:
             raise ArgumentError(f"expected one crop, found {' and '.join(chosen)}")
         for name, size in chosen.items():
             object.__setattr__(self, name, size_of(name, size))
+        self._check_resize()
         if not isinstance(self.padding, int) or not 0 <= self.padding <= MAX_SIDE:
             raise ArgumentError(f"padding: expected a number of pixels from 0 to {MAX_SIDE}, found {self.padding!r}")
         if self.padding and self.random_crop is None:
@@ -60,6 +71,40 @@ class Augment:
         if not isinstance(self.flip, Real) or not 0 <= self.flip <= 1:
             raise ArgumentError(f"flip: expected a probability in [0, 1], found {self.flip!r}")
 
+    def _check_resize(self) -> None:
+        if self.interpolation not in INTERPOLATIONS:
+            known = ", ".join(map(repr, INTERPOLATIONS))
+            raise ArgumentError(f"interpolation: expected one of {known}, found {self.interpolation!r}")
+        if self.resize is None:
+            return
+        if self.random_crop is not None or self.resized_crop is not None:
+            raise ArgumentError(
+                "resize: expected with center_crop or alone, found another crop; resized_crop has a size"
+            )
+        exact = isinstance(self.resize, Sequence)
+        height, width = size_of("resize", self.resize)
+        object.__setattr__(self, "resize", (height, width) if exact else height)
+        if self.center_crop is None:
+            if not exact:
+                raise ArgumentError(
+                    f"resize={height} is the shorter side, so that samples have many sizes: add center_crop=, or give "
+                    "(height, width)"
+                )
+            object.__setattr__(self, "center_crop", (height, width))
+
+    @property
+    def fixes_size(self) -> bool:
+        """Whether all samples have one size, whatever the sizes of the images."""
+        return self.resized_crop is not None or self.random_crop is not None or self.center_crop is not None
+
+    def to_json(self) -> dict[str, Any]:
+        """For a manifest, which lacks the options that came later where they have their defaults."""
+        tree = dataclasses.asdict(self)
+        for name in ("resize", "interpolation"):
+            if tree[name] == type(self).__dataclass_fields__[name].default:
+                del tree[name]
+        return tree
+
     def core(self) -> _C.AugmentSpec:
         """This augmentation for the C++ core."""
         from largeds_native import _C
@@ -71,10 +116,12 @@ class Augment:
             crop=crop,
             height=height,
             width=width,
+            resize=(self.resize, 0) if isinstance(self.resize, int) else self.resize or (0, 0),
             padding=self.padding,
             scale=self.scale,
             ratio=self.ratio,
             flip=float(self.flip),
+            filter=self.interpolation,
         )
 
 

@@ -18,6 +18,7 @@ from largeds_native.store.gather import BatchFormat
 
 NAMES = ["bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64"]
 NAMES += ["float16", "bfloat16", "float32", "float64", "complex64", "complex128"]
+READ = _C.ReadSpec(_C.ImageLayout(channels=3, height=8, width=8))
 
 
 def in_use(ring: _C.Ring) -> int:
@@ -123,7 +124,7 @@ def test_any_tensor_can_be_filled(tmp_path: Any) -> None:
     images = np.arange(3 * 4 * 4, dtype=np.uint8).reshape(3, 1, 4, 4)
     path.write_bytes(images.tobytes())
     layout = _C.ImageLayout(channels=1, height=4, width=4)
-    gather = _C.Gather(_C.Rows([(str(path), 0, 3)], 16), layout, output=_C.OutputSpec(dtype="uint8"))
+    gather = _C.Gather(_C.Rows([(str(path), 0, 3)], 16), _C.ReadSpec(layout), output=_C.OutputSpec(dtype="uint8"))
     pool = _C.Pool(1)
     large = torch.zeros(5, 1, 4, 4, dtype=torch.uint8)
     strange = torch.zeros(100, dtype=torch.uint8).as_strided((1, 1, 4, 4), (77, 55, 4, 1), 3)
@@ -172,7 +173,7 @@ def pinning(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
 def test_pinned_slots_are_allocated_by_the_submitting_thread(store: Any, pinning: list[tuple[str, int]]) -> None:
     """The thread that fills them never needs the GIL."""
     rows = store.rows
-    gather = _C.Gather(rows, _C.ImageLayout(channels=3, height=8, width=8), output=_C.OutputSpec(dtype="uint8"))
+    gather = _C.Gather(rows, READ, output=_C.OutputSpec(dtype="uint8"))
     ring = _C.Ring(0, 2, pinned=True)
     prefetcher = _C.Prefetcher(gather, [(store.field_rows("label"), "int64", [])], ring, _C.Pool(2))
     for first in range(0, 40, 10):
@@ -194,7 +195,7 @@ def test_pinned_slots_are_allocated_by_the_submitting_thread(store: Any, pinning
 
 
 def test_failing_to_pin_memory_fails_only_the_submit(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    gather = _C.Gather(store.rows, _C.ImageLayout(channels=3, height=8, width=8), output=_C.OutputSpec(dtype="uint8"))
+    gather = _C.Gather(store.rows, READ, output=_C.OutputSpec(dtype="uint8"))
     ring = _C.Ring(0, 2, pinned=True)
     prefetcher = _C.Prefetcher(gather, [], ring, _C.Pool(1))
 
@@ -212,7 +213,7 @@ def test_failing_to_pin_memory_fails_only_the_submit(store: Any, monkeypatch: py
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_pinned_slots_are_pinned(store: Any) -> None:
-    gather = _C.Gather(store.rows, _C.ImageLayout(channels=3, height=8, width=8), output=_C.OutputSpec(dtype="uint8"))
+    gather = _C.Gather(store.rows, READ, output=_C.OutputSpec(dtype="uint8"))
     ring = _C.Ring(0, 2, pinned=True)
     prefetcher = _C.Prefetcher(gather, [(store.field_rows("label"), "int64", [])], ring, _C.Pool(1))
     prefetcher.submit(np.arange(10), None, 0, 0)
@@ -241,6 +242,6 @@ def test_rows_that_hold_other_values_than_a_field_says(store: Any) -> None:
     with pytest.raises(ArgumentError, match="expected rows, found None"):
         _C.Prefetcher(gather, [(None, "int64", [])], ring, pool)  # type: ignore[list-item]
     with pytest.raises(TypeError):
-        _C.Gather(None, _C.ImageLayout(channels=3, height=8, width=8))  # type: ignore[arg-type]
+        _C.Gather(None, READ)  # type: ignore[arg-type]
     with pytest.raises(ArgumentError, match="row_bytes"):
         _C.close_gaps(0, 0, 0, [1, 2])

@@ -31,6 +31,17 @@ TEST_CASE("the conversion kernels equal the scalar ones") {
   }
 }
 
+TEST_CASE("mirrored bytes equal the scalar ones, for all lengths") {
+  std::vector<uint8_t> bytes(150);
+  for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<uint8_t>(i * 7);
+  for (int64_t n = 0; n <= 150; ++n) {
+    std::vector<uint8_t> expected(150, 1), found(150, 1);
+    scalar_convert_kernels().mirror(bytes.data(), n, expected.data());
+    convert_kernels().mirror(bytes.data(), n, found.data());
+    CHECK(found == expected);
+  }
+}
+
 TEST_CASE("interleaving reverts deinterleaving, and mirroring twice reverts itself") {
   std::vector<uint8_t> pixels(4 * 37);
   for (size_t i = 0; i < pixels.size(); ++i) pixels[i] = static_cast<uint8_t>(i);

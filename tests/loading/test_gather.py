@@ -45,7 +45,7 @@ def make_gather(
     )
     size = {"height": kwargs.pop("out_height", height), "width": kwargs.pop("out_width", width)}
     layout = _C.ImageLayout(channels=channels, height=height, width=width, planar=planar, dtype=row_type)
-    return _C.Gather(rows, layout, augment=_C.AugmentSpec(**size, **kwargs), output=output)
+    return _C.Gather(rows, _C.ReadSpec(layout), augment=_C.AugmentSpec(**size, **kwargs), output=output)
 
 
 def empty_batch(n: int, channels: int, kwargs: dict[str, Any]) -> torch.Tensor:

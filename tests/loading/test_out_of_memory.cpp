@@ -40,7 +40,7 @@ struct Store {
   }
   std::shared_ptr<lds::Gather> gather() const {
     lds::GatherSpec spec;
-    spec.images.size = {kSide, kSide};
+    spec.read.images.size = {kSide, kSide};
     spec.augment.crop = lds::CropMode::random_resized;
     spec.augment.size = {7, 9};
     spec.augment.flip = 0.5;

@@ -46,7 +46,7 @@ struct Store {
     auto rows = std::make_shared<lds::FixedRows>(std::vector<lds::ShardFile>{{images, 0, kRows}}, kRowBytes);
     auto field = std::make_shared<lds::FixedRows>(std::vector<lds::ShardFile>{{labels, 0, kRows}}, 8);
     lds::GatherSpec spec;
-    spec.images.size = {kSide, kSide};
+    spec.read.images.size = {kSide, kSide};
     spec.output.type = lds::PixelType::uint8;
     if (!ring) ring = std::make_shared<lds::Ring>(0, 4);
     return std::make_unique<Prefetcher>(std::make_shared<lds::Gather>(rows, spec),

@@ -31,7 +31,7 @@ def gathered(plain: Any, augment: lds.Augment, seed: int, variants: int) -> np.n
     height, width = plain.shape[1:] if planar else plain.shape[:2]
     gather = _C.Gather(
         plain.rows,
-        _C.ImageLayout(channels=channels, height=height, width=width, planar=planar),
+        _C.ReadSpec(_C.ImageLayout(channels=channels, height=height, width=width, planar=planar)),
         augment=augment.core(),
         output=_C.OutputSpec(planar=planar, dtype="uint8"),
     )

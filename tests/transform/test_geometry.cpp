@@ -24,7 +24,8 @@ void check_draws(AugmentSpec spec, ImageSize image, ImageSize expected, const st
     const Geometry found = draw_geometry(spec, image, random);
     CHECK(found.box == drawn.box);
     CHECK(found.flip == drawn.flip);
-    CHECK(found.size == expected);
+    CHECK(found.resized == expected);
+    CHECK(found.part == IntBox{0, 0, expected.width, expected.height});
     CHECK(found.resizes() == (spec.crop == CropMode::random_resized));
   }
 }
@@ -72,11 +73,29 @@ TEST_CASE("a geometry is a function of seed, epoch and sample") {
                {kMax, 3, 7, {0, 10, 60, 30}, false}});
 }
 
+TEST_CASE("a whole image is resized before a center crop, as torchvision does") {
+  AugmentSpec spec = cropped(CropMode::center, {24, 20});
+  spec.resize = {30, 0};
+  SampleRandom random(1, 2, 3);
+  const Geometry found = draw_geometry(spec, {41, 63}, random);  // height, width
+  CHECK(found.box == IntBox{0, 0, 63, 41});
+  CHECK(found.resized == ImageSize{30, 46});
+  CHECK(found.part == IntBox{13, 3, 33, 27});
+  CHECK(resized_size({30, 0}, {63, 41}) == ImageSize{46, 30});
+  CHECK(resized_size({30, 7}, {63, 41}) == ImageSize{30, 7});
+  CHECK(resized_size({0, 0}, {63, 41}) == ImageSize{63, 41});
+  CHECK_THROWS_AS(resized_size({1 << 20, 0}, {1, 1 << 20}), Error);
+  spec.size = {24, 50};  // fits only into images that are wide enough
+  CHECK_THROWS_AS(draw_geometry(spec, {41, 63}, random), Error);
+  CHECK_NOTHROW(draw_geometry(spec, {41, 90}, random));
+}
+
 TEST_CASE("a box may be inside an image completely, partly, or not at all") {
-  CHECK(Geometry{{1, 2, 5, 6}, {4, 4}, false}.inside({6, 5}) == IntBox{1, 2, 5, 6});
-  CHECK(Geometry{{-3, 2, 9, 8}, {6, 12}, false}.inside({6, 5}) == IntBox{0, 2, 5, 6});
-  CHECK(Geometry{{-5, -4, -3, -1}, {3, 2}, false}.inside({4, 4}).width() == 0);
-  CHECK(Geometry{{6, -1, 8, 2}, {3, 2}, false}.inside({4, 4}).width() == 0);
+  const auto inside = [](const IntBox& box, ImageSize image) { return Geometry{box, box.size(), {}}.inside(image); };
+  CHECK(inside({1, 2, 5, 6}, {6, 5}) == IntBox{1, 2, 5, 6});
+  CHECK(inside({-3, 2, 9, 8}, {6, 5}) == IntBox{0, 2, 5, 6});
+  CHECK(inside({-5, -4, -3, -1}, {4, 4}).width() == 0);
+  CHECK(inside({6, -1, 8, 2}, {4, 4}).width() == 0);
 }
 
 TEST_CASE("crops that do not fit and invalid numbers are errors") {
@@ -86,7 +105,15 @@ TEST_CASE("crops that do not fit and invalid numbers are errors") {
   CHECK_THROWS_AS(check(cropped(CropMode::random, {48, 68}, -1), kImage), Error);
   CHECK_THROWS_AS(check(cropped(CropMode::random, {48, 68}, 1 << 30), kImage), Error);
   CHECK_THROWS_AS(check(cropped(CropMode::random_resized, {0, 1}), kImage), Error);
-  AugmentSpec spec;
+  AugmentSpec spec = cropped(CropMode::random, {8, 8});
+  spec.resize = {30, 0};
+  CHECK_THROWS_AS(check(spec, kImage), Error);  // is for a center crop
+  spec = cropped(CropMode::center, {31, 8});
+  spec.resize = {30, 0};
+  CHECK_THROWS_AS(check(spec, kImage), Error);
+  spec.resize = {-1, 0};
+  CHECK_THROWS_AS(check(spec, kImage), Error);
+  spec = {};
   spec.flip = 1.5;
   CHECK_THROWS_AS(check(spec, kImage), Error);
 }

@@ -14,16 +14,17 @@ import numpy as np
 from largeds_native._internal.arrays import FieldSpec, check_field_name
 from largeds_native.errors import StorageError, StoreError
 from largeds_native.store.format.json_reader import JsonReader, short
-from largeds_native.store.metadata import MeanStd, Metadata
+from largeds_native.store.metadata import MeanStd, Metadata, SizeRange
 
 FORMAT = "largeds"
-VERSION = 1
-CODEC = "raw"
+VERSIONS = {"raw": 1, "jpeg": 2}  # of the format, by the codec of the rows
 NAME = "manifest.json"
 PLAN_NAME = ".pack.json"  # exists in the folder of an unfinished pack
 MAX_BYTES = 256 << 20
 MAX_ROWS = 1 << 48
+MAX_IMAGES_BYTES = 1 << 60  # of a shard's images.bin
 MAX_EXTENT = 1 << 31
+MAX_SIDE = 65_535  # of a JPEG file
 IMAGE_DTYPES = ("uint8", "float16", "float32")
 LAYOUTS = ("CHW", "HWC")
 
@@ -38,6 +39,7 @@ class ShardEntry:
     name: str
     rows: int
     hash: str = ""  # see shard_digest
+    bytes: int = 0  # of images.bin, in a JPEG store
 
 
 @dataclass(frozen=True)
@@ -49,11 +51,11 @@ class Manifest(Metadata):
     def to_json(self) -> dict[str, Any]:
         return {
             "format": FORMAT,
-            "version": VERSION,
-            "codec": CODEC,
+            "version": VERSIONS[self.codec],
+            "codec": self.codec,
             "rows": self.rows,
-            "image": {"shape": list(self.shape), "dtype": self.dtype.name, "layout": self.layout},
-            "shards": [{"name": s.name, "rows": s.rows, "hash": s.hash} for s in self.shards],
+            "image": self._image_json(),
+            "shards": [self._shard_json(shard) for shard in self.shards],
             "fields": {k: {"dtype": _dtype_name(v.dtype), "shape": list(v.shape)} for k, v in self.fields.items()},
             "classes": list(self.classes),
             "normalized": _mean_std_json(self.normalized),
@@ -62,6 +64,16 @@ class Manifest(Metadata):
             "options": dict(self.options),
             "libraries": dict(self.libraries),
         }
+
+    def _image_json(self) -> dict[str, Any]:
+        if self.sizes is None:
+            return {"shape": list(self.shape), "dtype": self.dtype.name, "layout": self.layout}
+        sizes = {"min_size": list(self.sizes.min), "max_size": list(self.sizes.max)}
+        return {"channels": self.channels, "dtype": self.dtype.name, "layout": self.layout, **sizes}
+
+    def _shard_json(self, shard: ShardEntry) -> dict[str, Any]:
+        size = {} if self.codec == "raw" else {"bytes": shard.bytes}
+        return {"name": shard.name, "rows": shard.rows, **size, "hash": shard.hash}
 
     def to_bytes(self) -> bytes:
         return (json.dumps(self.to_json(), indent=1, ensure_ascii=True, allow_nan=False) + "\n").encode()
@@ -108,23 +120,19 @@ def _missing_store(folder: Path) -> str:
 def parse_manifest(tree: object, where: str) -> Manifest:
     """Checks every number and name of a JSON tree; `where` begins the error messages."""
     top = JsonReader(tree, where)
-    _check_version(top)
-    image = top.child("image")
-    shape = image.integers("shape", 1, MAX_EXTENT)
-    layout = image.choice("layout", LAYOUTS)
-    if len(shape) != 3:
-        raise StoreError(f"{where}: image.shape: expected three numbers, found {short(list(shape))}")
+    codec = _checked_codec(top)
+    layout = top.child("image").choice("layout", LAYOUTS)
+    shards = _shards(top, codec)
+    rows = sum(shard.rows for shard in shards)
+    shape, dtype, sizes = _raw_image(top, layout) if codec == "raw" else _jpeg_image(top, layout, shards)
     channels = shape[0] if layout == "CHW" else shape[2]
-    if channels not in (1, 3):
-        raise StoreError(f"{where}: image.shape: expected 1 or 3 channels, found {channels}")
     classes = top.sequence("classes")
     if not all(isinstance(name, str) for name in classes):
         raise StoreError(f"{where}: classes: expected names, found something else")
-    shards = _shards(top)
-    return Manifest(
-        rows=sum(shard.rows for shard in shards),
-        shape=(shape[0], shape[1], shape[2]),
-        dtype=np.dtype(image.choice("dtype", IMAGE_DTYPES)).newbyteorder("<"),
+    found = Manifest(
+        rows=rows,
+        shape=shape,
+        dtype=np.dtype(dtype).newbyteorder("<"),
         layout=layout,
         shards=shards,
         fields={name: _field(name, entry, where) for name, entry in top.child("fields").tree.items()},
@@ -134,28 +142,74 @@ def parse_manifest(tree: object, where: str) -> Manifest:
         variants=top.integer("variants", 1, 1 << 20),
         options=top.plain("options"),
         libraries=top.plain("libraries"),
+        codec=codec,
+        sizes=sizes,
     )
+    if codec == "jpeg" and (found.normalized, found.statistics, found.variants) != (None, None, 1):
+        raise StoreError(f"{where}: expected JPEG rows without normalized, statistics and variants, found some")
+    return found
 
 
-def _check_version(top: JsonReader) -> None:
+def _checked_codec(top: JsonReader) -> str:
     if top.get("format") != FORMAT:
         raise StoreError(f"{top.where}: expected format {FORMAT!r}, found {short(top.get('format'))}")
     version = top.integer("version", 0, MAX_EXTENT)
-    if version != VERSION:
-        age = "newer: update largeds-native" if version > VERSION else "older: pack again"
-        raise StoreError(f"{top.where}: expected store version {VERSION}, found {version}, which is {age}")
-    if top.get("codec") != CODEC:
+    if version not in VERSIONS.values():
+        newest = max(VERSIONS.values())
+        age = "newer: update largeds-native" if version > newest else "older: pack again"
+        raise StoreError(f"{top.where}: expected store version 1 to {newest}, found {version}, which is {age}")
+    codec = next(name for name, known in VERSIONS.items() if known == version)
+    if top.get("codec") != codec:
+        found = short(top.get("codec"))
         raise StoreError(
-            f"{top.where}: expected codec {CODEC!r}, found {short(top.get('codec'))}: update largeds-native"
+            f"{top.where}: expected codec {codec!r} in a store of version {version}, found {found}: update "
+            "largeds-native, or the manifest was changed"
         )
+    return codec
 
 
-def _shards(top: JsonReader) -> tuple[ShardEntry, ...]:
+def _raw_image(top: JsonReader, layout: str) -> tuple[tuple[int, int, int], str, None]:
+    image = top.child("image")
+    shape = image.integers("shape", 1, MAX_EXTENT)
+    if len(shape) != 3:
+        raise StoreError(f"{top.where}: image.shape: expected three numbers, found {short(list(shape))}")
+    channels = shape[0] if layout == "CHW" else shape[2]
+    if channels not in (1, 3):
+        raise StoreError(f"{top.where}: image.shape: expected 1 or 3 channels, found {channels}")
+    return (shape[0], shape[1], shape[2]), image.choice("dtype", IMAGE_DTYPES), None
+
+
+def _jpeg_image(
+    top: JsonReader, layout: str, shards: tuple[ShardEntry, ...]
+) -> tuple[tuple[int, int, int], str, SizeRange]:
+    image = top.child("image")
+    channels = image.integer("channels", 1, 3)
+    if channels == 2:
+        raise StoreError(f"{top.where}: image.channels: expected 1 or 3, found 2")
+    smallest = 1 if any(shard.rows for shard in shards) else 0
+    low, high = (image.integers(key, smallest, MAX_SIDE) for key in ("min_size", "max_size"))
+    if len(low) != 2 or len(high) != 2 or low[0] > high[0] or low[1] > high[1]:
+        found = f"{short(list(low))} and {short(list(high))}"
+        raise StoreError(
+            f"{top.where}: image: expected min_size and max_size of (height, width), the first no larger, found {found}"
+        )
+    sizes = SizeRange((low[0], low[1]), (high[0], high[1]), sum(shard.bytes for shard in shards))
+    return jpeg_shape(channels, layout, sizes), image.choice("dtype", ("uint8",)), sizes
+
+
+def jpeg_shape(channels: int, layout: str, sizes: SizeRange) -> tuple[int, int, int]:
+    """Of the images of a JPEG store: 0 for height and width unless all have one size."""
+    height, width = sizes.min if sizes.min == sizes.max else (0, 0)
+    return (channels, height, width) if layout == "CHW" else (height, width, channels)
+
+
+def _shards(top: JsonReader, codec: str) -> tuple[ShardEntry, ...]:
     shards = []
     for i, entry in enumerate(top.sequence("shards")):
         reader = JsonReader(entry, f"{top.where}: shards[{i}]")
         name = _check_shard_name(reader.get("name"), reader.where)
-        shards.append(ShardEntry(name, reader.integer("rows", 0, MAX_ROWS), reader.text("hash", "")))
+        size = 0 if codec == "raw" else reader.integer("bytes", 0, MAX_IMAGES_BYTES)
+        shards.append(ShardEntry(name, reader.integer("rows", 0, MAX_ROWS), reader.text("hash", ""), size))
     if len({shard.name for shard in shards}) != len(shards):
         raise StoreError(f"{top.where}: shards: a name is listed twice")
     rows, total = top.integer("rows", 0, MAX_ROWS), sum(shard.rows for shard in shards)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ import numpy as np
 
 from largeds_native._internal.arrays import Array
 from largeds_native.errors import StoreError
+from largeds_native.store.format.psnr import MAX_PSNR, Psnr
 from largeds_native.store.format.statistics import Sums
 
 if TYPE_CHECKING:
@@ -22,6 +23,55 @@ NAME = "samples.parquet"
 # decoder of a sample, as a number in memory and as a word in the file. PIXELS: the source yielded decoded pixels
 CORE, PILLOW, PIXELS, NOT_DECODED = 0, 1, 2, 3
 DECODERS = ("core", "Pillow", "source", "none")
+# how a row of a JPEG store was kept, as a number in memory and as a word in the file
+KEPT = ("verbatim", "transcoded", "shrunk", "encoded")
+NOT_MEASURED = -1
+
+
+@dataclass
+class JpegRows:
+    """Of consecutive samples of a JPEG store, one entry each; what it says of failed ones has no meaning.
+
+    kept: an index of KEPT. bytes: of the row. size: (n, 2), height and width as shown. orientation: EXIF's number by
+    which the stored pixels are turned for showing. psnr: of the row to the pixels that were encoded, in thousandths of
+    a decibel, or NOT_MEASURED. source_bytes: of the image in its source.
+    """
+
+    kept: np.ndarray[Any, np.dtype[np.uint8]]
+    bytes: np.ndarray[Any, np.dtype[np.int64]]
+    size: np.ndarray[Any, np.dtype[np.uint16]]
+    orientation: np.ndarray[Any, np.dtype[np.uint8]]
+    psnr: np.ndarray[Any, np.dtype[np.int32]]
+    source_bytes: np.ndarray[Any, np.dtype[np.int64]]
+
+    def take(self, indices: Array) -> JpegRows:
+        return JpegRows(*(getattr(self, column.name)[indices] for column in fields(self)))
+
+    @classmethod
+    def joined(cls, parts: list[JpegRows]) -> JpegRows:
+        empty = cls(
+            np.zeros(0, np.uint8),
+            np.zeros(0, np.int64),
+            np.zeros((0, 2), np.uint16),
+            np.zeros(0, np.uint8),
+            np.zeros(0, np.int32),
+            np.zeros(0, np.int64),
+        )
+        return cls(*(np.concatenate([getattr(p, c.name) for p in (empty, *parts)]) for c in fields(cls)))
+
+    def summary(self) -> dict[str, Any]:
+        """What the record of a shard keeps of them."""
+        counts = np.bincount(self.kept, minlength=len(KEPT)).tolist()
+        measured = self.psnr[self.psnr != NOT_MEASURED]
+        rows = len(self.bytes)
+        return {
+            "bytes": int(self.bytes.sum()),
+            "source_bytes": int(self.source_bytes.sum()),
+            "min_size": tuple(self.size.min(axis=0).tolist()) if rows else (0, 0),
+            "max_size": tuple(self.size.max(axis=0).tolist()) if rows else (0, 0),
+            "kept": {name: count for name, count in zip(KEPT, counts, strict=True) if count},
+            "psnr": Psnr(len(measured), int(measured.sum()), int(measured.min(initial=MAX_PSNR))),
+        }
 
 
 @dataclass
@@ -34,6 +84,7 @@ class SampleResults:
     decoder: np.ndarray[Any, np.dtype[np.uint8]]
     sums: Sums
     errors: dict[int, tuple[str, str]] = field(default_factory=dict)  # index -> (reason, message)
+    jpeg: JpegRows | None = None  # of a JPEG store
 
     def good(self) -> np.ndarray[Any, np.dtype[np.int64]]:
         """Indices of the samples that did not fail."""
@@ -45,8 +96,9 @@ class SampleResults:
 class SampleLog:
     """Collects samples.parquet by columns, as a million lines of Python objects would take too much memory."""
 
-    def __init__(self) -> None:
+    def __init__(self, jpeg: bool = False) -> None:
         self._rows = 0
+        self._jpeg: list[JpegRows] | None = [] if jpeg else None  # of all samples
         self._numbers: dict[str, list[Array]] = {key: [] for key in ("row", "width", "height", "decoder", "hash")}
         self._texts: dict[str, list[Any]] = {key: [] for key in ("source", "status", "error")}
         self.failed: Counter[str] = Counter()
@@ -75,6 +127,9 @@ class SampleLog:
             self._texts["error"].append(pa.nulls(n, pa.string()))
         for code, count in enumerate(np.bincount(results.decoder[good], minlength=len(DECODERS)).tolist()):
             self.decoders[DECODERS[code]] += count
+        if self._jpeg is not None:
+            assert results.jpeg is not None
+            self._jpeg.append(results.jpeg)
         self._numbers["row"].append(row)
         self._numbers["width"].append(results.width)
         self._numbers["height"].append(results.height)
@@ -105,12 +160,28 @@ class SampleLog:
                 "error": self._text_column("error"),
                 "decoder": decoder.cast(pa.string()),
                 "hash": pa.array(self._column("hash", np.uint64), mask=row < 0),
+                **self._jpeg_columns(row < 0),
             }
         )
         with open(path, "xb") as file:
             pq.write_table(table, file)
             file.flush()
             os.fsync(file.fileno())
+
+    def _jpeg_columns(self, failed: Array) -> dict[str, Any]:
+        import pyarrow as pa
+
+        if self._jpeg is None:
+            return {}
+        rows = JpegRows.joined(self._jpeg)
+        kept = pa.DictionaryArray.from_arrays(pa.array(rows.kept.astype(np.int8), mask=failed), pa.array(KEPT))
+        return {"kept": kept.cast(pa.string()), "bytes": pa.array(np.where(failed, 0, rows.bytes))}
+
+    def jpeg_rows(self) -> JpegRows | None:
+        """Of a JPEG store: what is known of the shard's rows, in order."""
+        if self._jpeg is None:
+            return None
+        return JpegRows.joined(self._jpeg).take(np.flatnonzero(self._column("row", np.int64) >= 0))
 
     def row_hashes(self) -> Array:
         """Hashes of the shard's rows, in order."""

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import builtins
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from largeds_native._internal.arrays import Array
+from largeds_native.store.format.psnr import Psnr
 from largeds_native.store.format.statistics import Sums
 
 NAME = "shard.json"
+_OF_JPEG = ("bytes", "source_bytes", "min_size", "max_size", "kept", "psnr")
 
 
 @dataclass(frozen=True)
@@ -28,9 +31,19 @@ class ShardRecord:
     decoders: Mapping[str, int]
     sums: Sums
     hash: str
+    # of a JPEG store only
+    bytes: int = 0  # of images.bin
+    source_bytes: int = 0  # of the same images in their source
+    min_size: tuple[int, int] = (0, 0)  # as shown, each side on its own
+    max_size: tuple[int, int] = (0, 0)
+    kept: Mapping[str, int] | None = None  # rows by how they were kept
+    psnr: Psnr = field(default_factory=Psnr)
 
-    def to_bytes(self) -> bytes:
-        return (json.dumps(asdict(self), indent=1) + "\n").encode()
+    def to_bytes(self) -> builtins.bytes:
+        tree = asdict(self)
+        if self.kept is None:
+            tree = {name: value for name, value in tree.items() if name not in _OF_JPEG}
+        return (json.dumps(tree, indent=1) + "\n").encode()
 
     @classmethod
     def read(cls, shard: Path) -> ShardRecord | None:
@@ -38,6 +51,8 @@ class ShardRecord:
         try:
             tree = json.loads((shard / NAME).read_bytes())
             sums = tree.pop("sums")
+            if "kept" in tree:
+                tree |= {name: tuple(tree[name]) for name in ("min_size", "max_size")} | {"psnr": Psnr(**tree["psnr"])}
             return cls(sums=Sums(sums["count"], tuple(sums["total"]), tuple(sums["squares"])), **tree)
         except (OSError, ValueError, TypeError, KeyError):
             return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,21 +12,23 @@ import numpy as np
 
 from largeds_native._internal.arrays import Array
 from largeds_native.store.format import manifest, sample_log, shard_record
-from largeds_native.store.format.files import atomic_write_bytes, reserve, sync
+from largeds_native.store.format.files import atomic_write_bytes, sync
+from largeds_native.store.format.images_file import JpegImages, RawImages
 from largeds_native.store.format.manifest import Manifest, ShardEntry
-from largeds_native.store.format.npy import DATA_OFFSET, file_size, header_bytes, write_array
+from largeds_native.store.format.npy import write_array
 from largeds_native.store.format.sample_log import DECODERS, SampleLog, SampleResults
 from largeds_native.store.format.shard_record import ShardRecord, shard_digest, shard_name
 from largeds_native.store.format.statistics import Sums, mean_std
-from largeds_native.store.metadata import Metadata
+from largeds_native.store.metadata import Metadata, SizeRange
 
 
 class ShardWriter:
     """Writes one shard.
 
-    Rows are written to images.npy in one of two ways: by `append`; or the caller allocates disk space with `reserve`,
-    writes rows at `offset` of the file `descriptor` (as packing does, from threads of the core), and counts them with
-    `advance`. Then `log` records the samples of these rows, and `finish` renames the shard to its final name.
+    Rows are written to images.npy, or images.bin of a JPEG store, in one of two ways: by `append`; or the caller begins
+    with `reserve`, which allocates the disk space of raw rows, writes rows at `offset` of the file `descriptor` (as
+    packing does, from threads of the core), and counts them with `advance`. Then `log` records the samples of these
+    rows, and `finish` renames the shard to its final name.
 
     plan: the fingerprint of the pack, by which a resumed pack finds its finished shards; without it, no shard.json is
     written.
@@ -34,46 +36,50 @@ class ShardWriter:
 
     def __init__(self, folder: Path, number: int, metadata: Metadata, plan: str = "") -> None:
         self._metadata, self._plan = metadata, plan
+        jpeg = metadata.codec == "jpeg"
         self._final = folder / shard_name(number)
         self._temporary = folder / f".{self._final.name}.tmp"
-        self._images = self._temporary / "images.npy"
-        self._log = SampleLog()
+        self._images = JpegImages(self._temporary) if jpeg else RawImages(self._temporary, metadata)
+        self._log = SampleLog(jpeg)
         self._fields: dict[str, list[Array]] = {name: [] for name in metadata.fields}
         self._sums = Sums.zero(metadata.channels)
         self._samples = 0
-        self._file: Any = None
-        self.rows = 0
         shutil.rmtree(self._temporary, ignore_errors=True)
         self._temporary.mkdir()
 
     @property
+    def rows(self) -> int:
+        """Number of rows so far."""
+        return self._images.rows
+
+    @property
     def descriptor(self) -> int:
-        """File descriptor of images.npy, which is open for writing after `reserve`."""
-        return int(self._file.fileno())
+        """File descriptor of the images, which is open for writing after `reserve`."""
+        return self._images.descriptor
 
     @property
     def offset(self) -> int:
-        """The byte of images.npy at which the next row begins."""
-        return DATA_OFFSET + self.rows * self._metadata.sample_bytes
+        """The byte of the file of images at which the next row begins."""
+        return self._images.offset
 
     def reserve(self, rows: int) -> None:
-        """Allocates disk space for `rows` rows in total; raises StorageError if the disk is full."""
-        reserve(self._images, DATA_OFFSET + rows * self._metadata.sample_bytes)
-        if self._file is None:
-            self._file = open(self._images, "r+b", buffering=0)  # noqa: SIM115 - closed by `close`
+        """Opens the file of images, and allocates disk space for `rows` raw rows in total; raises StorageError if the
+        disk is full."""
+        self._images.reserve(rows)
 
-    def advance(self, rows: int) -> None:
-        """Counts rows that the caller has written at `offset`."""
-        self.rows += rows
+    def advance(self, rows: int, bytes: int = 0) -> None:
+        """Counts rows that the caller has written at `offset`; `bytes` is their length in a JPEG store."""
+        self._images.advance(rows, bytes)
 
-    def append(self, rows: Array) -> None:
-        """Writes rows (n, bytes of a sample)."""
+    def append(self, rows: Array | Sequence[bytes]) -> None:
+        """Writes rows: an array (n, bytes of a sample), or JPEG files."""
         self.reserve(self.rows + len(rows))
-        view, offset = rows.reshape(-1).view(np.uint8).data, self.offset
+        data = rows if isinstance(rows, np.ndarray) else np.frombuffer(b"".join(rows), np.uint8)
+        view, offset = data.reshape(-1).view(np.uint8).data, self.offset
         while view:
             n = os.pwrite(self.descriptor, view, offset)
             view, offset = view[n:], offset + n
-        self.advance(len(rows))
+        self.advance(len(rows), data.nbytes)
 
     def log(self, names: list[str], results: SampleResults, fields: Mapping[str, Array]) -> None:
         """Records the results of the next samples; the good ones are the next rows."""
@@ -85,10 +91,8 @@ class ShardWriter:
             parts.append(np.asarray(fields[name])[good])
 
     def close(self) -> None:
-        """Closes images.npy; an unfinished shard keeps its temporary name."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        """Closes the file of images; an unfinished shard keeps its temporary name."""
+        self._images.close()
 
     def discard(self) -> None:
         """Removes the unfinished shard."""
@@ -96,8 +100,9 @@ class ShardWriter:
         shutil.rmtree(self._temporary, ignore_errors=True)
 
     def finish(self) -> ShardRecord:
-        """Truncates images.npy to its rows, writes fields and records, syncs, and renames the folder."""
-        self._finish_images()
+        """Finishes the images, writes fields and records, syncs, and renames the folder."""
+        jpeg = self._log.jpeg_rows()
+        self._images.finish(jpeg)
         fields = {}
         for name, spec in self._metadata.fields.items():
             parts = [part.astype(spec.dtype, copy=False) for part in self._fields[name]]
@@ -113,6 +118,7 @@ class ShardWriter:
             decoders={name: self._log.decoders[name] for name in DECODERS if self._log.decoders[name]},
             sums=self._sums,
             hash=shard_digest(self._log.row_hashes(), fields),
+            **({} if jpeg is None else jpeg.summary()),
         )
         if self._plan:
             atomic_write_bytes(self._temporary / shard_record.NAME, record.to_bytes())
@@ -121,24 +127,30 @@ class ShardWriter:
         sync(self._final.parent)
         return record
 
-    def _finish_images(self) -> None:
-        shape = self._metadata.images_shape(self.rows)
-        try:
-            os.ftruncate(self.descriptor, file_size(self._metadata.dtype, shape))
-            os.pwrite(self.descriptor, header_bytes(self._metadata.dtype, shape), 0)
-            os.fsync(self.descriptor)
-        finally:
-            self.close()
-
 
 def commit(folder: Path, records: Iterable[ShardRecord], metadata: Metadata) -> Manifest:
     """Makes a store of finished shards by writing the manifest; before that, the folder is not a store."""
     records = list(records)
     known: dict[str, Any] = vars(metadata) | {
         "rows": sum(record.rows for record in records),
-        "shards": tuple(ShardEntry(record.name, record.rows, record.hash) for record in records),
+        "shards": tuple(ShardEntry(record.name, record.rows, record.hash, record.bytes) for record in records),
         "statistics": mean_std((record.sums for record in records), metadata.channels),
     }
+    if metadata.codec == "jpeg":
+        known |= _jpeg_sizes(records, metadata)
     written = Manifest(**known)
     atomic_write_bytes(folder / manifest.NAME, written.to_bytes())
     return written
+
+
+def _jpeg_sizes(records: list[ShardRecord], metadata: Metadata) -> dict[str, Any]:
+    """What the manifest of a JPEG store says of its images, from the shards; their pixels were not summed."""
+    bounds = [(record.min_size, record.max_size) for record in records if record.rows]
+    low, high = [bound[0] for bound in bounds], [bound[1] for bound in bounds]
+    sizes = SizeRange(
+        min=(min((h for h, _ in low), default=0), min((w for _, w in low), default=0)),
+        max=(max((h for h, _ in high), default=0), max((w for _, w in high), default=0)),
+        bytes=sum(record.bytes for record in records),
+    )
+    shape = manifest.jpeg_shape(metadata.channels, metadata.layout, sizes)
+    return {"sizes": sizes, "shape": shape, "statistics": None}

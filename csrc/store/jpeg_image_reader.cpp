@@ -1,0 +1,109 @@
+#include "store/jpeg_image_reader.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <string>
+
+#include "common/error.h"
+#include "common/kept_buffer.h"
+
+namespace lds {
+namespace {
+
+class ResizerSink : public RowSink {
+ public:
+  explicit ResizerSink(StreamingResizer& resizer) : resizer_(resizer) {}
+  void push(const uint8_t* row) override { resizer_.push(row); }
+
+ private:
+  StreamingResizer& resizer_;
+};
+
+class CopySink : public RowSink {
+ public:
+  CopySink(uint8_t* out, size_t row_bytes) : out_(out), row_bytes_(row_bytes) {}
+  void push(const uint8_t* row) override {
+    std::memcpy(out_, row, row_bytes_);
+    out_ += row_bytes_;
+  }
+
+ private:
+  uint8_t* out_;
+  size_t row_bytes_;
+};
+
+std::string size_text(ImageSize size) { return std::to_string(size.height) + "x" + std::to_string(size.width); }
+
+IntBox moved(const IntBox& box, int x, int y) noexcept { return {box.x0 + x, box.y0 + y, box.x1 + x, box.y1 + y}; }
+
+}  // namespace
+
+JpegImageReader::JpegImageReader(const ReadSpec& spec) : channels_(spec.images.channels), scaled_(spec.scaled) {
+  if (channels_ != 1 && channels_ != 3) {
+    throw Error(Reason::value, "JPEG rows have 1 or 3 channels, found " + std::to_string(channels_));
+  }
+  options_.channels = channels_;
+  options_.exif_orientation = false;  // the row's own orientation is used
+  if (spec.max_pixels > 0) options_.max_pixels = spec.max_pixels;
+}
+
+ImageSize JpegImageReader::open(const Extent& row) {
+  const auto bytes = static_cast<size_t>(row.bytes);
+  if (sniff_format(row.data, bytes) != Format::jpeg) throw Error(Reason::corrupt, "the row is no JPEG file");
+  if (row.orientation < 1 || row.orientation > 8) {
+    throw Error(Reason::corrupt, "an orientation is 1 to 8, found " + std::to_string(row.orientation));
+  }
+  decoder_.open(row.data, bytes, options_);
+  const ImageInfo info = decoder_.set_orientation(row.orientation);
+  size_ = {info.height, info.width};
+  if (size_ != row.size) {
+    throw Error(Reason::corrupt,
+                "the image is " + size_text(size_) + ", and the store's list of sizes says " + size_text(row.size));
+  }
+  return size_;
+}
+
+ConstImageView JpegImageReader::read(const IntBox& box) {
+  const auto row_bytes = static_cast<size_t>(box.width()) * static_cast<size_t>(channels_);
+  give_back_if_large(pixels_);
+  pixels_.resize(std::max(pixels_.size(), row_bytes * static_cast<size_t>(box.height())));
+  CopySink sink(pixels_.data(), row_bytes);
+  if (box.width() > 0 && box.height() > 0) decoder_.read(box, sink);
+  return ConstImageView::hwc(pixels_.data(), box.height(), box.width(), channels_);
+}
+
+// The largest DCT scale that leaves the box at least as large as it becomes.
+int JpegImageReader::scale_for(const IntBox& box, const ResizeSpec& spec) const noexcept {
+  const int ratio = std::min(box.width() / spec.out_width, box.height() / spec.out_height);
+  return ratio >= 8 ? 8 : ratio >= 4 ? 4 : ratio >= 2 ? 2 : 1;
+}
+
+void JpegImageReader::resize(const IntBox& box, const ResizeSpec& spec, StreamingResizer& resizer,
+                             const ImageView& out) {
+  const int scale = scaled_ ? scale_for(box, spec) : 1;
+  ResizerSink sink(resizer);
+  if (scale == 1) {
+    resizer.begin(spec, out);
+    decoder_.read(moved(resizer.needed(), box.x0, box.y0), sink);
+  } else {
+    // the box, in pixels of the smaller image that surround it
+    const ImageInfo info = decoder_.set_scale(scale);
+    const auto of = [scale](int x) { return static_cast<float>(x) / static_cast<float>(scale); };
+    const IntBox around{box.x0 / scale, box.y0 / scale, std::min((box.x1 + scale - 1) / scale, info.width),
+                        std::min((box.y1 + scale - 1) / scale, info.height)};
+    ResizeSpec smaller = spec;
+    smaller.in_width = around.width();
+    smaller.in_height = around.height();
+    const auto left = static_cast<float>(around.x0), top = static_cast<float>(around.y0);
+    smaller.box[0] = of(box.x0) - left;
+    smaller.box[1] = of(box.y0) - top;
+    smaller.box[2] = std::min(of(box.x1) - left, static_cast<float>(around.width()));
+    smaller.box[3] = std::min(of(box.y1) - top, static_cast<float>(around.height()));
+    resizer.begin(smaller, out);
+    decoder_.read(moved(resizer.needed(), around.x0, around.y0), sink);
+  }
+  if (!resizer.done()) throw Error(Reason::internal, "the decoder returned fewer rows than the resizer needs");
+}
+
+}  // namespace lds

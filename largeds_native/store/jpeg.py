@@ -1,0 +1,200 @@
+"""A store whose rows are JPEG files, decoded when they are read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from largeds_native._internal.arrays import Array
+from largeds_native.errors import RowIndexError, StoreError
+from largeds_native.store.concat_array import ConcatArray, row_numbers
+from largeds_native.store.format.images_file import BIN, OFFSETS, ORIENTATIONS, SIZES
+from largeds_native.store.format.npy import DATA_OFFSET, check_array, map_array
+from largeds_native.store.format.statistics import Sums, mean_std, sums_of
+from largeds_native.store.packed import PackedStore
+
+if TYPE_CHECKING:
+    from largeds_native import _C
+    from largeds_native.store.base import RowFile
+    from largeds_native.store.format.manifest import ShardEntry
+    from largeds_native.store.metadata import MeanStd
+
+STATISTICS_ROWS = 10_000  # that are decoded for `statistics`
+
+
+class JpegStore(PackedStore):
+    """The store of JPEG files in the folder `path`, as `largeds_native.open` returns it.
+
+    `store[i]` decodes row i to (H, W, C) or (C, H, W) pixels, equal to Pillow's; a slice, row numbers or booleans give a
+    list of them. `sizes` has height and width of each row, and `encoded(i)` is the JPEG file itself.
+    """
+
+    codec = "jpeg"
+
+    def _check_images(self, shard: str, entry: ShardEntry) -> None:
+        path = f"{shard}/{BIN}"
+        try:
+            found = os.stat(path).st_size
+        except FileNotFoundError:
+            raise StoreError(f"{path} is missing: the store is incomplete or was damaged") from None
+        if found != entry.bytes:
+            kind = "short" if found < entry.bytes else "too long"
+            raise StoreError(f"{path} is {kind}: expected {entry.bytes:,} bytes, found {found:,}")
+        for name, (dtype, shape) in _arrays(entry.rows).items():
+            if name != ORIENTATIONS or os.path.exists(f"{shard}/{name}"):
+                check_array(f"{shard}/{name}", dtype, shape)
+
+    # ---- rows ------------------------------------------------------------------------------------------------
+    @property
+    def rows(self) -> _C.JpegRows:
+        """The rows for the C++ core."""
+        if self._rows is None:
+            self._rows = self._jpeg_rows()
+        return self._rows  # type: ignore[return-value]
+
+    def _jpeg_rows(self) -> _C.JpegRows:
+        from largeds_native import _C
+
+        shards = []
+        for entry in self._manifest.shards:
+            images, offsets, sizes, turns = (
+                str(self.path / entry.name / name) for name in (BIN, OFFSETS, SIZES, ORIENTATIONS)
+            )
+            shards.append((images, offsets, sizes, turns if os.path.exists(turns) else "", entry.rows, entry.bytes))
+        return _C.JpegRows(shards, DATA_OFFSET)
+
+    def encoded(self, row: int) -> bytes:
+        """The JPEG file of a row."""
+        return self.rows.read(self._row(row))
+
+    def _row(self, row: int) -> int:
+        if not -len(self) <= row < len(self):
+            raise RowIndexError(f"row {row} is outside of the {len(self)} rows of {self.path}")
+        return row % len(self)
+
+    def decoded(self, row: int) -> Array:
+        """The pixels of a row, in the store's layout."""
+        from largeds_native.store.gather import read_spec
+
+        pixels = self.rows.decode(self._row(row), read_spec(self.metadata))
+        return np.ascontiguousarray(pixels.transpose(2, 0, 1)) if self.layout == "CHW" else pixels
+
+    @property
+    def images(self) -> DecodedImages:  # type: ignore[override]
+        """All images, decoded when they are indexed."""
+        return DecodedImages(self)
+
+    @cached_property
+    def sizes(self) -> ConcatArray:
+        """Height and width of each row as shown, (N, 2), read-only."""
+        return ConcatArray([shard.rows for shard in self.shards], (2,), np.dtype("<u2"), self._sizes_of)
+
+    def _sizes_of(self, index: int) -> Array:
+        return self._beside(index, SIZES)
+
+    def _beside(self, index: int, name: str) -> Array:
+        """One of the arrays that describe a shard's rows, mapped."""
+        shard = self.shards[index]
+        dtype, shape = _arrays(shard.rows)[name]
+        check_array(shard.path / name, dtype, shape)  # it may have been changed after the store was opened
+        return map_array(shard.path / name, dtype, shape)
+
+    def files(self, name: str) -> list[RowFile]:
+        if name == "images":
+            raise StoreError(f"{self.path}: its images are JPEG files, which can't be read as an array: see store[i]")
+        return super().files(name)
+
+    # ---- as a whole --------------------------------------------------------------------------------------------
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all JPEG files."""
+        return self.metadata.sizes.bytes if self.metadata.sizes else 0
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of a row on average."""
+        return max(1, self.nbytes // max(len(self), 1))
+
+    @cached_property
+    def statistics(self) -> MeanStd:
+        """(mean, std) per channel in [0, 1] units, of at most 10,000 rows, evenly spaced, which are decoded for it by the
+        first call."""
+        if not len(self):
+            raise StoreError(f"{self.path} has no statistics: it has no images")
+        rows = np.unique(np.linspace(0, len(self) - 1, min(len(self), STATISTICS_ROWS)).astype(np.int64))
+        sums = Sums.zero(self.channels)
+        for row in rows.tolist():
+            pixels = self.decoded(row)
+            sums += sums_of(pixels.reshape(1, -1), self.channels, self.layout == "CHW")
+        found = mean_std([sums], self.channels)
+        assert found is not None
+        return found
+
+    def _damaged_rows(self, index: int, hashes: Array, threads: int) -> list[int]:
+        from largeds_native import _C
+
+        offsets = np.asarray(self._beside(index, OFFSETS)).astype(np.int64)
+        shard, entry = self.shards[index], self._manifest.shards[index]
+        # a row whose offsets are damaged is damaged; the others are compared by their own
+        sound = (offsets[:-1] >= 0) & (offsets[1:] >= offsets[:-1]) & (offsets[1:] <= entry.bytes)
+        if sound.all():
+            return _C.verify_rows(str(shard.path / BIN), offsets, hashes, threads)
+        return np.flatnonzero(~sound).tolist() + [
+            int(row)
+            for row in np.flatnonzero(sound)
+            if _C.verify_rows(str(shard.path / BIN), offsets[row : row + 2], hashes[row : row + 1], 1)
+        ]
+
+    def _hashed_arrays(self, index: int) -> dict[str, Array]:
+        shard = self.shards[index]
+        turns = np.ones(shard.rows, np.uint8)
+        if (shard.path / ORIENTATIONS).exists():
+            turns = self._beside(index, ORIENTATIONS)
+        return {**super()._hashed_arrays(index), SIZES: self._beside(index, SIZES), ORIENTATIONS: turns}
+
+
+def _arrays(rows: int) -> dict[str, tuple[np.dtype[Any], tuple[int, ...]]]:
+    """The arrays beside the images of a shard, by the names of their files."""
+    return {
+        OFFSETS: (np.dtype("<u8"), (rows + 1,)),
+        SIZES: (np.dtype("<u2"), (rows, 2)),
+        ORIENTATIONS: (np.dtype("u1"), (rows,)),
+    }
+
+
+class DecodedImages(Sequence[Any]):
+    """The images of a JPEG store: a row number gives an array of pixels, a slice or row numbers a list of them."""
+
+    ndim = 4
+
+    def __init__(self, store: JpegStore) -> None:
+        self._store = store
+        self.dtype = store.dtype
+
+    def __len__(self) -> int:
+        return len(self._store)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(N, *store.shape). StoreError where the images have many sizes."""
+        return (len(self), *self._store.shape)
+
+    def __getitem__(self, key: Any) -> Any:
+        if isinstance(key, slice):
+            return [self._store.decoded(row) for row in range(*key.indices(len(self)))]
+        if np.ndim(key) > 0:
+            return [self._store.decoded(int(row)) for row in row_numbers(key, len(self))]
+        return self._store.decoded(int(key))
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        shape = self.shape
+        if copy is False:
+            raise ValueError("JPEG rows can't become an array without a copy")
+        out = np.empty(shape, self.dtype if dtype is None else dtype)
+        for row in range(len(self)):
+            out[row] = self._store.decoded(row)
+        return out
