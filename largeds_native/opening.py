@@ -12,7 +12,8 @@ from largeds_native.store import Store, open_packed
 def open_store(path: str | os.PathLike[str], **fields: Any) -> Store:
     """Opens a store. Time and memory do not grow with the number of rows.
 
-    The folder of a packed store opens as a `PackedStore`, or as a `JpegStore` if its rows are JPEG files. A .npy file of images, with fields in further .npy files
+    The folder of a packed store opens as a `PackedStore`, or as a `JpegStore` if its rows are JPEG files. A .npy file
+    of images, with fields in further .npy files
     (`open("images.npy", label="labels.npy")`), and an HDF5 file whose images are contiguous
     (`open("x.h5", images="data", labels="labels")`), open as a `MappedArrayStore`, which maps these files.
 

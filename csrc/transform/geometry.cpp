@@ -70,7 +70,8 @@ Geometry resize_and_crop(const AugmentSpec& spec, ImageSize image) {
     throw Error(Reason::shape, "a crop of " + size_text(spec.size) + " does not fit into an image of " +
                                    size_text(image) + " that is resized to " + size_text(resized));
   }
-  return {box_at(0, 0, image), resized, center_crop(spec.size, resized)};
+  const IntBox part = center_crop(spec.size, resized);
+  return resized == image ? cut_out(part) : Geometry{box_at(0, 0, image), resized, part};
 }
 
 Geometry draw_crop(const AugmentSpec& spec, ImageSize image, SampleRandom& random) {

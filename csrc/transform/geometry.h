@@ -41,7 +41,7 @@ ImageSize sample_size(const AugmentSpec& spec, ImageSize image) noexcept;
 struct Geometry {
   IntBox box;         // the part of the image; pixels outside of the image (padding) are 0
   ImageSize resized;  // the size to which the box is resized; a box that is resized lies inside the image
-  IntBox part;        // what the sample shows of the resized box
+  IntBox part;        // what the sample shows of the resized box; all of it where the box is not resized
   bool flip = false;
 
   bool resizes() const noexcept { return box.size() != resized; }

@@ -33,13 +33,14 @@ class Sample(tuple[Any, ...]):
 
 
 def items_of(
-    batch: Tensor, labels: NDArray[Any] | None, transform: Callable[[Tensor], Any] | None, whole: bool
+    batch: Tensor | list[Tensor], labels: NDArray[Any] | None, transform: Callable[[Tensor], Any] | None, whole: bool
 ) -> list[Any]:
-    """(image, label) for each image of the batch, or the images. `whole`: as Samples, which collate without a copy.
+    """(image, label) for each image of the batch, or the images. `whole`: as Samples, which collate without a copy; not
+    for a list.
 
     Integer labels are ints, which collate to int64; vectors and floats are tensors, which keep dtype and shape.
     """
-    images: Any = batch.unbind(0)
+    images: Any = batch.unbind(0) if isinstance(batch, Tensor) else batch
     if transform is not None:
         images = [transform(image) for image in images]
     if labels is None:
@@ -47,7 +48,9 @@ def items_of(
     plain = labels.ndim == 1 and labels.dtype.kind not in "fc"
     values = labels.tolist() if plain else list(torch.as_tensor(np.array(labels)))
     pairs = zip(images, values, strict=True)
-    return [Sample(pair, batch, index) for index, pair in enumerate(pairs)] if whole else list(pairs)
+    if not whole or not isinstance(batch, Tensor):
+        return list(pairs)
+    return [Sample(pair, batch, index) for index, pair in enumerate(pairs)]
 
 
 def collate_samples(samples: list[Any], *, collate_fn_map: Any = None) -> Any:

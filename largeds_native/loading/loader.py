@@ -22,7 +22,7 @@ from largeds_native.loading.cursor import Cursor
 from largeds_native.loading.dataloader_arguments import THREADS, explains_dataloader_arguments
 from largeds_native.loading.fields import check_pictures, core_field, field_names
 from largeds_native.loading.iterator import Batch, BatchIterator, BatchSource, EpochSpec, HostIterator
-from largeds_native.loading.order import Sequential, check_seed
+from largeds_native.loading.order import Sequential, Subset, check_seed
 from largeds_native.loading.partition import Partition
 from largeds_native.loading.plan import OrderPlan, SamplerPlan
 from largeds_native.loading.state import MAX_EPOCH, Identity, cursor_of, state_of
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 VARIANTS = ("draw", "cycle")
 MAX_PREFETCH = 1 << 16
+ON_DAMAGE = ("raise", "skip")
 
 
 class Loader:
@@ -66,6 +67,11 @@ class Loader:
     block: rows per window of order="block".
     weights: one number per sample; they imply order="weighted".
     variant: if the store has several, "draw" draws one per sample, "cycle" takes the next one in each epoch.
+    decode: of a JPEG store, "exact" equals Pillow's pixels; "scaled" decodes at a smaller scale where an image is
+        resized to at most half: faster for large photographs, but not exact.
+    on_damage: what happens to a row that can't be decoded. "raise" raises an error that names shard, row and reason;
+        "skip" takes the next row that can be decoded (of `indices`, if given) with its fields in its place, the same
+        one each time, and `stats()` counts them as "replaced".
 
     Each iteration is the next epoch, unless `set_epoch(e)` selects another. A batch belongs to the user: its memory is
     reused only when no tensor over it, not even a view, is left. Resuming: `state_dict()` is a few integers that
@@ -107,6 +113,8 @@ class Loader:
         block: int | None = None,
         weights: ArrayLike | Tensor | None = None,
         variant: Literal["draw", "cycle"] = "draw",
+        decode: Literal["exact", "scaled"] = "exact",
+        on_damage: Literal["raise", "skip"] = "raise",
     ) -> None:
         if not isinstance(store, Store):
             raise ArgumentError(f"store: expected a Store from largeds_native.open, found {type(store).__name__}")
@@ -114,6 +122,8 @@ class Loader:
             raise ArgumentError(f"augment: expected an Augment or None, found {type(augment).__name__}")
         if variant not in VARIANTS:
             raise ArgumentError(f"variant: expected one of {', '.join(VARIANTS)}, found {variant!r}")
+        if on_damage not in ON_DAMAGE:
+            raise ArgumentError(f"on_damage: expected one of {', '.join(ON_DAMAGE)}, found {on_damage!r}")
         self.store, self.seed, self.drop_last = store, check_seed(seed), flag("drop_last", drop_last)
         self.batch_size = None if batch_size is None else _at_least("batch_size", batch_size, 1)
         self.prefetch = _at_least("prefetch", prefetch, 0, MAX_PREFETCH)
@@ -125,8 +135,14 @@ class Loader:
         self.partition = Partition.resolve(rank, world_size)
         options = OrderOptions(shuffle, order, self.seed, block, weights, indices)
         self.plan = choose_plan(options, len(store), store.row_bytes, self.batch_size, self.partition, self.drop_last)
-        channels_last = flag("channels_last", channels_last)
-        batch_options: dict[str, Any] = {"channels_last": channels_last, "augment": augment, "variant": variant}
+        batch_options: dict[str, Any] = {
+            "channels_last": flag("channels_last", channels_last),
+            "augment": augment,
+            "variant": variant,
+            "decode": decode,
+            "skip_damaged": on_damage == "skip",
+            "candidates": _subset_of(self.plan) if on_damage == "skip" else None,
+        }
         self._host_format, self._device_format = self._formats(dtype, mean, std, batch_options)
         self.fields = field_names(store, fields)
         check_pictures(store, self.fields, augment)
@@ -268,6 +284,7 @@ class Loader:
         waiting_seconds: time that callers spent in `next()`.
         pending: submitted batches that are not delivered yet.
         ready: those of them that are filled.
+        replaced: samples that stand in for a damaged one, with on_damage="skip".
         read_ahead: samples that were not in memory when their batch was submitted, and were requested from the disk.
         slots, slots_in_use, slot_bytes, allocations: of the ring.
         """
@@ -297,6 +314,12 @@ class Loader:
         if self.partition.world_size > 1:
             parts.append(f"rank {self.partition.rank} of {self.partition.world_size}")
         return f"<Loader of {str(self.store.path)!r}: {', '.join(parts)}>"
+
+
+def _subset_of(plan: OrderPlan | SamplerPlan) -> list[int] | None:
+    """The samples of the loader in order; None if they are all, or a sampler chooses them."""
+    order = plan.order if isinstance(plan, OrderPlan) else None
+    return np.unique(order.indices).tolist() if isinstance(order, Subset) else None
 
 
 def _at_least(name: str, value: Any, least: int, most: int | None = None) -> int:

@@ -169,15 +169,15 @@ class Subset(Order):
 
     def __init__(self, inner: Order, indices: Int64Array) -> None:
         super().__init__(inner.n, inner.length)
-        self.name, self._inner, self._indices = inner.name, inner, np.ascontiguousarray(indices)
-        self.repeats = inner.repeats or len(np.unique(self._indices)) < len(self._indices)
+        self.name, self._inner, self.indices = inner.name, inner, np.ascontiguousarray(indices)
+        self.repeats = inner.repeats or len(np.unique(self.indices)) < len(self.indices)
 
     def elements(self, epoch: int, start: int, count: int) -> Int64Array:
-        chosen: Int64Array = self._indices[self._inner.elements(epoch, start, count)]
+        chosen: Int64Array = self.indices[self._inner.elements(epoch, start, count)]
         return chosen
 
     def describe(self) -> tuple[Any, ...]:
-        return (*self._inner.describe(), zlib.crc32(self._indices.data))
+        return (*self._inner.describe(), zlib.crc32(self.indices.data))
 
 
 def check_seed(seed: int) -> int:

@@ -80,6 +80,8 @@ class PackOptions:
     def to_json(self) -> dict[str, Any]:
         """For the manifest: a flat dict with the names of `pack`'s arguments."""
         tree = dataclasses.asdict(self)
+        if self.augment is not None:
+            tree["augment"] = self.augment.to_json()
         plain: dict[str, Any] = json.loads(json.dumps(tree.pop("transform") | tree))
         if plain["sixteen_bit"] is None:  # as in the manifests from before there was a choice
             del plain["sixteen_bit"]

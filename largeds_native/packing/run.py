@@ -25,7 +25,7 @@ from largeds_native.packing.shard import ShardFiller
 from largeds_native.packing.size import row_size
 from largeds_native.packing.summary import make_report
 from largeds_native.sources import IndexedSource, ShuffledSource, Source
-from largeds_native.store import PackedStore
+from largeds_native.store import PackedStore, open_packed
 from largeds_native.store.format.writer import ShardWriter, commit
 from largeds_native.store.report import Report
 
@@ -79,7 +79,7 @@ def run(
         raise _storage_error(error, folder) from error
     finally:
         finisher.detach(lock.release, timeout=0.5)
-    return PackedStore(folder)
+    return open_packed(folder)
 
 
 def make_plan(source: Source, options: PackOptions, key: str | None = None) -> Plan:

@@ -38,9 +38,9 @@ class BatchFormat:
     """The format of batches of a store: `.dtype`, `.image_shape`, and the `_C.Gather` that fills them.
 
     dtype: of the batch; None is that of the store. Floats from uint8 are x / 255, or (x / 255 - mean) / std. Stored
-    floats are not changed. Of a JPEG store, decode="scaled" reads images at a smaller scale where they are resized to at
-    most half, and `skip_damaged` replaces a sample whose row can't be decoded by the next one among `candidates` (sorted
-    row numbers; None: all). Raises ArgumentError for options that do not fit the store.
+    floats are not changed. Of a JPEG store, decode="scaled" reads images at a smaller scale where they are resized to
+    at most half, and `skip_damaged` replaces a sample whose row can't be decoded by the next one among `candidates`
+    (sorted row numbers; None: all). Raises ArgumentError for options that do not fit the store.
     """
 
     def __init__(

@@ -29,8 +29,8 @@ STATISTICS_ROWS = 10_000  # that are decoded for `statistics`
 class JpegStore(PackedStore):
     """The store of JPEG files in the folder `path`, as `largeds_native.open` returns it.
 
-    `store[i]` decodes row i to (H, W, C) or (C, H, W) pixels, equal to Pillow's; a slice, row numbers or booleans give a
-    list of them. `sizes` has height and width of each row, and `encoded(i)` is the JPEG file itself.
+    `store[i]` decodes row i to (H, W, C) or (C, H, W) pixels, equal to Pillow's; a slice, row numbers or booleans give
+    a list of them. `sizes` has height and width of each row, and `encoded(i)` is the JPEG file itself.
     """
 
     codec = "jpeg"
@@ -121,8 +121,7 @@ class JpegStore(PackedStore):
 
     @cached_property
     def statistics(self) -> MeanStd:
-        """(mean, std) per channel in [0, 1] units, of at most 10,000 rows, evenly spaced, which are decoded for it by the
-        first call."""
+        """(mean, std) per channel in [0, 1] units, of at most 10,000 rows, evenly spaced. The first call decodes them."""
         if not len(self):
             raise StoreError(f"{self.path} has no statistics: it has no images")
         rows = np.unique(np.linspace(0, len(self) - 1, min(len(self), STATISTICS_ROWS)).astype(np.int64))

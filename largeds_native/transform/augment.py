@@ -78,9 +78,7 @@ class Augment:
         if self.resize is None:
             return
         if self.random_crop is not None or self.resized_crop is not None:
-            raise ArgumentError(
-                "resize: expected with center_crop or alone, found another crop; resized_crop has a size"
-            )
+            raise ArgumentError("resize: expected with center_crop or alone, found another crop")
         exact = isinstance(self.resize, Sequence)
         height, width = size_of("resize", self.resize)
         object.__setattr__(self, "resize", (height, width) if exact else height)

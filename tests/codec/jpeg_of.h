@@ -19,7 +19,17 @@ struct JpegOptions {
   bool optimize = false;    // Huffman tables that are optimal for this image
   bool gray = false;        // encodes only the red channel
   bool long_codes = false;  // every code has 16 bits
+  bool arithmetic = false;
+  bool separate_scans = false;  // one scan a component
+  bool rgb = false;             // red, green and blue as they are
 };
+
+// A scan of all coefficients of each of three components.
+inline const jpeg_scan_info* scans_of_components() {
+  static const jpeg_scan_info scans[3] = {
+      {1, {0, 0, 0, 0}, 0, 63, 0, 0}, {1, {1, 0, 0, 0}, 0, 63, 0, 0}, {1, {2, 0, 0, 0}, 0, 63, 0, 0}};
+  return scans;
+}
 
 inline void make_codes_long(jpeg_compress_struct& info) {
   for (JHUFF_TBL* table :
@@ -45,6 +55,7 @@ inline Bytes jpeg_of(const Bytes& pixels, int width, int height, const JpegOptio
   info.input_components = options.gray ? 1 : 3;
   info.in_color_space = options.gray ? JCS_GRAYSCALE : JCS_RGB;
   jpeg_set_defaults(&info);
+  if (options.rgb) jpeg_set_colorspace(&info, JCS_RGB);
   jpeg_set_quality(&info, options.quality, TRUE);
   if (!options.gray) {
     info.comp_info[0].h_samp_factor = options.across;
@@ -54,6 +65,11 @@ inline Bytes jpeg_of(const Bytes& pixels, int width, int height, const JpegOptio
   info.optimize_coding = options.optimize ? TRUE : FALSE;
   if (options.long_codes) make_codes_long(info);
   if (options.progressive) jpeg_simple_progression(&info);
+  info.arith_code = options.arithmetic ? TRUE : FALSE;
+  if (options.separate_scans && !options.gray) {
+    info.scan_info = scans_of_components();
+    info.num_scans = 3;
+  }
   jpeg_start_compress(&info, TRUE);
   Bytes line(static_cast<size_t>(width));
   for (int y = 0; y < height; ++y) {

@@ -81,6 +81,10 @@ TEST_CASE("a whole image is resized before a center crop, as torchvision does") 
   CHECK(found.box == IntBox{0, 0, 63, 41});
   CHECK(found.resized == ImageSize{30, 46});
   CHECK(found.part == IntBox{13, 3, 33, 27});
+  const Geometry kept = draw_geometry(spec, {30, 46}, random);  // has that size already
+  CHECK_FALSE(kept.resizes());
+  CHECK(kept.box == IntBox{13, 3, 33, 27});
+  CHECK(kept.part == IntBox{0, 0, 20, 24});
   CHECK(resized_size({30, 0}, {63, 41}) == ImageSize{46, 30});
   CHECK(resized_size({30, 7}, {63, 41}) == ImageSize{30, 7});
   CHECK(resized_size({0, 0}, {63, 41}) == ImageSize{63, 41});

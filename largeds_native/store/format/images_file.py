@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from largeds_native._internal.arrays import Array
 from largeds_native.store.format.files import reserve
 from largeds_native.store.format.npy import DATA_OFFSET, file_size, header_bytes, write_array
 from largeds_native.store.format.sample_log import JpegRows
@@ -114,3 +115,8 @@ class JpegImages(ImagesFile):
         write_array(self._folder / SIZES, jpeg.size)
         if (jpeg.orientation != 1).any():
             write_array(self._folder / ORIENTATIONS, jpeg.orientation)
+
+
+def hashed_arrays(jpeg: JpegRows) -> dict[str, Array]:
+    """The arrays that describe a shard's rows and are part of its hash. Offsets need not be, as each row has a hash."""
+    return {SIZES: jpeg.size, ORIENTATIONS: jpeg.orientation}

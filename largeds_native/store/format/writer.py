@@ -13,7 +13,7 @@ import numpy as np
 from largeds_native._internal.arrays import Array
 from largeds_native.store.format import manifest, sample_log, shard_record
 from largeds_native.store.format.files import atomic_write_bytes, sync
-from largeds_native.store.format.images_file import JpegImages, RawImages
+from largeds_native.store.format.images_file import JpegImages, RawImages, hashed_arrays
 from largeds_native.store.format.manifest import Manifest, ShardEntry
 from largeds_native.store.format.npy import write_array
 from largeds_native.store.format.sample_log import DECODERS, SampleLog, SampleResults
@@ -117,7 +117,7 @@ class ShardWriter:
             failed=dict(sorted(self._log.failed.items())),
             decoders={name: self._log.decoders[name] for name in DECODERS if self._log.decoders[name]},
             sums=self._sums,
-            hash=shard_digest(self._log.row_hashes(), fields),
+            hash=shard_digest(self._log.row_hashes(), fields | ({} if jpeg is None else hashed_arrays(jpeg))),
             **({} if jpeg is None else jpeg.summary()),
         )
         if self._plan:
