@@ -1,39 +1,14 @@
 // Fuzzes what a manifest says of the files of a store: offsets, numbers of rows, and indices of any size. What is taken
 // must be what a plain loop over the shards finds.
-#include <sys/mman.h>
-#include <unistd.h>
-
 #include <cstring>
 #include <vector>
 
-#include "fuzz_common.h"
+#include "memory_file.h"
 #include "store/fixed_rows.h"
 
 namespace {
 
 constexpr int64_t kFileBytes = 10000;
-
-uint8_t byte_at(int64_t offset) { return static_cast<uint8_t>(offset % 251); }
-
-// A file in memory; made once.
-const std::string& path_of_file() {
-  static const std::string path = [] {
-    std::vector<uint8_t> bytes(kFileBytes);
-    for (int64_t i = 0; i < kFileBytes; ++i) bytes[static_cast<size_t>(i)] = byte_at(i);
-    const int descriptor = memfd_create("fuzz", 0);
-    if (write(descriptor, bytes.data(), bytes.size()) != kFileBytes) std::abort();
-    return "/proc/self/fd/" + std::to_string(descriptor);
-  }();
-  return path;
-}
-
-// Any number of 64 bits, or one that may be right.
-int64_t number(fuzz::Choices& choices, int below) {
-  if (choices.next() % 4 != 0) return choices.below(below);
-  uint64_t bits = 0;
-  for (int i = 0; i < 8; ++i) bits = bits << 8 | static_cast<uint64_t>(choices.next());
-  return static_cast<int64_t>(bits);
-}
 
 bool is_possible(const std::vector<lds::ShardFile>& shards, int64_t row_bytes) {
   for (const lds::ShardFile& shard : shards) {
@@ -53,10 +28,6 @@ int64_t offset_of(const std::vector<lds::ShardFile>& shards, int64_t row_bytes, 
   return -1;
 }
 
-void expect(bool right) {
-  if (!right) std::abort();
-}
-
 void check_row(const lds::FixedRows& rows, int64_t row_bytes, int64_t index, int64_t offset) {
   std::vector<uint8_t> read(offset < 0 ? 1 : static_cast<size_t>(row_bytes));
   static_cast<void>(rows.will_need(&index, 1));
@@ -64,31 +35,32 @@ void check_row(const lds::FixedRows& rows, int64_t row_bytes, int64_t index, int
   try {
     const lds::Extent mapped = rows.row(index);
     rows.read(&index, 1, read.data());
-    expect(offset >= 0 && mapped.bytes == row_bytes);
-    expect(std::memcmp(mapped.data, read.data(), read.size()) == 0);
-    expect(read.front() == byte_at(offset) && read.back() == byte_at(offset + row_bytes - 1));
+    fuzz::expect(offset >= 0 && mapped.bytes == row_bytes);
+    fuzz::expect(std::memcmp(mapped.data, read.data(), read.size()) == 0);
+    fuzz::expect(read.front() == fuzz::byte_at(offset) && read.back() == fuzz::byte_at(offset + row_bytes - 1));
   } catch (const lds::Error& error) {
-    expect(offset < 0 && error.reason() == lds::Reason::index);
+    fuzz::expect(offset < 0 && error.reason() == lds::Reason::index);
   }
 }
 
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  static const fuzz::MemoryFile file(fuzz::pattern(kFileBytes));
   fuzz::Choices choices{data, size};
-  const int64_t row_bytes = number(choices, 300);
+  const int64_t row_bytes = fuzz::number(choices, 300);
   std::vector<lds::ShardFile> shards(static_cast<size_t>(choices.next() % 6));
-  for (lds::ShardFile& shard : shards) shard = {path_of_file(), number(choices, 5000), number(choices, 40)};
+  for (lds::ShardFile& shard : shards) shard = {file.path(), fuzz::number(choices, 5000), fuzz::number(choices, 40)};
   const bool possible = row_bytes >= 1 && is_possible(shards, row_bytes);
   try {
     const lds::FixedRows rows(shards, row_bytes);
-    expect(possible);
+    fuzz::expect(possible);
     for (int i = 0; i < 8; ++i) {
-      const int64_t index = number(choices, 200);
+      const int64_t index = fuzz::number(choices, 200);
       check_row(rows, row_bytes, index, offset_of(shards, row_bytes, index));
     }
   } catch (const lds::Error& error) {
-    expect(!possible && (error.reason() == lds::Reason::store || error.reason() == lds::Reason::value));
+    fuzz::expect(!possible && (error.reason() == lds::Reason::store || error.reason() == lds::Reason::value));
   }
   return 0;
 }
