@@ -5,11 +5,13 @@
 
 #include "bind/arrays.h"
 #include "bind/bind.h"
+#include "bind/initialised.h"
 #include "bind/specs.h"
 #include "bind/tensor.h"
 #include "bind/without_gil.h"
 #include "common/error.h"
 #include "common/random.h"
+#include "common/writable.h"
 #include "store/fixed_rows.h"
 #include "store/image_reader.h"
 
@@ -42,6 +44,8 @@ void run(const Gather& gather, const Indices& indices, uint64_t seed, uint64_t e
     throw Error(Reason::value, "indices: expected one dimension, found " + std::to_string(indices.ndim()));
   const TensorView batch("out", out);
   check_batch(gather, indices.size(), batch);
+  if (!is_writable(batch.data(), batch.bytes()))
+    throw Error(Reason::value, "out: expected a tensor that may be written to, found one over read-only memory");
   const int64_t* samples = indices.data();
   const int64_t n = indices.size();
   uint8_t* data = batch.data();

@@ -8,6 +8,7 @@
 
 #include "bind/bind.h"
 #include "bind/choice.h"
+#include "bind/initialised.h"
 #include "bind/specs.h"
 #include "packing/image_to_row.h"
 #include "store/image_reader.h"

@@ -7,6 +7,7 @@
 
 #include "bind/arrays.h"
 #include "bind/bind.h"
+#include "bind/initialised.h"
 #include "common/file.h"
 #include "store/fixed_rows.h"
 #include "store/hash.h"

@@ -27,6 +27,8 @@ std::vector<int64_t> checked_rows(const std::vector<JpegShardFiles>& shards, int
       throw Error(Reason::store, shard.offsets + ": " + std::to_string(shard.rows) + " rows from byte " +
                                      std::to_string(array_offset) + " on are not possible");
     }
+    if (shard.bytes < 0)
+      throw Error(Reason::store, shard.images + ": " + std::to_string(shard.bytes) + " bytes are not a possible size");
     check_size(shard.images, shard.bytes);
     check_size(shard.offsets, array_offset + (shard.rows + 1) * int64_t{sizeof(uint64_t)});
     check_size(shard.sizes, array_offset + shard.rows * int64_t{2} * int64_t{sizeof(uint16_t)});

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import torch
 
-from largeds_native._internal.machine import usable_threads
+from largeds_native._internal.machine import MAX_THREADS, usable_threads
 from largeds_native.errors import ArgumentError, RowIndexError
 from largeds_native.store.metadata import Metadata
 from largeds_native.transform import Augment
+from largeds_native.transform.image_transform import integer
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -206,7 +207,7 @@ def shared_pool(threads: int | None) -> _C.Pool:
     """The pool of `threads` threads of this process, created once and shared by all gathers."""
     from largeds_native import _C
 
-    number = default_threads() if threads is None else threads
+    number = default_threads() if threads is None else integer("threads", threads, 1, MAX_THREADS)
     if number not in _pools:
         _pools[number] = _C.Pool(number)
     return _pools[number]
@@ -217,8 +218,7 @@ def gather(
 ) -> torch.Tensor:
     """See `Store.gather`."""
     chosen = index_array(indices)
-    if not 0 <= variant < batches.variants:
-        raise ArgumentError(f"variant: expected 0 to {batches.variants - 1}, found {variant}")
+    variant = integer("variant", variant, 0, batches.variants - 1)
     if out is None:
         out = batches.empty(len(chosen))
     batches.gather.run(chosen, 0, variant, out, shared_pool(threads))
