@@ -24,10 +24,11 @@ class StoreDataset(Dataset[Any]):
     tensor of the field's dtype where labels are floats or vectors.
 
     Of a JPEG store with images of many sizes, the transform must give them one size for batches, such as torchvision's
-    RandomResizedCrop(224). A store without labels gives images alone. `classes` and `targets` are those of torchvision's datasets. Where the
-    store has several variants of an image, one is drawn with torch's random numbers. DataLoader asks for a whole batch
-    at once (`__getitems__`): without a transform, the batch is gathered in one pass, in a worker directly into shared
-    memory, which is reused when nobody holds the batch any more. Workers may be started by fork or by spawn.
+    RandomResizedCrop(224). A store without labels gives images alone. `classes` and `targets` are those of
+    torchvision's datasets. Where the store has several variants of an image, one is drawn with torch's random numbers.
+    DataLoader asks for a whole batch at once (`__getitems__`): without a transform, the batch is gathered in one pass,
+    in a worker directly into shared memory, which is reused when nobody holds the batch any more. Workers may be
+    started by fork or by spawn.
 
     Raises RowIndexError for an index outside of -len .. len - 1, TypeError or ArgumentError for one that is not an
     integer.
