@@ -15,7 +15,7 @@ import numpy as np
 
 from largeds_native._internal.arrays import Array
 from largeds_native._internal.registry import registered
-from largeds_native.errors import RowIndexError, StoreError
+from largeds_native.errors import ArgumentError, RowIndexError, StoreError
 from largeds_native.store import display
 from largeds_native.store.concat_array import ConcatArray, row_numbers
 from largeds_native.store.format.statistics import mean_std, sums_of_files
@@ -221,6 +221,8 @@ class Store(ABC):
         """
         from largeds_native.store import gather as gathering  # here, since it loads torch
 
+        if crop is None and resize is None and self.metadata.varies:
+            raise ArgumentError(f"resize: the images of {self.path} have many sizes: pass resize=256, crop=224")
         if dtype is None and out is not None:
             dtype = out.dtype
         batches = gathering.cached_format(

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import bisect
 import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from largeds_native._internal.arrays import Array
+from largeds_native._internal.machine import usable_threads
 from largeds_native.errors import RowIndexError, StoreError
 from largeds_native.store.concat_array import ConcatArray, row_numbers
 from largeds_native.store.format.images_file import BIN, OFFSETS, ORIENTATIONS, SIZES
@@ -103,10 +106,24 @@ class JpegStore(PackedStore):
         check_array(shard.path / name, dtype, shape)  # it may have been changed after the store was opened
         return map_array(shard.path / name, dtype, shape)
 
+    def file_range(self, row: int) -> tuple[str, int, int]:
+        """(path, offset, bytes) of a row's JPEG file in the file that holds it."""
+        row = self._row(row)
+        index = bisect.bisect_right(self.shards, row, key=lambda shard: shard.start) - 1
+        shard, entry = self.shards[index], self._manifest.shards[index]
+        begin, end = (int(offset) for offset in self._beside(index, OFFSETS)[row - shard.start :][:2])
+        if not begin <= end <= entry.bytes:
+            raise StoreError(f"{shard.path / OFFSETS} is damaged: row {row} has bytes {begin:,} to {end:,}")
+        return str(shard.path / BIN), begin, end - begin
+
     def files(self, name: str) -> list[RowFile]:
         if name == "images":
             raise StoreError(f"{self.path}: its images are JPEG files, which can't be read as an array: see store[i]")
         return super().files(name)
+
+    def _map(self, name: str, part: int) -> Array:
+        self.files(name)  # raises StoreError for "images"
+        return super()._map(name, part)
 
     # ---- as a whole --------------------------------------------------------------------------------------------
     @property
@@ -121,17 +138,20 @@ class JpegStore(PackedStore):
 
     @cached_property
     def statistics(self) -> MeanStd:
-        """(mean, std) per channel in [0, 1] units, of at most 10,000 rows, evenly spaced. The first call decodes them."""
+        """(mean, std) per channel in [0, 1] units. The first call decodes at most 10,000 rows, evenly spaced."""
         if not len(self):
             raise StoreError(f"{self.path} has no statistics: it has no images")
         rows = np.unique(np.linspace(0, len(self) - 1, min(len(self), STATISTICS_ROWS)).astype(np.int64))
         sums = Sums.zero(self.channels)
-        for row in rows.tolist():
-            pixels = self.decoded(row)
-            sums += sums_of(pixels.reshape(1, -1), self.channels, self.layout == "CHW")
+        with ThreadPoolExecutor(usable_threads()) as pool:
+            for one in pool.map(self._sums_of_row, rows.tolist()):
+                sums += one
         found = mean_std([sums], self.channels)
         assert found is not None
         return found
+
+    def _sums_of_row(self, row: int) -> Sums:
+        return sums_of(self.decoded(row).reshape(1, -1), self.channels, self.layout == "CHW")
 
     def _damaged_rows(self, index: int, hashes: Array, threads: int) -> list[int]:
         from largeds_native import _C
@@ -180,6 +200,12 @@ class DecodedImages(Sequence[Any]):
     @property
     def shape(self) -> tuple[int, ...]:
         """(N, *store.shape). StoreError where the images have many sizes."""
+        if self._store.metadata.varies:
+            each = self._store.metadata.pixel_facts()[0]
+            raise StoreError(
+                f"the images of {self._store.path} have many sizes ({each}), so they are no array: see store[i], or "
+                "store.gather(rows, resize=256, crop=224)"
+            )
         return (len(self), *self._store.shape)
 
     def __getitem__(self, key: Any) -> Any:

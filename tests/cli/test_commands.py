@@ -126,6 +126,33 @@ def test_info(largeds: Largeds, store: Path) -> None:
     assert content["failures"][0]["source"].endswith("broken.jpg")
 
 
+def test_info_about_jpeg_rows(largeds: Largeds, jpeg_stores: dict[str, Path]) -> None:
+    code, out, _ = largeds("info", jpeg_stores["many"])
+    assert code == 0
+    assert "JPEG 48x48 to 90x80 (height x width), RGB" in out
+    assert "in 1 shard" in out
+    assert largeds("info", jpeg_stores["many"], "--classes")[1] == "0  6\n1  6\n"
+    assert largeds("info", jpeg_stores["many"], "--failures")[:2] == (0, "no image failed\n")
+    content = json.loads(largeds("info", jpeg_stores["many"], "--json")[1])
+    found = {name: content[name] for name in ("codec", "images", "shape", "sizes", "shards")}
+    sizes = {"min": [48, 48], "max": [90, 80]}
+    assert found == {"codec": "jpeg", "images": 12, "shape": None, "sizes": sizes, "shards": 1}
+    assert content["bytes"] == sum(len(lds.open(jpeg_stores["many"]).encoded(i)) for i in range(12))
+    content = json.loads(largeds("info", jpeg_stores["one"], "--json")[1])
+    assert (content["shape"], content["sizes"]["min"]) == ([3, 60, 80], [60, 80])
+
+
+def test_verify_jpeg_rows(largeds: Largeds, jpeg_stores: dict[str, Path], tmp_path: Path) -> None:
+    store = Path(shutil.copytree(jpeg_stores["many"], tmp_path / "s.lds"))
+    assert largeds("verify", store)[:2] == (0, f"{store}: all 12 rows are as they were packed\n")
+    _, offset, size = lds.open(store).file_range(3)
+    images = store / "shard-00000" / "images.bin"
+    data = bytearray(images.read_bytes())
+    data[offset + size // 2] ^= 1
+    images.write_bytes(data)
+    assert largeds("verify", store)[:2] == (1, f"{store}: 1 of 12 rows are damaged: 3\n")
+
+
 def test_verify(largeds: Largeds, store: Path) -> None:
     assert largeds("verify", store)[:2] == (0, f"{store}: all 8 rows are as they were packed\n")
     images = store / "shard-00000" / "images.npy"
