@@ -10,19 +10,20 @@
 
 namespace lds {
 
-// The entropy-coded data of a scan up to the next marker, without the bytes that are stuffed after each FF: reading bits
-// then needs no look at the bytes. A piece is prepared at a time, since often only the first part of a scan is needed.
+// The entropy-coded data of a scan up to the next marker, without the bytes that are stuffed after each FF: reading
+// bits then needs no look at the bytes. A piece is prepared at a time, since often only the first part of a scan is
+// needed.
 class EntropyData {
  public:
   void begin(const uint8_t* data, const uint8_t* end) noexcept;
 
-  // Keeps the bytes from `next` to the end of the last piece, which are fewer than kMaxKept, and appends the next piece.
-  // Returns where they begin now. kWord bytes may be read from any byte of a piece.
+  // Keeps the bytes from `next` to the end of the last piece, which are fewer than kMaxKept, and appends the next
+  // piece. Returns where they begin now. kWord bytes may be read from any byte of a piece.
   const uint8_t* next_piece(const uint8_t* next) noexcept;
 
   const uint8_t* piece_end() const noexcept { return piece_end_; }  // of the last piece
-  int marker() const noexcept { return marker_; }                  // that ends the data; 0 as long as none was found
-  const uint8_t* position() const noexcept { return position_; }  // of the first byte that is in no piece
+  int marker() const noexcept { return marker_; }                   // that ends the data; 0 as long as none was found
+  const uint8_t* position() const noexcept { return position_; }    // of the first byte that is in no piece
 
  private:
   static constexpr size_t kPieceBytes = 2048, kMaxKept = 8, kWord = 8;
@@ -40,7 +41,8 @@ struct BitReader {
   int count = 0;      // number of valid bits; negative once more bits were consumed than the data has
   bool bad = false;   // an invalid code was found
   const uint8_t* next = nullptr;
-  // The eight bytes at `next`, loaded when `next` was set: refill() would otherwise wait for them. Zeros follow the data.
+  // The eight bytes at `next`, loaded when `next` was set: refill() would otherwise wait for them. Zeros follow the
+  // data.
   uint64_t word = 0;
   EntropyData* data = nullptr;
 

@@ -1,6 +1,6 @@
 // Reads the scan of a sequential Huffman JPEG file in place of libjpeg's decode_mcu: the same coefficients, but faster.
-// Blocks outside of the crop are skipped, several symbols at a time; or, in a file with a restart marker after each row of
-// MCUs, the rows above the crop and what is on its right are not read at all.
+// Blocks outside of the crop are skipped, several symbols at a time; or, in a file with a restart marker after each row
+// of MCUs, the rows above the crop and what is on its right are not read at all.
 #pragma once
 
 #include "codec/huffman.h"

@@ -162,8 +162,8 @@ std::vector<uint8_t> JpegRows::read(int64_t index) const {
   const auto [number, row] = index_.find(index);
   const JpegShardFiles& files = shards_[number]->files;
   uint64_t ends[2];
-  File(files.offsets).read_exactly(reinterpret_cast<uint8_t*>(ends), sizeof ends,
-                                   array_offset_ + row * int64_t{sizeof(uint64_t)});
+  File(files.offsets)
+      .read_exactly(reinterpret_cast<uint8_t*>(ends), sizeof ends, array_offset_ + row * int64_t{sizeof(uint64_t)});
   const Range bytes = checked_range(files, row, ends[0], ends[1]);
   std::vector<uint8_t> data(static_cast<size_t>(bytes.end - bytes.begin));
   File(files.images).read_exactly(data.data(), bytes.end - bytes.begin, bytes.begin);

@@ -32,6 +32,7 @@ class Gatherable(Protocol):
     def metadata(self) -> Metadata: ...
     @property
     def rows(self) -> _C.RowSource: ...
+    def read_spec(self, decode: str = "exact") -> _C.ReadSpec: ...
 
 
 class BatchFormat:
@@ -67,7 +68,7 @@ class BatchFormat:
         self.variants = stored.variants
         self.gather = _C.Gather(
             store.rows,
-            read_spec(stored, decode),
+            store.read_spec(decode),
             augment=(augment or Augment()).core(),
             output=_C.OutputSpec(planar=not channels_last, dtype=DTYPES[self.dtype], multiply=multiply, add=add),
             variants=stored.variants,
@@ -81,24 +82,6 @@ class BatchFormat:
         """An uninitialised batch of n images, (n, C, H, W)."""
         layout = torch.channels_last if self.channels_last else torch.contiguous_format
         return torch.empty((n, *self.image_shape), dtype=self.dtype, memory_format=layout)
-
-
-def read_spec(stored: Metadata, decode: str = "exact") -> _C.ReadSpec:
-    """How the core reads the images of a store."""
-    from largeds_native import _C
-
-    if decode not in ("exact", "scaled"):
-        raise ArgumentError(f"decode: expected 'exact' or 'scaled', found {decode!r}")
-    if stored.sizes is None:
-        height, width = stored.image_size
-        planar = stored.layout == "CHW"
-        layout = _C.ImageLayout(
-            channels=stored.channels, height=height, width=width, planar=planar, dtype=stored.dtype.name
-        )
-        return _C.ReadSpec(layout)
-    (height, width), largest = stored.sizes.min, stored.sizes.max
-    layout = _C.ImageLayout(channels=stored.channels, height=max(height, 1), width=max(width, 1), planar=False)
-    return _C.ReadSpec(layout, codec="jpeg", scaled=decode == "scaled", max_pixels=max(largest[0] * largest[1], 1))
 
 
 def _check_one_size(store: Gatherable, augment: Augment | None) -> None:
