@@ -66,7 +66,7 @@ def test_invalid_manifests(tmp_path: Path, text: str, expected: str) -> None:
 def test_other_encodings(tmp_path: Path, text: str, line: int, encoding: str) -> None:
     (tmp_path / "m.csv").write_bytes(text.encode(encoding))
     number = 1 if encoding == "utf-16" else line
-    with pytest.raises(ArgumentError, match=rf"m\.csv: line {number} is no UTF-8 text .*: save the file as UTF-8"):
+    with pytest.raises(ArgumentError, match=rf"m\.csv: line {number} is no UTF-8 text, b.*: save the file as UTF-8"):
         table(tmp_path / "m.csv")
 
 
