@@ -83,6 +83,7 @@ __all__ = [
     "StoreDataset",
     "StoreError",
     "Trainer",
+    "concat",
     "decode_batch",
     "from_hdf5",
     "join_hdf5",

@@ -6,6 +6,7 @@
 #include "common/thread_pool.h"
 #include "loading/gather.h"
 #include "packing/image_to_row.h"
+#include "store/concat_rows.h"
 #include "store/fixed_rows.h"
 #include "store/jpeg_rows.h"
 
@@ -34,6 +35,8 @@ namespace pybind11::detail {
 
 template <>
 class type_caster<lds::AugmentSpec> : public lds::InitialisedCaster<lds::AugmentSpec> {};
+template <>
+class type_caster<lds::ConcatRows> : public lds::InitialisedCaster<lds::ConcatRows> {};
 template <>
 class type_caster<lds::FixedRows> : public lds::InitialisedCaster<lds::FixedRows> {};
 template <>

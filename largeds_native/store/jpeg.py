@@ -105,6 +105,17 @@ class JpegStore(PackedStore):
         """Height and width of each row as shown, (N, 2), read-only."""
         return ConcatArray([shard.rows for shard in self.shards], (2,), np.dtype("<u2"), self._sizes_of)
 
+    @cached_property
+    def orientations(self) -> ConcatArray:
+        """The EXIF orientation by which each row is turned when it is decoded, (N,), read-only; 1 is upright."""
+        return ConcatArray([shard.rows for shard in self.shards], (), np.dtype("u1"), self._orientations_of)
+
+    def _orientations_of(self, index: int) -> Array:
+        shard = self.shards[index]
+        if not (shard.path / ORIENTATIONS).exists():
+            return np.ones(shard.rows, np.uint8)
+        return self._beside(index, ORIENTATIONS)
+
     def _sizes_of(self, index: int) -> Array:
         return self._beside(index, SIZES)
 
@@ -178,10 +189,7 @@ class JpegStore(PackedStore):
         ]
 
     def _hashed_arrays(self, index: int) -> dict[str, Array]:
-        shard = self.shards[index]
-        turns = np.ones(shard.rows, np.uint8)
-        if (shard.path / ORIENTATIONS).exists():
-            turns = self._beside(index, ORIENTATIONS)
+        turns = self._orientations_of(index)
         return {**super()._hashed_arrays(index), SIZES: self._beside(index, SIZES), ORIENTATIONS: turns}
 
 

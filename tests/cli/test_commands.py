@@ -181,6 +181,21 @@ def test_export(largeds: Largeds, store: Path, tmp_path: Path) -> None:
         np.testing.assert_array_equal(c["data"][()], (images[[6, 7, 0]] / 255).astype(np.float32))
 
 
+def test_export_of_jpeg_rows(largeds: Largeds, jpeg_stores: dict[str, Path], tmp_path: Path) -> None:
+    many = jpeg_stores["many"]
+    assert largeds("export", many, tmp_path / "a.h5", "--resize", "40", "--crop", "32", "-q") == (0, "", "")
+    assert largeds("export", many, tmp_path / "b.h5", "--encoded", "--rows", "3", "-q") == (0, "", "")
+    assert largeds("export", jpeg_stores["one"], tmp_path / "c.h5", "-q") == (0, "", "")
+    store = lds.open(many)
+    with h5py.File(tmp_path / "a.h5") as a, h5py.File(tmp_path / "b.h5") as b, h5py.File(tmp_path / "c.h5") as c:
+        np.testing.assert_array_equal(a["data"][()], store.gather(range(12), resize=40, crop=32).numpy())
+        assert b["data"][0].tobytes() == store.encoded(3)
+        np.testing.assert_array_equal(c["data"][()], np.asarray(lds.open(jpeg_stores["one"])))
+    code, _, err = largeds("export", many, tmp_path / "d.h5")
+    assert (code, err.count("\n")) == (1, 1)
+    assert "resize=256, crop=224" in err
+
+
 def test_import(largeds: Largeds, store: Path, tmp_path: Path) -> None:
     largeds("export", store, tmp_path / "a.h5")
     largeds("export", store, tmp_path / "b.h5", "--rows", "2-4", "--layout", "chunked")

@@ -11,7 +11,7 @@ import pytest
 
 import largeds_native as lds
 from largeds_native.store import JpegStore
-from tests.builders.images import encode, pixels
+from tests.builders.images import pixels
 from tests.builders.jpeg_rows import decoded
 from tests.builders.stores import make_jpeg_store
 
@@ -130,28 +130,23 @@ def test_statistics_are_those_of_the_pixels(many: JpegStore) -> None:
 
 
 def test_fields_and_classes(tmp_path: Path) -> None:
-    """Of a table: a number, a vector, a text."""
-    pandas = pytest.importorskip("pandas")
-    for i in range(4):
-        (tmp_path / f"{i}.jpg").write_bytes(encode(pixels(20 + i, 30, seed=i)))
-    table = pandas.DataFrame(
-        {
-            "path": [str(tmp_path / f"{i}.jpg") for i in range(4)],
-            "label": ["cat", "dog", "dog", "cat"],
-            "embedding": [np.full(3, i, np.float32) for i in range(4)],
-            "text": ["a", "", "äö", "long"],
-        }
-    )
-    source = lds.sources.table(table, outside=True)
+    """Labels, a vector, a text."""
+    images = np.stack([pixels(20, 30, seed=i) for i in range(4)])
+    fields = {
+        "embedding": np.repeat(np.arange(4, dtype=np.float32), 3).reshape(4, 3),
+        "text": np.array(["a", "", "äö", "b"]),
+    }
+    source = lds.sources.arrays(images, [0, 1, 1, 0], fields=fields, classes=["cat", "dog"])
     store = lds.pack(source, tmp_path / "s.lds", codec="jpeg", resize=None, progress=False)
     assert store.classes == ["cat", "dog"]
     assert store[1:3][1].tolist() == [1, 1]
-    assert store["text"][:].tolist() == ["a", "", "äö", "long"]
+    assert store["text"][:].tolist() == ["a", "", "äö", "b"]
     np.testing.assert_array_equal(store["embedding"][2], np.full(3, 2, np.float32))
     assert "label" in store
-    augment = lds.Augment(resized_crop=16)
-    for images, labels, vectors in lds.Loader(store, 4, augment=augment, fields=("label", "embedding")):
-        assert (images.shape, labels.tolist(), vectors[:, 0].tolist()) == ((4, 3, 16, 16), [0, 1, 1, 0], [0, 1, 2, 3])
+    loader = lds.Loader(store, 4, augment=lds.Augment(resized_crop=16), fields=("label", "embedding"))
+    for batch, labels, vectors in loader:
+        assert (batch.shape, labels.tolist()) == ((4, 3, 16, 16), [0, 1, 1, 0])
+        assert vectors[:, 0].tolist() == [0, 1, 2, 3]
 
 
 def test_pickling_and_closing(many: JpegStore) -> None:

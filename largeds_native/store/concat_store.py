@@ -6,7 +6,6 @@ import hashlib
 import math
 from collections.abc import Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -152,7 +151,8 @@ def _joined(stores: Sequence[Store]) -> Metadata:
     first = stores[0].metadata
     for store in stores:
         _check_alike(stores[0], store)
-    sizes = [SizeRange(m.image_size, m.image_size) if m.sizes is None else m.sizes for m in (s.metadata for s in stores)]
+    described = [store.metadata for store in stores]
+    sizes = [SizeRange(one.image_size, one.image_size) if one.sizes is None else one.sizes for one in described]
     low = (min(s.min[0] for s in sizes), min(s.min[1] for s in sizes))
     high = (max(s.max[0] for s in sizes), max(s.max[1] for s in sizes))
     one_array = low == high and all(store.metadata.codec == "raw" for store in stores)
@@ -177,8 +177,8 @@ def _check_alike(first: Store, other: Store) -> None:
         one, two = getattr(a, name), getattr(b, name)
         if one != two:
             raise ArgumentError(
-                f"stores: {name} of {first.path} and {other.path} differ: {one!r:.200} and {two!r:.200}; pack them with "
-                "the same classes=, mode and fields"
+                f"stores: {name} of {first.path} and {other.path} differ: {one!r:.200} and {two!r:.200}; pack them "
+                "with the same classes=, mode and fields"
             )
     if b.variants != 1:
-        raise ArgumentError(f"stores: {other.path} has {b.variants} variants of each image, which can't be concatenated")
+        raise ArgumentError(f"stores: {other.path} has {b.variants} variants of each image: expected one")
