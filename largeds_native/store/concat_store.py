@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -142,10 +142,11 @@ def concat(stores: Sequence[Store]) -> ConcatStore:
     image, and classes with the same numbers, of which one may have more. If images differ in size, a Loader needs an
     augment that gives them one.
     """
-    stores = list(stores) if not isinstance(stores, Store) else [stores]
-    if not stores or not all(isinstance(store, Store) for store in stores):
+    given = stores if isinstance(stores, Iterable) and not isinstance(stores, Store) else [stores]
+    parts = list(given)
+    if not parts or not all(isinstance(store, Store) for store in parts):
         raise ArgumentError(f"stores: expected at least one Store, as largeds_native.open gives, found {stores!r:.100}")
-    return ConcatStore(stores)
+    return ConcatStore(parts)
 
 
 def _joined(stores: Sequence[Store]) -> Metadata:
