@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from largeds_native.cli.output import emit_json, size
-from largeds_native.cli.values import JSON, QUIET, ROWS, numbers, row_numbers
+from largeds_native.cli.values import JSON, QUIET, ROWS, numbers, row_numbers, sizes_from
 
 
 class FileLayout(str, Enum):
@@ -27,6 +27,15 @@ def export(
     compression: Annotated[
         str | None, typer.Option(help="gzip, lzf, or the name of a filter of hdf5plugin (Zstd, Blosc2, LZ4).")
     ] = None,
+    resize: Annotated[
+        str | None, typer.Option("--resize", help="Resize to this shorter side, or height x width; follows --crop.")
+    ] = None,
+    crop: Annotated[
+        str | None, typer.Option("--crop", help="Centre crop to this side, or height x width; follows --resize.")
+    ] = None,
+    encoded: Annotated[
+        bool, typer.Option("--encoded", help="Write the JPEG files of a JPEG store as they are.")
+    ] = False,
     rows: ROWS = None,
     mean: Annotated[str | None, typer.Option(help="Write float32, normalised: 0.485,0.456,0.406")] = None,
     std: Annotated[str | None, typer.Option(help="With --mean: 0.229,0.224,0.225")] = None,
@@ -41,6 +50,8 @@ def export(
       largeds export train.lds small.h5 --rows 0-999
       largeds export train.lds train.h5 --layout chunked --compression gzip
       largeds export train.lds train.h5 --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225
+      largeds export jpeg.lds train.h5 --resize 256 --crop 224
+      largeds export jpeg.lds files.h5 --encoded
     """
     from largeds_native.opening import open_store
 
@@ -55,7 +66,9 @@ def export(
             compression=_filter(compression),
             indices=row_numbers(rows),
             normalize=None if m is None or s is None else (m, s),
+            encoded=encoded,
             progress=not (quiet or json),
+            **sizes_from(resize, crop),
         )
     if json:
         emit_json({"file": str(written), "bytes": written.stat().st_size})

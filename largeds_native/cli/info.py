@@ -12,6 +12,7 @@ from largeds_native.cli.values import JSON, STORE
 
 if TYPE_CHECKING:
     from largeds_native.store import Store
+    from largeds_native.store.metadata import Metadata
 
 
 def info(
@@ -47,16 +48,21 @@ def info(
         if not content["failures"]:
             print("no image failed")
     else:
-        print_pairs(_human_readable(content))
+        print_pairs(_human_readable(content, opened.metadata))
 
 
 def describe(store: Store) -> dict[str, Any]:
     """The metadata of the store as plain data."""
+    from largeds_native.store import PackedStore
+
     statistics = store.metadata.statistics  # not computed here: that may read the whole file
+    sizes = store.metadata.sizes
     return {
         "path": str(store.path),
         "images": len(store),
-        "shape": list(store.shape),
+        "codec": store.metadata.codec,
+        "shape": None if store.metadata.varies else list(store.shape),
+        "sizes": sizes and {"min": list(sizes.min), "max": list(sizes.max)},
         "layout": store.layout,
         "dtype": store.dtype.name,
         "bytes": store.nbytes,
@@ -65,7 +71,7 @@ def describe(store: Store) -> dict[str, Any]:
             name: {"dtype": str(store[name].dtype), "shape": list(store[name].shape[1:])} for name in store.fields
         },
         "classes": len(store.classes),
-        "shards": len(store.files("images")),
+        "shards": len(store.shards if isinstance(store, PackedStore) else store.files("images")),
         "failed": failed_count(store),
         "mean": store.mean and list(store.mean),
         "std": store.std and list(store.std),
@@ -74,12 +80,12 @@ def describe(store: Store) -> dict[str, Any]:
     }
 
 
-def _human_readable(content: dict[str, Any]) -> dict[str, object]:
+def _human_readable(content: dict[str, Any], metadata: Metadata) -> dict[str, object]:
     fields = ", ".join(f"{name} ({spec['dtype']})" for name, spec in content["fields"].items())
     lines: dict[str, object] = {
         "store": content["path"],
         "images": f"{content['images']:,}",
-        "each": f"{content['layout']} {' x '.join(map(str, content['shape']))}, {content['dtype']}",
+        "each": each_image(metadata),
         "size": f"{size(content['bytes'])} in {content['shards']:,} shard{'s' * (content['shards'] != 1)}",
         "fields": fields or "none",
         "failed": _failed(content["failed"]),
@@ -96,6 +102,13 @@ def _human_readable(content: dict[str, Any]) -> dict[str, object]:
         lines["statistics"] = f"mean {_short(statistics['mean'])}, std {_short(statistics['std'])}, in [0, 1] units"
     lines["identity"] = content["identity"]
     return lines
+
+
+def each_image(metadata: Metadata) -> str:
+    """What one image is: "CHW 3 x 224 x 224, uint8", or "JPEG 48x48 to 90x80 (height x width), RGB"."""
+    if metadata.codec == "jpeg":
+        return ", ".join(metadata.pixel_facts())
+    return f"{metadata.layout} {' x '.join(map(str, metadata.shape))}, {metadata.dtype.name}"
 
 
 def _failed(count: int | None) -> str:

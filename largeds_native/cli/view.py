@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from largeds_native.cli.info import class_counts, failed_samples
+from largeds_native.cli.info import class_counts, each_image, failed_samples
 from largeds_native.cli.output import emit_json, size
 from largeds_native.cli.pictures import check_picture_path, write_picture
 from largeds_native.cli.values import (
@@ -124,8 +124,9 @@ def _contact_sheet(
     each = 1 + variants * (augment is not None or store.variants > 1)
     if len(rows) * each > TILES:
         raise ArgumentError(f"{len(rows):,} images with {each - 1} variants each: expected at most {TILES:,} tiles")
-    shape = " x ".join(map(str, store.shape))
-    facts = f"{len(store):,} images, {store.layout} {shape} {store.dtype.name}"
+    if augment is not None and store.metadata.varies and not augment.fixes_size:
+        raise ArgumentError(f"--flip: the images of {store.path} have many sizes: pass --resized-crop 224 too")
+    facts = f"{len(store):,} images, {each_image(store.metadata)}"
     summary = f"{len(rows):,} of {len(store):,}" if rows else ""
     if augment:
         summary += f"; beside each, its variants in the first {variants} epochs of a Loader (seed {seed})"
@@ -158,7 +159,7 @@ def _failures(store: Store, limit: int, needed: bool, on_progress: ProgressCallb
 def _sheet(store: Store, sheet: ContactSheet) -> bytes:
     from largeds_native.view.sheet import sheet_png
 
-    return sheet_png(sheet, store.image_size)
+    return sheet_png(sheet, (1, 1) if store.metadata.varies else store.image_size)
 
 
 def _page(store: Store, sheet: ContactSheet) -> bytes:

@@ -1,4 +1,5 @@
-"""Reads rows of a store through file descriptors instead of mappings, so that resident memory does not grow."""
+"""Reads rows of a store through file descriptors instead of mappings, so that resident memory does not grow; or decodes
+them."""
 
 from __future__ import annotations
 
@@ -6,7 +7,8 @@ import errno
 import os
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,12 +25,12 @@ class RowReader:
     """Reads the images of a store by row number; here, a row is one image with all its variants."""
 
     def __init__(self, store: Store) -> None:
+        self._descriptors: dict[int, int] = {}
         self.layout = store.layout
-        self._shape, self._dtype = tuple(store.images.shape[1:]), store.dtype
-        self.row_bytes = self._dtype.itemsize * int(np.prod(self._shape, dtype=np.int64))
+        self.shape, self._dtype = tuple(store.images.shape[1:]), store.dtype
+        self.row_bytes = self._dtype.itemsize * int(np.prod(self.shape, dtype=np.int64))
         self._files = store.files("images")
         self._starts = np.cumsum([0, *(file.rows for file in self._files)])
-        self._descriptors: dict[int, int] = {}
 
     def __del__(self) -> None:
         for descriptor in self._descriptors.values():
@@ -51,7 +53,7 @@ class RowReader:
 
     def empty(self, rows: int) -> Array:
         """An uninitialised array for `rows` rows."""
-        return np.empty((rows, *self._shape), self._dtype)
+        return np.empty((rows, *self.shape), self._dtype)
 
     def read(self, rows: Array, out: Array | None = None) -> Array:
         """(len(rows), *row shape), in the order of `rows`, in `out` if given; adjacent rows are read at once."""
@@ -64,6 +66,30 @@ class RowReader:
             for descriptor, byte, length in self.ranges(int(run[0]), len(run)):
                 read_into(descriptor, byte, view[done : done + length])
                 done += length
+        return out
+
+
+class DecodedReader:
+    """As `RowReader`, for images that are decoded, resized (the shorter side, or (height, width)) or cropped."""
+
+    def __init__(self, store: Store, resize: Any, crop: Any) -> None:
+        self.layout, self._dtype = store.layout, store.dtype
+        self._gather = partial(store.gather, resize=resize, crop=crop, channels_last=store.layout == "HWC")
+        channels, height, width = self._gather([]).shape[1:]
+        self.shape = (channels, height, width) if self.layout == "CHW" else (height, width, channels)
+        self.row_bytes = self._dtype.itemsize * channels * height * width
+
+    def empty(self, rows: int) -> Array:
+        """An uninitialised array for `rows` rows."""
+        return np.empty((rows, *self.shape), self._dtype)
+
+    def read(self, rows: Array, out: Array | None = None) -> Array:
+        """(len(rows), *row shape), in the order of `rows`, in `out` if given."""
+        import torch
+
+        out = self.empty(len(rows)) if out is None else out[: len(rows)]
+        batch = torch.from_numpy(out)
+        self._gather(rows, batch if self.layout == "CHW" else batch.permute(0, 3, 1, 2))
         return out
 
 

@@ -20,10 +20,12 @@ import numpy as np
 from largeds_native._internal.arrays import Array
 from largeds_native._internal.machine import usable_threads
 from largeds_native.errors import ArgumentError
-from largeds_native.interchange.copying import RowReader, copy_range
-from largeds_native.interchange.hdf5_file import CLASSES, IMAGES, LABELS
+from largeds_native.interchange.copying import DecodedReader, RowReader, copy_range
+from largeds_native.interchange.hdf5_file import CLASSES, IMAGES, LABELS, ORIENTATION
 from largeds_native.interchange.new_file import Reserve, new_file, new_hdf5_file, reserve, storage_errors
 from largeds_native.interchange.progress import ProgressCallback, progress_of
+from largeds_native.store import JpegStore
+from largeds_native.transform import ImageTransform
 
 if TYPE_CHECKING:
     from largeds_native.store import Store
@@ -45,6 +47,9 @@ def export_hdf5(
     compression: Any = None,
     indices: Any = None,
     normalize: tuple[Sequence[float], Sequence[float]] | None = None,
+    resize: Any = None,
+    crop: Any = None,
+    encoded: bool = False,
     progress: bool | ProgressCallback | None = True,
 ) -> Path:
     """Writes the images to dataset `data`, the labels to `labels`, and further fields to datasets of their names.
@@ -54,6 +59,10 @@ def export_hdf5(
         layout="chunked".
     indices: the rows to write, in this order; default all.
     normalize: (mean, std) in [0, 1] units: writes (x / 255 - mean) / std as float32 instead of the stored uint8.
+    resize, crop: the size to which images are resized, and of a centre crop of them, as in `pack`: if only one is
+        given, the other follows. A JPEG store whose images have many sizes needs them, or `encoded`.
+    encoded: writes the JPEG files of a JPEG store as they are: each value of `data` is one file, as uint8 of variable
+        length, and its attribute `encoding` is "jpeg". Where rows have an EXIF orientation, `orientation` has them.
     progress: True shows a bar if stderr is a terminal; or a function called with (rows done, total rows).
 
     `data` has the attributes layout, and mean and std if normalised; the file has those of the classes, the options and
@@ -66,18 +75,23 @@ def export_hdf5(
     if Path(path).suffix.lower() in OTHER_FORMATS:
         raise ArgumentError(f"{path}: this writes HDF5, and the name says another format: call it {Path(path).stem}.h5")
     rows = _indices(indices, len(store))
+    if encoded:
+        if (layout, chunk_images, compression, normalize, resize, crop) != ("contiguous", 1, None, None, None, None):
+            raise ArgumentError(
+                "encoded: expected no option of decoded images (layout, compression, normalize, resize)"
+            )
+        return _export_encoded(store, path, rows, progress)
     chunk, filters = _layout(layout, chunk_images, compression)
     lookup = None if normalize is None else _lookup(store, *normalize)
+    reader = _reader(store, resize, crop)
     with progress_of(progress, "export") as on_progress, new_file(path) as temporary:
-        reader = RowReader(store)
         with (
             storage_errors(path),
             new_hdf5_file(temporary, alignment_threshold=1 << 16, alignment_interval=PAGE) as (file, reserve_more),
         ):
-            images = _create(file, store, len(rows), chunk, filters, lookup)
+            images = _create(file, reader.shape, store.dtype, len(rows), chunk, filters, lookup)
             _describe(file, images, store, normalize, reserve_more)
-            for name in store.fields:
-                _write_field(file, LABELS if name == "label" else name, store[name], rows, reserve_more)
+            _write_fields(file, store, rows, reserve_more)
             if chunk:
                 blocks = _blocks(reader, rows, images.chunks[0], lookup, on_progress)
                 _write_chunks(images, _with_space(temporary, images, blocks, reserve_more), filters)
@@ -85,6 +99,49 @@ def export_hdf5(
         if offset is not None:
             with storage_errors(path):
                 _write_contiguous(temporary, offset, reader, rows, lookup, on_progress)
+    return Path(path)
+
+
+def _reader(store: Store, resize: Any, crop: Any) -> RowReader | DecodedReader:
+    jpeg = store.metadata.codec == "jpeg"
+    sizes = {name: size for name, size in (("resize", resize), ("crop", crop)) if size is not None}
+    if not sizes:
+        if store.metadata.varies:
+            raise ArgumentError(
+                f"resize: the images of {store.path} have many sizes ({store.metadata.pixel_facts()[0]}): pass "
+                "resize=256, crop=224, or encoded=True to write the JPEG files as they are"
+            )
+        return DecodedReader(store, None, None) if jpeg else RowReader(store)
+    if store.variants > 1:
+        raise ArgumentError(f"resize, crop: {store.path} has {store.variants} variants of each image, already cropped")
+    transform = ImageTransform(**sizes)
+    return DecodedReader(store, transform.resize, transform.crop)
+
+
+def _export_encoded(
+    store: Store, path: str | os.PathLike[str], rows: Array, progress: bool | ProgressCallback | None
+) -> Path:
+    """Writes the JPEG files as values of variable length."""
+    if not isinstance(store, JpegStore):
+        raise ArgumentError(f"encoded: the rows of {store.path} are pixels, not JPEG files")
+    with (
+        progress_of(progress, "export") as on_progress,
+        new_file(path) as temporary,
+        storage_errors(path),
+        new_hdf5_file(temporary) as (file, reserve_more),
+    ):
+        images = file.create_dataset(IMAGES, (len(rows),), h5py.vlen_dtype(np.uint8), track_times=False)
+        images.attrs["encoding"] = "jpeg"
+        _describe(file, images, store, None, reserve_more)
+        turned = store.orientations[rows]
+        if (turned != 1).any():
+            _write_field(file, ORIENTATION, turned, np.arange(len(rows)), reserve_more)
+        _write_fields(file, store, rows, reserve_more)
+        for done, row in enumerate(rows.tolist()):
+            data = np.frombuffer(store.encoded(row), np.uint8)
+            reserve_more(len(data) + 2 * PAGE)  # HDF5 puts large values on pages of their own
+            images[done] = data
+            on_progress(done + 1, len(rows))
     return Path(path)
 
 
@@ -133,10 +190,17 @@ def _lookup(store: Store, mean: Sequence[float], std: Sequence[float]) -> Array:
 
 
 def _create(
-    file: h5py.File, store: Store, rows: int, chunk: int, filters: dict[str, Any], lookup: Array | None
+    file: h5py.File,
+    image: tuple[int, ...],
+    stored: np.dtype[Any],
+    rows: int,
+    chunk: int,
+    filters: dict[str, Any],
+    lookup: Array | None,
 ) -> h5py.Dataset:
-    shape = (rows, *store.images.shape[1:])
-    dtype = store.dtype if lookup is None else np.dtype("<f4")
+    """The dataset of `rows` images of shape `image`."""
+    shape = (rows, *image)
+    dtype = stored if lookup is None else np.dtype("<f4")
     if chunk:
         chunks = (min(chunk, rows), *shape[1:])
         try:
@@ -175,6 +239,11 @@ def _describe(file: h5py.File, images: h5py.Dataset, store: Store, normalize: An
         file.create_dataset(CLASSES, data=store.classes, dtype=text_type, track_times=False)
 
 
+def _write_fields(file: h5py.File, store: Store, rows: Array, reserve_more: Reserve) -> None:
+    for name in store.fields:
+        _write_field(file, LABELS if name == "label" else name, store[name], rows, reserve_more)
+
+
 def _write_field(file: h5py.File, name: str, values: Any, rows: Array, reserve_more: Reserve) -> None:
     if name in (IMAGES, CLASSES) or name in file:
         raise ArgumentError(f"the store's field {name!r} can't be exported: the file has another dataset of this name")
@@ -193,7 +262,7 @@ def _write_field(file: h5py.File, name: str, values: Any, rows: Array, reserve_m
 
 
 def _blocks(
-    reader: RowReader, rows: Array, multiple: int, lookup: Array | None, on_progress: ProgressCallback
+    reader: RowReader | DecodedReader, rows: Array, multiple: int, lookup: Array | None, on_progress: ProgressCallback
 ) -> Iterator[tuple[int, Array]]:
     """Yields (first row, images) in blocks of about 16 MB; all but the last have a multiple of `multiple` rows."""
     written = reader.row_bytes * (1 if lookup is None else 4)
@@ -216,14 +285,19 @@ def normalised(images: Array, lookup: Array, layout: str) -> Array:
 
 
 def _write_contiguous(
-    path: Path, offset: int, reader: RowReader, rows: Array, lookup: Array | None, on_progress: ProgressCallback
+    path: Path,
+    offset: int,
+    reader: RowReader | DecodedReader,
+    rows: Array,
+    lookup: Array | None,
+    on_progress: ProgressCallback,
 ) -> None:
     from largeds_native import _C
 
     size = len(rows) * reader.row_bytes * (1 if lookup is None else 4)
     reserve(path, offset + size)
     with open(path, "r+b", buffering=0) as out:
-        if lookup is None and len(rows) and (np.diff(rows) == 1).all():
+        if isinstance(reader, RowReader) and lookup is None and len(rows) and (np.diff(rows) == 1).all():
             done = 0
             for source, start, length in reader.ranges(int(rows[0]), len(rows)):
                 for low in range(0, length, BLOCK_BYTES):

@@ -18,7 +18,7 @@ from largeds_native.errors import ArgumentError, StorageError, StoreError
 from largeds_native.interchange.image_shape import shape_metadata
 from largeds_native.store.metadata import MeanStd, Metadata
 
-IMAGES, LABELS, CLASSES = "data", "labels", "classes"
+IMAGES, LABELS, CLASSES, ORIENTATION = "data", "labels", "classes", "orientation"
 PLUGIN_HINT = "type: pip install hdf5plugin, and import hdf5plugin before opening"
 
 
@@ -140,6 +140,11 @@ def absolute_labels(file: h5py.File, labels: str | None) -> str | None:
 def image_metadata(images: h5py.Dataset, layout: str | None = None) -> Metadata:
     """The metadata of a dataset of images. The layout is `layout`, else the attribute `layout`, else from the shape."""
     where = f"{images.file.filename}: dataset {images.name!r}"
+    if images.dtype.kind == "O" and _text(images.attrs.get("encoding")) == "jpeg":
+        raise ArgumentError(
+            f"{where} holds JPEG files, as to_hdf5(encoded=True) writes them: decode one with "
+            "lds.decode_batch([row.tobytes()]), or export the store with resize=256, crop=224"
+        )
     if images.dtype.kind == "O":
         raise ArgumentError(f"{where} is of variable length: expected images of one shape")
     if images.shape is None:

@@ -15,7 +15,7 @@ import numpy as np
 
 from largeds_native._internal.arrays import Array
 from largeds_native._internal.registry import registered
-from largeds_native.errors import RowIndexError, StoreError
+from largeds_native.errors import ArgumentError, RowIndexError, StoreError
 from largeds_native.store import display
 from largeds_native.store.concat_array import ConcatArray, row_numbers
 from largeds_native.store.format.statistics import mean_std, sums_of_files
@@ -30,6 +30,12 @@ if TYPE_CHECKING:
     from largeds_native.store.gather import BatchFormat
 
 IMPORT_HINT = "To convert it to a store, use largeds_native.from_hdf5 or largeds_native.pack"
+
+
+def check_decode(decode: str) -> None:
+    """Raises ArgumentError unless it is a way to decode JPEG rows."""
+    if decode not in ("exact", "scaled"):
+        raise ArgumentError(f"decode: expected 'exact' or 'scaled', found {decode!r}")
 
 
 class RowFile(NamedTuple):
@@ -171,6 +177,17 @@ class Store(ABC):
             self._rows = self._core_rows("images", self.row_bytes, self.variants)
         return self._rows
 
+    def read_spec(self, decode: str = "exact") -> _C.ReadSpec:
+        """How the C++ core reads the images in `rows`."""
+        from largeds_native import _C
+
+        check_decode(decode)
+        height, width = self.image_size
+        planar, dtype = self.layout == "CHW", self.dtype.name
+        return _C.ReadSpec(
+            _C.ImageLayout(channels=self.channels, height=height, width=width, planar=planar, dtype=dtype)
+        )
+
     def field_rows(self, name: str) -> _C.Rows:
         """A field as rows of bytes for the C++ core."""
         self._check_field(name)
@@ -221,6 +238,8 @@ class Store(ABC):
         """
         from largeds_native.store import gather as gathering  # here, since it loads torch
 
+        if crop is None and resize is None and self.metadata.varies:
+            raise ArgumentError(f"resize: the images of {self.path} have many sizes: pass resize=256, crop=224")
         if dtype is None and out is not None:
             dtype = out.dtype
         batches = gathering.cached_format(

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import bisect
 import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from largeds_native._internal.arrays import Array
+from largeds_native._internal.machine import usable_threads
 from largeds_native.errors import RowIndexError, StoreError
+from largeds_native.store.base import check_decode
 from largeds_native.store.concat_array import ConcatArray, row_numbers
 from largeds_native.store.format.images_file import BIN, OFFSETS, ORIENTATIONS, SIZES
 from largeds_native.store.format.npy import DATA_OFFSET, check_array, map_array
@@ -67,6 +71,16 @@ class JpegStore(PackedStore):
             shards.append((images, offsets, sizes, turns if os.path.exists(turns) else "", entry.rows, entry.bytes))
         return _C.JpegRows(shards, DATA_OFFSET)
 
+    def read_spec(self, decode: str = "exact") -> _C.ReadSpec:
+        from largeds_native import _C
+
+        check_decode(decode)
+        assert self.metadata.sizes is not None
+        (height, width), largest = self.metadata.sizes.min, self.metadata.sizes.max
+        layout = _C.ImageLayout(channels=self.channels, height=max(height, 1), width=max(width, 1), planar=False)
+        scaled, max_pixels = decode == "scaled", max(largest[0] * largest[1], 1)
+        return _C.ReadSpec(layout, codec="jpeg", scaled=scaled, max_pixels=max_pixels)
+
     def encoded(self, row: int) -> bytes:
         """The JPEG file of a row."""
         return self.rows.read(self._row(row))
@@ -78,9 +92,7 @@ class JpegStore(PackedStore):
 
     def decoded(self, row: int) -> Array:
         """The pixels of a row, in the store's layout."""
-        from largeds_native.store.gather import read_spec
-
-        pixels = self.rows.decode(self._row(row), read_spec(self.metadata))
+        pixels = self.rows.decode(self._row(row), self.read_spec())
         return np.ascontiguousarray(pixels.transpose(2, 0, 1)) if self.layout == "CHW" else pixels
 
     @property
@@ -93,6 +105,17 @@ class JpegStore(PackedStore):
         """Height and width of each row as shown, (N, 2), read-only."""
         return ConcatArray([shard.rows for shard in self.shards], (2,), np.dtype("<u2"), self._sizes_of)
 
+    @cached_property
+    def orientations(self) -> ConcatArray:
+        """The EXIF orientation by which each row is turned when it is decoded, (N,), read-only; 1 is upright."""
+        return ConcatArray([shard.rows for shard in self.shards], (), np.dtype("u1"), self._orientations_of)
+
+    def _orientations_of(self, index: int) -> Array:
+        shard = self.shards[index]
+        if not (shard.path / ORIENTATIONS).exists():
+            return np.ones(shard.rows, np.uint8)
+        return self._beside(index, ORIENTATIONS)
+
     def _sizes_of(self, index: int) -> Array:
         return self._beside(index, SIZES)
 
@@ -103,10 +126,24 @@ class JpegStore(PackedStore):
         check_array(shard.path / name, dtype, shape)  # it may have been changed after the store was opened
         return map_array(shard.path / name, dtype, shape)
 
+    def file_range(self, row: int) -> tuple[str, int, int]:
+        """(path, offset, bytes) of a row's JPEG file in the file that holds it."""
+        row = self._row(row)
+        index = bisect.bisect_right(self.shards, row, key=lambda shard: shard.start) - 1
+        shard, entry = self.shards[index], self._manifest.shards[index]
+        begin, end = (int(offset) for offset in self._beside(index, OFFSETS)[row - shard.start :][:2])
+        if not begin <= end <= entry.bytes:
+            raise StoreError(f"{shard.path / OFFSETS} is damaged: row {row} has bytes {begin:,} to {end:,}")
+        return str(shard.path / BIN), begin, end - begin
+
     def files(self, name: str) -> list[RowFile]:
         if name == "images":
             raise StoreError(f"{self.path}: its images are JPEG files, which can't be read as an array: see store[i]")
         return super().files(name)
+
+    def _map(self, name: str, part: int) -> Array:
+        self.files(name)  # raises StoreError for "images"
+        return super()._map(name, part)
 
     # ---- as a whole --------------------------------------------------------------------------------------------
     @property
@@ -121,17 +158,20 @@ class JpegStore(PackedStore):
 
     @cached_property
     def statistics(self) -> MeanStd:
-        """(mean, std) per channel in [0, 1] units, of at most 10,000 rows, evenly spaced. The first call decodes them."""
+        """(mean, std) per channel in [0, 1] units. The first call decodes at most 10,000 rows, evenly spaced."""
         if not len(self):
             raise StoreError(f"{self.path} has no statistics: it has no images")
         rows = np.unique(np.linspace(0, len(self) - 1, min(len(self), STATISTICS_ROWS)).astype(np.int64))
         sums = Sums.zero(self.channels)
-        for row in rows.tolist():
-            pixels = self.decoded(row)
-            sums += sums_of(pixels.reshape(1, -1), self.channels, self.layout == "CHW")
+        with ThreadPoolExecutor(usable_threads()) as pool:
+            for one in pool.map(self._sums_of_row, rows.tolist()):
+                sums += one
         found = mean_std([sums], self.channels)
         assert found is not None
         return found
+
+    def _sums_of_row(self, row: int) -> Sums:
+        return sums_of(self.decoded(row).reshape(1, -1), self.channels, self.layout == "CHW")
 
     def _damaged_rows(self, index: int, hashes: Array, threads: int) -> list[int]:
         from largeds_native import _C
@@ -149,10 +189,7 @@ class JpegStore(PackedStore):
         ]
 
     def _hashed_arrays(self, index: int) -> dict[str, Array]:
-        shard = self.shards[index]
-        turns = np.ones(shard.rows, np.uint8)
-        if (shard.path / ORIENTATIONS).exists():
-            turns = self._beside(index, ORIENTATIONS)
+        turns = self._orientations_of(index)
         return {**super()._hashed_arrays(index), SIZES: self._beside(index, SIZES), ORIENTATIONS: turns}
 
 
@@ -180,6 +217,12 @@ class DecodedImages(Sequence[Any]):
     @property
     def shape(self) -> tuple[int, ...]:
         """(N, *store.shape). StoreError where the images have many sizes."""
+        if self._store.metadata.varies:
+            each = self._store.metadata.pixel_facts()[0]
+            raise StoreError(
+                f"the images of {self._store.path} have many sizes ({each}), so they are no array: see store[i], or "
+                "store.gather(rows, resize=256, crop=224)"
+            )
         return (len(self), *self._store.shape)
 
     def __getitem__(self, key: Any) -> Any:

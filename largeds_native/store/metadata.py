@@ -91,7 +91,7 @@ class Metadata:
 
     def facts(self) -> list[str]:
         """The contents of the store in short phrases."""
-        facts = [f"{self.rows:,} images", *self._pixel_facts()]
+        facts = [f"{self.rows:,} images", *self.pixel_facts()]
         if self.variants > 1:
             facts.append(f"{self.variants} variants")
         if self.classes:
@@ -100,7 +100,8 @@ class Metadata:
             facts.append("fields " + ", ".join(self.fields))
         return [*facts, size(self.rows * self.sample_bytes if self.sizes is None else self.sizes.bytes)]
 
-    def _pixel_facts(self) -> list[str]:
+    def pixel_facts(self) -> list[str]:
+        """What one image is, in short phrases."""
         if self.sizes is None:
             return [f"{self.layout} {self.shape}", self.dtype.name]
         (low_h, low_w), (high_h, high_w) = self.sizes.min, self.sizes.max

@@ -13,6 +13,7 @@ from largeds_native.store import PackedStore
 from largeds_native.store.display import picture_of
 from largeds_native.view.choose import label_of
 from largeds_native.view.files import thumbnail
+from largeds_native.view.pixels import fitted
 from largeds_native.view.tiles import FailedTile, Tile, TileRow, printable
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from largeds_native.store.report import Report
     from largeds_native.transform import Augment
 
-SIDE = 256  # largest side of a file's thumbnail, in pixels
+SIDE = 256  # largest side of a picture, in pixels
 PICTURES = 200  # failed files with a thumbnail; further ones are only listed
 
 
@@ -53,7 +54,9 @@ def tile_rows_of(
 
 
 def _picture(store: Store, row: Any) -> Image.Image:
-    return picture_of(row, store.layout, store.mean, store.std)
+    picture = picture_of(row, store.layout, store.mean, store.std)
+    # a JPEG row may have many megapixels, and thousands of pictures are held
+    return fitted(picture, SIDE, SIDE) if max(picture.size) > SIDE else picture
 
 
 def _variants(store: Store, row: int, caption: str, source: str, variants: int) -> list[Tile]:

@@ -29,7 +29,8 @@ def _font(size: int) -> Any:
 
 
 def sheet_png(sheet: ContactSheet, size: tuple[int, int]) -> bytes:
-    """The sheet as the bytes of a PNG file; `size` is the (height, width) of the images of the store."""
+    """The sheet as the bytes of a PNG file; `size` is the (height, width) of the images of the store, or (1, 1) where
+    they have many: then each is shown whole in a square."""
     cells = [_row_cells(tile_row) for tile_row in sheet.tile_rows] or [
         [_failed_cell(failed)] for failed in sheet.failed
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from largeds_native._internal.arrays import FieldSpec
 from largeds_native.interchange.raw_store import RawStoreWriter
 from largeds_native.store import PackedStore, Store
 from largeds_native.store.metadata import Metadata
+from tests.builders.images import encode, pixels
 
 
 def make_labelled_store(folder: Path, n: int = 100, side: int = 8, *, name: str = "s.lds", **options: Any) -> Any:
@@ -20,6 +22,23 @@ def make_labelled_store(folder: Path, n: int = 100, side: int = 8, *, name: str 
     images = np.random.default_rng(n).integers(0, 256, (n, 3, side, side), np.uint8)
     kwargs: dict[str, Any] = {"resize": None, "crop": None, "progress": False} | options
     return lds.pack((images, np.arange(n)), folder / name, **kwargs)
+
+
+def make_jpeg_store(
+    folder: Path,
+    n: int = 12,
+    sizes: Sequence[tuple[int, int]] = ((60, 80), (90, 50), (48, 48)),
+    *,
+    name: str = "j.lds",
+    classes: int = 2,
+    channels: int = 3,
+    **options: Any,
+) -> Any:
+    """n JPEG files of these (height, width) in turn, kept as they are; labels by `classes` in turn."""
+    files = [encode(pixels(*sizes[i % len(sizes)], channels, seed=i), quality=90) for i in range(n)]
+    items = [(file, i % classes) for i, file in enumerate(files)]
+    kwargs: dict[str, Any] = {"codec": "jpeg", "resize": None, "progress": False, "key": "files"} | options
+    return lds.pack(items, folder / name, **kwargs)
 
 
 def make_random_store(

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from largeds_native.cli import main
+from tests.builders.stores import make_jpeg_store
 
 ROOT = Path(__file__).parents[2]
 
@@ -59,3 +60,11 @@ def store(tree: Path, tmp_path: Path) -> Path:
 
     lds.pack(tree, tmp_path / "t.lds", resize=18, crop=16, progress=False)
     return tmp_path / "t.lds"
+
+
+@pytest.fixture(scope="session")
+def jpeg_stores(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Stores of JPEG rows: 12 images of "many" sizes, and of "one"."""
+    folder = tmp_path_factory.mktemp("jpeg")
+    sizes = {"many": ((60, 80), (90, 50), (48, 48)), "one": ((60, 80),)}
+    return {name: make_jpeg_store(folder, sizes=those, name=f"{name}.lds").path for name, those in sizes.items()}

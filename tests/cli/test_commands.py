@@ -126,6 +126,33 @@ def test_info(largeds: Largeds, store: Path) -> None:
     assert content["failures"][0]["source"].endswith("broken.jpg")
 
 
+def test_info_about_jpeg_rows(largeds: Largeds, jpeg_stores: dict[str, Path]) -> None:
+    code, out, _ = largeds("info", jpeg_stores["many"])
+    assert code == 0
+    assert "JPEG 48x48 to 90x80 (height x width), RGB" in out
+    assert "in 1 shard" in out
+    assert largeds("info", jpeg_stores["many"], "--classes")[1] == "0  6\n1  6\n"
+    assert largeds("info", jpeg_stores["many"], "--failures")[:2] == (0, "no image failed\n")
+    content = json.loads(largeds("info", jpeg_stores["many"], "--json")[1])
+    found = {name: content[name] for name in ("codec", "images", "shape", "sizes", "shards")}
+    sizes = {"min": [48, 48], "max": [90, 80]}
+    assert found == {"codec": "jpeg", "images": 12, "shape": None, "sizes": sizes, "shards": 1}
+    assert content["bytes"] == sum(len(lds.open(jpeg_stores["many"]).encoded(i)) for i in range(12))
+    content = json.loads(largeds("info", jpeg_stores["one"], "--json")[1])
+    assert (content["shape"], content["sizes"]["min"]) == ([3, 60, 80], [60, 80])
+
+
+def test_verify_jpeg_rows(largeds: Largeds, jpeg_stores: dict[str, Path], tmp_path: Path) -> None:
+    store = Path(shutil.copytree(jpeg_stores["many"], tmp_path / "s.lds"))
+    assert largeds("verify", store)[:2] == (0, f"{store}: all 12 rows are as they were packed\n")
+    _, offset, size = lds.open(store).file_range(3)
+    images = store / "shard-00000" / "images.bin"
+    data = bytearray(images.read_bytes())
+    data[offset + size // 2] ^= 1
+    images.write_bytes(data)
+    assert largeds("verify", store)[:2] == (1, f"{store}: 1 of 12 rows are damaged: 3\n")
+
+
 def test_verify(largeds: Largeds, store: Path) -> None:
     assert largeds("verify", store)[:2] == (0, f"{store}: all 8 rows are as they were packed\n")
     images = store / "shard-00000" / "images.npy"
@@ -152,6 +179,21 @@ def test_export(largeds: Largeds, store: Path, tmp_path: Path) -> None:
         np.testing.assert_array_equal(a["data"][()], images)
         np.testing.assert_array_equal(b["data"][()], images)
         np.testing.assert_array_equal(c["data"][()], (images[[6, 7, 0]] / 255).astype(np.float32))
+
+
+def test_export_of_jpeg_rows(largeds: Largeds, jpeg_stores: dict[str, Path], tmp_path: Path) -> None:
+    many = jpeg_stores["many"]
+    assert largeds("export", many, tmp_path / "a.h5", "--resize", "40", "--crop", "32", "-q") == (0, "", "")
+    assert largeds("export", many, tmp_path / "b.h5", "--encoded", "--rows", "3", "-q") == (0, "", "")
+    assert largeds("export", jpeg_stores["one"], tmp_path / "c.h5", "-q") == (0, "", "")
+    store = lds.open(many)
+    with h5py.File(tmp_path / "a.h5") as a, h5py.File(tmp_path / "b.h5") as b, h5py.File(tmp_path / "c.h5") as c:
+        np.testing.assert_array_equal(a["data"][()], store.gather(range(12), resize=40, crop=32).numpy())
+        assert b["data"][0].tobytes() == store.encoded(3)
+        np.testing.assert_array_equal(c["data"][()], np.asarray(lds.open(jpeg_stores["one"])))
+    code, _, err = largeds("export", many, tmp_path / "d.h5")
+    assert (code, err.count("\n")) == (1, 1)
+    assert "resize=256, crop=224" in err
 
 
 def test_import(largeds: Largeds, store: Path, tmp_path: Path) -> None:

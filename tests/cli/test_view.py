@@ -17,8 +17,10 @@ from PIL import Image
 import largeds_native as lds
 from largeds_native.store.display import picture_of
 from largeds_native.view import sheet
+from largeds_native.view.collect import tile_rows_of
 from largeds_native.view.files import thumbnail
 from largeds_native.view.tiles import printable
+from tests.builders.stores import make_jpeg_store
 from tests.cli.browser import Browser
 from tests.cli.conftest import start_process
 from tests.cli.test_bad_input import sentence
@@ -111,6 +113,39 @@ def test_augmented_variants_are_the_loaders(largeds: Largeds, store: Path, tmp_p
             for row in (0, 7):
                 assert contains(picture, magnified(batch.numpy()[order.index(row)]))
     assert all(contains(picture, magnified(opened.images[row])) for row in (0, 7))
+
+
+def test_jpeg_rows_of_many_sizes_are_shown_whole(
+    largeds: Largeds, jpeg_stores: dict[str, Path], tmp_path: Path
+) -> None:
+    options = ["--rows", "0-2", "--resized-crop", "32", "--flip", "0.5", "--seed", "3", "--variants", "2"]
+    code, _, err = largeds("view", jpeg_stores["many"], tmp_path / "a.png", *options)
+    assert code == 0, err
+    picture, opened = pixels(tmp_path / "a.png"), lds.open(jpeg_stores["many"])
+    assert all(contains(picture, magnified(opened[row][0])) for row in (0, 1, 2))
+    import torch
+
+    augment = lds.Augment(resized_crop=32, flip=0.5)
+    with lds.Loader(opened, 3, indices=[0, 1, 2], seed=3, augment=augment, dtype=torch.uint8, fields=()) as loader:
+        for _ in range(2):
+            ((batch,),) = loader
+            assert all(contains(picture, magnified(image)) for image in batch.numpy())
+    sentence(largeds("view", jpeg_stores["many"], tmp_path / "b.png", "--flip", "0.5"), 1, "pass --resized-crop 224")
+    code, _, err = largeds("view", jpeg_stores["many"], tmp_path / "c.html", "-q")
+    assert (code, err) == (0, "")
+    page = (tmp_path / "c.html").read_text()
+    assert "JPEG 48x48 to 90x80 (height x width), RGB" in page
+    assert page.count("data:image") >= 12
+
+
+def test_large_jpeg_rows_are_shown_small(largeds: Largeds, tmp_path: Path) -> None:
+    store = make_jpeg_store(tmp_path, 2, ((1500, 1000),))
+    assert largeds("view", store.path, tmp_path / "a.png", "-q")[0] == 0
+    assert max(tile.tiles[0].picture.size for tile in tile_rows(store)) == (171, 256)  # type: ignore[union-attr]
+
+
+def tile_rows(store: Any) -> Any:
+    return tile_rows_of(store, [0, 1], augment=None, variants=1, seed=0, on_progress=lambda *_: None)
 
 
 def test_stored_variants_are_beside_their_file(largeds: Largeds, tree: Path, tmp_path: Path) -> None:
