@@ -37,11 +37,9 @@ FLAGS += ["-Wall", "-Wextra"]
 
 # features of C++20 in the core that older compilers lack; a compiler with these has all others
 CXX20 = """
-#include <atomic>
 #include <bit>
 struct Pair { int a, b; bool operator==(const Pair&) const = default; };
 static_assert(std::bit_cast<unsigned>(1.0F) != 0 && std::bit_width(8U) == 4 && Pair{1, 2} == Pair{1, 2});
-int load(int& value) { return std::atomic_ref<int>(value).load(); }
 """
 
 # torch, setuptools and the checks below must all use the same compiler

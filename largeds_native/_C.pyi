@@ -27,6 +27,11 @@ class Rows(RowSource):
 # paths of the images, offsets, sizes and orientations; the number of rows, and the bytes of the images
 JpegShard = tuple[str, str, str, str, int, int]
 
+class ConcatRows(RowSource):
+    """Several sources one after another: csrc/store/concat_rows.h."""
+
+    def __init__(self, parts: Sequence[RowSource]) -> None: ...
+
 class JpegRows(RowSource):
     """Rows that are JPEG files: csrc/store/jpeg_rows.h."""
 
@@ -55,7 +60,13 @@ class ReadSpec:
     """How the rows hold images: csrc/store/image_reader.h."""
 
     def __init__(
-        self, images: ImageLayout, *, codec: str = "raw", scaled: bool = False, max_pixels: int = 0
+        self,
+        images: ImageLayout,
+        *,
+        codec: str = "raw",
+        scaled: bool = False,
+        max_pixels: int = 0,
+        parts: Sequence[ReadSpec] = (),
     ) -> None: ...
 
 class AugmentSpec:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from largeds_native.packing import pack as pack
     from largeds_native.packing.decoding import decode_batch as decode_batch
     from largeds_native.store import Store as Store
+    from largeds_native.store import concat as concat
     from largeds_native.trainer import Accumulator as Accumulator
     from largeds_native.trainer import Trainer as Trainer
 
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 _LAZY = {
     "Accumulator": ("largeds_native.trainer", "Accumulator"),
     "Augment": ("largeds_native.transform", "Augment"),
+    "concat": ("largeds_native.store", "concat"),
     "decode_batch": ("largeds_native.packing.decoding", "decode_batch"),
     "HDF5Dataset": ("largeds_native.interchange", "HDF5Dataset"),
     "from_hdf5": ("largeds_native.interchange", "from_hdf5"),
@@ -81,6 +83,7 @@ __all__ = [
     "StoreDataset",
     "StoreError",
     "Trainer",
+    "concat",
     "decode_batch",
     "from_hdf5",
     "join_hdf5",

@@ -19,6 +19,8 @@ def open_store(path: str | os.PathLike[str], **fields: Any) -> Store:
 
     Raises StoreError if a file is missing, incomplete, of another format, or of another version.
     """
+    if not isinstance(path, (str, os.PathLike)):
+        raise ArgumentError(f"path: expected the path of a store, found {type(path).__name__}")
     if os.path.isfile(path):
         from largeds_native import interchange  # here, since it loads h5py
 

@@ -114,18 +114,35 @@ def chosen_crop(draws: SampleDraws, height: int, width: int, options: dict[str, 
     return 0, 0, height, width
 
 
+def resized(image: np.ndarray, size: tuple[int, int], options: dict[str, Any]) -> np.ndarray:
+    """(H, W, C) by Pillow to (height, width)."""
+    filters = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+    chosen = filters[options.get("filter", "bilinear")]
+    planes = [Image.fromarray(np.ascontiguousarray(image[..., c])) for c in range(image.shape[2])]
+    return np.stack([np.asarray(p.resize((size[1], size[0]), chosen)) for p in planes], axis=-1)
+
+
+def torchvision_size(resize: int | tuple[int, int], height: int, width: int) -> tuple[int, int]:
+    """(height, width) after torchvision's Resize."""
+    if not isinstance(resize, int):
+        return resize
+    if height < width:
+        return resize, int(resize * width / height)
+    return int(resize * height / width), resize
+
+
 def gathered_sample(image: np.ndarray, index: int, seed: int, epoch: int, options: dict[str, Any]) -> np.ndarray:
     """image (H, W, C) uint8 -> the sample (C, h, w) uint8 before normalisation."""
-    height, width, channels = image.shape
+    if options.get("resize"):
+        image = resized(image, torchvision_size(options["resize"], *image.shape[:2]), options)
+    height, width, _ = image.shape
     draws = SampleDraws(seed, epoch, index)
     top, left, h, w = chosen_crop(draws, height, width, options)
     pad = max(options.get("padding", 0), 0)
     padded = np.pad(image, ((pad, pad), (pad, pad), (0, 0)))
     part = padded[top + pad : top + pad + h, left + pad : left + pad + w]
     if options.get("crop") == "random_resized":
-        size = (options.get("out_width", width), options.get("out_height", height))
-        planes = [Image.fromarray(np.ascontiguousarray(part[..., c])) for c in range(channels)]
-        part = np.stack([np.asarray(p.resize(size, Image.Resampling.BILINEAR)) for p in planes], axis=-1)
+        part = resized(part, (options.get("out_height", height), options.get("out_width", width)), options)
     if options.get("flip", 0.0) > 0 and draws.uniform() < options["flip"]:
         part = part[:, ::-1]
     return np.ascontiguousarray(part.transpose(2, 0, 1))

@@ -63,8 +63,8 @@ Pixels decode_image(const py::bytes& data, int channels, bool exif_orientation, 
   return image;
 }
 
-// For benchmarks: decodes a box (x0, y0, x1, y1) of each JPEG file and discards the pixels. `scaled`: at this DCT scale,
-// and the boxes are in pixels of the smaller image.
+// For benchmarks: decodes a box (x0, y0, x1, y1) of each JPEG file and discards the pixels. `scaled`: at this DCT
+// scale, and the boxes are in pixels of the smaller image.
 void decode_boxes(const std::vector<py::bytes>& files, const std::vector<std::array<int, 4>>& boxes, int threads,
                   bool libjpeg, int scale) {
   if (files.size() != boxes.size()) throw Error(Reason::value, "expected a box for each file");
@@ -77,6 +77,7 @@ void decode_boxes(const std::vector<py::bytes>& files, const std::vector<std::ar
   } discard;
   DecodeOptions options;
   options.huffman_reader = libjpeg ? HuffmanReader::libjpeg : HuffmanReader::checked;
+  options.jump_restarts = true;
   ThreadPool pool(threads);
   std::vector<Decoder> decoders(static_cast<size_t>(pool.size()));
   pool.parallel_for(static_cast<int64_t>(files.size()), 8, [&](int64_t begin, int64_t end, int worker) {

@@ -5,11 +5,14 @@
 
 #include "bind/arrays.h"
 #include "bind/bind.h"
+#include "bind/initialised.h"
 #include "bind/specs.h"
 #include "bind/tensor.h"
 #include "bind/without_gil.h"
 #include "common/error.h"
 #include "common/random.h"
+#include "common/writable.h"
+#include "store/concat_rows.h"
 #include "store/fixed_rows.h"
 #include "store/image_reader.h"
 
@@ -18,22 +21,34 @@ namespace py = pybind11;
 namespace lds {
 namespace {
 
+// Error(Reason::value) unless such rows can be read like this.
+void check_rows(const RowSource& rows, const ReadSpec& read) {
+  check(read.images);
+  const auto* fixed = dynamic_cast<const FixedRows*>(&rows);
+  const auto* concat = dynamic_cast<const ConcatRows*>(&rows);
+  const bool fits = concat != nullptr ? concat->parts().size() == read.parts.size()
+                                      : read.parts.empty() && (read.codec == Codec::raw) == (fixed != nullptr);
+  if (!fits) {
+    throw Error(Reason::value, "raw images are in Rows, JPEG files in JpegRows, and several sources in ConcatRows");
+  }
+  if (fixed != nullptr) check_row_bytes(read.images, fixed->row_bytes());
+  for (size_t i = 0; i < read.parts.size(); ++i) {
+    const ReadSpec& part = read.parts[i];
+    if (part.images.channels != read.images.channels || part.images.type != read.images.type) {
+      throw Error(Reason::value, "the sources must have images of the same channels and dtype");
+    }
+    check_rows(*concat->parts()[i], part);
+  }
+}
+
 std::shared_ptr<Gather> make_gather(const std::shared_ptr<RowSource>& rows, const ReadSpec& read,
                                     const AugmentSpec& augment, const OutputSpec& output, int variants,
                                     const std::string& variant_choice, bool skip_damaged,
                                     const std::vector<int64_t>& candidates) {
-  check(read.images);
-  const auto* fixed = dynamic_cast<const FixedRows*>(rows.get());
-  if ((read.codec == Codec::raw) != (fixed != nullptr)) {
-    throw Error(Reason::value, "codec: raw images are in Rows, and JPEG files in JpegRows");
-  }
-  if (fixed != nullptr) check_row_bytes(read.images, fixed->row_bytes());
-  return std::make_shared<Gather>(rows, GatherSpec{read,
-                                                   augment,
-                                                   output,
-                                                   variants,
-                                                   variant_choice_named(variant_choice),
-                                                   {skip_damaged, candidates}});
+  check_rows(*rows, read);
+  return std::make_shared<Gather>(
+      rows,
+      GatherSpec{read, augment, output, variants, variant_choice_named(variant_choice), {skip_damaged, candidates}});
 }
 
 void run(const Gather& gather, const Indices& indices, uint64_t seed, uint64_t epoch, const py::handle& out,
@@ -42,6 +57,8 @@ void run(const Gather& gather, const Indices& indices, uint64_t seed, uint64_t e
     throw Error(Reason::value, "indices: expected one dimension, found " + std::to_string(indices.ndim()));
   const TensorView batch("out", out);
   check_batch(gather, indices.size(), batch);
+  if (!is_writable(batch.data(), batch.bytes()))
+    throw Error(Reason::value, "out: expected a tensor that may be written to, found one over read-only memory");
   const int64_t* samples = indices.data();
   const int64_t n = indices.size();
   uint8_t* data = batch.data();

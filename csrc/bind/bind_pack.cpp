@@ -9,6 +9,7 @@
 
 #include "bind/arrays.h"
 #include "bind/bind.h"
+#include "bind/initialised.h"
 #include "bind/without_gil.h"
 #include "common/file.h"
 #include "common/fork_local.h"
@@ -201,6 +202,15 @@ class BoundPacker {
   JpegResult jpeg_;
   ProcessOwned<Packer> packer_;
 };
+
+}  // namespace
+}  // namespace lds
+
+template <>
+class pybind11::detail::type_caster<lds::BoundPacker> : public lds::InitialisedCaster<lds::BoundPacker> {};
+
+namespace lds {
+namespace {
 
 py::tuple sums_of_rows(const RowArray& rows, int channels, bool planar) {
   if (rows.ndim() != 2 || channels < 1 || channels > 4 || rows.shape(1) % channels != 0) {

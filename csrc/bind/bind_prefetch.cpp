@@ -3,6 +3,7 @@
 
 #include "bind/arrays.h"
 #include "bind/bind.h"
+#include "bind/initialised.h"
 #include "bind/specs.h"
 #include "bind/tensor.h"
 #include "bind/without_gil.h"
@@ -74,6 +75,15 @@ class TensorRing {
   bool pinned_;
   std::shared_ptr<Ring> core_;
 };
+
+}  // namespace
+}  // namespace lds
+
+template <>
+class pybind11::detail::type_caster<lds::TensorRing> : public lds::InitialisedCaster<lds::TensorRing> {};
+
+namespace lds {
+namespace {
 
 // A Prefetcher that returns batches as tensors.
 class TensorPrefetcher {
@@ -169,6 +179,12 @@ struct WithoutGil {
 };
 
 }  // namespace
+}  // namespace lds
+
+template <>
+class pybind11::detail::type_caster<lds::TensorPrefetcher> : public lds::InitialisedCaster<lds::TensorPrefetcher> {};
+
+namespace lds {
 
 void register_prefetch(py::module_& m) {
   py::class_<TensorRing>(m, "Ring")

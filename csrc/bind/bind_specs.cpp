@@ -8,6 +8,7 @@
 
 #include "bind/bind.h"
 #include "bind/choice.h"
+#include "bind/initialised.h"
 #include "bind/specs.h"
 #include "packing/image_to_row.h"
 #include "store/image_reader.h"
@@ -21,8 +22,10 @@ ImageLayout make_layout(int channels, int height, int width, bool planar, const 
   return {channels, {height, width}, planar, pixel_type_named(dtype)};
 }
 
-ReadSpec make_read(const ImageLayout& images, const std::string& codec, bool scaled, uint64_t max_pixels) {
-  return {choice<Codec>("codec", {{"raw", Codec::raw}, {"jpeg", Codec::jpeg}}, codec), images, scaled, max_pixels};
+ReadSpec make_read(const ImageLayout& images, const std::string& codec, bool scaled, uint64_t max_pixels,
+                   const std::vector<ReadSpec>& parts) {
+  const auto chosen = choice<Codec>("codec", {{"raw", Codec::raw}, {"jpeg", Codec::jpeg}}, codec);
+  return {chosen, images, scaled, max_pixels, parts};
 }
 
 AugmentSpec make_augment(const std::string& crop, int height, int width, const std::array<int, 2>& resize, int padding,
@@ -88,7 +91,7 @@ void register_specs(py::module_& m) {
       .def_property_readonly("bytes", &ImageLayout::bytes);
   py::class_<ReadSpec>(m, "ReadSpec")
       .def(py::init(&make_read), py::arg("images"), py::kw_only(), py::arg("codec") = "raw", py::arg("scaled") = false,
-           py::arg("max_pixels") = 0);
+           py::arg("max_pixels") = 0, py::arg("parts") = std::vector<ReadSpec>{});
   const AugmentSpec augment;
   py::class_<AugmentSpec>(m, "AugmentSpec")
       .def(py::init(&make_augment), py::kw_only(), py::arg("crop") = "none", py::arg("height") = 0,

@@ -7,7 +7,9 @@
 
 #include "bind/arrays.h"
 #include "bind/bind.h"
+#include "bind/initialised.h"
 #include "common/file.h"
+#include "store/concat_rows.h"
 #include "store/fixed_rows.h"
 #include "store/hash.h"
 #include "store/image_reader.h"
@@ -53,6 +55,15 @@ std::shared_ptr<JpegRows> make_jpeg_rows(const std::vector<JpegShardTuple>& file
   }
   const py::gil_scoped_release nogil;
   return std::make_shared<JpegRows>(std::move(shards), array_offset);
+}
+
+std::shared_ptr<ConcatRows> make_concat_rows(const std::vector<std::shared_ptr<RowSource>>& parts) {
+  std::vector<std::shared_ptr<const RowSource>> sources;
+  for (const auto& part : parts) {
+    if (!part) throw Error(Reason::value, "parts: expected rows, found None");
+    sources.push_back(part);
+  }
+  return std::make_shared<ConcatRows>(std::move(sources));
 }
 
 py::bytes read_jpeg(const JpegRows& rows, int64_t index) {
@@ -139,6 +150,8 @@ void register_store(py::module_& m) {
   py::class_<RowSource, std::shared_ptr<RowSource>>(m, "RowSource")
       .def("__len__", &RowSource::size)
       .def("will_need", &will_need, py::arg("indices"));
+  py::class_<ConcatRows, RowSource, std::shared_ptr<ConcatRows>>(m, "ConcatRows")
+      .def(py::init(&make_concat_rows), py::arg("parts"));
   py::class_<JpegRows, RowSource, std::shared_ptr<JpegRows>>(m, "JpegRows")
       .def(py::init(&make_jpeg_rows), py::arg("shards"), py::arg("array_offset"))
       .def("read", &read_jpeg, py::arg("index"))

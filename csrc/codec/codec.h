@@ -25,6 +25,9 @@ struct DecodeOptions {
   bool keep_truncated = false;      // decode a truncated JPEG as far as it goes, and a PNG without its end
   uint64_t max_pixels = 178956970;  // Pillow's limit; checked before anything is allocated
   HuffmanReader huffman_reader = HuffmanReader::checked;
+  // Pass the parts of a JPEG that a box does not need by restart markers, where HuffmanScan can: damage there is not
+  // found then.
+  bool jump_restarts = false;
 };
 
 // Receives rows of interleaved pixels, top to bottom.

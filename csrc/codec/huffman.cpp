@@ -16,7 +16,7 @@ const uint8_t* EntropyData::next_piece(const uint8_t* next) noexcept {
   const auto kept = static_cast<size_t>(piece_end_ - next);
   if (kept > 0) std::memmove(buffer_, next, kept);
   uint8_t* to = buffer_ + kept;
-  uint8_t* const full = buffer_ + sizeof buffer_;
+  uint8_t* const full = buffer_ + sizeof buffer_ - kWord;
   while (to < full && marker_ == 0 && position_ < end_) {
     const size_t room = std::min(static_cast<size_t>(full - to), static_cast<size_t>(end_ - position_));
     const auto* found = static_cast<const uint8_t*>(std::memchr(position_, 0xFF, room));
@@ -37,6 +37,7 @@ const uint8_t* EntropyData::next_piece(const uint8_t* next) noexcept {
     }
   }
   piece_end_ = to;
+  std::memset(to, 0, kWord);
   return buffer_;
 }
 
@@ -46,6 +47,7 @@ const uint8_t* EntropyData::next_piece(const uint8_t* next) noexcept {
   for (; in.count < kRefilled && in.next < in.data->piece_end(); in.count += 8) {
     in.bits |= uint64_t{*in.next++} << (56 - in.count);
   }
+  in.word = big_endian(in.next);
   return in;
 }
 

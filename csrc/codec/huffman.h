@@ -10,28 +10,29 @@
 
 namespace lds {
 
-// The entropy-coded data of a scan up to the next marker, without the bytes that are stuffed after each FF: reading bits
-// then needs no look at the bytes. A piece is prepared at a time, since often only the first part of a scan is needed.
+// The entropy-coded data of a scan up to the next marker, without the bytes that are stuffed after each FF: reading
+// bits then needs no look at the bytes. A piece is prepared at a time, since often only the first part of a scan is
+// needed.
 class EntropyData {
  public:
   void begin(const uint8_t* data, const uint8_t* end) noexcept;
 
-  // Keeps the bytes from `next` to the end of the last piece, which are fewer than kMaxKept, and appends the next piece.
-  // Returns where they begin now.
+  // Keeps the bytes from `next` to the end of the last piece, which are fewer than kMaxKept, and appends the next
+  // piece. Returns where they begin now. kWord bytes may be read from any byte of a piece.
   const uint8_t* next_piece(const uint8_t* next) noexcept;
 
   const uint8_t* piece_end() const noexcept { return piece_end_; }  // of the last piece
-  int marker() const noexcept { return marker_; }                  // that ends the data; 0 as long as none was found
-  const uint8_t* position() const noexcept { return position_; }  // of the first byte that is in no piece
+  int marker() const noexcept { return marker_; }                   // that ends the data; 0 as long as none was found
+  const uint8_t* position() const noexcept { return position_; }    // of the first byte that is in no piece
 
  private:
-  static constexpr size_t kPieceBytes = 2048, kMaxKept = 8;
+  static constexpr size_t kPieceBytes = 2048, kMaxKept = 8, kWord = 8;
 
   const uint8_t* piece_end_ = nullptr;
   const uint8_t* position_ = nullptr;
   const uint8_t* end_ = nullptr;
   int marker_ = 0;
-  uint8_t buffer_[kMaxKept + kPieceBytes];
+  uint8_t buffer_[kMaxKept + kPieceBytes + kWord];
 };
 
 // Reads the data bit by bit. It is passed by value, so that a loop can keep it in registers.
@@ -40,6 +41,9 @@ struct BitReader {
   int count = 0;      // number of valid bits; negative once more bits were consumed than the data has
   bool bad = false;   // an invalid code was found
   const uint8_t* next = nullptr;
+  // The eight bytes at `next`, loaded when `next` was set: refill() would otherwise wait for them. Zeros follow the
+  // data.
+  uint64_t word = 0;
   EntropyData* data = nullptr;
 
   static constexpr int kMaxSymbol = 31;  // a code has at most 16 bits and a value at most 15
@@ -48,11 +52,10 @@ struct BitReader {
   // Raises `count` to at least kRefilled, unless the data ends before that.
   [[gnu::always_inline]] inline void refill() noexcept {
     if (__builtin_expect(data->piece_end() - next >= 8, 1)) {
-      uint64_t word = 0;
-      std::memcpy(&word, next, 8);
-      bits |= __builtin_bswap64(word) >> count;  // bits after the last whole byte are read again, to the same place
+      bits |= word >> count;  // bits after the last whole byte are read again, to the same place
       next += (63 - count) >> 3;
       count |= kRefilled;
+      word = big_endian(next);
     } else {
       *this = refilled_slowly(*this);
     }
@@ -63,6 +66,11 @@ struct BitReader {
   }
 
  private:
+  [[gnu::always_inline]] static inline uint64_t big_endian(const uint8_t* bytes) noexcept {
+    uint64_t word = 0;
+    std::memcpy(&word, bytes, sizeof word);
+    return __builtin_bswap64(word);
+  }
   static BitReader refilled_slowly(BitReader in) noexcept;
 };
 

@@ -4,11 +4,13 @@
 
 #include <cstdlib>
 
+#include "common/simd.h"
+
 namespace lds {
 namespace {
 
 // In a file of fewer bytes, the time to build a table for skipping is more than it saves.
-constexpr size_t kSkipBytes = size_t{48} << 10;
+constexpr size_t kSkipBytes = size_t{12} << 10;
 
 void warn(j_decompress_ptr info, int code) {
   info->err->msg_code = code;
@@ -25,7 +27,7 @@ int block_size(const jpeg_decompress_struct& info) { return info.min_DCT_scaled_
 
 }  // namespace
 
-bool HuffmanScan::begin(j_decompress_ptr info) {
+bool HuffmanScan::begin(j_decompress_ptr info, bool jump) {
   const bool sequential = info->Ss == 0 && info->Se == DCTSIZE2 - 1 && info->Ah == 0 && info->Al == 0;
   if (!sequential || info->progressive_mode || info->arith_code || info->data_precision != 8 ||
       info->comps_in_scan != info->num_components) {
@@ -47,6 +49,11 @@ bool HuffmanScan::begin(j_decompress_ptr info) {
   last_ = columns_ - 1;
   restarts_to_go_ = info->restart_interval;
   next_restart_ = 0;
+  jumps_ = jump && info->restart_interval == columns_;
+  read_blocks_ = &HuffmanScan::read_blocks_plain;
+#if defined(__x86_64__)
+  if (simd() == Simd::avx2 && __builtin_cpu_supports("bmi2")) read_blocks_ = &HuffmanScan::read_blocks_bmi2;
+#endif
   return true;
 }
 
@@ -64,35 +71,53 @@ void HuffmanScan::limit_columns(j_decompress_ptr info, JDIMENSION x, JDIMENSION 
   last_ = (x + width - 1) / column;
 }
 
-void HuffmanScan::read_mcu(j_decompress_ptr info, JBLOCKROW* mcu) {
-  if (info->restart_interval != 0) {
-    if (restarts_to_go_ == 0) restart(info);
-    --restarts_to_go_;
-  }
-  const bool needed = mcu && column_ >= first_ && column_ <= last_;
-  if (++column_ == columns_) column_ = 0;
+// Reads or skips the blocks of an MCU.
+[[gnu::always_inline]] inline void HuffmanScan::read_blocks(JBLOCKROW* mcu) {
   BitReader in = reader_;
   in.refill();
   for (int i = 0; i < block_count_; ++i) {
     const Block& block = blocks_[i];
     uint32_t& dc = last_dc_[block.component];
     dc += static_cast<uint32_t>(block.dc->read_dc(in));
-    if (needed) (*mcu[i])[0] = static_cast<JCOEF>(dc);
-    if (needed && block.ac_needed) {
+    if (mcu) (*mcu[i])[0] = static_cast<JCOEF>(dc);
+    if (mcu && block.ac_needed) {
       block.ac->read_ac(in, *mcu[i]);
     } else {
       block.ac->skip_ac(in);
     }
   }
   reader_ = in;
-  if (in.bad) warn(info, JWRN_HUFF_BAD_CODE);
-  if (in.count < 0) data_ended(info, data_.marker());
+}
+
+void HuffmanScan::read_blocks_plain(JBLOCKROW* mcu) { read_blocks(mcu); }
+
+#if defined(__x86_64__)
+// With BMI2's shifts, which take their count from any register.
+__attribute__((target("bmi2"))) void HuffmanScan::read_blocks_bmi2(JBLOCKROW* mcu) { read_blocks(mcu); }
+#endif
+
+void HuffmanScan::read_mcu(j_decompress_ptr info, JBLOCKROW* mcu) {
+  if (info->restart_interval != 0) {
+    if (restarts_to_go_ == 0) restart(info);
+    --restarts_to_go_;
+  }
+  const JDIMENSION column = column_;
+  if (++column_ == columns_) column_ = 0;
+  const bool needed = mcu && column >= first_ && column <= last_;
+  // what follows in this row is read after the next restart marker; libjpeg skips whole rows only
+  if (jumps_ && !needed && (!mcu || column > last_)) return;
+  (this->*read_blocks_)(needed ? mcu : nullptr);
+  if (reader_.bad) warn(info, JWRN_HUFF_BAD_CODE);
+  if (reader_.count < 0) data_ended(info, data_.marker());
 }
 
 // Like libjpeg, skips the remaining bits, and all bytes before the next marker.
 void HuffmanScan::restart(j_decompress_ptr info) {
   const uint8_t* at = data_.position();
-  while (end_ - at >= 2 && (at[0] != 0xFF || at[1] == 0xFF || at[1] == 0)) ++at;
+  while (end_ - at >= 2 && (at[0] != 0xFF || at[1] == 0xFF || at[1] == 0)) {
+    const void* found = std::memchr(at + 1, 0xFF, static_cast<size_t>(end_ - at - 1));
+    at = found ? static_cast<const uint8_t*>(found) : end_;
+  }
   const int marker = end_ - at >= 2 ? at[1] : 0;
   if (marker == 0) data_ended(info, marker);
   if (marker != JPEG_RST0 + next_restart_) {

@@ -1,5 +1,6 @@
 // Reads the scan of a sequential Huffman JPEG file in place of libjpeg's decode_mcu: the same coefficients, but faster.
-// Blocks outside of the crop are skipped, several symbols at a time.
+// Blocks outside of the crop are skipped, several symbols at a time; or, in a file with a restart marker after each row
+// of MCUs, the rows above the crop and what is on its right are not read at all.
 #pragma once
 
 #include "codec/huffman.h"
@@ -10,8 +11,9 @@ namespace lds {
 class HuffmanScan {
  public:
   // Call it after jpeg_start_decompress. False if libjpeg must read the file itself, because it is progressive,
-  // arithmetic-coded, lossless, or has several scans.
-  bool begin(j_decompress_ptr info);
+  // arithmetic-coded, lossless, or has several scans. `jump`: pass what is not needed by restart markers where there is
+  // one after each row of MCUs; damage there is not found then.
+  bool begin(j_decompress_ptr info, bool jump);
 
   // Call it after jpeg_crop_scanline with the values that it returned. MCUs of other columns are skipped from then on.
   void limit_columns(j_decompress_ptr info, JDIMENSION x, JDIMENSION width);
@@ -27,6 +29,11 @@ class HuffmanScan {
     int component;
     bool ac_needed;  // false if the component is not needed, or only its DC coefficients are
   };
+  void read_blocks(JBLOCKROW* mcu);
+  void read_blocks_plain(JBLOCKROW* mcu);
+#if defined(__x86_64__)
+  void read_blocks_bmi2(JBLOCKROW* mcu);
+#endif
   void restart(j_decompress_ptr info);
   // `marker`: that ends the data; 0 if the file ends.
   [[noreturn]] static void data_ended(j_decompress_ptr info, int marker);
@@ -42,6 +49,8 @@ class HuffmanScan {
   JDIMENSION columns_ = 0, column_ = 0, first_ = 0, last_ = 0;  // of MCUs
   unsigned restarts_to_go_ = 0;
   int next_restart_ = 0;
+  bool jumps_ = false;
+  void (HuffmanScan::*read_blocks_)(JBLOCKROW* mcu) = nullptr;
 };
 
 }  // namespace lds

@@ -113,6 +113,7 @@ void JpegDecoder::open(const uint8_t* data, size_t size, const DecodeOptions& op
   if (options.huffman_reader == HuffmanReader::checked) {
     jpeg.huffman_reader = huffman_reader_agrees() ? HuffmanReader::ours : HuffmanReader::libjpeg;
   }
+  jpeg.jump_restarts = options.jump_restarts;
   jpeg.max_pixels = options.max_pixels;
   s.end = data + size;
   s.channels = options.channels;

@@ -174,7 +174,7 @@ bool JpegHandle::start() {
   if (setjmp(jump)) return false;
   jpeg_start_decompress(&info);
   // libjpeg itself decides which pixels a truncated file has
-  scan_is_ours = huffman_reader == HuffmanReader::ours && !keep_truncated && scan.begin(&info);
+  scan_is_ours = huffman_reader == HuffmanReader::ours && !keep_truncated && scan.begin(&info, jump_restarts);
   if (scan_is_ours) reinterpret_cast<EntropyDecoder*>(info.entropy)->decode_mcu = &read_mcu;
   return true;
 }

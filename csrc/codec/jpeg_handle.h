@@ -62,6 +62,7 @@ struct JpegHandle {
   HuffmanScan scan;
   bool scan_is_ours = false;
   HuffmanReader huffman_reader = HuffmanReader::libjpeg;  // or `ours`, for files that it can read
+  bool jump_restarts = false;                             // see DecodeOptions
 
   bool keep_truncated = false;
   bool ended = false;       // libjpeg asked for more bytes than the file has

@@ -129,10 +129,11 @@ void pixels(const uint8_t* source, int64_t n, int channels, const Scale& scale, 
   }
 }
 
-// Whole vectors, as the reader of the result loads whole vectors too: a load that spans several smaller stores waits for
-// all of them.
+// Whole vectors, as the reader of the result loads whole vectors too: a load that spans several smaller stores waits
+// for all of them.
 LDS_AVX2 void mirror(const uint8_t* bytes, int64_t n, uint8_t* out) {
-  const __m256i reversed = _mm256_broadcastsi128_si256(_mm_set_epi8(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
+  const __m256i reversed =
+      _mm256_broadcastsi128_si256(_mm_set_epi8(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
   int64_t i = 0;
   for (; i + 32 <= n; i += 32) {
     const __m256i line = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(bytes + n - 32 - i));

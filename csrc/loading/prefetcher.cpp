@@ -60,7 +60,8 @@ Batch Prefetcher::fill(const BatchRequest& request) const {
     const int64_t row_bytes = fields_[i]->row_bytes();
     uint8_t* out = batch.memory.get() + batch.offsets[i + 1];
     for (int64_t j = 0; j < batch.samples; ++j) {
-      std::memcpy(out + j * row_bytes, fields_[i]->row(samples[static_cast<size_t>(j)]).data, static_cast<size_t>(row_bytes));
+      std::memcpy(out + j * row_bytes, fields_[i]->row(samples[static_cast<size_t>(j)]).data,
+                  static_cast<size_t>(row_bytes));
     }
   }
   return batch;

@@ -50,11 +50,11 @@ void AxisTable::compute(const AxisGeometry& axis) {
   } else if (axis.out_size == axis.in_size && axis.in0 == 0 && axis.in1 == static_cast<float>(axis.in_size)) {
     compute_copy(0);  // Pillow skips such a pass
   } else {
-    switch (axis.filter) {
-      case Filter::box: compute_weighted(0.5, box_filter); break;
-      case Filter::bicubic: compute_weighted(2.0, bicubic_filter); break;
+    switch (axis.filter) {  // lambdas, which the loop can inline
+      case Filter::box: compute_weighted(0.5, [](double x) { return box_filter(x); }); break;
+      case Filter::bicubic: compute_weighted(2.0, [](double x) { return bicubic_filter(x); }); break;
       case Filter::lanczos: compute_weighted(3.0, lanczos_filter); break;
-      default: compute_weighted(1.0, bilinear_filter); break;
+      default: compute_weighted(1.0, [](double x) { return bilinear_filter(x); }); break;
     }
   }
 }

@@ -35,9 +35,33 @@ class RawImageReader : public ImageReader {
   ConstImageView image_;
 };
 
+// Reads each image with the reader of the source that its row comes from.
+class ConcatImageReader : public ImageReader {
+ public:
+  explicit ConcatImageReader(const std::vector<ReadSpec>& parts) {
+    for (const ReadSpec& part : parts) readers_.push_back(make_image_reader(part));
+  }
+
+  ImageSize open(const Extent& row) override {
+    opened_ = readers_.at(static_cast<size_t>(row.part)).get();
+    return opened_->open(row);
+  }
+
+  ConstImageView read(const IntBox& box) override { return opened_->read(box); }
+
+  void resize(const IntBox& box, const ResizeSpec& spec, StreamingResizer& resizer, const ImageView& out) override {
+    opened_->resize(box, spec, resizer, out);
+  }
+
+ private:
+  std::vector<std::unique_ptr<ImageReader>> readers_;
+  ImageReader* opened_ = nullptr;
+};
+
 }  // namespace
 
 std::unique_ptr<ImageReader> make_image_reader(const ReadSpec& spec) {
+  if (!spec.parts.empty()) return std::make_unique<ConcatImageReader>(spec.parts);
   if (spec.codec == Codec::jpeg) return std::make_unique<JpegImageReader>(spec);
   return std::make_unique<RawImageReader>(spec.images);
 }

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <vector>
 
 #include "convert/image_layout.h"
 #include "resize/resize.h"
@@ -18,9 +19,10 @@ enum class Codec : uint8_t {
 
 struct ReadSpec {
   Codec codec = Codec::raw;
-  ImageLayout images;        // raw: of every image; jpeg: the channels to decode, and the size of the smallest image
-  bool scaled = false;       // jpeg: decode at a smaller DCT scale where the image is resized to at most half
-  uint64_t max_pixels = 0;   // jpeg: of the largest image
+  ImageLayout images;           // raw: of every image; jpeg: the channels to decode, and the size of the smallest image
+  bool scaled = false;          // jpeg: decode at a smaller DCT scale where the image is resized to at most half
+  uint64_t max_pixels = 0;      // jpeg: of the largest image
+  std::vector<ReadSpec> parts;  // of ConcatRows: one for each source; `images` has the size of the smallest image
 };
 
 // Not thread-safe: use one per thread.

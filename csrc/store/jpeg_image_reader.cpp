@@ -45,6 +45,7 @@ JpegImageReader::JpegImageReader(const ReadSpec& spec) : channels_(spec.images.c
   }
   options_.channels = channels_;
   options_.exif_orientation = false;  // the row's own orientation is used
+  options_.jump_restarts = true;      // the hash of the row tells whether all of it is as it was packed
   if (spec.max_pixels > 0) options_.max_pixels = spec.max_pixels;
 }
 

@@ -8,8 +8,8 @@
 
 namespace lds {
 
-// Pixels equal those of Pillow's Image.open, transpose by the row's orientation, convert and crop. With ReadSpec::scaled,
-// those of a resized box come close to Pillow's.
+// Pixels equal those of Pillow's Image.open, transpose by the row's orientation, convert and crop. With
+// ReadSpec::scaled, those of a resized box come close to Pillow's.
 class JpegImageReader : public ImageReader {
  public:
   explicit JpegImageReader(const ReadSpec& spec);

@@ -27,6 +27,8 @@ std::vector<int64_t> checked_rows(const std::vector<JpegShardFiles>& shards, int
       throw Error(Reason::store, shard.offsets + ": " + std::to_string(shard.rows) + " rows from byte " +
                                      std::to_string(array_offset) + " on are not possible");
     }
+    if (shard.bytes < 0)
+      throw Error(Reason::store, shard.images + ": " + std::to_string(shard.bytes) + " bytes are not a possible size");
     check_size(shard.images, shard.bytes);
     check_size(shard.offsets, array_offset + (shard.rows + 1) * int64_t{sizeof(uint64_t)});
     check_size(shard.sizes, array_offset + shard.rows * int64_t{2} * int64_t{sizeof(uint16_t)});
@@ -160,8 +162,8 @@ std::vector<uint8_t> JpegRows::read(int64_t index) const {
   const auto [number, row] = index_.find(index);
   const JpegShardFiles& files = shards_[number]->files;
   uint64_t ends[2];
-  File(files.offsets).read_exactly(reinterpret_cast<uint8_t*>(ends), sizeof ends,
-                                   array_offset_ + row * int64_t{sizeof(uint64_t)});
+  File(files.offsets)
+      .read_exactly(reinterpret_cast<uint8_t*>(ends), sizeof ends, array_offset_ + row * int64_t{sizeof(uint64_t)});
   const Range bytes = checked_range(files, row, ends[0], ends[1]);
   std::vector<uint8_t> data(static_cast<size_t>(bytes.end - bytes.begin));
   File(files.images).read_exactly(data.data(), bytes.end - bytes.begin, bytes.begin);

@@ -9,13 +9,14 @@
 
 namespace lds {
 
-// The bytes of a row. A source of encoded images also knows the size of the image as shown, and how its stored pixels are
-// turned for that (EXIF's numbers, 1 to 8).
+// The bytes of a row. A source of encoded images also knows the size of the image as shown, and how its stored pixels
+// are turned for that (EXIF's numbers, 1 to 8).
 struct Extent {
   const uint8_t* data = nullptr;
   int64_t bytes = 0;
   ImageSize size = {};
   int orientation = 1;
+  int part = 0;  // of ConcatRows: the number of the source that the row comes from
 };
 
 // Implementations are thread-safe, also in a forked child.

@@ -1,5 +1,5 @@
-// Makes a sample from the part of an image that a geometry selects: reads, resizes, flips, normalises and lays it out in
-// one pass. The loader uses it for each image of a batch, and the packer when it augments ahead of time.
+// Makes a sample from the part of an image that a geometry selects: reads, resizes, flips, normalises and lays it out
+// in one pass. The loader uses it for each image of a batch, and the packer when it augments ahead of time.
 #pragma once
 
 #include <cstdint>

@@ -7,6 +7,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+MAX_THREADS = 1024
 CGROUP_ROOT = Path("/sys/fs/cgroup")
 
 

@@ -32,6 +32,7 @@ Exit codes:
   0    success
   1    failure, or `verify` found damage; one sentence on stderr says why
   2    usage error
+  75   `train --stop-on-signal` saved the run and stopped at SIGTERM; the same command continues it
   130  Ctrl-C; the same command continues an interrupted pack or train
   141  the reader of the output closed it, as in `largeds info x | head -1`
 """

@@ -46,6 +46,10 @@ def train(
         Path | None, typer.Option(help="Folder for checkpoints: the last two epochs, and best.pt.")
     ] = None,
     resume: Annotated[bool, typer.Option(help="Continue from the newest checkpoint.")] = True,
+    stop_on_signal: Annotated[
+        bool,
+        typer.Option("--stop-on-signal", help="At SIGTERM, save after the step and stop; needs --checkpoint-dir."),
+    ] = False,
     device: DEVICE = None,
     seed: SEED = 0,
     threads: THREADS = None,
@@ -60,14 +64,18 @@ def train(
       largeds train train.lds --model efficientnet_b0 --epochs 30 --val val.lds
       largeds train train.lds -b 64 --accumulate 4 --micro-batch auto --precision bf16
       largeds train train.lds --checkpoint-dir runs/one
+      largeds train train.lds --checkpoint-dir runs/one --stop-on-signal
       largeds train train.lds --epochs 1 --json
 
     Images of a JPEG store are cropped to 224 x 224, or to their own size if they are smaller.
 
     With --checkpoint-dir, the same command continues an interrupted run, with the same result as without interruption.
+    With --stop-on-signal, SIGTERM (from Slurm, or before preemption) costs no step: the exit code is 75.
     """
     from largeds_native.cli.training import TrainingConfig, train_classifier
 
+    if stop_on_signal and checkpoint_dir is None:
+        raise typer.BadParameter("--stop-on-signal saves the run before it stops: give --checkpoint-dir, too")
     config = TrainingConfig(
         store=store,
         model=model,
@@ -83,6 +91,7 @@ def train(
         val_split=val_split,
         checkpoint_dir=checkpoint_dir,
         resume=resume,
+        stop_on_signal=stop_on_signal,
         device=device,
         seed=seed,
         threads=threads,

@@ -52,6 +52,7 @@ class TrainingConfig:
     val_split: float
     checkpoint_dir: Path | None
     resume: bool
+    stop_on_signal: bool
     device: str | None
     seed: int
     threads: int | None
@@ -107,6 +108,7 @@ def make_trainer(model: nn.Module, config: TrainingConfig, steps: int) -> Traine
         monitor="val_loss" if config.val or config.val_split else "train_loss",
         metrics={"accuracy": accuracy},
         progress=config.progress,
+        stop_on_signal=config.stop_on_signal,
     )
 
 

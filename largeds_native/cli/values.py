@@ -30,7 +30,8 @@ RESIZE = Annotated[
     str | None,
     typer.Option(
         "--resize",
-        help="Resize images to this shorter side (default 256), height x width (224x160), or none. It follows --crop.",
+        help="Resize images to this shorter side (default 256), height x width (224x160), or none. It follows --crop. "
+        "With --codec jpeg: shrink images whose shorter side is longer (default none).",
     ),
 ]
 CROP = Annotated[

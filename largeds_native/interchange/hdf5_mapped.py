@@ -26,7 +26,7 @@ from largeds_native.interchange.hdf5_file import (
     reading,
 )
 from largeds_native.store import MappedArrayStore
-from largeds_native.store.mapped import MappedArray
+from largeds_native.store.mapped import FileState, MappedArray
 
 
 def open_hdf5(path: str | os.PathLike[str], images: str = IMAGES, labels: str | None = None) -> MappedArrayStore:
@@ -81,8 +81,8 @@ def _mapped(data: h5py.Dataset) -> MappedArray | None:
     path = Path(os.path.abspath(data.file.filename))  # an external link leads to another file than the opened one
     plain = data.dtype.kind in "uifcS" and data.dtype.isnative and h5py.check_string_dtype(data.dtype) is None
     if data.size == 0 and plain:
-        return MappedArray(path, 0, data.dtype, data.shape)
+        return MappedArray(path, 0, data.dtype, data.shape, FileState.of(os.stat(path)))
     offset = None if data.chunks or data.is_virtual or data.external else data.id.get_offset()
     if offset is None or not plain:
         return None
-    return MappedArray(path, int(offset), data.dtype, data.shape)
+    return MappedArray(path, int(offset), data.dtype, data.shape, FileState.of(os.stat(path)))

@@ -11,7 +11,7 @@ from numpy.lib import format as npy_format
 from largeds_native.errors import ArgumentError, StorageError, StoreError
 from largeds_native.interchange.image_shape import shape_metadata
 from largeds_native.store import MappedArrayStore
-from largeds_native.store.mapped import MappedArray
+from largeds_native.store.mapped import FileState, MappedArray
 
 
 def open_npy(path: str | os.PathLike[str], **fields: str | os.PathLike[str]) -> MappedArrayStore:
@@ -43,7 +43,7 @@ def _mapped_npy(path: Path) -> MappedArray:
             version = npy_format.read_magic(file)
             read = npy_format.read_array_header_1_0 if version == (1, 0) else npy_format.read_array_header_2_0
             shape, fortran, dtype = read(file)
-            offset, size = file.tell(), os.fstat(file.fileno()).st_size
+            offset, state = file.tell(), FileState.of(os.fstat(file.fileno()))
     except OSError as error:
         raise StorageError(error.errno, f"{path}: {error.strerror}") from None
     except ValueError as error:
@@ -54,6 +54,8 @@ def _mapped_npy(path: Path) -> MappedArray:
             f"{path} holds {kind}, which can't be mapped: save it again with np.save(np.ascontiguousarray(x))"
         )
     expected = offset + dtype.itemsize * int(np.prod(shape, dtype=np.int64))
-    if size < expected:
-        raise StoreError(f"{path} is short: expected {expected:,} bytes for {dtype} of shape {shape}, found {size:,}")
-    return MappedArray(path, offset, dtype, shape)
+    if state.size < expected:
+        raise StoreError(
+            f"{path} is short: expected {expected:,} bytes for {dtype} of shape {shape}, found {state.size:,}"
+        )
+    return MappedArray(path, offset, dtype, shape, state)

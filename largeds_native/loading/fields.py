@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,7 +24,10 @@ def field_names(store: Store, fields: Sequence[str] | str | None) -> tuple[str, 
     """The names of the requested fields; None is the label, if the store has one."""
     if fields is None:
         return ("label",) if "label" in store.fields else ()
-    return (fields,) if isinstance(fields, str) else tuple(fields)
+    names = (fields,) if isinstance(fields, str) else tuple(fields) if isinstance(fields, Iterable) else (fields,)
+    if not all(isinstance(name, str) for name in names):
+        raise ArgumentError(f"fields: expected names of fields, as ('label',), found {fields!r}")
+    return names
 
 
 def check_pictures(store: Store, fields: Sequence[str], augment: Augment | None) -> None:

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import BatchSampler, Sampler, SequentialSampler
 
+from largeds_native._internal.devices import named_device
+from largeds_native._internal.machine import MAX_THREADS
 from largeds_native.errors import ArgumentError
 from largeds_native.loading.choose_order import OrderOptions, choose_plan
 from largeds_native.loading.cuda import DeviceFormat, DeviceIterator
@@ -27,11 +29,13 @@ from largeds_native.loading.state import MAX_EPOCH, Identity, cursor_of, state_o
 from largeds_native.store import Store
 from largeds_native.store.gather import BatchFormat, default_threads
 from largeds_native.transform import Augment
+from largeds_native.transform.image_transform import flag
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 VARIANTS = ("draw", "cycle")
+MAX_PREFETCH = 1 << 16
 ON_DAMAGE = ("raise", "skip")
 
 
@@ -63,8 +67,8 @@ class Loader:
     block: rows per window of order="block".
     weights: one number per sample; they imply order="weighted".
     variant: if the store has several, "draw" draws one per sample, "cycle" takes the next one in each epoch.
-    decode: of a JPEG store, "exact" equals Pillow's pixels; "scaled" decodes at a smaller scale where an image is resized
-        to at most half: faster for large photographs, but not exact.
+    decode: of a JPEG store, "exact" equals Pillow's pixels; "scaled" decodes at a smaller scale where an image is
+        resized to at most half: faster for large photographs, but not exact.
     on_damage: what happens to a row that can't be decoded. "raise" raises an error that names shard, row and reason;
         "skip" takes the next row that can be decoded (of `indices`, if given) with its fields in its place, the same
         one each time, and `stats()` counts them as "replaced".
@@ -120,19 +124,19 @@ class Loader:
             raise ArgumentError(f"variant: expected one of {', '.join(VARIANTS)}, found {variant!r}")
         if on_damage not in ON_DAMAGE:
             raise ArgumentError(f"on_damage: expected one of {', '.join(ON_DAMAGE)}, found {on_damage!r}")
-        self.store, self.seed, self.drop_last = store, check_seed(seed), bool(drop_last)
+        self.store, self.seed, self.drop_last = store, check_seed(seed), flag("drop_last", drop_last)
         self.batch_size = None if batch_size is None else _at_least("batch_size", batch_size, 1)
-        self.prefetch = _at_least("prefetch", prefetch, 0)
+        self.prefetch = _at_least("prefetch", prefetch, 0, MAX_PREFETCH)
         if threads == 0:
             raise ArgumentError(f"threads: expected 1 or more, or None, found 0. Unlike num_workers, {THREADS}")
-        self.threads = default_threads() if threads is None else _at_least("threads", threads, 1)
-        self.device = torch.device(device)
+        self.threads = default_threads() if threads is None else _at_least("threads", threads, 1, MAX_THREADS)
+        self.device = named_device(device)
         self._given_ranks = (rank, world_size)
         self.partition = Partition.resolve(rank, world_size)
         options = OrderOptions(shuffle, order, self.seed, block, weights, indices)
         self.plan = choose_plan(options, len(store), store.row_bytes, self.batch_size, self.partition, self.drop_last)
         batch_options: dict[str, Any] = {
-            "channels_last": channels_last,
+            "channels_last": flag("channels_last", channels_last),
             "augment": augment,
             "variant": variant,
             "decode": decode,
@@ -318,11 +322,12 @@ def _subset_of(plan: OrderPlan | SamplerPlan) -> list[int] | None:
     return np.unique(order.indices).tolist() if isinstance(order, Subset) else None
 
 
-def _at_least(name: str, value: Any, least: int) -> int:
+def _at_least(name: str, value: Any, least: int, most: int | None = None) -> int:
     try:
         number = operator.index(value)
     except TypeError:
         number = least - 1
-    if number < least:
-        raise ArgumentError(f"{name}: expected an integer, {least} or more, found {value!r}")
+    if number < least or (most is not None and number > most):
+        expected = f"{least} or more" if most is None else f"from {least} to {most}"
+        raise ArgumentError(f"{name}: expected an integer, {expected}, found {value!r}")
     return number

@@ -13,6 +13,7 @@ from largeds_native.errors import ArgumentError
 
 Int64Array = NDArray[np.int64]
 MASK = (1 << 64) - 1
+MAX_ROWS = (1 << 63) - 1
 
 
 class Order(ABC):
@@ -82,10 +83,10 @@ class Block(Order):
 
     def __init__(self, n: int, seed: int, block: int) -> None:
         super().__init__(n)
-        if block < 1:
-            raise ArgumentError(f"block: expected at least 1 row, found {block}")
-        self.seed, self.block = seed, block
-        self._windows = -(-n // block)
+        if not isinstance(block, (int, np.integer)) or not 1 <= block <= MAX_ROWS:
+            raise ArgumentError(f"block: expected at least 1 row, as a whole number below 2**63, found {block!r}")
+        self.seed, self.block = seed, int(block)
+        self._windows = -(-n // self.block)
         self._epoch: tuple[int, Int64Array, Int64Array] | None = None
 
     def _layout(self, epoch: int) -> tuple[Int64Array, Int64Array]:
@@ -132,7 +133,10 @@ class Weighted(Order):
 
     def __init__(self, weights: ArrayLike, n: int, seed: int) -> None:
         super().__init__(n)
-        array = np.asarray(weights, np.float64)
+        try:
+            array = np.asarray(weights, np.float64)
+        except (TypeError, ValueError):
+            raise ArgumentError(f"weights: expected {n} numbers, one per sample, found {weights!r:.100}") from None
         if array.shape != (n,):
             raise ArgumentError(f"weights: expected {n} numbers, one per sample, found shape {array.shape}")
         with np.errstate(over="ignore"):  # refused below

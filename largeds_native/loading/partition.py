@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
+
 from largeds_native.errors import ArgumentError
 
 
@@ -30,9 +32,10 @@ class Partition:
             if not (dist.is_available() and dist.is_initialized()):
                 return cls()
             rank, world_size = dist.get_rank(), dist.get_world_size()
-        if world_size < 1 or not 0 <= rank < world_size:
-            raise ArgumentError(f"rank: expected 0 to world_size - 1, found rank={rank}, world_size={world_size}")
-        return cls(rank, world_size)
+        whole = isinstance(rank, (int, np.integer)) and isinstance(world_size, (int, np.integer))
+        if not whole or world_size < 1 or not 0 <= rank < world_size:
+            raise ArgumentError(f"rank: expected 0 to world_size - 1, found rank={rank!r}, world_size={world_size!r}")
+        return cls(int(rank), int(world_size))
 
     def batches(self, length: int, start: int, size: int, drop_last: bool) -> Iterator[tuple[int, int, int]]:
         """(first position, count, positions seen by all ranks after it) of each batch from position `start` on."""

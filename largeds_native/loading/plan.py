@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import BatchSampler
 
-from largeds_native.errors import ArgumentError, StateError
+from largeds_native.errors import ArgumentError, RowIndexError, StateError
 from largeds_native.loading import torch_samplers
 from largeds_native.loading.cursor import Progress
 from largeds_native.loading.order import Int64Array, Order
@@ -159,6 +159,8 @@ class SamplerPlan:
         except TypeError:
             expected = "lists of numbers, since batch_size is None" if self.batch_size is None else "numbers"
             raise ArgumentError(f"expected {kind} to give {expected}, found {batch!r:.100}") from None
+        except OverflowError:
+            raise RowIndexError(f"expected {kind} to give row numbers, found some beyond 64 bits") from None
         if not len(samples):
             raise ArgumentError(f"{kind} gave an empty batch")
         return samples

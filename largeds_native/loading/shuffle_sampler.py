@@ -7,11 +7,12 @@ from typing import Any
 
 from torch.utils.data import Sampler
 
-from largeds_native.errors import ArgumentError, StateError
+from largeds_native.errors import StateError
 from largeds_native.loading.cursor import Cursor, Progress
-from largeds_native.loading.order import Block, Order, Random, check_seed
+from largeds_native.loading.order import MAX_ROWS, Block, Order, Random, check_seed
 from largeds_native.loading.partition import Partition
-from largeds_native.loading.state import check_epoch, check_position
+from largeds_native.loading.state import MAX_EPOCH, check_epoch, check_position
+from largeds_native.transform.image_transform import integer
 
 VERSION = 1
 STEP = 4096  # positions computed at a time
@@ -37,8 +38,7 @@ class ShuffleSampler(Sampler[int]):
     """
 
     def __init__(self, n: int, seed: int = 0, block: int | None = None, rank: int = 0, world_size: int = 1) -> None:
-        if n < 1:
-            raise ArgumentError(f"n: expected at least 1 sample, found {n}")
+        n = integer("n", n, 1, MAX_ROWS)
         seed = check_seed(seed)
         self.n, self.seed, self.block = n, seed, block
         self._partition = Partition.resolve(rank, world_size)
@@ -75,7 +75,7 @@ class ShuffleSampler(Sampler[int]):
 
     def set_epoch(self, epoch: int) -> None:
         """The next iteration is this epoch, from its start."""
-        self._cursor = self._start = Cursor(int(epoch))
+        self._cursor = self._start = Cursor(integer("epoch", epoch, 0, MAX_EPOCH))
 
     def state_dict(self) -> dict[str, int]:
         cursor = self._cursor

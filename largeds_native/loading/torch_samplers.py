@@ -1,15 +1,24 @@
-"""torch's samplers as functions of (seed, epoch), and what tells two of them apart."""
+"""torch's samplers as functions of (seed, epoch), what tells two of them apart, and what they give to each rank."""
 
 from __future__ import annotations
 
 import copy
 import zlib
 from collections.abc import Iterator, Sized
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import BatchSampler, RandomSampler, SubsetRandomSampler, WeightedRandomSampler
+from torch.utils.data import (
+    BatchSampler,
+    DistributedSampler,
+    RandomSampler,
+    SubsetRandomSampler,
+    WeightedRandomSampler,
+)
+
+from largeds_native.loading.shuffle_sampler import ShuffleSampler
 
 RANDOM_SAMPLERS = (RandomSampler, SubsetRandomSampler, WeightedRandomSampler)  # they draw from `.generator`
 MASK = (1 << 63) - 1
@@ -33,6 +42,31 @@ def set_epoch(outer: Any, epoch: int) -> None:
     for part in nested(outer):
         if hasattr(part, "set_epoch"):
             part.set_epoch(epoch)
+
+
+@dataclass(frozen=True)
+class Share:
+    """What a sampler gives to one of several ranks: every world_size-th position of an epoch of `samples`."""
+
+    samples: int
+    length: int  # of this rank's part
+    rank: int
+    world_size: int
+
+    @property
+    def padding(self) -> int:
+        """How many at the end of this rank's part, 0 or 1, lie beyond the samples and come from the epoch's start."""
+        return int((self.length - 1) * self.world_size + self.rank >= self.samples)
+
+
+def share_of(sampler: Any) -> Share | None:
+    """None for a sampler that gives the same to all ranks."""
+    if isinstance(sampler, DistributedSampler):
+        samples = len(sampler.dataset)  # type: ignore[arg-type]
+        return Share(samples, len(sampler), sampler.rank, sampler.num_replicas)
+    if isinstance(sampler, ShuffleSampler):
+        return Share(sampler.n, len(sampler), sampler.rank, sampler.world_size)
+    return None
 
 
 def keyed(sampler: Any, seed: int, epoch: int) -> Any:

@@ -27,7 +27,7 @@ def dataset(samples: Any, *, classes: Any = None) -> Source:
 
     If `samples[i]` raises an exception, or its image is None, sample i is a failed sample of the pack.
     """
-    names = getattr(samples, "classes", None)
+    names = _class_names(samples)
     if _is_plain_image_folder(samples):
         top = os.path.abspath(samples.root)
         pairs = [(os.path.relpath(path, samples.root), label) for path, label in samples.samples]
@@ -37,6 +37,18 @@ def dataset(samples: Any, *, classes: Any = None) -> Source:
         return with_classes(source, classes)
     source = DatasetSource(samples.__getitem__, len(samples), f"dataset {type(samples).__name__}", names)
     return with_classes(source, classes)
+
+
+def _class_names(samples: Any) -> Any:
+    """The names of the labels' numbers; those of the whole dataset under torch's Subset, which keeps its labels."""
+    while not hasattr(samples, "classes") and _is_subset(samples):
+        samples = samples.dataset
+    return getattr(samples, "classes", None)
+
+
+def _is_subset(samples: Any) -> bool:
+    kinds = [(kind.__module__, kind.__name__) for kind in type(samples).__mro__]
+    return ("torch.utils.data.dataset", "Subset") in kinds
 
 
 def _is_plain_image_folder(samples: Any) -> bool:

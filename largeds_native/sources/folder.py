@@ -59,7 +59,7 @@ class FolderSource(IndexedSource):
         if not self._paths:
             others = "".join(f"; found {n:,} {ending}" for ending, n in left_out.most_common())
             expected = f"expected files named {', '.join(EXTENSIONS)} in a folder a class"
-            raise PackError(f"{root} has no image: {expected}{others}")
+            raise PackError(f"{root} has no image: {_tars(root)}{expected}{others}")
         if left_out.total():
             words = ", ".join(f"{n:,} {what}" for what, n in left_out.most_common() if n)
             self.notes = (f"images left out: {words}",)
@@ -95,6 +95,14 @@ class FolderSource(IndexedSource):
         if self._labels is not None:
             digest.update(self._labels.tobytes())
         return digest.hexdigest()
+
+
+def _tars(root: Path) -> str:
+    """Where a folder without images holds tar shards, how to pack these."""
+    found = sorted(root.rglob("*.tar"))
+    if not found:
+        return ""
+    return f"its {len(found):,} tar files are packed by a pattern, '{found[0].parent / '*.tar'}'; of a folder, "
 
 
 def _list(path: str, prefix: str, left_out: Counter[str], expected: str = "") -> tuple[bytes, list[str]]:

@@ -25,12 +25,10 @@ def as_source(source: Any) -> Source:
         return source
     if isinstance(source, (str, os.PathLike)):
         return _from_path(Path(source))
+    if isinstance(source, (list, tuple)) and source and all(isinstance(item, (str, os.PathLike)) for item in source):
+        return _from_paths([Path(item) for item in source])
     if isinstance(source, tuple) and len(source) == 2:
         return arrays(*source)
-    if isinstance(source, (list, tuple)) and source and all(isinstance(item, (str, os.PathLike)) for item in source):
-        if all(os.fspath(item).lower().endswith(EXTENSIONS) for item in source):
-            return dataset(source)
-        return tar(source)
     if isinstance(source, Mapping):
         raise ArgumentError(
             f"expected one data set, found a mapping of several: {', '.join(map(str, source))}; pass one of them"
@@ -47,6 +45,20 @@ def as_source(source: Any) -> Source:
         "expected a path, an (images, labels) pair of arrays, a torch Dataset, an iterable of (bytes, label), or a "
         f"source of largeds_native.sources; found {type(source).__name__}"
     )
+
+
+def _from_paths(paths: list[Path]) -> Source:
+    """Several files: images, or tar shards."""
+    for path in paths:
+        if path.is_dir() or path.suffix.lower() in TABLES:
+            kind = "folders" if path.is_dir() else "tables"
+            raise ArgumentError(
+                f"{path}: several paths are tar files, or images; {kind} are packed one at a time"
+                + (": or put them, or links to them, into one folder, each a class" if path.is_dir() else "")
+            )
+    if all(path.suffix.lower() in EXTENSIONS for path in paths):
+        return dataset(paths)
+    return tar(paths)
 
 
 def _from_path(path: Path) -> Source:

@@ -57,6 +57,8 @@ class TableSource(IndexedSource):
         if path is None:
             raise ArgumentError(f"{where}: expected a column 'path', found {', '.join(names)}: say path='...'")
         label = columns.choose(names, label, LABELS, "label", where)
+        if where.lower().endswith(".csv") and (_is_bytes(found, path) or _is_bytes(found, label)):
+            _check_utf8(file, where)
         self._images: ParquetImages | ColumnImages | None = None
         self._names: Any = None
         if path not in found.column_names:
@@ -150,10 +152,38 @@ def _read(file: Any) -> tuple[str, Any, Any]:
             return where, parquet.read([n for n in parquet.schema_arrow.names if n not in inside]), parquet
         found = pyarrow.csv.read_csv(file)
         return where, found.rename_columns([name.strip() for name in found.column_names]), None
-    except pa.ArrowException as error:
+    except (pa.ArrowException, UnicodeDecodeError) as error:
+        if Path(file).suffix.lower() == ".csv":
+            _check_utf8(file, where)
         raise ArgumentError(f"{where} can't be read as a table: {str(error)[:200]}") from None
     except OSError as error:
         raise StorageError(error.errno, f"{where}: {error.strerror or error}") from error
+
+
+def _is_bytes(found: Any, name: str | None) -> bool:
+    """Whether a column holds bytes; of a CSV file, these are texts that are no UTF-8."""
+    import pyarrow as pa
+
+    return name in found.column_names and bool(pa.types.is_binary(found[name].type))
+
+
+def _check_utf8(file: Any, where: str) -> None:
+    """Raises ArgumentError for a CSV file that is no UTF-8 text, naming the first line that shows it."""
+    with open(file, "rb") as lines:
+        wrong = next((found for found in enumerate(lines, 1) if not _is_utf8(found[1])), None)
+    if wrong is not None:
+        raise ArgumentError(
+            f"{where}: line {wrong[0]} is no UTF-8 text, {wrong[1][:60]!r}: save the file as UTF-8, as by "
+            "iconv -f LATIN1 -t UTF-8 or as Excel's 'CSV UTF-8'"
+        )
+
+
+def _is_utf8(line: bytes) -> bool:
+    try:
+        line.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _from_memory(frame: Any) -> Any:

@@ -6,12 +6,23 @@ import os
 from pathlib import Path
 
 from largeds_native.store.base import Store
+from largeds_native.store.concat_store import ConcatStore, concat
 from largeds_native.store.format.manifest import read_manifest
 from largeds_native.store.jpeg import JpegStore
 from largeds_native.store.mapped import MappedArrayStore
 from largeds_native.store.packed import PackedStore, Shard, as_packed
 
-__all__ = ["JpegStore", "MappedArrayStore", "PackedStore", "Shard", "Store", "as_packed", "open_packed"]
+__all__ = [
+    "ConcatStore",
+    "JpegStore",
+    "MappedArrayStore",
+    "PackedStore",
+    "Shard",
+    "Store",
+    "as_packed",
+    "concat",
+    "open_packed",
+]
 
 
 def open_packed(path: str | os.PathLike[str]) -> PackedStore:

@@ -32,6 +32,12 @@ if TYPE_CHECKING:
 IMPORT_HINT = "To convert it to a store, use largeds_native.from_hdf5 or largeds_native.pack"
 
 
+def check_decode(decode: str) -> None:
+    """Raises ArgumentError unless it is a way to decode JPEG rows."""
+    if decode not in ("exact", "scaled"):
+        raise ArgumentError(f"decode: expected 'exact' or 'scaled', found {decode!r}")
+
+
 class RowFile(NamedTuple):
     """A file that holds `rows` consecutive rows of a store, from byte `offset` on."""
 
@@ -170,6 +176,17 @@ class Store(ABC):
         if self._rows is None:
             self._rows = self._core_rows("images", self.row_bytes, self.variants)
         return self._rows
+
+    def read_spec(self, decode: str = "exact") -> _C.ReadSpec:
+        """How the C++ core reads the images in `rows`."""
+        from largeds_native import _C
+
+        check_decode(decode)
+        height, width = self.image_size
+        planar, dtype = self.layout == "CHW", self.dtype.name
+        return _C.ReadSpec(
+            _C.ImageLayout(channels=self.channels, height=height, width=width, planar=planar, dtype=dtype)
+        )
 
     def field_rows(self, name: str) -> _C.Rows:
         """A field as rows of bytes for the C++ core."""

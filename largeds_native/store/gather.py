@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import torch
 
-from largeds_native._internal.machine import usable_threads
+from largeds_native._internal.machine import MAX_THREADS, usable_threads
 from largeds_native.errors import ArgumentError, RowIndexError
 from largeds_native.store.metadata import Metadata
 from largeds_native.transform import Augment
+from largeds_native.transform.image_transform import integer
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -31,6 +32,7 @@ class Gatherable(Protocol):
     def metadata(self) -> Metadata: ...
     @property
     def rows(self) -> _C.RowSource: ...
+    def read_spec(self, decode: str = "exact") -> _C.ReadSpec: ...
 
 
 class BatchFormat:
@@ -66,7 +68,7 @@ class BatchFormat:
         self.variants = stored.variants
         self.gather = _C.Gather(
             store.rows,
-            read_spec(stored, decode),
+            store.read_spec(decode),
             augment=(augment or Augment()).core(),
             output=_C.OutputSpec(planar=not channels_last, dtype=DTYPES[self.dtype], multiply=multiply, add=add),
             variants=stored.variants,
@@ -80,24 +82,6 @@ class BatchFormat:
         """An uninitialised batch of n images, (n, C, H, W)."""
         layout = torch.channels_last if self.channels_last else torch.contiguous_format
         return torch.empty((n, *self.image_shape), dtype=self.dtype, memory_format=layout)
-
-
-def read_spec(stored: Metadata, decode: str = "exact") -> _C.ReadSpec:
-    """How the core reads the images of a store."""
-    from largeds_native import _C
-
-    if decode not in ("exact", "scaled"):
-        raise ArgumentError(f"decode: expected 'exact' or 'scaled', found {decode!r}")
-    if stored.sizes is None:
-        height, width = stored.image_size
-        planar = stored.layout == "CHW"
-        layout = _C.ImageLayout(
-            channels=stored.channels, height=height, width=width, planar=planar, dtype=stored.dtype.name
-        )
-        return _C.ReadSpec(layout)
-    (height, width), largest = stored.sizes.min, stored.sizes.max
-    layout = _C.ImageLayout(channels=stored.channels, height=max(height, 1), width=max(width, 1), planar=False)
-    return _C.ReadSpec(layout, codec="jpeg", scaled=decode == "scaled", max_pixels=max(largest[0] * largest[1], 1))
 
 
 def _check_one_size(store: Gatherable, augment: Augment | None) -> None:
@@ -206,7 +190,7 @@ def shared_pool(threads: int | None) -> _C.Pool:
     """The pool of `threads` threads of this process, created once and shared by all gathers."""
     from largeds_native import _C
 
-    number = default_threads() if threads is None else threads
+    number = default_threads() if threads is None else integer("threads", threads, 1, MAX_THREADS)
     if number not in _pools:
         _pools[number] = _C.Pool(number)
     return _pools[number]
@@ -217,8 +201,7 @@ def gather(
 ) -> torch.Tensor:
     """See `Store.gather`."""
     chosen = index_array(indices)
-    if not 0 <= variant < batches.variants:
-        raise ArgumentError(f"variant: expected 0 to {batches.variants - 1}, found {variant}")
+    variant = integer("variant", variant, 0, batches.variants - 1)
     if out is None:
         out = batches.empty(len(chosen))
     batches.gather.run(chosen, 0, variant, out, shared_pool(threads))

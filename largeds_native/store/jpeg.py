@@ -14,6 +14,7 @@ import numpy as np
 from largeds_native._internal.arrays import Array
 from largeds_native._internal.machine import usable_threads
 from largeds_native.errors import RowIndexError, StoreError
+from largeds_native.store.base import check_decode
 from largeds_native.store.concat_array import ConcatArray, row_numbers
 from largeds_native.store.format.images_file import BIN, OFFSETS, ORIENTATIONS, SIZES
 from largeds_native.store.format.npy import DATA_OFFSET, check_array, map_array
@@ -70,6 +71,16 @@ class JpegStore(PackedStore):
             shards.append((images, offsets, sizes, turns if os.path.exists(turns) else "", entry.rows, entry.bytes))
         return _C.JpegRows(shards, DATA_OFFSET)
 
+    def read_spec(self, decode: str = "exact") -> _C.ReadSpec:
+        from largeds_native import _C
+
+        check_decode(decode)
+        assert self.metadata.sizes is not None
+        (height, width), largest = self.metadata.sizes.min, self.metadata.sizes.max
+        layout = _C.ImageLayout(channels=self.channels, height=max(height, 1), width=max(width, 1), planar=False)
+        scaled, max_pixels = decode == "scaled", max(largest[0] * largest[1], 1)
+        return _C.ReadSpec(layout, codec="jpeg", scaled=scaled, max_pixels=max_pixels)
+
     def encoded(self, row: int) -> bytes:
         """The JPEG file of a row."""
         return self.rows.read(self._row(row))
@@ -81,9 +92,7 @@ class JpegStore(PackedStore):
 
     def decoded(self, row: int) -> Array:
         """The pixels of a row, in the store's layout."""
-        from largeds_native.store.gather import read_spec
-
-        pixels = self.rows.decode(self._row(row), read_spec(self.metadata))
+        pixels = self.rows.decode(self._row(row), self.read_spec())
         return np.ascontiguousarray(pixels.transpose(2, 0, 1)) if self.layout == "CHW" else pixels
 
     @property

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -25,22 +25,43 @@ if TYPE_CHECKING:
 PACKED_ONLY = ("manifest", "report", "samples", "samples_of", "shards", "verify")  # attributes of PackedStore
 
 
+class FileState(NamedTuple):
+    """What differs between a file and one that was put in its place, or written to later."""
+
+    inode: int
+    size: int
+    time_ns: int
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> FileState:
+        return cls(status.st_ino, status.st_size, status.st_mtime_ns)
+
+
 @dataclass(frozen=True)
 class MappedArray:
-    """A contiguous array in a file."""
+    """A contiguous array in a file, whose state is that from which the rest is known."""
 
     path: Path
     offset: int
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
+    state: FileState
+
+    def check(self) -> None:
+        """Raises StoreError unless the file is the one that was opened, and unchanged."""
+        size = self.offset + self.dtype.itemsize * int(np.prod(self.shape, dtype=np.int64))
+        found = FileState.of(os.stat(self.path))
+        if found.size < size:
+            raise StoreError(
+                f"{self.path} was truncated after it was opened: expected {size:,} bytes, found {found.size:,}"
+            )
+        if found != self.state:
+            raise StoreError(f"{self.path} was replaced or written to after it was opened: open it again")
 
     def map(self) -> Array:
         if 0 in self.shape:
             return np.empty(self.shape, self.dtype)
-        size = self.offset + self.dtype.itemsize * int(np.prod(self.shape, dtype=np.int64))
-        found = os.stat(self.path).st_size
-        if found < size:
-            raise StoreError(f"{self.path} was truncated after it was opened: expected {size:,} bytes, found {found:,}")
+        self.check()
         return np.memmap(self.path, self.dtype, "r", self.offset, self.shape)
 
 
@@ -105,6 +126,7 @@ class MappedArrayStore(Store):
     def files(self, name: str) -> list[RowFile]:
         values = self._contents[name]
         if isinstance(values, MappedArray):
+            values.check()
             return [RowFile(values.path, values.offset, len(self))]
         # values in memory are written to a memory file, which the core can map
         if name not in self._memory_files:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from largeds_native._internal.arrays import Array
-from largeds_native._internal.machine import usable_threads
+from largeds_native._internal.machine import MAX_THREADS, usable_threads
 from largeds_native.errors import StoreError
 from largeds_native.store.base import IMPORT_HINT, RowFile, Store
 from largeds_native.store.format.manifest import Manifest, ShardEntry, read_manifest
@@ -20,6 +20,7 @@ from largeds_native.store.format.sample_log import read_sample_log
 from largeds_native.store.format.shard_record import shard_digest
 from largeds_native.store.report import Report
 from largeds_native.store.verify import Verification, row_hashes
+from largeds_native.transform.image_transform import integer
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -125,7 +126,7 @@ class PackedStore(Store):
 
         `largeds_native.packing.verify_sources` compares the store with the images from which it was packed.
         """
-        threads = threads or usable_threads()
+        threads = usable_threads() if threads is None else integer("threads", threads, 1, MAX_THREADS)
         damaged: list[int] = []
         damaged_shards: list[str] = []
         for index, shard in enumerate(self.shards):

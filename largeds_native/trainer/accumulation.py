@@ -29,6 +29,7 @@ import itertools
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import torch
@@ -38,6 +39,7 @@ from torch.optim import Optimizer
 from largeds_native.errors import ArgumentError, NonFiniteError
 from largeds_native.trainer import batches
 from largeds_native.trainer.buffers import BufferSnapshot
+from largeds_native.trainer.counts import check_count
 from largeds_native.trainer.ranks import (
     Ranks,
     check_all_are_reduced,
@@ -103,13 +105,13 @@ class Accumulator:
         ranks: Ranks | None = None,
     ) -> None:
         for name, value in (("accumulate", accumulate), ("micro_batch", micro_batch)):
-            if value is not None and (not isinstance(value, int) or value < 1):
-                raise ArgumentError(f"expected {name} to be a whole number of at least 1, found {value!r}")
+            if value is not None:
+                check_count(name, value)
         if reduction not in ("mean", "sum"):
             raise ArgumentError(f"expected reduction 'mean' or 'sum', found {reduction!r}")
         if on_nonfinite not in ("raise", "skip"):
             raise ArgumentError(f"expected on_nonfinite 'raise' or 'skip', found {on_nonfinite!r}")
-        if clip_grad_norm is not None and not clip_grad_norm > 0:
+        if clip_grad_norm is not None and not (isinstance(clip_grad_norm, Real) and clip_grad_norm > 0):
             raise ArgumentError(f"expected clip_grad_norm above 0, found {clip_grad_norm!r}")
         self.model, self.optimizer = model, optimizer
         self.accumulate, self.micro_batch, self.hold = accumulate, micro_batch, hold

@@ -15,7 +15,7 @@ from largeds_native.store import Store
 from largeds_native.trainer.callbacks import Callback
 
 
-def check_parts(optimizer: Any, scheduler: Any, loss: Any, callbacks: Any) -> None:
+def check_parts(optimizer: Any, scheduler: Any, loss: Any, weight: Any, callbacks: Any) -> None:
     """ArgumentError unless a Trainer can work with these."""
     if not hasattr(optimizer, "param_groups"):
         raise ArgumentError(f"expected one optimizer of torch.optim, found {_found(optimizer)}")
@@ -31,6 +31,8 @@ def check_parts(optimizer: Any, scheduler: Any, loss: Any, callbacks: Any) -> No
         raise ArgumentError(f"expected a loss function, found the class {loss.__name__}: give {loss.__name__}()")
     if not callable(loss):
         raise ArgumentError(f"expected a loss function of (outputs, targets), found {_found(loss)}")
+    if weight is not None and not callable(weight):
+        raise ArgumentError(f"expected weight as a function of (inputs, targets), found {_found(weight)}")
     for callback in callbacks if isinstance(callbacks, Sequence) else [None]:
         if not isinstance(callback, Callback):
             wrong = callback if isinstance(callbacks, Sequence) else callbacks

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from largeds_native.errors import ArgumentError, StateError, StorageError
 from largeds_native.store.format.files import atomic_write, sync
+from largeds_native.trainer.counts import check_count
 
 FORMAT = "largeds-checkpoint"
 VERSION = 1
@@ -40,8 +41,7 @@ class CheckpointFolder:
     """
 
     def __init__(self, folder: str | os.PathLike[str], keep_last: int = 2) -> None:
-        if keep_last < 1:
-            raise ArgumentError(f"expected keep_last of at least 1, found {keep_last}")
+        check_count("keep_last", keep_last)
         self.folder, self.keep_last = Path(folder), keep_last
         self._whole: dict[str, bool] = {}  # by name: what is known of the files
         self._branch: int | None = None  # the step from which the run goes on, until its next checkpoint
@@ -286,6 +286,20 @@ def sets_allowed() -> Iterator[None]:
     finally:
         torch.serialization.clear_safe_globals()
         torch.serialization.add_safe_globals(before)
+
+
+def check_groups(optimizer: Any, saved: dict[str, Any], path: str | os.PathLike[str]) -> None:
+    """Raises StateError unless the optimizer has as many groups of parameters as when it was saved."""
+    here, there = len(optimizer.param_groups), len(saved["param_groups"])
+    if here != there:
+        advice = (
+            ": groups that were added during the run (add_param_group, in a callback) must be added again before fit"
+            if here < there
+            else ": add groups of parameters after the resume, or begin in another checkpoint_dir"
+        )
+        raise StateError(
+            f"{path}: a checkpoint of another optimizer: expected groups of parameters: {here}, found: {there}{advice}"
+        )
 
 
 def check_model(model: nn.Module, saved: dict[str, Any], path: str | os.PathLike[str]) -> None:

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from largeds_native._internal.devices import named_device
 from largeds_native.errors import ArgumentError
 
 
@@ -15,7 +16,7 @@ def device_of(model: nn.Module, optimizer: Optimizer, device: torch.device | str
     if not parameters:
         raise ArgumentError("the model has no parameters")
     found = {p.device for p in parameters}
-    expected = next(iter(found)) if device is None else torch.device(device)
+    expected = next(iter(found)) if device is None else named_device(device)
     same = {d for d in found if d.type == expected.type and expected.index in (None, d.index)}
     if found != same or len(found) != 1:
         names = ", ".join(sorted(map(str, found)))

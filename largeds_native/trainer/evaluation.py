@@ -7,12 +7,12 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
-from torch.utils.data import BatchSampler, DataLoader, DistributedSampler
+from torch.utils.data import BatchSampler, DataLoader
 
 from largeds_native.errors import ArgumentError
-from largeds_native.loading import Loader, ShuffleSampler
+from largeds_native.loading import Loader
 from largeds_native.loading.plan import SamplerPlan
-from largeds_native.loading.torch_samplers import nested
+from largeds_native.loading.torch_samplers import nested, share_of
 from largeds_native.trainer import batches
 from largeds_native.trainer.accumulation import Accumulator
 from largeds_native.trainer.metrics import Metrics
@@ -101,18 +101,10 @@ def _padding(loader: Any) -> tuple[int, int]:
         size, drop_last = loader.plan.batch_size, loader.plan.drop_last
     if type(sampler) is BatchSampler:
         sampler, size, drop_last = sampler.sampler, sampler.batch_size, sampler.drop_last
-    if isinstance(sampler, DistributedSampler):
-        n, world_size, rank = len(sampler.dataset), sampler.num_replicas, sampler.rank  # type: ignore[arg-type]
-    elif isinstance(sampler, ShuffleSampler):
-        n, world_size, rank = sampler.n, sampler.world_size, sampler.rank
-    else:
-        return 0, 0
-    own = len(sampler)
-    if size is None or (drop_last and own % size):
-        return 0, 0  # single samples, or the last sample is in no batch
-    # a rank has every world_size-th position; its last one may lie beyond the samples
-    last = loader.remaining if isinstance(loader, Loader) else len(loader)
-    return last, int((own - 1) * world_size + rank >= n)
+    share = share_of(sampler)
+    if share is None or size is None or (drop_last and share.length % size):
+        return 0, 0  # all samples, single ones, or the last one is in no batch
+    return loader.remaining if isinstance(loader, Loader) else len(loader), share.padding
 
 
 def _sampler_of(loader: Any) -> Any:
@@ -126,11 +118,8 @@ def check_world(loader: Any, world_size: int) -> None:
     """Raises ArgumentError for a loader that shares its samples out over another number of ranks than the run has."""
     found = loader.world_size if isinstance(loader, Loader) else None
     if found is None:
-        for part in nested(_sampler_of(loader) if isinstance(loader, Loader) else loader):
-            if isinstance(part, DistributedSampler):
-                found = part.num_replicas
-            elif isinstance(part, ShuffleSampler):
-                found = part.world_size
+        parts = nested(_sampler_of(loader) if isinstance(loader, Loader) else loader)
+        found = next((share.world_size for share in map(share_of, parts) if share is not None), None)
     if found is not None and found != world_size:
         raise ArgumentError(
             f"the loader shares its samples out over {found} rank{'s' * (found != 1)}, and the run has {world_size}: "

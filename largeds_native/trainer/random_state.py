@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -67,3 +69,51 @@ class RandomState:
                 "gauss": numpy["gauss"],
             },
         )
+
+
+# attributes in which loaders, samplers, datasets and transforms keep the parts they are made of
+_PARTS = (
+    "dataset",
+    "datasets",
+    "sampler",
+    "batch_sampler",
+    "transform",
+    "transforms",
+    "target_transform",
+    "collate_fn",
+)
+
+
+class OwnGenerators:
+    """The states of the generators that a loader, and what it is made of, keep as attributes of their own: torch's,
+    numpy's and Python's. Those of a DataLoader's workers are copies, which no iteration changes here."""
+
+    def __init__(self, loader: Any) -> None:
+        self._setters = [(set_state, get_state()) for get_state, set_state in _own_generators(loader)]
+
+    def restore(self) -> None:
+        for set_state, state in self._setters:
+            set_state(state)
+
+
+def _own_generators(loader: Any) -> Iterator[tuple[Callable[[], Any], Callable[[Any], Any]]]:
+    """How to get and how to set the state of each generator."""
+    pending, seen = [loader], set()
+    while pending:
+        part = pending.pop()
+        if id(part) in seen:
+            continue
+        seen.add(id(part))
+        if isinstance(part, (list, tuple)):  # a ConcatDataset's datasets, a Compose's transforms
+            pending += [item for item in part if hasattr(item, "__dict__")]
+            continue
+        attributes = getattr(part, "__dict__", {})
+        for value in attributes.values():
+            if isinstance(value, (torch.Generator, np.random.RandomState)):
+                yield value.get_state, value.set_state
+            elif isinstance(value, np.random.Generator):
+                bits = value.bit_generator
+                yield partial(getattr, bits, "state"), partial(setattr, bits, "state")
+            elif isinstance(value, random.Random):
+                yield value.getstate, value.setstate
+        pending += [attributes[name] for name in _PARTS if name in attributes]

@@ -62,6 +62,7 @@ def restore(parts: RunParts, state: dict[str, Any], path: str | os.PathLike[str]
     for name, found in state["kinds"].items():
         if found != (expected := parts.kind(name)):
             raise StateError(f"{path}: a checkpoint of another {name}: expected {expected}, found {found}")
+    checkpoint.check_groups(parts.kinds["optimizer"], state["optimizer"], path)
     for name, part in parts.kinds.items():  # the optimizer is first, and checks its state before it changes anything
         try:
             _load({name: part}, state)

@@ -32,6 +32,7 @@ from largeds_native.trainer.arguments import (
 )
 from largeds_native.trainer.best import Best
 from largeds_native.trainer.callbacks import Callback, Callbacks
+from largeds_native.trainer.counts import check_count
 from largeds_native.trainer.device import device_of
 from largeds_native.trainer.early_stopping import EarlyStopping
 from largeds_native.trainer.ema import EMA, averaged_weights
@@ -113,11 +114,11 @@ class Trainer:
         stop_on_signal: bool = False,
         callbacks: Sequence[Callback] = (),
     ) -> None:
-        check_parts(optimizer, scheduler, loss, callbacks)
+        check_parts(optimizer, scheduler, loss, weight, callbacks)
         if isinstance(micro_batch, str) and micro_batch != "auto":
             raise ArgumentError(f"expected micro_batch to be a whole number, None or 'auto', found {micro_batch!r}")
-        if checkpoint_every is not None and checkpoint_every < 1:
-            raise ArgumentError(f"expected checkpoint_every of at least 1, found {checkpoint_every}")
+        if checkpoint_every is not None:
+            check_count("checkpoint_every", checkpoint_every)
         if stop_on_signal and not checkpoint_dir:
             raise ArgumentError("stop_on_signal saves the run before it stops: give a checkpoint_dir, too")
         self.device = device_of(model, optimizer, device)

@@ -7,19 +7,17 @@ import warnings
 from collections.abc import Iterable
 from typing import Any
 
-import torch
 from torch.utils.data import DataLoader, IterableDataset
 
 from largeds_native.errors import ArgumentError
 from largeds_native.loading import Loader
-from largeds_native.loading.torch_samplers import nested
 from largeds_native.trainer import batches
 from largeds_native.trainer.accumulation import Accumulator
 from largeds_native.trainer.buffers import BufferSnapshot
 from largeds_native.trainer.evaluation import mean_loss
 from largeds_native.trainer.metrics import Metrics
 from largeds_native.trainer.precision import Precision
-from largeds_native.trainer.random_state import RandomState
+from largeds_native.trainer.random_state import OwnGenerators, RandomState
 from largeds_native.trainer.weights import Loss
 
 
@@ -29,8 +27,9 @@ def try_validation(
     """Evaluates on the loader's first batch that has samples; the names of the metrics' numbers, or None where
     they were not found out.
 
-    Random states, the model's buffers, the metrics and the loader's position are left as they were. Only a loader that
-    can surely be iterated again is tried: a list, a Loader, a DataLoader of a dataset with numbered items.
+    Random states, also of generators that the loader's dataset, its transforms and samplers keep, the model's buffers,
+    the metrics and the loader's position are left as they were. Only a loader that can surely be iterated again is
+    tried: a list, a Loader, a DataLoader of a dataset with numbered items.
     """
     again = isinstance(loader, (list, tuple, Loader)) or (
         isinstance(loader, DataLoader) and not isinstance(loader.dataset, IterableDataset)
@@ -51,8 +50,7 @@ def try_validation(
 def _first_batch(loader: Any, accumulator: Accumulator) -> list[Any]:
     """In a list; the list is empty where this rank has none. The loader stands where it stood."""
     position = loader.state_dict() if isinstance(loader, Loader) else {}
-    generators = [g for part in nested(loader) if isinstance(g := getattr(part, "generator", None), torch.Generator)]
-    states = [generator.get_state() for generator in generators]
+    generators = OwnGenerators(loader)
     iterator = iter(loader)
     try:
         with_samples = (batch for batch in iterator if batches.length(batches.split_pair(batch)))
@@ -61,8 +59,7 @@ def _first_batch(loader: Any, accumulator: Accumulator) -> list[Any]:
         if isinstance(loader, Loader):
             iterator.close()
             loader.load_state_dict(position)
-        for generator, state in zip(generators, states, strict=True):
-            generator.set_state(state)
+        generators.restore()
     if accumulator.hold and accumulator.micro_batch is None:  # nobody knows yet how much fits into memory
         first = [batches.narrow(batch, 0, min(2, batches.length(batch))) for batch in first]
     return first

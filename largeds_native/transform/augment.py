@@ -7,9 +7,11 @@ import math
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 from largeds_native.errors import ArgumentError
+from largeds_native.transform.image_transform import MAX_SIDE
 
 if TYPE_CHECKING:
     from largeds_native import _C
@@ -57,8 +59,8 @@ class Augment:
         for name, size in chosen.items():
             object.__setattr__(self, name, size_of(name, size))
         self._check_resize()
-        if not isinstance(self.padding, int) or self.padding < 0:
-            raise ArgumentError(f"padding: expected a number of pixels, 0 or more, found {self.padding!r}")
+        if not isinstance(self.padding, int) or not 0 <= self.padding <= MAX_SIDE:
+            raise ArgumentError(f"padding: expected a number of pixels from 0 to {MAX_SIDE}, found {self.padding!r}")
         if self.padding and self.random_crop is None:
             raise ArgumentError("padding is for random_crop: pass the size of random_crop too")
         scale, ratio = _range("scale", self.scale), _range("ratio", self.ratio)
@@ -66,7 +68,7 @@ class Augment:
             raise ArgumentError(f"scale: expected shares of the image's area, at most 1, found {scale}")
         object.__setattr__(self, "scale", scale)
         object.__setattr__(self, "ratio", ratio)
-        if not 0 <= self.flip <= 1:
+        if not isinstance(self.flip, Real) or not 0 <= self.flip <= 1:
             raise ArgumentError(f"flip: expected a probability in [0, 1], found {self.flip!r}")
 
     def _check_resize(self) -> None:
@@ -128,8 +130,8 @@ def size_of(name: str, value: Any) -> tuple[int, int]:
         height, width = (operator.index(side) for side in sides)
     except (TypeError, ValueError):
         raise ArgumentError(f"{name}: expected a side or (height, width) in pixels, found {value!r}") from None
-    if height < 1 or width < 1:
-        raise ArgumentError(f"{name}: expected sides of at least 1 pixel, found {value!r}")
+    if not (1 <= height <= MAX_SIDE and 1 <= width <= MAX_SIDE):
+        raise ArgumentError(f"{name}: expected sides of at least 1 pixel, and at most {MAX_SIDE}, found {value!r}")
     return height, width
 
 

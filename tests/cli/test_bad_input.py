@@ -38,6 +38,14 @@ def test_paths(largeds: Largeds, store: Path, tree: Path, tmp_path: Path) -> Non
     sentence(largeds("export", store, tmp_path / "no" / "a.h5"), 1, "not a folder")
 
 
+def test_several_sources(largeds: Largeds, tree: Path, tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text("path,label\na.png,1\n")
+    for other, kind in ((tree, "folders"), (tmp_path / "m.csv", "tables")):
+        expected = f"several paths are tar files, or images; {kind} are packed one at a time"
+        sentence(largeds("pack", other, other, tmp_path / "x.lds"), 1, expected)
+    assert not (tmp_path / "x.lds").exists()
+
+
 def test_options(largeds: Largeds, store: Path, tree: Path, tmp_path: Path) -> None:
     out = tmp_path / "x"
     for arguments, expected in (

@@ -77,6 +77,27 @@ def test_a_store_packed_by_the_command_equals_one_packed_by_the_function(
     assert ours == theirs
 
 
+def test_pack_of_jpeg_rows(largeds: Largeds, tree: Path, tmp_path: Path) -> None:
+    options = ["--codec", "jpeg", "--resize", "18", "--quality", "80", "--restarts"]
+    code, out, err = largeds("pack", tree, tmp_path / "t.lds", *options)
+    assert (code, err) == (0, "")
+    assert "packed 8 of 9 images" in out
+    assert "kept: shrunk 8" in out
+    assert "of rows" in out
+    assert "PSNR: " in out
+    code, out, _ = largeds("pack", tree, tmp_path / "j.lds", "--codec", "jpeg", "--json")
+    assert code == 0
+    report = json.loads(out)
+    assert sum(report["kept"].values()) == report["packed"] == 8
+    assert report["row_bytes"] > 0
+    code, _, err = largeds("pack", tree, tmp_path / "no.lds", "--codec", "jpeg", "--crop", "16")
+    assert code == 1
+    assert "the loader crops them" in err
+    code, _, err = largeds("pack", tree, tmp_path / "no.lds", "--quality", "80")
+    assert code == 1
+    assert "raw rows are not encoded" in err
+
+
 def test_pack_has_every_option_of_the_function() -> None:
     of_function = set(inspect.signature(lds.pack).parameters) - {"augment", "progress"}
     of_function |= set(inspect.signature(lds.Augment).parameters) - {"center_crop"}  # that is --crop

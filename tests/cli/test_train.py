@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +16,7 @@ import torch
 
 import largeds_native as lds
 from largeds_native.profile import classifier
+from largeds_native.profile.classifier import accuracy
 from tests.builders.stores import make_jpeg_store
 
 Largeds = Callable[..., tuple[int, str, str]]
@@ -90,6 +93,30 @@ def test_a_resumed_run_ends_like_an_uninterrupted_one(largeds: Largeds, bright_a
     assert "checkpoints of another run" in err
 
 
+def test_sigterm_stops_between_two_steps(
+    largeds: Largeds, bright_and_dark: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With an exit code of its own; and the same command goes on to the same end."""
+    common = ("train", bright_and_dark, *SMALL, "-b", "8", "-e", "2", "--stop-on-signal", "--json", "--checkpoint-dir")
+    whole = json.loads(largeds(*common, tmp_path / "whole")[1])
+    calls: list[None] = []
+
+    def accuracy_and_signal(*arguments: Any) -> Any:
+        calls.append(None)
+        if len(calls) == 8:  # in the second epoch
+            os.kill(os.getpid(), signal.SIGTERM)
+        return accuracy(*arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("largeds_native.cli.training.accuracy", accuracy_and_signal)
+        code, out, err = largeds(*common, tmp_path / "cut")
+    assert (code, out) == (75, "")
+    assert "stopped by SIGTERM after step" in err
+    assert f"saved in {tmp_path / 'cut'}: the same command goes on from there" in err
+    again = json.loads(largeds(*common, tmp_path / "cut")[1])
+    assert without_clock(again["history"]) == without_clock(whole["history"])
+
+
 def test_grey_images_and_other_models(largeds: Largeds, tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     images, labels = random.integers(0, 256, (9, 1, 32, 32), np.uint8), np.arange(9, dtype=np.uint8) % 3
@@ -163,6 +190,7 @@ def test_bad_input(largeds: Largeds, bright_and_dark: Path, store: Path, tmp_pat
         ((bright_and_dark, *SMALL, "--val", store), 1, "expected the shape of"),
         ((bright_and_dark, *SMALL, "--val-split", "0.01"), 1, "leaves no images"),
         ((bright_and_dark, *SMALL, "--device", "qpu"), 1, "--device"),
+        ((bright_and_dark, "--stop-on-signal"), 2, "--stop-on-signal saves the run before it stops: give --checkpoint"),
     ):
         sentence(largeds("train", *arguments), code, expected)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -119,6 +120,17 @@ def test_truncated_keep() -> None:
     whole = decode_batch([data], resize=None, crop=None)
     assert torch.equal(kept[..., :8, :], whole[..., :8, :])
     assert not torch.equal(kept, whole)
+
+
+def test_damage_behind_the_crop_is_not_looked_at() -> None:
+    """As the docstring says: the crop is right, and the whole image fails."""
+    data = encode(pixels(400, 40), "PNG")
+    damaged = bytearray(data)
+    damaged[len(data) * 9 // 10] ^= 0xFF
+    options: dict[str, Any] = {"resize": None, "crop": (40, 40)}
+    assert torch.equal(decode_batch([bytes(damaged)], **options), decode_batch([data], **options))
+    with pytest.raises(DecodeError):
+        decode_batch([bytes(damaged)], resize=None, crop=None)
 
 
 def test_orientation_can_be_ignored() -> None:

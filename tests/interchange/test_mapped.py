@@ -2,6 +2,7 @@
 
 import pickle
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -172,6 +173,40 @@ def test_a_file_truncated_while_open(tmp_path: Path) -> None:
     (tmp_path / "x.npy").write_bytes((tmp_path / "x.npy").read_bytes()[:200])
     with pytest.raises(StoreError, match="was truncated after it was opened"):
         store.images  # noqa: B018
+
+
+def replaced(path: Path, values: np.ndarray) -> None:
+    np.save(path.with_suffix(".new.npy"), values)
+    path.with_suffix(".new.npy").rename(path)
+
+
+def saved_again(path: Path, values: np.ndarray) -> None:
+    """In the same file; a file system may count times in milliseconds."""
+    before = path.stat().st_mtime_ns
+    while path.stat().st_mtime_ns == before:
+        np.save(path, values)
+
+
+@pytest.mark.parametrize("change", [replaced, saved_again])
+def test_a_file_that_is_another_one_at_the_first_read(tmp_path: Path, change: Any) -> None:
+    """Its shape and dtype are those of the file that was opened: bytes of another would be read as these."""
+    labels = np.arange(len(IMAGES), dtype=np.int32)
+    np.save(tmp_path / "x.npy", IMAGES)
+    np.save(tmp_path / "y.npy", labels)
+    store, loaded = (lds.open(tmp_path / "x.npy", label=tmp_path / "y.npy") for _ in range(2))
+    assert np.asarray(loaded.images).tobytes() == IMAGES.tobytes()
+    change(tmp_path / "x.npy", IMAGES[::-1])
+    change(tmp_path / "y.npy", labels.astype(np.float32))
+    reads = [lambda: store.images, lambda: store["label"], lambda: store.gather([0]), lambda: lds.Loader(store, 2)]
+    for read in reads:
+        with pytest.raises(
+            StoreError, match=r"[xy]\.npy was replaced or written to after it was opened: open it again"
+        ):
+            read()
+    assert np.asarray(loaded.images).shape == IMAGES.shape
+    again = lds.open(tmp_path / "x.npy", label=tmp_path / "y.npy")
+    np.testing.assert_array_equal(again.images, IMAGES[::-1])
+    assert again["label"].dtype == np.float32
 
 
 def test_nothing_to_verify(tmp_path: Path) -> None:

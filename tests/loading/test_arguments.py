@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import largeds_native as lds
-from largeds_native.errors import ArgumentError
+from largeds_native.errors import ArgumentError, RowIndexError
 from tests.loading.epochs import MEAN
 
 
@@ -61,6 +61,20 @@ from tests.loading.epochs import MEAN
         ({"rank": 2, "world_size": 2}, "rank: expected 0 to world_size - 1"),
         ({"rank": 0}, "rank and world_size together"),
         ({"fields": ("label", "caption")}, "no field 'caption', its fields are: 'label'"),
+        ({"fields": 5}, "fields: expected names of fields, as .*, found 5"),
+        ({"fields": ("label", 5)}, "fields: expected names of fields"),
+        ({"prefetch": 2**31}, "prefetch: expected an integer, from 0 to 65536, found 2147483648"),
+        ({"threads": 2**31}, "threads: expected an integer, from 1 to 1024"),
+        ({"order": "block", "block": 1.5}, "block: expected at least 1 row, as a whole number below 2.*, found 1.5"),
+        ({"order": "block", "block": "2"}, "block: expected at least 1 row"),
+        ({"order": "block", "block": 2**70}, "block: expected at least 1 row"),
+        ({"device": "xyz"}, "device: expected 'cpu', 'cuda' or 'cuda:0', found 'xyz'"),
+        ({"device": None}, "device: expected 'cpu', .* found None"),
+        ({"drop_last": "no"}, "drop_last: expected True or False, found 'no'"),
+        ({"channels_last": "no"}, "channels_last: expected True or False, found 'no'"),
+        ({"weights": "abc"}, "weights: expected 100 numbers, one per sample, found 'abc'"),
+        ({"rank": 0.5, "world_size": 2}, "rank: expected 0 to world_size - 1, found rank=0.5"),
+        ({"rank": "0", "world_size": 2}, "rank: expected 0 to world_size - 1, found rank='0'"),
     ],
 )
 def test_bad_arguments(store: Any, kwargs: dict[str, Any], message: str) -> None:
@@ -69,6 +83,40 @@ def test_bad_arguments(store: Any, kwargs: dict[str, Any], message: str) -> None
         lds.Loader(store, **{"batch_size": 4, **kwargs})
     after = threading.active_count(), len(os.listdir("/proc/self/task"))
     assert all(now <= then for now, then in zip(after, before, strict=True))  # a thread of another test may end now
+
+
+@pytest.mark.parametrize("row", [2**63, 2**70, -(2**70), 100, -1])
+def test_rows_that_no_store_has(store: Any, row: int) -> None:
+    with pytest.raises(RowIndexError, match=r"expected list to give row numbers, found some beyond 64 bits|is outside"):
+        list(lds.Loader(store, 4, order=[0, row]))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"variant": 0.5}, "variant: expected a whole number from 0 to 0, found 0.5"),
+        ({"variant": "0"}, "variant: expected a whole number"),
+        ({"threads": 0.5}, "threads: expected a whole number from 1 to 1024, found 0.5"),
+        ({"threads": 2**40}, "threads: expected a whole number"),
+        ({"crop": 2**40}, "center_crop: expected sides of at least 1 pixel, and at most 65536"),
+    ],
+)
+def test_bad_arguments_of_gather(store: Any, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ArgumentError, match=message):
+        store.gather([0], **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"flip": "a"}, "flip: expected a probability"),
+        ({"random_crop": 4, "padding": 2**40}, "padding: expected a number of pixels from 0 to 65536"),
+        ({"random_crop": 2**40}, "random_crop: expected sides of at least 1 pixel, and at most 65536"),
+    ],
+)
+def test_bad_arguments_of_augment(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ArgumentError, match=message):
+        lds.Augment(**options)
 
 
 @pytest.mark.parametrize(

@@ -207,10 +207,20 @@ def test_sampler_in_a_dataloader(store: Any) -> None:
     assert labels.tolist() == list(lds.ShuffleSampler(len(store), seed=2))
 
 
-@pytest.mark.parametrize("kwargs", [{"n": 0}, {"n": 5, "seed": -1}, {"n": 5, "block": 0}, {"n": 5, "rank": 1}])
-def test_bad_arguments(kwargs: dict[str, int]) -> None:
+BAD = [{"n": 0}, {"n": 5, "seed": -1}, {"n": 5, "block": 0}, {"n": 5, "rank": 1}]
+BAD += [{"n": 1.5}, {"n": 2**70}, {"n": 5, "block": 1.5}, {"n": 5, "rank": 0.5}]
+
+
+@pytest.mark.parametrize("kwargs", BAD)
+def test_bad_arguments(kwargs: dict[str, Any]) -> None:
     with pytest.raises(ArgumentError):
         lds.ShuffleSampler(**kwargs)
+
+
+@pytest.mark.parametrize("epoch", [1.5, -1, "1", 2**70])
+def test_an_epoch_is_a_number(epoch: Any) -> None:
+    with pytest.raises(ArgumentError, match="epoch: expected a whole number from 0"):
+        lds.ShuffleSampler(5).set_epoch(epoch)
 
 
 # ---- slots shared with workers -------------------------------------------------------------------------------------

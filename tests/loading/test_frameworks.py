@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +15,8 @@ import torch
 from torch import nn
 
 import largeds_native as lds
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_accelerate_leaves_a_loader_as_it_is(store: Any, tmp_path: Any) -> None:
@@ -63,3 +70,17 @@ def test_lightning_fits_and_evaluates(store: Any, tmp_path: Any, shuffle: bool) 
             fit(overfit_batches=2)
     else:
         assert fit(overfit_batches=2) == [*range(32), *range(32)]
+
+
+@pytest.mark.timeout(400)
+def test_lightning_on_two_processes_shares_the_samples_out(store: Any, tmp_path: Any) -> None:
+    """The loader is made before Lightning starts the processes, and finds its rank when the epoch begins."""
+    pytest.importorskip("lightning")
+    command = [sys.executable, "-m", "tests.programs.lightning_on_ranks", str(store.path), str(tmp_path)]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
+    environment["PYTHONPATH"] = str(ROOT)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, env=environment, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    seen = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)]
+    assert [len(labels) for labels in seen] == [50, 50]
+    assert sorted(seen[0] + seen[1]) == list(range(100))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -174,6 +175,23 @@ def test_the_batch_must_fit(tmp_path: Path) -> None:
     ]:
         with pytest.raises(ArgumentError, match=message):
             gather.run([0, 1], 0, 0, out, pool)
+
+
+def test_a_batch_over_read_only_memory_is_refused(tmp_path: Path) -> None:
+    """A write to it would end the process by SIGSEGV."""
+    np.save(tmp_path / "out.npy", np.ones((2, 3, 8, 8), np.float32))
+    gather = small(tmp_path)
+    for mode in ("r", "c", "r+"):
+        mapped = np.load(tmp_path / "out.npy", mmap_mode=mode)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's, of an array that is not writable
+            out = torch.from_numpy(mapped)
+        if mode == "r":
+            with pytest.raises(ArgumentError, match="out: expected a tensor that may be written to, found one over"):
+                gather.run([0, 1], 0, 0, out, _C.Pool(1))
+        else:
+            gather.run([0, 1], 0, 0, out, _C.Pool(1))
+            assert not bool((out == 1.0).all())
 
 
 @pytest.mark.parametrize("index", [-1, 5, 2**50])

@@ -78,7 +78,8 @@ def test_rows_are_in_order_and_are_what_pillow_gives(tmp_path: Path) -> None:
 
 
 def row_orientation(path: Path) -> int:
-    return int(Image.open(path).getexif().get(0x0112, 1))
+    with Image.open(path) as image:
+        return int(image.getexif().get(0x0112, 1))
 
 
 @pytest.mark.parametrize("threads", [2, 5])

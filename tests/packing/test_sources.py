@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, Subset
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import ToTensor
 
@@ -94,6 +94,24 @@ def test_image_folder(tree: Any, tmp_path: Path) -> None:
     assert_same(store, expected)
     assert store.report is not None
     assert store.report.decoders == {"core": 12}
+
+
+def test_a_subset_of_an_image_folder_keeps_the_names(tree: Any, tmp_path: Path) -> None:
+    root, _, expected = tree
+    chosen = Subset(Subset(ImageFolder(str(root / "tree")), range(2, 12)), [0, 3, 9])
+    store = lds.pack(chosen, tmp_path / "out", **SMALL)
+    assert store.classes == expected.classes
+    assert store["label"][:].tolist() == expected["label"][[2, 5, 11]].tolist()
+    np.testing.assert_array_equal(store.images, expected.images[[2, 5, 11]])
+
+
+@pytest.mark.parametrize("kind", [list, tuple])
+def test_two_paths_are_no_pair_of_arrays(tree: Any, tmp_path: Path, kind: Any) -> None:
+    _, paths, expected = tree
+    store = lds.pack(kind(paths[:2]), tmp_path / "out", **SMALL)
+    np.testing.assert_array_equal(store.images, expected.images[:2])
+    with pytest.raises(ArgumentError, match="folders are packed one at a time"):
+        lds.pack(kind([tmp_path, tmp_path]), tmp_path / "other", **SMALL)
 
 
 def test_iterables(tree: Any, tmp_path: Path) -> None:

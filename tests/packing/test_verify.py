@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 
 import largeds_native as lds
-from largeds_native.errors import ArgumentError, StoreError
+from largeds_native.errors import ArgumentError, PackError, StoreError
 from largeds_native.packing import verify_sources
 from tests.builders.trees import make_tree, smooth_pixels
 
@@ -44,6 +45,34 @@ def test_damaged_fields_are_named(tmp_path: Path) -> None:
     samples.write_bytes(samples.read_bytes()[:-9])
     with pytest.raises(StoreError, match=r"samples\.parquet can't be read"):
         lds.open(store.path).verify()
+
+
+def test_a_copied_store_says_what_was_changed(tmp_path: Path) -> None:
+    """Nothing in a store depends on its place or on the times of its files."""
+    make_tree(tmp_path / "tree")
+    store = lds.pack(tmp_path / "tree", tmp_path / "store", **SMALL)
+    copy = Path(shutil.copytree(store.path, tmp_path / "elsewhere/store"))
+    assert lds.open(copy).verify().ok
+    flip_byte(store.shards[0].path / "images.npy", 4096 + 432)
+    flip_byte(store.shards[2].path / "label.npy", 4096)
+    changed = Path(shutil.copytree(store.path, tmp_path / "elsewhere/changed"))
+    shutil.rmtree(store.path)
+    assert lds.open(copy).verify().ok
+    result = lds.open(changed).verify()
+    assert result.damaged == (1,)
+    assert result.damaged_shards == ("shard-00002",)
+
+
+def test_a_copied_store_whose_sources_were_changed(tmp_path: Path) -> None:
+    """The copy is as it was packed, is not taken for one of the changed images, and says which of them differ."""
+    paths = make_tree(tmp_path / "tree")
+    store = lds.pack(tmp_path / "tree", tmp_path / "store", **SMALL)
+    copy = Path(shutil.copytree(store.path, tmp_path / "elsewhere/store"))
+    paths[3].write_bytes(paths[4].read_bytes())
+    assert lds.open(copy).verify().ok
+    assert verify_sources(lds.open(copy)).different == (f"{paths[3].parent.name}/{paths[3].name}",)
+    with pytest.raises(PackError, match=r"holds a finished store, and (1 of its images changed|the files of the)"):
+        lds.pack(tmp_path / "tree", copy, **SMALL)
 
 
 @pytest.mark.parametrize("more", [{}, {"dtype": "float16", "shuffle": 3}, {"layout": "HWC", "mode": "L"}])

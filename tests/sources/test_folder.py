@@ -112,6 +112,15 @@ def test_shuffled_is_a_permutation(tmp_path: Path) -> None:
     assert ShuffledSource(source, 1).fingerprint() != ShuffledSource(source, 2).fingerprint()
 
 
+@pytest.mark.parametrize("below", ["", "train"])
+def test_a_folder_of_tar_shards(tmp_path: Path, below: str) -> None:
+    (tmp_path / below).mkdir(exist_ok=True)
+    for number in range(3):
+        (tmp_path / below / f"{number}.tar").touch()
+    with pytest.raises(PackError, match=rf"has no image: its 3 tar files are packed by a pattern, '.*{below}/\*\.tar'"):
+        folder(tmp_path)
+
+
 def test_no_image_at_all(tmp_path: Path) -> None:
     with pytest.raises(PackError, match="has no image"):
         folder(tmp_path)

@@ -58,6 +58,24 @@ def test_invalid_manifests(tmp_path: Path, text: str, expected: str) -> None:
     assert "m.csv" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [("path,label\na.png,1\nä.png,2\n", 3), ("päth,label\na.png,1\n", 1), ("path,label\na.png,Bär\n", 2)],
+)
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
+def test_other_encodings(tmp_path: Path, text: str, line: int, encoding: str) -> None:
+    (tmp_path / "m.csv").write_bytes(text.encode(encoding))
+    number = 1 if encoding == "utf-16" else line
+    with pytest.raises(ArgumentError, match=rf"m\.csv: line {number} is no UTF-8 text, b.*: save the file as UTF-8"):
+        table(tmp_path / "m.csv")
+
+
+def test_another_encoding_in_a_column_that_is_left_out(tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_bytes("path,label,note\na.png,1,schön\n".encode("latin-1"))
+    source = table(tmp_path / "m.csv")
+    assert any("columns left out: note" in note for note in source.notes)
+
+
 def test_headers_that_are_no_field_names(tmp_path: Path) -> None:
     (tmp_path / "m.csv").write_text(",path,image width,../x,images\n0,a.png,3,4,5\n1,b.png,6,7,8\n")
     source = table(tmp_path / "m.csv")

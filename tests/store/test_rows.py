@@ -73,6 +73,17 @@ def test_impossible_shards(tmp_path: Path, shard: tuple[str, int, int]) -> None:
         _C.Rows([(str(path), *shard[1:])], ROW)
 
 
+@pytest.mark.parametrize(("rows", "size"), [(-1, 3), (2**62, 3), (0, -1), (0, -(2**63)), (0, 4), (1, 3)])
+def test_impossible_shards_of_jpeg_files(tmp_path: Path, rows: int, size: int) -> None:
+    """A negative number of bytes would let any offset pass."""
+    files = [tmp_path / name for name in ("images.bin", "offsets.npy", "size.npy")]
+    for path in files:
+        path.write_bytes(b"abc")
+    files[1].write_bytes(bytes(8))
+    with pytest.raises(StoreError, match=str(tmp_path)):
+        _C.JpegRows([(*map(str, files), "", rows, size)], 0)
+
+
 def test_many_shards_hold_no_descriptors(tmp_path: Path) -> None:
     shards, expected = write_shards(tmp_path, [1] * 50)
     before = len(os.listdir("/proc/self/fd"))

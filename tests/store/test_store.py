@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 
 import largeds_native as lds
-from largeds_native.errors import RowIndexError
+from largeds_native.errors import ArgumentError, RowIndexError
 from largeds_native.store.display import visible
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (11, 3, 6, 8), np.uint8)
@@ -189,3 +189,9 @@ def test_variants_and_long_labels(tmp_path: Path) -> None:
     assert page.count("<img") == 8
     assert "...</figcaption>" in page
     assert store[2:5][0].shape == (3, 2, 3, 4, 4)
+
+
+@pytest.mark.parametrize("path", [None, 5, b"s.lds", ["s.lds"]])
+def test_what_is_no_path(path: Any) -> None:
+    with pytest.raises(ArgumentError, match="path: expected the path of a store, found"):
+        lds.open(path)

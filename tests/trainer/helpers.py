@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from largeds_native.trainer import Callback
+from largeds_native.trainer import Callback, Trainer
 
 
 def small_model(seed: int = 0, *, norm: bool = False, dropout: float = 0.0) -> nn.Module:
@@ -22,6 +22,24 @@ def small_model(seed: int = 0, *, norm: bool = False, dropout: float = 0.0) -> n
         layers.append(nn.BatchNorm1d(8))
     layers += [nn.Tanh(), nn.Dropout(dropout), nn.Linear(8, 3)]
     return nn.Sequential(*layers)
+
+
+def small_trainer(
+    folder=None, callbacks=(), scheduler=None, optimizer=torch.optim.AdamW, lr=0.01, **options
+) -> Trainer:
+    """A run that draws random numbers (dropout), and has state beside its weights (BatchNorm, AdamW)."""
+    model = small_model(norm=True, dropout=0.3)
+    chosen = optimizer(model.parameters(), lr)
+    torch.manual_seed(3)
+    return Trainer(
+        model,
+        chosen,
+        nn.CrossEntropyLoss(),
+        scheduler=scheduler and scheduler(chosen),
+        checkpoint_dir=folder,
+        callbacks=callbacks,
+        **{"progress": False} | options,
+    )
 
 
 def samples(n: int, dtype: torch.dtype = torch.float32, seed: int = 1) -> tuple[Tensor, Tensor]:

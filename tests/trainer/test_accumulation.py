@@ -352,6 +352,12 @@ def test_ignored_targets_of_a_loss_of_ones_own_are_said_once():
         trainer_of(loss).fit(cut([4, 4], torch.float32), 1)
 
 
+COMPILES_FUNCTIONS = pytest.mark.skipif(
+    torch.__version__ < "2.6",
+    reason="torch.compile of a function of torch.nn.functional fails by an assertion in torch 2.4's own dynamo",
+)
+
+
 def compiled(loss):
     return torch.compile(loss, backend="eager")
 
@@ -361,7 +367,7 @@ def compiled(loss):
     [
         lambda: compiled(nn.CrossEntropyLoss(weight=CLASS_WEIGHTS)),
         lambda: compiled(partial(F.cross_entropy, weight=CLASS_WEIGHTS)),
-        lambda: partial(compiled(F.cross_entropy), weight=CLASS_WEIGHTS),
+        pytest.param(lambda: partial(compiled(F.cross_entropy), weight=CLASS_WEIGHTS), marks=COMPILES_FUNCTIONS),
         lambda: partial(compiled(partial(F.cross_entropy, weight=torch.ones(3))), weight=CLASS_WEIGHTS),
         lambda: nn.CrossEntropyLoss(weight=CLASS_WEIGHTS).forward,
         lambda: nn.CrossEntropyLoss(weight=CLASS_WEIGHTS).__call__,

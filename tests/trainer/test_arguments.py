@@ -44,6 +44,12 @@ def step_lr(optimizer):
         ({"callbacks": EMA()}, "callbacks as a list of Callback objects, found EMA"),
         ({"callbacks": [EMA]}, "found the class EMA: give an object of it"),
         ({"metrics": [len]}, "expected metrics as a dict, name -> metric, found list"),
+        ({"keep_last": 1.5, "checkpoint_dir": "unused"}, "keep_last to be a whole number of at least 1, found 1.5"),
+        ({"keep_last": "2", "checkpoint_dir": "unused"}, "keep_last to be a whole number of at least 1, found '2'"),
+        ({"checkpoint_every": 1.5}, "checkpoint_every to be a whole number of at least 1, found 1.5"),
+        ({"weight": 5}, r"expected weight as a function of \(inputs, targets\), found int"),
+        ({"clip_grad_norm": "a"}, "expected clip_grad_norm above 0, found 'a'"),
+        ({"device": "xyz"}, "device: expected 'cpu', 'cuda' or 'cuda:0', found 'xyz'"),
         ({"metrics": {"len": dict}}, "expected metric 'len' to be an object, found a class"),
     ],
 )

@@ -9,29 +9,17 @@ import pytest
 import torch
 import torchmetrics
 from torch import nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import ConcatDataset, DataLoader, Subset, TensorDataset
+from torchvision.transforms import Compose
 
 import largeds_native as lds
 from largeds_native.errors import ArgumentError
 from largeds_native.trainer import EMA, Callback, EarlyStopping, Trainer
 from largeds_native.trainer.random_state import RandomState
 from tests.builders.stores import make_random_store
-from tests.trainer.helpers import data_loader, numbers, parameters_of, samples, small_model
+from tests.trainer.helpers import data_loader, numbers, parameters_of, samples, small_trainer
 
-
-def make(folder=None, callbacks=(), scheduler=None, **options):
-    model = small_model(norm=True, dropout=0.3)
-    optimizer = torch.optim.AdamW(model.parameters(), 0.01)
-    torch.manual_seed(3)
-    return Trainer(
-        model,
-        optimizer,
-        nn.CrossEntropyLoss(),
-        scheduler=scheduler and scheduler(optimizer),
-        checkpoint_dir=folder,
-        callbacks=callbacks,
-        **{"progress": False} | options,
-    )
+make = small_trainer
 
 
 def accuracy(outputs, targets):
@@ -236,6 +224,40 @@ def test_the_trial_changes_nothing(monkeypatch, workers):
     assert torch.equal(found[1], expected[1])
     assert found[2] == expected[2]
     assert torch.equal(found[3], expected[3])
+
+
+class Noisy(TensorDataset):
+    """Each item draws from the dataset's own generators, or from those of its transform."""
+
+    def __init__(self) -> None:
+        super().__init__(*samples(16))
+        self.numpy, self.old = np.random.default_rng(1), np.random.RandomState(2)
+        self.python, self.torch = random.Random(3), torch.Generator().manual_seed(4)
+        self.transform = Compose([Shift()])
+
+    def __getitem__(self, index):
+        image, label = super().__getitem__(index)
+        noise = self.numpy.random() + self.old.random_sample() + self.python.random()
+        return self.transform(image + noise + torch.rand((), generator=self.torch)), label
+
+
+class Shift:
+    def __init__(self) -> None:
+        self.rng = np.random.Generator(np.random.MT19937(5))
+
+    def __call__(self, image):
+        return image + self.rng.random()
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_the_trial_draws_nothing_from_a_dataset_s_own_generators(monkeypatch, wrapped):
+    def run():
+        dataset = ConcatDataset([Subset(Noisy(), range(12)), Noisy()]) if wrapped else Noisy()
+        return numbers(make().fit(data_loader(), 2, DataLoader(dataset, 4)))
+
+    found = run()
+    monkeypatch.setattr("largeds_native.trainer.trainer.try_validation", lambda *_: None)
+    assert found == run()
 
 
 def test_the_trial_leaves_a_loader_where_it_stands(tmp_path):

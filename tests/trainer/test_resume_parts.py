@@ -10,30 +10,16 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from torch import nn
 from torch.optim import lr_scheduler
 
 from largeds_native.errors import ArgumentError, StateError
-from largeds_native.trainer import EMA, Callback, EarlyStopping, Freeze, Trainer
-from tests.trainer.helpers import Stop, StopAt, data_loader, numbers, parameters_of, samples, small_model
+from largeds_native.trainer import EMA, Callback, EarlyStopping, Freeze
+from tests.trainer.helpers import Stop, StopAt, data_loader, numbers, parameters_of, samples, small_trainer
 
 EPOCHS, STEPS = 4, 3  # five batches, two to a step
 
 
-def make(folder, callbacks=(), scheduler=None, optimizer=torch.optim.AdamW, **options):
-    model = small_model(norm=True, dropout=0.3)
-    optimizer = optimizer(model.parameters(), 0.01)
-    torch.manual_seed(3)
-    options = {"accumulate": 2, "checkpoint_every": 1, "progress": False} | options
-    return Trainer(
-        model,
-        optimizer,
-        nn.CrossEntropyLoss(),
-        scheduler=scheduler and scheduler(optimizer),
-        checkpoint_dir=folder,
-        callbacks=callbacks,
-        **options,
-    )
+make = partial(small_trainer, accumulate=2, checkpoint_every=1)
 
 
 def assert_resumes(tmp_path, make_one, loader=data_loader, stops=(1, 3, 4, 8), epochs=EPOCHS):
@@ -235,3 +221,31 @@ def test_workers_that_live_on_are_said_once(tmp_path, stop, warned):
         warnings.simplefilter("always")
         make(tmp_path).fit(loader(), 3)
     assert sum("persistent_workers=True" in str(warning.message) for warning in said) == warned
+
+
+class Unfreeze(Callback):
+    """Adds the parameters of the first layer when an epoch begins."""
+
+    def on_epoch_start(self, trainer):
+        if trainer.epoch == 1 and len(trainer.optimizer.param_groups) == 1:
+            trainer.optimizer.add_param_group({"params": list(trainer.model[0].parameters())})
+
+
+def test_groups_of_parameters_that_a_callback_added(tmp_path):
+    def head(parameters, lr):
+        return torch.optim.AdamW(list(parameters)[2:], lr)
+
+    make(tmp_path, [Unfreeze()], optimizer=head).fit(data_loader(), 2)
+    resumed = make(tmp_path, [Unfreeze()], optimizer=head)
+    with pytest.raises(StateError, match=r"expected groups of parameters: 1, found: 2: .* added again before fit"):
+        resumed.fit(data_loader(), 3)
+    resumed.optimizer.add_param_group({"params": list(resumed.model[0].parameters())})
+    assert len(resumed.fit(data_loader(), 3)) == 3
+    whole = make(None, [Unfreeze()], optimizer=head)
+    whole.fit(data_loader(), 3)
+    assert torch.equal(parameters_of(resumed.model), parameters_of(whole.model))
+    make(tmp_path / "one", optimizer=head).fit(data_loader(), 1)
+    more = make(tmp_path / "one", optimizer=head)
+    more.optimizer.add_param_group({"params": list(more.model[0].parameters())})
+    with pytest.raises(StateError, match="expected groups of parameters: 2, found: 1: add groups of parameters after"):
+        more.fit(data_loader(), 2)

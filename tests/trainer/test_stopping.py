@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from functools import partial
 
 import pytest
 import torch
@@ -13,23 +14,9 @@ from torch.optim import lr_scheduler
 
 from largeds_native.errors import ArgumentError, StateError
 from largeds_native.trainer import EMA, Callback, CheckpointFolder, EarlyStopping, StoppedBySignal, Trainer
-from tests.trainer.helpers import data_loader, numbers, parameters_of, small_model
+from tests.trainer.helpers import data_loader, numbers, parameters_of, small_model, small_trainer
 
-
-def make(folder, callbacks=(), lr=0.01, scheduler=None, **options):
-    model = small_model(norm=True, dropout=0.3)
-    optimizer = torch.optim.AdamW(model.parameters(), lr)
-    torch.manual_seed(3)
-    options = {"accumulate": 2, "progress": False} | options
-    return Trainer(
-        model,
-        optimizer,
-        nn.CrossEntropyLoss(),
-        scheduler=scheduler and scheduler(optimizer),
-        checkpoint_dir=folder,
-        callbacks=callbacks,
-        **options,
-    )
+make = partial(small_trainer, accumulate=2)
 
 
 class Terminate(Callback):

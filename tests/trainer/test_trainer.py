@@ -10,6 +10,7 @@ import pytest
 import torch
 import torchmetrics
 from torch import nn
+from torch.utils.data import BatchSampler, DataLoader, DistributedSampler, TensorDataset
 
 from largeds_native.errors import ArgumentError, NonFiniteError
 from largeds_native.trainer import EMA, Callback, CSVLogger, EarlyStopping, Freeze, TensorBoardLogger, Trainer
@@ -221,3 +222,23 @@ def test_bad_input():
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
     with pytest.raises(ArgumentError, match="reduction"):
         Trainer(model, optimizer, nn.CrossEntropyLoss(reduction="none"))
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_each_epoch_of_a_distributed_sampler_has_its_own_order(nested):
+    """Trainer calls its set_epoch, also where a BatchSampler holds it; in a resume too, with the epoch's number."""
+    dataset = TensorDataset(*samples(24))
+
+    def epochs(start: int) -> list[list[float]]:
+        sampler, seen = DistributedSampler(dataset, 1, 0), []
+        batches = BatchSampler(sampler, 4, drop_last=False)
+        loader = DataLoader(dataset, batch_sampler=batches) if nested else DataLoader(dataset, 4, sampler=sampler)
+        trainer = make(metrics={"first": lambda outputs, targets: seen.append(outputs.sum().item()) or 0.0}, lr=0.0)
+        trainer._progress.epoch = start
+        trainer.fit(loader, 3)
+        return [seen[i : i + 6] for i in range(0, len(seen), 6)]
+
+    whole = epochs(0)
+    assert len(whole) == 3
+    assert whole[0] != whole[1] != whole[2] != whole[0]
+    assert epochs(2) == whole[2:]

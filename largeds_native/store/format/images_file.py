@@ -118,5 +118,5 @@ class JpegImages(ImagesFile):
 
 
 def hashed_arrays(jpeg: JpegRows) -> dict[str, Array]:
-    """The arrays that describe a shard's rows and are part of its hash. The offsets need not be: each row has a hash."""
+    """The arrays that describe a shard's rows and are part of its hash. Offsets need not be, as each row has a hash."""
     return {SIZES: jpeg.size, ORIENTATIONS: jpeg.orientation}

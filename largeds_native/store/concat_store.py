@@ -1,0 +1,184 @@
+"""Several stores one after another."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from largeds_native._internal.arrays import Array
+from largeds_native.errors import ArgumentError, StoreError
+from largeds_native.store.base import RowFile, Store, check_decode
+from largeds_native.store.concat_array import row_numbers
+from largeds_native.store.metadata import Metadata, SizeRange
+
+if TYPE_CHECKING:
+    from largeds_native import _C
+
+
+class ConcatStore(Store):
+    """The rows of several stores, of raw and of JPEG rows, one store after another: see `largeds_native.concat`."""
+
+    def __init__(self, stores: Sequence[Store]) -> None:
+        self.stores = tuple(stores)
+        name = self.stores[0].path.name + (f" and {len(self.stores) - 1} more" if len(self.stores) > 1 else "")
+        super().__init__(self.stores[0].path.with_name(name), _joined(self.stores))
+        self._starts = np.cumsum([0, *map(len, self.stores)])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (ConcatStore, (self.stores,))
+
+    @cached_property
+    def identity(self) -> str:
+        return hashlib.sha256("".join(store.identity for store in self.stores).encode()).hexdigest()[:16]
+
+    def files(self, name: str) -> list[RowFile]:
+        return [file for store in self.stores for file in store.files(name)]
+
+    def _map(self, name: str, part: int) -> Array:
+        for store in self.stores:
+            count = len(store.files(name))
+            if part < count:
+                return store.part(name, part)
+            part -= count
+        raise IndexError(part)
+
+    def _row_in_store(self, row: int) -> tuple[Store, int]:
+        number = int(np.searchsorted(self._starts, row, side="right")) - 1
+        return self.stores[number], row - int(self._starts[number])
+
+    @property
+    def images(self) -> Any:
+        """All images: an array-like of all rows if they are raw and of one shape, else a sequence."""
+        if self.metadata.sizes is None:
+            return super().images
+        return ConcatImages(self)
+
+    @property
+    def rows(self) -> _C.RowSource:
+        if self._rows is None:
+            from largeds_native import _C
+
+            self._rows = _C.ConcatRows([store.rows for store in self.stores])
+        return self._rows
+
+    def read_spec(self, decode: str = "exact") -> _C.ReadSpec:
+        from largeds_native import _C
+
+        check_decode(decode)
+        parts = [store.read_spec(decode) for store in self.stores]
+        height, width = self.metadata.image_size if self.metadata.sizes is None else self.metadata.sizes.min
+        dtype, planar = self.dtype.name, self.layout == "CHW"
+        smallest = _C.ImageLayout(channels=self.channels, height=height, width=width, planar=planar, dtype=dtype)
+        return _C.ReadSpec(smallest, parts=parts)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all images, without fields."""
+        return sum(store.nbytes for store in self.stores)
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of a row on average."""
+        return max(1, self.nbytes // max(len(self), 1))
+
+    @property
+    def sizes(self) -> Array:
+        """Height and width of each row, (N, 2)."""
+        return np.concatenate([self._sizes_of(store) for store in self.stores])
+
+    @staticmethod
+    def _sizes_of(store: Store) -> Array:
+        if store.metadata.sizes is None:
+            return np.tile(np.array(store.image_size, np.int64), (len(store), 1))
+        return np.asarray(store.sizes[:], np.int64)  # type: ignore[attr-defined]
+
+    @cached_property
+    def statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """(mean, std) per channel in [0, 1] units: of each store by its own `statistics`, weighted by its pixels."""
+        pixels = [int(self._sizes_of(store).prod(axis=1).sum()) for store in self.stores]
+        known = [(store.statistics, n) for store, n in zip(self.stores, pixels, strict=True) if n]
+        total = sum(n for _, n in known)
+        if not total:
+            raise StoreError(f"{self.path} has no statistics: it has no images")
+        mean, std = [], []
+        for c in range(self.channels):
+            first = sum(m[c] * n for (m, _), n in known) / total
+            second = sum((s[c] ** 2 + m[c] ** 2) * n for (m, s), n in known) / total
+            mean.append(first)
+            std.append(math.sqrt(max(second - first**2, 0.0)))
+        return tuple(mean), tuple(std)
+
+
+class ConcatImages(Sequence[Any]):
+    """The images of a ConcatStore: a row number gives an array of pixels, a slice or row numbers a list of them."""
+
+    def __init__(self, store: ConcatStore) -> None:
+        self._store = store
+        self.dtype = store.dtype
+
+    def __len__(self) -> int:
+        return len(self._store)
+
+    def __getitem__(self, key: Any) -> Any:
+        if isinstance(key, slice):
+            return [self[row] for row in range(*key.indices(len(self)))]
+        if np.ndim(key) > 0:
+            return [self[int(row)] for row in row_numbers(key, len(self))]
+        store, row = self._store._row_in_store(int(row_numbers([key], len(self))[0]))
+        return store.images[row]
+
+
+def concat(stores: Sequence[Store]) -> ConcatStore:
+    """Several stores as one, one after another: those with raw rows, with JPEG rows, and mapped arrays.
+
+    `order="weighted"` of a Loader mixes them: `weights` are one number a row of all stores.
+
+    Raises ArgumentError unless all have the same number of channels, dtype, layout, classes and fields, and one variant
+    of each image. If images differ in size, a Loader needs an augment that gives them one.
+    """
+    stores = list(stores) if not isinstance(stores, Store) else [stores]
+    if not stores or not all(isinstance(store, Store) for store in stores):
+        raise ArgumentError(f"stores: expected at least one Store, as largeds_native.open gives, found {stores!r:.100}")
+    return ConcatStore(stores)
+
+
+def _joined(stores: Sequence[Store]) -> Metadata:
+    first = stores[0].metadata
+    for store in stores:
+        _check_alike(stores[0], store)
+    described = [store.metadata for store in stores]
+    sizes = [SizeRange(one.image_size, one.image_size) if one.sizes is None else one.sizes for one in described]
+    low = (min(s.min[0] for s in sizes), min(s.min[1] for s in sizes))
+    high = (max(s.max[0] for s in sizes), max(s.max[1] for s in sizes))
+    one_array = low == high and all(store.metadata.codec == "raw" for store in stores)
+    height, width = low if low == high else (0, 0)
+    return Metadata(
+        rows=sum(map(len, stores)),
+        shape=(first.channels, height, width) if first.layout == "CHW" else (height, width, first.channels),
+        dtype=first.dtype,
+        layout=first.layout,
+        fields=first.fields,
+        classes=first.classes,
+        normalized=first.normalized,
+        codec="raw" if one_array else "jpeg",
+        sizes=None if one_array else SizeRange(low, high, sum(store.nbytes for store in stores)),
+    )
+
+
+def _check_alike(first: Store, other: Store) -> None:
+    """Raises ArgumentError, which says what differs."""
+    a, b = first.metadata, other.metadata
+    for name in ("channels", "dtype", "layout", "normalized", "classes", "fields"):
+        one, two = getattr(a, name), getattr(b, name)
+        if one != two:
+            raise ArgumentError(
+                f"stores: {name} of {first.path} and {other.path} differ: {one!r:.200} and {two!r:.200}; pack them "
+                "with the same classes=, mode and fields"
+            )
+    if b.variants != 1:
+        raise ArgumentError(f"stores: {other.path} has {b.variants} variants of each image: expected one")
