@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -45,7 +46,8 @@ def doctor(
     The speeds of memory, disk, decoding, gathering, the loader and the training step are measured separately, then the
     real training loop runs for some seconds, and its steady rate gives the time of an epoch. If the images are not
     packed, a sample of them is decoded by torchvision's transforms in DataLoader's workers, and packed into a temporary
-    folder.
+    folder. Of images that are not packed, and of a JPEG store, raw and JPEG rows are both measured, and one is
+    recommended. A JPEG store is measured with resized crops of --crop.
 
     With --script, your script runs unchanged in this folder until its loop is measured; then it is killed. Files that
     it writes until then are kept. It must iterate over a torch DataLoader or a largeds_native Loader.
@@ -64,7 +66,7 @@ def doctor(
             batch_size,
             choose_device(device),
             threads or usable_threads(),
-            make_model=None if name is None else lambda classes, store: build_classifier(name, classes, store),
+            make_model=None if name is None else partial(build_classifier, name),
             model=name,
             resize=transform.resize,
             crop=transform.crop,
@@ -79,6 +81,8 @@ def doctor(
         console().print(summary.table(results))
     print(summary.sentence(results))
     print(summary.advice(results))
+    if choice := summary.rows_sentence(results):
+        print(choice)
 
 
 def _without_nan(content: Any) -> Any:

@@ -32,7 +32,9 @@ def train(
     lr: Annotated[float, typer.Option(help="Initial learning rate; it falls to 0 along a cosine.")] = 1e-3,
     weight_decay: Annotated[float, typer.Option(min=0, help="Weight decay of AdamW.")] = 1e-2,
     precision: Annotated[PrecisionName, typer.Option(help="Precision of forward and backward.")] = PrecisionName.fp32,
-    augment: Annotated[bool, typer.Option(help="Augment: shift by up to an eighth of the side, and flip.")] = True,
+    augment: Annotated[
+        bool, typer.Option(help="Augment: shift by up to an eighth of the side, of JPEG rows a resized crop; and flip.")
+    ] = True,
     val: Annotated[Path | None, typer.Option(help="A store for validation, with the same classes.")] = None,
     val_split: Annotated[
         float,
@@ -64,6 +66,8 @@ def train(
       largeds train train.lds --checkpoint-dir runs/one
       largeds train train.lds --checkpoint-dir runs/one --stop-on-signal
       largeds train train.lds --epochs 1 --json
+
+    Images of a JPEG store are cropped to 224 x 224, or to their own size if they are smaller.
 
     With --checkpoint-dir, the same command continues an interrupted run, with the same result as without interruption.
     With --stop-on-signal, SIGTERM (from Slurm, or before preemption) costs no step: the exit code is 75.

@@ -21,9 +21,11 @@ from largeds_native.profile.classifier import (
     accuracy,
     build_classifier,
     choose_device,
+    input_size,
     normalization,
     number_of_classes,
-    shift_and_flip,
+    training_augment,
+    validation_augment,
 )
 from largeds_native.trainer import Trainer
 from largeds_native.trainer.arguments import classes_agree
@@ -113,7 +115,8 @@ def make_trainer(model: nn.Module, config: TrainingConfig, steps: int) -> Traine
 def loaders(
     store: Store, config: TrainingConfig, device: torch.device, stack: ExitStack
 ) -> tuple[Loader, Loader | None]:
-    """Loaders for training (shuffled and augmented) and for validation (in the store's order, not augmented)."""
+    """Loaders for training (shuffled and augmented) and for validation (in the store's order, not augmented). Images of
+    a JPEG store are cropped to one size in both."""
     held_out = np.empty(0, np.int64)
     chosen = np.arange(len(store))
     if config.val is None and config.val_split:
@@ -126,13 +129,14 @@ def loaders(
             )
         held_out, chosen = np.sort(drawn[:count]), np.sort(drawn[count:])
     kwargs: dict[str, Any] = {"threads": config.threads, "device": device} | normalization(store)
+    size = input_size(store)
     train_loader = Loader(
         store,
         config.batch_size,
         shuffle=True,
         seed=config.seed,
         indices=chosen,
-        augment=shift_and_flip(store) if config.augment else None,
+        augment=training_augment(store, size) if config.augment else validation_augment(store, size),
         # BatchNorm can't train on a batch of one image
         drop_last=len(chosen) > config.batch_size and len(chosen) % config.batch_size == 1,
         **kwargs,
@@ -141,16 +145,27 @@ def loaders(
     val_store, subset = store, held_out
     if config.val is not None:
         val_store = stack.enter_context(open_store(config.val))
-        for name in ("shape", "layout", "classes"):
-            expected, found = getattr(store, name), getattr(val_store, name)
-            if expected != found and not (name == "classes" and found and classes_agree(expected, found)):
-                raise ArgumentError(f"{config.val}: expected the {name} of {config.store}, {expected}, found {found}")
+        _check_validation(val_store, store, config, size)
         subset = np.arange(len(val_store))
     if not len(subset):
         return train_loader, None
-    val_loader = Loader(val_store, config.batch_size, indices=subset, **kwargs)
+    cropped = validation_augment(val_store, size)
+    val_loader = Loader(val_store, config.batch_size, indices=subset, augment=cropped, **kwargs)
     stack.callback(val_loader.close)
     return train_loader, val_loader
+
+
+def _check_validation(val_store: Store, store: Store, config: TrainingConfig, size: tuple[int, int]) -> None:
+    """Raises ArgumentError unless the images and classes of the stores go together."""
+    expected: dict[str, Any] = {"shape": store.shape, "layout": store.layout, "classes": store.classes}
+    found: dict[str, Any] = {name: getattr(val_store, name) for name in expected}
+    if "jpeg" in (store.metadata.codec, val_store.metadata.codec):  # the loader crops JPEG rows to `size`
+        cropped = size if val_store.metadata.codec == "jpeg" else val_store.image_size
+        expected |= {"shape": (store.channels, *size), "layout": "CHW"}
+        found |= {"shape": (val_store.channels, *cropped), "layout": "CHW"}
+    for name, value in expected.items():
+        if value != found[name] and not (name == "classes" and found[name] and classes_agree(value, found[name])):
+            raise ArgumentError(f"{config.val}: expected the {name} of {config.store}, {value}, found {found[name]}")
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from largeds_native.errors import ArgumentError
+from largeds_native.store import JpegStore
 from largeds_native.transform import Augment
 
 if TYPE_CHECKING:
@@ -37,6 +38,39 @@ def normalization(store: Store) -> dict[str, Any]:
     return {"mean": mean, "std": [s or 1.0 for s in std]}  # a constant channel has std 0, and becomes 0
 
 
+def input_size(store: Store, largest: tuple[int, int] = (224, 224)) -> tuple[int, int]:
+    """(height, width) of a model's images: those of the store; of a JPEG store, `largest`, or less where the shorter
+    side of its images, their median, is less."""
+    if store.metadata.sizes is None:
+        return store.image_size
+    shorter = _shorter_side(store)
+    return min(largest[0], shorter), min(largest[1], shorter)
+
+
+def _shorter_side(store: Store) -> int:
+    """The median of the shorter sides of a JPEG store's images, of at most 10,000 rows, evenly spaced."""
+    rows = np.unique(np.linspace(0, max(len(store) - 1, 0), min(len(store), 10_000)).astype(np.int64))
+    if not isinstance(store, JpegStore) or not len(rows):
+        assert store.metadata.sizes is not None
+        return max(1, min(store.metadata.sizes.max))
+    return int(np.median(np.asarray(store.sizes[rows]).min(1)))
+
+
+def training_augment(store: Store, size: tuple[int, int]) -> Augment:
+    """Random augmentation to images of `size`: resized crops of JPEG rows, small shifts of raw ones; and flips."""
+    if store.metadata.sizes is None:
+        return shift_and_flip(store)
+    return Augment(resized_crop=size, flip=0.5)
+
+
+def validation_augment(store: Store, size: tuple[int, int]) -> Augment | None:
+    """Whole images, resized to 256 / 224 of `size` but not enlarged, and a centre crop; None for raw rows."""
+    if store.metadata.sizes is None:
+        return None
+    resize = min(round(max(size) * 256 / 224), _shorter_side(store))
+    return Augment(resize=max(resize, *size), center_crop=size)
+
+
 def shift_and_flip(store: Store) -> Augment:
     """Shifts by up to an eighth of the longer side, and horizontal flips."""
     height, width = store.image_size
@@ -60,15 +94,16 @@ def number_of_classes(store: Store) -> int:
     return count
 
 
-def build_classifier(name: str, classes: int, store: Store) -> nn.Module:
-    """The torchvision classifier of this name, with random weights, tested on an image of the store's shape."""
+def build_classifier(name: str, classes: int, store: Store, size: tuple[int, int] | None = None) -> nn.Module:
+    """The torchvision classifier of this name, with random weights, tested on an image of `size`, by default that of
+    `input_size`."""
     from torchvision import models
 
     known = models.list_models(module=models)
     if name not in known:
         near = difflib.get_close_matches(name, known, 4) or known[:4]
         raise ArgumentError(f"--model: torchvision has no classifier {name!r}; did you mean {', '.join(near)}?")
-    height, width = store.image_size
+    height, width = size or input_size(store)
     kwargs: dict[str, Any] = {}
     if name in ("googlenet", "inception_v3"):
         kwargs = {"aux_logits": False, "init_weights": True}

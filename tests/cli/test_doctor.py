@@ -58,6 +58,28 @@ def test_a_folder_and_a_model(largeds: Largeds, photos: Path) -> None:
     assert (found["images"], found["store_bytes"], found["fits"]) == (13, 13 * 3 * 32 * 32, True)
     assert found["pack_seconds"] > 0
     assert found["sentence"].startswith("An epoch of 13 images takes")
+    raw, jpeg = found["rows"]
+    assert (raw["codec"], raw["image_bytes"], jpeg["codec"]) == ("raw", 3 * 32 * 32, "jpeg")
+    assert found["recommended_rows"] in ("raw", "jpeg")
+
+
+@pytest.mark.parametrize("sizes", ["many", "one"])
+def test_jpeg_rows(largeds: Largeds, jpeg_stores: dict[str, Path], sizes: str) -> None:
+    options = "--model squeezenet1_1 --crop 32 -b 4 --seconds 1 --threads 1 --json"
+    code, out, err = largeds("doctor", jpeg_stores[sizes], *options.split())
+    assert (code, err) == (0, "")
+    found = json.loads(out)
+    kinds = {part["kind"] for part in found["parts"]}
+    assert kinds == {"memory", "disk", "cache", "gather", "loader", "step"}
+    assert all(part["images_per_s"] > 0 for part in found["parts"])
+    jpeg, raw = found["rows"]
+    assert (jpeg["codec"], jpeg["image_bytes"]) == ("jpeg", lds.open(jpeg_stores[sizes]).row_bytes)
+    assert (raw["codec"], raw["image_bytes"]) == ("raw", 3 * 32 * 32)
+    assert raw["disk"] == pytest.approx(jpeg["disk"] * jpeg["image_bytes"] / raw["image_bytes"])
+    code, out, _ = largeds("doctor", jpeg_stores[sizes], "--model", "none", "--seconds", "1", "-b", "2")
+    assert code == 0
+    for expected in ("gather: decode, centre crop", "Loader alone, raw rows", "Take "):
+        assert expected in out
 
 
 def test_images_without_labels(largeds: Largeds, photos: Path) -> None:

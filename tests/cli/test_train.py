@@ -15,7 +15,9 @@ import pytest
 import torch
 
 import largeds_native as lds
+from largeds_native.profile import classifier
 from largeds_native.profile.classifier import accuracy
+from tests.builders.stores import make_jpeg_store
 
 Largeds = Callable[..., tuple[int, str, str]]
 SMALL = ("--model", "squeezenet1_1", "--threads", "1", "--lr", "0.0003")
@@ -124,6 +126,48 @@ def test_grey_images_and_other_models(largeds: Largeds, tmp_path: Path) -> None:
             "train", tmp_path / "g.lds", "--model", model, "-e", "1", "-b", "4", "--val-split", "0", "-q"
         )
         assert (code, out) == (0, ""), err
+
+
+def test_jpeg_rows(largeds: Largeds, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Resized crops for training, centre crops for validation; beside raw rows of the same size."""
+    store = make_jpeg_store(tmp_path, 12, ((60, 80), (90, 50), (48, 48)))
+    made: list[tuple[Any, ...]] = []
+
+    def loader(source: Any, batch_size: int, **options: Any) -> Any:
+        made.append((source.path.name, options["augment"]))
+        return lds.Loader(source, batch_size, **options)
+
+    monkeypatch.setattr("largeds_native.cli.training.Loader", loader)
+    code, out, err = largeds("train", store.path, *SMALL, "-e", "1", "-b", "4", "--val", store.path, "--json")
+    assert (code, err) == (0, "")
+    assert json.loads(out)["images"] == json.loads(out)["held_out"] == 12
+    resized, central = lds.Augment(resized_crop=50, flip=0.5), lds.Augment(resize=50, center_crop=50)
+    assert made == [("j.lds", resized), ("j.lds", central)]
+    raw = lds.pack(
+        (np.zeros((4, 3, 50, 50), np.uint8), np.arange(4) % 2),
+        tmp_path / "r.lds",
+        resize=None,
+        crop=None,
+        progress=False,
+    )
+    del made[:]
+    options = ("-e", "1", "-b", "4", "-q", "--no-augment")
+    assert largeds("train", store.path, *SMALL, *options, "--val", raw.path) == (0, "", "")
+    assert made == [("j.lds", central), ("r.lds", None)]
+    assert largeds("train", raw.path, *SMALL, *options, "--val", store.path) == (0, "", "")
+    wrong = make_jpeg_store(tmp_path, 4, ((60, 80),), channels=1, mode="L", name="grey.lds")
+    sentence(largeds("train", store.path, *SMALL, "--val", wrong.path), 1, "expected the shape of")
+
+
+def test_the_sizes_of_jpeg_rows(tmp_path: Path) -> None:
+    large = make_jpeg_store(tmp_path, 3, ((400, 300), (240, 500), (600, 700)), name="large.lds")
+    size = classifier.input_size(large)
+    assert size == (224, 224)
+    assert classifier.validation_augment(large, size) == lds.Augment(resize=256, center_crop=224)
+    small = make_jpeg_store(tmp_path, 3, ((240, 500),), name="small.lds")
+    assert classifier.validation_augment(small, (224, 224)) == lds.Augment(resize=240, center_crop=224)
+    assert classifier.input_size(small, (128, 96)) == (128, 96)
+    assert classifier.input_size(make_jpeg_store(tmp_path, 3, ((32, 40),), name="s.lds")) == (32, 32)
 
 
 def sentence(result: tuple[int, str, str], code: int, expected: str) -> None:

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from largeds_native.profile.doctor import summary
-from largeds_native.profile.doctor.results import LoopResult, Part, PartKind, ProfileResults
+from largeds_native.profile.doctor.results import LoopResult, Part, PartKind, ProfileResults, RowsRate
 
 
 def results_of(baseline: float | None = None, packed: float = 100.0, **rates: float) -> ProfileResults:
@@ -65,3 +65,41 @@ def test_what_packing_saves() -> None:
 )
 def test_durations(seconds: float, expected: str) -> None:
     assert summary.duration(seconds) == expected
+
+
+@pytest.mark.parametrize(
+    ("raw", "jpeg", "step", "device", "expected"),
+    [
+        (RowsRate("raw", 150_000, 40_000, 9000, True), RowsRate("jpeg", 30_000, 4000, 45_000, True), 0, "cuda", "raw"),
+        # the disk limits what memory does not hold
+        (RowsRate("raw", 150_000, 40_000, 900, False), RowsRate("jpeg", 30_000, 4000, 4500, False), 0, "cuda", "jpeg"),
+        # the model limits both, so that the smaller rows do
+        (RowsRate("raw", 150_000, 40_000, 9000, True), RowsRate("jpeg", 30_000, 4000, 9000, True), 900, "cuda", "jpeg"),
+        # on the CPU, decoding takes processors from the model
+        (RowsRate("raw", 150_000, 40_000, 9000, True), RowsRate("jpeg", 30_000, 900, 9000, True), 900, "cpu", "raw"),
+    ],
+)
+def test_the_kind_of_rows_is_chosen(raw: RowsRate, jpeg: RowsRate, step: float, device: str, expected: str) -> None:
+    rates = {"loader": 40_000.0, "disk": 9000.0} | ({"step": step} if step else {})
+    found = dataclasses.replace(results_of(packed=100, **rates), rows=[raw, jpeg], device=device)
+    content = summary.summary(found)
+    assert content["recommended_rows"] == expected
+    named = {"raw": "raw rows", "jpeg": "JPEG rows"}
+    assert content["rows_sentence"].startswith(f"Take {named[expected]}: an epoch over {named[expected]} (")
+    assert "150.0 kB an image" in content["rows_sentence"]
+    assert "30.0 kB an image" in content["rows_sentence"]
+    alone = dataclasses.replace(found, rows=[raw])
+    assert summary.rows_sentence(alone) == ""
+    assert "recommended_rows" not in summary.summary(alone)
+
+
+def test_jpeg_rows_are_recommended_in_the_command() -> None:
+    found = results_of(baseline=10, packed=100, workers=10, loader=1000, step=120, disk=500)
+    raw, jpeg = RowsRate("raw", 150_000, 9000, 500, False), RowsRate("jpeg", 30_000, 4000, 2500, True)
+    assert "--codec jpeg` (30.0 MB)" in summary.advice(dataclasses.replace(found, rows=[raw, jpeg]))
+
+
+def test_advice_about_jpeg_rows() -> None:
+    found = dataclasses.replace(results_of(packed=90, loader=100, step=5000, disk=20), codec="jpeg")
+    assert "more threads" in summary.advice(found)
+    assert "order='block'" in summary.advice(dataclasses.replace(found, fits=False))

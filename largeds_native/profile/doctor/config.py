@@ -19,13 +19,14 @@ DEFAULT_SECONDS = 25.0
 
 @dataclass(frozen=True)
 class ProfileConfig:
-    """make_model(classes, store) returns the model to train; None measures the data alone. seconds: duration of the
-    whole profile, if a training step takes no more than a second or two."""
+    """make_model(classes, store, (height, width)) returns the model to train; None measures the data alone. crop: also
+    the size of the crops of JPEG rows. seconds: duration of the whole profile, if a training step takes no more than a
+    second or two."""
 
     batch_size: int
     device: torch.device
     threads: int
-    make_model: Callable[[int, Store], nn.Module] | None = None
+    make_model: Callable[[int, Store, tuple[int, int]], nn.Module] | None = None
     model: str | None = None
     resize: Size = 256
     crop: Size = 224

@@ -22,7 +22,7 @@ MAX_IMAGES = 20_000
 MAX_BYTES = 1 << 30  # largest size of the temporary store
 
 
-class _Subset(IndexedSource):
+class Subset(IndexedSource):
     """Selected samples of a source; indices may be repeated."""
 
     def __init__(self, source: IndexedSource, chosen: Any) -> None:
@@ -64,7 +64,7 @@ def pack_sample(
     count = int(np.clip(decode_rate * config.scaled(3), len(sample), MAX_IMAGES))
     count = min(count, max(len(sample), _usable_bytes(folder) // (3 * 224 * 224)))
     store = pack(
-        _Subset(source, np.resize(sample, count)),
+        Subset(source, np.resize(sample, count)),
         folder / "sample.lds",
         resize=config.resize,
         crop=config.crop,

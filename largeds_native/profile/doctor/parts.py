@@ -15,6 +15,7 @@ import numpy as np
 from largeds_native._internal.measure import rate_within
 from largeds_native._internal.measure.page_cache import Range, drop_ranges
 from largeds_native.packing.decoding import decode_batch
+from largeds_native.store import JpegStore
 
 if TYPE_CHECKING:
     from largeds_native.store import Store
@@ -91,6 +92,8 @@ def _read_seconds(pieces: Sequence[Range], pool: ThreadPoolExecutor) -> float:
 
 def row_ranges(store: Store, rows: Sequence[int]) -> list[list[Range]]:
     """The file ranges of these images of a store."""
+    if isinstance(store, JpegStore):
+        return [[store.file_range(row)] for row in rows]
     size = store.row_bytes * store.variants
     files = store.files("images")
     starts = np.cumsum([0, *(file.rows for file in files)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+Codec = Literal["raw", "jpeg"]
 PartKind = Literal["memory", "files", "disk", "cache", "decode", "pack", "workers", "gather", "loader", "step"]
 
 
@@ -15,6 +16,18 @@ class Part:
     kind: PartKind
     name: str
     images_per_s: float
+
+
+@dataclass(frozen=True)
+class RowsRate:
+    """A kind of rows: bytes of one image, images/s of the Loader alone and of reading them from the disk, and whether
+    all of them fit into memory."""
+
+    codec: Codec
+    image_bytes: int
+    loader: float
+    disk: float
+    fits: bool
 
 
 @dataclass(frozen=True)
@@ -34,9 +47,9 @@ class LoopResult:
 
 @dataclass
 class ProfileResults:
-    """is_store: whether the target is a store. fits: whether the packed images fit into memory. baseline: the loop over
-    the source's files, or of the user's script. packed: the loop over the store, or over a packed sample of the
-    source."""
+    """is_store: whether the target is a store. fits: whether the packed images fit into memory. codec: of the store, or
+    of the packed sample. baseline: the loop over the source's files, or of the user's script. packed: the loop over the
+    store, or over a packed sample of the source. rows: both kinds of rows, if both were measured."""
 
     target: str
     is_store: bool
@@ -53,6 +66,8 @@ class ProfileResults:
     packed: LoopResult | None = None
     pack_seconds: float | None = None
     script: str | None = None
+    codec: Codec = "raw"
+    rows: list[RowsRate] = field(default_factory=list)
 
     @property
     def store_bytes(self) -> int:

@@ -15,8 +15,8 @@ from largeds_native._internal.machine import usable_memory
 from largeds_native.errors import ArgumentError, PackError
 from largeds_native.loading import Loader
 from largeds_native.opening import open_store
-from largeds_native.profile.classifier import normalization, number_of_classes, shift_and_flip
-from largeds_native.profile.doctor import parts
+from largeds_native.profile.classifier import normalization, number_of_classes, training_augment
+from largeds_native.profile.doctor import parts, rows
 from largeds_native.profile.doctor.baseline import ImageFiles, measure_baseline
 from largeds_native.profile.doctor.config import ProfileConfig
 from largeds_native.profile.doctor.measurement_plan import MeasurementPlan, loop_result, with_short_errors
@@ -26,7 +26,7 @@ from largeds_native.profile.doctor.script import run_script, split_command
 from largeds_native.profile.doctor.workload import NoWork, TrainingStep
 from largeds_native.sources import as_source
 from largeds_native.sources.base import IndexedSource, Source
-from largeds_native.store import Store
+from largeds_native.store import JpegStore, Store
 from largeds_native.store.format.manifest import NAME as MANIFEST
 
 SAMPLE_BYTES = 1 << 29  # largest number of bytes of a store or a source that are read
@@ -67,6 +67,8 @@ def profile_store(config: ProfileConfig, store: Store) -> ProfileResults:
     results.parts.append(_memory(config, store))
     step = _training_step(config, store)
     results.packed = _measure_loading(config, store, results, STORE_TIMES, step)
+    if isinstance(store, JpegStore):
+        rows.measure_rows_of_store(config, store, _sample_rows(len(store), rows.SAMPLE_IMAGES).tolist(), results)
     return results
 
 
@@ -102,6 +104,7 @@ def profile_source(config: ProfileConfig, source: Source, target: str) -> Profil
         step = _training_step(config, packed.store)
         results.baseline = measure_baseline(config, files, step, results)
         results.packed = _measure_loading(config, packed.store, results, SOURCE_TIMES, step)
+        rows.measure_rows_of_source(config, source, sample, packed.store, results)
     return results
 
 
@@ -142,6 +145,7 @@ def _new_results(config: ProfileConfig, target: str, images: int, store: Store) 
         config.threads,
         fits=images * image_bytes < 0.8 * usable_memory(),
         dtype=store.dtype.name,
+        codec="raw" if store.metadata.sizes is None else "jpeg",
     )
 
 
@@ -151,7 +155,9 @@ def _threads(config: ProfileConfig) -> str:
 
 def _memory(config: ProfileConfig, store: Store) -> Part:
     config.progress("copying memory")
-    return Part("memory", "memory copy", parts.memory_copy_rate(store.row_bytes, config.threads, config.scaled(0.5)))
+    height, width = rows.image_size(config, store)
+    image_bytes = store.row_bytes if store.metadata.sizes is None else store.channels * height * width
+    return Part("memory", "memory copy", parts.memory_copy_rate(image_bytes, config.threads, config.scaled(0.5)))
 
 
 def _measure_loading(
@@ -159,19 +165,22 @@ def _measure_loading(
 ) -> LoopResult:
     """Adds the parts of loading from a store to the results, and measures the loop over the store."""
     max_rows = max(2 * config.batch_size, SAMPLE_BYTES // (store.row_bytes * store.variants))
-    rows = np.arange(len(store)) if len(store) <= max_rows else _sample_rows(len(store), max_rows)
+    chosen = np.arange(len(store)) if len(store) <= max_rows else _sample_rows(len(store), max_rows)
     config.progress("reading rows, after dropping them from the page cache")
-    ranges = parts.row_ranges(store, rows.tolist())
+    ranges = parts.row_ranges(store, chosen.tolist())
     cold, warm, read = parts.read_rates(ranges, config.scaled(times.disk), config.threads)
-    rows = rows[: max(read, min(2 * config.batch_size, len(rows)))]
+    chosen = chosen[: max(read, min(2 * config.batch_size, len(chosen)))]
     config.progress("gathering")
-    gather_rate = parts.gather_rate(store, rows.tolist(), config.batch_size, normalization(store), config.scaled(0.7))
+    options = _scale(store) | rows.decode_options(config, store)
+    gather_rate = parts.gather_rate(store, chosen.tolist(), config.batch_size, options, config.scaled(0.7))
     results.parts += [
         Part("disk", "rows from disk, cold", cold),
         Part("cache", "rows from the page cache", warm),
-        Part("gather", "gather, no augmentation", gather_rate),
+        Part(
+            "gather", "gather: decode, centre crop" if store.metadata.sizes else "gather, no augmentation", gather_rate
+        ),
     ]
-    with _loader(config, store, rows) as loader:
+    with _loader(config, store, chosen) as loader:
         return _measure_loops(config, loader, results, times, step)
 
 
@@ -204,20 +213,24 @@ def _sample_rows(count: int, max_rows: int) -> Any:
     return np.unique(np.random.default_rng(0).integers(0, count, max_rows))
 
 
-def _loader(config: ProfileConfig, store: Store, rows: Any) -> Loader:
+def _scale(store: Store) -> dict[str, Any]:
+    return normalization(store) if store.metadata.sizes is None else rows.imagenet_scale(store)
+
+
+def _loader(config: ProfileConfig, store: Store, chosen: Any) -> Loader:
     has_classes = "label" in store.fields and _classes(store) is not None
     return Loader(
         store,
         config.batch_size,
         shuffle=True,
-        indices=rows,
-        augment=shift_and_flip(store),
+        indices=chosen,
+        augment=training_augment(store, rows.image_size(config, store)),
         device=config.device,
         threads=config.threads,
         fields=("label",) if has_classes else (),
         # BatchNorm can't train on a batch of one image
-        drop_last=len(rows) > config.batch_size and len(rows) % config.batch_size == 1,
-        **normalization(store),
+        drop_last=len(chosen) > config.batch_size and len(chosen) % config.batch_size == 1,
+        **_scale(store),
     )
 
 
@@ -231,4 +244,5 @@ def _classes(store: Store) -> int | None:
 def _training_step(config: ProfileConfig, store: Store) -> TrainingStep | None:
     if config.make_model is None:
         return None
-    return TrainingStep(config.make_model(_classes(store) or 1000, store), config.device)
+    size = rows.image_size(config, store)
+    return TrainingStep(config.make_model(_classes(store) or 1000, store, size), config.device)

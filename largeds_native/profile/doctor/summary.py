@@ -9,7 +9,7 @@ from rich import box
 from rich.table import Table
 
 from largeds_native._internal.units import size
-from largeds_native.profile.doctor.results import LoopResult, Part, PartKind, ProfileResults
+from largeds_native.profile.doctor.results import LoopResult, Part, PartKind, ProfileResults, RowsRate
 
 LIMIT_NAMES: dict[PartKind, str] = {
     "disk": "the disk",
@@ -57,6 +57,8 @@ def summary(results: ProfileResults) -> dict[str, Any]:
         "first_packed_epoch_seconds": packed and max(packed, first_read_seconds(results)),
         "store_bytes": results.store_bytes,
     }
+    if (best := recommended_rows(results)) is not None:
+        content |= {"recommended_rows": best.codec, "rows_sentence": rows_sentence(results)}
     if results.baseline is not None and packed is not None:
         content["saved_seconds_an_epoch"] = results.baseline.epoch_seconds - packed
         content["pack_seconds"] = results.pack_seconds
@@ -118,7 +120,10 @@ def advice(results: ProfileResults) -> str:
     if results.baseline is not None and results.baseline.epoch_seconds > 1.1 * packed_epoch_seconds(results):
         if results.is_store:
             return "Let the script take its batches from lds.Loader(store, ...) instead."
+        best = recommended_rows(results)
         store = f"STORE.lds` ({size(results.store_bytes)})"
+        if best is not None and best.codec == "jpeg":
+            store = f"STORE.lds --codec jpeg` ({size(results.images * best.image_bytes)})"
         return f"Pack it: `largeds pack {results.target} {store}, and take the batches from lds.Loader."
     limit = packed_limit(results) if results.baseline is None else baseline_limit(results)
     kind = limit.kind if limit is not None else "loader"
@@ -128,11 +133,51 @@ def advice(results: ProfileResults) -> str:
         return "Change nothing in loading: a larger batch, --precision bf16 or torch.compile make the step shorter."
     if results.dtype != "uint8":
         return "Pack as uint8 (`largeds pack ... --dtype uint8`): a quarter of float32's bytes; the loader normalises."
+    if results.codec == "jpeg" and kind in ("disk", "loader"):
+        more = "give the loader more threads" if kind == "loader" else "let it read in windows (order='block')"
+        return f"Pack smaller images (`largeds pack ... --codec jpeg --resize 256`), or {more}."
     if kind == "disk":
-        return "Let the loader read in windows: lds.Loader(..., order='block'); or pack smaller images, or add memory."
+        return "Let the loader read in windows: lds.Loader(..., order='block'); or pack JPEG rows, or add memory."
     if kind == "workers":
         return "Give DataLoader more workers where there are processors left, or pack the images."
     return "Ask the loader for half the bytes: lds.Loader(..., dtype=torch.bfloat16), or give it more threads."
+
+
+ROWS_NAMES = {"raw": "raw rows", "jpeg": "JPEG rows"}
+
+
+def rows_epoch_seconds(results: ProfileResults, rows: RowsRate) -> float:
+    """Seconds of an epoch over rows of this kind, from the speeds of its parts."""
+    rate = rows.loader if rows.fits else min(rows.loader, rows.disk)
+    step = slowest_part(results, ("step",))
+    if step is None:
+        return results.images / rate
+    # on the CPU, the step and the loader share the processors, so their times add up
+    together = results.images / rate + results.images / step.images_per_s
+    return together if results.device == "cpu" else results.images / min(rate, step.images_per_s)
+
+
+def recommended_rows(results: ProfileResults) -> RowsRate | None:
+    """The kind of rows with the shorter epoch; the smaller one where they differ by less than a tenth. None unless both
+    were measured."""
+    if len(results.rows) < 2:
+        return None
+    small, large = sorted(results.rows, key=lambda rows: rows.image_bytes)
+    seconds, other = (rows_epoch_seconds(results, rows) for rows in (small, large))
+    return small if seconds < 1.1 * other else large
+
+
+def rows_sentence(results: ProfileResults) -> str:
+    """Which kind of rows suits this machine, and the figures of both; "" unless both were measured."""
+    best = recommended_rows(results)
+    if best is None:
+        return ""
+    kinds = [
+        f"{ROWS_NAMES[rows.codec]} ({size(rows.image_bytes)} an image"
+        f"{'' if rows.fits else ', more than memory holds'}) takes {duration(rows_epoch_seconds(results, rows))}"
+        for rows in sorted(results.rows, key=lambda rows: rows is not best)
+    ]
+    return f"Take {ROWS_NAMES[best.codec]}: an epoch over {kinds[0]}, over {kinds[1]}."
 
 
 def duration(seconds: float) -> str:
@@ -170,6 +215,9 @@ def table(results: ProfileResults) -> Table:
         out.add_row(part.name + mark, f"{part.images_per_s:,.0f}", duration(results.images / part.images_per_s))
     for loop in filter(None, (results.baseline, results.packed)):
         out.add_row(loop.name, f"{loop.images_per_s:,.0f}", duration(loop.epoch_seconds) + _spread(loop), style="bold")
+    for rows in results.rows if len(results.rows) > 1 else ():
+        name = f"Loader alone, {ROWS_NAMES[rows.codec]} of {size(rows.image_bytes)}"
+        out.add_row(name, f"{rows.loader:,.0f}", duration(results.images / rows.loader))
     if results.packed is not None:
         first = max(packed_epoch_seconds(results), first_read_seconds(results))
         name = "the first, from disk" if results.fits else "each, larger than memory"
