@@ -11,7 +11,8 @@
 namespace lds {
 namespace {
 
-constexpr int kSof0 = 0xC0, kSof1 = 0xC1, kDht = 0xC4, kDac = 0xCC, kRst0 = 0xD0, kSos = 0xDA, kDqt = 0xDB, kDri = 0xDD;
+constexpr int kSof0 = 0xC0, kSof1 = 0xC1, kSof2 = 0xC2, kSof10 = 0xCA, kDht = 0xC4, kDac = 0xCC, kRst0 = 0xD0,
+              kSos = 0xDA, kDqt = 0xDB, kDri = 0xDD;
 constexpr int kApp2 = 0xE2, kCom = 0xFE;
 
 struct Component {
@@ -86,6 +87,7 @@ class Inspector {
     found_.width = segment.word(3);
     const int count = segment.byte(5);
     found_.components = count;
+    found_.progressive = code == kSof2 || code == kSof10;
     if (segment.size != 6 + size_t{3} * static_cast<size_t>(count)) return false;
     const bool sides =
         std::min(found_.width, found_.height) >= 1 && std::max(found_.width, found_.height) <= JPEG_MAX_DIMENSION;

@@ -8,6 +8,7 @@ namespace lds {
 
 struct JpegStructure {
   int width = 0, height = 0, components = 0;  // of the frame; 0 where the file has none before its first scan
+  bool progressive = false;                   // Huffman or arithmetic
 
   // The file can be kept as it is: one scan of baseline or extended Huffman data with all of 1 or 3 components of 8
   // bits, complete tables, restart markers in order, no other marker in its data, and an end.

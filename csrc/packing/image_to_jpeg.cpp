@@ -124,16 +124,17 @@ std::optional<JpegRow> ImageToJpeg::keep(const uint8_t* data, size_t size, std::
   row.source_width = row.width = turned ? file.height : file.width;
   row.source_height = row.height = turned ? file.width : file.height;
   if (!file.plain || !has_small_metadata(file) || (spec_.restarts && !file.row_restarts)) {
-    return transcode(data, size, row, out);
+    return transcode(data, size, file.progressive, row, out);
   }
   append({reinterpret_cast<const char*>(data), file.end}, out);
   return row;
 }
 
 // Whether a file without such a copy is damaged is left to the decoder.
-std::optional<JpegRow> ImageToJpeg::transcode(const uint8_t* data, size_t size, JpegRow row,
+std::optional<JpegRow> ImageToJpeg::transcode(const uint8_t* data, size_t size, bool progressive, JpegRow row,
                                               std::vector<uint8_t>& out) {
   try {
+    if (!progressive) check_data(data, size);
     append(transcoder_.transcode(data, size, row.orientation, row_.decode.max_pixels), out);
   } catch (const Error& error) {
     if (error.reason() == Reason::too_large) throw;
@@ -141,6 +142,18 @@ std::optional<JpegRow> ImageToJpeg::transcode(const uint8_t* data, size_t size, 
   }
   row.kept = Kept::transcoded;
   return row;
+}
+
+// libjpeg takes invalid codes of a sequential file for zeros when it reads coefficients: our own reader does not.
+void ImageToJpeg::check_data(const uint8_t* data, size_t size) {
+  struct Drop : RowSink {
+    void push(const uint8_t*) override {}
+  } drop;
+  DecodeOptions options = row_.decode;
+  options.exif_orientation = false;
+  options.keep_truncated = false;
+  const ImageInfo info = decoder_.open(data, size, options);
+  decoder_.read({0, 0, info.width, info.height}, drop);
 }
 
 // Starts the resizer for a source of this size.

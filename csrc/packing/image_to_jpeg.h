@@ -53,7 +53,9 @@ class ImageToJpeg {
  private:
   bool fits(int width, int height) const noexcept;
   std::optional<JpegRow> keep(const uint8_t* data, size_t size, std::vector<uint8_t>& out);
-  std::optional<JpegRow> transcode(const uint8_t* data, size_t size, JpegRow row, std::vector<uint8_t>& out);
+  std::optional<JpegRow> transcode(const uint8_t* data, size_t size, bool progressive, JpegRow row,
+                                   std::vector<uint8_t>& out);
+  void check_data(const uint8_t* data, size_t size);
   JpegRow begin(int width, int height);
   void encode(JpegRow& row, bool measure, std::vector<uint8_t>& out);
   int psnr(std::string_view file, const ConstImageView& pixels);

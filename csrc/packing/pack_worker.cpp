@@ -133,25 +133,28 @@ ConstImageView PackWorker::interleaved(const ConstImageView& pixels) {
   return ConstImageView::hwc(part_.data(), pixels.height, pixels.width, pixels.channels);
 }
 
-JpegRow PackWorker::to_jpeg(const PackItem& item, bool measure, std::vector<uint8_t>& out, int64_t& source_bytes) {
+JpegRow PackWorker::to_jpeg(ImageToJpeg& images, const PackItem& item, bool measure, std::vector<uint8_t>& out,
+                            int64_t& source_bytes) {
   if (item.pixels.data != nullptr) {
     source_bytes = int64_t{item.pixels.width} * item.pixels.height * item.pixels.channels;
-    return image_to_jpeg_->convert_pixels(interleaved(item.pixels), measure, out);
+    return images.convert_pixels(interleaved(item.pixels), measure, out);
   }
   const std::string_view bytes = encoded(item);
   source_bytes = static_cast<int64_t>(bytes.size());
-  return image_to_jpeg_->convert(reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size(), measure, out);
+  return images.convert(reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size(), measure, out);
 }
 
 void PackWorker::pack_jpeg(const PackItem& item, int64_t index, int64_t sample, std::vector<uint8_t>& out,
                            PackResult& result) {
+  if (!image_to_jpeg_) throw Error(Reason::internal, "pack_jpeg() of a worker for rows of pixels");
   const double read = clock_.read;
   const auto at = static_cast<size_t>(index);
   const size_t before = out.size();
   {
     const PhaseTimer timer(clock_.decode);
     try {
-      const JpegRow row = to_jpeg(item, sample % kMeasureEvery == 0, out, result.jpeg.source_bytes[at]);
+      const JpegRow row =
+          to_jpeg(*image_to_jpeg_, item, sample % kMeasureEvery == 0, out, result.jpeg.source_bytes[at]);
       result.widths[at] = row.source_width;
       result.heights[at] = row.source_height;
       result.hashes[at] = hash_bytes(out.data() + before, static_cast<int64_t>(out.size() - before));

@@ -65,7 +65,8 @@ class PackWorker {
   std::string_view encoded(const PackItem& item);
   void read_part(const PackItem& item);
   RowResult decode(const PackItem& item, uint8_t* out);
-  JpegRow to_jpeg(const PackItem& item, bool measure, std::vector<uint8_t>& out, int64_t& source_bytes);
+  JpegRow to_jpeg(ImageToJpeg& images, const PackItem& item, bool measure, std::vector<uint8_t>& out,
+                  int64_t& source_bytes);
   ConstImageView interleaved(const ConstImageView& pixels);
   RowResult from_pixels(const ConstImageView& pixels, uint8_t* out);
   void decode_only(const PackItem& item);

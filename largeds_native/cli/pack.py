@@ -88,6 +88,9 @@ def pack(
     out: Annotated[Path, typer.Argument(help="The store to write, usually named *.lds.")],
     path: Annotated[str | None, typer.Option(help="Of a table: the column of paths, or of images.")] = None,
     label: Annotated[str | None, typer.Option(help="Of a table: the column of labels.")] = None,
+    from_store: Annotated[
+        bool, typer.Option("--from-store", help="SOURCE is a store: make raw rows of its JPEG rows, or the other way.")
+    ] = False,
     codec: Annotated[
         Codec,
         typer.Option(
@@ -171,6 +174,7 @@ def pack(
       largeds pack photos/train train.lds --resize none --crop none --resized-crop 176 --flip 0.5 --variants 4
       largeds pack photos/train train.lds --shuffle 0 --json > report.json
       largeds pack photos/train train.lds --codec jpeg --resize 256 --quality 90
+      largeds pack --from-store jpeg.lds raw.lds --resize 256 --crop 224
 
     Ctrl-C stops within a second; the same command then continues. Failed images are skipped; `largeds info STORE
     --failures` lists them with the reason. If more than --max-failures fail, the exit code is 1 and no store is made.
@@ -191,6 +195,8 @@ def pack(
                 f"--path and --label name columns of a table: expected a .csv or .parquet file, found {source[0]}"
             )
         chosen = table(source[0], path=path, label=label)
+    if from_store:
+        chosen = _one_store(source)
     arguments: dict[str, Any] = sizes_from(resize, crop) | {
         "codec": codec.value,
         **({} if quality is None else {"quality": quality}),
@@ -229,6 +235,15 @@ def pack(
         if report and report.failed:
             failed = f"{report.total - report.packed:,} of {report.total:,} images failed and were left out"
             console().print(f"{failed}: see largeds info {out} --failures", markup=False, soft_wrap=True)
+
+
+def _one_store(source: list[str]) -> Any:
+    from largeds_native.errors import PackError
+    from largeds_native.opening import open_store
+
+    if len(source) != 1:
+        raise PackError(f"--from-store: expected one store, found {len(source)} sources")
+    return open_store(source[0])
 
 
 def _classes(text: str | None) -> list[str] | None:

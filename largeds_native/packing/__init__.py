@@ -12,6 +12,7 @@ from largeds_native.packing.verify_sources import SourceVerification, verify_sou
 from largeds_native.transform.image_transform import CROP, MAX_PIXELS, RESIZE, Size
 
 if TYPE_CHECKING:
+    from largeds_native.sources import Source
     from largeds_native.store import PackedStore, Store
     from largeds_native.transform import Augment
 
@@ -57,7 +58,8 @@ def pack(
 
     source: a folder (one folder per class, by the rules of torchvision's ImageFolder, or flat), a CSV or Parquet
         manifest, a tar file or a list of them (WebDataset's convention), an (images, labels) pair of arrays, a torch
-        Dataset of (image, label), or any source from `largeds_native.sources`.
+        Dataset of (image, label), any source from `largeds_native.sources`, or a store of uint8 images: JPEG rows
+        become raw ones, and raw ones JPEG rows.
     codec: "raw" stores the pixels of one shape; "jpeg" stores a JPEG file for each image, of any size, a sixth of the
         bytes or less, which the loader decodes. A JPEG row is kept in the first way that fits: the source's file as it
         is (baseline, 1 or 3 channels, no larger than `resize`, little metadata); its coefficients, written again
@@ -115,7 +117,6 @@ def pack(
     StorageError for a full disk; with on_error="raise", DecodeError.
     """
     from largeds_native.packing.run import run
-    from largeds_native.sources import as_source
     from largeds_native.sources.classes import with_classes
 
     options = PackOptions.checked(
@@ -142,5 +143,16 @@ def pack(
         max_pixels=max_pixels,
         sixteen_bit=sixteen_bit,
     )
-    chosen = with_classes(as_source(source), classes)
+    chosen = with_classes(_source_of(source, exif_orientation), classes)
     return run(chosen, out, options, threads, on_error, resume, progress, key, max_failures, wait)
+
+
+def _source_of(source: Any, exif_orientation: bool) -> Source:
+    from largeds_native.packing.store_source import StoreSource, check_orientation
+    from largeds_native.sources import as_source
+    from largeds_native.store import Store
+
+    if not isinstance(source, Store):
+        return as_source(source)
+    check_orientation(source, exif_orientation)
+    return StoreSource(source)

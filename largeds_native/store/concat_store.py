@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -138,13 +138,15 @@ def concat(stores: Sequence[Store]) -> ConcatStore:
 
     `order="weighted"` of a Loader mixes them: `weights` are one number a row of all stores.
 
-    Raises ArgumentError unless all have the same number of channels, dtype, layout, classes and fields, and one variant
-    of each image. If images differ in size, a Loader needs an augment that gives them one.
+    Raises ArgumentError unless all have the same number of channels, dtype, layout and fields, one variant of each
+    image, and classes with the same numbers, of which one may have more. If images differ in size, a Loader needs an
+    augment that gives them one.
     """
-    stores = list(stores) if not isinstance(stores, Store) else [stores]
-    if not stores or not all(isinstance(store, Store) for store in stores):
+    given = stores if isinstance(stores, Iterable) and not isinstance(stores, Store) else [stores]
+    parts = list(given)
+    if not parts or not all(isinstance(store, Store) for store in parts):
         raise ArgumentError(f"stores: expected at least one Store, as largeds_native.open gives, found {stores!r:.100}")
-    return ConcatStore(stores)
+    return ConcatStore(parts)
 
 
 def _joined(stores: Sequence[Store]) -> Metadata:
@@ -163,7 +165,7 @@ def _joined(stores: Sequence[Store]) -> Metadata:
         dtype=first.dtype,
         layout=first.layout,
         fields=first.fields,
-        classes=first.classes,
+        classes=max((one.classes for one in described), key=len),
         normalized=first.normalized,
         codec="raw" if one_array else "jpeg",
         sizes=None if one_array else SizeRange(low, high, sum(store.nbytes for store in stores)),
@@ -173,8 +175,10 @@ def _joined(stores: Sequence[Store]) -> Metadata:
 def _check_alike(first: Store, other: Store) -> None:
     """Raises ArgumentError, which says what differs."""
     a, b = first.metadata, other.metadata
-    for name in ("channels", "dtype", "layout", "normalized", "classes", "fields"):
+    for name in ("channels", "dtype", "layout", "normalized", "fields", "classes"):
         one, two = getattr(a, name), getattr(b, name)
+        if name == "classes" and one and two:  # more classes may follow in one of them
+            one, two = one[: len(two)], two[: len(one)]
         if one != two:
             raise ArgumentError(
                 f"stores: {name} of {first.path} and {other.path} differ: {one!r:.200} and {two!r:.200}; pack them "

@@ -329,6 +329,16 @@ def test_damaged_files_are_refused_or_give_what_they_decode_to(data: st.DataObje
         assert bytes(file).startswith(row.file)
 
 
+def test_damage_that_libjpeg_reads_as_zeros_is_not_copied() -> None:
+    good = encode(pixels(200, 300), quality=90)
+    start = good.index(b"\xff\xda") + 14
+    bad = good[: start + 500] + b"\xff\x00" * 3 + good[start + 506 :]
+    assert one(bad).kept == "verbatim"  # its Huffman data are not decoded
+    [row] = convert(bad, restarts=True)
+    assert row.failure is not None
+    assert row.failure[0] == "corrupt"
+
+
 def test_a_segment_of_any_length_ends_the_search() -> None:
     good = attacks.GOOD["jpeg"]
     for cut in range(len(good)):

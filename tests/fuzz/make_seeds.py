@@ -72,7 +72,7 @@ def main(folder: Path) -> None:
         seeds[name] += files
     large = encode(pixels(300, 400, seed=1), quality=100, subsampling="4:4:4", restart_marker_blocks=7)
     seeds["jpeg_structure"] = [*seeds["jpeg"], large]  # of more than 64 KB
-    seeds["row"] = seeds["jpeg"] + seeds["png"] + seeds["webp"]
+    seeds["row"] = seeds["jpeg_row"] = seeds["jpeg"] + seeds["png"] + seeds["webp"]
     for name in ("shards", "offsets"):
         seeds[name] = [bytes(np.random.default_rng(seed).integers(0, 256, 300, np.uint8)) for seed in range(40)]
     for name, files in seeds.items():

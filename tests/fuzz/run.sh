@@ -6,7 +6,7 @@ set -eu
 cd "$(dirname "$0")/../.."
 export seconds="${1:-10}" out=build/fuzz
 [ $# -gt 0 ] && shift
-targets=${*:-"jpeg jpeg_structure row png webp exif shards offsets"}
+targets=${*:-"jpeg jpeg_structure jpeg_row row png webp exif shards offsets"}
 jobs=${JOBS:-2}
 python=${PYTHON:-.venv/bin/python}
 [ -x "$python" ] || python=python3

@@ -38,6 +38,8 @@ struct TemporaryFile {
 
 Bytes row_of(int64_t item) { return Bytes(static_cast<size_t>(item % 7 * 100), static_cast<uint8_t>(item)); }
 
+std::mt19937 random_of(unsigned seed) { return std::mt19937(seed); }
+
 void append(Bytes& to, const Bytes& more) { to.insert(to.end(), more.begin(), more.end()); }
 
 // Files of all ways to keep them, and some that fail.
@@ -65,11 +67,11 @@ std::vector<PackItem> items_of(const std::vector<Bytes>& files) {
   return items;
 }
 
-PackSpec jpeg_spec() {
+PackSpec jpeg_spec(int quality = 90) {
   PackSpec spec;
   spec.row.resize_h = 24;
   spec.row.crop_h = spec.row.crop_w = 0;
-  spec.jpeg = JpegSpec{90, false};
+  spec.jpeg = JpegSpec{quality, false};
   return spec;
 }
 
@@ -90,6 +92,7 @@ TEST_CASE("pieces of any threads are written in order") {
   OrderedAppender appender(file.descriptor(), 11);
   std::atomic<int64_t> next{0};
   std::vector<std::thread> threads;
+  threads.reserve(4);
   for (int t = 0; t < 4; ++t) {
     threads.emplace_back([&] {
       Bytes piece;
@@ -133,7 +136,7 @@ TEST_CASE("a thread that can't write gets the error") {
 }
 
 TEST_CASE("rows are put in their places among those of a file") {
-  std::mt19937 random(1);
+  std::mt19937 random = random_of(1);
   for (int round = 0; round < 60; ++round) {
     const TemporaryFile file, source;
     std::vector<int64_t> lengths(random() % 40);
@@ -195,7 +198,7 @@ TEST_CASE("a cancelled job of JPEG rows ends, and the next one is right") {
   for (int i = 0; i < 20; ++i) {
     const TemporaryFile file;
     packer.start(items_of(files), {}, to_file(file));
-    while (packer.done() < i * 8) std::this_thread::yield();
+    while (packer.done() < int64_t{i} * 8) std::this_thread::yield();
     packer.cancel();
     try {
       static_cast<void>(packer.result());
@@ -216,10 +219,8 @@ TEST_CASE("JPEG rows go to a file only, and their options are checked") {
   target.memory_rows = 1;
   Packer packer(jpeg_spec(), 1);
   CHECK_THROWS_AS(packer.start({}, {}, target), Error);
+  CHECK_THROWS_AS(Packer(jpeg_spec(0), 1), Error);
   PackSpec spec = jpeg_spec();
-  spec.jpeg->quality = 0;
-  CHECK_THROWS_AS(Packer(spec, 1), Error);
-  spec = jpeg_spec();
   spec.row.crop_h = spec.row.crop_w = 8;
   CHECK_THROWS_AS(Packer(spec, 1), Error);
 }

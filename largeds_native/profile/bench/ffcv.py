@@ -1,4 +1,7 @@
-"""FFCV's writer and loader with raw images, as in its documentation. Raises ImportError if it is not installed."""
+"""FFCV's writer and loader, as in its documentation, with raw and with JPEG images.
+
+Raises ImportError if it is not installed.
+"""
 
 from __future__ import annotations
 
@@ -33,6 +36,35 @@ def ffcv_loader(store: Any, batch: int, threads: int, kind: str, mean: Any, std:
         os_cache=True,
         drop_last=False,
         pipelines={"image": images, "label": [IntDecoder(), ToTensor()]},
+    )
+
+
+def jpeg_loader(store: Any, batch: int, threads: int, crop: int, max_resolution: int, quality: int) -> Any:
+    """FFCV's loader of random resized crops over the images of a JPEG store, written in its JPEG mode: images longer
+    than `max_resolution` are shrunk to it (0: none), and all are encoded at `quality`."""
+    from ffcv.fields import IntField, RGBImageField
+    from ffcv.fields.basics import IntDecoder
+    from ffcv.fields.rgb_image import RandomResizedCropRGBImageDecoder
+    from ffcv.loader import Loader, OrderOption
+    from ffcv.transforms import RandomHorizontalFlip, ToTensor, ToTorchImage
+    from ffcv.writer import DatasetWriter
+
+    path = store.path.with_suffix(f".{max_resolution}-{quality}.beton")
+    if not path.exists():
+        images = RGBImageField(write_mode="jpg", max_resolution=max_resolution or None, jpeg_quality=quality)
+        with contextlib.redirect_stderr(io.StringIO()):  # its progress bar
+            writer = DatasetWriter(str(path), {"image": images, "label": IntField()}, num_workers=1)
+            writer.from_indexed_dataset(_StoreImages(store))
+    steps = [RandomResizedCropRGBImageDecoder((crop, crop)), RandomHorizontalFlip(), ToTensor()]
+    pipelines = {"image": [*steps, ToTorchImage(convert_back_int16=False)], "label": [IntDecoder(), ToTensor()]}
+    return Loader(
+        str(path),
+        batch,
+        num_workers=threads,
+        order=OrderOption.SEQUENTIAL,
+        os_cache=True,
+        drop_last=False,
+        pipelines=pipelines,
     )
 
 

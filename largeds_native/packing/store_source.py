@@ -1,0 +1,78 @@
+"""The images of a store as a source: to make raw rows of JPEG rows, and JPEG rows of raw ones."""
+
+from __future__ import annotations
+
+import bisect
+from typing import Any
+
+import numpy as np
+
+from largeds_native._internal.arrays import Array, FieldSpec
+from largeds_native.errors import ArgumentError
+from largeds_native.sources import IndexedSource, Item, SourceBatch
+from largeds_native.sources.base import Indices
+from largeds_native.store import JpegStore, PackedStore, Store
+
+BATCH_BYTES = 64 << 20
+
+
+class StoreSource(IndexedSource):
+    """Of a JPEG store, the items are the JPEG files; of another store, the pixels. Names are those of the first source.
+
+    Raises ArgumentError for a store of floats, or of several variants of each image.
+    """
+
+    def __init__(self, store: Store) -> None:
+        if store.dtype != np.uint8 or store.variants != 1:
+            kind = f"{store.dtype} images" if store.dtype != np.uint8 else f"{store.variants} variants of each image"
+            raise ArgumentError(f"{store.path} has {kind}: expected a store of uint8 images, one of each")
+        self._store = store
+        self._names: tuple[int, list[str]] = (-1, [])  # (number of a shard, names of its rows)
+        self.classes = tuple(store.classes)
+        self.description = f"store {store.path.name}"
+        self.image_size = None if store.metadata.varies else store.image_size
+        self.batch = max(1, BATCH_BYTES // store.row_bytes)
+
+    @property
+    def fields(self) -> dict[str, FieldSpec]:
+        return dict(self._store.metadata.fields)
+
+    @property
+    def count(self) -> int:
+        return len(self._store)
+
+    def take(self, indices: Indices) -> SourceBatch:
+        rows = indices.tolist()
+        fields = {name: np.asarray(self._store.field(name)[indices]) for name in self._store.fields}
+        return SourceBatch([self._item(row) for row in rows], [self._name(row) for row in rows], fields)
+
+    def _item(self, row: int) -> Item:
+        if isinstance(self._store, JpegStore):
+            return self._store.encoded(row)
+        pixels: Array = np.asarray(self._store.images[row])
+        return pixels.transpose(1, 2, 0) if self._store.layout == "CHW" else pixels
+
+    def _name(self, row: int) -> str:
+        if not isinstance(self._store, PackedStore):
+            return f"#{row}"
+        shards = self._store.shards
+        number = bisect.bisect_right(shards, row, key=lambda shard: shard.start) - 1
+        while not shards[number].rows:  # an empty shard begins at the same row as the one before
+            number -= 1
+        if self._names[0] != number:
+            table: Any = self._store.samples_of([number], ["row", "source"])
+            packed = table.filter(np.asarray(table["row"]) >= 0)
+            self._names = number, packed["source"].to_pylist()
+        return self._names[1][row - shards[number].start]
+
+    def fingerprint(self) -> str:
+        return self._store.identity
+
+
+def check_orientation(store: Store, exif_orientation: bool) -> None:
+    """Raises ArgumentError where the images would be turned by EXIF orientations that their own pack ignored."""
+    if isinstance(store, JpegStore) and exif_orientation and store.metadata.options.get("exif_orientation") is False:
+        raise ArgumentError(
+            f"{store.path} was packed with exif_orientation=False, and its files still have their orientation: pass "
+            "exif_orientation=False here too"
+        )
