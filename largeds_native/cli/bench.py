@@ -14,7 +14,7 @@ import typer
 from largeds_native.cli.output import Narrator, emit_json
 from largeds_native.cli.pictures import check_picture_path, write_picture
 from largeds_native.cli.values import JSON, THREADS
-from largeds_native.profile.bench.stage import Stage
+from largeds_native.profile.bench.stage import Rows, Stage
 
 if TYPE_CHECKING:
     from largeds_native.profile.bench.candidates import StageResult
@@ -26,6 +26,9 @@ def bench(
         typer.Argument(help="A folder of images, flat or with one folder per class. Default: built-in images."),
     ] = None,
     only: Annotated[list[Stage] | None, typer.Option(help="Only this stage; can be repeated. Default: all.")] = None,
+    rows: Annotated[
+        Rows, typer.Option(help="jpeg: load resized crops from JPEG rows, instead of raw rows; for --only load.")
+    ] = Rows.raw,
     images: Annotated[
         int, typer.Option("--images", "-n", min=2, help="Largest number of images, evenly spaced over SOURCE.")
     ] = 500,
@@ -45,14 +48,17 @@ def bench(
     Examples:
       largeds bench
       largeds bench photos/train --only load
+      largeds bench photos/train --only load --rows jpeg
       largeds bench photos/train -n 2000 --rounds 5 --model resnet18
       largeds bench --chart bench.svg --json > bench.json
 
     All contenders read the same files with the same number of threads or workers, and make images of 3 x 224 x 224
     (shorter side 256, centre crop). The other libraries are torchvision, OpenCV, DALI, FFCV and HDF5 (h5py); the ones
     that are not installed are listed as not measured. Nothing can be faster than the limits: memset of the batches for
-    load, the model alone for train. The reference for pack, libjpeg-turbo decoding whole images, is not a limit. Rates
-    are medians over the rounds, ± half the distance between the slowest and the fastest. It takes some minutes.
+    load, the model alone for train. With --rows jpeg, rows are JPEG files of a shorter side of 256 at quality 90, and
+    images are resized crops of 224 with flips. The reference for pack and for JPEG rows, libjpeg-turbo decoding whole
+    images, is not a limit. Rates are medians over the rounds, ± half the distance between the slowest and the fastest.
+    It takes some minutes.
     """
     from largeds_native._internal.machine import usable_threads
     from largeds_native.profile.bench import chart as charts
@@ -62,12 +68,14 @@ def bench(
     if chart is not None:
         check_picture_path(chart, charts.SUFFIXES)
         charts.check_installed()
+    if rows is Rows.jpeg and only != [Stage.load]:
+        raise typer.BadParameter("--rows jpeg: expected --only load, which alone measures JPEG rows")
     out, start = Narrator(json), time.perf_counter()
     with ExitStack() as stack:
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")  # peers warn about their own internals
         folder = _work_folder(work, stack)
-        prepared = prepare_images(source, folder, images, threads or usable_threads(), out.progress)
+        prepared = prepare_images(source, folder, images, threads or usable_threads(), out.progress, rows.value)
         stack.enter_context(prepared.store)
         where = source or "the built-in corpus"
         out.line(f"{prepared.count:,} images of {where}, with {prepared.threads} threads or workers")

@@ -65,6 +65,21 @@ def test_the_built_in_corpus_without_json(largeds: Largeds, tmp_path: Path) -> N
     assert len(list((tmp_path / "w" / "jpeg").rglob("*.jpg"))) == 2
 
 
+def test_jpeg_rows(largeds: Largeds, tree: Path) -> None:
+    options = ("--only", "load", "--rows", "jpeg", "--rounds", "1", "--threads", "1", "--json")
+    code, out, err = largeds("bench", tree, *options)
+    assert (code, err) == (0, "")
+    content = json.loads(out)
+    (load,) = content["questions"]
+    assert (content["images"], load["name"]) == (8, "load")
+    assert "from JPEG rows" in load["question"]
+    names = {result["name"] for result in load["results"]}
+    assert {"largeds_native", "torchvision + DataLoader", "libjpeg-turbo, whole image"} <= names
+    assert "FFCV" in names | set(load["missing"])
+    assert all(rate > 0 for result in load["results"] for rate in result["rates"])
+    sentence(largeds("bench", tree, "--rows", "jpeg"), 2, "expected --only load")
+
+
 @pytest.mark.filterwarnings("ignore:.*TorchVision are deprecated:DeprecationWarning")
 @pytest.mark.parametrize("name", ["torchvision", "opencv", "dali_rows"])
 def test_peers_do_the_same_work(name: str, jpegs: Path, tmp_path: Path) -> None:

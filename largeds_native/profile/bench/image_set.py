@@ -7,6 +7,7 @@ import shutil
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -46,7 +47,9 @@ class ImageSet:
         self.out.mkdir()
 
 
-def prepare_images(source: Path | None, work: Path, count: int, threads: int, progress: Progress) -> ImageSet:
+def prepare_images(
+    source: Path | None, work: Path, count: int, threads: int, progress: Progress, codec: str = "raw"
+) -> ImageSet:
     """Chooses or creates the images and packs them once. Images that can't be decoded are removed for everyone."""
     _check_free_space(work, count)
     folder = work / "images"
@@ -57,7 +60,9 @@ def prepare_images(source: Path | None, work: Path, count: int, threads: int, pr
     _link(source, folder, count)
     progress("packing the images for loading")
     shutil.rmtree(work / "store.lds", ignore_errors=True)
-    store = pack(folder, work / "store.lds", threads=threads, max_failures=1.0, progress=False, resume=False)
+    kwargs: dict[str, Any] = {"threads": threads, "max_failures": 1.0, "progress": False, "resume": False}
+    kwargs |= {} if codec == "raw" else {"codec": codec, "resize": 256, "quality": 90}
+    store = pack(folder, work / "store.lds", **kwargs)
     samples = store.samples.select(["source", "row"]).to_pydict()
     for name, row in zip(samples["source"], samples["row"], strict=True):
         if row < 0:

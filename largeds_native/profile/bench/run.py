@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from largeds_native._internal.measure import as_json, machine_facts
-from largeds_native.profile.bench import load_stage, pack_stage, train_stage
+from largeds_native.profile.bench import load_jpeg_stage, load_stage, pack_stage, train_stage
 from largeds_native.profile.bench.candidates import Progress, StageResult, compare
 from largeds_native.profile.bench.image_set import ImageSet
 from largeds_native.profile.bench.stage import Stage
+from largeds_native.store import JpegStore
 
 PEERS = ("torchvision", "opencv", "nvidia-dali", "ffcv", "h5py")
 
@@ -22,6 +23,8 @@ def run_stage(stage: Stage, images: ImageSet, model: str, rounds: int, progress:
     with ExitStack() as stack:
         if stage is Stage.pack:
             return compare("pack", pack_stage.TITLE, pack_stage.candidates(images), rounds, progress)
+        if stage is Stage.load and isinstance(images.store, JpegStore):
+            return compare("load", load_jpeg_stage.TITLE, load_jpeg_stage.candidates(images, stack), rounds, progress)
         if stage is Stage.load:
             return compare("load", load_stage.TITLE, load_stage.candidates(images, stack), rounds, progress)
         if find_spec("torchvision") is None:
