@@ -1,4 +1,4 @@
-// Encodes pixels to a JPEG file: baseline, 4:2:0, optimised Huffman tables, a restart marker each row of MCUs.
+// Encodes pixels to a JPEG file: baseline, 4:2:0, the standard Huffman tables, a restart marker each row of MCUs.
 #pragma once
 
 #include <memory>

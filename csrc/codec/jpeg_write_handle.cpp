@@ -120,7 +120,6 @@ bool JpegWriteHandle::start(int width, int height, int channels, int quality) {
   info.in_color_space = channels == 1 ? JCS_GRAYSCALE : JCS_RGB;
   jpeg_set_defaults(&info);
   jpeg_set_quality(&info, quality, TRUE);
-  info.optimize_coding = TRUE;
   info.restart_in_rows = 1;
   jpeg_start_compress(&info, TRUE);
   return true;

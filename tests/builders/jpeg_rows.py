@@ -17,7 +17,7 @@ from largeds_native.store.format.sample_log import KEPT
 from largeds_native.transform import ImageTransform
 from tests.builders.images import Pixels
 
-ENCODED = {"subsampling": "4:2:0", "optimize": True, "restart_marker_rows": 1}  # Pillow's options for our encoding
+ENCODED = {"subsampling": "4:2:0", "restart_marker_rows": 1}  # Pillow's options for our encoding
 
 
 @dataclass(frozen=True)
