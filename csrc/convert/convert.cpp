@@ -69,12 +69,6 @@ void interleave(const uint8_t* const* planes, int64_t n, int channels, uint8_t* 
   }
 }
 
-void deinterleave(const uint8_t* pixels, int64_t n, int channels, uint8_t* const* planes) noexcept {
-  for (int c = 0; c < channels; ++c) {
-    for (int64_t i = 0; i < n; ++i) planes[c][i] = pixels[i * channels + c];
-  }
-}
-
 void mirror(const uint8_t* pixels, int64_t n, int channels, uint8_t* out) noexcept {
   switch (channels) {
     case 1: convert_kernels().mirror(pixels, n, out); break;

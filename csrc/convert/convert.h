@@ -34,9 +34,9 @@ const ConvertKernels& convert_kernels() noexcept;
 // Orders this thread's streaming stores before its later stores, so that other threads see the data.
 void finish_stream() noexcept;
 
-// Convert between planes of n bytes and n interleaved pixels; mirror() reverses the order of n pixels.
+// Makes n interleaved pixels of planes of n bytes.
 void interleave(const uint8_t* const* planes, int64_t n, int channels, uint8_t* out) noexcept;
-void deinterleave(const uint8_t* pixels, int64_t n, int channels, uint8_t* const* planes) noexcept;
+// Reverses the order of n pixels.
 void mirror(const uint8_t* pixels, int64_t n, int channels, uint8_t* out) noexcept;
 
 #if defined(__x86_64__)

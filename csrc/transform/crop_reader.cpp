@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "convert/convert.h"
+#include "resize/kernels.h"
 
 namespace lds {
 
@@ -45,14 +46,15 @@ const uint8_t* CropReader::cut(int y, int channel, int pixel_bytes, std::vector<
 
 void CropReader::convert_layout(int y) {
   const int channels = image_.channels;
-  converted_.resize(static_cast<size_t>(box_.width()) * static_cast<size_t>(channels));
   if (planar_source_) {
+    converted_.resize(static_cast<size_t>(box_.width()) * static_cast<size_t>(channels));
     for (int c = 0; c < channels; ++c) planes_[c] = cut(y, c, 1, cut_[c]);
     interleave(planes_, box_.width(), channels, converted_.data());
   } else {
-    uint8_t* planes[4] = {};
-    for (int c = 0; c < channels; ++c) planes_[c] = planes[c] = converted_.data() + ptrdiff_t{c} * box_.width();
-    deinterleave(cut(y, 0, channels, cut_[0]), box_.width(), channels, planes);
+    const ptrdiff_t stride = padded(box_.width());
+    converted_.resize(static_cast<size_t>(stride) * static_cast<size_t>(channels));
+    chosen_kernels().deinterleave(cut(y, 0, channels, cut_[0]), box_.width(), channels, converted_.data(), stride);
+    for (int c = 0; c < channels; ++c) planes_[c] = converted_.data() + c * stride;
   }
   converted_line_ = y;
 }

@@ -40,7 +40,7 @@ class Report:
     files: a digest of the sizes, times and inodes of the source's files when the pack began.
     kept: of JPEG rows, the number of those kept in each way: "verbatim", "transcoded", "shrunk" or "encoded".
     source_bytes, row_bytes: of JPEG rows, the bytes of the packed images in the source, and in the store.
-    psnr_measured, psnr_mean, psnr_smallest: of every fourth sample that was shrunk or encoded, how close its row is to
+    psnr_measured, psnr_mean, psnr_smallest: of every 16th sample that was shrunk or encoded, how close its row is to
         the pixels that were encoded, in decibels.
     """
 

@@ -249,10 +249,10 @@ def test_arrays_of_pixels() -> None:
     assert one(image, resize=20).kept == "shrunk"
 
 
-def test_psnr_is_that_of_every_fourth_sample() -> None:
-    images = [pixels(40, 60, seed=i) for i in range(9)]
+def test_psnr_is_that_of_every_16th_sample() -> None:
+    images = [pixels(40, 60, seed=i) for i in range(33)]
     for i, (image, row) in enumerate(zip(images, convert(*images, quality=70), strict=True)):
-        if i % 4:
+        if i % 16:
             assert row.psnr == -1
             continue
         error = np.mean((decoded(row.file).astype(float) - image) ** 2)

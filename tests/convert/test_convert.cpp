@@ -42,22 +42,20 @@ TEST_CASE("mirrored bytes equal the scalar ones, for all lengths") {
   }
 }
 
-TEST_CASE("interleaving reverts deinterleaving, and mirroring twice reverts itself") {
-  std::vector<uint8_t> pixels(4 * 37);
-  for (size_t i = 0; i < pixels.size(); ++i) pixels[i] = static_cast<uint8_t>(i);
+TEST_CASE("planes are interleaved, and mirroring twice reverts itself") {
+  std::vector<uint8_t> bytes(4 * 37);
+  for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<uint8_t>(i);
+  const uint8_t* planes[4] = {bytes.data(), bytes.data() + 37, bytes.data() + 74, bytes.data() + 111};
   for (int channels = 1; channels <= 4; ++channels) {
     const int64_t n = 37;
-    std::vector<std::vector<uint8_t>> planes(4, std::vector<uint8_t>(37));
-    uint8_t* out[4] = {planes[0].data(), planes[1].data(), planes[2].data(), planes[3].data()};
-    deinterleave(pixels.data(), n, channels, out);
-    CHECK(planes[0][1] == pixels[static_cast<size_t>(channels)]);
-    std::vector<uint8_t> back(static_cast<size_t>(n * channels));
-    interleave(out, n, channels, back.data());
-    CHECK(std::memcmp(back.data(), pixels.data(), back.size()) == 0);
-    std::vector<uint8_t> mirrored(back.size());
-    mirror(back.data(), n, channels, mirrored.data());
-    CHECK(mirrored[0] == back[static_cast<size_t>(36 * channels)]);
+    std::vector<uint8_t> pixels(static_cast<size_t>(n * channels)), mirrored(pixels.size()), back(pixels.size());
+    interleave(planes, n, channels, pixels.data());
+    for (int64_t i = 0; i < n; ++i) {
+      for (int c = 0; c < channels; ++c) CHECK(pixels[static_cast<size_t>(i * channels + c)] == planes[c][i]);
+    }
+    mirror(pixels.data(), n, channels, mirrored.data());
+    CHECK(mirrored[0] == pixels[static_cast<size_t>(36 * channels)]);
     mirror(mirrored.data(), n, channels, back.data());
-    CHECK(std::memcmp(back.data(), pixels.data(), back.size()) == 0);
+    CHECK(back == pixels);
   }
 }
