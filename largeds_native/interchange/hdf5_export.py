@@ -25,6 +25,7 @@ from largeds_native.interchange.hdf5_file import CLASSES, IMAGES, LABELS, ORIENT
 from largeds_native.interchange.new_file import Reserve, new_file, new_hdf5_file, reserve, storage_errors
 from largeds_native.interchange.progress import ProgressCallback, progress_of
 from largeds_native.store import JpegStore
+from largeds_native.store.concat_store import ConcatStore
 from largeds_native.transform import ImageTransform
 
 if TYPE_CHECKING:
@@ -122,6 +123,8 @@ def _export_encoded(
     store: Store, path: str | os.PathLike[str], rows: Array, progress: bool | ProgressCallback | None
 ) -> Path:
     """Writes the JPEG files as values of variable length."""
+    if isinstance(store, ConcatStore):
+        raise ArgumentError("encoded: expected one store, found several that lds.concat joined: export each alone")
     if not isinstance(store, JpegStore):
         raise ArgumentError(f"encoded: the rows of {store.path} are pixels, not JPEG files")
     with (

@@ -38,6 +38,14 @@ def check_decode(decode: str) -> None:
         raise ArgumentError(f"decode: expected 'exact' or 'scaled', found {decode!r}")
 
 
+def no_array(path: Path, metadata: Metadata) -> StoreError:
+    """The error for images of many sizes that are asked for as one array."""
+    return StoreError(
+        f"the images of {path} have many sizes ({metadata.pixel_facts()[0]}), so they are no array: see store[i], or "
+        "store.gather(rows, resize=256, crop=224)"
+    )
+
+
 class RowFile(NamedTuple):
     """A file that holds `rows` consecutive rows of a store, from byte `offset` on."""
 
@@ -112,6 +120,8 @@ class Store(ABC):
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         """The images, (N, *shape). Several shards are always copied, so copy=False raises ValueError for them."""
+        if self.metadata.varies:
+            raise no_array(self.path, self.metadata)
         if isinstance(self.images, ConcatArray):
             return self.images.__array__(dtype, copy)
         mapped = np.asarray(self.images)

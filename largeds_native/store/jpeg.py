@@ -14,7 +14,7 @@ import numpy as np
 from largeds_native._internal.arrays import Array
 from largeds_native._internal.machine import usable_threads
 from largeds_native.errors import RowIndexError, StoreError
-from largeds_native.store.base import check_decode
+from largeds_native.store.base import check_decode, no_array
 from largeds_native.store.concat_array import ConcatArray, row_numbers
 from largeds_native.store.format.images_file import BIN, OFFSETS, ORIENTATIONS, SIZES
 from largeds_native.store.format.npy import DATA_OFFSET, check_array, map_array
@@ -218,11 +218,7 @@ class DecodedImages(Sequence[Any]):
     def shape(self) -> tuple[int, ...]:
         """(N, *store.shape). StoreError where the images have many sizes."""
         if self._store.metadata.varies:
-            each = self._store.metadata.pixel_facts()[0]
-            raise StoreError(
-                f"the images of {self._store.path} have many sizes ({each}), so they are no array: see store[i], or "
-                "store.gather(rows, resize=256, crop=224)"
-            )
+            raise no_array(self._store.path, self._store.metadata)
         return (len(self), *self._store.shape)
 
     def __getitem__(self, key: Any) -> Any:

@@ -101,7 +101,13 @@ def test_pack_of_jpeg_rows(largeds: Largeds, tree: Path, tmp_path: Path) -> None
 def test_pack_has_every_option_of_the_function() -> None:
     of_function = set(inspect.signature(lds.pack).parameters) - {"augment", "progress"}
     of_function |= set(inspect.signature(lds.Augment).parameters) - {"center_crop"}  # that is --crop
-    assert of_function == set(inspect.signature(pack_command).parameters) - {"quiet", "json", "path", "label"}
+    assert of_function == set(inspect.signature(pack_command).parameters) - {
+        "quiet",
+        "json",
+        "path",
+        "label",
+        "from_store",
+    }
 
 
 def test_pack_can_stop_at_the_first_bad_file(largeds: Largeds, tree: Path, tmp_path: Path) -> None:

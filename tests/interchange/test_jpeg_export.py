@@ -100,6 +100,7 @@ def test_what_does_not_fit_is_refused(many: JpegStore, tmp_path: Path) -> None:
         (many, {"encoded": True, "resize": 20}, "encoded: expected no option of decoded images"),
         (many, {"encoded": True, "compression": "gzip"}, "encoded: expected no option of decoded images"),
         (raw, {"encoded": True}, "pixels, not JPEG files"),
+        (lds.concat([many, many]), {"encoded": True}, "export each alone"),
         (variants, {"resize": 8}, "2 variants"),
     ):
         with pytest.raises(lds.ArgumentError, match=expected):
@@ -124,6 +125,7 @@ def test_reading_the_files_says_what_to_do(many: JpegStore, tmp_path: Path) -> N
         lambda: lds.open(path),
         lambda: lds.HDF5Dataset(path),
         lambda: lds.from_hdf5(path, tmp_path / "x.lds", progress=False),
+        lambda: lds.join_hdf5([path, path], tmp_path / "joined.h5"),
     ):
         with pytest.raises(lds.ArgumentError, match=r"holds JPEG files.*lds\.decode_batch"):
             read()

@@ -96,7 +96,13 @@ def test_images_of_one_size_are_an_array(one: JpegStore) -> None:
 
 
 def test_images_of_many_sizes_are_none(many: JpegStore) -> None:
-    for use in (lambda: np.asarray(many), lambda: np.asarray(many.images), lambda: many.images.shape):
+    joined = lds.concat([many, many])
+    for use in (
+        lambda: np.asarray(many),
+        lambda: np.asarray(joined),
+        lambda: np.asarray(many.images),
+        lambda: many.images.shape,
+    ):
         with pytest.raises(lds.StoreError, match=r"many sizes \(JPEG 48x48 to 90x80 .* see store\[i\]"):
             use()
     with pytest.raises(lds.StoreError, match=r"see store\.sizes"):
