@@ -32,8 +32,8 @@ struct JpegWriteHandle {
   JpegWriteHandle(const JpegWriteHandle&) = delete;
   JpegWriteHandle& operator=(const JpegWriteHandle&) = delete;
 
-  // Starts an image of 1 (grey) or 3 (RGB) interleaved channels: 4:2:0, the standard Huffman tables, a restart marker each
-  // row of MCUs.
+  // Starts an image of 1 (grey) or 3 (RGB) interleaved channels: 4:2:0, the standard Huffman tables, a restart marker
+  // each row of MCUs.
   bool start(int width, int height, int channels, int quality);
   bool write_rows(JSAMPROW* rows, JDIMENSION count);
 
