@@ -1,6 +1,7 @@
 """How fast is loading from disk? Against pread at a queue depth of 32 on the same file.
 
-The page cache is dropped before every round. There is one table for rows of 3x224x224, and one for 3x32x32.
+The page cache is dropped before every round. There is one table for rows of 3x224x224, one for 3x32x32, and one for
+JPEG rows, which decoding may limit more than the disk does: it has the Loader with the rows in memory, too.
 
 With --as-other-user, as root: read by a user who may not write the files, as is usual on a cluster. The kernel tells
 such a user less about what is in memory.
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -19,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from corpus import ROOT, jpegs
 from harness import options_parser, report
 
 import largeds_native as lds
@@ -111,6 +114,47 @@ def question(folder: Path, name: str, n: int, side: int, batch: int, options: An
     report(name, title, results, cache="cold", of="Loader", relative_to=base, target=0.9)
 
 
+def jpeg_question(n: int, options: Any) -> None:
+    """Random resized crops of 224 from JPEG rows."""
+    path = ROOT / "cold.jpeg.lds"
+    shutil.rmtree(path, ignore_errors=True)
+    store = lds.pack(jpegs(n), path, codec="jpeg", shard_bytes=8 << 30, progress=False)
+    shard = store.shards[0].path
+    images, offsets = shard / "images.bin", np.load(shard / "images.offsets.npy").astype(np.int64)
+    beside = [shard / "images.offsets.npy", shard / "images.size.npy", shard / "label.npy"]
+
+    def cold() -> None:
+        store.close()
+        drop_files([images, *beside])
+
+    def pread() -> int:
+        descriptor = os.open(images, os.O_RDONLY)
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_RANDOM)
+        with ThreadPoolExecutor(DEPTH) as pool:
+            rows = RANDOM.permutation(n)
+            sizes = pool.map(
+                lambda i: len(os.pread(descriptor, int(offsets[i + 1] - offsets[i]), int(offsets[i]))), rows
+            )
+            assert sum(sizes) == offsets[-1]
+        os.close(descriptor)
+        return n
+
+    def ours() -> int:
+        augment = lds.Augment(resized_crop=224, flip=0.5)
+        kwargs: dict[str, Any] = {"dtype": torch.uint8, "threads": options.threads, "fields": (), "prefetch": 4}
+        with lds.Loader(lds.open(store.path), 256, shuffle=True, augment=augment, **kwargs) as loader:
+            return sum(len(batch) for (batch,) in loader)
+
+    contenders = [
+        Contender("pread, 32 at a time", pread, "limit", before=cold),
+        Contender("Loader, rows in memory", ours, "limit"),
+        Contender("Loader", ours, "ours", before=cold),
+    ]
+    results = take_turns(contenders, rounds=options.rounds)
+    title, base = "cold: random resized crops of 224 from JPEG rows, batches of 256", "Loader, rows in memory"
+    report("cold_jpeg", title, results, cache="cold", of="Loader", relative_to=base, target=0.9)
+
+
 if __name__ == "__main__":
     parser = options_parser(__doc__)
     parser.add_argument("--images", type=int, default=10_000, help="of 3x224x224 (10,000: 1.5 GB)")
@@ -122,3 +166,5 @@ if __name__ == "__main__":
         Path(where).chmod(0o755)
         question(Path(where), "large", chosen.images, 224, 256, chosen)
         question(Path(where), "small", chosen.images * 6, 32, 512, chosen)
+    if not chosen.as_other_user:
+        jpeg_question(1000, chosen)
