@@ -144,6 +144,7 @@ class TensorPrefetcher {
     out["batches"] = stats.batches;
     out["samples"] = stats.samples;
     out["replaced"] = stats.replaced;
+    out["damage"] = text_of(stats.damage);
     out["read_ahead"] = stats.read_ahead;
     out["filling_seconds"] = stats.fill_seconds;
     out["waiting_seconds"] = stats.wait_seconds;

@@ -1,8 +1,11 @@
 #include "codec/jpeg.h"
 
+#include <jerror.h>
+
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <new>
 #include <string>
 #include <vector>
 
@@ -71,8 +74,10 @@ struct JpegDecoder::State {
 
   [[noreturn]] void fail() {
     const Reason reason = jpeg.reason;
+    const bool out_of_memory = jpeg.info.err->msg_code == JERR_OUT_OF_MEMORY;
     const std::string message = std::string("JPEG: ") + jpeg.message;
     jpeg.abort();
+    if (out_of_memory) throw std::bad_alloc();  // which says nothing about the image
     throw Error(reason, message);
   }
   void check(bool ok) {

@@ -144,12 +144,12 @@ class Inspector {
     return true;
   }
 
-  // Whether so many codes of 1 to 16 bits exist.
+  // Whether so many codes of 1 to 16 bits exist, none of which is all ones.
   static bool is_code(const uint8_t* counts) noexcept {
     uint32_t code = 0;
     for (int bits = 1; bits <= 16; ++bits) {
       code += counts[bits - 1];
-      if (counts[bits - 1] != 0 && code > (uint32_t{1} << bits)) return false;
+      if (counts[bits - 1] != 0 && code >= (uint32_t{1} << bits)) return false;
       code <<= 1;
     }
     return true;
@@ -180,7 +180,7 @@ class Inspector {
     const int rows = ceil_div(found_.height, 8 * (single ? 1 : max_v_));
     const int64_t mcus = int64_t{columns} * rows;
     const int64_t restarts = interval_ == 0 ? 0 : (mcus - 1) / interval_;
-    found_.row_restarts = rows == 1 || (interval_ != 0 && columns % interval_ == 0);
+    found_.row_restarts = rows == 1 || interval_ == columns;
     const size_t begin = at_;
     for (int64_t seen = 0;;) {
       const void* next = at_ < size_ ? std::memchr(data_ + at_, 0xFF, size_ - at_) : nullptr;

@@ -78,13 +78,14 @@ std::string_view JpegTranscoder::transcode(const uint8_t* data, size_t size, int
   jvirt_barray_ptr* coefficients = nullptr;
   if (!s.source.read_coefficients(&coefficients)) s.fail();
   if (s.source.is_smoothed()) {
+    s.source.abort();  // frees the coefficients
     throw Error(Reason::unsupported, "JPEG: the file lacks coefficients, so that a copy would have other pixels");
   }
   const std::array<uint8_t, 32> exif = exif_of(orientation);
   const unsigned exif_size = orientation == 1 ? 0 : static_cast<unsigned>(exif.size());
-  if (!s.copy.start_copy(&s.source.info, coefficients, exif.data(), exif_size)) s.copy.fail();
-  if (!s.copy.finish()) s.copy.fail();
+  const bool copied = s.copy.start_copy(&s.source.info, coefficients, exif.data(), exif_size) && s.copy.finish();
   s.source.abort();
+  if (!copied) s.copy.fail();
   return {reinterpret_cast<const char*>(s.copy.bytes), s.copy.size};
 }
 

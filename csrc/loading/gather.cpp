@@ -102,8 +102,20 @@ void Gather::write(int64_t index, int64_t key, uint64_t seed, uint64_t epoch, ui
   with_row(*rows_, row_of(index, epoch, random), [&](const Extent& row) {
     ImageReader& image = *scratch.reader;
     const ImageSize size = image.open(row);
+    check_size(size);
     writer_.write(image, size, draw_geometry(spec_.augment, size, random), out, stream, scratch.sample);
   });
+}
+
+// The options were checked for the sizes that the store claims, and the writer made for them.
+void Gather::check_size(ImageSize image) const {
+  const ImageSize& least = spec_.read.images.size;
+  const bool fits = spec_.augment.crop == CropMode::none ? image == least
+                                                         : image.height >= least.height && image.width >= least.width;
+  if (fits) return;
+  throw Error(Reason::store, "the image has " + std::to_string(image.height) + "x" + std::to_string(image.width) +
+                                 " pixels, and the manifest says " + std::to_string(least.height) + "x" +
+                                 std::to_string(least.width) + " or more");
 }
 
 // The sample after this one, in the order of the candidates and then again from their start.
@@ -116,7 +128,7 @@ int64_t Gather::next_candidate(int64_t index) const noexcept {
 
 // Returns the index of the sample that was written.
 int64_t Gather::write_or_replace(int64_t index, int64_t key, uint64_t seed, uint64_t epoch, uint8_t* out, bool stream,
-                                 Scratch& scratch) const {
+                                 Scratch& scratch, std::string& damage) const {
   int64_t sample = index;
   for (int attempt = 0;; ++attempt) {
     try {
@@ -125,6 +137,7 @@ int64_t Gather::write_or_replace(int64_t index, int64_t key, uint64_t seed, uint
     } catch (const Error& error) {
       sample = next_candidate(sample);
       if (!spec_.damage.skip || !is_damage(error.reason()) || attempt == kMaxReplacements || sample == index) throw;
+      if (attempt == 0) damage = error.what();
     }
   }
 }
@@ -142,10 +155,11 @@ std::vector<Replacement> Gather::run(const int64_t* indices, const int64_t* keys
     auto scratch = acquire_scratch();
     for (int64_t i = begin; i < end; ++i) {
       uint8_t* to = static_cast<uint8_t*>(out) + i * bytes;
-      const int64_t written = write_or_replace(indices[i], keys[i], seed, epoch, to, stream, *scratch);
+      std::string damage;
+      const int64_t written = write_or_replace(indices[i], keys[i], seed, epoch, to, stream, *scratch, damage);
       if (written == indices[i]) continue;
       const std::lock_guard<std::mutex> lock(mutex);
-      replaced.push_back({i, written});
+      replaced.push_back({i, written, std::move(damage)});
     }
     if (stream) finish_stream();
     release_scratch(std::move(scratch));

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <string>
 #include <vector>
 
 #include "common/fork_local.h"
@@ -34,6 +35,7 @@ struct GatherSpec {
 
 struct Replacement {
   int64_t position, sample;
+  std::string damage;  // of the sample that is replaced
 };
 
 // Immutable after construction and thread-safe.
@@ -75,8 +77,9 @@ class Gather {
   void write(int64_t index, int64_t key, uint64_t seed, uint64_t epoch, uint8_t* out, bool stream,
              Scratch& scratch) const;
   int64_t write_or_replace(int64_t index, int64_t key, uint64_t seed, uint64_t epoch, uint8_t* out, bool stream,
-                           Scratch& scratch) const;
+                           Scratch& scratch, std::string& damage) const;
   int64_t next_candidate(int64_t index) const noexcept;
+  void check_size(ImageSize image) const;
   void check_indices(const int64_t* indices, int64_t n) const;
 
   const std::shared_ptr<const RowSource> rows_;

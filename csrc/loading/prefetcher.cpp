@@ -56,6 +56,7 @@ Batch Prefetcher::fill(const BatchRequest& request) const {
   std::vector<int64_t> samples = request.samples;
   for (const Replacement& one : replaced) samples[static_cast<size_t>(one.position)] = one.sample;
   batch.replaced = static_cast<int64_t>(replaced.size());
+  if (!replaced.empty()) batch.damage = replaced.front().damage;
   for (size_t i = 0; i < fields_.size(); ++i) {
     const int64_t row_bytes = fields_[i]->row_bytes();
     uint8_t* out = batch.memory.get() + batch.offsets[i + 1];
@@ -138,6 +139,7 @@ std::optional<Batch> Prefetcher::next(std::chrono::milliseconds timeout) {
   if (result->error) std::rethrow_exception(result->error);
   ++stats_.batches;
   stats_.samples += result->batch.samples;
+  if (stats_.replaced == 0) stats_.damage = result->batch.damage;
   stats_.replaced += result->batch.replaced;
   return std::move(result->batch);
 }

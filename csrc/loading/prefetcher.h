@@ -9,6 +9,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -31,6 +32,7 @@ struct Batch {
   std::shared_ptr<uint8_t> memory;
   int64_t samples = 0;
   int64_t replaced = 0;          // how many of them stand in for a damaged one
+  std::string damage;            // of the first of these
   std::vector<int64_t> offsets;  // in bytes, of the images and of each field
 };
 
@@ -61,6 +63,7 @@ class Prefetcher {
   struct Stats {
     int64_t batches = 0, samples = 0;
     int64_t replaced = 0;     // samples that stand in for a damaged one
+    std::string damage;       // of the first of these
     int64_t read_ahead = 0;   // rows that were requested from the kernel because they were not in the page cache
     double fill_seconds = 0;  // time that the thread spent filling batches
     double wait_seconds = 0;  // time that next() waited

@@ -103,13 +103,12 @@ void Packer::run() noexcept {
 void Packer::pack_all() {
   const auto n = static_cast<int64_t>(items_.size());
   pool_.parallel_for(n, grain(), [&](int64_t begin, int64_t end, int thread) {
-    if (cancelled_.load(std::memory_order_relaxed)) return;
-    std::unique_ptr<PackWorker>& worker = workers_[static_cast<size_t>(thread)];
-    if (!worker) worker = std::make_unique<PackWorker>(spec_, &cancelled_);
-    if (appender_) {
-      pack_jpeg(begin, end, *worker);
-    } else {
-      pack(begin, end, *worker);
+    try {
+      pack_chunk(begin, end, workers_[static_cast<size_t>(thread)]);
+    } catch (...) {
+      // other threads may wait for the rows of this one, which don't come
+      if (appender_) appender_->stop();
+      throw;
     }
     done_.fetch_add(end - begin, std::memory_order_relaxed);
   });
@@ -127,23 +126,30 @@ int64_t Packer::grain() const noexcept {
   return std::clamp<int64_t>(std::min(wanted, max_grain), 1, 64);
 }
 
-// Other threads may wait for the rows of this one: if they don't come, the appender must know.
+void Packer::pack_chunk(int64_t begin, int64_t end, std::unique_ptr<PackWorker>& worker) {
+  if (cancelled_.load(std::memory_order_relaxed)) {
+    if (appender_) appender_->stop();
+    return;
+  }
+  if (!worker) worker = std::make_unique<PackWorker>(spec_, &cancelled_);
+  if (appender_) {
+    pack_jpeg(begin, end, *worker);
+  } else {
+    pack(begin, end, *worker);
+  }
+}
+
 void Packer::pack_jpeg(int64_t begin, int64_t end, PackWorker& worker) {
   std::vector<uint8_t>& files = worker.files();
   files.clear();
-  try {
-    for (int64_t i = begin, first = begin; i < end; ++i) {
-      if (cancelled_.load(std::memory_order_relaxed)) return appender_->stop();
-      const auto at = static_cast<size_t>(i);
-      worker.pack_jpeg(items_[at], i, samples_.empty() ? i : samples_[at], files, result_);
-      if (static_cast<int64_t>(files.size()) < kWriteBytes && i + 1 < end) continue;
-      const PhaseTimer timer(worker.clock().write);
-      appender_->put(first, i + 1, files);
-      first = i + 1;
-    }
-  } catch (...) {
-    appender_->stop();
-    throw;
+  for (int64_t i = begin, first = begin; i < end; ++i) {
+    if (cancelled_.load(std::memory_order_relaxed)) return appender_->stop();
+    const auto at = static_cast<size_t>(i);
+    worker.pack_jpeg(items_[at], i, samples_.empty() ? i : samples_[at], files, result_);
+    if (static_cast<int64_t>(files.size()) < kWriteBytes && i + 1 < end) continue;
+    const PhaseTimer timer(worker.clock().write);
+    appender_->put(first, i + 1, files);
+    first = i + 1;
   }
 }
 

@@ -65,6 +65,7 @@ class Packer {
   void pack_all();
   void pack(int64_t begin, int64_t end, PackWorker& worker);
   int64_t grain() const noexcept;
+  void pack_chunk(int64_t begin, int64_t end, std::unique_ptr<PackWorker>& worker);
   void pack_jpeg(int64_t begin, int64_t end, PackWorker& worker);
   int64_t row_of(int64_t item) const noexcept;
   void check(size_t items, size_t samples, const PackTarget& target) const;

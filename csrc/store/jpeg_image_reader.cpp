@@ -35,6 +35,14 @@ class CopySink : public RowSink {
 
 std::string size_text(ImageSize size) { return std::to_string(size.height) + "x" + std::to_string(size.width); }
 
+// Whether the first shown column, or row, is the last stored one; of a transposed image, row or column.
+bool mirrors_columns(int orientation) noexcept {
+  return orientation == 2 || orientation == 3 || orientation == 6 || orientation == 7;
+}
+bool mirrors_rows(int orientation) noexcept {
+  return orientation == 3 || orientation == 4 || orientation == 7 || orientation == 8;
+}
+
 IntBox moved(const IntBox& box, int x, int y) noexcept { return {box.x0 + x, box.y0 + y, box.x1 + x, box.y1 + y}; }
 
 }  // namespace
@@ -56,6 +64,7 @@ ImageSize JpegImageReader::open(const Extent& row) {
     throw Error(Reason::corrupt, "an orientation is 1 to 8, found " + std::to_string(row.orientation));
   }
   decoder_.open(row.data, bytes, options_);
+  orientation_ = row.orientation;
   const ImageInfo info = decoder_.set_orientation(row.orientation);
   size_ = {info.height, info.width};
   if (size_ != row.size) {
@@ -83,28 +92,41 @@ int JpegImageReader::scale_for(const IntBox& box, const ResizeSpec& spec) const 
 void JpegImageReader::resize(const IntBox& box, const ResizeSpec& spec, StreamingResizer& resizer,
                              const ImageView& out) {
   const int scale = scaled_ ? scale_for(box, spec) : 1;
-  ResizerSink sink(resizer);
-  if (scale == 1) {
-    resizer.begin(spec, out);
-    decoder_.read(moved(resizer.needed(), box.x0, box.y0), sink);
+  if (scale > 1) {
+    resize_scaled(scale, box, spec, resizer, out);
   } else {
-    // the box, in pixels of the smaller image that surround it
-    const ImageInfo info = decoder_.set_scale(scale);
-    const auto of = [scale](int x) { return static_cast<float>(x) / static_cast<float>(scale); };
-    const IntBox around{box.x0 / scale, box.y0 / scale, std::min((box.x1 + scale - 1) / scale, info.width),
-                        std::min((box.y1 + scale - 1) / scale, info.height)};
-    ResizeSpec smaller = spec;
-    smaller.in_width = around.width();
-    smaller.in_height = around.height();
-    const auto left = static_cast<float>(around.x0), top = static_cast<float>(around.y0);
-    smaller.box[0] = of(box.x0) - left;
-    smaller.box[1] = of(box.y0) - top;
-    smaller.box[2] = std::min(of(box.x1) - left, static_cast<float>(around.width()));
-    smaller.box[3] = std::min(of(box.y1) - top, static_cast<float>(around.height()));
-    resizer.begin(smaller, out);
-    decoder_.read(moved(resizer.needed(), around.x0, around.y0), sink);
+    resizer.begin(spec, out);
+    ResizerSink sink(resizer);
+    decoder_.read(moved(resizer.needed(), box.x0, box.y0), sink);
   }
   if (!resizer.done()) throw Error(Reason::internal, "the decoder returned fewer rows than the resizer needs");
+}
+
+// Resizes the box from the smaller image, in which its edges lie between pixels. The last column of the smaller image
+// as stored stands for fewer columns than the others. Where the image is mirrored for showing, that is the first one,
+// so that all are shifted by what it lacks; so are the rows.
+void JpegImageReader::resize_scaled(int scale, const IntBox& box, const ResizeSpec& spec, StreamingResizer& resizer,
+                                    const ImageView& out) {
+  const ImageInfo info = decoder_.set_scale(scale);
+  const int lacking_x = mirrors_columns(orientation_) ? info.width * scale - size_.width : 0;
+  const int lacking_y = mirrors_rows(orientation_) ? info.height * scale - size_.height : 0;
+  const IntBox from = moved(box, lacking_x, lacking_y);
+  const IntBox around{from.x0 / scale, from.y0 / scale, std::min((from.x1 + scale - 1) / scale, info.width),
+                      std::min((from.y1 + scale - 1) / scale, info.height)};
+  const auto edge = [scale](int x, int first, int size) {
+    return std::min(static_cast<float>(x) / static_cast<float>(scale) - static_cast<float>(first),
+                    static_cast<float>(size));
+  };
+  ResizeSpec smaller = spec;
+  smaller.in_width = around.width();
+  smaller.in_height = around.height();
+  smaller.box[0] = edge(from.x0, around.x0, around.width());
+  smaller.box[1] = edge(from.y0, around.y0, around.height());
+  smaller.box[2] = edge(from.x1, around.x0, around.width());
+  smaller.box[3] = edge(from.y1, around.y0, around.height());
+  resizer.begin(smaller, out);
+  ResizerSink sink(resizer);
+  decoder_.read(moved(resizer.needed(), around.x0, around.y0), sink);
 }
 
 }  // namespace lds

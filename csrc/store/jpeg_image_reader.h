@@ -20,12 +20,15 @@ class JpegImageReader : public ImageReader {
 
  private:
   int scale_for(const IntBox& box, const ResizeSpec& spec) const noexcept;
+  void resize_scaled(int scale, const IntBox& box, const ResizeSpec& spec, StreamingResizer& resizer,
+                     const ImageView& out);
 
   const int channels_;
   const bool scaled_;
   DecodeOptions options_;
   Decoder decoder_;
   ImageSize size_;
+  int orientation_ = 1;
   std::vector<uint8_t> pixels_;  // of the box that read() returned
 };
 

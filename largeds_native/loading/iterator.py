@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import threading
 import time
+import warnings
 import weakref
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -44,6 +45,7 @@ class EpochSpec:
     seed: int
     prefetch: int
     plan: OrderPlan | SamplerPlan
+    skips_damaged: bool = False
 
 
 class BatchSource(Protocol):
@@ -72,6 +74,7 @@ class HostIterator:
         self._ready: deque[Batch] = deque()  # taken from the core, not yet delivered
         self._error: Exception | None = None  # of the plan; raised once earlier batches are delivered
         self._interrupted = False
+        self._skips_damaged = spec.skips_damaged
         self._started, self._last = time.perf_counter(), 0.0
         # runs when this object is garbage collected, and before the interpreter exits
         self.close = weakref.finalize(self, self._core.close)
@@ -93,6 +96,8 @@ class HostIterator:
             # a single C call moves the batch from the core to the deque, so that a signal handler can't run in between
             self._ready.extend(islice(self._batches, 1))
             self._last = time.perf_counter()
+            if self._skips_damaged:
+                self._warn_of_damage()
         self._submit(self._prefetch + 1)  # the one in `_ready` is still counted
         taken = self._ready[0], self._positions[0]
         self._interrupted = False
@@ -126,6 +131,17 @@ class HostIterator:
         elif held < len(self._positions):  # the batch failed, and its error was raised
             self._positions.popleft()
 
+    def _warn_of_damage(self) -> None:
+        """Once for each iteration."""
+        if damage := self._core.stats()["damage"]:
+            self._skips_damaged = False
+            warnings.warn(
+                f"a row is replaced by the next one that can be decoded, as on_damage='skip' says: {damage}. "
+                "loader.stats()['replaced'] counts them",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+
     def stats(self) -> dict[str, Any]:
         stats: dict[str, Any] = self._core.stats()
         seconds = (self._last or time.perf_counter()) - self._started
@@ -142,8 +158,9 @@ class BatchIterator(Iterator[Batch]):
     closed.
     """
 
-    def __init__(self, host: HostIterator, source: BatchSource, cursor: Cursor) -> None:
+    def __init__(self, host: HostIterator, source: BatchSource, cursor: Cursor, final_stats: dict[str, Any]) -> None:
         self._host, self._source, self._cursor = host, source, cursor
+        self._final_stats = final_stats  # filled at the end of the epoch
         self._epoch = cursor.epoch
         self._ended = False
         self._lock = threading.Lock()
@@ -171,6 +188,7 @@ class BatchIterator(Iterator[Batch]):
             return self._source.take(after)
         except StopIteration:
             self._ended = True
+            self._final_stats |= self._host.stats()
             self._cursor.at = (self._epoch + 1, NOTHING)
             self._host.close()
             raise

@@ -22,7 +22,7 @@ from largeds_native.loading.cursor import Cursor
 from largeds_native.loading.dataloader_arguments import THREADS, explains_dataloader_arguments
 from largeds_native.loading.fields import check_pictures, core_field, field_names
 from largeds_native.loading.iterator import Batch, BatchIterator, BatchSource, EpochSpec, HostIterator
-from largeds_native.loading.order import Sequential, Subset, check_seed
+from largeds_native.loading.order import Sequential, check_seed
 from largeds_native.loading.partition import Partition
 from largeds_native.loading.plan import OrderPlan, SamplerPlan
 from largeds_native.loading.state import MAX_EPOCH, Identity, cursor_of, state_of
@@ -32,7 +32,7 @@ from largeds_native.transform import Augment
 from largeds_native.transform.image_transform import flag
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
+    from numpy.typing import ArrayLike, NDArray
 
 VARIANTS = ("draw", "cycle")
 MAX_PREFETCH = 1 << 16
@@ -70,8 +70,9 @@ class Loader:
     decode: of a JPEG store, "exact" equals Pillow's pixels; "scaled" decodes at a smaller scale where an image is
         resized to at most half: faster for large photographs, but not exact.
     on_damage: what happens to a row that can't be decoded. "raise" raises an error that names shard, row and reason;
-        "skip" takes the next row that can be decoded (of `indices`, if given) with its fields in its place, the same
-        one each time, and `stats()` counts them as "replaced".
+        "skip" takes the next row that can be decoded, with its fields, in its place: the same one each time, and only
+        one of `indices`, or with a weight above 0. A warning names the first such row, and `stats()` counts them as
+        "replaced". It needs an order of the loader's own, or a list of numbers.
 
     Each iteration is the next epoch, unless `set_epoch(e)` selects another. A batch belongs to the user: its memory is
     reused only when no tensor over it, not even a view, is left. Resuming: `state_dict()` is a few integers that
@@ -135,13 +136,14 @@ class Loader:
         self.partition = Partition.resolve(rank, world_size)
         options = OrderOptions(shuffle, order, self.seed, block, weights, indices)
         self.plan = choose_plan(options, len(store), store.row_bytes, self.batch_size, self.partition, self.drop_last)
+        self._skips_damaged = on_damage == "skip"
         batch_options: dict[str, Any] = {
             "channels_last": flag("channels_last", channels_last),
             "augment": augment,
             "variant": variant,
             "decode": decode,
-            "skip_damaged": on_damage == "skip",
-            "candidates": _subset_of(self.plan) if on_damage == "skip" else None,
+            "skip_damaged": self._skips_damaged,
+            "candidates": _candidates(self.plan) if self._skips_damaged else None,
         }
         self._host_format, self._device_format = self._formats(dtype, mean, std, batch_options)
         self.fields = field_names(store, fields)
@@ -152,6 +154,7 @@ class Loader:
         self._cursor = self._start  # position after the last delivered batch
         self._iterators: weakref.WeakSet[BatchIterator] = weakref.WeakSet()
         self._latest: weakref.ref[BatchIterator] | None = None
+        self._final_stats: dict[str, Any] = {}  # of the last iteration, once it came to its end
 
     # ---- from the arguments ----------------------------------------------------------------------------------
     def _formats(
@@ -178,7 +181,8 @@ class Loader:
         slot_bytes = min(self.batch_size or 0, len(self.store)) * sample_bytes + 64 * len(fields)
         # the caller holds one batch while the next is delivered
         ring = _C.Ring(slot_bytes, self.prefetch + 2, self.device.type == "cuda")
-        return EpochSpec(gather, fields, ring, _C.Pool(self.threads), self.seed, self.prefetch, self.plan)
+        pool = _C.Pool(self.threads)
+        return EpochSpec(gather, fields, ring, pool, self.seed, self.prefetch, self.plan, self._skips_damaged)
 
     # ---- what Accelerate, Lightning and scripts look for in a DataLoader -----------------------------------------
     @property
@@ -240,7 +244,8 @@ class Loader:
         cursor = self._start
         self._cursor, self._start = cursor, Cursor(cursor.epoch + 1)
         host = HostIterator(self._spec, cursor)
-        iterator = BatchIterator(host, self._source(host, cursor), cursor)
+        self._final_stats = {}
+        iterator = BatchIterator(host, self._source(host, cursor), cursor, self._final_stats)
         self._iterators.add(iterator)
         self._latest = weakref.ref(iterator)
         return iterator
@@ -275,7 +280,8 @@ class Loader:
 
     # ---- life ------------------------------------------------------------------------------------------------
     def stats(self) -> dict[str, Any]:
-        """Statistics of the last iteration, while its iterator is alive, and of the ring of batch memory.
+        """Statistics of the last iteration, while its iterator is alive or if it came to its end, and of the ring of
+        batch memory.
 
         batches, samples, bytes: delivered; bytes counts images alone.
         images_per_second: over the time from the first call to the last batch.
@@ -284,12 +290,12 @@ class Loader:
         waiting_seconds: time that callers spent in `next()`.
         pending: submitted batches that are not delivered yet.
         ready: those of them that are filled.
-        replaced: samples that stand in for a damaged one, with on_damage="skip".
+        replaced: samples that stand in for a damaged one, with on_damage="skip"; `damage` is the first one's error.
         read_ahead: samples that were not in memory when their batch was submitted, and were requested from the disk.
         slots, slots_in_use, slot_bytes, allocations: of the ring.
         """
         latest = self._latest() if self._latest is not None else None
-        return (latest.stats() if latest is not None else {}) | self._ring.stats()
+        return (latest.stats() if latest is not None else self._final_stats) | self._ring.stats()
 
     def close(self) -> None:
         """Ends all iterations and frees the memory of idle slots. Batches that the caller holds stay valid."""
@@ -316,10 +322,17 @@ class Loader:
         return f"<Loader of {str(self.store.path)!r}: {', '.join(parts)}>"
 
 
-def _subset_of(plan: OrderPlan | SamplerPlan) -> list[int] | None:
-    """The samples of the loader in order; None if they are all, or a sampler chooses them."""
-    order = plan.order if isinstance(plan, OrderPlan) else None
-    return np.unique(order.indices).tolist() if isinstance(order, Subset) else None
+def _candidates(plan: OrderPlan | SamplerPlan) -> NDArray[np.int64] | None:
+    """The samples that the loader may deliver, in order; None if they are all of the store. ArgumentError for a sampler
+    that does not tell."""
+    if isinstance(plan, OrderPlan):
+        return plan.order.candidates()
+    if plan.batch_size is None or not isinstance(plan.sampler, (list, tuple, range, np.ndarray, Tensor)):
+        raise ArgumentError(
+            f"on_damage='skip': which samples {type(plan.sampler).__name__} leaves out is not known, so that no other "
+            "can take the place of a damaged one: use the loader's own orders with indices=, or on_damage='raise'"
+        )
+    return np.unique(np.asarray(plan.sampler, np.int64))
 
 
 def _at_least(name: str, value: Any, least: int, most: int | None = None) -> int:

@@ -30,6 +30,10 @@ class Order(ABC):
     def elements(self, epoch: int, start: int, count: int) -> Int64Array:
         """The elements at positions start .. start + count; all of these are inside of the epoch."""
 
+    def candidates(self) -> Int64Array | None:
+        """The elements that may come, in order; None if they are all."""
+        return None
+
     def describe(self) -> tuple[Any, ...]:
         """Two orders are the same if their descriptions are equal; a saved state is checked with it."""
         return (self.name, self.n, self.length)
@@ -145,6 +149,10 @@ class Weighted(Order):
             raise ArgumentError("weights: expected finite numbers, none negative, not all 0")
         self.seed = seed
         self._ends = np.cumsum(array)
+        self._possible = np.flatnonzero(array) if (array == 0).any() else None
+
+    def candidates(self) -> Int64Array | None:
+        return self._possible
 
     def elements(self, epoch: int, start: int, count: int) -> Int64Array:
         stream = np.random.Philox(key=np.array([self.seed, epoch & MASK], np.uint64))
@@ -175,6 +183,10 @@ class Subset(Order):
     def elements(self, epoch: int, start: int, count: int) -> Int64Array:
         chosen: Int64Array = self.indices[self._inner.elements(epoch, start, count)]
         return chosen
+
+    def candidates(self) -> Int64Array | None:
+        inner = self._inner.candidates()
+        return np.unique(self.indices if inner is None else self.indices[inner])
 
     def describe(self) -> tuple[Any, ...]:
         return (*self._inner.describe(), zlib.crc32(self.indices.data))

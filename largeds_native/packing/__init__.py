@@ -12,7 +12,6 @@ from largeds_native.packing.verify_sources import SourceVerification, verify_sou
 from largeds_native.transform.image_transform import CROP, MAX_PIXELS, RESIZE, Size
 
 if TYPE_CHECKING:
-    from largeds_native.sources import Source
     from largeds_native.store import PackedStore, Store
     from largeds_native.transform import Augment
 
@@ -117,6 +116,7 @@ def pack(
     StorageError for a full disk; with on_error="raise", DecodeError.
     """
     from largeds_native.packing.run import run
+    from largeds_native.packing.store_source import source_of
     from largeds_native.sources.classes import with_classes
 
     options = PackOptions.checked(
@@ -143,16 +143,5 @@ def pack(
         max_pixels=max_pixels,
         sixteen_bit=sixteen_bit,
     )
-    chosen = with_classes(_source_of(source, exif_orientation), classes)
+    chosen = with_classes(source_of(source, exif_orientation), classes)
     return run(chosen, out, options, threads, on_error, resume, progress, key, max_failures, wait)
-
-
-def _source_of(source: Any, exif_orientation: bool) -> Source:
-    from largeds_native.packing.store_source import StoreSource, check_orientation
-    from largeds_native.sources import as_source
-    from largeds_native.store import Store
-
-    if not isinstance(source, Store):
-        return as_source(source)
-    check_orientation(source, exif_orientation)
-    return StoreSource(source)

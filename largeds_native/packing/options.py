@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import operator
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -99,7 +100,7 @@ def _jpeg_arguments(given: Mapping[str, Any]) -> dict[str, Any]:
             f"crop={crop!r}: JPEG rows are whole images, and the loader crops them, as by "
             "Augment(resize=256, center_crop=224): leave crop out, or pack with codec='raw'"
         )
-    if resize is not None and (isinstance(resize, bool) or not isinstance(resize, int)):
+    if resize is not None and (isinstance(resize, bool) or not hasattr(resize, "__index__")):
         raise ArgumentError(
             f"resize={resize!r}: JPEG rows keep their ratio of height and width: expected the longest shorter side, a "
             "whole number, or None to keep every size; the loader resizes to one size"
@@ -115,7 +116,8 @@ def _jpeg_arguments(given: Mapping[str, Any]) -> dict[str, Any]:
         value = given[name] if name != "dtype" else _dtype(given[name])
         if value != only:
             raise ArgumentError(f"{name}={given[name]!r} with codec='jpeg': {instead}, or pack with codec='raw'")
-    return {**given, "resize": None if resize is RESIZE else resize, "crop": None}
+    longest = None if resize is None or resize is RESIZE else operator.index(resize)
+    return {**given, "resize": longest, "crop": None}
 
 
 def _quality(value: Any, codec: str) -> int | None:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import bisect
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from largeds_native._internal.arrays import Array, FieldSpec
-from largeds_native.errors import ArgumentError
-from largeds_native.sources import IndexedSource, Item, SourceBatch
+from largeds_native.errors import ArgumentError, StoreError
+from largeds_native.sources import FailedItem, IndexedSource, Item, Source, SourceBatch, as_source
 from largeds_native.sources.base import Indices
-from largeds_native.store import JpegStore, PackedStore, Store
+from largeds_native.store import ConcatStore, JpegStore, PackedStore, Store
 
 BATCH_BYTES = 64 << 20
 
@@ -27,11 +28,12 @@ class StoreSource(IndexedSource):
             kind = f"{store.dtype} images" if store.dtype != np.uint8 else f"{store.variants} variants of each image"
             raise ArgumentError(f"{store.path} has {kind}: expected a store of uint8 images, one of each")
         self._store = store
-        self._names: tuple[int, list[str]] = (-1, [])  # (number of a shard, names of its rows)
+        self._names: tuple[Path | None, list[str]] = (None, [])  # (folder of a shard, names of its rows)
         self.classes = tuple(store.classes)
         self.description = f"store {store.path.name}"
         self.image_size = None if store.metadata.varies else store.image_size
         self.batch = max(1, BATCH_BYTES // store.row_bytes)
+        self.walked = str(store.path) if isinstance(store, PackedStore) else None
 
     @property
     def fields(self) -> dict[str, FieldSpec]:
@@ -46,30 +48,48 @@ class StoreSource(IndexedSource):
         fields = {name: np.asarray(self._store.field(name)[indices]) for name in self._store.fields}
         return SourceBatch([self._item(row) for row in rows], [self._name(row) for row in rows], fields)
 
+    def _part(self, row: int) -> tuple[Store, int]:
+        """The store that holds a row, and its number there."""
+        return self._store.row_in_store(row) if isinstance(self._store, ConcatStore) else (self._store, row)
+
     def _item(self, row: int) -> Item:
-        if isinstance(self._store, JpegStore):
-            return self._store.encoded(row)
-        pixels: Array = np.asarray(self._store.images[row])
-        return pixels.transpose(1, 2, 0) if self._store.layout == "CHW" else pixels
+        store, row = self._part(row)
+        if isinstance(store, JpegStore):
+            try:
+                return store.encoded(row)
+            except StoreError as error:  # its offsets are damaged
+                return FailedItem("store", str(error), error)
+        pixels: Array = np.asarray(store.images[row])
+        return pixels.transpose(1, 2, 0) if store.layout == "CHW" else pixels
 
     def _name(self, row: int) -> str:
-        if not isinstance(self._store, PackedStore):
+        store, row = self._part(row)
+        if not isinstance(store, PackedStore):
             return f"#{row}"
-        shards = self._store.shards
+        shards = store.shards
         number = bisect.bisect_right(shards, row, key=lambda shard: shard.start) - 1
         while not shards[number].rows:  # an empty shard begins at the same row as the one before
             number -= 1
-        if self._names[0] != number:
-            table: Any = self._store.samples_of([number], ["row", "source"])
+        if self._names[0] != shards[number].path:
+            table: Any = store.samples_of([number], ["row", "source"])
             packed = table.filter(np.asarray(table["row"]) >= 0)
-            self._names = number, packed["source"].to_pylist()
+            self._names = shards[number].path, packed["source"].to_pylist()
         return self._names[1][row - shards[number].start]
 
     def fingerprint(self) -> str:
         return self._store.identity
 
 
-def check_orientation(store: Store, exif_orientation: bool) -> None:
+def source_of(source: Any, exif_orientation: bool) -> Source:
+    """The source for any argument of `pack`."""
+    if not isinstance(source, Store):
+        return as_source(source)
+    for store in source.stores if isinstance(source, ConcatStore) else [source]:
+        _check_orientation(store, exif_orientation)
+    return StoreSource(source)
+
+
+def _check_orientation(store: Store, exif_orientation: bool) -> None:
     """Raises ArgumentError where the images would be turned by EXIF orientations that their own pack ignored."""
     if isinstance(store, JpegStore) and exif_orientation and store.metadata.options.get("exif_orientation") is False:
         raise ArgumentError(

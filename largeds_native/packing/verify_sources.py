@@ -13,7 +13,8 @@ from largeds_native.packing.engine import Engine
 from largeds_native.packing.jpeg_engine import make_engine
 from largeds_native.packing.options import PackOptions
 from largeds_native.packing.size import row_size
-from largeds_native.sources import IndexedSource, ShuffledSource, SourceBatch, as_source
+from largeds_native.packing.store_source import source_of
+from largeds_native.sources import IndexedSource, ShuffledSource, SourceBatch
 from largeds_native.store import PackedStore, Store, as_packed
 from largeds_native.store.verify import first_few
 
@@ -87,7 +88,7 @@ def _indexed(store: PackedStore, source: Any, options: PackOptions) -> IndexedSo
         if report is None or report.root is None:
             raise ArgumentError(f"{store.path} does not record where its images came from: pass the source")
         source = report.root
-    found = as_source(source)
+    found = source_of(source, options.transform.exif_orientation)
     if not isinstance(found, IndexedSource):
         raise ArgumentError(f"source: expected one that can be read in any order, found {found.description}")
     return found if options.shuffle is None else ShuffledSource(found, options.shuffle)

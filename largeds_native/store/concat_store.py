@@ -47,7 +47,8 @@ class ConcatStore(Store):
             part -= count
         raise IndexError(part)
 
-    def _row_in_store(self, row: int) -> tuple[Store, int]:
+    def row_in_store(self, row: int) -> tuple[Store, int]:
+        """The store that holds a row, and its number there."""
         number = int(np.searchsorted(self._starts, row, side="right")) - 1
         return self.stores[number], row - int(self._starts[number])
 
@@ -129,7 +130,7 @@ class ConcatImages(Sequence[Any]):
             return [self[row] for row in range(*key.indices(len(self)))]
         if np.ndim(key) > 0:
             return [self[int(row)] for row in row_numbers(key, len(self))]
-        store, row = self._store._row_in_store(int(row_numbers([key], len(self))[0]))
+        store, row = self._store.row_in_store(int(row_numbers([key], len(self))[0]))
         return store.images[row]
 
 

@@ -56,7 +56,7 @@ class BatchFormat:
         variant: str = "cycle",
         decode: str = "exact",
         skip_damaged: bool = False,
-        candidates: Sequence[int] | None = None,
+        candidates: NDArray[np.int64] | None = None,
     ) -> None:
         from largeds_native import _C
 
@@ -74,7 +74,7 @@ class BatchFormat:
             variants=stored.variants,
             variant_choice=variant,
             skip_damaged=skip_damaged,
-            candidates=[] if candidates is None else candidates,
+            candidates=[] if candidates is None else candidates.tolist(),
         )
         self.image_shape = (channels, *self.gather.sample_size)
 

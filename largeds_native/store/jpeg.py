@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import bisect
+import operator
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +19,11 @@ from largeds_native.errors import RowIndexError, StoreError
 from largeds_native.store.base import check_decode, no_array
 from largeds_native.store.concat_array import ConcatArray, row_numbers
 from largeds_native.store.format.images_file import BIN, OFFSETS, ORIENTATIONS, SIZES
+from largeds_native.store.format.manifest import NAME as MANIFEST
 from largeds_native.store.format.npy import DATA_OFFSET, check_array, map_array
 from largeds_native.store.format.statistics import Sums, mean_std, sums_of
 from largeds_native.store.packed import PackedStore
+from largeds_native.store.verify import Verification
 
 if TYPE_CHECKING:
     from largeds_native import _C
@@ -49,7 +53,7 @@ class JpegStore(PackedStore):
             kind = "short" if found < entry.bytes else "too long"
             raise StoreError(f"{path} is {kind}: expected {entry.bytes:,} bytes, found {found:,}")
         for name, (dtype, shape) in _arrays(entry.rows).items():
-            if name != ORIENTATIONS or os.path.exists(f"{shard}/{name}"):
+            if name != ORIENTATIONS or entry.turned:
                 check_array(f"{shard}/{name}", dtype, shape)
 
     # ---- rows ------------------------------------------------------------------------------------------------
@@ -68,7 +72,7 @@ class JpegStore(PackedStore):
             images, offsets, sizes, turns = (
                 str(self.path / entry.name / name) for name in (BIN, OFFSETS, SIZES, ORIENTATIONS)
             )
-            shards.append((images, offsets, sizes, turns if os.path.exists(turns) else "", entry.rows, entry.bytes))
+            shards.append((images, offsets, sizes, turns if entry.turned else "", entry.rows, entry.bytes))
         return _C.JpegRows(shards, DATA_OFFSET)
 
     def read_spec(self, decode: str = "exact") -> _C.ReadSpec:
@@ -86,6 +90,7 @@ class JpegStore(PackedStore):
         return self.rows.read(self._row(row))
 
     def _row(self, row: int) -> int:
+        row = operator.index(row)
         if not -len(self) <= row < len(self):
             raise RowIndexError(f"row {row} is outside of the {len(self)} rows of {self.path}")
         return row % len(self)
@@ -111,9 +116,8 @@ class JpegStore(PackedStore):
         return ConcatArray([shard.rows for shard in self.shards], (), np.dtype("u1"), self._orientations_of)
 
     def _orientations_of(self, index: int) -> Array:
-        shard = self.shards[index]
-        if not (shard.path / ORIENTATIONS).exists():
-            return np.ones(shard.rows, np.uint8)
+        if not self._manifest.shards[index].turned:
+            return np.ones(self.shards[index].rows, np.uint8)
         return self._beside(index, ORIENTATIONS)
 
     def _sizes_of(self, index: int) -> Array:
@@ -173,6 +177,19 @@ class JpegStore(PackedStore):
     def _sums_of_row(self, row: int) -> Sums:
         return sums_of(self.decoded(row).reshape(1, -1), self.channels, self.layout == "CHW")
 
+    def verify(self, *, threads: int | None = None) -> Verification:
+        """As `PackedStore.verify`; the manifest is damaged if its range of sizes is not that of the rows."""
+        found = super().verify(threads=threads)
+        sizes = [np.asarray(self._sizes_of(i), np.int64) for i, shard in enumerate(self.shards) if shard.rows]
+        low, high = (0, 0), (0, 0)
+        if sizes:
+            low = tuple(np.min([part.min(axis=0) for part in sizes], axis=0).tolist())
+            high = tuple(np.max([part.max(axis=0) for part in sizes], axis=0).tolist())
+        claimed = self.metadata.sizes
+        if claimed is None or (claimed.min, claimed.max) == (low, high):
+            return found
+        return replace(found, damaged_shards=(*found.damaged_shards, MANIFEST))
+
     def _damaged_rows(self, index: int, hashes: Array, threads: int) -> list[int]:
         from largeds_native import _C
 
@@ -226,7 +243,7 @@ class DecodedImages(Sequence[Any]):
             return [self._store.decoded(row) for row in range(*key.indices(len(self)))]
         if np.ndim(key) > 0:
             return [self._store.decoded(int(row)) for row in row_numbers(key, len(self))]
-        return self._store.decoded(int(key))
+        return self._store.decoded(operator.index(key))
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         shape = self.shape

@@ -118,6 +118,26 @@ def test_with_restarts_every_row_has_restart_markers(
     assert one(file).kept == "verbatim"
 
 
+def test_markers_within_a_row_are_not_enough() -> None:
+    """The loader passes whole rows of MCUs."""
+    kept = {n: one(encode(pixels(40, 64, 1), restart_marker_blocks=n), restarts=True).kept for n in (4, 8, 16)}
+    assert kept == {4: "transcoded", 8: "verbatim", 16: "transcoded"}
+
+
+def segment(marker: int, data: bytes) -> bytes:
+    return bytes([0xFF, marker]) + (len(data) + 2).to_bytes(2, "big") + data
+
+
+def test_a_code_of_ones_is_no_code() -> None:
+    """libjpeg refuses such a table, so that a file with one must not be kept as it is."""
+    head = segment(0xDB, b"\0" + bytes([16] * 64)) + segment(0xC0, bytes([8, 0, 64, 0, 64, 1, 1, 0x11, 0]))
+    for counts, reason in ((bytes([1, 1] + [0] * 14), None), (bytes([2] + [0] * 15), "corrupt")):
+        tables = segment(0xC4, b"\x00" + counts + b"\0\1") + segment(0xC4, b"\x10" + counts + b"\0\1")
+        file = b"\xff\xd8" + head + tables + segment(0xDA, bytes([1, 1, 0, 0, 63, 0])) + bytes(16) + b"\xff\xd9"
+        [row] = convert(file)
+        assert (row.failure and row.failure[0]) == reason
+
+
 def test_progressive_files_that_lack_coefficients_are_encoded() -> None:
     file = encode(pixels(64, 80), progressive=True, quality=90)
     for end in scan_ends(file)[:-1]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 import shutil
 import struct
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -225,6 +227,22 @@ def test_scaled_comes_close_to_exact(tmp_path: Path) -> None:
     assert torch.equal(exact, scaled)
 
 
+def test_scaled_images_are_not_shifted_by_their_orientation(tmp_path: Path) -> None:
+    """The last column and row of a smaller image stand for one pixel; in a turned image, they come first."""
+    image = np.kron(pixels(13, 13, seed=1)[..., :3], np.ones((16, 16, 1), np.uint8))[:201, :193]
+    files = [encode(image, quality=95, exif=b"Exif\0\0" + exif_block(turn)) for turn in range(1, 9)]
+    store = lds.pack(files, tmp_path / "s.lds", codec="jpeg", progress=False)
+    for side in (96, 48, 24):  # at scales of 2, 4 and 8
+        exact, scaled = (
+            next(
+                iter(lds.Loader(store, 8, augment=lds.Augment(resize=(side, side)), dtype=torch.uint8, decode=decode))
+            )[0]
+            for decode in ("exact", "scaled")
+        )
+        found = [psnr(a, b) for a, b in zip(exact, scaled, strict=True)]
+        assert min(found) > found[0] - 1.5, (side, found)
+
+
 def test_decode_is_checked(store: Any) -> None:
     with pytest.raises(ArgumentError, match="decode: expected 'exact' or 'scaled', found 'fast'"):
         loader(store, decode="fast")
@@ -310,8 +328,8 @@ def test_damaged_arrays_beside_the_images(copied: Any, name: str, change: Any, m
     with pytest.raises(LargedsError, match=message):
         damaged[2]
     assert not damaged.verify().ok
-    skipped = loader(damaged, on_damage="skip")
-    assert len(epoch_of(skipped)) == 5
+    with pytest.warns(RuntimeWarning, match="a row is replaced"):
+        assert len(epoch_of(loader(damaged, on_damage="skip"))) == 5
 
 
 def test_skip_takes_the_next_good_row_with_its_fields(copied: Any) -> None:
@@ -321,8 +339,9 @@ def test_skip_takes_the_next_good_row_with_its_fields(copied: Any) -> None:
     damaged = overwrite(overwrite(copied, 7, cut), 8, lambda file: bytes(len(file)))
     for threads in (1, 3):
         batches = loader(damaged, on_damage="skip", threads=threads)
-        iterator = iter(batches)
-        found = list(iterator)
+        with pytest.warns(RuntimeWarning, match=r"a row is replaced .*\(row [78] of the store\): ") as warned:
+            found = list(batches)
+        assert len(warned) == 1
         labels = torch.cat([labels for _, labels in found]).tolist()
         assert labels == [*range(7), 9, 9, *range(9, ROWS)]
         assert batches.stats()["replaced"] == 2
@@ -331,15 +350,28 @@ def test_skip_takes_the_next_good_row_with_its_fields(copied: Any) -> None:
             if row == label:
                 assert torch.equal(images[row], whole[label])
     order = list(reversed(range(ROWS)))
-    labels = [int(x) for _, labels in loader(damaged, on_damage="skip", order=order) for x in labels]
+    labels = labels_with_skip(damaged, order=order)
     assert labels == [9 if row in (7, 8) else row for row in order]
 
 
-def test_skip_stays_within_the_subset(copied: Any) -> None:
+def labels_with_skip(store: Any, **options: Any) -> list[int]:
+    with pytest.warns(RuntimeWarning, match="a row is replaced"):
+        return [int(x) for _, labels in loader(store, on_damage="skip", **options) for x in labels]
+
+
+def test_skip_stays_among_the_samples_of_the_loader(copied: Any) -> None:
     damaged = overwrite(overwrite(copied, 7, cut), 20, cut)
     chosen = [20, 3, 7, 12]
-    labels = [int(x) for _, labels in loader(damaged, on_damage="skip", indices=chosen) for x in labels]
-    assert labels == [3, 3, 12, 12]  # after 20, the first again
+    assert labels_with_skip(damaged, indices=chosen) == [3, 3, 12, 12]  # after 20, the first again
+    assert labels_with_skip(damaged, order=chosen) == [3, 3, 12, 12]
+    weights = np.zeros(ROWS)
+    weights[[7, 15]] = 1
+    assert set(labels_with_skip(damaged, weights=weights)) == {15}
+    both = labels_with_skip(damaged, weights=[1.0, 0.0, 1.0], indices=[7, 8, 2])
+    assert set(both) == {2}
+    sampler = torch.utils.data.SubsetRandomSampler(chosen)
+    with pytest.raises(ArgumentError, match="which samples SubsetRandomSampler leaves out is not known"):
+        loader(damaged, on_damage="skip", order=sampler)
     with pytest.raises(DecodeError, match="row 7 of the store"):
         epoch_of(loader(damaged, on_damage="skip", indices=[7]))
 
@@ -371,4 +403,27 @@ def test_random_damage_is_an_error_or_a_picture(copied: Any, seed: int) -> None:
         with contextlib.suppress(LargedsError):
             store[row]
     batches = loader(store, on_damage="skip")
-    assert sum(len(images) for images, _ in batches) == ROWS
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        assert sum(len(images) for images, _ in batches) == ROWS
+
+
+@pytest.mark.parametrize(("low", "high"), [((90, 90), (90, 90)), ((900, 900), (900, 900)), ((60, 60), (90, 90))])
+@pytest.mark.parametrize("augment", [None, lds.Augment(center_crop=50), lds.Augment(random_crop=50)])
+def test_sizes_that_the_manifest_invents(copied: Any, low: Any, high: Any, augment: Any) -> None:
+    manifest = json.loads((copied.path / "manifest.json").read_text())
+    manifest["image"] |= {"min_size": low, "max_size": high}
+    (copied.path / "manifest.json").write_text(json.dumps(manifest))
+    store = lds.open(copied.path)
+    assert store.verify().damaged_shards == ("manifest.json",)
+    if augment is None and low != high:
+        return
+    with pytest.raises(StoreError, match=r"row \d+.*: the image has .* pixels, and the manifest says"):
+        epoch_of(loader(store, augment=augment))
+
+
+def test_a_lost_list_of_orientations_is_missed(copied: Any) -> None:
+    path = next(shard.path for shard in copied.shards if (shard.path / "images.orientation.npy").exists())
+    (path / "images.orientation.npy").unlink()
+    with pytest.raises(StoreError, match=r"images\.orientation\.npy is missing"):
+        lds.open(copied.path)

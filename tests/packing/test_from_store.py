@@ -75,6 +75,8 @@ def test_several_shards_and_stores(folder: Path, tmp_path: Path) -> None:
     both = lds.pack(lds.concat([first, first]), tmp_path / "b.lds", **JPEG)
     assert len(both) == 22
     assert both[15][0].shape == first[4][0].shape
+    assert [both.encoded(i) for i in range(22)] == [first.encoded(i) for i in range(11)] * 2  # kept as they are
+    assert both.samples["source"].to_pylist()[11:] == both.samples["source"].to_pylist()[:11]
     names = lds.pack(first, tmp_path / "c.lds", **JPEG).samples["source"].to_pylist()
     assert names == [name for name in first.samples["source"].to_pylist() if "04.jpg" not in name]
 
@@ -94,6 +96,14 @@ def test_what_can_not_be_packed_again(tmp_path: Path) -> None:
         lds.pack(ignored, tmp_path / "x.lds", **whole)
     raw = lds.pack(ignored, tmp_path / "x.lds", exif_orientation=False, **whole)
     np.testing.assert_array_equal(raw[0][0], ignored[0][0])
+
+
+def test_a_store_is_compared_with_its_source(folder: Path, tmp_path: Path) -> None:
+    first = lds.pack(folder, tmp_path / "a.lds", max_failures=1, **JPEG)
+    second = lds.pack(first, tmp_path / "b.lds", resize=32, **JPEG)
+    assert lds.packing.verify_sources(second, first).ok
+    with pytest.raises(ArgumentError, match="inside of"):
+        lds.pack(first, first.path / "sub", **JPEG)
 
 
 def test_the_command(folder: Path, tmp_path: Path) -> None:

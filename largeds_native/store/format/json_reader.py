@@ -54,6 +54,12 @@ class JsonReader:
             raise StoreError(f"{self.where}: {key}: expected a whole number from {low} to {high}, found {short(value)}")
         return value
 
+    def boolean(self, key: str) -> bool:
+        value = self.get(key)
+        if type(value) is not bool:
+            raise StoreError(f"{self.where}: {key}: expected true or false, found {short(value)}")
+        return value
+
     def sequence(self, key: str) -> list[Any]:
         value = self.get(key)
         if not isinstance(value, list):

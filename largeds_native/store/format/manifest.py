@@ -40,6 +40,7 @@ class ShardEntry:
     rows: int
     hash: str = ""  # see shard_digest
     bytes: int = 0  # of images.bin, in a JPEG store
+    turned: bool = False  # in a JPEG store: images.orientation.npy exists, as some rows are not upright
 
 
 @dataclass(frozen=True)
@@ -72,8 +73,8 @@ class Manifest(Metadata):
         return {"channels": self.channels, "dtype": self.dtype.name, "layout": self.layout, **sizes}
 
     def _shard_json(self, shard: ShardEntry) -> dict[str, Any]:
-        size = {} if self.codec == "raw" else {"bytes": shard.bytes}
-        return {"name": shard.name, "rows": shard.rows, **size, "hash": shard.hash}
+        jpeg = {} if self.codec == "raw" else {"bytes": shard.bytes, "turned": shard.turned}
+        return {"name": shard.name, "rows": shard.rows, **jpeg, "hash": shard.hash}
 
     def to_bytes(self) -> bytes:
         return (json.dumps(self.to_json(), indent=1, ensure_ascii=True, allow_nan=False) + "\n").encode()
@@ -209,7 +210,8 @@ def _shards(top: JsonReader, codec: str) -> tuple[ShardEntry, ...]:
         reader = JsonReader(entry, f"{top.where}: shards[{i}]")
         name = _check_shard_name(reader.get("name"), reader.where)
         size = 0 if codec == "raw" else reader.integer("bytes", 0, MAX_IMAGES_BYTES)
-        shards.append(ShardEntry(name, reader.integer("rows", 0, MAX_ROWS), reader.text("hash", ""), size))
+        turned = codec == "jpeg" and reader.boolean("turned")
+        shards.append(ShardEntry(name, reader.integer("rows", 0, MAX_ROWS), reader.text("hash", ""), size, turned))
     if len({shard.name for shard in shards}) != len(shards):
         raise StoreError(f"{top.where}: shards: a name is listed twice")
     rows, total = top.integer("rows", 0, MAX_ROWS), sum(shard.rows for shard in shards)

@@ -83,7 +83,7 @@ def _read_header(head: bytes) -> Header | str:
             return npy_format.read_array_header_1_0(stream)
         if version == (2, 0):
             return npy_format.read_array_header_2_0(stream)
-    except ValueError as error:
+    except Exception as error:  # numpy parses the header as Python: of damaged bytes, several kinds of errors come
         return f"not a .npy file ({str(error).splitlines()[0][:80]})"
     return f".npy format version {version}"
 

@@ -66,6 +66,7 @@ class JpegRows:
         rows = len(self.bytes)
         return {
             "bytes": int(self.bytes.sum()),
+            "turned": bool((self.orientation != 1).any()),
             "source_bytes": int(self.source_bytes.sum()),
             "min_size": tuple(self.size.min(axis=0).tolist()) if rows else (0, 0),
             "max_size": tuple(self.size.max(axis=0).tolist()) if rows else (0, 0),

@@ -16,7 +16,7 @@ from largeds_native.store.format.psnr import Psnr
 from largeds_native.store.format.statistics import Sums
 
 NAME = "shard.json"
-_OF_JPEG = ("bytes", "source_bytes", "min_size", "max_size", "kept", "psnr")
+_OF_JPEG = ("bytes", "turned", "source_bytes", "min_size", "max_size", "kept", "psnr")
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ class ShardRecord:
     hash: str
     # of a JPEG store only
     bytes: int = 0  # of images.bin
+    turned: bool = False  # some rows are not upright
     source_bytes: int = 0  # of the same images in their source
     min_size: tuple[int, int] = (0, 0)  # as shown, each side on its own
     max_size: tuple[int, int] = (0, 0)

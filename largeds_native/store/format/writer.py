@@ -133,7 +133,7 @@ def commit(folder: Path, records: Iterable[ShardRecord], metadata: Metadata) -> 
     records = list(records)
     known: dict[str, Any] = vars(metadata) | {
         "rows": sum(record.rows for record in records),
-        "shards": tuple(ShardEntry(record.name, record.rows, record.hash, record.bytes) for record in records),
+        "shards": tuple(ShardEntry(r.name, r.rows, r.hash, r.bytes, r.turned) for r in records),
         "statistics": mean_std((record.sums for record in records), metadata.channels),
     }
     if metadata.codec == "jpeg":
