@@ -15,6 +15,8 @@ from largeds_native.errors import ArgumentError, StoreError
 from largeds_native.store.base import RowFile, Store, check_decode
 from largeds_native.store.concat_array import row_numbers
 from largeds_native.store.metadata import Metadata, SizeRange
+from largeds_native.store.packed import as_packed
+from largeds_native.store.verify import Verification
 
 if TYPE_CHECKING:
     from largeds_native import _C
@@ -113,6 +115,17 @@ class ConcatStore(Store):
             mean.append(first)
             std.append(math.sqrt(max(second - first**2, 0.0)))
         return tuple(mean), tuple(std)
+
+    def verify(self, *, threads: int | None = None) -> Verification:
+        """`PackedStore.verify` of each store; rows count in all stores together. StoreError if one was not packed."""
+        damaged: list[int] = []
+        shards: list[str] = []
+        for store, start in zip(self.stores, self._starts.tolist(), strict=False):
+            packed = store if isinstance(store, ConcatStore) else as_packed(store)
+            found = packed.verify(threads=threads)
+            damaged += [start + row for row in found.damaged]
+            shards += [f"{store.path.name}/{name}" for name in found.damaged_shards]
+        return Verification(len(self), tuple(damaged), tuple(shards))
 
 
 class ConcatImages(Sequence[Any]):

@@ -152,3 +152,5 @@ def test_damage_is_named_in_its_store(tmp_path: Path) -> None:
     with pytest.warns(RuntimeWarning, match="a row is replaced"):
         [(_, labels)] = list(lds.Loader(store, 6, augment=TRAIN, on_damage="skip"))
     assert labels.tolist() == [0, 1, 2, 4, 4, 5]
+    assert store.verify().damaged == (3,)
+    assert lds.concat(parts[:1]).verify().ok
