@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import io
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -167,8 +167,10 @@ TARGETS = [
 ]
 
 
-def measure(name: str, store: Any, options: Any, ffcv: tuple[int, int], over_ffcv: float) -> None:
-    results = take_turns(contenders(store, options.threads, ffcv), rounds=options.rounds)
+def measure(
+    name: str, store: Any, options: Any, ffcv: tuple[int, int], over_ffcv: float, more: Sequence[Contender] = ()
+) -> None:
+    results = take_turns([*contenders(store, options.threads, ffcv), *more], rounds=options.rounds)
     targets = list(TARGETS)
     if any(one.name == "FFCV" for one in results):
         targets.append(("Loader, uint8", "FFCV", over_ffcv))
@@ -208,7 +210,12 @@ def main() -> None:
     options = parser.parse_args()
     folder = jpegs(options.images)
     assert len(files(folder)) == options.images
-    measure("imagenet", packed("imagenet", folder), options, (500, 90), 1.7)
+    marked = Contender(
+        "Loader, uint8, rows with restarts=True",
+        epoch(packed("marked", folder, restarts=True), options.threads),
+        "ours",
+    )
+    measure("imagenet", packed("imagenet", folder), options, (500, 90), 1.7, [marked])
     measure("shrunk", packed("shrunk", folder, resize=256, quality=90), options, (0, 90), 2.5)
     if options.photos:
         measure_photos(options.photos, options)
