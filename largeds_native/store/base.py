@@ -192,6 +192,10 @@ class Store(ABC):
         from largeds_native import _C
 
         check_decode(decode)
+        if decode != "exact":
+            raise ArgumentError(
+                f"decode={decode!r}: {self.path} has raw rows, which are not decoded; it is for JPEG rows"
+            )
         height, width = self.image_size
         planar, dtype = self.layout == "CHW", self.dtype.name
         return _C.ReadSpec(

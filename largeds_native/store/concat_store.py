@@ -73,7 +73,7 @@ class ConcatStore(Store):
         from largeds_native import _C
 
         check_decode(decode)
-        parts = [store.read_spec(decode) for store in self.stores]
+        parts = [store.read_spec("exact" if store.metadata.sizes is None else decode) for store in self.stores]
         height, width = self.metadata.image_size if self.metadata.sizes is None else self.metadata.sizes.min
         dtype, planar = self.dtype.name, self.layout == "CHW"
         smallest = _C.ImageLayout(channels=self.channels, height=height, width=width, planar=planar, dtype=dtype)

@@ -21,6 +21,7 @@ import largeds_native as lds
 from largeds_native.errors import ArgumentError, DecodeError, LargedsError, StoreError
 from tests.builders.images import encode, exif_block, pixels
 from tests.builders.jpeg_rows import read_rows, shown
+from tests.builders.stores import make_labelled_store
 from tests.loading.epochs import MEAN, STD, assert_same, epoch_of
 from tests.reference import gathered_sample
 
@@ -243,7 +244,14 @@ def test_scaled_images_are_not_shifted_by_their_orientation(tmp_path: Path) -> N
         assert min(found) > found[0] - 1.5, (side, found)
 
 
-def test_decode_is_checked(store: Any) -> None:
+def test_decode_is_checked(store: Any, tmp_path: Path) -> None:
+    raw = make_labelled_store(tmp_path, 4)
+    with pytest.raises(ArgumentError, match=r"decode='scaled': .* has raw rows, which are not decoded"):
+        lds.Loader(raw, 2, decode="scaled")
+    both = lds.Loader(
+        lds.concat([raw, lds.pack(raw, tmp_path / "j", codec="jpeg", progress=False)]), 8, decode="scaled"
+    )
+    assert len(next(iter(both))[0]) == 8
     with pytest.raises(ArgumentError, match="decode: expected 'exact' or 'scaled', found 'fast'"):
         loader(store, decode="fast")
     with pytest.raises(ArgumentError, match="on_damage: expected one of raise, skip, found 'ignore'"):
