@@ -18,7 +18,8 @@ BATCH_BYTES = 64 << 20
 
 
 class StoreSource(IndexedSource):
-    """Of a JPEG store, the items are the JPEG files; of another store, the pixels. Names are those of the first source.
+    """Of a JPEG store, the items are parts of its files; of another store, the pixels. Names are those of the first
+    source.
 
     Raises ArgumentError for a store of floats, or of several variants of each image.
     """
@@ -56,7 +57,7 @@ class StoreSource(IndexedSource):
         store, row = self._part(row)
         if isinstance(store, JpegStore):
             try:
-                return store.encoded(row)
+                return store.file_range(row)
             except StoreError as error:  # its offsets are damaged
                 return FailedItem("store", str(error), error)
         pixels: Array = np.asarray(store.images[row])

@@ -48,9 +48,8 @@ def input_size(store: Store, largest: tuple[int, int] = (224, 224)) -> tuple[int
 
 def _shorter_side(store: Store) -> int:
     """The median of the shorter sides of a JPEG store's images, of at most 10,000 rows, evenly spaced."""
-    sizes: Any = store.sizes  # type: ignore[attr-defined]  # of JpegStore and ConcatStore
     rows = np.unique(np.linspace(0, max(len(store) - 1, 0), min(len(store), 10_000)).astype(np.int64))
-    return int(np.median(np.asarray(sizes[rows]).min(1))) if len(rows) else 1
+    return int(np.median(np.asarray(store.sizes[rows]).min(1))) if len(rows) else 1
 
 
 def training_augment(store: Store, size: tuple[int, int]) -> Augment:

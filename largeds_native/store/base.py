@@ -19,6 +19,7 @@ from largeds_native.errors import ArgumentError, RowIndexError, StoreError
 from largeds_native.store import display
 from largeds_native.store.concat_array import ConcatArray, row_numbers
 from largeds_native.store.format.statistics import mean_std, sums_of_files
+from largeds_native.store.image_sequence import no_array
 from largeds_native.store.metadata import MeanStd, Metadata
 
 if TYPE_CHECKING:
@@ -36,14 +37,6 @@ def check_decode(decode: str) -> None:
     """Raises ArgumentError unless it is a way to decode JPEG rows."""
     if decode not in ("exact", "scaled"):
         raise ArgumentError(f"decode: expected 'exact' or 'scaled', found {decode!r}")
-
-
-def no_array(path: Path, metadata: Metadata) -> StoreError:
-    """The error for images of many sizes that are asked for as one array."""
-    return StoreError(
-        f"the images of {path} have many sizes ({metadata.pixel_facts()[0]}), so they are no array: see store[i], or "
-        "store.gather(rows, resize=256, crop=224)"
-    )
 
 
 class RowFile(NamedTuple):
@@ -318,6 +311,11 @@ class Store(ABC):
         return self._metadata.image_size
 
     @property
+    def sizes(self) -> Array:
+        """Height and width of each image, (N, 2), read-only."""
+        return np.broadcast_to(np.array(self.image_size, np.int64), (len(self), 2))
+
+    @property
     def classes(self) -> list[str]:
         """Names of the classes, in the order of the label's numbers; empty if there are none."""
         return list(self._metadata.classes)
@@ -366,9 +364,12 @@ class Store(ABC):
     @property
     def nbytes(self) -> int:
         """Bytes of all images, without fields."""
-        return self._metadata.rows * self._metadata.sample_bytes
+        sizes = self._metadata.sizes
+        return self._metadata.rows * self._metadata.sample_bytes if sizes is None else sizes.bytes
 
     @property
     def row_bytes(self) -> int:
-        """Bytes of one image (of one variant)."""
-        return self._metadata.row_bytes
+        """Bytes of one image (of one variant); of JPEG rows, on average."""
+        if self._metadata.sizes is None:
+            return self._metadata.row_bytes
+        return max(1, self.nbytes // max(len(self), 1))

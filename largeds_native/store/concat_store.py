@@ -13,7 +13,7 @@ import numpy as np
 from largeds_native._internal.arrays import Array
 from largeds_native.errors import ArgumentError, StoreError
 from largeds_native.store.base import RowFile, Store, check_decode
-from largeds_native.store.concat_array import row_numbers
+from largeds_native.store.image_sequence import ImageSequence
 from largeds_native.store.metadata import Metadata, SizeRange
 from largeds_native.store.packed import as_packed
 from largeds_native.store.verify import Verification
@@ -59,7 +59,11 @@ class ConcatStore(Store):
         """All images: an array-like of all rows if they are raw and of one shape, else a sequence."""
         if self.metadata.sizes is None:
             return super().images
-        return ConcatImages(self)
+        return ImageSequence(self.path, self.metadata, self._image)
+
+    def _image(self, row: int) -> Any:
+        store, row = self.row_in_store(row)
+        return store.images[row]
 
     @property
     def rows(self) -> _C.RowSource:
@@ -80,30 +84,14 @@ class ConcatStore(Store):
         return _C.ReadSpec(smallest, parts=parts)
 
     @property
-    def nbytes(self) -> int:
-        """Bytes of all images, without fields."""
-        return sum(store.nbytes for store in self.stores)
-
-    @property
-    def row_bytes(self) -> int:
-        """Bytes of a row on average."""
-        return max(1, self.nbytes // max(len(self), 1))
-
-    @property
     def sizes(self) -> Array:
         """Height and width of each row, (N, 2)."""
-        return np.concatenate([self._sizes_of(store) for store in self.stores])
-
-    @staticmethod
-    def _sizes_of(store: Store) -> Array:
-        if store.metadata.sizes is None:
-            return np.tile(np.array(store.image_size, np.int64), (len(store), 1))
-        return np.asarray(store.sizes[:], np.int64)  # type: ignore[attr-defined]
+        return np.concatenate([np.asarray(store.sizes[:], np.int64) for store in self.stores])
 
     @cached_property
     def statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """(mean, std) per channel in [0, 1] units: of each store by its own `statistics`, weighted by its pixels."""
-        pixels = [int(self._sizes_of(store).prod(axis=1).sum()) for store in self.stores]
+        pixels = [int(np.asarray(store.sizes[:], np.int64).prod(axis=1).sum()) for store in self.stores]
         known = [(store.statistics, n) for store, n in zip(self.stores, pixels, strict=True) if n]
         total = sum(n for _, n in known)
         if not total:
@@ -126,25 +114,6 @@ class ConcatStore(Store):
             damaged += [start + row for row in found.damaged]
             shards += [f"{store.path.name}/{name}" for name in found.damaged_shards]
         return Verification(len(self), tuple(damaged), tuple(shards))
-
-
-class ConcatImages(Sequence[Any]):
-    """The images of a ConcatStore: a row number gives an array of pixels, a slice or row numbers a list of them."""
-
-    def __init__(self, store: ConcatStore) -> None:
-        self._store = store
-        self.dtype = store.dtype
-
-    def __len__(self) -> int:
-        return len(self._store)
-
-    def __getitem__(self, key: Any) -> Any:
-        if isinstance(key, slice):
-            return [self[row] for row in range(*key.indices(len(self)))]
-        if np.ndim(key) > 0:
-            return [self[int(row)] for row in row_numbers(key, len(self))]
-        store, row = self._store.row_in_store(int(row_numbers([key], len(self))[0]))
-        return store.images[row]
 
 
 def concat(stores: Sequence[Store]) -> ConcatStore:

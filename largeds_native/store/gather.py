@@ -87,10 +87,9 @@ class BatchFormat:
 def _check_one_size(store: Gatherable, augment: Augment | None) -> None:
     if not store.metadata.varies or (augment is not None and augment.fixes_size):
         return
-    (low_h, low_w), (high_h, high_w) = store.metadata.sizes.min, store.metadata.sizes.max  # type: ignore[union-attr]
     raise ArgumentError(
-        f"augment: the images of {store.path} have many sizes, from {low_h}x{low_w} to {high_h}x{high_w} (height x "
-        "width), and a batch has one: pass augment=Augment(resized_crop=224, flip=0.5) for training, or "
+        f"augment: the images of {store.path} have many sizes, from {store.metadata.sizes} (height x width), and a "
+        "batch has one: pass augment=Augment(resized_crop=224, flip=0.5) for training, or "
         "Augment(resize=256, center_crop=224) for validation"
     )
 

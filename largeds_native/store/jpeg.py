@@ -5,7 +5,6 @@ from __future__ import annotations
 import bisect
 import operator
 import os
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cached_property
@@ -16,12 +15,13 @@ import numpy as np
 from largeds_native._internal.arrays import Array
 from largeds_native._internal.machine import usable_threads
 from largeds_native.errors import RowIndexError, StoreError
-from largeds_native.store.base import check_decode, no_array
-from largeds_native.store.concat_array import ConcatArray, row_numbers
+from largeds_native.store.base import check_decode
+from largeds_native.store.concat_array import ConcatArray
 from largeds_native.store.format.images_file import BIN, OFFSETS, ORIENTATIONS, SIZES
 from largeds_native.store.format.manifest import NAME as MANIFEST
 from largeds_native.store.format.npy import DATA_OFFSET, check_array, map_array
 from largeds_native.store.format.statistics import Sums, mean_std, sums_of
+from largeds_native.store.image_sequence import ImageSequence
 from largeds_native.store.packed import PackedStore
 from largeds_native.store.verify import Verification
 
@@ -101,12 +101,12 @@ class JpegStore(PackedStore):
         return np.ascontiguousarray(pixels.transpose(2, 0, 1)) if self.layout == "CHW" else pixels
 
     @property
-    def images(self) -> DecodedImages:  # type: ignore[override]
+    def images(self) -> ImageSequence:  # type: ignore[override]
         """All images, decoded when they are indexed."""
-        return DecodedImages(self)
+        return ImageSequence(self.path, self.metadata, self.decoded)
 
     @cached_property
-    def sizes(self) -> ConcatArray:
+    def sizes(self) -> ConcatArray:  # type: ignore[override]
         """Height and width of each row as shown, (N, 2), read-only."""
         return ConcatArray([shard.rows for shard in self.shards], (2,), np.dtype("<u2"), self._sizes_of)
 
@@ -125,10 +125,12 @@ class JpegStore(PackedStore):
 
     def _beside(self, index: int, name: str) -> Array:
         """One of the arrays that describe a shard's rows, mapped."""
-        shard = self.shards[index]
-        dtype, shape = _arrays(shard.rows)[name]
-        check_array(shard.path / name, dtype, shape)  # it may have been changed after the store was opened
-        return map_array(shard.path / name, dtype, shape)
+        if (name, index) not in self._parts:
+            shard = self.shards[index]
+            dtype, shape = _arrays(shard.rows)[name]
+            check_array(shard.path / name, dtype, shape)  # it may have been changed after the store was opened
+            self._parts[name, index] = map_array(shard.path / name, dtype, shape)
+        return self._parts[name, index]
 
     def file_range(self, row: int) -> tuple[str, int, int]:
         """(path, offset, bytes) of a row's JPEG file in the file that holds it."""
@@ -150,16 +152,6 @@ class JpegStore(PackedStore):
         return super()._map(name, part)
 
     # ---- as a whole --------------------------------------------------------------------------------------------
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all JPEG files."""
-        return self.metadata.sizes.bytes if self.metadata.sizes else 0
-
-    @property
-    def row_bytes(self) -> int:
-        """Bytes of a row on average."""
-        return max(1, self.nbytes // max(len(self), 1))
-
     @cached_property
     def statistics(self) -> MeanStd:
         """(mean, std) per channel in [0, 1] units. The first call decodes at most 10,000 rows, evenly spaced."""
@@ -217,39 +209,3 @@ def _arrays(rows: int) -> dict[str, tuple[np.dtype[Any], tuple[int, ...]]]:
         SIZES: (np.dtype("<u2"), (rows, 2)),
         ORIENTATIONS: (np.dtype("u1"), (rows,)),
     }
-
-
-class DecodedImages(Sequence[Any]):
-    """The images of a JPEG store: a row number gives an array of pixels, a slice or row numbers a list of them."""
-
-    ndim = 4
-
-    def __init__(self, store: JpegStore) -> None:
-        self._store = store
-        self.dtype = store.dtype
-
-    def __len__(self) -> int:
-        return len(self._store)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """(N, *store.shape). StoreError where the images have many sizes."""
-        if self._store.metadata.varies:
-            raise no_array(self._store.path, self._store.metadata)
-        return (len(self), *self._store.shape)
-
-    def __getitem__(self, key: Any) -> Any:
-        if isinstance(key, slice):
-            return [self._store.decoded(row) for row in range(*key.indices(len(self)))]
-        if np.ndim(key) > 0:
-            return [self._store.decoded(int(row)) for row in row_numbers(key, len(self))]
-        return self._store.decoded(operator.index(key))
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
-        shape = self.shape
-        if copy is False:
-            raise ValueError("JPEG rows can't become an array without a copy")
-        out = np.empty(shape, self.dtype if dtype is None else dtype)
-        for row in range(len(self)):
-            out[row] = self._store.decoded(row)
-        return out

@@ -25,6 +25,10 @@ class SizeRange:
     max: tuple[int, int]
     bytes: int = 0
 
+    def __str__(self) -> str:
+        low, high = (f"{height}x{width}" for height, width in (self.min, self.max))
+        return f"{low} to {high}" if low != high else low
+
 
 @dataclass(frozen=True)
 class Metadata:
@@ -63,12 +67,8 @@ class Metadata:
     @property
     def image_size(self) -> tuple[int, int]:
         """(height, width). StoreError where the images have several."""
-        if self.sizes is not None and self.varies:
-            (low_h, low_w), (high_h, high_w) = self.sizes.min, self.sizes.max
-            raise StoreError(
-                f"the images have many sizes, from {low_h}x{low_w} to {high_h}x{high_w} (height x width): see "
-                "store.sizes"
-            )
+        if self.varies:
+            raise StoreError(f"the images have many sizes, from {self.sizes} (height x width): see store.sizes")
         return self.shape[1:] if self.layout == "CHW" else self.shape[:2]
 
     @property
@@ -104,6 +104,4 @@ class Metadata:
         """What one image is, in short phrases."""
         if self.sizes is None:
             return [f"{self.layout} {self.shape}", self.dtype.name]
-        (low_h, low_w), (high_h, high_w) = self.sizes.min, self.sizes.max
-        sizes = f"{low_h}x{low_w} to {high_h}x{high_w}" if self.varies else f"{low_h}x{low_w}"
-        return [f"JPEG {sizes} (height x width)", "RGB" if self.channels == 3 else "grey"]
+        return [f"JPEG {self.sizes} (height x width)", "RGB" if self.channels == 3 else "grey"]
