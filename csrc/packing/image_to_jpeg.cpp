@@ -8,6 +8,7 @@
 #include "codec/exif.h"
 #include "common/error.h"
 #include "common/kept_buffer.h"
+#include "resize/resizer_sink.h"
 
 namespace lds {
 namespace {
@@ -31,19 +32,6 @@ bool to_gray_if_equal(uint8_t* pixels, int64_t count) noexcept {
   for (int64_t i = 0; i < count; ++i) pixels[i] = pixels[3 * i];
   return true;
 }
-
-class ResizerSink : public RowSink {
- public:
-  ResizerSink(StreamingResizer& resizer, const std::atomic<bool>* stop) : resizer_(resizer), stop_(stop) {}
-  void push(const uint8_t* row) override {
-    if (stop_ != nullptr && stop_->load(std::memory_order_relaxed)) throw Error(Reason::cancelled, "cancelled");
-    resizer_.push(row);
-  }
-
- private:
-  StreamingResizer& resizer_;
-  const std::atomic<bool>* stop_;
-};
 
 // Sums the squared differences to the rows of an image.
 class DifferenceSink : public RowSink {
@@ -176,18 +164,7 @@ JpegRow ImageToJpeg::begin(int width, int height) {
   const int channels = row_.decode.channels;
   give_back_if_large(pixels_);
   pixels_.resize(static_cast<size_t>(to.width) * static_cast<size_t>(to.height) * static_cast<size_t>(channels));
-  ResizeSpec resize;
-  resize.in_width = width;
-  resize.in_height = height;
-  resize.channels = channels;
-  resize.box[2] = static_cast<float>(width);
-  resize.box[3] = static_cast<float>(height);
-  resize.out_width = to.width;
-  resize.out_height = to.height;
-  resize.crop = to.part;
-  resize.filter = row_.filter;
-  resize.antialias = row_.antialias;
-  resizer_.begin(resize, ImageView::hwc(pixels_.data(), to.height, to.width, channels));
+  resizer_.begin(resize_spec(row_, width, height, to), ImageView::hwc(pixels_.data(), to.height, to.width, channels));
   return row;
 }
 

@@ -4,6 +4,8 @@
 #include <string>
 
 #include "common/error.h"
+#include "resize/resizer_sink.h"
+#include "transform/geometry.h"
 
 namespace lds {
 namespace {
@@ -17,19 +19,6 @@ int center_crop(int size, int crop) noexcept {
   const int rest = size - crop, half = rest / 2;
   return half + (rest % 2 != 0 && half % 2 != 0 ? 1 : 0);
 }
-
-class ResizerSink : public RowSink {
- public:
-  ResizerSink(StreamingResizer& resizer, const std::atomic<bool>* stop) : resizer_(resizer), stop_(stop) {}
-  void push(const uint8_t* row) override {
-    if (stop_ != nullptr && stop_->load(std::memory_order_relaxed)) throw Error(Reason::cancelled, "cancelled");
-    resizer_.push(row);
-  }
-
- private:
-  StreamingResizer& resizer_;
-  const std::atomic<bool>* stop_;
-};
 
 void check(const RowSpec& spec) {
   const auto check_size = [](bool ok, const char* message, int height, int width) {
@@ -50,23 +39,7 @@ void check(const RowSpec& spec) {
 }  // namespace
 
 RowGeometry row_geometry(const RowSpec& spec, int width, int height) {
-  int64_t w = width, h = height;
-  if (spec.resize_h > 0 && spec.resize_w > 0) {
-    w = spec.resize_w;
-    h = spec.resize_h;
-  } else if (spec.resize_h > 0) {
-    // torchvision's Resize: int(size * long / short) in double precision
-    const int64_t size = spec.resize_h;
-    if (width <= height) {
-      w = size;
-      h = static_cast<int64_t>(static_cast<double>(size * height) / width);
-    } else {
-      h = size;
-      w = static_cast<int64_t>(static_cast<double>(size * width) / height);
-    }
-  }
-  if (std::max(w, h) > INT32_MAX / 4) throw Error(Reason::too_large, "the resized image would be too large");
-  const int iw = static_cast<int>(w), ih = static_cast<int>(h);
+  const auto [ih, iw] = resized_size({spec.resize_h, spec.resize_w}, {height, width});
   if (spec.crop_h == 0) return {iw, ih, {0, 0, iw, ih}};
   if (spec.crop_w > iw || spec.crop_h > ih) {
     throw Error(Reason::shape, "a crop of " + size_text(spec.crop_w, spec.crop_h) + " does not fit into " +
@@ -75,6 +48,21 @@ RowGeometry row_geometry(const RowSpec& spec, int width, int height) {
   }
   const int x = center_crop(iw, spec.crop_w), y = center_crop(ih, spec.crop_h);
   return {iw, ih, {x, y, x + spec.crop_w, y + spec.crop_h}};
+}
+
+ResizeSpec resize_spec(const RowSpec& spec, int width, int height, const RowGeometry& to) {
+  ResizeSpec resize;
+  resize.in_width = width;
+  resize.in_height = height;
+  resize.channels = spec.decode.channels;
+  resize.box[2] = static_cast<float>(width);
+  resize.box[3] = static_cast<float>(height);
+  resize.out_width = to.width;
+  resize.out_height = to.height;
+  resize.crop = to.part;
+  resize.filter = spec.filter;
+  resize.antialias = spec.antialias;
+  return resize;
 }
 
 ImageToRow::ImageToRow(const RowSpec& spec) : spec_(spec) { check(spec); }
@@ -91,20 +79,9 @@ RowGeometry ImageToRow::fitting_geometry(int width, int height) const {
 // Starts the resizer for a source of width x height pixels.
 void ImageToRow::begin(int width, int height, const RowGeometry& to, uint8_t* out) {
   const int channels = spec_.decode.channels;
-  ResizeSpec resize;
-  resize.in_width = width;
-  resize.in_height = height;
-  resize.channels = channels;
-  resize.box[2] = static_cast<float>(width);
-  resize.box[3] = static_cast<float>(height);
-  resize.out_width = to.width;
-  resize.out_height = to.height;
-  resize.crop = to.part;
-  resize.filter = spec_.filter;
-  resize.antialias = spec_.antialias;
   const ImageView view = spec_.planar ? ImageView::chw(out, spec_.out_h, spec_.out_w, channels)
                                       : ImageView::hwc(out, spec_.out_h, spec_.out_w, channels);
-  resizer_.begin(resize, view);
+  resizer_.begin(resize_spec(spec_, width, height, to), view);
 }
 
 RowResult ImageToRow::convert(const uint8_t* data, size_t size, uint8_t* out) {

@@ -32,6 +32,9 @@ struct RowGeometry {
 // resized image is smaller than the crop.
 RowGeometry row_geometry(const RowSpec& spec, int width, int height);
 
+// How the resizer makes that of such an image.
+ResizeSpec resize_spec(const RowSpec& spec, int width, int height, const RowGeometry& to);
+
 struct RowResult {
   int width = 0, height = 0;  // of the source, after orientation
 };

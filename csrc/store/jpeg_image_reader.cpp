@@ -7,18 +7,10 @@
 
 #include "common/error.h"
 #include "common/kept_buffer.h"
+#include "resize/resizer_sink.h"
 
 namespace lds {
 namespace {
-
-class ResizerSink : public RowSink {
- public:
-  explicit ResizerSink(StreamingResizer& resizer) : resizer_(resizer) {}
-  void push(const uint8_t* row) override { resizer_.push(row); }
-
- private:
-  StreamingResizer& resizer_;
-};
 
 class CopySink : public RowSink {
  public:
