@@ -225,16 +225,19 @@ class Pool:
     @property
     def threads(self) -> int: ...
 
+class Picture:
+    """One of the pictures of a sample, its image or a mask."""
+
+    def __init__(self, rows: RowSource, read: ReadSpec, output: OutputSpec = ...) -> None: ...
+
 class Gather:
     """Gathers rows of a store into a batch: csrc/loading/gather.h."""
 
     def __init__(
         self,
-        rows: RowSource,
-        read: ReadSpec,
+        pictures: Sequence[Picture],
         *,
-        augment: AugmentSpec = ...,
-        output: OutputSpec = ...,
+        views: Sequence[AugmentSpec] = ...,
         variants: int = 1,
         variant_choice: str = "draw",
         skip_damaged: bool = False,
@@ -242,17 +245,17 @@ class Gather:
     ) -> None: ...
     def __len__(self) -> int: ...
     @property
-    def sample_size(self) -> tuple[int, int]: ...
+    def sample_shapes(self) -> list[tuple[int, int, int]]: ...
     @property
     def sample_bytes(self) -> int: ...
-    def run(self, indices: ArrayLike, seed: int, epoch: int, out: torch.Tensor, pool: Pool) -> None: ...
+    def run(self, indices: ArrayLike, seed: int, epoch: int, out: Sequence[torch.Tensor], pool: Pool) -> None: ...
 
 def geometry(
-    augment: AugmentSpec, height: int, width: int, seed: int, epoch: int, key: int
+    augment: AugmentSpec, height: int, width: int, seed: int, epoch: int, key: int, view: int = 0
 ) -> tuple[tuple[int, int, int, int], tuple[int, int], tuple[int, int, int, int], bool]: ...
 def permute(n: int, seed: int, epoch: int, start: int, count: int) -> NDArray[np.int64]: ...
 def philox(counter: Sequence[int], key: Sequence[int]) -> list[int]: ...
-def uniforms(seed: int, epoch: int, sample: int, count: int) -> list[float]: ...
+def uniforms(seed: int, epoch: int, sample: int, count: int, view: int = 0) -> list[float]: ...
 def color_uniforms(seed: int, epoch: int, view: int, samples: NDArray[np.int64], count: int) -> NDArray[np.float64]: ...
 
 # ---- prefetch --------------------------------------------------------------------------------------------------
@@ -266,7 +269,7 @@ class Ring:
     def trim(self) -> None: ...
 
 class Prefetcher:
-    """Fills submitted batches in order, in a thread without the GIL: (images, *fields) as tensors."""
+    """Fills submitted batches in order, in a thread without the GIL: (*parts, *fields) as tensors."""
 
     def __init__(
         self, gather: Gather, fields: Sequence[tuple[Rows, str, Sequence[int]]], ring: Ring, pool: Pool

@@ -48,6 +48,8 @@ class type_caster<lds::OutputSpec> : public lds::InitialisedCaster<lds::OutputSp
 template <>
 class type_caster<lds::JpegRows> : public lds::InitialisedCaster<lds::JpegRows> {};
 template <>
+class type_caster<lds::Picture> : public lds::InitialisedCaster<lds::Picture> {};
+template <>
 class type_caster<lds::ReadSpec> : public lds::InitialisedCaster<lds::ReadSpec> {};
 template <>
 class type_caster<lds::RowSource> : public lds::InitialisedCaster<lds::RowSource> {};

@@ -18,6 +18,8 @@ class RawImageReader : public ImageReader {
     return layout_.size;
   }
 
+  void hold(const std::vector<BoxRequest>& /*requests*/) override {}  // the row is in memory
+
   ConstImageView read(const IntBox& box) override {
     ConstImageView part = image_;
     part.data += box.y0 * image_.row_stride + box.x0 * image_.pixel_stride;
@@ -46,6 +48,8 @@ class ConcatImageReader : public ImageReader {
     opened_ = readers_.at(static_cast<size_t>(row.part)).get();
     return opened_->open(row);
   }
+
+  void hold(const std::vector<BoxRequest>& requests) override { opened_->hold(requests); }
 
   ConstImageView read(const IntBox& box) override { return opened_->read(box); }
 

@@ -25,6 +25,12 @@ struct ReadSpec {
   std::vector<ReadSpec> parts;  // of ConcatRows: one for each source; `images` has the size of the smallest image
 };
 
+// A box of an image, and the size to which it is resized.
+struct BoxRequest {
+  IntBox box;
+  ImageSize size;
+};
+
 // Not thread-safe: use one per thread.
 class ImageReader {
  public:
@@ -37,8 +43,11 @@ class ImageReader {
   // wrong with the row.
   virtual ImageSize open(const Extent& row) = 0;
 
-  // The pixels of a box inside the opened image. The box may be empty. The view is valid until the next call. Call
-  // read() or resize() once for each open().
+  // Reads once what all of these boxes need, so that read() and resize() may then be called for each of them. Without
+  // hold(), call one of the two once for each open().
+  virtual void hold(const std::vector<BoxRequest>& requests) = 0;
+
+  // The pixels of a box inside the opened image. The box may be empty. The view is valid until the next call.
   virtual ConstImageView read(const IntBox& box) = 0;
 
   // Resizes a box inside the opened image: `spec` and `out` are those of StreamingResizer for the box alone.

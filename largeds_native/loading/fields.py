@@ -30,9 +30,9 @@ def field_names(store: Store, fields: Sequence[str] | str | None) -> tuple[str, 
     return names
 
 
-def check_pictures(store: Store, fields: Sequence[str], augment: Augment | None) -> None:
+def check_pictures(store: Store, fields: Sequence[str], views: Sequence[Augment]) -> None:
     """Raises ArgumentError for a field of pictures beside an augment that would move their images alone."""
-    if augment is None or augment == Augment() or store.metadata.varies:
+    if all(view == Augment() for view in views) or store.metadata.varies:
         return
     for name in fields:
         if name in store.fields and is_picture(store.metadata.fields[name], store.metadata.image_size):
