@@ -32,8 +32,8 @@ class ConcatRows(RowSource):
 
     def __init__(self, parts: Sequence[RowSource]) -> None: ...
 
-class JpegRows(RowSource):
-    """Rows that are JPEG files: csrc/store/jpeg_rows.h."""
+class EncodedRows(RowSource):
+    """Rows that are JPEG files: csrc/store/encoded_rows.h."""
 
     def __init__(self, shards: Sequence[JpegShard], array_offset: int) -> None: ...
     def read(self, index: int) -> bytes: ...
@@ -97,6 +97,8 @@ class OutputSpec:
         dtype: str = "float32",
         multiply: Sequence[float] = (),
         add: Sequence[float] = (),
+        padding: float = 0.0,
+        filter: str | None = None,
     ) -> None: ...
 
 # ---- decode ----------------------------------------------------------------------------------------------------
@@ -110,6 +112,7 @@ def decode_image(
     max_pixels: int = ...,
     box: Sequence[int] | None = None,
     draft: Sequence[int] | None = None,
+    mask: bool = False,
 ) -> NDArray[np.uint8]: ...
 def decode_boxes(
     files: Sequence[bytes],
@@ -142,6 +145,7 @@ class RowSpec:
         exif_orientation: bool = True,
         keep_truncated: bool = False,
         max_pixels: int = ...,
+        mask: bool = False,
     ) -> None: ...
     @property
     def row_bytes(self) -> int: ...
@@ -167,6 +171,7 @@ class Packer:
         value_bytes: int = 1,
         jpeg_quality: int | None = None,
         restarts: bool = False,
+        png: bool = False,
     ) -> None: ...
     @property
     def sample_bytes(self) -> int: ...

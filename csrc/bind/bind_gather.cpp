@@ -30,7 +30,7 @@ void check_rows(const RowSource& rows, const ReadSpec& read) {
   const bool fits = concat != nullptr ? concat->parts().size() == read.parts.size()
                                       : read.parts.empty() && (read.codec == Codec::raw) == (fixed != nullptr);
   if (!fits) {
-    throw Error(Reason::value, "raw images are in Rows, JPEG files in JpegRows, and several sources in ConcatRows");
+    throw Error(Reason::value, "raw images are in Rows, JPEG files in EncodedRows, and several sources in ConcatRows");
   }
   if (fixed != nullptr) check_row_bytes(read.images, fixed->row_bytes());
   for (size_t i = 0; i < read.parts.size(); ++i) {

@@ -7,8 +7,8 @@
 #include "loading/gather.h"
 #include "packing/image_to_row.h"
 #include "store/concat_rows.h"
+#include "store/encoded_rows.h"
 #include "store/fixed_rows.h"
-#include "store/jpeg_rows.h"
 
 namespace lds {
 
@@ -46,7 +46,7 @@ class type_caster<lds::ImageLayout> : public lds::InitialisedCaster<lds::ImageLa
 template <>
 class type_caster<lds::OutputSpec> : public lds::InitialisedCaster<lds::OutputSpec> {};
 template <>
-class type_caster<lds::JpegRows> : public lds::InitialisedCaster<lds::JpegRows> {};
+class type_caster<lds::EncodedRows> : public lds::InitialisedCaster<lds::EncodedRows> {};
 template <>
 class type_caster<lds::Picture> : public lds::InitialisedCaster<lds::Picture> {};
 template <>

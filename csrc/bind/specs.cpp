@@ -23,6 +23,8 @@ PixelType pixel_type_named(const std::string& name) {
                            {{"uint8", PixelType::uint8},
                             {"float32", PixelType::float32},
                             {"float16", PixelType::float16},
+                            {"uint16", PixelType::uint16},
+                            {"int32", PixelType::int32},
                             {"bfloat16", PixelType::bfloat16}},
                            name);
 }
@@ -37,6 +39,8 @@ dlpack::DataType dtype_of(PixelType type) {
     case PixelType::uint8: return {dlpack::kUInt, 8};
     case PixelType::float32: return {dlpack::kFloat, 32};
     case PixelType::float16: return {dlpack::kFloat, 16};
+    case PixelType::uint16: return {dlpack::kUInt, 16};
+    case PixelType::int32: return {dlpack::kInt, 32};
     case PixelType::bfloat16: break;
   }
   return {dlpack::kBfloat, 16};

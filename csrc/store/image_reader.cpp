@@ -4,6 +4,7 @@
 
 #include "common/error.h"
 #include "store/jpeg_image_reader.h"
+#include "store/mask_reader.h"
 
 namespace lds {
 namespace {
@@ -66,6 +67,7 @@ class ConcatImageReader : public ImageReader {
 
 std::unique_ptr<ImageReader> make_image_reader(const ReadSpec& spec) {
   if (!spec.parts.empty()) return std::make_unique<ConcatImageReader>(spec.parts);
+  if (spec.codec == Codec::png) return std::make_unique<MaskReader>(spec);
   if (spec.codec == Codec::jpeg) return std::make_unique<JpegImageReader>(spec);
   return std::make_unique<RawImageReader>(spec.images);
 }

@@ -15,13 +15,14 @@ namespace lds {
 enum class Codec : uint8_t {
   raw,   // pixels
   jpeg,  // a JPEG file
+  png,   // of a mask, a PNG file
 };
 
 struct ReadSpec {
   Codec codec = Codec::raw;
-  ImageLayout images;           // raw: of every image; jpeg: the channels to decode, and the size of the smallest image
+  ImageLayout images;           // raw: of every image; else the channels and type to decode, and the smallest size
   bool scaled = false;          // jpeg: decode at a smaller DCT scale where the image is resized to at most half
-  uint64_t max_pixels = 0;      // jpeg: of the largest image
+  uint64_t max_pixels = 0;      // jpeg, png: of the largest image
   std::vector<ReadSpec> parts;  // of ConcatRows: one for each source; `images` has the size of the smallest image
 };
 

@@ -2,28 +2,13 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <string>
 
 #include "common/error.h"
-#include "common/kept_buffer.h"
 #include "resize/resizer_sink.h"
 
 namespace lds {
 namespace {
-
-class CopySink : public RowSink {
- public:
-  CopySink(uint8_t* out, size_t row_bytes) : out_(out), row_bytes_(row_bytes) {}
-  void push(const uint8_t* row) override {
-    std::memcpy(out_, row, row_bytes_);
-    out_ += row_bytes_;
-  }
-
- private:
-  uint8_t* out_;
-  size_t row_bytes_;
-};
 
 std::string size_text(ImageSize size) { return std::to_string(size.height) + "x" + std::to_string(size.width); }
 
@@ -35,19 +20,12 @@ bool mirrors_rows(int orientation) noexcept {
   return orientation == 3 || orientation == 4 || orientation == 7 || orientation == 8;
 }
 
-bool is_empty(const IntBox& box) noexcept { return box.width() < 1 || box.height() < 1; }
-
-// The smallest box around both; an empty one does not count.
-IntBox united(const IntBox& a, const IntBox& b) noexcept {
-  if (is_empty(a) || is_empty(b)) return is_empty(a) ? b : a;
-  return {std::min(a.x0, b.x0), std::min(a.y0, b.y0), std::max(a.x1, b.x1), std::max(a.y1, b.y1)};
-}
-
 IntBox moved(const IntBox& box, int x, int y) noexcept { return {box.x0 + x, box.y0 + y, box.x1 + x, box.y1 + y}; }
 
 }  // namespace
 
-JpegImageReader::JpegImageReader(const ReadSpec& spec) : channels_(spec.images.channels), scaled_(spec.scaled) {
+JpegImageReader::JpegImageReader(const ReadSpec& spec)
+    : channels_(spec.images.channels), scaled_(spec.scaled), pixels_(spec.images.channels) {
   if (channels_ != 1 && channels_ != 3) {
     throw Error(Reason::value, "JPEG rows have 1 or 3 channels, found " + std::to_string(channels_));
   }
@@ -75,33 +53,21 @@ ImageSize JpegImageReader::open(const Extent& row) {
   return size_;
 }
 
-// The pixels of a box of the image at its scale.
-ConstImageView JpegImageReader::decode(const IntBox& box) {
-  const auto row_bytes = static_cast<size_t>(box.width()) * static_cast<size_t>(channels_);
-  give_back_if_large(pixels_);
-  pixels_.resize(std::max(pixels_.size(), row_bytes * static_cast<size_t>(box.height())));
-  CopySink sink(pixels_.data(), row_bytes);
-  if (box.width() > 0 && box.height() > 0) decoder_.read(box, sink);
-  return ConstImageView::hwc(pixels_.data(), box.height(), box.width(), channels_);
-}
-
 void JpegImageReader::hold(const std::vector<BoxRequest>& requests) {
   int scale = 8;
   for (const BoxRequest& request : requests) scale = std::min(scale, scale_for(request));
   set_scale(scale);
-  held_ = {};
-  for (const BoxRequest& request : requests) held_ = united(held_, around(request.box));
-  decode(held_);
+  IntBox all;
+  for (const BoxRequest& request : requests) {
+    if (!is_empty(request.box)) all = united(all, around(request.box));
+  }
+  pixels_.decode(decoder_, all);
   holds_ = true;
 }
 
 ConstImageView JpegImageReader::read(const IntBox& box) {
-  if (!holds_) return decode(box);
-  auto view = ConstImageView::hwc(pixels_.data(), held_.height(), held_.width(), channels_);
-  view.data += (box.y0 - held_.y0) * view.row_stride + (box.x0 - held_.x0) * view.pixel_stride;
-  view.width = box.width();
-  view.height = box.height();
-  return view;
+  if (!holds_) pixels_.decode(decoder_, box);
+  return pixels_.view(box);
 }
 
 // The largest DCT scale that leaves the box at least as large as it becomes.

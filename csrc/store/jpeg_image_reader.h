@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "codec/decode.h"
+#include "store/decoded_box.h"
 #include "store/image_reader.h"
 
 namespace lds {
@@ -25,7 +26,6 @@ class JpegImageReader : public ImageReader {
   IntBox shifted(const IntBox& box) const noexcept;
   IntBox around(const IntBox& box) const noexcept;
   ResizeSpec at_scale(const IntBox& box, const ResizeSpec& spec) const noexcept;
-  ConstImageView decode(const IntBox& box);
 
   const int channels_;
   const bool scaled_;
@@ -33,10 +33,9 @@ class JpegImageReader : public ImageReader {
   Decoder decoder_;
   ImageSize size_;
   int orientation_ = 1;
-  int scale_ = 1;                // by which the decoder makes the image smaller
-  ImageSize scaled_size_;        // of that image
-  std::vector<uint8_t> pixels_;  // of the box that is held, or that read() returned
-  IntBox held_;                  // in the smaller image
+  int scale_ = 1;          // by which the decoder makes the image smaller
+  ImageSize scaled_size_;  // of that image
+  DecodedBox pixels_;      // of the smaller image
   bool holds_ = false;
 };
 

@@ -24,7 +24,7 @@ from largeds_native.loading.coloring import Colors, check_shapes, coloring_of
 from largeds_native.loading.cuda import DeviceFormat, DeviceIterator
 from largeds_native.loading.cursor import Cursor
 from largeds_native.loading.dataloader_arguments import THREADS, explains_dataloader_arguments
-from largeds_native.loading.fields import check_pictures, core_field, field_names
+from largeds_native.loading.fields import check_fields, check_pictures, core_field, field_names
 from largeds_native.loading.iterator import Batch, BatchIterator, BatchSource, EpochSpec, HostIterator
 from largeds_native.loading.order import Sequential, check_seed
 from largeds_native.loading.partition import Partition
@@ -73,8 +73,10 @@ class Loader:
     rank, world_size: by default those of torch.distributed, if it is initialised when an epoch begins. All ranks get
         the same number of batches of the same sizes; without drop_last, up to world_size - 1 samples from the start of
         the epoch are repeated at its end.
-    fields: the fields whose values come with the images; None is ("label",) if the store has it, else no field. Without
-        fields, a batch is the tuple (images,).
+    fields: the fields whose values come with the images, in this order; None is ("label",) if the store has it, else no
+        field. Without fields, a batch is the tuple (images,). A mask, (n, H, W) of its own integer dtype, is cropped,
+        resized (nearest) and flipped as its image is, and has the pack's `ignore` where the image has padding; with
+        several views there is one for each: ([view, view], [mask, mask], labels).
     block: rows per window of order="block".
     weights: one number per sample; they imply order="weighted".
     variant: if the store has several, "draw" draws one per sample, "cycle" takes the next one in each epoch.
@@ -156,6 +158,8 @@ class Loader:
             "candidates": _candidates(self.plan) if self._skips_damaged else None,
         }
         self.fields = field_names(store, fields)
+        check_fields(store, self.fields)
+        self._masks = tuple(name for name in self.fields if name in store.metadata.masks)
         self._schedule = ViewSchedule(augment)
         self._views = self._schedule.at(0)
         self._spec: EpochSpec | None = self._epoch_spec(self._views)  # None: closed
@@ -171,7 +175,7 @@ class Loader:
         floats = self.store.dtype != np.uint8
         dtype = None if floats and self._dtype is torch.float32 else self._dtype
         mean, std = self._mean_std
-        options = {**self._batch_options, "views": views}
+        options = {**self._batch_options, "views": views, "masks": self._masks}
         final = BatchFormat(self.store, dtype=dtype, mean=mean, std=std, **options)
         if self.device.type not in ("cpu", "cuda"):
             raise ArgumentError(f"device: expected 'cpu' or a CUDA device, found {str(self.device)!r}")
@@ -190,9 +194,11 @@ class Loader:
         check_shapes(self._coloring, self._host_format.image_shapes)
         check_pictures(self.store, self.fields, views)
         gather = self._host_format.gather
-        fields = [core_field(self.store, name) for name in self.fields]
+        fields = [core_field(self.store, name) for name in self.fields if name not in self._masks]
         sample_bytes = gather.sample_bytes + sum(rows.row_bytes for rows, _, _ in fields)
-        slot_bytes = min(self.batch_size or 0, len(self.store)) * sample_bytes + 64 * (len(views) + len(fields))
+        slot_bytes = min(self.batch_size or 0, len(self.store)) * sample_bytes + 64 * (
+            len(views) * (1 + len(self._masks)) + len(fields)
+        )
         # the caller holds one batch while the next is delivered
         self._ring = _C.Ring(slot_bytes, self.prefetch + 2, self.device.type == "cuda")
         # a slot for each view in colour, as large as the largest
@@ -200,7 +206,7 @@ class Loader:
         view_bytes = pixels * (self._device_format or self._host_format).dtype.itemsize
         self._color_ring = _C.Ring(min(self.batch_size or 0, len(self.store)) * view_bytes, 2 * len(views))
         pool = _C.Pool(self.threads)
-        structure = BatchStructure(len(views), self._schedule.listed)
+        structure = BatchStructure.of(len(views), self._schedule.listed, self.fields, self._masks)
         return EpochSpec(
             gather, fields, self._ring, pool, self.seed, self.prefetch, self.plan, structure, self._skips_damaged
         )

@@ -201,6 +201,18 @@ class Store(ABC):
         spec = self._metadata.fields[name]
         return self._core_rows(name, spec.dtype.itemsize * int(np.prod(spec.shape, dtype=np.int64)), 1)
 
+    def mask_rows(self, name: str) -> _C.RowSource:
+        """The rows of a mask for the C++ core."""
+        return self.field_rows(name)
+
+    def mask_read_spec(self, name: str) -> _C.ReadSpec:
+        """How the C++ core reads the masks in `mask_rows`."""
+        from largeds_native import _C
+
+        spec = self._metadata.masks[name]
+        height, width = spec.shape
+        return _C.ReadSpec(_C.ImageLayout(channels=1, height=height, width=width, dtype=spec.dtype.name))
+
     def _core_rows(self, name: str, row_bytes: int, rows_each: int) -> _C.Rows:
         from largeds_native import _C
 

@@ -59,7 +59,7 @@ class ConcatStore(Store):
         """All images: an array-like of all rows if they are raw and of one shape, else a sequence."""
         if self.metadata.sizes is None:
             return super().images
-        return ImageSequence(self.path, self.metadata, self._image)
+        return ImageSequence(self.path, self.metadata, self._image, self.shape, self.dtype)
 
     def _image(self, row: int) -> Any:
         store, row = self.row_in_store(row)

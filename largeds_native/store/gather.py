@@ -33,6 +33,8 @@ class Gatherable(Protocol):
     @property
     def rows(self) -> _C.RowSource: ...
     def read_spec(self, decode: str = "exact") -> _C.ReadSpec: ...
+    def mask_rows(self, name: str) -> _C.RowSource: ...
+    def mask_read_spec(self, name: str) -> _C.ReadSpec: ...
 
 
 class BatchFormat:
@@ -41,7 +43,9 @@ class BatchFormat:
     dtype: of the batch; None is that of the store. Floats from uint8 are x / 255, or (x / 255 - mean) / std. Stored
     floats are not changed. Of a JPEG store, decode="scaled" reads images at a smaller scale where they are resized to
     at most half, and `skip_damaged` replaces a sample whose row can't be decoded by the next one among `candidates`
-    (sorted row numbers; None: all). Raises ArgumentError for options that do not fit the store.
+    (sorted row numbers; None: all). `masks` are fields whose masks follow the images of each view.
+
+    Raises ArgumentError for options that do not fit the store.
     """
 
     def __init__(
@@ -57,6 +61,7 @@ class BatchFormat:
         decode: str = "exact",
         skip_damaged: bool = False,
         candidates: NDArray[np.int64] | None = None,
+        masks: Sequence[str] = (),
     ) -> None:
         from largeds_native import _C
 
@@ -69,19 +74,28 @@ class BatchFormat:
         self.variants = stored.variants
         output = _C.OutputSpec(planar=not channels_last, dtype=DTYPES[self.dtype], multiply=multiply, add=add)
         self.gather = _C.Gather(
-            [_C.Picture(store.rows, store.read_spec(decode), output)],
+            [_C.Picture(store.rows, store.read_spec(decode), output), *(_mask_picture(store, name) for name in masks)],
             views=[view.core() for view in views],
             variants=stored.variants,
             variant_choice=variant,
             skip_damaged=skip_damaged,
             candidates=[] if candidates is None else candidates.tolist(),
         )
-        self.image_shapes = self.gather.sample_shapes
+        self.image_shapes = self.gather.sample_shapes[:: 1 + len(masks)]
 
     def empty(self, n: int) -> torch.Tensor:
         """An uninitialised batch of n images of the first view, (n, C, H, W)."""
         layout = torch.channels_last if self.channels_last else torch.contiguous_format
         return torch.empty((n, *self.image_shapes[0]), dtype=self.dtype, memory_format=layout)
+
+
+def _mask_picture(store: Gatherable, name: str) -> _C.Picture:
+    """A mask is cut out as its image is, by the nearest neighbour, and keeps its numbers."""
+    from largeds_native import _C
+
+    spec = store.metadata.masks[name]
+    output = _C.OutputSpec(dtype=spec.dtype.name, filter="nearest", padding=spec.ignore or 0)
+    return _C.Picture(store.mask_rows(name), store.mask_read_spec(name), output)
 
 
 def _check_one_size(store: Gatherable, view: Augment) -> None:
