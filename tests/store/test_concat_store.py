@@ -118,6 +118,41 @@ def test_it_is_pickled_by_path(stores: list[Any]) -> None:
     np.testing.assert_array_equal(store[8][0], stores[1][1][0])
     assert "7 and 3 more" not in repr(store)
     assert "a and 3 more" in repr(store)
+    assert "4 stores" in repr(store)
+
+
+def test_a_joined_store_can_be_joined_again(stores: list[Any]) -> None:
+    store = lds.concat([lds.concat(stores[:2]), lds.concat(stores[2:])])
+    flat = lds.concat(stores)
+    assert store.parts == flat.parts
+    for one, other in zip(
+        lds.Loader(store, 5, shuffle=True, augment=TRAIN),
+        lds.Loader(flat, 5, shuffle=True, augment=TRAIN),
+        strict=True,
+    ):
+        assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def test_samples_name_their_store(stores: list[Any]) -> None:
+    store = lds.concat(stores)
+    table = store.samples
+    assert len(table) == 23
+    assert table["row"].to_pylist() == list(range(23))
+    assert table["store"].to_pylist() == [str(part.path) for part in stores for _ in range(len(part))]
+    assert [shard.start for shard in store.shards] == [0, 7, 16, 20, 21, 22]
+    assert store.samples_of([4], ["source"]).to_pylist() == [
+        {"source": stores[3].samples["source"][1].as_py(), "row": 21, "store": str(stores[3].path)}
+    ]
+
+
+def test_a_part_without_a_list_of_samples(stores: list[Any], tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.zeros((3, 3, 24, 24), np.uint8))
+    np.save(tmp_path / "y.npy", np.arange(3))
+    store = lds.concat([stores[0], lds.open(tmp_path / "x.npy", label=tmp_path / "y.npy")])
+    assert store["label"][:].tolist() == [*range(7), 0, 1, 2]
+    for use in (lambda: store.samples, lambda: store.shards, store.verify):
+        with pytest.raises(lds.StoreError, match=r"x.npy was not packed by largeds"):
+            use()
 
 
 def test_stores_that_do_not_fit(stores: list[Any], tmp_path: Path) -> None:
@@ -127,10 +162,6 @@ def test_stores_that_do_not_fit(stores: list[Any], tmp_path: Path) -> None:
         lds.concat([stores[0], raw_store(tmp_path / "floats", 2, dtype="float32")])
     with pytest.raises(ArgumentError, match=r"fields of .* differ"):
         lds.concat([stores[0], lds.pack([encode(pixels(9, 9))], tmp_path / "none", codec="jpeg", progress=False)])
-    with pytest.raises(ArgumentError, match=r"classes of .* differ: \('x', 'y'\) and \('y', 'x'\)"):
-        lds.concat(
-            [raw_store(tmp_path / name, 2, classes=names) for name, names in (("xy", ["x", "y"]), ("yx", ["y", "x"]))]
-        )
     with pytest.raises(ArgumentError, match="2 variants"):
         lds.concat([stores[0], raw_store(tmp_path / "v", 2, variants=2, augment=lds.Augment(flip=0.5))])
     for nothing in ([], ["a"], None):
