@@ -31,12 +31,12 @@ def mix(x: int) -> int:
 
 
 class SampleDraws:
-    """The draws of one sample, as a function of (seed, epoch, sample)."""
+    """The draws of one view of a sample, as a function of (seed, epoch, sample, view)."""
 
-    def __init__(self, seed: int, epoch: int, sample: int) -> None:
+    def __init__(self, seed: int, epoch: int, sample: int, view: int = 0) -> None:
         key = mix(seed ^ mix(epoch))
         self._key = [key & MASK32, key >> 32]
-        self._counter = [sample & MASK32, sample >> 32, 0, 0]
+        self._counter = [sample & MASK32, sample >> 32, 0, view]
         self._numbers: list[int] = []
 
     def next_uint32(self) -> int:
@@ -154,12 +154,14 @@ def torchvision_size(resize: int | tuple[int, int], height: int, width: int) -> 
     return int(resize * height / width), resize
 
 
-def gathered_sample(image: np.ndarray, index: int, seed: int, epoch: int, options: dict[str, Any]) -> np.ndarray:
+def gathered_sample(
+    image: np.ndarray, index: int, seed: int, epoch: int, options: dict[str, Any], view: int = 0
+) -> np.ndarray:
     """image (H, W, C) uint8 -> the sample (C, h, w) uint8 before normalisation."""
     if options.get("resize"):
         image = resized(image, torchvision_size(options["resize"], *image.shape[:2]), options)
     height, width, _ = image.shape
-    draws = SampleDraws(seed, epoch, index)
+    draws = SampleDraws(seed, epoch, index, view)
     top, left, h, w = chosen_crop(draws, height, width, options)
     pad = max(options.get("padding", 0), 0)
     padded = np.pad(image, ((pad, pad), (pad, pad), (0, 0)))

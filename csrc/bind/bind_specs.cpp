@@ -2,6 +2,7 @@
 #include <pybind11/stl.h>
 
 #include <array>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -24,7 +25,7 @@ ImageLayout make_layout(int channels, int height, int width, bool planar, const 
 
 ReadSpec make_read(const ImageLayout& images, const std::string& codec, bool scaled, uint64_t max_pixels,
                    const std::vector<ReadSpec>& parts) {
-  const auto chosen = choice<Codec>("codec", {{"raw", Codec::raw}, {"jpeg", Codec::jpeg}}, codec);
+  const auto chosen = choice<Codec>("codec", {{"raw", Codec::raw}, {"jpeg", Codec::jpeg}, {"png", Codec::png}}, codec);
   return {chosen, images, scaled, max_pixels, parts};
 }
 
@@ -54,13 +55,16 @@ std::pair<int, int> augmented_size(const AugmentSpec& spec, int height, int widt
   return {size.height, size.width};
 }
 
-OutputSpec make_output(bool planar, const std::string& dtype, std::vector<float> multiply, std::vector<float> add) {
-  return {planar, pixel_type_named(dtype), std::move(multiply), std::move(add)};
+OutputSpec make_output(bool planar, const std::string& dtype, std::vector<float> multiply, std::vector<float> add,
+                       double padding, const std::optional<std::string>& filter) {
+  OutputSpec spec{planar, pixel_type_named(dtype), std::move(multiply), std::move(add), padding};
+  if (filter) spec.filter = filter_named(*filter);
+  return spec;
 }
 
 RowSpec make_row(int resize_h, int resize_w, int crop_h, int crop_w, int out_h, int out_w, bool planar,
                  const std::string& filter, bool antialias, bool scaled, int channels, bool exif_orientation,
-                 bool keep_truncated, uint64_t max_pixels) {
+                 bool keep_truncated, uint64_t max_pixels, bool mask) {
   RowSpec spec;
   spec.resize_h = resize_h;
   spec.resize_w = resize_w;
@@ -73,6 +77,7 @@ RowSpec make_row(int resize_h, int resize_w, int crop_h, int crop_w, int out_h, 
   spec.antialias = antialias;
   spec.scaled = scaled;
   spec.decode = {channels, exif_orientation, keep_truncated, max_pixels};
+  spec.decode.mask = mask;
   return spec;
 }
 
@@ -102,13 +107,15 @@ void register_specs(py::module_& m) {
       .def("output_size", &augmented_size, py::arg("height"), py::arg("width"));
   py::class_<OutputSpec>(m, "OutputSpec")
       .def(py::init(&make_output), py::kw_only(), py::arg("planar") = true, py::arg("dtype") = "float32",
-           py::arg("multiply") = std::vector<float>{}, py::arg("add") = std::vector<float>{});
+           py::arg("multiply") = std::vector<float>{}, py::arg("add") = std::vector<float>{}, py::arg("padding") = 0.0,
+           py::arg("filter") = py::none());
   py::class_<RowSpec>(m, "RowSpec")
       .def(py::init(&make_row), py::kw_only(), py::arg("resize_h") = 256, py::arg("resize_w") = 0,
            py::arg("crop_h") = 224, py::arg("crop_w") = 224, py::arg("out_h") = 224, py::arg("out_w") = 224,
            py::arg("planar") = true, py::arg("filter") = "bilinear", py::arg("antialias") = true,
            py::arg("scaled") = false, py::arg("channels") = 3, py::arg("exif_orientation") = true,
-           py::arg("keep_truncated") = false, py::arg("max_pixels") = DecodeOptions{}.max_pixels)
+           py::arg("keep_truncated") = false, py::arg("max_pixels") = DecodeOptions{}.max_pixels,
+           py::arg("mask") = false)
       .def_property_readonly(
           "row_bytes", [](const RowSpec& spec) { return int64_t{spec.out_h} * spec.out_w * spec.decode.channels; })
       .def("output_size", &row_size, py::arg("width"), py::arg("height"));

@@ -7,8 +7,8 @@
 #include "loading/gather.h"
 #include "packing/image_to_row.h"
 #include "store/concat_rows.h"
+#include "store/encoded_rows.h"
 #include "store/fixed_rows.h"
-#include "store/jpeg_rows.h"
 #include "store/label_rows.h"
 
 namespace lds {
@@ -49,7 +49,9 @@ class type_caster<lds::LabelRows> : public lds::InitialisedCaster<lds::LabelRows
 template <>
 class type_caster<lds::OutputSpec> : public lds::InitialisedCaster<lds::OutputSpec> {};
 template <>
-class type_caster<lds::JpegRows> : public lds::InitialisedCaster<lds::JpegRows> {};
+class type_caster<lds::EncodedRows> : public lds::InitialisedCaster<lds::EncodedRows> {};
+template <>
+class type_caster<lds::Picture> : public lds::InitialisedCaster<lds::Picture> {};
 template <>
 class type_caster<lds::ReadSpec> : public lds::InitialisedCaster<lds::ReadSpec> {};
 template <>

@@ -33,8 +33,8 @@ std::array<uint32_t, 4> philox4x32(std::array<uint32_t, 4> counter, std::array<u
   return counter;
 }
 
-SampleRandom::SampleRandom(uint64_t seed, uint64_t epoch, uint64_t sample) noexcept
-    : counter_{static_cast<uint32_t>(sample), static_cast<uint32_t>(sample >> 32), 0, 0}, key_{} {
+SampleRandom::SampleRandom(uint64_t seed, uint64_t epoch, uint64_t sample, uint32_t view) noexcept
+    : counter_{static_cast<uint32_t>(sample), static_cast<uint32_t>(sample >> 32), 0, view}, key_{} {
   const uint64_t key = mix(seed ^ mix(epoch));
   key_ = {static_cast<uint32_t>(key), static_cast<uint32_t>(key >> 32)};
 }

@@ -11,10 +11,11 @@ namespace lds {
 // Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011).
 std::array<uint32_t, 4> philox4x32(std::array<uint32_t, 4> counter, std::array<uint32_t, 2> key) noexcept;
 
-// The random draws of one sample: a Philox stream keyed by (seed, epoch), with the sample number in the counter.
+// The random draws of one view of a sample: a Philox stream keyed by (seed, epoch), with the numbers of the sample and
+// of the view in the counter.
 class SampleRandom {
  public:
-  SampleRandom(uint64_t seed, uint64_t epoch, uint64_t sample) noexcept;
+  SampleRandom(uint64_t seed, uint64_t epoch, uint64_t sample, uint32_t view = 0) noexcept;
   uint32_t next_u32() noexcept;
   double uniform() noexcept;          // [0, 1), 32 random bits
   int64_t below(int64_t n) noexcept;  // uniform in [0, n), unbiased

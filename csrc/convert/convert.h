@@ -5,7 +5,7 @@
 
 namespace lds {
 
-enum class PixelType : uint8_t { uint8, float32, float16, bfloat16 };
+enum class PixelType : uint8_t { uint8, float32, float16, bfloat16, uint16, int32 };
 int64_t pixel_bytes(PixelType type) noexcept;
 
 // Float output is value * multiply[c] + add[c] as one fused multiply-add, then rounded to nearest even for 16-bit

@@ -40,6 +40,8 @@ inline void convert_one(uint8_t value, float multiply, float add, PixelType type
     case PixelType::uint8: static_cast<uint8_t*>(out)[at] = value; break;
     case PixelType::float32: static_cast<float*>(out)[at] = scaled(value, multiply, add); break;
     case PixelType::float16: static_cast<uint16_t*>(out)[at] = to_float16(scaled(value, multiply, add)); break;
+    case PixelType::uint16:
+    case PixelType::int32: break;
     case PixelType::bfloat16: static_cast<uint16_t*>(out)[at] = to_bfloat16(scaled(value, multiply, add)); break;
   }
 }

@@ -34,7 +34,7 @@ SampleWriter::SampleWriter(const ImageLayout& images, const AugmentSpec& augment
     : channels_(images.channels),
       image_type_(images.type),
       size_(sample_size(augment, images.size)),
-      filter_(augment.filter),
+      filter_(output.filter.value_or(augment.filter)),
       output_(output),
       scale_{{1.0F / 255, 1.0F / 255, 1.0F / 255, 1.0F / 255}, {0, 0, 0, 0}} {
   check(images);
@@ -67,7 +67,7 @@ void SampleWriter::write(ImageReader& image, ImageSize image_size, const Geometr
     copy_floats(inside, box, geometry.flip, out);
     return;
   }
-  scratch.reader.begin(inside, box, geometry.flip, output_.planar);
+  scratch.reader.begin(inside, box, geometry.flip, output_.planar, static_cast<uint8_t>(output_.padding));
   convert(scratch.reader, out, stream);
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "convert/image_layout.h"
@@ -18,6 +19,8 @@ struct OutputSpec {
   PixelType type = PixelType::float32;
   // Float output is uint8 * multiply[c] + add[c], which includes mean, std and 1/255. Empty: 1/255 and 0.
   std::vector<float> multiply, add;
+  double padding = 0;                 // the value of pixels outside of the image, before that
+  std::optional<Filter> filter = {};  // for what is resized, instead of the augmentation's
 };
 
 // A thread's working memory. Reuse it from sample to sample: after the first ones, nothing is allocated.

@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from largeds_native.loading.batch_structure import BatchStructure
 from largeds_native.loading.cursor import Progress
-from largeds_native.loading.iterator import Batch, BatchSource, PositionedBatch
+from largeds_native.loading.iterator import BatchSource, Parts, PositionedParts
 
 
 @dataclass(frozen=True)
@@ -30,22 +31,29 @@ class DeviceIterator:
     time. With `format` None, images are not changed. An error of the host is raised in the place of its batch.
     """
 
-    def __init__(self, host: BatchSource, start: Progress, device: torch.device, format: DeviceFormat | None) -> None:
-        self._host, self.device, self.format = host, device, format
+    def __init__(
+        self,
+        host: BatchSource,
+        start: Progress,
+        device: torch.device,
+        format: DeviceFormat | None,
+        structure: BatchStructure,
+    ) -> None:
+        self._host, self.device, self.format, self._structure = host, device, format, structure
         self._stream: Any = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         if format is not None:
             self._multiply, self._add = (
                 torch.tensor(values, device=device).view(1, -1, 1, 1) for values in (format.multiply, format.add)
             )
             self._stream.wait_stream(torch.cuda.current_stream(device))  # for these two tensors
-        self._copying: deque[tuple[Any, Batch]] = deque()  # slots whose copy may still be running
-        self._sent: deque[tuple[Batch, Any, Progress]] = deque()  # copied or being copied, and not delivered
+        self._copying: deque[tuple[Any, Parts]] = deque()  # slots whose copy may still be running
+        self._sent: deque[tuple[Parts, Any, Progress]] = deque()  # copied or being copied, and not delivered
         self._after = start  # the progress of the caller
         self._error: Exception | None = None  # of the next batch; raised once the batches before it are delivered
         self._ended = False
         self._send(1)
 
-    def take(self, after: Progress) -> PositionedBatch:
+    def take(self, after: Progress) -> PositionedParts:
         self._after = after
         while self._sent and self._sent[0][2].position <= after.position:
             del self._sent[0]
@@ -70,13 +78,14 @@ class DeviceIterator:
             except Exception as error:
                 self._error = error
 
-    def _copy(self, batch: Batch, progress: Progress) -> None:
+    def _copy(self, batch: Parts, progress: Progress) -> None:
         event: Any = torch.cuda.Event
         copied, ready = event(), event()
         with torch.cuda.stream(self._stream):
-            images, *fields = (part.to(self.device, non_blocking=True) for part in batch)
+            parts = [part.to(self.device, non_blocking=True) for part in batch]
             copied.record(self._stream)
-            sent = (self._formatted(images), *fields)
+            is_image = self._structure.is_image
+            sent = tuple(self._formatted(part) if is_image(i) else part for i, part in enumerate(parts))
             ready.record(self._stream)
         self._copying.append((copied, batch))
         self._sent.append((sent, ready, progress))

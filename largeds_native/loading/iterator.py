@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from torch import Tensor
 
 from largeds_native.errors import ArgumentError
+from largeds_native.loading.batch_structure import BatchStructure
 from largeds_native.loading.cursor import NOTHING, Cursor, Progress
 from largeds_native.loading.fields import CoreField
 from largeds_native.loading.plan import OrderPlan, PlannedBatch, SamplerPlan
@@ -30,8 +31,9 @@ from largeds_native.loading.plan import OrderPlan, PlannedBatch, SamplerPlan
 if TYPE_CHECKING:
     from largeds_native import _C
 
-Batch = tuple[Tensor, ...]
-PositionedBatch = tuple[Batch, Progress]  # a batch, and the progress after it
+Parts = tuple[Tensor, ...]  # of a batch: the images of each view, then the fields
+Batch = tuple[Any, ...]
+PositionedParts = tuple[Parts, Progress]  # those of a batch, and the progress after it
 
 
 @dataclass(frozen=True)
@@ -45,13 +47,14 @@ class EpochSpec:
     seed: int
     prefetch: int
     plan: OrderPlan | SamplerPlan
+    structure: BatchStructure
     skips_damaged: bool = False
 
 
 class BatchSource(Protocol):
     """Batches in order, which stay here until their receiver has said that it has them. See Note [Interrupts]."""
 
-    def take(self, after: Progress) -> PositionedBatch:
+    def take(self, after: Progress) -> PositionedParts:
         """The first batch after `after`, which is the progress after the last batch that the caller has. Raises
         StopIteration at the end of the epoch."""
 
@@ -71,16 +74,17 @@ class HostIterator:
         self._upcoming: Iterator[PlannedBatch] | None = None  # the plan's batches after the last submitted one
         self._planned: PlannedBatch | None = None  # the last batch that the plan gave
         self._positions: deque[Progress] = deque()  # progress after each submitted, undelivered batch
-        self._ready: deque[Batch] = deque()  # taken from the core, not yet delivered
+        self._ready: deque[Parts] = deque()  # taken from the core, not yet delivered
         self._error: Exception | None = None  # of the plan; raised once earlier batches are delivered
         self._interrupted = False
         self._skips_damaged = spec.skips_damaged
+        self.structure = spec.structure
         self._started, self._last = time.perf_counter(), 0.0
         # runs when this object is garbage collected, and before the interpreter exits
         self.close = weakref.finalize(self, self._core.close)
         self._submit(spec.prefetch)
 
-    def take(self, after: Progress) -> PositionedBatch:
+    def take(self, after: Progress) -> PositionedParts:
         if self._interrupted:
             self._recover()
         self._interrupted = True
@@ -164,6 +168,7 @@ class BatchIterator(Iterator[Batch]):
         self._epoch = cursor.epoch
         self._ended = False
         self._lock = threading.Lock()
+        self._structure = host.structure
         self.stats, self.close = host.stats, host.close
 
     def __next__(self) -> Batch:
@@ -171,7 +176,8 @@ class BatchIterator(Iterator[Batch]):
         try:
             with self._lock:  # several threads may share an iterator
                 before = self._cursor.at
-                batch, progress = self._take(before[1])
+                parts, progress = self._take(before[1])
+                batch = self._structure.batch(parts)
                 after = self._cursor.at = (self._epoch, progress)
             return batch
         except BaseException:
@@ -179,7 +185,7 @@ class BatchIterator(Iterator[Batch]):
                 self._cursor.at = before
             raise
 
-    def _take(self, after: Progress) -> PositionedBatch:
+    def _take(self, after: Progress) -> PositionedParts:
         if self._ended:
             raise StopIteration
         if not self._host.close.alive:

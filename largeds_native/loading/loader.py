@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import weakref
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,16 +16,18 @@ from torch.utils.data import BatchSampler, Sampler, SequentialSampler
 from largeds_native._internal.devices import named_device
 from largeds_native._internal.machine import MAX_THREADS
 from largeds_native.errors import ArgumentError
+from largeds_native.loading.batch_structure import BatchStructure
 from largeds_native.loading.choose_order import OrderOptions, choose_plan
 from largeds_native.loading.cuda import DeviceFormat, DeviceIterator
 from largeds_native.loading.cursor import Cursor
 from largeds_native.loading.dataloader_arguments import THREADS, explains_dataloader_arguments
-from largeds_native.loading.fields import check_pictures, core_field, field_names
+from largeds_native.loading.fields import check_fields, check_pictures, core_field, field_names
 from largeds_native.loading.iterator import Batch, BatchIterator, BatchSource, EpochSpec, HostIterator
 from largeds_native.loading.order import Sequential, check_seed
 from largeds_native.loading.partition import Partition
 from largeds_native.loading.plan import OrderPlan, SamplerPlan
 from largeds_native.loading.state import MAX_EPOCH, Identity, cursor_of, state_of
+from largeds_native.loading.views import Views, ViewSchedule
 from largeds_native.store import Store
 from largeds_native.store.gather import BatchFormat, default_threads
 from largeds_native.transform import Augment
@@ -51,7 +53,10 @@ class Loader:
         rows with replacement, of the stores of a `largeds_native.concat` as `largeds_native.mix` says), or a torch
         Sampler, BatchSampler, or collection of numbers.
     seed: an integer from 0 to 2**64 - 1.
-    augment: an `Augment`; its draws depend on (seed, epoch, sample).
+    augment: an `Augment`; its draws depend on (seed, epoch, sample, view). A list of them makes several views of each
+        sample, of a size each, from one decode: batches are ([view, view], *fields). A function of the epoch that
+        returns one or the other is asked when an epoch begins, as `lambda epoch: Augment(resized_crop=128 if epoch < 10
+        else 192)` for progressive resizing; the number of views stays the same.
     mean, std: one number per channel, in [0, 1] units; without them, floats are x / 255. Float stores pass through.
     dtype: torch.float32, float16, bfloat16 or uint8.
     channels_last: images in torch.channels_last memory format.
@@ -63,8 +68,10 @@ class Loader:
     rank, world_size: by default those of torch.distributed, if it is initialised when an epoch begins. All ranks get
         the same number of batches of the same sizes; without drop_last, up to world_size - 1 samples from the start of
         the epoch are repeated at its end.
-    fields: the fields whose values come with the images; None is ("label",) if the store has it, else no field. Without
-        fields, a batch is the tuple (images,).
+    fields: the fields whose values come with the images, in this order; None is ("label",) if the store has it, else no
+        field. Without fields, a batch is the tuple (images,). A mask, (n, H, W) of its own integer dtype, is cropped,
+        resized (nearest) and flipped as its image is, and has the pack's `ignore` where the image has padding; with
+        several views there is one for each: ([view, view], [mask, mask], labels).
     block: rows per window of order="block".
     weights: one number per sample, or one per store of a `largeds_native.concat` (as many as samples are one per
         sample); they imply order="weighted".
@@ -100,7 +107,7 @@ class Loader:
         shuffle: bool = False,
         order: Literal["block", "weighted"] | Iterable[Any] | None = None,
         seed: int = 0,
-        augment: Augment | None = None,
+        augment: Views | Callable[[int], Views] = None,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
         dtype: torch.dtype = torch.float32,
@@ -121,8 +128,6 @@ class Loader:
     ) -> None:
         if not isinstance(store, Store):
             raise ArgumentError(f"store: expected a Store from largeds_native.open, found {type(store).__name__}")
-        if augment is not None and not isinstance(augment, Augment):
-            raise ArgumentError(f"augment: expected an Augment or None, found {type(augment).__name__}")
         if variant not in VARIANTS:
             raise ArgumentError(f"variant: expected one of {', '.join(VARIANTS)}, found {variant!r}")
         if on_damage not in ON_DAMAGE:
@@ -139,19 +144,20 @@ class Loader:
         options = OrderOptions(shuffle, order, self.seed, block, weights, indices)
         self.plan = choose_plan(options, store, self.batch_size, self.partition, self.drop_last)
         self._skips_damaged = on_damage == "skip"
-        batch_options: dict[str, Any] = {
+        self._dtype, self._mean_std = dtype, (mean, std)
+        self._batch_options: dict[str, Any] = {
             "channels_last": flag("channels_last", channels_last),
-            "augment": augment,
             "variant": variant,
             "decode": decode,
             "skip_damaged": self._skips_damaged,
             "candidates": _candidates(self.plan) if self._skips_damaged else None,
         }
-        self._host_format, self._device_format = self._formats(dtype, mean, std, batch_options)
         self.fields = field_names(store, fields)
-        check_pictures(store, self.fields, augment)
-        self._spec: EpochSpec | None = self._epoch_spec()  # None: closed
-        self._ring = self._spec.ring
+        check_fields(store, self.fields)
+        self._masks = tuple(name for name in self.fields if name in store.metadata.masks)
+        self._schedule = ViewSchedule(augment)
+        self._views = self._schedule.at(0)
+        self._spec: EpochSpec | None = self._epoch_spec(self._views)  # None: closed
         self._start = Cursor()  # where the next iteration begins
         self._cursor = self._start  # position after the last delivered batch
         self._iterators: weakref.WeakSet[BatchIterator] = weakref.WeakSet()
@@ -159,13 +165,13 @@ class Loader:
         self._final_stats: dict[str, Any] = {}  # of the last iteration, once it came to its end
 
     # ---- from the arguments ----------------------------------------------------------------------------------
-    def _formats(
-        self, dtype: torch.dtype, mean: Any, std: Any, options: dict[str, Any]
-    ) -> tuple[BatchFormat, DeviceFormat | None]:
+    def _formats(self, views: tuple[Augment, ...]) -> tuple[BatchFormat, DeviceFormat | None]:
         """(format of the core's batches, format on the device or None where nothing changes there)."""
         floats = self.store.dtype != np.uint8
-        final_dtype = None if floats and dtype is torch.float32 else dtype
-        final = BatchFormat(self.store, dtype=final_dtype, mean=mean, std=std, **options)
+        dtype = None if floats and self._dtype is torch.float32 else self._dtype
+        mean, std = self._mean_std
+        options = {**self._batch_options, "views": views, "masks": self._masks}
+        final = BatchFormat(self.store, dtype=dtype, mean=mean, std=std, **options)
         if self.device.type not in ("cpu", "cuda"):
             raise ArgumentError(f"device: expected 'cpu' or a CUDA device, found {str(self.device)!r}")
         if self.device.type == "cuda" and not torch.cuda.is_available():
@@ -174,17 +180,33 @@ class Loader:
             return final, None
         return BatchFormat(self.store, dtype=torch.uint8, **options), DeviceFormat(final.dtype, *final.scale)
 
-    def _epoch_spec(self) -> EpochSpec:
+    def _epoch_spec(self, views: tuple[Augment, ...]) -> EpochSpec:
         from largeds_native import _C
 
+        self._host_format, self._device_format = self._formats(views)
+        check_pictures(self.store, self.fields, views)
         gather = self._host_format.gather
-        fields = [core_field(self.store, name) for name in self.fields]
+        fields = [core_field(self.store, name) for name in self.fields if name not in self._masks]
         sample_bytes = gather.sample_bytes + sum(rows.row_bytes for rows, _, _ in fields)
-        slot_bytes = min(self.batch_size or 0, len(self.store)) * sample_bytes + 64 * len(fields)
+        slot_bytes = min(self.batch_size or 0, len(self.store)) * sample_bytes + 64 * (
+            len(views) * (1 + len(self._masks)) + len(fields)
+        )
         # the caller holds one batch while the next is delivered
-        ring = _C.Ring(slot_bytes, self.prefetch + 2, self.device.type == "cuda")
+        self._ring = _C.Ring(slot_bytes, self.prefetch + 2, self.device.type == "cuda")
         pool = _C.Pool(self.threads)
-        return EpochSpec(gather, fields, ring, pool, self.seed, self.prefetch, self.plan, self._skips_damaged)
+        structure = BatchStructure.of(len(views), self._schedule.listed, self.fields, self._masks)
+        return EpochSpec(
+            gather, fields, self._ring, pool, self.seed, self.prefetch, self.plan, structure, self._skips_damaged
+        )
+
+    def _begin_epoch(self, epoch: int) -> EpochSpec:
+        if self._spec is None:
+            raise ArgumentError("the loader is closed")
+        self._find_ranks()
+        views = self._schedule.at(epoch)
+        if views != self._views:
+            self._spec, self._views = self._epoch_spec(views), views
+        return self._spec
 
     # ---- what Accelerate, Lightning and scripts look for in a DataLoader -----------------------------------------
     @property
@@ -240,12 +262,10 @@ class Loader:
         return self.plan.padding(self._cursor.position) if isinstance(self.plan, OrderPlan) else 0
 
     def __iter__(self) -> Iterator[Batch]:
-        if self._spec is None:
-            raise ArgumentError("the loader is closed")
-        self._find_ranks()
         cursor = self._start
+        spec = self._begin_epoch(cursor.epoch)
         self._cursor, self._start = cursor, Cursor(cursor.epoch + 1)
-        host = HostIterator(self._spec, cursor)
+        host = HostIterator(spec, cursor)
         self._final_stats = {}
         iterator = BatchIterator(host, self._source(host, cursor), cursor, self._final_stats)
         self._iterators.add(iterator)
@@ -255,7 +275,7 @@ class Loader:
     def _source(self, host: HostIterator, cursor: Cursor) -> BatchSource:
         if self.device.type == "cpu":
             return host
-        return DeviceIterator(host, cursor.at[1], self.device, self._device_format)
+        return DeviceIterator(host, cursor.at[1], self.device, self._device_format, host.structure)
 
     def set_epoch(self, epoch: int) -> None:
         """The next iteration is this epoch, from its start."""
@@ -318,7 +338,8 @@ class Loader:
     def __repr__(self) -> str:
         order = self.plan.order.name if isinstance(self.plan, OrderPlan) else type(self.plan.sampler).__name__
         parts = [f"{self.batch_size} a batch" if self.batch_size else "batches of the sampler", f"order {order}"]
-        parts += [f"{self._host_format.image_shape} {self._host_format.dtype}", f"{self.threads} threads"]
+        shapes = " and ".join(str(shape) for shape in self._host_format.image_shapes)
+        parts += [f"{shapes} {self._host_format.dtype}", f"{self.threads} threads"]
         if self.partition.world_size > 1:
             parts.append(f"rank {self.partition.rank} of {self.partition.world_size}")
         return f"<Loader of {str(self.store.path)!r}: {', '.join(parts)}>"

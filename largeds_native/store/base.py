@@ -206,6 +206,18 @@ class Store(ABC):
     def keep_readable(self, rows: _C.Rows, name: str, first: int) -> None:  # noqa: B027
         """For a store whose files end with it: keeps it alive as long as `rows`, whose row `first` is its first."""
 
+    def mask_rows(self, name: str) -> _C.RowSource:
+        """The rows of a mask for the C++ core."""
+        return self.field_rows(name)
+
+    def mask_read_spec(self, name: str) -> _C.ReadSpec:
+        """How the C++ core reads the masks in `mask_rows`."""
+        from largeds_native import _C
+
+        spec = self._metadata.masks[name]
+        height, width = spec.shape
+        return _C.ReadSpec(_C.ImageLayout(channels=1, height=height, width=width, dtype=spec.dtype.name))
+
     def _core_rows(self, name: str, row_bytes: int, rows_each: int) -> _C.Rows:
         from largeds_native import _C
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterable, Sequence
-from functools import cached_property
+from dataclasses import replace
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from largeds_native._internal.arrays import Array
+from largeds_native._internal.arrays import Array, FieldSpec
 from largeds_native.errors import ArgumentError, StoreError
 from largeds_native.store.base import RowFile, Store, check_decode
 from largeds_native.store.image_sequence import ImageSequence
@@ -108,7 +109,7 @@ class ConcatStore(Store):
         """All images: an array-like of all rows if they are raw and of one shape, else a sequence."""
         if self.metadata.sizes is None:
             return super().images
-        return ImageSequence(self.path, self.metadata, self._image)
+        return ImageSequence(self.path, self.metadata, self._image, self.shape, self.dtype)
 
     def _image(self, row: int) -> Any:
         part, row = self.row_in_store(row)
@@ -127,10 +128,41 @@ class ConcatStore(Store):
 
         check_decode(decode)
         parts = [part.read_spec("exact" if part.metadata.sizes is None else decode) for part in self.parts]
-        height, width = self.metadata.image_size if self.metadata.sizes is None else self.metadata.sizes.min
+        height, width = self._smallest
         dtype, planar = self.dtype.name, self.layout == "CHW"
         smallest = _C.ImageLayout(channels=self.channels, height=height, width=width, planar=planar, dtype=dtype)
         return _C.ReadSpec(smallest, parts=parts)
+
+    @property
+    def _smallest(self) -> tuple[int, int]:
+        return self.metadata.image_size if self.metadata.sizes is None else self.metadata.sizes.min
+
+    # ---- masks -------------------------------------------------------------------------------------------------
+    def field(self, name: str) -> Any:
+        """A field's N values, read-only; masks beside JPEG rows are decoded when they are indexed."""
+        self._check_field(name)
+        if name not in self.metadata.masks or self.metadata.sizes is None:
+            return super().field(name)
+        shape = None if self.metadata.varies else self.image_size
+        return ImageSequence(
+            self.path, self.metadata, partial(self._mask, name), shape, self.metadata.masks[name].dtype
+        )
+
+    def _mask(self, name: str, row: int) -> Any:
+        part, row = self.row_in_store(row)
+        return part.field(name)[row]
+
+    def mask_rows(self, name: str) -> _C.RowSource:
+        from largeds_native import _C
+
+        return _C.ConcatRows([part.mask_rows(name) for part in self.parts])
+
+    def mask_read_spec(self, name: str) -> _C.ReadSpec:
+        from largeds_native import _C
+
+        (height, width), dtype = self._smallest, self.metadata.masks[name].dtype.name
+        smallest = _C.ImageLayout(channels=1, height=height, width=width, planar=False, dtype=dtype)
+        return _C.ReadSpec(smallest, parts=[part.mask_read_spec(name) for part in self.parts])
 
     @property
     def sizes(self) -> Array:
@@ -308,7 +340,7 @@ def _joined(stores: Sequence[Store], classes: tuple[str, ...]) -> Metadata:
         shape=(first.channels, height, width) if first.layout == "CHW" else (height, width, first.channels),
         dtype=first.dtype,
         layout=first.layout,
-        fields=first.fields,
+        fields=first.fields if one_array else _of_any_size(first),
         classes=classes,
         normalized=first.normalized,
         codec="raw" if one_array else "jpeg",
@@ -316,9 +348,15 @@ def _joined(stores: Sequence[Store], classes: tuple[str, ...]) -> Metadata:
     )
 
 
+def _of_any_size(metadata: Metadata) -> dict[str, FieldSpec]:
+    """The fields, masks without their size."""
+    fields = metadata.fields.items()
+    return {name: replace(spec, shape=(0, 0)) if spec.is_mask else spec for name, spec in fields}
+
+
 def _check_alike(first: Store, other: Store) -> None:
     """Raises ArgumentError, which says what differs."""
-    a, b = first.metadata, other.metadata
+    a, b = (replace(store.metadata, fields=_of_any_size(store.metadata)) for store in (first, other))
     for name in ("channels", "dtype", "layout", "normalized", "fields"):
         one, two = getattr(a, name), getattr(b, name)
         if one != two:

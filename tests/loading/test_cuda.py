@@ -53,7 +53,9 @@ def pretended(monkeypatch: pytest.MonkeyPatch) -> Any:
         )
         if dtype is not torch.uint8:
             sent._device_format = cuda.DeviceFormat(made._host_format.dtype, *made._host_format.scale)
-        sent._source = lambda host, cursor: cuda.DeviceIterator(host, cursor.at[1], sent.device, sent._device_format)
+        sent._source = lambda host, cursor: cuda.DeviceIterator(
+            host, cursor.at[1], sent.device, sent._device_format, host.structure
+        )
         return sent
 
     return loader

@@ -13,6 +13,7 @@ import torch
 import largeds_native as lds
 from largeds_native.errors import ArgumentError, DecodeError, RowIndexError
 from tests.builders.images import encode, pixels
+from tests.builders.masks import make_mask_tree
 from tests.builders.stores import make_labelled_store
 from tests.reference import gathered_sample
 
@@ -96,6 +97,26 @@ def test_a_resumed_epoch_goes_on_exactly(stores: list[Any]) -> None:
         assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
     with pytest.raises(lds.StateError):
         lds.Loader(lds.concat(stores[::-1]), 5, shuffle=True, augment=TRAIN).load_state_dict(first.state_dict())
+
+
+def test_masks_come_with_their_images(tmp_path: Path) -> None:
+    tree = make_mask_tree(tmp_path, each=3)
+    kwargs: dict[str, Any] = {"masks": tree.masks, "ignore": 255, "progress": False}
+    raw = lds.pack(tree.images, tmp_path / "raw", resize=32, crop=30, **kwargs)
+    jpeg = lds.pack(tree.images, tmp_path / "jpeg", codec="jpeg", **kwargs)
+    for parts in ([raw, raw], [raw, jpeg], [jpeg, raw]):
+        store = lds.concat(parts)
+        for row in (2, 8):
+            np.testing.assert_array_equal(store["mask"][row], parts[row // 6]["mask"][row % 6])
+        [(images, masks, labels)] = list(lds.Loader(store, 12, augment=TRAIN, fields=("mask", "label")))
+        [first] = list(lds.Loader(parts[0], 6, augment=TRAIN, fields=("mask", "label")))
+        assert all(torch.equal(whole[:6], part) for whole, part in zip((images, masks, labels), first, strict=True))
+        sole = lds.Loader(lds.concat([parts[0], parts[1]]), 3, augment=TRAIN, fields=("mask",), indices=range(9, 12))
+        [(rest, cut)] = list(sole)
+        assert torch.equal(rest, images[9:])
+        assert torch.equal(cut, masks[9:])
+        for row in range(9, 12):
+            assert np.isin(masks[row].numpy(), parts[1]["mask"][row % 6]).all()
 
 
 def test_raw_stores_of_one_shape_are_one_array(tmp_path: Path) -> None:
