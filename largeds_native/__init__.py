@@ -42,11 +42,13 @@ if TYPE_CHECKING:
 
     open = open_store
     from largeds_native.transform import Augment as Augment
+    from largeds_native.transform import ColorAugment as ColorAugment
 
 # public name -> (module, name in it); loaded at first use, so that `import largeds_native` costs nothing
 _LAZY = {
     "Accumulator": ("largeds_native.trainer", "Accumulator"),
     "Augment": ("largeds_native.transform", "Augment"),
+    "ColorAugment": ("largeds_native.transform", "ColorAugment"),
     "concat": ("largeds_native.store", "concat"),
     "decode_batch": ("largeds_native.packing.decoding", "decode_batch"),
     "HDF5Dataset": ("largeds_native.interchange", "HDF5Dataset"),
@@ -71,6 +73,7 @@ __all__ = [
     "Accumulator",
     "ArgumentError",
     "Augment",
+    "ColorAugment",
     "DecodeError",
     "HDF5Dataset",
     "LargedsError",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from fractions import Fraction
 from typing import Any
@@ -53,6 +54,42 @@ class SampleDraws:
             product = self.next_uint32() * n
             if product & MASK32 >= (2**32 - n) % n:
                 return product >> 32
+
+
+def color_uniforms(seed: int, epoch: int, view: int, sample: int, count: int) -> list[float]:
+    """The numbers of one sample for colours."""
+    key = mix(seed ^ mix(epoch))
+    numbers: list[int] = []
+    for block in range(-(-count // 4)):
+        counter = [sample & MASK32, sample >> 32 & MASK32, block, 2**31 | view]
+        numbers += philox4x32(counter, [key & MASK32, key >> 32])
+    return [number / 2**32 for number in numbers[:count]]
+
+
+def color_draw(u: list[float], options: Any, height: int, width: int) -> dict[str, Any]:
+    """What ColorAugment does with one sample, from its numbers: torchvision's make_params, with our random numbers."""
+
+    def within(number: float, bounds: tuple[float, float]) -> float:
+        return bounds[0] + (bounds[1] - bounds[0]) * number
+
+    draw: dict[str, Any] = {"order": [], "blur": None, "box": None}
+    if u[0] < options.p:
+        draw["order"] = list(list(itertools.permutations(range(4)))[int(u[1] * 24)])
+    ranges = (options.brightness, options.contrast, options.saturation, options.hue)
+    draw["factors"] = [within(number, bounds) for number, bounds in zip(u[2:6], ranges, strict=True)]
+    draw["grayscale"], draw["solarize"] = u[6] < options.grayscale, u[9] < options.solarize
+    if u[7] < options.blur:
+        draw["blur"] = within(u[8], options.blur_sigma)
+    if u[10] < options.erasing:
+        for attempt in range(10):
+            area = height * width * within(u[13 + 2 * attempt], options.erasing_scale)
+            low, high = (math.log(bound) for bound in options.erasing_ratio)
+            ratio = math.exp(within(u[14 + 2 * attempt], (low, high)))
+            h, w = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+            if h < height and w < width:
+                draw["box"] = (int(u[11] * (height - h + 1)), int(u[12] * (width - w + 1)), h, w)
+                break
+    return draw
 
 
 def permutation(n: int, seed: int, epoch: int) -> list[int]:

@@ -128,6 +128,19 @@ std::vector<double> uniforms(uint64_t seed, uint64_t epoch, uint64_t sample, int
   return out;
 }
 
+py::array_t<double> color_uniforms_of(uint64_t seed, uint64_t epoch, uint32_t view, const Indices& samples,
+                                      int64_t count) {
+  if (samples.ndim() != 1 || count < 0 || view >= (1U << 31)) {
+    throw Error(Reason::value, "expected samples in one dimension, a view below 2^31, and no negative count");
+  }
+  py::array_t<double> out({static_cast<py::ssize_t>(samples.size()), static_cast<py::ssize_t>(count)});
+  const int64_t* data = samples.data();
+  const int64_t n = samples.size();
+  double* numbers = out.mutable_data();
+  without_gil([&] { color_uniforms(seed, epoch, view, data, n, count, numbers); });
+  return out;
+}
+
 }  // namespace
 
 void register_gather(py::module_& m) {
@@ -149,6 +162,8 @@ void register_gather(py::module_& m) {
         py::arg("epoch"), py::arg("key"), py::arg("view") = 0);
   m.def("permute", &permute, py::arg("n"), py::arg("seed"), py::arg("epoch"), py::arg("start"), py::arg("count"));
   m.def("philox", &philox4x32, py::arg("counter"), py::arg("key"), py::call_guard<py::gil_scoped_release>());
+  m.def("color_uniforms", &color_uniforms_of, py::arg("seed"), py::arg("epoch"), py::arg("view"), py::arg("samples"),
+        py::arg("count"));
   m.def("uniforms", &uniforms, py::arg("seed"), py::arg("epoch"), py::arg("sample"), py::arg("count"),
         py::arg("view") = 0, py::call_guard<py::gil_scoped_release>());
 }

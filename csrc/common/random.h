@@ -27,6 +27,12 @@ class SampleRandom {
   int used_ = 4;
 };
 
+// The draws of colour augmentation: `count` numbers in [0, 1) for each of n samples, out[i * count + j], from the
+// Philox stream of (seed, epoch), the sample and its view. The highest bit of the counter keeps them apart from
+// SampleRandom's. `view` is below 2^31.
+void color_uniforms(uint64_t seed, uint64_t epoch, uint32_t view, const int64_t* samples, int64_t n, int64_t count,
+                    double* out) noexcept;
+
 // A permutation of [0, n) keyed by (seed, epoch): position -> element.
 //
 // Up to kMaxTable elements, it is a table, shuffled by Fisher and Yates: with so few bits, a Feistel network prefers

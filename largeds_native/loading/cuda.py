@@ -1,4 +1,4 @@
-"""Batches on a CUDA device: copied from pinned memory on a side stream, one ahead, and normalised there."""
+"""Batches on a CUDA device: copied from pinned memory on a side stream, one ahead, coloured and normalised there."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from largeds_native.loading.batch_structure import BatchStructure
-from largeds_native.loading.cursor import Progress
-from largeds_native.loading.iterator import BatchSource, Parts, PositionedParts
+from largeds_native.loading.coloring import Coloring
+from largeds_native.loading.cursor import Cursor, Progress
+from largeds_native.loading.iterator import HostIterator, Parts, PositionedParts
 
 
 @dataclass(frozen=True)
@@ -28,18 +28,20 @@ class DeviceIterator:
     """A BatchSource that copies the host's batches to the device, the next one while the caller works on the current.
 
     A pinned slot is held until its copy is done. A delivered batch is ready for the stream that is current at that
-    time. With `format` None, images are not changed. An error of the host is raised in the place of its batch.
+    time. With `format` and `coloring` None, images are not changed. An error of the host is raised in the place of its
+    batch.
     """
 
     def __init__(
         self,
-        host: BatchSource,
-        start: Progress,
+        host: HostIterator,
+        cursor: Cursor,
         device: torch.device,
         format: DeviceFormat | None,
-        structure: BatchStructure,
+        coloring: Coloring | None = None,
     ) -> None:
-        self._host, self.device, self.format, self._structure = host, device, format, structure
+        self._host, self.device, self.format, self._coloring = host, device, format, coloring
+        self._epoch, start = cursor.at
         self._stream: Any = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         if format is not None:
             self._multiply, self._add = (
@@ -84,15 +86,17 @@ class DeviceIterator:
         with torch.cuda.stream(self._stream):
             parts = [part.to(self.device, non_blocking=True) for part in batch]
             copied.record(self._stream)
-            is_image = self._structure.is_image
-            sent = tuple(self._formatted(part) if is_image(i) else part for i, part in enumerate(parts))
+            is_image = self._host.structure.is_image
+            sent = tuple(self._formatted(i, part) if is_image(i) else part for i, part in enumerate(parts))
             ready.record(self._stream)
         self._copying.append((copied, batch))
         self._sent.append((sent, ready, progress))
         while self._copying and self._copying[0][0].query():
             self._copying.popleft()
 
-    def _formatted(self, images: Tensor) -> Tensor:
+    def _formatted(self, view: int, images: Tensor) -> Tensor:
+        if self._coloring is not None:
+            images = self._coloring.apply(images, view, self._epoch, self._host.keys)
         if self.format is None:
             return images
         return torch.addcmul(self._add, images.to(torch.float32), self._multiply).to(self.format.dtype)

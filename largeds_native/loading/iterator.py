@@ -29,6 +29,9 @@ from largeds_native.loading.fields import CoreField
 from largeds_native.loading.plan import OrderPlan, PlannedBatch, SamplerPlan
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from largeds_native import _C
 
 Parts = tuple[Tensor, ...]  # of a batch: the images of each view, then the fields
@@ -73,7 +76,7 @@ class HostIterator:
         self._batches = iter(self._core.next, None)
         self._upcoming: Iterator[PlannedBatch] | None = None  # the plan's batches after the last submitted one
         self._planned: PlannedBatch | None = None  # the last batch that the plan gave
-        self._positions: deque[Progress] = deque()  # progress after each submitted, undelivered batch
+        self._pending: deque[PlannedBatch] = deque()  # submitted, and not delivered
         self._ready: deque[Parts] = deque()  # taken from the core, not yet delivered
         self._error: Exception | None = None  # of the plan; raised once earlier batches are delivered
         self._interrupted = False
@@ -88,11 +91,11 @@ class HostIterator:
         if self._interrupted:
             self._recover()
         self._interrupted = True
-        while self._ready and self._positions[0].position <= after.position:
-            del self._ready[0], self._positions[0]
-        if not self._positions:
+        while self._ready and self._pending[0].after.position <= after.position:
+            del self._ready[0], self._pending[0]
+        if not self._pending:
             self._submit(1)  # with prefetch=0, nothing has been submitted yet
-        if not self._positions:
+        if not self._pending:
             self._interrupted = False
             error, self._error = self._error, None
             raise error or StopIteration
@@ -103,13 +106,19 @@ class HostIterator:
             if self._skips_damaged:
                 self._warn_of_damage()
         self._submit(self._prefetch + 1)  # the one in `_ready` is still counted
-        taken = self._ready[0], self._positions[0]
+        taken = self._ready[0], self._pending[0].after
         self._interrupted = False
         return taken
 
+    @property
+    def keys(self) -> NDArray[np.int64]:
+        """Of the random draws of each sample in the batch that `take` returned last."""
+        planned = self._pending[0]
+        return planned.samples if planned.keys is None else planned.keys
+
     def _submit(self, count: int) -> None:
         """Submits batches until `count` of them are undelivered, or the epoch ends."""
-        while len(self._positions) < count and self._error is None:
+        while len(self._pending) < count and self._error is None:
             upcoming = self._upcoming or self._plan.batches(self._epoch, self._submitted)
             self._upcoming = None  # an exception ends a generator, so it is kept only if `next` succeeds
             try:
@@ -123,17 +132,17 @@ class HostIterator:
                 self._error = error
                 return
             self._submitted = planned.after
-            self._positions.append(planned.after)
+            self._pending.append(planned)
             self._upcoming = upcoming
 
     def _recover(self) -> None:
-        """After an interrupt: makes `_positions` match the batches that the core holds."""
+        """After an interrupt: makes `_pending` match the batches that the core holds."""
         held = self._core.stats()["pending"] + len(self._ready)
-        if held > len(self._positions) and self._planned is not None:  # interrupted right after `submit`
+        if held > len(self._pending) and self._planned is not None:  # interrupted right after `submit`
             self._submitted = self._planned.after
-            self._positions.append(self._submitted)
-        elif held < len(self._positions):  # the batch failed, and its error was raised
-            self._positions.popleft()
+            self._pending.append(self._planned)
+        elif held < len(self._pending):  # the batch failed, and its error was raised
+            self._pending.popleft()
 
     def _warn_of_damage(self) -> None:
         """Once for each iteration."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,6 +19,8 @@ from largeds_native._internal.machine import MAX_THREADS
 from largeds_native.errors import ArgumentError
 from largeds_native.loading.batch_structure import BatchStructure
 from largeds_native.loading.choose_order import OrderOptions, choose_plan
+from largeds_native.loading.color_iterator import ColorIterator
+from largeds_native.loading.coloring import Colors, check_shapes, coloring_of
 from largeds_native.loading.cuda import DeviceFormat, DeviceIterator
 from largeds_native.loading.cursor import Cursor
 from largeds_native.loading.dataloader_arguments import THREADS, explains_dataloader_arguments
@@ -57,6 +60,9 @@ class Loader:
         sample, of a size each, from one decode: batches are ([view, view], *fields). A function of the epoch that
         returns one or the other is asked when an epoch begins, as `lambda epoch: Augment(resized_crop=128 if epoch < 10
         else 192)` for progressive resizing; the number of views stays the same.
+    color: a `ColorAugment` for all views, or a list with one or None for each, applied before normalising, on the
+        device of the batches; on the CPU in `next()`, in torch's threads. Its draws depend on (seed, epoch, sample,
+        view), where a sample that comes twice in an epoch gets other ones. Float images must be in [0, 1].
     mean, std: one number per channel, in [0, 1] units; without them, floats are x / 255. Float stores pass through.
     dtype: torch.float32, float16, bfloat16 or uint8.
     channels_last: images in torch.channels_last memory format.
@@ -108,6 +114,7 @@ class Loader:
         order: Literal["block", "weighted"] | Iterable[Any] | None = None,
         seed: int = 0,
         augment: Views | Callable[[int], Views] = None,
+        color: Colors = None,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
         dtype: torch.dtype = torch.float32,
@@ -144,7 +151,7 @@ class Loader:
         options = OrderOptions(shuffle, order, self.seed, block, weights, indices)
         self.plan = choose_plan(options, store, self.batch_size, self.partition, self.drop_last)
         self._skips_damaged = on_damage == "skip"
-        self._dtype, self._mean_std = dtype, (mean, std)
+        self._dtype, self._mean_std, self._color = dtype, (mean, std), color
         self._batch_options: dict[str, Any] = {
             "channels_last": flag("channels_last", channels_last),
             "variant": variant,
@@ -166,7 +173,7 @@ class Loader:
 
     # ---- from the arguments ----------------------------------------------------------------------------------
     def _formats(self, views: tuple[Augment, ...]) -> tuple[BatchFormat, DeviceFormat | None]:
-        """(format of the core's batches, format on the device or None where nothing changes there)."""
+        """(format of the core's batches, format after colours and on the device, or None where that is the same)."""
         floats = self.store.dtype != np.uint8
         dtype = None if floats and self._dtype is torch.float32 else self._dtype
         mean, std = self._mean_std
@@ -176,14 +183,17 @@ class Loader:
             raise ArgumentError(f"device: expected 'cpu' or a CUDA device, found {str(self.device)!r}")
         if self.device.type == "cuda" and not torch.cuda.is_available():
             raise ArgumentError(f"device: {str(self.device)!r} was requested, but torch finds no CUDA device")
-        if self.device.type == "cpu" or floats or final.dtype is torch.uint8:
+        on_host = self.device.type == "cpu" and self._coloring is None
+        if on_host or floats or final.dtype is torch.uint8:
             return final, None
         return BatchFormat(self.store, dtype=torch.uint8, **options), DeviceFormat(final.dtype, *final.scale)
 
     def _epoch_spec(self, views: tuple[Augment, ...]) -> EpochSpec:
         from largeds_native import _C
 
+        self._coloring = coloring_of(self._color, self.store, len(views), self.seed)
         self._host_format, self._device_format = self._formats(views)
+        check_shapes(self._coloring, self._host_format.image_shapes)
         check_pictures(self.store, self.fields, views)
         gather = self._host_format.gather
         fields = [core_field(self.store, name) for name in self.fields if name not in self._masks]
@@ -193,6 +203,10 @@ class Loader:
         )
         # the caller holds one batch while the next is delivered
         self._ring = _C.Ring(slot_bytes, self.prefetch + 2, self.device.type == "cuda")
+        # a slot for each view in colour, as large as the largest
+        pixels = max(math.prod(shape) for shape in self._host_format.image_shapes)
+        view_bytes = pixels * (self._device_format or self._host_format).dtype.itemsize
+        self._color_ring = _C.Ring(min(self.batch_size or 0, len(self.store)) * view_bytes, 2 * len(views))
         pool = _C.Pool(self.threads)
         structure = BatchStructure.of(len(views), self._schedule.listed, self.fields, self._masks)
         return EpochSpec(
@@ -273,9 +287,11 @@ class Loader:
         return iterator
 
     def _source(self, host: HostIterator, cursor: Cursor) -> BatchSource:
-        if self.device.type == "cpu":
+        if self.device.type != "cpu":
+            return DeviceIterator(host, cursor, self.device, self._device_format, self._coloring)
+        if self._coloring is None:
             return host
-        return DeviceIterator(host, cursor.at[1], self.device, self._device_format, host.structure)
+        return ColorIterator(host, cursor.epoch, self._coloring, self._device_format, self._color_ring)
 
     def set_epoch(self, epoch: int) -> None:
         """The next iteration is this epoch, from its start."""
@@ -325,6 +341,7 @@ class Loader:
         for iterator in list(self._iterators):
             iterator.close()
         self._ring.trim()
+        self._color_ring.trim()
 
     def __enter__(self) -> Loader:
         return self

@@ -242,7 +242,8 @@ class Store(ABC):
         resize: int | tuple[int, int] | None = None,
         variant: int = 0,
         threads: int | None = None,
-    ) -> torch.Tensor:
+        fields: Sequence[str] | None = None,
+    ) -> Any:
         """The images with these row numbers as one tensor (n, C, H, W), for any layout of the store.
 
         indices: n integers in [0, len(store)), in any order, also repeated.
@@ -256,6 +257,8 @@ class Store(ABC):
             sizes need it.
         variant: number of the variant, below `store.variants`.
         threads: by default all that the process may use, and one in a DataLoader's worker.
+        fields: names of fields; the result is then the tuple (images, *fields), each field a tensor (n, ...). Masks are
+            resized (nearest) and cropped as the images are.
 
         Raises RowIndexError for an index outside of the store, and ArgumentError for an invalid `out` or option, both
         before anything is written.
@@ -266,6 +269,9 @@ class Store(ABC):
             raise ArgumentError(f"resize: the images of {self.path} have many sizes: pass resize=256, crop=224")
         if dtype is None and out is not None:
             dtype = out.dtype
+        for name in fields or ():
+            self._check_field(name)
+        masks = tuple(name for name in fields or () if name in self.metadata.masks)
         batches = gathering.cached_format(
             self._formats,
             self,
@@ -275,8 +281,19 @@ class Store(ABC):
             channels_last=channels_last,
             crop=crop,
             resize=resize,
+            masks=masks,
         )
-        return gathering.gather(batches, indices, out, variant, threads)
+        images, *found = gathering.gather(batches, indices, out, variant, threads)
+        if fields is None:
+            return images
+        values = dict(zip(masks, found, strict=True))
+        rows = gathering.index_array(indices)
+        return (images, *(values[name] if name in values else self._values(name, rows) for name in fields))
+
+    def _values(self, name: str, rows: Array) -> torch.Tensor:
+        import torch
+
+        return torch.as_tensor(np.ascontiguousarray(self.field(name)[rows]))
 
     # ---- life ------------------------------------------------------------------------------------------------
     def __enter__(self) -> Self:

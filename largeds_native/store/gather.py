@@ -82,6 +82,7 @@ class BatchFormat:
             candidates=[] if candidates is None else candidates.tolist(),
         )
         self.image_shapes = self.gather.sample_shapes[:: 1 + len(masks)]
+        self.mask_dtypes = [torch.from_numpy(np.empty(0, stored.masks[name].dtype)).dtype for name in masks]
 
     def empty(self, n: int) -> torch.Tensor:
         """An uninitialised batch of n images of the first view, (n, C, H, W)."""
@@ -211,14 +212,29 @@ def shared_pool(threads: int | None) -> _C.Pool:
 
 def gather(
     batches: BatchFormat, indices: Any, out: torch.Tensor | None, variant: int, threads: int | None
-) -> torch.Tensor:
-    """See `Store.gather`."""
+) -> tuple[torch.Tensor, ...]:
+    """The images, and the masks (n, H, W); see `Store.gather`."""
     chosen = index_array(indices)
     variant = integer("variant", variant, 0, batches.variants - 1)
     if out is None:
         out = batches.empty(len(chosen))
-    batches.gather.run(chosen, 0, variant, [out], shared_pool(threads))
-    return out
+    size = batches.image_shapes[0][1:]
+    masks = [torch.empty((len(chosen), *size), dtype=dtype) for dtype in batches.mask_dtypes]
+    batches.gather.run(chosen, 0, variant, [out, *(mask.unsqueeze(1) for mask in masks)], shared_pool(threads))
+    return (out, *masks)
+
+
+def gather_masks(store: Gatherable, name: str, indices: Any, resize: Any, crop: Any) -> NDArray[Any]:
+    """The masks alone, (n, H, W), resized and cropped as `Store.gather` does the images."""
+    from largeds_native import _C
+
+    view = Augment(center_crop=crop, resize=resize)
+    _check_one_size(store, view)
+    gathered = _C.Gather([_mask_picture(store, name)], views=[view.core()])
+    _, height, width = gathered.sample_shapes[0]
+    out = np.empty((len(indices), 1, height, width), store.metadata.masks[name].dtype)
+    gathered.run(index_array(indices), 0, 0, [torch.from_numpy(out)], shared_pool(None))
+    return out[:, 0]
 
 
 def cached_format(

@@ -123,9 +123,9 @@ class JpegStore(PackedStore):
     def mask_read_spec(self, name: str) -> _C.ReadSpec:
         return self._spec("png", 1, self.metadata.masks[name].dtype.name)
 
-    def encoded(self, row: int) -> bytes:
-        """The JPEG file of a row."""
-        return self.rows.read(self._row(row))
+    def encoded(self, row: int, name: str = "images") -> bytes:
+        """The JPEG file of a row, or the PNG file of a mask."""
+        return (self.rows if name == "images" else self.mask_rows(name)).read(self._row(row))
 
     def _row(self, row: int) -> int:
         row = operator.index(row)

@@ -87,15 +87,12 @@ class ShardWriter:
         for name, file in self._masks.items():
             file.advance(rows, _file_bytes(results and results.masks[name]))
 
-    def append(self, rows: Array | Sequence[bytes]) -> None:
-        """Writes rows: an array (n, bytes of a sample), or JPEG files."""
+    def append(self, rows: Array | Sequence[bytes], masks: Mapping[str, Array | Sequence[bytes]] | None = None) -> None:
+        """Writes rows: an array (n, ...) of images, or JPEG files; and of each mask."""
         self.reserve(self.rows + len(rows))
-        data = rows if isinstance(rows, np.ndarray) else np.frombuffer(b"".join(rows), np.uint8)
-        view, offset = data.reshape(-1).view(np.uint8).data, self.offset
-        while view:
-            n = os.pwrite(self.descriptor, view, offset)
-            view, offset = view[n:], offset + n
-        self._images.advance(len(rows), data.nbytes)
+        _append(self._images, rows)
+        for name, file in self._masks.items():
+            _append(file, (masks or {})[name])
 
     def log(self, names: list[str], results: SampleResults, fields: Mapping[str, Array]) -> None:
         """Records the results of the next samples; the good ones are the next rows."""
@@ -154,6 +151,15 @@ class ShardWriter:
         self._temporary.rename(self._final)
         sync(self._final.parent)
         return record
+
+
+def _append(file: ImagesFile, rows: Array | Sequence[bytes]) -> None:
+    data = rows if isinstance(rows, np.ndarray) else np.frombuffer(b"".join(rows), np.uint8)
+    view, offset = np.ascontiguousarray(data).reshape(-1).view(np.uint8).data, file.offset
+    while view:
+        n = os.pwrite(file.descriptor, view, offset)
+        view, offset = view[n:], offset + n
+    file.advance(len(rows), data.nbytes)
 
 
 def _file_bytes(results: SampleResults | None) -> int:
