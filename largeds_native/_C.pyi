@@ -24,6 +24,17 @@ class Rows(RowSource):
     def row_bytes(self) -> int: ...
     def read(self, indices: ArrayLike) -> NDArray[np.uint8]: ...
 
+class LabelRows(Rows):
+    """The labels of several stores, whose classes have other numbers together: csrc/store/label_rows.h."""
+
+    def __init__(
+        self,
+        shards: Sequence[tuple[str, int, int]],
+        row_bytes: int,
+        signed: bool,
+        parts: Sequence[tuple[int, Sequence[int]]],
+    ) -> None: ...
+
 # paths of the images, offsets, sizes and orientations; the number of rows, and the bytes of the images
 JpegShard = tuple[str, str, str, str, int, int]
 

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from largeds_native.packing.decoding import decode_batch as decode_batch
     from largeds_native.store import Store as Store
     from largeds_native.store import concat as concat
+    from largeds_native.store import mix as mix
     from largeds_native.trainer import Accumulator as Accumulator
     from largeds_native.trainer import Trainer as Trainer
 
@@ -53,6 +54,7 @@ _LAZY = {
     "HDF5Dataset": ("largeds_native.interchange", "HDF5Dataset"),
     "from_hdf5": ("largeds_native.interchange", "from_hdf5"),
     "join_hdf5": ("largeds_native.interchange", "join_hdf5"),
+    "mix": ("largeds_native.store", "mix"),
     "Loader": ("largeds_native.loading", "Loader"),
     "ShuffleSampler": ("largeds_native.loading", "ShuffleSampler"),
     "Store": ("largeds_native.store", "Store"),
@@ -90,6 +92,7 @@ __all__ = [
     "decode_batch",
     "from_hdf5",
     "join_hdf5",
+    "mix",
     "pack",
 ]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -118,6 +119,28 @@ def _permuted(n: int, seed: int, epoch: int, position: int) -> int:
         value = left << half | right
         if value < n:
             return value ^ (mix(state) & 1) if value < 2 else value
+
+
+# ---- a mix of stores, one draw after another -------------------------------------------------------------------
+
+
+def mixed_stores(weights: list[float], draws: int) -> list[int]:
+    """The store of each draw: at each split of the stores in halves, a draw goes to the first half when what that
+    half is due, rounded down, grows."""
+    counts: dict[tuple[int, int], int] = {}
+
+    def draw(low: int, high: int) -> int:
+        if high - low == 1:
+            return low
+        middle = (low + high) // 2
+        share = (sum(exact[low:middle], Fraction(0)) / sum(exact[low:high], Fraction(0))).limit_denominator(1 << 30)
+        had = counts.get((low, high), 0)
+        counts[low, high] = had + 1
+        due = math.floor((had + 1) * share) > math.floor(had * share)
+        return draw(low, middle) if due else draw(middle, high)
+
+    exact = [(Fraction(weight) / Fraction(max(weights))).limit_denominator(1 << 30) for weight in weights]
+    return [draw(0, len(weights)) for _ in range(draws)]
 
 
 # ---- gather: one image at a time -------------------------------------------------------------------------------

@@ -14,6 +14,7 @@
 #include "store/fixed_rows.h"
 #include "store/hash.h"
 #include "store/image_reader.h"
+#include "store/label_rows.h"
 
 namespace py = pybind11;
 
@@ -27,12 +28,27 @@ using EncodedShardTuple = std::tuple<std::string, std::string, std::string, std:
 
 ShardFile shard_file(const FileTuple& tuple) { return {std::get<0>(tuple), std::get<1>(tuple), std::get<2>(tuple)}; }
 
-std::shared_ptr<FixedRows> make_rows(const std::vector<FileTuple>& files, int64_t row_bytes) {
+std::vector<ShardFile> shard_files(const std::vector<FileTuple>& files) {
   std::vector<ShardFile> shards;
   shards.reserve(files.size());
   for (const FileTuple& file : files) shards.push_back(shard_file(file));
+  return shards;
+}
+
+std::shared_ptr<FixedRows> make_rows(const std::vector<FileTuple>& files, int64_t row_bytes) {
+  std::vector<ShardFile> shards = shard_files(files);
   const py::gil_scoped_release nogil;
   return std::make_shared<FixedRows>(std::move(shards), row_bytes);
+}
+
+std::shared_ptr<LabelRows> make_label_rows(const std::vector<FileTuple>& files, int64_t row_bytes, bool is_signed,
+                                           const std::vector<std::tuple<int64_t, std::vector<int64_t>>>& parts) {
+  std::vector<ShardFile> shards = shard_files(files);
+  std::vector<Renumbering> renumberings;
+  renumberings.reserve(parts.size());
+  for (const auto& [rows, numbers] : parts) renumberings.push_back({rows, numbers});
+  const py::gil_scoped_release nogil;
+  return std::make_shared<LabelRows>(std::move(shards), row_bytes, is_signed, std::move(renumberings));
 }
 
 py::array_t<uint8_t> read_rows(const FixedRows& rows, const Indices& indices) {
@@ -161,6 +177,8 @@ void register_store(py::module_& m) {
       .def(py::init(&make_rows), py::arg("shards"), py::arg("row_bytes"))
       .def_property_readonly("row_bytes", &FixedRows::row_bytes)
       .def("read", &read_rows, py::arg("indices"));
+  py::class_<LabelRows, FixedRows, std::shared_ptr<LabelRows>>(m, "LabelRows")
+      .def(py::init(&make_label_rows), py::arg("shards"), py::arg("row_bytes"), py::arg("signed"), py::arg("parts"));
   m.def("hash_rows", &hash_buffer, py::arg("buffer"), py::arg("row_bytes"), py::arg("threads") = 1);
   m.def("verify_file", &verify_file, py::arg("file"), py::arg("row_bytes"), py::arg("expected"), py::arg("threads"));
   m.def("verify_rows", &verify_rows, py::arg("path"), py::arg("offsets"), py::arg("expected"), py::arg("threads"));

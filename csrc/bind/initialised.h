@@ -9,6 +9,7 @@
 #include "store/concat_rows.h"
 #include "store/encoded_rows.h"
 #include "store/fixed_rows.h"
+#include "store/label_rows.h"
 
 namespace lds {
 
@@ -43,6 +44,8 @@ template <>
 class type_caster<lds::Gather> : public lds::InitialisedCaster<lds::Gather> {};
 template <>
 class type_caster<lds::ImageLayout> : public lds::InitialisedCaster<lds::ImageLayout> {};
+template <>
+class type_caster<lds::LabelRows> : public lds::InitialisedCaster<lds::LabelRows> {};
 template <>
 class type_caster<lds::OutputSpec> : public lds::InitialisedCaster<lds::OutputSpec> {};
 template <>

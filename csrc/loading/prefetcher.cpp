@@ -1,6 +1,5 @@
 #include "loading/prefetcher.h"
 
-#include <cstring>
 #include <utility>
 
 #include "common/error.h"
@@ -63,8 +62,7 @@ Batch Prefetcher::fill(const BatchRequest& request) const {
     const int64_t row_bytes = fields_[i]->row_bytes();
     uint8_t* out = batch.memory.get() + batch.offsets[parts.size() + i];
     for (int64_t j = 0; j < batch.samples; ++j) {
-      std::memcpy(out + j * row_bytes, fields_[i]->row(samples[static_cast<size_t>(j)]).data,
-                  static_cast<size_t>(row_bytes));
+      fields_[i]->copy(samples[static_cast<size_t>(j)], out + j * row_bytes);
     }
   }
   return batch;

@@ -52,8 +52,9 @@ class Loader:
     shuffle: True shuffles all samples by a keyed permutation of (seed, epoch); False, as in DataLoader, keeps the
         store's order.
     order: another order instead of shuffle: "block" (for data larger than memory: windows of `block` rows, by default
-        64 MiB each, in random order, shuffled within sixteen windows at a time), "weighted" (n draws by `weights`,
-        with replacement), or a torch Sampler, BatchSampler, or collection of numbers.
+        64 MiB each, in random order, shuffled within sixteen windows at a time), "weighted" (n draws by `weights`: of
+        rows with replacement, of the stores of a `largeds_native.concat` as `largeds_native.mix` says), or a torch
+        Sampler, BatchSampler, or collection of numbers.
     seed: an integer from 0 to 2**64 - 1.
     augment: an `Augment`; its draws depend on (seed, epoch, sample, view). A list of them makes several views of each
         sample, of a size each, from one decode: batches are ([view, view], *fields). A function of the epoch that
@@ -78,7 +79,8 @@ class Loader:
         resized (nearest) and flipped as its image is, and has the pack's `ignore` where the image has padding; with
         several views there is one for each: ([view, view], [mask, mask], labels).
     block: rows per window of order="block".
-    weights: one number per sample; they imply order="weighted".
+    weights: one number per sample, or one per store of a `largeds_native.concat` (as many as samples are one per
+        sample); they imply order="weighted".
     variant: if the store has several, "draw" draws one per sample, "cycle" takes the next one in each epoch.
     decode: of a JPEG store, "exact" equals Pillow's pixels; "scaled" decodes at a smaller scale where an image is
         resized to at most half: faster for large photographs, but not exact.
@@ -147,7 +149,7 @@ class Loader:
         self._given_ranks = (rank, world_size)
         self.partition = Partition.resolve(rank, world_size)
         options = OrderOptions(shuffle, order, self.seed, block, weights, indices)
-        self.plan = choose_plan(options, len(store), store.row_bytes, self.batch_size, self.partition, self.drop_last)
+        self.plan = choose_plan(options, store, self.batch_size, self.partition, self.drop_last)
         self._skips_damaged = on_damage == "skip"
         self._dtype, self._mean_std, self._color = dtype, (mean, std), color
         self._batch_options: dict[str, Any] = {

@@ -199,7 +199,12 @@ class Store(ABC):
         """A field as rows of bytes for the C++ core."""
         self._check_field(name)
         spec = self._metadata.fields[name]
-        return self._core_rows(name, spec.dtype.itemsize * int(np.prod(spec.shape, dtype=np.int64)), 1)
+        rows = self._core_rows(name, spec.dtype.itemsize * int(np.prod(spec.shape, dtype=np.int64)), 1)
+        self.keep_readable(rows, name, 0)
+        return rows
+
+    def keep_readable(self, rows: _C.Rows, name: str, first: int) -> None:  # noqa: B027
+        """For a store whose files end with it: keeps it alive as long as `rows`, whose row `first` is its first."""
 
     def mask_rows(self, name: str) -> _C.RowSource:
         """The rows of a mask for the C++ core."""

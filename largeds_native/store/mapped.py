@@ -139,14 +139,12 @@ class MappedArrayStore(Store):
                 os.close(descriptor)
         return [RowFile(Path(f"/proc/self/fd/{self._memory_files[name]}"), 0, len(self))]
 
-    def field_rows(self, name: str) -> _C.Rows:
-        rows = super().field_rows(name)
-        if name in self._memory_files and len(rows):
+    def keep_readable(self, rows: _C.Rows, name: str, first: int) -> None:
+        if name in self._memory_files and len(self):
             # The file is known by its descriptor, which is closed with this store and may then be another file's. So
             # it is mapped now, and the store stays as long as the rows can read by the descriptor.
-            rows.will_need([0])
+            rows.will_need([first])
             weakref.finalize(rows, _keep, self).atexit = False
-        return rows
 
     def _map(self, name: str, part: int) -> Array:
         values = self._contents[name]

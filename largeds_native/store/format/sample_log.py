@@ -234,7 +234,7 @@ def read_sample_log(shard: Path, start: int, columns: Sequence[str] | None = Non
     path = shard / NAME
     try:
         with pq.ParquetFile(path) as file:
-            table = file.read(columns)
+            table = file.read(None if columns is None else [*columns, "row"])
         row = pc.cast(table["row"], pa.int64())
         row = pc.if_else(pc.less(row, 0), row, pc.add(row, start))
     except (pa.ArrowException, OSError, KeyError) as error:
