@@ -88,7 +88,7 @@ class AugmentSpec:
     def output_size(self, height: int, width: int) -> tuple[int, int]: ...
 
 class OutputSpec:
-    """The dtype, layout and scale of output samples: csrc/transform/sample_writer.h."""
+    """The dtype, layout and scale of output samples: csrc/transform/output_spec.h."""
 
     def __init__(
         self,
@@ -97,6 +97,8 @@ class OutputSpec:
         dtype: str = "float32",
         multiply: Sequence[float] = (),
         add: Sequence[float] = (),
+        padding: float = 0.0,
+        filter: str | None = None,
     ) -> None: ...
 
 # ---- decode ----------------------------------------------------------------------------------------------------

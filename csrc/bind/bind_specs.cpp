@@ -2,6 +2,7 @@
 #include <pybind11/stl.h>
 
 #include <array>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -54,8 +55,11 @@ std::pair<int, int> augmented_size(const AugmentSpec& spec, int height, int widt
   return {size.height, size.width};
 }
 
-OutputSpec make_output(bool planar, const std::string& dtype, std::vector<float> multiply, std::vector<float> add) {
-  return {planar, pixel_type_named(dtype), std::move(multiply), std::move(add)};
+OutputSpec make_output(bool planar, const std::string& dtype, std::vector<float> multiply, std::vector<float> add,
+                       double padding, const std::optional<std::string>& filter) {
+  OutputSpec spec{planar, pixel_type_named(dtype), std::move(multiply), std::move(add), padding};
+  if (filter) spec.filter = filter_named(*filter);
+  return spec;
 }
 
 RowSpec make_row(int resize_h, int resize_w, int crop_h, int crop_w, int out_h, int out_w, bool planar,
@@ -102,7 +106,8 @@ void register_specs(py::module_& m) {
       .def("output_size", &augmented_size, py::arg("height"), py::arg("width"));
   py::class_<OutputSpec>(m, "OutputSpec")
       .def(py::init(&make_output), py::kw_only(), py::arg("planar") = true, py::arg("dtype") = "float32",
-           py::arg("multiply") = std::vector<float>{}, py::arg("add") = std::vector<float>{});
+           py::arg("multiply") = std::vector<float>{}, py::arg("add") = std::vector<float>{}, py::arg("padding") = 0.0,
+           py::arg("filter") = py::none());
   py::class_<RowSpec>(m, "RowSpec")
       .def(py::init(&make_row), py::kw_only(), py::arg("resize_h") = 256, py::arg("resize_w") = 0,
            py::arg("crop_h") = 224, py::arg("crop_w") = 224, py::arg("out_h") = 224, py::arg("out_w") = 224,

@@ -8,10 +8,11 @@
 
 namespace lds {
 
-void CropReader::begin(const ConstImageView& image, const IntBox& box, bool flip, bool planar_out) {
+void CropReader::begin(const ConstImageView& image, const IntBox& box, bool flip, bool planar_out, uint8_t padding) {
   image_ = image;
   box_ = box;
   flip_ = flip;
+  padding_ = padding;
   planar_source_ = image.pixel_stride == 1;
   planar_out_ = planar_out || image.channels == 1;
   converted_line_ = -1;
@@ -20,7 +21,7 @@ void CropReader::begin(const ConstImageView& image, const IntBox& box, bool flip
   contiguous_ = whole_lines && !flip && planar_source_ == planar_out_;
 }
 
-// Line y of the box in the layout of the source: zeros outside of the image, mirrored if flip_ is set.
+// Line y of the box in the layout of the source: padding outside of the image, mirrored if flip_ is set.
 const uint8_t* CropReader::cut(int y, int channel, int pixel_bytes, std::vector<uint8_t>& buffer) {
   const int row = box_.y0 + y;
   const int first = std::max(box_.x0, 0);
@@ -30,7 +31,7 @@ const uint8_t* CropReader::cut(int y, int channel, int pixel_bytes, std::vector<
   const uint8_t* source =
       inside ? image_.row(row) + channel * image_.channel_stride + ptrdiff_t{first} * pixel_bytes : nullptr;
   if (!inside || last - first < box_.width()) {
-    buffer.assign(bytes, 0);
+    buffer.assign(bytes, padding_);
     if (inside && first < last) {
       std::memcpy(buffer.data() + ptrdiff_t{first - box_.x0} * pixel_bytes, source,
                   static_cast<size_t>(last - first) * static_cast<size_t>(pixel_bytes));

@@ -1,4 +1,4 @@
-// Reads a crop of an image line by line, flipped and in the layout of the output.
+// Reads a crop of an image of uint8 with 1 to 4 channels line by line, flipped and in the layout of the output.
 #pragma once
 
 #include <vector>
@@ -10,8 +10,8 @@ namespace lds {
 // Not thread-safe: use one per thread. A line that needs no change is not copied.
 class CropReader {
  public:
-  // `box` may extend outside of `image`, where pixels are 0.
-  void begin(const ConstImageView& image, const IntBox& box, bool flip, bool planar_out);
+  // `box` may extend outside of `image`, where pixels have the value `padding`.
+  void begin(const ConstImageView& image, const IntBox& box, bool flip, bool planar_out, uint8_t padding = 0);
 
   // True if all lines of the crop are contiguous in the source, so that line(0, c) points to all of them.
   bool contiguous() const noexcept { return contiguous_; }
@@ -25,6 +25,7 @@ class CropReader {
 
   ConstImageView image_;
   IntBox box_;
+  uint8_t padding_ = 0;
   bool flip_ = false, planar_source_ = true, planar_out_ = true, contiguous_ = false;
   int converted_line_ = -1;  // the line that is in converted_
   std::vector<uint8_t> cut_[4], flipped_, converted_;
