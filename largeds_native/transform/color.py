@@ -26,6 +26,7 @@ DTYPES = (torch.uint8, torch.float16, torch.bfloat16, torch.float32, torch.float
 BLOCK_BYTES = 3 * 224 * 224 * 4
 DEVICE_BLOCK_BYTES = 1 << 28
 Applied = tuple[Step, Tensor, Tensor]  # a step, its rows, and its values (m, 1, 1, 1)
+TOLERANCE = 1e-3  # by which floats may leave [0, 1], as after a resize
 CENTERS = {"brightness": 1.0, "contrast": 1.0, "saturation": 1.0, "hue": 0.0}
 
 
@@ -137,7 +138,8 @@ class ColorAugment:
         default 0 to n - 1.
         out: where the result goes, of the images' shape, dtype and device; it may be `images` itself.
 
-        There is no gradient. On a CUDA device, nothing waits for the device. Raises ArgumentError.
+        There is no gradient. Raises ArgumentError, also for floats outside of [0, 1] in CPU memory; on a CUDA device,
+        nothing waits for the device, so that values are not looked at.
         """
         n, _, height, width = self._check_images(images, out)
         draws = self.draw(
@@ -161,6 +163,7 @@ class ColorAugment:
         if 0 in images.shape[1:]:
             raise ArgumentError(f"images: expected at least one pixel each, found shape {tuple(images.shape)}")
         self.check(*images.shape[1:])
+        _check_values(images)
         if out is not None:
             like = (images.shape, images.dtype, images.device)
             if not isinstance(out, Tensor) or (out.shape, out.dtype, out.device) != like:
@@ -235,6 +238,17 @@ class ColorAugment:
             box = out[row, :, top : top + height, left : left + width]
             for channel, value in zip(box, values, strict=True):
                 channel.fill_(round(value * 255) if whole else value)
+
+
+def _check_values(images: Tensor) -> None:
+    if images.dtype == torch.uint8 or images.device.type != "cpu" or not len(images):
+        return
+    low, high = (float(end) for end in torch.aminmax(images))
+    if not (low >= -TOLERANCE and high <= 1 + TOLERANCE):  # NaN too
+        raise ArgumentError(
+            f"images: expected floats in [0, 1], found {low:.4g} to {high:.4g}: change colours before normalising, and "
+            "pass pixels from 0 to 255 as uint8"
+        )
 
 
 def _applied(blocks: list[list[Step]], device: torch.device) -> list[list[Applied]]:
