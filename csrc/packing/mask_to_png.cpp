@@ -9,15 +9,6 @@
 #include "resize/resizer_sink.h"
 
 namespace lds {
-namespace {
-
-constexpr size_t kMaxOverhead = 4096;  // of a file that is kept, over its numbers without compression
-
-// Whether rows are stored one after another: an interlaced file is decoded whole for any part of it.
-bool is_sequential(const uint8_t* data, size_t size) noexcept { return size > 28 && data[28] == 0; }
-
-}  // namespace
-
 MaskToPng::MaskToPng(const RowSpec& row) : row_(row) {
   if (!row.decode.mask || row.decode.channels > 2) throw Error(Reason::value, "expected masks of 8 or 16 bits a pixel");
   if (row.resize_h < 0 || row.resize_w != 0 || row.crop_h != 0 || row.crop_w != 0) {
@@ -28,16 +19,10 @@ MaskToPng::MaskToPng(const RowSpec& row) : row_(row) {
 
 JpegRow MaskToPng::convert(const uint8_t* data, size_t size, std::vector<uint8_t>& out) {
   const ImageInfo info = decoder_.open(data, size, row_.decode);
-  JpegRow row = begin(info.width, info.height);
+  const JpegRow row = begin(info.width, info.height);
   ResizerSink sink(resizer_, stop_);
   decoder_.read(resizer_.needed(), sink);
-  const size_t largest = numbers_.size() + kMaxOverhead;
-  if (row.kept == Kept::encoded && info.orientation == 1 && size <= largest && is_sequential(data, size)) {
-    row.kept = Kept::verbatim;
-    out.insert(out.end(), data, data + size);
-  } else {
-    encode(row, out);
-  }
+  encode(row, out);
   return row;
 }
 

@@ -1,4 +1,5 @@
-// Converts the file of a mask in memory to a PNG row: keeps the file, or shrinks the mask and encodes it without loss.
+// Converts the file of a mask in memory to a PNG row, shrunk where it is too large. The file itself is not kept:
+// without filters and interlacing, a row is decoded in half of the time.
 #pragma once
 
 #include <atomic>

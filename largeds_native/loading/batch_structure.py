@@ -24,10 +24,11 @@ class BatchStructure:
     masks: tuple[str, ...] = ()
     keys: tuple[str, ...] | None = None
 
-    def is_image(self, part: int) -> bool:
-        """Whether the tensor with this number has images, which are normalised."""
-        pictures = 1 + len(self.masks)
-        return part < self.views * pictures and part % pictures == 0
+    def view_of(self, part: int) -> int | None:
+        """The view whose images are in the tensor with this number; None for masks and other fields, which are neither
+        coloured nor normalised."""
+        view, picture = divmod(part, 1 + len(self.masks))
+        return view if view < self.views and picture == 0 else None
 
     def batch(self, parts: tuple[Tensor, ...]) -> tuple[Any, ...] | dict[str, Any]:
         """(images, *fields), or a dict of them by their keys."""

@@ -36,10 +36,12 @@ class ColorIterator:
 
     def take(self, after: Progress) -> PositionedParts:
         parts, progress = self._host.take(after)
-        keys, is_image = self._host.keys, self._host.structure.is_image
-        return tuple(self._view(i, part, keys) if is_image(i) else part for i, part in enumerate(parts)), progress
+        keys, view_of = self._host.keys, self._host.structure.view_of
+        return tuple(self._view(view_of(i), part, keys) for i, part in enumerate(parts)), progress
 
-    def _view(self, view: int, images: Tensor, keys: NDArray[np.int64]) -> Tensor:
+    def _view(self, view: int | None, images: Tensor, keys: NDArray[np.int64]) -> Tensor:
+        if view is None:  # a field
+            return images
         if self._format is None:
             changes = self._coloring.colors[view] is not None
             out = self._like(images, images.dtype) if changes else None

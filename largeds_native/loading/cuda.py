@@ -86,17 +86,21 @@ class DeviceIterator:
         with torch.cuda.stream(self._stream):
             parts = [part.to(self.device, non_blocking=True) for part in batch]
             copied.record(self._stream)
-            is_image = self._host.structure.is_image
-            sent = tuple(self._formatted(i, part) if is_image(i) else part for i, part in enumerate(parts))
+            sent = tuple(self._formatted(i, part) for i, part in enumerate(parts))
             ready.record(self._stream)
         self._copying.append((copied, batch))
         self._sent.append((sent, ready, progress))
         while self._copying and self._copying[0][0].query():
             self._copying.popleft()
 
-    def _formatted(self, view: int, images: Tensor) -> Tensor:
+    def _formatted(self, number: int, part: Tensor) -> Tensor:
+        """The part of a batch with this number, coloured and normalised if it has images."""
+        view = self._host.structure.view_of(number)
+        if view is None:
+            return part
+        images = part
         if self._coloring is not None:
-            images = self._coloring.apply(images, view, self._epoch, self._host.keys)
+            images = self._coloring.apply(part, view, self._epoch, self._host.keys)
         if self.format is None:
             return images
         return torch.addcmul(self._add, images.to(torch.float32), self._multiply).to(self.format.dtype)

@@ -54,6 +54,13 @@ def test_loops(name: str, store: str, capsys: pytest.CaptureFixture[str]) -> Non
     assert min(losses[1:]) < losses[0]  # mixed labels, and changed colours, keep it noisy
 
 
+def test_segmentation(capsys: pytest.CaptureFixture[str]) -> None:
+    assert 0 <= example("segmentation").main(n=96, epochs=3) <= 1
+    losses = [float(value) for value in re.findall(r"loss (\d+\.\d+)", capsys.readouterr().out)]
+    assert len(losses) == 3
+    assert losses[2] < losses[0]
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_torch_dataloader(workers: int, store: str) -> None:
     assert example("torch_dataloader").main(store, epochs=4, workers=workers, **SMALL) < math.log(3)

@@ -14,6 +14,7 @@ from torch import Tensor
 import largeds_native as lds
 from largeds_native.errors import ArgumentError
 from largeds_native.loading.color_iterator import ColorIterator
+from tests.builders.masks import make_mask_tree
 from tests.builders.stores import make_jpeg_store, make_labelled_store
 from tests.loading.epochs import MEAN, STD, assert_same, epoch_of
 from tests.loading.test_cuda import pretended  # noqa: F401 - a fixture
@@ -130,11 +131,11 @@ def test_an_interrupt_while_colouring_loses_no_batch(store: Any, monkeypatch: py
     kwargs = NORMAL | {"color": COLOR}
     expected = epoch_of(lds.Loader(store, 16, **kwargs))
     loader = lds.Loader(store, 16, **kwargs)
-    make, interrupts = ColorIterator._view, iter([1, 0, 0, 1, 0, 1, 1, 0, 0, 0, 0])
+    make, interrupts = ColorIterator._view, iter([1, 0, 0, 0, 1, 0, 1, 1, 0, 0, 0, 0, 1])
 
     def interrupted(self: Any, *arguments: Any) -> Tensor:
         made = make(self, *arguments)
-        if next(interrupts):
+        if next(interrupts, 0):
             raise KeyboardInterrupt
         return made
 
@@ -222,3 +223,20 @@ def test_bad_arguments(store: Any, kwargs: dict[str, Any], message: str) -> None
     with pytest.raises(ArgumentError, match=message):
         lds.Loader(store, 4, **kwargs)
     assert threading.active_count() <= before
+
+
+def test_masks_and_other_fields_keep_their_numbers(tmp_path: Path, pretended: Any) -> None:  # noqa: F811
+    tree = make_mask_tree(tmp_path, each=6)
+    store = lds.pack(tree.images, tmp_path / "s.lds", masks=tree.masks, resize=32, crop=28, ignore=255, progress=False)
+    views = [lds.Augment(random_crop=20), lds.Augment(random_crop=24, padding=2)]
+    kwargs: dict[str, Any] = {"augment": views, "fields": ("mask", "label"), "seed": 4}
+    before = list(lds.Loader(store, 6, dtype=torch.uint8, **kwargs))
+    for make in (lds.Loader, pretended):
+        ours = make(store, 6, color=[COLOR, OTHER], mean=MEAN, std=STD, **kwargs)
+        for number, ((images, masks, labels), (given, wanted, expected)) in enumerate(zip(ours, before, strict=True)):
+            keys = np.arange(6 * number, 6 * number + 6)
+            assert torch.equal(labels, expected)
+            for view, color in enumerate((COLOR, OTHER)):
+                assert torch.equal(masks[view], wanted[view])
+                colored = color(given[view], seed=4, keys=keys, view=view)
+                torch.testing.assert_close(images[view], normalised(colored), rtol=0, atol=1e-5)

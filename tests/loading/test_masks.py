@@ -227,3 +227,20 @@ def test_fields_that_can_not_be(stores: dict[str, Any]) -> None:
     for fields, message in ((("mask", "mask"), "the mask 'mask' is given twice"), (("depth",), "has no field 'depth'")):
         with pytest.raises(ArgumentError, match=message):
             loader(stores["raw"], LARGE, fields)
+
+
+def test_with_colours(stores: dict[str, Any]) -> None:
+    """Colours change the images of their own view, and no mask."""
+    color = lds.ColorAugment(brightness=0.4, grayscale=0.5)
+    options: dict[str, Any] = {"augment": [LARGE, CUT], "fields": ("mask", "label"), "dtype": torch.uint8, "seed": 7}
+    with (
+        lds.Loader(stores["jpeg"], 5, color=[None, color], **options) as ours,
+        lds.Loader(stores["jpeg"], 5, **options) as plain,
+    ):
+        for start, ((images, masks, labels), (same, same_masks, _)) in zip(
+            (0, 5, 10), zip(ours, plain, strict=True), strict=True
+        ):
+            keys = range(start, start + len(labels))
+            assert torch.equal(images[0], same[0])
+            assert torch.equal(images[1], color(same[1], seed=7, keys=keys, view=1))
+            assert_equal(masks, same_masks)
