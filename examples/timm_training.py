@@ -14,7 +14,6 @@ from timm.data import create_transform, resolve_model_data_config
 from timm.loss import LabelSmoothingCrossEntropy
 from timm.optim import create_optimizer_v2
 from torch.utils.data import DataLoader
-from torchvision.transforms.v2 import Compose, ToPILImage
 
 import largeds_native as lds
 
@@ -28,7 +27,7 @@ def main(
 
     # RandAugment and random erasing work on single images, in workers
     per_image = create_transform(**config, is_training=True, auto_augment="rand-m9-mstd0.5", re_prob=0.25)
-    dataset = lds.StoreDataset(store, Compose([ToPILImage(), per_image]))
+    dataset = lds.StoreDataset(store, per_image, image="pil")
     train_loader = DataLoader(dataset, 32, shuffle=True, num_workers=workers)
     # validation needs no such transforms: the Loader crops and normalises
     crop = lds.Augment(center_crop=side)

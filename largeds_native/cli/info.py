@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from largeds_native.cli.output import emit_json, print_pairs, size
-from largeds_native.cli.values import JSON, STORE
+from largeds_native.cli.stores import STORES, open_stores
+from largeds_native.cli.values import JSON
 
 if TYPE_CHECKING:
     from largeds_native._internal.arrays import FieldSpec
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def info(
-    store: STORE,
+    stores: STORES,
     classes: Annotated[bool, typer.Option("--classes", help="List the classes with their number of images.")] = False,
     failures: Annotated[bool, typer.Option("--failures", help="List the images that failed, with the reason.")] = False,
     json: JSON = False,
@@ -30,10 +31,9 @@ def info(
       largeds info train.lds --classes
       largeds info train.lds --failures | head
       largeds info train.lds --json
+      largeds info photos.lds drawings.lds --classes
     """
-    from largeds_native.opening import open_store
-
-    with open_store(store) as opened:
+    with open_stores(stores) as opened:
         content = describe(opened)
         if classes or json:
             content["images per class"] = class_counts(opened)
@@ -45,7 +45,9 @@ def info(
         print_pairs(content["images per class"] or {"": "the store has no class names"})
     elif failures:
         for failure in content["failures"]:
-            print(f"{failure['source']}: {failure['status']}: {failure['error']}")
+            print(
+                ": ".join([*failure.get("store", "").split(), failure["source"], failure["status"], failure["error"]])
+            )
         if not content["failures"]:
             print("no image failed")
     else:
@@ -54,7 +56,7 @@ def info(
 
 def describe(store: Store) -> dict[str, Any]:
     """The metadata of the store as plain data."""
-    from largeds_native.store import PackedStore
+    from largeds_native.store import parts_of
 
     statistics = store.metadata.statistics  # not computed here: that may read the whole file
     sizes = store.metadata.sizes
@@ -70,13 +72,19 @@ def describe(store: Store) -> dict[str, Any]:
         "variants": store.variants,
         "fields": {name: _field(spec) for name, spec in store.metadata.fields.items()},
         "classes": len(store.classes),
-        "shards": len(store.shards if isinstance(store, PackedStore) else store.files("images")),
+        "shards": sum(_shards(part) for part in parts_of(store)),
         "failed": failed_count(store),
         "mean": store.mean and list(store.mean),
         "std": store.std and list(store.std),
         "statistics": statistics and {"mean": list(statistics[0]), "std": list(statistics[1])},
         "identity": store.identity,
     }
+
+
+def _shards(store: Store) -> int:
+    from largeds_native.store import PackedStore
+
+    return len(store.shards if isinstance(store, PackedStore) else store.files("images"))
 
 
 def _field(spec: FieldSpec) -> dict[str, Any]:
@@ -134,19 +142,21 @@ def _short(values: list[float]) -> str:
 
 
 def failed_count(store: Store) -> int | None:
-    """Samples that are not in the store, from the sizes of its lists of samples; None where it has none."""
+    """Samples that are not in the store, from the sizes of its lists of samples; None where a part of it has none."""
     import pyarrow.parquet as pq
 
-    from largeds_native.store import PackedStore
+    from largeds_native.store import PackedStore, parts_of
     from largeds_native.store.format import sample_log
 
-    if not isinstance(store, PackedStore):
-        return None
-    try:
-        samples = sum(pq.read_metadata(shard.path / sample_log.NAME).num_rows for shard in store.shards)
-    except (OSError, ValueError):  # ArrowInvalid is a ValueError
-        return None
-    return int(samples) - len(store)
+    samples = 0
+    for part in parts_of(store):
+        if not isinstance(part, PackedStore):
+            return None
+        try:
+            samples += sum(pq.read_metadata(shard.path / sample_log.NAME).num_rows for shard in part.shards)
+        except (OSError, ValueError):  # ArrowInvalid is a ValueError
+            return None
+    return samples - len(store)
 
 
 def class_counts(store: Store) -> dict[str, int]:
@@ -164,18 +174,17 @@ def class_counts(store: Store) -> dict[str, int]:
 
 
 def failed_samples(store: Store) -> itertools.chain[dict[str, str]]:
-    """Source, status and error of every failed sample; reads one shard at a time."""
+    """Source, status and error of every failed sample, of joined stores also the `store`; reads one shard at a time."""
     import pyarrow.compute as pc
 
-    from largeds_native.store import as_packed
+    from largeds_native.store import ConcatStore, as_packed
 
-    packed = as_packed(store)
+    packed = store if isinstance(store, ConcatStore) else as_packed(store)
+    columns = ["source", "status", "error", *(["store"] if isinstance(store, ConcatStore) else [])]
 
     def of_shard(i: int) -> list[dict[str, str]]:
         table = packed.samples_of([i])
-        found: list[dict[str, str]] = (
-            table.filter(pc.less(table["row"], 0)).select(["source", "status", "error"]).to_pylist()
-        )
+        found: list[dict[str, str]] = table.filter(pc.less(table["row"], 0)).select(columns).to_pylist()
         return found
 
     return itertools.chain.from_iterable(map(of_shard, range(len(packed.shards))))

@@ -10,11 +10,12 @@ import typer
 
 from largeds_native.cli.guard import FAILURE
 from largeds_native.cli.output import emit_json
+from largeds_native.cli.stores import open_stores
 from largeds_native.cli.values import JSON, THREADS
 
 
 def verify(
-    store: Annotated[Path, typer.Argument(help="The store to verify.")],
+    stores: Annotated[list[Path], typer.Argument(help="The stores to verify.")],
     sources: Annotated[
         bool, typer.Option("--sources", help="Also decode some source images again, and compare the pixels.")
     ] = False,
@@ -29,18 +30,20 @@ def verify(
       largeds verify train.lds
       largeds verify train.lds --sources --sample 200
       largeds verify train.lds --json
+      largeds verify photos.lds drawings.lds
       largeds verify train.lds && python train.py
     """
-    from largeds_native.opening import open_store
     from largeds_native.packing import verify_sources
-    from largeds_native.store import as_packed
+    from largeds_native.store import ConcatStore, as_packed
 
-    with open_store(store) as opened:
-        rows = as_packed(opened).verify(threads=threads)
+    with open_stores(stores) as opened:
+        packed = opened if isinstance(opened, ConcatStore) else as_packed(opened)
+        rows = packed.verify(threads=threads)
         source_check = verify_sources(opened, sample=sample, threads=threads) if sources else None
+    store = ", ".join(map(str, stores))
     ok = rows.ok and (source_check is None or source_check.ok)
     if json:
-        content = {"store": str(store), "ok": ok} | dataclasses.asdict(rows)
+        content = {"store": store, "ok": ok} | dataclasses.asdict(rows)
         emit_json(content | {"sources": None if source_check is None else dataclasses.asdict(source_check)})
     else:
         print(f"{store}: {rows}" if source_check is None else f"{store}: {rows}; {source_check}")

@@ -11,6 +11,7 @@ import typer
 from largeds_native.cli.info import class_counts, each_image, failed_samples
 from largeds_native.cli.output import emit_json, size
 from largeds_native.cli.pictures import check_picture_path, write_picture
+from largeds_native.cli.stores import open_stores
 from largeds_native.cli.values import (
     FLIP,
     JSON,
@@ -20,7 +21,6 @@ from largeds_native.cli.values import (
     RESIZED_CROP,
     ROWS,
     SEED,
-    STORE,
     augment_from,
     row_numbers,
 )
@@ -37,10 +37,14 @@ LISTED = 1000  # largest number of failures on a page; `largeds info --failures`
 
 
 def view(
-    store: STORE,
-    out: Annotated[
-        Path | None, typer.Argument(help="The .png or .html to write. Default: the store's name, in this folder.")
-    ] = None,
+    paths: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="STORE... [OUT]",
+            help="The store, or several, which are joined as by lds.concat; then the .png or .html to write. Default: "
+            "the store's name, in this folder.",
+        ),
+    ],
     html: Annotated[
         bool,
         typer.Option("--html", help="Write a page with images, classes, failures and report, which needs no network."),
@@ -70,19 +74,20 @@ def view(
       largeds view train.lds augmented.png --resized-crop 192 --flip 0.5
       largeds view train.lds failures.png --failures
       largeds view train.lds page.html --html
+      largeds view photos.lds drawings.lds both.png
 
     Without --rows or --class, the images are evenly spaced over the store. With --flip, --random-crop or
     --resized-crop, the variants are those that a Loader with this Augment and seed draws in its first epochs; without,
     they are those that `pack` stored.
     """
     from largeds_native.interchange.progress import progress_of
-    from largeds_native.opening import open_store
 
     if sum((rows is not None, bool(classes), failures)) > 1:
         raise typer.BadParameter("--rows, --class and --failures exclude each other: pass only one of them")
+    stores, out = _stores_and_out(paths)
     chosen, augment = row_numbers(rows), augment_from(flip, random_crop, padding, resized_crop)
     html = html or (out is not None and out.suffix.lower() in (".html", ".htm"))
-    with open_store(store) as opened, progress_of(not (quiet or json), "drawing") as on_progress:
+    with open_stores(stores) as opened, progress_of(not (quiet or json), "drawing") as on_progress:
         name = opened.path.name.removesuffix(".lds")
         kinds = (".html", ".htm") if html else (".png",)
         path = check_picture_path(Path(f"{name or 'store'}{kinds[0]}") if out is None else out, kinds)
@@ -98,6 +103,14 @@ def view(
         emit_json({"file": str(path), "bytes": len(data), "rows": chosen_rows, "failures": len(sheet.failed)})
     elif not quiet:
         print(f"{path}: {size(len(data))}")
+
+
+def _stores_and_out(paths: list[Path]) -> tuple[list[Path], Path | None]:
+    """The last of several paths is what to write, if it is named as a picture or page, or is nothing that exists."""
+    last = paths[-1]
+    if len(paths) > 1 and (last.suffix.lower() in (".png", ".html", ".htm") or not last.exists()):
+        return paths[:-1], last
+    return paths, None
 
 
 def _chosen_rows(store: Store, rows: list[int] | None, classes: list[str], failures: bool, count: int) -> list[int]:

@@ -31,7 +31,7 @@ from largeds_native.interchange.hdf5_file import (
     reading,
 )
 from largeds_native.interchange.hdf5_import import unreadable
-from largeds_native.loading.collate import items_of
+from largeds_native.loading.collate import samples_of, values_of
 from largeds_native.loading.shared import BatchMemory
 from largeds_native.store.gather import dataset_rows
 from largeds_native.store.metadata import Metadata
@@ -87,7 +87,11 @@ class HDF5Dataset(Dataset[Any]):
             self._reader, self._owner = _Reader(self.path, self.images, self.labels, self._metadata), os.getpid()
         batch = self._reader.batch(rows, whole)
         labels = None if self._reader.labels is None else self._reader.labels[rows]
-        return items_of(batch, labels, self.transform, whole)
+        values = None if labels is None else values_of(labels)
+        if whole and values is not None:
+            return samples_of(batch, [values], None)
+        images = [image if self.transform is None else self.transform(image) for image in batch.unbind(0)]
+        return images if values is None else list(zip(images, values, strict=True))
 
 
 class _Reader:

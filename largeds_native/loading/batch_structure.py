@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,16 +15,14 @@ class BatchStructure:
 
     views: how many views there are, and `listed`: whether they come as a list, ([view, view], *fields).
     fields: the names in the order of the batch. masks: those of them that are masks.
+    keys: of the images and of each field, for batches that are dicts; None: they are tuples.
     """
 
     views: int = 1
     listed: bool = False
     fields: tuple[str, ...] = ()
     masks: tuple[str, ...] = ()
-
-    @classmethod
-    def of(cls, views: int, listed: bool, fields: Sequence[str], masks: Sequence[str]) -> BatchStructure:
-        return cls(views, listed, tuple(fields), tuple(masks))
+    keys: tuple[str, ...] | None = None
 
     def view_of(self, part: int) -> int | None:
         """The view whose images are in the tensor with this number; None for masks and other fields, which are neither
@@ -33,7 +30,12 @@ class BatchStructure:
         view, picture = divmod(part, 1 + len(self.masks))
         return view if view < self.views and picture == 0 else None
 
-    def batch(self, parts: tuple[Tensor, ...]) -> tuple[Any, ...]:
+    def batch(self, parts: tuple[Tensor, ...]) -> tuple[Any, ...] | dict[str, Any]:
+        """(images, *fields), or a dict of them by their keys."""
+        members = self._members(parts)
+        return members if self.keys is None else dict(zip(self.keys, members, strict=True))
+
+    def _members(self, parts: tuple[Tensor, ...]) -> tuple[Any, ...]:
         """(images, *fields): masks are (n, H, W), and with several views there is a list of them too."""
         if not self.listed and not self.masks:
             return parts

@@ -1,8 +1,8 @@
-"""Items of a dataset that know their gathered batch, so that collating them needs no copy."""
+"""Samples of a dataset that know their gathered batch, so that collating them needs no copy."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,18 +13,18 @@ from torch.utils.data import default_collate
 
 try:  # torch's documented way to extend default_collate to a custom type
     from torch.utils.data._utils.collate import default_collate_fn_map
-except ImportError:  # without it, items are plain pairs, which default_collate copies into a batch
+except ImportError:  # without it, samples are plain tuples and dicts, which default_collate copies into a batch
     default_collate_fn_map = None  # type: ignore[assignment]
 
 
 class Sample(tuple[Any, ...]):
-    """(image, label) with the batch of which the image is a view, and its index there."""
+    """(image, *fields) with the batch of which the image is a view, and its index there."""
 
     batch: Tensor
     index_in_batch: int
 
-    def __new__(cls, pair: tuple[Tensor, Any], batch: Tensor, index: int) -> Sample:
-        sample = super().__new__(cls, pair)
+    def __new__(cls, members: Iterable[Any], batch: Tensor, index: int) -> Sample:
+        sample = super().__new__(cls, members)
         sample.batch, sample.index_in_batch = batch, index
         return sample
 
@@ -32,38 +32,61 @@ class Sample(tuple[Any, ...]):
         return (tuple, (tuple(self),))
 
 
-def items_of(
-    batch: Tensor | list[Tensor], labels: NDArray[Any] | None, transform: Callable[[Tensor], Any] | None, whole: bool
-) -> list[Any]:
-    """(image, label) for each image of the batch, or the images. `whole`: as Samples, which collate without a copy; not
-    for a list.
+class NamedSample(dict[str, Any]):
+    """The same as a dict: the first key is the image's. `image` is the view itself, as a value of a dict can change."""
 
-    Integer labels are ints, which collate to int64; vectors and floats are tensors, which keep dtype and shape.
-    """
-    images: Any = batch.unbind(0) if isinstance(batch, Tensor) else batch
-    if transform is not None:
-        images = [transform(image) for image in images]
-    if labels is None:
-        return list(images)
-    plain = labels.ndim == 1 and labels.dtype.kind not in "fc"
-    values = labels.tolist() if plain else list(torch.as_tensor(np.array(labels)))
-    pairs = zip(images, values, strict=True)
-    if not whole or not isinstance(batch, Tensor):
-        return list(pairs)
-    return [Sample(pair, batch, index) for index, pair in enumerate(pairs)]
+    def __init__(self, members: Iterable[tuple[str, Any]], batch: Tensor, index: int) -> None:
+        super().__init__(members)
+        self.batch, self.index_in_batch = batch, index
+        self.image = next(iter(self.values()))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (dict, (dict(self),))
+
+
+def values_of(values: NDArray[Any]) -> Sequence[Any]:
+    """The values of a field: integers are ints, which collate to int64; vectors and floats are tensors, which keep
+    their dtype and shape."""
+    plain = values.ndim == 1 and values.dtype.kind not in "fc"
+    return values.tolist() if plain else list(torch.as_tensor(np.array(values)))
+
+
+def samples_of(batch: Tensor, columns: Sequence[Sequence[Any]], keys: tuple[str, ...] | None) -> list[Any]:
+    """A Sample, or with keys a NamedSample, of each image of the batch with its values in `columns`."""
+    rows = enumerate(zip(batch.unbind(0), *columns, strict=True))
+    if keys is None:
+        return [Sample(members, batch, index) for index, members in rows]
+    return [NamedSample(zip(keys, members, strict=True), batch, index) for index, members in rows]
 
 
 def collate_samples(samples: list[Any], *, collate_fn_map: Any = None) -> Any:
-    """The result of default_collate, without a copy if the samples are one whole gathered batch."""
-    batch = getattr(samples[0], "batch", None)
-    if batch is None or len(batch) != len(samples):
-        return default_collate([tuple(sample) for sample in samples])
-    for index, sample in enumerate(samples):
-        if not isinstance(sample, Sample) or sample.batch is not batch or sample.index_in_batch != index:
-            return default_collate([tuple(sample) for sample in samples])
-    return [batch, default_collate([sample[1] for sample in samples])]
+    """The result of default_collate, without a copy of the images if the samples are one whole gathered batch."""
+    first: Any = samples[0]
+    plain = tuple if isinstance(first, tuple) else dict
+    if not _are_whole(samples):
+        return default_collate([plain(sample) for sample in samples])
+    if plain is tuple:
+        return [first.batch, *(default_collate(list(column)) for column in list(zip(*samples, strict=True))[1:])]
+    image, *others = first
+    return {image: first.batch} | {key: default_collate([sample[key] for sample in samples]) for key in others}
+
+
+def _are_whole(samples: list[Any]) -> bool:
+    """Whether these are all samples of one gathered batch, in order and with their images."""
+    first = samples[0]
+    return len(first.batch) == len(samples) and all(
+        type(sample) is type(first)
+        and sample.batch is first.batch
+        and sample.index_in_batch == index
+        and (isinstance(sample, tuple) or _has_its_image(sample, first))
+        for index, sample in enumerate(samples)
+    )
+
+
+def _has_its_image(sample: NamedSample, first: NamedSample) -> bool:
+    return list(sample) == list(first) and next(iter(sample.values()), None) is sample.image
 
 
 COLLATES_WHOLE = default_collate_fn_map is not None
 if COLLATES_WHOLE:
-    default_collate_fn_map[Sample] = collate_samples
+    default_collate_fn_map[Sample] = default_collate_fn_map[NamedSample] = collate_samples

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -13,39 +13,88 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from largeds_native.errors import ArgumentError
-from largeds_native.loading.collate import COLLATES_WHOLE, items_of
+from largeds_native.loading.collate import COLLATES_WHOLE, samples_of, values_of
+from largeds_native.loading.fields import check_fields, field_names
+from largeds_native.loading.names import keys_of
 from largeds_native.loading.shared import BatchMemory
 from largeds_native.store import Store
+from largeds_native.store.display import picture_of
 from largeds_native.store.gather import BatchFormat, dataset_rows, shared_pool
+
+IMAGES = ("tensor", "pil", "numpy")
 
 
 class StoreDataset(Dataset[Any]):
-    """Item i is (image, label): a tensor (C, H, W) of the store's dtype, then `transform(image)`; and an int, or a
-    tensor of the field's dtype where labels are floats or vectors.
+    """Item i is (image, *fields), by default (image, label); with `names` it is a dict, and without fields the image.
 
-    Of a JPEG store with images of many sizes, the transform must give them one size for batches, such as torchvision's
-    RandomResizedCrop(224). A store without labels gives images alone. `classes` and `targets` are those of
-    torchvision's datasets. Where the store has several variants of an image, one is drawn with torch's random numbers.
-    DataLoader asks for a whole batch at once (`__getitems__`): without a transform, the batch is gathered in one pass,
-    in a worker directly into shared memory, which is reused when nobody holds the batch any more. Workers may be
-    started by fork or by spawn.
+    store: from `largeds_native.open` or `pack`.
+    transform: a function of the image.
+    target_transform: a function of the field, where there is one.
+    transforms: a function of the whole sample, `transforms(image, *fields)`, that returns as many; instead of the
+        other two, as in torchvision's datasets. torchvision's v2 transforms are such functions.
+    fields: the names of the fields, in this order; None is ("label",) if the store has it, else no field.
+    image: "tensor" is (C, H, W) of the store's dtype; "pil" an image of Pillow, for torchvision's and timm's transforms
+        of such; "numpy" an array (H, W, C), as Albumentations takes it. Masks come in the same kind, as (H, W).
+    names: keys for samples as dicts, as {"image": "pixel_values", "label": "labels"} for Hugging Face's Trainer; fields
+        without a key keep their name.
 
-    Raises RowIndexError for an index outside of -len .. len - 1, TypeError or ArgumentError for one that is not an
-    integer.
+    Integers are ints; floats and vectors are tensors of the field's dtype. Of a JPEG store with images of many sizes,
+    the transform must give them one size for batches, such as torchvision's RandomResizedCrop(224). `classes` and
+    `targets` are those of torchvision's datasets. Where the store has several variants of an image, one is drawn with
+    torch's random numbers. DataLoader asks for a whole batch at once (`__getitems__`): without a transform, tensors are
+    gathered in one pass, in a worker directly into shared memory, which is reused when nobody holds the batch any more.
+    Workers may be started by fork or by spawn.
+
+    Raises ArgumentError for invalid arguments; RowIndexError for an index outside of -len .. len - 1, TypeError or
+    ArgumentError for one that is not an integer.
     """
 
-    def __init__(self, store: Store, transform: Callable[[Tensor], Any] | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        transform: Callable[[Any], Any] | None = None,
+        target_transform: Callable[[Any], Any] | None = None,
+        transforms: Callable[..., Any] | None = None,
+        *,
+        fields: Sequence[str] | str | None = None,
+        image: Literal["tensor", "pil", "numpy"] = "tensor",
+        names: Mapping[str, str] | None = None,
+    ) -> None:
         if not isinstance(store, Store):
             raise ArgumentError(f"store: expected a Store, as largeds_native.open gives, found {type(store).__name__}")
         self.store = store
-        self.transform = transform
+        self.transform, self.target_transform, self.transforms = transform, target_transform, transforms
+        self.fields = field_names(store, fields)
+        check_fields(store, self.fields)
+        if image not in IMAGES:
+            raise ArgumentError(f"image: expected one of {', '.join(map(repr, IMAGES))}, found {image!r}")
+        if image == "pil" and store.dtype != np.uint8:
+            raise ArgumentError(f"image='pil': expected uint8 images, and those of {store.path} are {store.dtype}")
+        self.image = image
+        self._keys = keys_of(names, self.fields)
+        self._check_transforms()
         self._prepare()
+
+    def _check_transforms(self) -> None:
+        for name in ("transform", "target_transform", "transforms"):
+            function = getattr(self, name)
+            if function is not None and not callable(function):
+                raise ArgumentError(f"{name}: expected a function, found {function!r:.100}")
+        if self.transforms is not None and (self.transform is not None or self.target_transform is not None):
+            raise ArgumentError(
+                "transforms: expected it alone, as it changes the whole sample, or transform and target_transform"
+            )
+        if self.target_transform is not None and len(self.fields) != 1:
+            found = ", ".join(self.fields) or "none"
+            raise ArgumentError(f"target_transform: expected one field, found {found}: pass transforms= for a sample")
 
     def _prepare(self) -> None:
         self._targets: list[Any] | None = self.__dict__.get("_own_targets")
         store = self.store
-        self._labels = store["label"] if "label" in store.fields else None
-        self._format = None if store.metadata.varies else BatchFormat(store, variant="draw")
+        channels_last = self.image != "tensor"
+        self._format = (
+            None if store.metadata.varies else BatchFormat(store, variant="draw", channels_last=channels_last)
+        )
         self._memory = BatchMemory()
 
     @property
@@ -57,9 +106,9 @@ class StoreDataset(Dataset[Any]):
     def targets(self) -> list[Any]:
         """The label of every item. Raises AttributeError if the store has no labels, so that `hasattr` is False."""
         if self._targets is None:
-            if self._labels is None:
+            if "label" not in self.store.fields:
                 raise AttributeError(f"targets: {self.store.path} has no field 'label'")
-            self._targets = np.asarray(self._labels[:]).tolist()
+            self._targets = np.asarray(self.store["label"][:]).tolist()
         return self._targets
 
     @targets.setter
@@ -77,30 +126,87 @@ class StoreDataset(Dataset[Any]):
     def __getitems__(self, indices: Sequence[int]) -> list[Any]:
         if type(self).__getitem__ is not StoreDataset.__getitem__:  # a subclass's own answers for batches too
             return [self[index] for index in indices]
-        whole = COLLATES_WHOLE and self.transform is None and self._labels is not None and self._format is not None
+        changed = any((self.transform, self.target_transform, self.transforms))
+        members = len(self.fields) or self._keys is not None
+        whole = COLLATES_WHOLE and not changed and bool(members) and self.image == "tensor" and self._format is not None
         return self._items(indices, whole)
 
     def _items(self, indices: Sequence[int], whole: bool) -> list[Any]:
         rows = dataset_rows(indices, len(self), self.store.path)
-        images = self._images_of_many_sizes(rows) if self._format is None else self._batch(self._format, rows, whole)
-        labels = None if self._labels is None else np.asarray(self._labels[rows])
-        return items_of(images, labels, self.transform, whole)
+        columns = [self._values(name, rows) for name in self.fields]
+        if self._format is None:
+            return [self._sample(*members) for members in zip(self._decoded(rows), *columns, strict=True)]
+        batch = self._batch(self._format, rows, whole)
+        if whole:
+            return samples_of(batch, columns, self._keys)
+        images = batch.unbind(0) if self.image == "tensor" else map(self._as_image, batch.permute(0, 2, 3, 1).numpy())
+        return [self._sample(*members) for members in zip(images, *columns, strict=True)]
+
+    def _sample(self, image: Any, *values: Any) -> Any:
+        """The item of an image and the values of its fields: transformed, and with its keys."""
+        members: tuple[Any, ...] = (image, *values)
+        if self.transforms is not None:
+            changed = self.transforms(*members)
+            members = tuple(changed) if values else (changed,)
+            if len(members) != 1 + len(values):
+                raise ArgumentError(f"transforms: expected {1 + len(values)} values, found {len(members)}")
+        if self.transform is not None:
+            members = (self.transform(image), *values)
+        if self.target_transform is not None:
+            members = (members[0], self.target_transform(*values))
+        if self._keys is not None:
+            return dict(zip(self._keys, members, strict=True))
+        return members if values else members[0]
+
+    # ---- values ------------------------------------------------------------------------------------------------
+    def _values(self, name: str, rows: NDArray[np.int64]) -> Sequence[Any]:
+        """The values of a field, one a row."""
+        values: Any = self.store.field(name)[rows]
+        if name in self.store.metadata.masks:
+            return [self._as_mask(np.asarray(mask)) for mask in values]
+        return values_of(np.asarray(values))
+
+    def _as_mask(self, mask: NDArray[Any]) -> Any:
+        if self.image == "tensor":
+            return torch.from_numpy(np.array(mask))
+        return np.array(mask) if self.image == "numpy" else _pil_mask(mask)
+
+    def _as_image(self, pixels: NDArray[Any]) -> Any:
+        """The pixels (H, W, C) as `image` says."""
+        return pixels if self.image == "numpy" else picture_of(pixels, "HWC")
 
     def _batch(self, batches: BatchFormat, rows: NDArray[np.int64], whole: bool) -> Tensor:
-        batch = self._memory.tensor((len(rows), *batches.image_shapes[0]), batches.dtype, whole)
+        channels, height, width = batches.image_shapes[0]
+        if batches.channels_last:
+            batch = self._memory.tensor((len(rows), height, width, channels), batches.dtype, whole).permute(0, 3, 1, 2)
+        else:
+            batch = self._memory.tensor((len(rows), channels, height, width), batches.dtype, whole)
         seed = int(torch.randint(1 << 62, ())) if self.store.variants > 1 else 0
         batches.gather.run(rows, seed, 0, [batch], shared_pool(None))
         return batch
 
-    def _images_of_many_sizes(self, rows: NDArray[np.int64]) -> list[Tensor]:
-        images = [torch.from_numpy(self.store.images[int(row)]) for row in rows]
-        return images if self.store.layout == "CHW" else [image.permute(2, 0, 1).contiguous() for image in images]
+    def _decoded(self, rows: NDArray[np.int64]) -> Iterable[Any]:
+        """Images of many sizes."""
+        for row in rows:
+            pixels = self.store.images[int(row)]
+            if self.image != "tensor":
+                yield self._as_image(pixels if self.store.layout == "HWC" else pixels.transpose(1, 2, 0).copy())
+            else:
+                image = torch.from_numpy(pixels)
+                yield image if self.store.layout == "CHW" else image.permute(2, 0, 1).contiguous()
 
     def __getstate__(self) -> dict[str, Any]:
         """Of a subclass too; what the core works with is made anew where it is unpickled."""
-        made_anew = {"_labels", "_format", "_memory", "_targets"}
+        made_anew = {"_format", "_memory", "_targets"}
         return {name: value for name, value in self.__dict__.items() if name not in made_anew}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._prepare()
+
+
+def _pil_mask(mask: NDArray[Any]) -> Any:
+    """Modes "L", "I;16" and "I"."""
+    from PIL import Image
+
+    return Image.fromarray(np.ascontiguousarray(mask))

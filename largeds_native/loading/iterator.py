@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from largeds_native import _C
 
 Parts = tuple[Tensor, ...]  # of a batch: the images of each view, then the fields
-Batch = tuple[Any, ...]
+Batch = Any  # a tuple (images, *fields), or a dict of them
 PositionedParts = tuple[Parts, Progress]  # those of a batch, and the progress after it
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import operator
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -26,6 +26,7 @@ from largeds_native.loading.cursor import Cursor
 from largeds_native.loading.dataloader_arguments import THREADS, explains_dataloader_arguments
 from largeds_native.loading.fields import check_fields, check_pictures, core_field, field_names
 from largeds_native.loading.iterator import Batch, BatchIterator, BatchSource, EpochSpec, HostIterator
+from largeds_native.loading.names import keys_of
 from largeds_native.loading.order import Sequential, check_seed
 from largeds_native.loading.partition import Partition
 from largeds_native.loading.plan import OrderPlan, SamplerPlan
@@ -45,7 +46,8 @@ ON_DAMAGE = ("raise", "skip")
 
 
 class Loader:
-    """Iterates over batches of a store: tuples (images, *fields), images (n, C, H, W), each field (n, ...).
+    """Iterates over batches of a store: tuples (images, *fields), images (n, C, H, W), each field (n, ...); or, with
+    `names`, dicts of these.
 
     store: from `largeds_native.open` or `pack`.
     batch_size: samples per batch and rank; None with a batch sampler.
@@ -78,6 +80,8 @@ class Loader:
         field. Without fields, a batch is the tuple (images,). A mask, (n, H, W) of its own integer dtype, is cropped,
         resized (nearest) and flipped as its image is, and has the pack's `ignore` where the image has padding; with
         several views there is one for each: ([view, view], [mask, mask], labels).
+    names: keys for batches as dicts, as {"image": "pixel_values", "label": "labels"} for models of Hugging Face; fields
+        without a key keep their name.
     block: rows per window of order="block".
     weights: one number per sample, or one per store of a `largeds_native.concat` (as many as samples are one per
         sample); they imply order="weighted".
@@ -127,6 +131,7 @@ class Loader:
         rank: int | None = None,
         world_size: int | None = None,
         fields: Sequence[str] | None = None,
+        names: Mapping[str, str] | None = None,
         block: int | None = None,
         weights: ArrayLike | Tensor | None = None,
         variant: Literal["draw", "cycle"] = "draw",
@@ -161,6 +166,7 @@ class Loader:
         }
         self.fields = field_names(store, fields)
         check_fields(store, self.fields)
+        self._keys = keys_of(names, self.fields)
         self._masks = tuple(name for name in self.fields if name in store.metadata.masks)
         self._schedule = ViewSchedule(augment)
         self._views = self._schedule.at(0)
@@ -208,7 +214,7 @@ class Loader:
         view_bytes = pixels * (self._device_format or self._host_format).dtype.itemsize
         self._color_ring = _C.Ring(min(self.batch_size or 0, len(self.store)) * view_bytes, 2 * len(views))
         pool = _C.Pool(self.threads)
-        structure = BatchStructure.of(len(views), self._schedule.listed, self.fields, self._masks)
+        structure = BatchStructure(len(views), self._schedule.listed, self.fields, self._masks, self._keys)
         return EpochSpec(
             gather, fields, self._ring, pool, self.seed, self.prefetch, self.plan, structure, self._skips_damaged
         )

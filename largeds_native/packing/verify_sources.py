@@ -14,7 +14,7 @@ from largeds_native.packing.shard import Engines
 from largeds_native.packing.size import row_size
 from largeds_native.packing.store_source import source_of
 from largeds_native.sources import IndexedSource, ShuffledSource, SourceBatch
-from largeds_native.store import PackedStore, Store, as_packed
+from largeds_native.store import ConcatStore, PackedStore, Store, as_packed
 from largeds_native.store.format.sample_log import hash_column
 from largeds_native.store.verify import first_few
 
@@ -47,11 +47,13 @@ def verify_sources(
 ) -> SourceVerification:
     """Decodes `sample` of the images that a store was packed from, evenly spaced, and compares them with the store.
 
-    source: as for `pack`; default: the folder in the store's report.
+    source: as for `pack`; default: the folder in the store's report. Joined stores are compared each with its own.
     threads: by default all that the process may use.
 
     Raises ArgumentError if the report has no folder, StoreError if the source has another number of samples.
     """
+    if isinstance(store, ConcatStore):
+        return _verify_each(store, source, sample, threads)
     packed = as_packed(store)
     options = _options_of(packed)
     indexed = _indexed(packed, source, options)
@@ -72,6 +74,17 @@ def verify_sources(
         part = indices[low : low + STEP]
         different += _differences(engines, indexed.take(part), part, expected[low : low + STEP])
     return SourceVerification(len(indices), tuple(different))
+
+
+def _verify_each(store: ConcatStore, source: Any, sample: int, threads: int | None) -> SourceVerification:
+    if source is not None:
+        raise ArgumentError("source: joined stores have one each: verify each store with its own source")
+    each = max(1, sample // len(store.parts))
+    found = [verify_sources(part, sample=each, threads=threads) for part in store.parts]
+    different = tuple(
+        f"{part.path.name}: {name}" for part, one in zip(store.parts, found, strict=True) for name in one.different
+    )
+    return SourceVerification(sum(one.checked for one in found), different)
 
 
 def _differences(engines: Engines, batch: SourceBatch, indices: Any, expected: list[dict[str, Any]]) -> list[str]:

@@ -18,7 +18,10 @@ def split_pair(batch: Any) -> tuple[Any, Any]:
     if not isinstance(batch, (tuple, list)) or len(batch) < 2:
         found = f"{type(batch).__name__} of {len(batch)}" if isinstance(batch, (tuple, list)) else type(batch).__name__
         if isinstance(batch, dict):
-            found += f" with {sorted(map(str, batch))}: let the DataLoader's collate_fn return (inputs, targets)"
+            found += (
+                f" with {sorted(map(str, batch))}: let the DataLoader's collate_fn return (inputs, targets), and leave "
+                "out names= of a Loader or StoreDataset"
+            )
         raise ArgumentError(f"expected the loader to yield (inputs, targets), found {found}")
     return batch[0], batch[1] if len(batch) == 2 else tuple(batch[1:])
 

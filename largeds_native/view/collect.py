@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from largeds_native.store import PackedStore
+from largeds_native.store import ConcatStore, PackedStore, parts_of
 from largeds_native.store.display import picture_of
 from largeds_native.view.choose import label_of
 from largeds_native.view.files import thumbnail
@@ -116,6 +116,13 @@ def _root(store: Store) -> str | None:
 
 def sources_of(store: Store, rows: Iterable[int]) -> dict[int, str]:
     """The source names of the rows, if the store records them. Only the shards with these rows are read."""
+    if isinstance(store, ConcatStore):
+        return {
+            row: name
+            for row in rows
+            for part, number in [store.row_in_store(row)]
+            for name in sources_of(part, [number]).values()
+        }
     if not isinstance(store, PackedStore):
         return {}
     starts = np.array([shard.start for shard in store.shards], np.int64)
@@ -134,9 +141,10 @@ def failed_tiles(
     store: Store, samples: Iterable[dict[str, Any]], pictures: int, on_progress: ProgressCallback
 ) -> list[FailedTile]:
     """Tiles of failed samples; the first `pictures` have a thumbnail of their file, if it can be opened."""
-    root = _root(store)
+    roots = {str(part.path): _root(part) for part in parts_of(store)}
     found = []
     for done, sample in enumerate(samples):
+        root = roots[sample.get("store", str(store.path))]
         source, reason, error = (str(sample[key] or "") for key in ("source", "status", "error"))
         picture = thumbnail(root, source, SIDE) if done < pictures else None
         found.append(FailedTile(printable(source), printable(reason), printable(error), picture))

@@ -311,3 +311,33 @@ def encode_png(seed: int) -> bytes:
     file = io.BytesIO()
     Image.fromarray(smooth_pixels(seed)).save(file, "PNG")
     return file.getvalue()
+
+
+def test_several_stores(largeds: Largeds, tree: Path, store: Path, tmp_path: Path) -> None:
+    """They are joined: each failure and each damage names its store."""
+    other = lds.pack(tree, tmp_path / "other.lds", codec="jpeg", progress=False).path
+    code, out, err = largeds("info", store, other, "--json")
+    assert code == 0, err
+    content = json.loads(out)
+    assert (content["images"], content["shards"], content["failed"]) == (16, 2, 2)
+    assert content["images per class"] == {"cat": 8, "dog": 8}
+    assert [failure["store"] for failure in content["failures"]] == [str(store), str(other)]
+    code, out, err = largeds("info", store, other, "--failures")
+    assert out.splitlines()[1].startswith(f"{other}: dog/broken.jpg: "), err
+    code, out, err = largeds("verify", store, other, "--sources")
+    assert (code, err) == (0, "")
+    assert out.startswith(f"{store}, {other}: all 16 rows are as they were packed; 18 sources decode")
+    for name in ("both.png", "both.html"):
+        code, out, err = largeds("view", store, other, tmp_path / name, "--json")
+        assert code == 0, err
+        assert len(json.loads(out)["rows"]) == 16
+    page = (tmp_path / "both.html").read_text()
+    assert "dog/3.png" in page
+    code, out, err = largeds("view", store, tmp_path / "out.jpg")
+    assert code != 0
+    assert "out.jpg" in err
+    array = tmp_path / "images.npy"
+    np.save(array, np.zeros((2, 3, 16, 16), np.uint8))
+    code, out, err = largeds("verify", store, array)
+    assert (code, out) == (1, "")
+    assert "fields of" in err

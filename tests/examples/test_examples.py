@@ -61,6 +61,11 @@ def test_segmentation(capsys: pytest.CaptureFixture[str]) -> None:
     assert losses[2] < losses[0]
 
 
+def test_mix_stores(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert example("mix_stores").main(tmp_path) < math.log(3)
+    assert "['red', 'green', 'blue']" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_torch_dataloader(workers: int, store: str) -> None:
     assert example("torch_dataloader").main(store, epochs=4, workers=workers, **SMALL) < math.log(3)

@@ -73,10 +73,12 @@ def test_lightning_fits_and_evaluates(store: Any, tmp_path: Any, shuffle: bool) 
 
 
 @pytest.mark.timeout(400)
-def test_lightning_on_two_processes_shares_the_samples_out(store: Any, tmp_path: Any) -> None:
-    """The loader is made before Lightning starts the processes, and finds its rank when the epoch begins."""
+@pytest.mark.parametrize("source", ["loader", "dataset"])
+def test_lightning_on_two_processes_shares_the_samples_out(store: Any, tmp_path: Any, source: str) -> None:
+    """The loader is made before Lightning starts the processes, and finds its rank when the epoch begins; a DataLoader
+    over a StoreDataset gets Lightning's sampler. Batches are dicts."""
     pytest.importorskip("lightning")
-    command = [sys.executable, "-m", "tests.programs.lightning_on_ranks", str(store.path), str(tmp_path)]
+    command = [sys.executable, "-m", "tests.programs.lightning_on_ranks", str(store.path), str(tmp_path), source]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
     environment["PYTHONPATH"] = str(ROOT)
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, env=environment, check=False)
