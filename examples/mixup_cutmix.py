@@ -1,4 +1,4 @@
-"""MixUp and CutMix from torchvision's v2 transforms, on the batches that the Loader made.
+"""MixUp and CutMix from torchvision's v2 transforms, on the batches that the Loader made, with changed colours.
 
 largeds pack photos/train train.lds
 python examples/mixup_cutmix.py train.lds
@@ -22,7 +22,9 @@ def main(path: str, epochs: int = 2, batch_size: int = 32, crop: int = 224) -> f
     classes = len(store.classes)
     mean, std = store.statistics
     augment = lds.Augment(resized_crop=crop, flip=0.5)
-    loader = lds.Loader(store, batch_size, shuffle=True, augment=augment, mean=mean, std=std, device=device)
+    color = lds.ColorAugment(0.4, 0.4, 0.4)  # of each image, before it is normalised
+    kwargs = {"augment": augment, "color": color, "mean": mean, "std": std, "device": device}
+    loader = lds.Loader(store, batch_size, shuffle=True, **kwargs)
     # mixes the images of a batch, and returns labels of (n, classes) probabilities
     mix = v2.RandomChoice([v2.MixUp(num_classes=classes, alpha=0.2), v2.CutMix(num_classes=classes)])
 

@@ -24,6 +24,17 @@ class Rows(RowSource):
     def row_bytes(self) -> int: ...
     def read(self, indices: ArrayLike) -> NDArray[np.uint8]: ...
 
+class LabelRows(Rows):
+    """The labels of several stores, whose classes have other numbers together: csrc/store/label_rows.h."""
+
+    def __init__(
+        self,
+        shards: Sequence[tuple[str, int, int]],
+        row_bytes: int,
+        signed: bool,
+        parts: Sequence[tuple[int, Sequence[int]]],
+    ) -> None: ...
+
 # paths of the images, offsets, sizes and orientations; the number of rows, and the bytes of the images
 JpegShard = tuple[str, str, str, str, int, int]
 
@@ -32,8 +43,8 @@ class ConcatRows(RowSource):
 
     def __init__(self, parts: Sequence[RowSource]) -> None: ...
 
-class JpegRows(RowSource):
-    """Rows that are JPEG files: csrc/store/jpeg_rows.h."""
+class EncodedRows(RowSource):
+    """Rows that are JPEG files: csrc/store/encoded_rows.h."""
 
     def __init__(self, shards: Sequence[JpegShard], array_offset: int) -> None: ...
     def read(self, index: int) -> bytes: ...
@@ -112,6 +123,7 @@ def decode_image(
     max_pixels: int = ...,
     box: Sequence[int] | None = None,
     draft: Sequence[int] | None = None,
+    mask: bool = False,
 ) -> NDArray[np.uint8]: ...
 def decode_boxes(
     files: Sequence[bytes],
@@ -144,6 +156,7 @@ class RowSpec:
         exif_orientation: bool = True,
         keep_truncated: bool = False,
         max_pixels: int = ...,
+        mask: bool = False,
     ) -> None: ...
     @property
     def row_bytes(self) -> int: ...
@@ -169,6 +182,7 @@ class Packer:
         value_bytes: int = 1,
         jpeg_quality: int | None = None,
         restarts: bool = False,
+        png: bool = False,
     ) -> None: ...
     @property
     def sample_bytes(self) -> int: ...
@@ -227,16 +241,19 @@ class Pool:
     @property
     def threads(self) -> int: ...
 
+class Picture:
+    """One of the pictures of a sample, its image or a mask."""
+
+    def __init__(self, rows: RowSource, read: ReadSpec, output: OutputSpec = ...) -> None: ...
+
 class Gather:
     """Gathers rows of a store into a batch: csrc/loading/gather.h."""
 
     def __init__(
         self,
-        rows: RowSource,
-        read: ReadSpec,
+        pictures: Sequence[Picture],
         *,
-        augment: AugmentSpec = ...,
-        output: OutputSpec = ...,
+        views: Sequence[AugmentSpec] = ...,
         variants: int = 1,
         variant_choice: str = "draw",
         skip_damaged: bool = False,
@@ -244,17 +261,18 @@ class Gather:
     ) -> None: ...
     def __len__(self) -> int: ...
     @property
-    def sample_size(self) -> tuple[int, int]: ...
+    def sample_shapes(self) -> list[tuple[int, int, int]]: ...
     @property
     def sample_bytes(self) -> int: ...
-    def run(self, indices: ArrayLike, seed: int, epoch: int, out: torch.Tensor, pool: Pool) -> None: ...
+    def run(self, indices: ArrayLike, seed: int, epoch: int, out: Sequence[torch.Tensor], pool: Pool) -> None: ...
 
 def geometry(
-    augment: AugmentSpec, height: int, width: int, seed: int, epoch: int, key: int
+    augment: AugmentSpec, height: int, width: int, seed: int, epoch: int, key: int, view: int = 0
 ) -> tuple[tuple[int, int, int, int], tuple[int, int], tuple[int, int, int, int], bool]: ...
 def permute(n: int, seed: int, epoch: int, start: int, count: int) -> NDArray[np.int64]: ...
 def philox(counter: Sequence[int], key: Sequence[int]) -> list[int]: ...
-def uniforms(seed: int, epoch: int, sample: int, count: int) -> list[float]: ...
+def uniforms(seed: int, epoch: int, sample: int, count: int, view: int = 0) -> list[float]: ...
+def color_uniforms(seed: int, epoch: int, view: int, samples: NDArray[np.int64], count: int) -> NDArray[np.float64]: ...
 
 # ---- prefetch --------------------------------------------------------------------------------------------------
 
@@ -267,7 +285,7 @@ class Ring:
     def trim(self) -> None: ...
 
 class Prefetcher:
-    """Fills submitted batches in order, in a thread without the GIL: (images, *fields) as tensors."""
+    """Fills submitted batches in order, in a thread without the GIL: (*parts, *fields) as tensors."""
 
     def __init__(
         self, gather: Gather, fields: Sequence[tuple[Rows, str, Sequence[int]]], ring: Ring, pool: Pool

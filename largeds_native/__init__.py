@@ -36,21 +36,25 @@ if TYPE_CHECKING:
     from largeds_native.packing.decoding import decode_batch as decode_batch
     from largeds_native.store import Store as Store
     from largeds_native.store import concat as concat
+    from largeds_native.store import mix as mix
     from largeds_native.trainer import Accumulator as Accumulator
     from largeds_native.trainer import Trainer as Trainer
 
     open = open_store
     from largeds_native.transform import Augment as Augment
+    from largeds_native.transform import ColorAugment as ColorAugment
 
 # public name -> (module, name in it); loaded at first use, so that `import largeds_native` costs nothing
 _LAZY = {
     "Accumulator": ("largeds_native.trainer", "Accumulator"),
     "Augment": ("largeds_native.transform", "Augment"),
+    "ColorAugment": ("largeds_native.transform", "ColorAugment"),
     "concat": ("largeds_native.store", "concat"),
     "decode_batch": ("largeds_native.packing.decoding", "decode_batch"),
     "HDF5Dataset": ("largeds_native.interchange", "HDF5Dataset"),
     "from_hdf5": ("largeds_native.interchange", "from_hdf5"),
     "join_hdf5": ("largeds_native.interchange", "join_hdf5"),
+    "mix": ("largeds_native.store", "mix"),
     "Loader": ("largeds_native.loading", "Loader"),
     "ShuffleSampler": ("largeds_native.loading", "ShuffleSampler"),
     "Store": ("largeds_native.store", "Store"),
@@ -69,6 +73,7 @@ __all__ = [
     "Accumulator",
     "ArgumentError",
     "Augment",
+    "ColorAugment",
     "DecodeError",
     "HDF5Dataset",
     "LargedsError",
@@ -87,6 +92,7 @@ __all__ = [
     "decode_batch",
     "from_hdf5",
     "join_hdf5",
+    "mix",
     "pack",
 ]
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -30,12 +32,12 @@ def mix(x: int) -> int:
 
 
 class SampleDraws:
-    """The draws of one sample, as a function of (seed, epoch, sample)."""
+    """The draws of one view of a sample, as a function of (seed, epoch, sample, view)."""
 
-    def __init__(self, seed: int, epoch: int, sample: int) -> None:
+    def __init__(self, seed: int, epoch: int, sample: int, view: int = 0) -> None:
         key = mix(seed ^ mix(epoch))
         self._key = [key & MASK32, key >> 32]
-        self._counter = [sample & MASK32, sample >> 32, 0, 0]
+        self._counter = [sample & MASK32, sample >> 32, 0, view]
         self._numbers: list[int] = []
 
     def next_uint32(self) -> int:
@@ -52,6 +54,42 @@ class SampleDraws:
             product = self.next_uint32() * n
             if product & MASK32 >= (2**32 - n) % n:
                 return product >> 32
+
+
+def color_uniforms(seed: int, epoch: int, view: int, sample: int, count: int) -> list[float]:
+    """The numbers of one sample for colours."""
+    key = mix(seed ^ mix(epoch))
+    numbers: list[int] = []
+    for block in range(-(-count // 4)):
+        counter = [sample & MASK32, sample >> 32 & MASK32, block, 2**31 | view]
+        numbers += philox4x32(counter, [key & MASK32, key >> 32])
+    return [number / 2**32 for number in numbers[:count]]
+
+
+def color_draw(u: list[float], options: Any, height: int, width: int) -> dict[str, Any]:
+    """What ColorAugment does with one sample, from its numbers: torchvision's make_params, with our random numbers."""
+
+    def within(number: float, bounds: tuple[float, float]) -> float:
+        return bounds[0] + (bounds[1] - bounds[0]) * number
+
+    draw: dict[str, Any] = {"order": [], "blur": None, "box": None}
+    if u[0] < options.p:
+        draw["order"] = list(list(itertools.permutations(range(4)))[int(u[1] * 24)])
+    ranges = (options.brightness, options.contrast, options.saturation, options.hue)
+    draw["factors"] = [within(number, bounds) for number, bounds in zip(u[2:6], ranges, strict=True)]
+    draw["grayscale"], draw["solarize"] = u[6] < options.grayscale, u[9] < options.solarize
+    if u[7] < options.blur:
+        draw["blur"] = within(u[8], options.blur_sigma)
+    if u[10] < options.erasing:
+        for attempt in range(10):
+            area = height * width * within(u[13 + 2 * attempt], options.erasing_scale)
+            low, high = (math.log(bound) for bound in options.erasing_ratio)
+            ratio = math.exp(within(u[14 + 2 * attempt], (low, high)))
+            h, w = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+            if h < height and w < width:
+                draw["box"] = (int(u[11] * (height - h + 1)), int(u[12] * (width - w + 1)), h, w)
+                break
+    return draw
 
 
 def permutation(n: int, seed: int, epoch: int) -> list[int]:
@@ -81,6 +119,28 @@ def _permuted(n: int, seed: int, epoch: int, position: int) -> int:
         value = left << half | right
         if value < n:
             return value ^ (mix(state) & 1) if value < 2 else value
+
+
+# ---- a mix of stores, one draw after another -------------------------------------------------------------------
+
+
+def mixed_stores(weights: list[float], draws: int) -> list[int]:
+    """The store of each draw: at each split of the stores in halves, a draw goes to the first half when what that
+    half is due, rounded down, grows."""
+    counts: dict[tuple[int, int], int] = {}
+
+    def draw(low: int, high: int) -> int:
+        if high - low == 1:
+            return low
+        middle = (low + high) // 2
+        share = (sum(exact[low:middle], Fraction(0)) / sum(exact[low:high], Fraction(0))).limit_denominator(1 << 30)
+        had = counts.get((low, high), 0)
+        counts[low, high] = had + 1
+        due = math.floor((had + 1) * share) > math.floor(had * share)
+        return draw(low, middle) if due else draw(middle, high)
+
+    exact = [(Fraction(weight) / Fraction(max(weights))).limit_denominator(1 << 30) for weight in weights]
+    return [draw(0, len(weights)) for _ in range(draws)]
 
 
 # ---- gather: one image at a time -------------------------------------------------------------------------------
@@ -131,12 +191,14 @@ def torchvision_size(resize: int | tuple[int, int], height: int, width: int) -> 
     return int(resize * height / width), resize
 
 
-def gathered_sample(image: np.ndarray, index: int, seed: int, epoch: int, options: dict[str, Any]) -> np.ndarray:
+def gathered_sample(
+    image: np.ndarray, index: int, seed: int, epoch: int, options: dict[str, Any], view: int = 0
+) -> np.ndarray:
     """image (H, W, C) uint8 -> the sample (C, h, w) uint8 before normalisation."""
     if options.get("resize"):
         image = resized(image, torchvision_size(options["resize"], *image.shape[:2]), options)
     height, width, _ = image.shape
-    draws = SampleDraws(seed, epoch, index)
+    draws = SampleDraws(seed, epoch, index, view)
     top, left, h, w = chosen_crop(draws, height, width, options)
     pad = max(options.get("padding", 0), 0)
     padded = np.pad(image, ((pad, pad), (pad, pad), (0, 0)))

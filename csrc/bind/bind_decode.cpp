@@ -41,14 +41,15 @@ class ArraySink : public RowSink {
 // `part` is the box (x0, y0, x1, y1) for Decoder::read(), `draft` the size (min_width, min_height) for set_draft().
 Pixels decode_image(const py::bytes& data, int channels, bool exif_orientation, bool keep_truncated,
                     uint64_t max_pixels, const std::optional<std::array<int, 4>>& part,
-                    const std::optional<std::array<int, 2>>& draft) {
+                    const std::optional<std::array<int, 2>>& draft, bool mask) {
+  DecodeOptions options{channels, exif_orientation, keep_truncated, max_pixels};
+  options.mask = mask;
   const auto bytes = py::cast<std::string_view>(data);
   Decoder decoder;
   ImageInfo info;
   {
     const py::gil_scoped_release release;
-    info = decoder.open(reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size(),
-                        {channels, exif_orientation, keep_truncated, max_pixels});
+    info = decoder.open(reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size(), options);
     if (draft) info = decoder.set_draft((*draft)[0], (*draft)[1]);
   }
   IntBox box{0, 0, info.width, info.height};
@@ -118,7 +119,8 @@ void register_decode(py::module_& m) {
   check_jpeg();
   m.def("decode_image", &decode_image, py::arg("data"), py::kw_only(), py::arg("channels") = 3,
         py::arg("exif_orientation") = true, py::arg("keep_truncated") = false,
-        py::arg("max_pixels") = DecodeOptions{}.max_pixels, py::arg("box") = py::none(), py::arg("draft") = py::none());
+        py::arg("max_pixels") = DecodeOptions{}.max_pixels, py::arg("box") = py::none(), py::arg("draft") = py::none(),
+        py::arg("mask") = false);
   m.def("decode_boxes", &decode_boxes, py::arg("files"), py::arg("boxes"), py::arg("threads"), py::kw_only(),
         py::arg("libjpeg") = true, py::arg("scale") = 1);
   m.def("image_info", &image_info, py::arg("data"));

@@ -241,8 +241,9 @@ py::tuple list_images(const py::str& path, const std::vector<std::string>& exten
 std::unique_ptr<BoundPacker> make_packer(const RowSpec& row, int threads, int variants,
                                          const std::optional<AugmentSpec>& augment, uint64_t seed,
                                          const py::bytes& table, int value_bytes, std::optional<int> jpeg_quality,
-                                         bool restarts) {
+                                         bool restarts, bool png) {
   PackSpec spec;
+  spec.png = png;
   if (jpeg_quality) spec.jpeg = JpegSpec{*jpeg_quality, restarts};
   spec.row = row;
   spec.variants = variants;
@@ -287,7 +288,8 @@ void register_pack(py::module_& m) {
   py::class_<BoundPacker>(m, "Packer")
       .def(py::init(&make_packer), py::arg("spec"), py::arg("threads"), py::kw_only(), py::arg("variants") = 1,
            py::arg("augment") = py::none(), py::arg("seed") = 0, py::arg("table") = py::bytes(),
-           py::arg("value_bytes") = 1, py::arg("jpeg_quality") = py::none(), py::arg("restarts") = false)
+           py::arg("value_bytes") = 1, py::arg("jpeg_quality") = py::none(), py::arg("restarts") = false,
+           py::arg("png") = false)
       .def_property_readonly("sample_bytes", &BoundPacker::sample_bytes)
       .def("start", &BoundPacker::start, py::arg("items"), py::arg("descriptor") = -1, py::arg("offset") = 0,
            py::arg("rows") = py::none(), py::arg("samples") = py::none(), py::arg("out").noconvert() = py::none())

@@ -121,14 +121,17 @@ class TensorPrefetcher {
       without_gil([&] { batch = core.next(kSignalPeriod); });
       if (!batch && PyErr_CheckSignals() != 0) throw py::error_already_set();
     }
-    py::tuple out(fields_.size() + 1);
-    const auto part = [&](size_t i) { return batch->memory.get() + batch->offsets[i]; };
-    out[0] = make_tensor(batch->memory, part(0), batch_shape(*gather_, batch->samples),
-                         dtype_of(gather_->spec().output.type), batch_strides(*gather_));
+    const size_t parts = gather_->parts();
+    py::tuple out(parts + fields_.size());
+    const auto data = [&](size_t i) { return batch->memory.get() + batch->offsets[i]; };
+    for (size_t i = 0; i < parts; ++i) {
+      out[i] = make_tensor(batch->memory, data(i), part_shape(*gather_, i, batch->samples),
+                           dtype_of(gather_->picture(i).output.type), part_strides(*gather_, i));
+    }
     for (size_t i = 0; i < fields_.size(); ++i) {
       std::vector<int64_t> shape = std::get<2>(fields_[i]);
       shape.insert(shape.begin(), batch->samples);
-      out[i + 1] = make_tensor(batch->memory, part(i + 1), std::move(shape), types_[i]);
+      out[parts + i] = make_tensor(batch->memory, data(parts + i), std::move(shape), types_[i]);
     }
     return out;
   }

@@ -25,7 +25,7 @@ ImageLayout make_layout(int channels, int height, int width, bool planar, const 
 
 ReadSpec make_read(const ImageLayout& images, const std::string& codec, bool scaled, uint64_t max_pixels,
                    const std::vector<ReadSpec>& parts) {
-  const auto chosen = choice<Codec>("codec", {{"raw", Codec::raw}, {"jpeg", Codec::jpeg}}, codec);
+  const auto chosen = choice<Codec>("codec", {{"raw", Codec::raw}, {"jpeg", Codec::jpeg}, {"png", Codec::png}}, codec);
   return {chosen, images, scaled, max_pixels, parts};
 }
 
@@ -64,7 +64,7 @@ OutputSpec make_output(bool planar, const std::string& dtype, std::vector<float>
 
 RowSpec make_row(int resize_h, int resize_w, int crop_h, int crop_w, int out_h, int out_w, bool planar,
                  const std::string& filter, bool antialias, bool scaled, int channels, bool exif_orientation,
-                 bool keep_truncated, uint64_t max_pixels) {
+                 bool keep_truncated, uint64_t max_pixels, bool mask) {
   RowSpec spec;
   spec.resize_h = resize_h;
   spec.resize_w = resize_w;
@@ -77,6 +77,7 @@ RowSpec make_row(int resize_h, int resize_w, int crop_h, int crop_w, int out_h, 
   spec.antialias = antialias;
   spec.scaled = scaled;
   spec.decode = {channels, exif_orientation, keep_truncated, max_pixels};
+  spec.decode.mask = mask;
   return spec;
 }
 
@@ -113,7 +114,8 @@ void register_specs(py::module_& m) {
            py::arg("crop_h") = 224, py::arg("crop_w") = 224, py::arg("out_h") = 224, py::arg("out_w") = 224,
            py::arg("planar") = true, py::arg("filter") = "bilinear", py::arg("antialias") = true,
            py::arg("scaled") = false, py::arg("channels") = 3, py::arg("exif_orientation") = true,
-           py::arg("keep_truncated") = false, py::arg("max_pixels") = DecodeOptions{}.max_pixels)
+           py::arg("keep_truncated") = false, py::arg("max_pixels") = DecodeOptions{}.max_pixels,
+           py::arg("mask") = false)
       .def_property_readonly(
           "row_bytes", [](const RowSpec& spec) { return int64_t{spec.out_h} * spec.out_w * spec.decode.channels; })
       .def("output_size", &row_size, py::arg("width"), py::arg("height"));

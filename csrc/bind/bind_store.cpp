@@ -10,10 +10,11 @@
 #include "bind/initialised.h"
 #include "common/file.h"
 #include "store/concat_rows.h"
+#include "store/encoded_rows.h"
 #include "store/fixed_rows.h"
 #include "store/hash.h"
 #include "store/image_reader.h"
-#include "store/jpeg_rows.h"
+#include "store/label_rows.h"
 
 namespace py = pybind11;
 
@@ -23,16 +24,31 @@ namespace {
 using Hashes = py::array_t<uint64_t, py::array::c_style | py::array::forcecast>;
 using FileTuple = std::tuple<std::string, int64_t, int64_t>;
 // The paths of the images, offsets, sizes and orientations; the number of rows, and the bytes of the images.
-using JpegShardTuple = std::tuple<std::string, std::string, std::string, std::string, int64_t, int64_t>;
+using EncodedShardTuple = std::tuple<std::string, std::string, std::string, std::string, int64_t, int64_t>;
 
 ShardFile shard_file(const FileTuple& tuple) { return {std::get<0>(tuple), std::get<1>(tuple), std::get<2>(tuple)}; }
 
-std::shared_ptr<FixedRows> make_rows(const std::vector<FileTuple>& files, int64_t row_bytes) {
+std::vector<ShardFile> shard_files(const std::vector<FileTuple>& files) {
   std::vector<ShardFile> shards;
   shards.reserve(files.size());
   for (const FileTuple& file : files) shards.push_back(shard_file(file));
+  return shards;
+}
+
+std::shared_ptr<FixedRows> make_rows(const std::vector<FileTuple>& files, int64_t row_bytes) {
+  std::vector<ShardFile> shards = shard_files(files);
   const py::gil_scoped_release nogil;
   return std::make_shared<FixedRows>(std::move(shards), row_bytes);
+}
+
+std::shared_ptr<LabelRows> make_label_rows(const std::vector<FileTuple>& files, int64_t row_bytes, bool is_signed,
+                                           const std::vector<std::tuple<int64_t, std::vector<int64_t>>>& parts) {
+  std::vector<ShardFile> shards = shard_files(files);
+  std::vector<Renumbering> renumberings;
+  renumberings.reserve(parts.size());
+  for (const auto& [rows, numbers] : parts) renumberings.push_back({rows, numbers});
+  const py::gil_scoped_release nogil;
+  return std::make_shared<LabelRows>(std::move(shards), row_bytes, is_signed, std::move(renumberings));
 }
 
 py::array_t<uint8_t> read_rows(const FixedRows& rows, const Indices& indices) {
@@ -47,14 +63,14 @@ py::array_t<uint8_t> read_rows(const FixedRows& rows, const Indices& indices) {
   return out;
 }
 
-std::shared_ptr<JpegRows> make_jpeg_rows(const std::vector<JpegShardTuple>& files, int64_t array_offset) {
-  std::vector<JpegShardFiles> shards;
+std::shared_ptr<EncodedRows> make_jpeg_rows(const std::vector<EncodedShardTuple>& files, int64_t array_offset) {
+  std::vector<EncodedShardFiles> shards;
   shards.reserve(files.size());
   for (const auto& [images, offsets, sizes, orientations, rows, bytes] : files) {
     shards.push_back({images, offsets, sizes, orientations, rows, bytes});
   }
   const py::gil_scoped_release nogil;
-  return std::make_shared<JpegRows>(std::move(shards), array_offset);
+  return std::make_shared<EncodedRows>(std::move(shards), array_offset);
 }
 
 std::shared_ptr<ConcatRows> make_concat_rows(const std::vector<std::shared_ptr<RowSource>>& parts) {
@@ -66,7 +82,7 @@ std::shared_ptr<ConcatRows> make_concat_rows(const std::vector<std::shared_ptr<R
   return std::make_shared<ConcatRows>(std::move(sources));
 }
 
-py::bytes read_jpeg(const JpegRows& rows, int64_t index) {
+py::bytes read_jpeg(const EncodedRows& rows, int64_t index) {
   std::vector<uint8_t> data;
   {
     const py::gil_scoped_release nogil;
@@ -75,8 +91,8 @@ py::bytes read_jpeg(const JpegRows& rows, int64_t index) {
   return {reinterpret_cast<const char*>(data.data()), data.size()};
 }
 
-// The whole image of a row, (height, width, channels).
-py::array_t<uint8_t> decode_jpeg(const JpegRows& rows, int64_t index, const ReadSpec& spec) {
+// The whole image of a row, (height, width, channels), or mask, (height, width, bytes of a number).
+py::array_t<uint8_t> decode_jpeg(const EncodedRows& rows, int64_t index, const ReadSpec& spec) {
   std::unique_ptr<ImageReader> reader;
   ConstImageView image;
   {
@@ -87,7 +103,8 @@ py::array_t<uint8_t> decode_jpeg(const JpegRows& rows, int64_t index, const Read
       image = reader->read({0, 0, size.width, size.height});
     });
   }
-  py::array_t<uint8_t> out({image.height, image.width, image.channels});
+  const auto pixel_bytes = static_cast<int>(image.pixel_stride);
+  py::array_t<uint8_t> out({image.height, image.width, pixel_bytes});
   std::copy_n(image.data, out.size(), out.mutable_data());
   return out;
 }
@@ -152,7 +169,7 @@ void register_store(py::module_& m) {
       .def("will_need", &will_need, py::arg("indices"));
   py::class_<ConcatRows, RowSource, std::shared_ptr<ConcatRows>>(m, "ConcatRows")
       .def(py::init(&make_concat_rows), py::arg("parts"));
-  py::class_<JpegRows, RowSource, std::shared_ptr<JpegRows>>(m, "JpegRows")
+  py::class_<EncodedRows, RowSource, std::shared_ptr<EncodedRows>>(m, "EncodedRows")
       .def(py::init(&make_jpeg_rows), py::arg("shards"), py::arg("array_offset"))
       .def("read", &read_jpeg, py::arg("index"))
       .def("decode", &decode_jpeg, py::arg("index"), py::arg("spec"));
@@ -160,6 +177,8 @@ void register_store(py::module_& m) {
       .def(py::init(&make_rows), py::arg("shards"), py::arg("row_bytes"))
       .def_property_readonly("row_bytes", &FixedRows::row_bytes)
       .def("read", &read_rows, py::arg("indices"));
+  py::class_<LabelRows, FixedRows, std::shared_ptr<LabelRows>>(m, "LabelRows")
+      .def(py::init(&make_label_rows), py::arg("shards"), py::arg("row_bytes"), py::arg("signed"), py::arg("parts"));
   m.def("hash_rows", &hash_buffer, py::arg("buffer"), py::arg("row_bytes"), py::arg("threads") = 1);
   m.def("verify_file", &verify_file, py::arg("file"), py::arg("row_bytes"), py::arg("expected"), py::arg("threads"));
   m.def("verify_rows", &verify_rows, py::arg("path"), py::arg("offsets"), py::arg("expected"), py::arg("threads"));

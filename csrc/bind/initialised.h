@@ -7,8 +7,9 @@
 #include "loading/gather.h"
 #include "packing/image_to_row.h"
 #include "store/concat_rows.h"
+#include "store/encoded_rows.h"
 #include "store/fixed_rows.h"
-#include "store/jpeg_rows.h"
+#include "store/label_rows.h"
 
 namespace lds {
 
@@ -44,9 +45,13 @@ class type_caster<lds::Gather> : public lds::InitialisedCaster<lds::Gather> {};
 template <>
 class type_caster<lds::ImageLayout> : public lds::InitialisedCaster<lds::ImageLayout> {};
 template <>
+class type_caster<lds::LabelRows> : public lds::InitialisedCaster<lds::LabelRows> {};
+template <>
 class type_caster<lds::OutputSpec> : public lds::InitialisedCaster<lds::OutputSpec> {};
 template <>
-class type_caster<lds::JpegRows> : public lds::InitialisedCaster<lds::JpegRows> {};
+class type_caster<lds::EncodedRows> : public lds::InitialisedCaster<lds::EncodedRows> {};
+template <>
+class type_caster<lds::Picture> : public lds::InitialisedCaster<lds::Picture> {};
 template <>
 class type_caster<lds::ReadSpec> : public lds::InitialisedCaster<lds::ReadSpec> {};
 template <>

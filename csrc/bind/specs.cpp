@@ -38,28 +38,28 @@ VariantChoice variant_choice_named(const std::string& name) {
 
 dlpack::DataType dtype_of(PixelType type) { return dtype_named(pixel_type_name(type)); }
 
-std::vector<int64_t> batch_shape(const Gather& gather, int64_t n) {
-  const auto [height, width] = gather.sample_size();
-  return {n, gather.spec().read.images.channels, height, width};
+std::vector<int64_t> part_shape(const Gather& gather, size_t part, int64_t n) {
+  const auto [height, width] = gather.sample_size(part);
+  return {n, gather.picture(part).read.images.channels, height, width};
 }
 
-std::vector<int64_t> batch_strides(const Gather& gather) {
-  const int64_t c = gather.spec().read.images.channels;
-  const int64_t h = gather.sample_size().height;
-  const int64_t w = gather.sample_size().width;
-  if (gather.spec().output.planar) return {c * h * w, h * w, w, 1};
+std::vector<int64_t> part_strides(const Gather& gather, size_t part) {
+  const int64_t c = gather.picture(part).read.images.channels;
+  const int64_t h = gather.sample_size(part).height;
+  const int64_t w = gather.sample_size(part).width;
+  if (gather.picture(part).output.planar) return {c * h * w, h * w, w, 1};
   return {c * h * w, 1, w * c, c};
 }
 
-void check_batch(const Gather& gather, int64_t n, const TensorView& out) {
-  const OutputSpec& output = gather.spec().output;
-  const std::vector<int64_t> shape = batch_shape(gather, n);
+void check_part(const Gather& gather, size_t part, int64_t n, const TensorView& out) {
+  const OutputSpec& output = gather.picture(part).output;
+  const std::vector<int64_t> shape = part_shape(gather, part, n);
   if (out.shape() != shape) {
     throw Error(Reason::value, "out: expected shape " + shape_text(shape) + ", found " + shape_text(out.shape()));
   }
   const std::string expected = name_of(dtype_of(output.type)), found = name_of(out.dtype());
   if (found != expected) throw Error(Reason::value, "out: expected dtype " + expected + ", found " + found);
-  if (!out.has_strides(batch_strides(gather))) {
+  if (!out.has_strides(part_strides(gather, part))) {
     throw Error(Reason::value, std::string("out: expected a ") + (output.planar ? "contiguous" : "channels_last") +
                                    " tensor, found strides " + shape_text(out.strides()));
   }

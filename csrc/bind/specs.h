@@ -15,11 +15,11 @@ VariantChoice variant_choice_named(const std::string& name);  // "draw" or "cycl
 
 dlpack::DataType dtype_of(PixelType type);
 
-// The shape (n, C, H, W) of a batch, and its strides in elements.
-std::vector<int64_t> batch_shape(const Gather& gather, int64_t n);
-std::vector<int64_t> batch_strides(const Gather& gather);
+// The shape (n, C, H, W) of a part of a batch, and its strides in elements.
+std::vector<int64_t> part_shape(const Gather& gather, size_t part, int64_t n);
+std::vector<int64_t> part_strides(const Gather& gather, size_t part);
 
-// Error(Reason::value) unless `out` has the shape, dtype and strides of a batch of n samples.
-void check_batch(const Gather& gather, int64_t n, const TensorView& out);
+// Error(Reason::value) unless `out` has the shape, dtype and strides of this part of a batch of n samples.
+void check_part(const Gather& gather, size_t part, int64_t n, const TensorView& out);
 
 }  // namespace lds

@@ -28,7 +28,13 @@ struct DecodeOptions {
   // Pass the parts of a JPEG that a box does not need by restart markers, where HuffmanScan can: damage there is not
   // found then.
   bool jump_restarts = false;
+  // The image is a mask: one number a pixel, an index of the palette or a value of grey, as a little-endian integer of
+  // `channels` bytes, which are 1, 2 or 4.
+  bool mask = false;
 };
+
+// Error(Reason::value) unless images can have these channels.
+void check_channels(const DecodeOptions& options);
 
 // Receives rows of interleaved pixels, top to bottom.
 class RowSink {

@@ -108,13 +108,22 @@ void Decoder::read_oriented(const IntBox& box, RowSink& sink) {
     const uint8_t* from = buffer_.at(first.x - stored.x0, first.y - stored.y0, channels_);
     const ptrdiff_t step =
         ptrdiff_t{second.x - first.x} * channels_ + ptrdiff_t{second.y - first.y} * stored.width() * channels_;
-    if (channels_ == 1) {
-      gather_row<1>(from, step, row_.data(), box.width());
-    } else {
-      gather_row<3>(from, step, row_.data(), box.width());
+    switch (channels_) {
+      case 1: gather_row<1>(from, step, row_.data(), box.width()); break;
+      case 2: gather_row<2>(from, step, row_.data(), box.width()); break;
+      case 3: gather_row<3>(from, step, row_.data(), box.width()); break;
+      default: gather_row<4>(from, step, row_.data(), box.width()); break;
     }
     sink.push(row_.data());
   }
+}
+
+void check_channels(const DecodeOptions& options) {
+  const int channels = options.channels;
+  if (options.mask ? channels == 1 || channels == 2 || channels == 4 : channels == 1 || channels == 3) return;
+  throw Error(Reason::value,
+              std::string(options.mask ? "a mask has 1, 2 or 4 bytes a pixel" : "channels must be 1 or 3") +
+                  ", found " + std::to_string(channels));
 }
 
 ImageInfo Decoder::open(const uint8_t* data, size_t size, const DecodeOptions& options) {
@@ -122,9 +131,7 @@ ImageInfo Decoder::open(const uint8_t* data, size_t size, const DecodeOptions& o
   png_.give_back_large_buffers();
   webp_.give_back_large_buffers();
   buffer_.give_back_if_large();
-  if (options.channels != 1 && options.channels != 3) {
-    throw Error(Reason::value, "channels must be 1 or 3, found " + std::to_string(options.channels));
-  }
+  check_channels(options);
   if (size == 0) throw Error(Reason::truncated, "the file is empty");
   channels_ = options.channels;
   format_ = sniff_format(data, size);
@@ -146,6 +153,9 @@ ImageInfo Decoder::open(const uint8_t* data, size_t size, const DecodeOptions& o
       orientation = webp_.orientation();
       break;
     case Format::unknown: throw Error(Reason::unsupported, "not a JPEG, PNG or WebP file, by its first bytes");
+  }
+  if (options.mask && format_ != Format::png) {
+    throw Error(Reason::unsupported, std::string("a mask is expected in a PNG file, found ") + format_name(format_));
   }
   orientation_ = options.exif_orientation ? orientation : 1;
   opened_ = true;

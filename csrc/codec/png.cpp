@@ -89,6 +89,8 @@ struct PngDecoder::State {
   PngHandle png;
   int width = 0, height = 0, orientation = 1, channels = 3;
   int colour = 0;
+  bool mask = false;
+  int number_bytes = 1;  // of a mask, in the file
   std::array<uint8_t, 768> palette{};
   std::vector<uint8_t> rows, out;
 
@@ -146,6 +148,7 @@ struct PngDecoder::State {
 
   // Converts `count` pixels of libpng's row from column x0 on. Offsets are ptrdiff_t: a row can exceed INT_MAX bytes.
   const uint8_t* to_output(const uint8_t* row, ptrdiff_t x0, int count) {
+    if (mask) return widened(row + x0 * number_bytes, count);
     if (colour == PNG_COLOR_TYPE_PALETTE) {
       for (ptrdiff_t x = 0; x < count; ++x) {
         std::memcpy(&out[x * channels], &palette[ptrdiff_t{row[x0 + x]} * channels], channels);
@@ -157,6 +160,21 @@ struct PngDecoder::State {
       return out.data();
     }
     return row + x0 * channels;
+  }
+
+  // The numbers with zeros for the bytes that the file has not.
+  const uint8_t* widened(const uint8_t* numbers, int count) {
+    if (number_bytes == channels) return numbers;
+    std::fill_n(out.begin(), ptrdiff_t{count} * channels, uint8_t{0});
+    for (ptrdiff_t x = 0; x < count; ++x) std::memcpy(&out[x * channels], numbers + x * number_bytes, number_bytes);
+    return out.data();
+  }
+
+  void check_mask(int depth) {
+    if (colour != PNG_COLOR_TYPE_GRAY && colour != PNG_COLOR_TYPE_PALETTE)
+      throw Error(Reason::unsupported, "PNG: colours, and a mask has one number a pixel");
+    number_bytes = depth == 16 ? 2 : 1;
+    if (number_bytes > channels) throw Error(Reason::unsupported, "PNG: 16 bits a pixel, and a mask of 8 is expected");
   }
 };
 
@@ -184,19 +202,24 @@ void PngDecoder::open(const uint8_t* data, size_t size, const DecodeOptions& opt
   s.width = static_cast<int>(width);
   s.height = static_cast<int>(height);
   s.colour = png_get_color_type(s.png.png, s.png.info);
-  if (s.colour == PNG_COLOR_TYPE_GRAY && png_get_bit_depth(s.png.png, s.png.info) == 16) {
+  const int depth = png_get_bit_depth(s.png.png, s.png.info);
+  s.mask = options.mask;
+  if (s.mask) {
+    s.check_mask(depth);
+  } else if (s.colour == PNG_COLOR_TYPE_GRAY && depth == 16) {
     throw Error(Reason::unsupported, "PNG: 16 bits a pixel of grey");  // Python knows what the caller wants of them
   }
   s.read_orientation(chunks);
-  if (s.colour == PNG_COLOR_TYPE_PALETTE) s.read_palette();
+  if (s.colour == PNG_COLOR_TYPE_PALETTE && !s.mask) s.read_palette();
 }
 
 void PngDecoder::read(const IntBox& box, RowSink& sink) {
   State& s = *state_;
   int passes = 1;
-  s.check(s.png.start(s.channels == 3, &passes));
+  using Output = PngHandle::Output;
+  s.check(s.png.start(s.mask ? Output::numbers : s.channels == 3 ? Output::rgb : Output::gray_or_rgb, &passes));
   const size_t row_bytes = png_get_rowbytes(s.png.png, s.png.info);
-  s.out.resize(std::max(s.out.size(), size_t(box.width()) * 3));
+  s.out.resize(std::max(s.out.size(), size_t(box.width()) * 4));
   if (passes == 1) {
     s.rows.resize(std::max(s.rows.size(), row_bytes));
     for (int y = 0; y < box.y1; ++y) {

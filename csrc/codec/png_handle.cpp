@@ -61,16 +61,18 @@ bool PngHandle::read_header(const uint8_t* data, size_t size, Texts texts) {
   return true;
 }
 
-bool PngHandle::start(bool to_rgb, int* passes) {
+bool PngHandle::start(Output output, int* passes) {
   if (setjmp(png_jmpbuf(png))) return false;
   const int colour = png_get_color_type(png, info), depth = png_get_bit_depth(png, info);
-  if (depth == 16) png_set_strip_16(png);  // the high byte, as Pillow takes it; of grey alone the decoder takes none
-  if (colour == PNG_COLOR_TYPE_PALETTE) {
+  const bool numbers = output == Output::numbers;
+  if (depth == 16 && numbers) png_set_swap(png);
+  if (depth == 16 && !numbers) png_set_strip_16(png);  // the high byte, as Pillow takes it; the decoder takes no grey
+  if (colour == PNG_COLOR_TYPE_PALETTE || numbers) {
     png_set_packing(png);
   } else {
     if (colour == PNG_COLOR_TYPE_GRAY && depth < 8) png_set_expand_gray_1_2_4_to_8(png);
     if (colour & PNG_COLOR_MASK_ALPHA) png_set_strip_alpha(png);
-    if (to_rgb && !(colour & PNG_COLOR_MASK_COLOR)) png_set_gray_to_rgb(png);
+    if (output == Output::rgb && !(colour & PNG_COLOR_MASK_COLOR)) png_set_gray_to_rgb(png);
   }
   *passes = png_set_interlace_handling(png);
   png_read_update_info(png, info);

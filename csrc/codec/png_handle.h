@@ -31,8 +31,10 @@ struct PngHandle {
   // chunks of up to kMaxTextBytes are kept.
   enum class Texts : uint8_t { skip, keep };
   bool read_header(const uint8_t* data, size_t size, Texts texts = Texts::skip);
-  // Rows are then 8-bit gray or RGB (always RGB with to_rgb), 8-bit palette indices, or 16-bit gray.
-  bool start(bool to_rgb, int* passes);
+  // What rows are: numbers are palette indices or values of gray as the file has them, in a byte or, if the file has 16
+  // bits, in two, the low byte first; with the others, a palette gives 8-bit indices too.
+  enum class Output : uint8_t { gray_or_rgb, rgb, numbers };
+  bool start(Output output, int* passes);
   bool read_row(uint8_t* row);
   void close() noexcept;
 };

@@ -9,6 +9,7 @@
 namespace lds {
 namespace {
 
+constexpr uint32_t kColorStream = 0x80000000U;    // of the counter: separates colours from the samples' other draws
 constexpr uint64_t kOrderStream = 0x6f72646572U;  // separates the order from the samples' draws
 
 // Sebastiano Vigna's splitmix64 finaliser: 64 bits in, 64 well-mixed bits out.
@@ -17,6 +18,11 @@ uint64_t mix(uint64_t x) noexcept {
   x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9U;
   x = (x ^ (x >> 27)) * 0x94d049bb133111ebU;
   return x ^ (x >> 31);
+}
+
+std::array<uint32_t, 2> key_of(uint64_t seed, uint64_t epoch) noexcept {
+  const uint64_t key = mix(seed ^ mix(epoch));
+  return {static_cast<uint32_t>(key), static_cast<uint32_t>(key >> 32)};
 }
 
 }  // namespace
@@ -33,11 +39,9 @@ std::array<uint32_t, 4> philox4x32(std::array<uint32_t, 4> counter, std::array<u
   return counter;
 }
 
-SampleRandom::SampleRandom(uint64_t seed, uint64_t epoch, uint64_t sample) noexcept
-    : counter_{static_cast<uint32_t>(sample), static_cast<uint32_t>(sample >> 32), 0, 0}, key_{} {
-  const uint64_t key = mix(seed ^ mix(epoch));
-  key_ = {static_cast<uint32_t>(key), static_cast<uint32_t>(key >> 32)};
-}
+SampleRandom::SampleRandom(uint64_t seed, uint64_t epoch, uint64_t sample, uint32_t view) noexcept
+    : counter_{static_cast<uint32_t>(sample), static_cast<uint32_t>(sample >> 32), 0, view},
+      key_(key_of(seed, epoch)) {}
 
 uint32_t SampleRandom::next_u32() noexcept {
   if (used_ == 4) {
@@ -60,6 +64,20 @@ int64_t SampleRandom::below(int64_t n) noexcept {
     while (static_cast<uint32_t>(product) < threshold) product = uint64_t{next_u32()} * range;
   }
   return static_cast<int64_t>(product >> 32);
+}
+
+void color_uniforms(uint64_t seed, uint64_t epoch, uint32_t view, const int64_t* samples, int64_t n, int64_t count,
+                    double* out) noexcept {
+  const std::array<uint32_t, 2> key = key_of(seed, epoch);
+  for (int64_t i = 0; i < n; ++i) {
+    const auto sample = static_cast<uint64_t>(samples[i]);
+    std::array<uint32_t, 4> counter{static_cast<uint32_t>(sample), static_cast<uint32_t>(sample >> 32), 0,
+                                    kColorStream | view};
+    for (int64_t j = 0; j < count; ++counter[2]) {
+      const std::array<uint32_t, 4> block = philox4x32(counter, key);
+      for (size_t k = 0; k < block.size() && j < count; ++k, ++j) out[i * count + j] = block[k] * 0x1p-32;
+    }
+  }
 }
 
 // NOLINTNEXTLINE(cppcoreguidelines-pro-type-member-init): the table is only used for a small n

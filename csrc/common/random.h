@@ -11,10 +11,11 @@ namespace lds {
 // Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011).
 std::array<uint32_t, 4> philox4x32(std::array<uint32_t, 4> counter, std::array<uint32_t, 2> key) noexcept;
 
-// The random draws of one sample: a Philox stream keyed by (seed, epoch), with the sample number in the counter.
+// The random draws of one view of a sample: a Philox stream keyed by (seed, epoch), with the numbers of the sample and
+// of the view in the counter.
 class SampleRandom {
  public:
-  SampleRandom(uint64_t seed, uint64_t epoch, uint64_t sample) noexcept;
+  SampleRandom(uint64_t seed, uint64_t epoch, uint64_t sample, uint32_t view = 0) noexcept;
   uint32_t next_u32() noexcept;
   double uniform() noexcept;          // [0, 1), 32 random bits
   int64_t below(int64_t n) noexcept;  // uniform in [0, n), unbiased
@@ -25,6 +26,12 @@ class SampleRandom {
   std::array<uint32_t, 4> block_{};
   int used_ = 4;
 };
+
+// The draws of colour augmentation: `count` numbers in [0, 1) for each of n samples, out[i * count + j], from the
+// Philox stream of (seed, epoch), the sample and its view. The highest bit of the counter keeps them apart from
+// SampleRandom's. `view` is below 2^31.
+void color_uniforms(uint64_t seed, uint64_t epoch, uint32_t view, const int64_t* samples, int64_t n, int64_t count,
+                    double* out) noexcept;
 
 // A permutation of [0, n) keyed by (seed, epoch): position -> element.
 //

@@ -19,14 +19,26 @@ constexpr int kProbeAllBatches = 64;
 // Number of samples that are tried in the place of a damaged one.
 constexpr int kMaxReplacements = 1000;
 
+std::string size_text(ImageSize size) { return std::to_string(size.height) + "x" + std::to_string(size.width); }
+
 }  // namespace
 
-Gather::Gather(std::shared_ptr<const RowSource> rows, const GatherSpec& spec)
-    : rows_(std::move(rows)), spec_(spec), writer_(spec.read.images, spec.augment, spec.output) {
-  make_image_reader(spec.read);  // checks the spec
-  if (spec.variants < 1 || rows_->size() % spec.variants != 0) {
-    throw Error(Reason::value, std::to_string(rows_->size()) + " rows are not a multiple of " +
-                                   std::to_string(spec.variants) + " variants");
+Gather::Gather(std::vector<Picture> pictures, GatherSpec spec)
+    : pictures_(std::move(pictures)), spec_(std::move(spec)) {
+  if (pictures_.empty() || spec_.views.empty()) throw Error(Reason::value, "expected at least one view of a picture");
+  const int64_t rows = pictures_.front().rows->size();
+  for (const Picture& picture : pictures_) {
+    make_image_reader(picture.read);  // checks the spec
+    if (picture.rows->size() == rows) continue;
+    throw Error(Reason::value, "a picture of " + std::to_string(picture.rows->size()) + " rows does not match " +
+                                   std::to_string(rows) + " images");
+  }
+  if (spec_.variants < 1 || rows % spec_.variants != 0) {
+    throw Error(Reason::value,
+                std::to_string(rows) + " rows are not a multiple of " + std::to_string(spec_.variants) + " variants");
+  }
+  for (const AugmentSpec& view : spec_.views) {
+    for (const Picture& picture : pictures_) writers_.emplace_back(picture.read.images, view, picture.output);
   }
 }
 
@@ -41,7 +53,7 @@ std::unique_ptr<Gather::Scratch> Gather::acquire_scratch() const {
     }
   }
   auto scratch = std::make_unique<Scratch>();
-  scratch->reader = make_image_reader(spec_.read);
+  for (const Picture& picture : pictures_) scratch->readers.push_back(make_image_reader(picture.read));
   return scratch;
 }
 
@@ -62,60 +74,94 @@ int64_t Gather::row_of(int64_t index, uint64_t epoch, SampleRandom& random) cons
   return index * spec_.variants + static_cast<int64_t>(epoch % static_cast<uint64_t>(spec_.variants));
 }
 
-int64_t Gather::read_ahead(const int64_t* indices, const int64_t* keys, int64_t n, uint64_t seed,
-                           uint64_t epoch) const noexcept {
-  if (keys == nullptr) keys = indices;
+int64_t Gather::read_ahead(const SampleList& samples) const noexcept {
   const auto row = [&](int64_t i) {
-    SampleRandom random(seed, epoch, static_cast<uint64_t>(keys[i]));
-    return row_of(indices[i], epoch, random);
+    SampleRandom random = samples.random(i);
+    return row_of(samples.indices[i], samples.epoch, random);
   };
   const bool probe_all = cold_batches_.load(std::memory_order_relaxed) > 0;
-  const int64_t step = probe_all ? 1 : std::max<int64_t>(1, n / kResidencyProbes);
+  const int64_t step = probe_all ? 1 : std::max<int64_t>(1, samples.n / kResidencyProbes);
   bool cold = false;
-  for (int64_t i = 0; i < n && !cold; i += step) cold = !rows_->resident(row(i));
+  for (int64_t i = 0; i < samples.n && !cold; i += step) cold = !pictures_.front().rows->resident(row(i));
   if (!cold) {
     if (probe_all) cold_batches_.fetch_sub(1, std::memory_order_relaxed);
     return 0;
   }
   cold_batches_.store(kProbeAllBatches, std::memory_order_relaxed);
   int64_t requested = 0;
-  for (int64_t i = 0; i < n; ++i) {
+  for (int64_t i = 0; i < samples.n; ++i) {
     const int64_t needed = row(i);
-    requested += rows_->will_need(&needed, 1);
+    int64_t asked = 0;
+    for (const Picture& picture : pictures_) asked += picture.rows->will_need(&needed, 1);
+    requested += asked > 0 ? 1 : 0;
   }
   return requested;
 }
 
-void Gather::check_indices(const int64_t* indices, int64_t n) const {
-  const int64_t count = samples();
-  for (int64_t i = 0; i < n; ++i) {
-    if (indices[i] < 0 || indices[i] >= count) {
-      throw Error(Reason::index, "row " + std::to_string(indices[i]) + " is outside the store's " +
-                                     std::to_string(count) + " rows; expected 0 to " + std::to_string(count - 1));
-    }
+void Gather::check_indices(const SampleList& samples) const {
+  const int64_t count = this->samples();
+  for (int64_t i = 0; i < samples.n; ++i) {
+    const int64_t index = samples.indices[i];
+    if (index >= 0 && index < count) continue;
+    throw Error(Reason::index, "row " + std::to_string(index) + " is outside the store's " + std::to_string(count) +
+                                   " rows; expected 0 to " + std::to_string(count - 1));
   }
 }
 
-void Gather::write(int64_t index, int64_t key, uint64_t seed, uint64_t epoch, uint8_t* out, bool stream,
+// Writes sample `index` in the place, and with the draws, of sample i of the batch.
+void Gather::write(const SampleList& samples, int64_t i, int64_t index, const Destination& out,
                    Scratch& scratch) const {
-  SampleRandom random(seed, epoch, static_cast<uint64_t>(key));
-  with_row(*rows_, row_of(index, epoch, random), [&](const Extent& row) {
-    ImageReader& image = *scratch.reader;
-    const ImageSize size = image.open(row);
-    check_size(size);
-    writer_.write(image, size, draw_geometry(spec_.augment, size, random), out, stream, scratch.sample);
-  });
+  SampleRandom random = samples.random(i);
+  const int64_t row = row_of(index, samples.epoch, random);
+  ImageSize size;
+  for (size_t p = 0; p < pictures_.size(); ++p) {
+    with_row(*pictures_[p].rows, row, [&](const Extent& extent) {
+      const ImageSize found = scratch.readers[p]->open(extent);
+      if (p == 0) {
+        size = found;
+        check_size(size);
+        scratch.geometries.clear();
+        for (size_t view = 0; view < spec_.views.size(); ++view) {
+          if (view > 0) random = samples.random(i, static_cast<uint32_t>(view));
+          scratch.geometries.push_back(draw_geometry(spec_.views[view], size, random));
+        }
+      } else if (found != size) {
+        throw Error(Reason::shape, "the picture is " + size_text(found) + ", and its image " + size_text(size));
+      }
+      write_views(p, size, i, out, scratch);
+    });
+  }
 }
 
-// The options were checked for the sizes that the store claims, and the writer made for them.
+// Writes all views of the picture that its reader has opened.
+void Gather::write_views(size_t picture, ImageSize size, int64_t i, const Destination& out, Scratch& scratch) const {
+  ImageReader& image = *scratch.readers[picture];
+  if (spec_.views.size() > 1) {
+    scratch.requests.clear();
+    for (const Geometry& geometry : scratch.geometries) {
+      const IntBox box = geometry.inside(size);
+      scratch.requests.push_back({box, geometry.resizes() ? geometry.resized : box.size()});
+    }
+    image.hold(scratch.requests);
+  }
+  for (size_t view = 0; view < spec_.views.size(); ++view) {
+    const size_t part = view * pictures_.size() + picture;
+    const SampleWriter& writer = writers_[part];
+    writer.write(image, size, scratch.geometries[view], out.parts[part] + i * writer.bytes(), out.stream,
+                 scratch.sample);
+  }
+}
+
+// The options were checked for the sizes that the store claims, and the writers made for them.
 void Gather::check_size(ImageSize image) const {
-  const ImageSize& least = spec_.read.images.size;
-  const bool fits = spec_.augment.crop == CropMode::none ? image == least
-                                                         : image.height >= least.height && image.width >= least.width;
+  const ImageSize& least = pictures_.front().read.images.size;
+  const bool large_enough = image.height >= least.height && image.width >= least.width;
+  const bool fits = std::all_of(spec_.views.begin(), spec_.views.end(), [&](const AugmentSpec& view) {
+    return view.crop == CropMode::none ? image == least : large_enough;
+  });
   if (fits) return;
-  throw Error(Reason::store, "the image has " + std::to_string(image.height) + "x" + std::to_string(image.width) +
-                                 " pixels, and the manifest says " + std::to_string(least.height) + "x" +
-                                 std::to_string(least.width) + " or more");
+  throw Error(Reason::store,
+              "the image has " + size_text(image) + " pixels, and the manifest says " + size_text(least) + " or more");
 }
 
 // The sample after this one, in the order of the candidates and then again from their start.
@@ -127,12 +173,13 @@ int64_t Gather::next_candidate(int64_t index) const noexcept {
 }
 
 // Returns the index of the sample that was written.
-int64_t Gather::write_or_replace(int64_t index, int64_t key, uint64_t seed, uint64_t epoch, uint8_t* out, bool stream,
-                                 Scratch& scratch, std::string& damage) const {
+int64_t Gather::write_or_replace(const SampleList& samples, int64_t i, const Destination& out, Scratch& scratch,
+                                 std::string& damage) const {
+  const int64_t index = samples.indices[i];
   int64_t sample = index;
   for (int attempt = 0;; ++attempt) {
     try {
-      write(sample, key, seed, epoch, out, stream, scratch);
+      write(samples, i, sample, out, scratch);
       return sample;
     } catch (const Error& error) {
       sample = next_candidate(sample);
@@ -142,26 +189,26 @@ int64_t Gather::write_or_replace(int64_t index, int64_t key, uint64_t seed, uint
   }
 }
 
-std::vector<Replacement> Gather::run(const int64_t* indices, const int64_t* keys, int64_t n, uint64_t seed,
-                                     uint64_t epoch, void* out, ThreadPool& pool) const {
-  if (keys == nullptr) keys = indices;
-  check_indices(indices, n);
-  const int64_t bytes = sample_bytes();
-  const bool stream = n * bytes >= kStreamBytes;
-  const int64_t grain = std::max<int64_t>(1, n / (int64_t{pool.size()} * 8));
+std::vector<Replacement> Gather::run(const SampleList& samples, const std::vector<uint8_t*>& out,
+                                     ThreadPool& pool) const {
+  if (out.size() != parts()) throw Error(Reason::internal, "the number of outputs is not that of the parts");
+  check_indices(samples);
+  int64_t bytes = 0;
+  for (const SampleWriter& writer : writers_) bytes += writer.bytes();
+  const Destination destination{out, samples.n * bytes >= kStreamBytes};
+  const int64_t grain = std::max<int64_t>(1, samples.n / (int64_t{pool.size()} * 8));
   std::vector<Replacement> replaced;
   std::mutex mutex;
-  pool.parallel_for(n, grain, [&](int64_t begin, int64_t end, int) {
+  pool.parallel_for(samples.n, grain, [&](int64_t begin, int64_t end, int) {
     auto scratch = acquire_scratch();
     for (int64_t i = begin; i < end; ++i) {
-      uint8_t* to = static_cast<uint8_t*>(out) + i * bytes;
       std::string damage;
-      const int64_t written = write_or_replace(indices[i], keys[i], seed, epoch, to, stream, *scratch, damage);
-      if (written == indices[i]) continue;
+      const int64_t written = write_or_replace(samples, i, destination, *scratch, damage);
+      if (written == samples.indices[i]) continue;
       const std::lock_guard<std::mutex> lock(mutex);
       replaced.push_back({i, written, std::move(damage)});
     }
-    if (stream) finish_stream();
+    if (destination.stream) finish_stream();
     release_scratch(std::move(scratch));
   });
   std::sort(replaced.begin(), replaced.end(), [](const auto& a, const auto& b) { return a.position < b.position; });

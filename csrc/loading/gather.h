@@ -24,13 +24,32 @@ struct DamageSpec {
   std::vector<int64_t> candidates = {};
 };
 
-struct GatherSpec {
+// One of the pictures of a sample: its image, or a mask.
+struct Picture {
+  std::shared_ptr<const RowSource> rows;
   ReadSpec read;
-  AugmentSpec augment;
   OutputSpec output;
+};
+
+struct GatherSpec {
+  std::vector<AugmentSpec> views = {AugmentSpec{}};  // each makes one view of a sample, with draws of its own
   int variants = 1;  // stored variants of each sample: variant v of sample i is row i * variants + v
   VariantChoice variant_choice = VariantChoice::draw;
   DamageSpec damage = {};
+};
+
+// The samples of a batch, and what their random draws depend on.
+struct SampleList {
+  const int64_t* indices = nullptr;
+  // One for each sample; without them, the indices are the keys. An order that repeats samples has keys, so that each
+  // repetition has draws of its own.
+  const int64_t* keys = nullptr;
+  int64_t n = 0;
+  uint64_t seed = 0, epoch = 0;
+
+  SampleRandom random(int64_t i, uint32_t view = 0) const noexcept {
+    return {seed, epoch, static_cast<uint64_t>(keys == nullptr ? indices[i] : keys[i]), view};
+  }
 };
 
 struct Replacement {
@@ -38,53 +57,61 @@ struct Replacement {
   std::string damage;  // of the sample that is replaced
 };
 
-// Immutable after construction and thread-safe.
+// Writes a batch in parts: for each view one part for each picture, which are cropped and flipped alike. Part
+// `view * pictures + picture` has its images one after another. A row is read, and a JPEG row decoded, once for all
+// views. Immutable after construction and thread-safe.
 class Gather {
  public:
-  Gather(std::shared_ptr<const RowSource> rows, const GatherSpec& spec);  // Error(Reason::value)
+  // The first picture is the image; the others have a row of the same size for each of its rows. Error(Reason::value).
+  Gather(std::vector<Picture> pictures, GatherSpec spec);
 
-  const GatherSpec& spec() const noexcept { return spec_; }
-  int64_t samples() const noexcept { return rows_->size() / spec_.variants; }  // in the store
-  ImageSize sample_size() const noexcept { return writer_.size(); }            // in a batch
-  int64_t sample_bytes() const noexcept { return writer_.bytes(); }
+  int64_t samples() const noexcept { return pictures_.front().rows->size() / spec_.variants; }  // in the store
+  size_t parts() const noexcept { return writers_.size(); }
+  const Picture& picture(size_t part) const noexcept { return pictures_[part % pictures_.size()]; }
+  ImageSize sample_size(size_t part) const noexcept { return writers_[part].size(); }
+  int64_t sample_bytes(size_t part) const noexcept { return writers_[part].bytes(); }
 
-  // Asks the kernel to read the rows that run() will need for the same arguments and that are not in the page cache.
-  // Usually only some rows are probed; after a cache miss, all rows are. Does not block. Returns the number of rows
+  // Asks the kernel to read the rows that run() will need and that are not in the page cache. Usually only some rows
+  // are probed; after a cache miss, all rows are. Does not block. Returns the number of samples whose rows are
   // requested.
-  int64_t read_ahead(const int64_t* indices, const int64_t* keys, int64_t n, uint64_t seed,
-                     uint64_t epoch) const noexcept;
+  int64_t read_ahead(const SampleList& samples) const noexcept;
 
-  // Writes image i of the batch from sample indices[i], with the random draws of (seed, epoch, keys[i]). Without keys,
-  // the indices are the keys. An order that repeats samples passes keys, so that each repetition has draws of its own.
-  // All indices are checked before anything is written. An Error names the row that can't be read. Returns, for each
-  // damaged sample that another one replaced, its position in the batch and the other's index, by position.
-  std::vector<Replacement> run(const int64_t* indices, const int64_t* keys, int64_t n, uint64_t seed, uint64_t epoch,
-                               void* out, ThreadPool& pool) const;
+  // Fills each of the parts. All indices are checked before anything is written. An Error names the row that can't be
+  // read. Returns, for each damaged sample that another one replaced, its position in the batch and the other's index,
+  // by position.
+  std::vector<Replacement> run(const SampleList& samples, const std::vector<uint8_t*>& out, ThreadPool& pool) const;
 
  private:
   // A thread's working memory, reused from batch to batch.
   struct Scratch {
-    std::unique_ptr<ImageReader> reader;
+    std::vector<std::unique_ptr<ImageReader>> readers;  // of each picture
+    std::vector<Geometry> geometries;                   // of each view
+    std::vector<BoxRequest> requests;
     SampleScratch sample;
   };
   struct IdleScratches {
     std::mutex mutex;
     std::vector<std::unique_ptr<Scratch>> scratches;
   };
+  // Where sample i of a batch is written.
+  struct Destination {
+    const std::vector<uint8_t*>& parts;
+    bool stream;
+  };
   std::unique_ptr<Scratch> acquire_scratch() const;
   void release_scratch(std::unique_ptr<Scratch> scratch) const;
   int64_t row_of(int64_t index, uint64_t epoch, SampleRandom& random) const;
-  void write(int64_t index, int64_t key, uint64_t seed, uint64_t epoch, uint8_t* out, bool stream,
-             Scratch& scratch) const;
-  int64_t write_or_replace(int64_t index, int64_t key, uint64_t seed, uint64_t epoch, uint8_t* out, bool stream,
-                           Scratch& scratch, std::string& damage) const;
-  int64_t next_candidate(int64_t index) const noexcept;
   void check_size(ImageSize image) const;
-  void check_indices(const int64_t* indices, int64_t n) const;
+  void check_indices(const SampleList& samples) const;
+  void write(const SampleList& samples, int64_t i, int64_t index, const Destination& out, Scratch& scratch) const;
+  void write_views(size_t picture, ImageSize size, int64_t i, const Destination& out, Scratch& scratch) const;
+  int64_t write_or_replace(const SampleList& samples, int64_t i, const Destination& out, Scratch& scratch,
+                           std::string& damage) const;
+  int64_t next_candidate(int64_t index) const noexcept;
 
-  const std::shared_ptr<const RowSource> rows_;
+  const std::vector<Picture> pictures_;
   const GatherSpec spec_;
-  const SampleWriter writer_;
+  std::vector<SampleWriter> writers_;  // of each part
   ForkLocal<IdleScratches> idle_;
   mutable std::atomic<int> cold_batches_{0};  // number of further batches of which all rows are probed
 };

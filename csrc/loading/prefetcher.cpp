@@ -1,6 +1,5 @@
 #include "loading/prefetcher.h"
 
-#include <cstring>
 #include <utility>
 
 #include "common/error.h"
@@ -15,8 +14,9 @@ constexpr int64_t kAlignment = 64;
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
-const int64_t* keys_of(const BatchRequest& request) noexcept {
-  return request.keys.empty() ? nullptr : request.keys.data();
+SampleList sample_list(const BatchRequest& request) noexcept {
+  return {request.samples.data(), request.keys.empty() ? nullptr : request.keys.data(),
+          static_cast<int64_t>(request.samples.size()), request.seed, request.epoch};
 }
 
 }  // namespace
@@ -38,7 +38,7 @@ std::vector<int64_t> Prefetcher::layout(int64_t samples) const {
   const auto add = [&](int64_t row_bytes) {
     offsets.push_back((offsets.back() + samples * row_bytes + kAlignment - 1) / kAlignment * kAlignment);
   };
-  add(gather_->sample_bytes());
+  for (size_t part = 0; part < gather_->parts(); ++part) add(gather_->sample_bytes(part));
   for (const auto& field : fields_) add(field->row_bytes());
   return offsets;
 }
@@ -51,26 +51,25 @@ Batch Prefetcher::fill(const BatchRequest& request) const {
   batch.offsets = layout(batch.samples);
   batch.memory = request.memory ? request.memory : ring_->take(batch.offsets.back());
   batch.offsets.pop_back();
-  const auto replaced = gather_->run(request.samples.data(), keys_of(request), batch.samples, request.seed,
-                                     request.epoch, batch.memory.get(), *pool_);
+  std::vector<uint8_t*> parts;
+  for (size_t part = 0; part < gather_->parts(); ++part) parts.push_back(batch.memory.get() + batch.offsets[part]);
+  const auto replaced = gather_->run(sample_list(request), parts, *pool_);
   std::vector<int64_t> samples = request.samples;
   for (const Replacement& one : replaced) samples[static_cast<size_t>(one.position)] = one.sample;
   batch.replaced = static_cast<int64_t>(replaced.size());
   if (!replaced.empty()) batch.damage = replaced.front().damage;
   for (size_t i = 0; i < fields_.size(); ++i) {
     const int64_t row_bytes = fields_[i]->row_bytes();
-    uint8_t* out = batch.memory.get() + batch.offsets[i + 1];
+    uint8_t* out = batch.memory.get() + batch.offsets[parts.size() + i];
     for (int64_t j = 0; j < batch.samples; ++j) {
-      std::memcpy(out + j * row_bytes, fields_[i]->row(samples[static_cast<size_t>(j)]).data,
-                  static_cast<size_t>(row_bytes));
+      fields_[i]->copy(samples[static_cast<size_t>(j)], out + j * row_bytes);
     }
   }
   return batch;
 }
 
 int64_t Prefetcher::read_ahead(const BatchRequest& request) const noexcept {
-  const auto n = static_cast<int64_t>(request.samples.size());
-  return gather_->read_ahead(request.samples.data(), keys_of(request), n, request.seed, request.epoch);
+  return gather_->read_ahead(sample_list(request));
 }
 
 // Must not allocate outside of the try block: an exception would terminate the process.

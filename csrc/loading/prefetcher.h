@@ -27,13 +27,13 @@ struct BatchRequest {
   std::shared_ptr<uint8_t> memory = nullptr;  // batch_bytes() bytes; nullptr: a slot of the ring
 };
 
-// A filled batch: the images, then each field, all aligned to 64 bytes.
+// A filled batch: the parts of Gather, then each field, all aligned to 64 bytes.
 struct Batch {
   std::shared_ptr<uint8_t> memory;
   int64_t samples = 0;
   int64_t replaced = 0;          // how many of them stand in for a damaged one
   std::string damage;            // of the first of these
-  std::vector<int64_t> offsets;  // in bytes, of the images and of each field
+  std::vector<int64_t> offsets;  // in bytes, of each part and of each field
 };
 
 // Owns a thread and a mutex: keep it in a ProcessOwned if the process may fork.

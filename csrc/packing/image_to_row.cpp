@@ -24,9 +24,7 @@ void check(const RowSpec& spec) {
   const auto check_size = [](bool ok, const char* message, int height, int width) {
     if (!ok) throw Error(Reason::value, message + std::string(", found ") + size_text(width, height));
   };
-  if (spec.decode.channels != 1 && spec.decode.channels != 3) {
-    throw Error(Reason::value, "channels must be 1 or 3, found " + std::to_string(spec.decode.channels));
-  }
+  check_channels(spec.decode);
   check_size(spec.resize_h >= 0 && spec.resize_w >= 0, "resize must not be negative", spec.resize_h, spec.resize_w);
   check_size(spec.resize_h > 0 || spec.resize_w == 0, "resize with a width needs a height", spec.resize_h,
              spec.resize_w);

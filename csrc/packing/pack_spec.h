@@ -38,6 +38,9 @@ struct PackSpec {
   int value_bytes = 1;
   PackWork work = PackWork::rows;
   std::optional<JpegSpec> jpeg;  // rows are JPEG files; augment, table and work have no meaning then
+  bool png = false;              // rows are PNG files of masks; the same
+
+  bool files() const noexcept { return jpeg.has_value() || png; }
 };
 
 struct PackFailure {
@@ -46,7 +49,7 @@ struct PackFailure {
   std::string message;
 };
 
-// Of JPEG rows: an entry for each item, without meaning for failed items.
+// Of rows that are files: an entry for each item, without meaning for failed items.
 struct JpegResult {
   std::vector<uint8_t> kept;
   std::vector<int64_t> bytes;  // of the row; 0 for failed items
@@ -61,7 +64,7 @@ struct PackResult {
   std::vector<uint64_t> hashes;          // of the stored bytes; 0 for failed items
   std::vector<PackFailure> failures;     // sorted by item
   ChannelSums sums;                      // of the packed uint8 values, before `table`
-  JpegResult jpeg;                       // empty unless the rows are JPEG files
+  JpegResult jpeg;                       // empty unless the rows are files
 };
 
 // Seconds per phase, summed over all threads, and the number of bytes read from files.

@@ -58,6 +58,9 @@ PackWorker::PackWorker(const PackSpec& spec, const std::atomic<bool>* stop) : sp
   if (spec.jpeg) {
     image_to_jpeg_.emplace(spec.row, *spec.jpeg);
     image_to_jpeg_->set_stop_flag(stop);
+  } else if (spec.png) {
+    mask_to_png_.emplace(spec.row);
+    mask_to_png_->set_stop_flag(stop);
   }
   const RowSpec& row = spec.row;
   pixels_ = int64_t{row.out_h} * row.out_w;
@@ -136,28 +139,30 @@ ConstImageView PackWorker::interleaved(const ConstImageView& pixels) {
   return ConstImageView::hwc(part_.data(), pixels.height, pixels.width, pixels.channels);
 }
 
-JpegRow PackWorker::to_jpeg(ImageToJpeg& images, const PackItem& item, bool measure, std::vector<uint8_t>& out,
-                            int64_t& source_bytes) {
+JpegRow PackWorker::to_file(const PackItem& item, bool measure, std::vector<uint8_t>& out, int64_t& source_bytes) {
   if (item.pixels.data != nullptr) {
     source_bytes = int64_t{item.pixels.width} * item.pixels.height * item.pixels.channels;
-    return images.convert_pixels(interleaved(item.pixels), measure, out);
+    const ConstImageView pixels = interleaved(item.pixels);
+    return mask_to_png_ ? mask_to_png_->convert_pixels(pixels, out)
+                        : image_to_jpeg_->convert_pixels(pixels, measure, out);
   }
   const std::string_view bytes = encoded(item);
   source_bytes = static_cast<int64_t>(bytes.size());
-  return images.convert(reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size(), measure, out);
+  const auto* data = reinterpret_cast<const uint8_t*>(bytes.data());
+  return mask_to_png_ ? mask_to_png_->convert(data, bytes.size(), out)
+                      : image_to_jpeg_->convert(data, bytes.size(), measure, out);
 }
 
-void PackWorker::pack_jpeg(const PackItem& item, int64_t index, int64_t sample, std::vector<uint8_t>& out,
+void PackWorker::pack_file(const PackItem& item, int64_t index, int64_t sample, std::vector<uint8_t>& out,
                            PackResult& result) {
-  if (!image_to_jpeg_) throw Error(Reason::internal, "pack_jpeg() of a worker for rows of pixels");
+  if (!spec_.files()) throw Error(Reason::internal, "pack_file() of a worker for rows of pixels");
   const double read = clock_.read;
   const auto at = static_cast<size_t>(index);
   const size_t before = out.size();
   {
     const PhaseTimer timer(clock_.decode);
     try {
-      const JpegRow row =
-          to_jpeg(*image_to_jpeg_, item, sample % kMeasureEvery == 0, out, result.jpeg.source_bytes[at]);
+      const JpegRow row = to_file(item, sample % kMeasureEvery == 0, out, result.jpeg.source_bytes[at]);
       result.widths[at] = row.source_width;
       result.heights[at] = row.source_height;
       result.hashes[at] = hash_bytes(out.data() + before, static_cast<int64_t>(out.size() - before));

@@ -11,6 +11,7 @@
 
 #include "common/file.h"
 #include "common/file_bytes.h"
+#include "packing/mask_to_png.h"
 #include "packing/pack_spec.h"
 #include "store/image_reader.h"
 #include "transform/sample_writer.h"
@@ -51,11 +52,11 @@ class PackWorker {
   // the contents of `out` are unspecified.
   PackedRow pack(const PackItem& item, int64_t index, int64_t sample, uint8_t* out);
 
-  // Appends the JPEG file of an image, if the spec has `jpeg`, and sets the entries `index` of the result. A failure is
-  // recorded, and appends nothing.
-  void pack_jpeg(const PackItem& item, int64_t index, int64_t sample, std::vector<uint8_t>& out, PackResult& result);
+  // Appends the file of an image, if the spec's rows are files, and sets the entries `index` of the result. A failure
+  // is recorded, and appends nothing.
+  void pack_file(const PackItem& item, int64_t index, int64_t sample, std::vector<uint8_t>& out, PackResult& result);
 
-  // A buffer for rows that are JPEG files.
+  // A buffer for rows that are files.
   std::vector<uint8_t>& files() noexcept { return files_; }
 
   // Moves the failures and sums to the result of the job.
@@ -65,8 +66,7 @@ class PackWorker {
   std::string_view encoded(const PackItem& item);
   void read_part(const PackItem& item);
   RowResult decode(const PackItem& item, uint8_t* out);
-  JpegRow to_jpeg(ImageToJpeg& images, const PackItem& item, bool measure, std::vector<uint8_t>& out,
-                  int64_t& source_bytes);
+  JpegRow to_file(const PackItem& item, bool measure, std::vector<uint8_t>& out, int64_t& source_bytes);
   ConstImageView interleaved(const ConstImageView& pixels);
   RowResult from_pixels(const ConstImageView& pixels, uint8_t* out);
   void decode_only(const PackItem& item);
@@ -82,6 +82,7 @@ class PackWorker {
   const PackSpec& spec_;
   ImageToRow image_to_row_;
   std::optional<ImageToJpeg> image_to_jpeg_;
+  std::optional<MaskToPng> mask_to_png_;
   std::optional<Augmentation> augmentation_;
   SampleScratch scratch_;
   int64_t pixels_, values_, bytes_;  // pixels and values of one stored variant; bytes of all variants

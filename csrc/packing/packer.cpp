@@ -13,7 +13,7 @@ namespace {
 
 constexpr int64_t kWriteBytes = int64_t{256} * 1024;  // rows smaller than this are written together
 constexpr int64_t kWriteBack = int64_t{8} * 1024 * 1024;
-constexpr int64_t kMaxJpegs = 8;  // that a thread takes at once
+constexpr int64_t kMaxFiles = 8;  // that a thread takes at once
 
 void resize(JpegResult& result, size_t items) {
   result.kept.resize(items);
@@ -45,7 +45,7 @@ void Packer::check(size_t items, size_t samples, const PackTarget& target) const
                                    std::to_string(samples) + " samples and " + std::to_string(target.rows.size()) +
                                    " rows");
   }
-  if (spec_.jpeg && (target.memory != nullptr || !target.rows.empty())) {
+  if (spec_.files() && (target.memory != nullptr || !target.rows.empty())) {
     throw Error(Reason::value, "JPEG rows are written to a file, in order");
   }
   if (target.memory == nullptr) return;
@@ -74,7 +74,7 @@ void Packer::start(std::vector<PackItem> items, std::vector<int64_t> samples, Pa
   result_.heights.resize(items.size());
   result_.hashes.resize(items.size());
   appender_.reset();
-  if (spec_.jpeg) {
+  if (spec_.files()) {
     resize(result_.jpeg, items.size());
     appender_ = std::make_unique<OrderedAppender>(target.descriptor, target.offset);
   }
@@ -122,7 +122,7 @@ void Packer::pack_all() {
 int64_t Packer::grain() const noexcept {
   const auto n = static_cast<int64_t>(items_.size());
   const int64_t max_grain = n / (int64_t{pool_.size()} * 8);  // at least 8 chunks per thread, to balance the load
-  const int64_t wanted = spec_.jpeg ? kMaxJpegs : kWriteBytes / sample_bytes_;
+  const int64_t wanted = spec_.files() ? kMaxFiles : kWriteBytes / sample_bytes_;
   return std::clamp<int64_t>(std::min(wanted, max_grain), 1, 64);
 }
 
@@ -133,19 +133,19 @@ void Packer::pack_chunk(int64_t begin, int64_t end, std::unique_ptr<PackWorker>&
   }
   if (!worker) worker = std::make_unique<PackWorker>(spec_, &cancelled_);
   if (appender_) {
-    pack_jpeg(begin, end, *worker);
+    pack_files(begin, end, *worker);
   } else {
     pack(begin, end, *worker);
   }
 }
 
-void Packer::pack_jpeg(int64_t begin, int64_t end, PackWorker& worker) {
+void Packer::pack_files(int64_t begin, int64_t end, PackWorker& worker) {
   std::vector<uint8_t>& files = worker.files();
   files.clear();
   for (int64_t i = begin, first = begin; i < end; ++i) {
     if (cancelled_.load(std::memory_order_relaxed)) return appender_->stop();
     const auto at = static_cast<size_t>(i);
-    worker.pack_jpeg(items_[at], i, samples_.empty() ? i : samples_[at], files, result_);
+    worker.pack_file(items_[at], i, samples_.empty() ? i : samples_[at], files, result_);
     if (static_cast<int64_t>(files.size()) < kWriteBytes && i + 1 < end) continue;
     const PhaseTimer timer(worker.clock().write);
     appender_->put(first, i + 1, files);

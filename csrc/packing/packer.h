@@ -18,8 +18,8 @@
 namespace lds {
 
 // Where a job writes rows: item i to row rows[i], or to row i if `rows` is empty. A row has sample_bytes() bytes.
-// Without a file or memory, rows are only hashed and summed. JPEG rows are written to a file, one after another from
-// `offset` on.
+// Without a file or memory, rows are only hashed and summed. Rows that are files are written to a file, one after
+// another from `offset` on.
 struct PackTarget {
   int descriptor = -1;        // of a file that is open for writing
   int64_t offset = 0;         // of row 0 in the file
@@ -66,7 +66,7 @@ class Packer {
   void pack(int64_t begin, int64_t end, PackWorker& worker);
   int64_t grain() const noexcept;
   void pack_chunk(int64_t begin, int64_t end, std::unique_ptr<PackWorker>& worker);
-  void pack_jpeg(int64_t begin, int64_t end, PackWorker& worker);
+  void pack_files(int64_t begin, int64_t end, PackWorker& worker);
   int64_t row_of(int64_t item) const noexcept;
   void check(size_t items, size_t samples, const PackTarget& target) const;
   void write(int64_t begin, int64_t end, const uint8_t* rows, PackWorker& worker) const;
@@ -80,7 +80,7 @@ class Packer {
   std::vector<PackItem> items_;
   std::vector<int64_t> samples_;
   PackTarget target_;
-  std::unique_ptr<OrderedAppender> appender_;  // of JPEG rows
+  std::unique_ptr<OrderedAppender> appender_;  // of rows that are files
   PackResult result_;
   std::exception_ptr error_;
   std::atomic<int64_t> done_{0};

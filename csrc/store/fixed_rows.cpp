@@ -1,5 +1,6 @@
 #include "store/fixed_rows.h"
 
+#include <cstring>
 #include <utility>
 
 #include "common/file.h"
@@ -72,6 +73,11 @@ Extent FixedRows::row(int64_t index) const {
   return {map(row.shard).data() + row.offset, row_bytes_};
 }
 
+void FixedRows::copy(int64_t index, uint8_t* out) const {
+  std::memcpy(out, row(index).data, static_cast<size_t>(row_bytes_));
+  convert(index, out);
+}
+
 std::string FixedRows::describe(int64_t index) const {
   const ShardIndex::Position position = index_.find(index);
   return row_name(shards_[position.shard]->file.path, position.row, index);
@@ -112,6 +118,7 @@ void FixedRows::read(const int64_t* indices, int64_t n, uint8_t* out) const {
       opened = &row.shard;
     }
     file->read_exactly(out + i * row_bytes_, row_bytes_, row.offset);
+    convert(indices[i], out + i * row_bytes_);
   }
 }
 

@@ -38,11 +38,17 @@ class FixedRows : public RowSource {
   int64_t will_need(const int64_t* indices, int64_t n) const noexcept override;
   bool resident(int64_t index) const noexcept override;  // checks the page in the middle of the row
 
+  // Copies a value of a field into `out`.
+  void copy(int64_t index, uint8_t* out) const;
+
   // Reads n rows into `out` with pread, for rows that are not in the page cache. If a file was truncated while it is
   // open, this is an error and not a SIGBUS.
   void read(const int64_t* indices, int64_t n, uint8_t* out) const;
 
  private:
+  // Changes the value of a row, which was copied from its file; row() gives it as it is there.
+  virtual void convert(int64_t /*index*/, uint8_t* /*value*/) const {}
+
   struct Shard {
     ShardFile file;
     mutable std::atomic<const MappedFile*> mapped{};  // set once with the mutex locked; read without locking

@@ -4,6 +4,7 @@
 
 #include "common/error.h"
 #include "store/jpeg_image_reader.h"
+#include "store/mask_reader.h"
 
 namespace lds {
 namespace {
@@ -17,6 +18,8 @@ class RawImageReader : public ImageReader {
     image_ = layout_.view(row.data);
     return layout_.size;
   }
+
+  void hold(const std::vector<BoxRequest>& /*requests*/) override {}  // the row is in memory
 
   ConstImageView read(const IntBox& box) override {
     ConstImageView part = image_;
@@ -47,6 +50,8 @@ class ConcatImageReader : public ImageReader {
     return opened_->open(row);
   }
 
+  void hold(const std::vector<BoxRequest>& requests) override { opened_->hold(requests); }
+
   ConstImageView read(const IntBox& box) override { return opened_->read(box); }
 
   void resize(const IntBox& box, const ResizeSpec& spec, StreamingResizer& resizer, const ImageView& out) override {
@@ -62,6 +67,7 @@ class ConcatImageReader : public ImageReader {
 
 std::unique_ptr<ImageReader> make_image_reader(const ReadSpec& spec) {
   if (!spec.parts.empty()) return std::make_unique<ConcatImageReader>(spec.parts);
+  if (spec.codec == Codec::png) return std::make_unique<MaskReader>(spec);
   if (spec.codec == Codec::jpeg) return std::make_unique<JpegImageReader>(spec);
   return std::make_unique<RawImageReader>(spec.images);
 }

@@ -15,14 +15,21 @@ namespace lds {
 enum class Codec : uint8_t {
   raw,   // pixels
   jpeg,  // a JPEG file
+  png,   // of a mask, a PNG file
 };
 
 struct ReadSpec {
   Codec codec = Codec::raw;
-  ImageLayout images;           // raw: of every image; jpeg: the channels to decode, and the size of the smallest image
+  ImageLayout images;           // raw: of every image; else the channels and type to decode, and the smallest size
   bool scaled = false;          // jpeg: decode at a smaller DCT scale where the image is resized to at most half
-  uint64_t max_pixels = 0;      // jpeg: of the largest image
+  uint64_t max_pixels = 0;      // jpeg, png: of the largest image
   std::vector<ReadSpec> parts;  // of ConcatRows: one for each source; `images` has the size of the smallest image
+};
+
+// A box of an image, and the size to which it is resized.
+struct BoxRequest {
+  IntBox box;
+  ImageSize size;
 };
 
 // Not thread-safe: use one per thread.
@@ -37,8 +44,11 @@ class ImageReader {
   // wrong with the row.
   virtual ImageSize open(const Extent& row) = 0;
 
-  // The pixels of a box inside the opened image. The box may be empty. The view is valid until the next call. Call
-  // read() or resize() once for each open().
+  // Reads once what all of these boxes need, so that read() and resize() may then be called for each of them. Without
+  // hold(), call one of the two once for each open().
+  virtual void hold(const std::vector<BoxRequest>& requests) = 0;
+
+  // The pixels of a box inside the opened image. The box may be empty. The view is valid until the next call.
   virtual ConstImageView read(const IntBox& box) = 0;
 
   // Resizes a box inside the opened image: `spec` and `out` are those of StreamingResizer for the box alone.

@@ -2,28 +2,13 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <string>
 
 #include "common/error.h"
-#include "common/kept_buffer.h"
 #include "resize/resizer_sink.h"
 
 namespace lds {
 namespace {
-
-class CopySink : public RowSink {
- public:
-  CopySink(uint8_t* out, size_t row_bytes) : out_(out), row_bytes_(row_bytes) {}
-  void push(const uint8_t* row) override {
-    std::memcpy(out_, row, row_bytes_);
-    out_ += row_bytes_;
-  }
-
- private:
-  uint8_t* out_;
-  size_t row_bytes_;
-};
 
 std::string size_text(ImageSize size) { return std::to_string(size.height) + "x" + std::to_string(size.width); }
 
@@ -39,7 +24,8 @@ IntBox moved(const IntBox& box, int x, int y) noexcept { return {box.x0 + x, box
 
 }  // namespace
 
-JpegImageReader::JpegImageReader(const ReadSpec& spec) : channels_(spec.images.channels), scaled_(spec.scaled) {
+JpegImageReader::JpegImageReader(const ReadSpec& spec)
+    : channels_(spec.images.channels), scaled_(spec.scaled), pixels_(spec.images.channels) {
   if (channels_ != 1 && channels_ != 3) {
     throw Error(Reason::value, "JPEG rows have 1 or 3 channels, found " + std::to_string(channels_));
   }
@@ -56,6 +42,7 @@ ImageSize JpegImageReader::open(const Extent& row) {
     throw Error(Reason::corrupt, "an orientation is 1 to 8, found " + std::to_string(row.orientation));
   }
   decoder_.open(row.data, bytes, options_);
+  holds_ = false;
   orientation_ = row.orientation;
   const ImageInfo info = decoder_.set_orientation(row.orientation);
   size_ = {info.height, info.width};
@@ -66,59 +53,82 @@ ImageSize JpegImageReader::open(const Extent& row) {
   return size_;
 }
 
+void JpegImageReader::hold(const std::vector<BoxRequest>& requests) {
+  int scale = 8;
+  for (const BoxRequest& request : requests) scale = std::min(scale, scale_for(request));
+  set_scale(scale);
+  IntBox all;
+  for (const BoxRequest& request : requests) {
+    if (!is_empty(request.box)) all = united(all, around(request.box));
+  }
+  pixels_.decode(decoder_, all);
+  holds_ = true;
+}
+
 ConstImageView JpegImageReader::read(const IntBox& box) {
-  const auto row_bytes = static_cast<size_t>(box.width()) * static_cast<size_t>(channels_);
-  give_back_if_large(pixels_);
-  pixels_.resize(std::max(pixels_.size(), row_bytes * static_cast<size_t>(box.height())));
-  CopySink sink(pixels_.data(), row_bytes);
-  if (box.width() > 0 && box.height() > 0) decoder_.read(box, sink);
-  return ConstImageView::hwc(pixels_.data(), box.height(), box.width(), channels_);
+  if (!holds_) pixels_.decode(decoder_, box);
+  return pixels_.view(box);
 }
 
 // The largest DCT scale that leaves the box at least as large as it becomes.
-int JpegImageReader::scale_for(const IntBox& box, const ResizeSpec& spec) const noexcept {
-  const int ratio = std::min(box.width() / spec.out_width, box.height() / spec.out_height);
+int JpegImageReader::scale_for(const BoxRequest& request) const noexcept {
+  if (!scaled_ || is_empty(request.box)) return 1;
+  const int ratio = std::min(request.box.width() / request.size.width, request.box.height() / request.size.height);
   return ratio >= 8 ? 8 : ratio >= 4 ? 4 : ratio >= 2 ? 2 : 1;
+}
+
+void JpegImageReader::set_scale(int scale) {
+  scale_ = scale;
+  scaled_size_ = size_;
+  if (scale == 1) return;
+  const ImageInfo info = decoder_.set_scale(scale);
+  scaled_size_ = {info.height, info.width};
 }
 
 void JpegImageReader::resize(const IntBox& box, const ResizeSpec& spec, StreamingResizer& resizer,
                              const ImageView& out) {
-  const int scale = scaled_ ? scale_for(box, spec) : 1;
-  if (scale > 1) {
-    resize_scaled(scale, box, spec, resizer, out);
-  } else {
-    resizer.begin(spec, out);
-    ResizerSink sink(resizer);
-    decoder_.read(moved(resizer.needed(), box.x0, box.y0), sink);
+  if (!holds_) set_scale(scale_for({box, {spec.out_height, spec.out_width}}));
+  const IntBox from = around(box);
+  if (holds_) {
+    resizer.resize(read(from), at_scale(box, spec), out);
+    return;
   }
+  resizer.begin(at_scale(box, spec), out);
+  ResizerSink sink(resizer);
+  decoder_.read(moved(resizer.needed(), from.x0, from.y0), sink);
   if (!resizer.done()) throw Error(Reason::internal, "the decoder returned fewer rows than the resizer needs");
 }
 
-// Resizes the box from the smaller image, in which its edges lie between pixels. The last column of the smaller image
-// as stored stands for fewer columns than the others. Where the image is mirrored for showing, that is the first one,
-// so that all are shifted by what it lacks; so are the rows.
-void JpegImageReader::resize_scaled(int scale, const IntBox& box, const ResizeSpec& spec, StreamingResizer& resizer,
-                                    const ImageView& out) {
-  const ImageInfo info = decoder_.set_scale(scale);
-  const int lacking_x = mirrors_columns(orientation_) ? info.width * scale - size_.width : 0;
-  const int lacking_y = mirrors_rows(orientation_) ? info.height * scale - size_.height : 0;
-  const IntBox from = moved(box, lacking_x, lacking_y);
-  const IntBox around{from.x0 / scale, from.y0 / scale, std::min((from.x1 + scale - 1) / scale, info.width),
-                      std::min((from.y1 + scale - 1) / scale, info.height)};
-  const auto edge = [scale](int x, int first, int size) {
-    return std::min(static_cast<float>(x) / static_cast<float>(scale) - static_cast<float>(first),
+// The box where the smaller image has it, in pixels of the whole image. The last column of the smaller image as stored
+// stands for fewer columns than the others. Where the image is mirrored for showing, that is the first one, so that all
+// are shifted by what it lacks; so are the rows.
+IntBox JpegImageReader::shifted(const IntBox& box) const noexcept {
+  return moved(box, mirrors_columns(orientation_) ? scaled_size_.width * scale_ - size_.width : 0,
+               mirrors_rows(orientation_) ? scaled_size_.height * scale_ - size_.height : 0);
+}
+
+// The pixels of the smaller image that the box touches.
+IntBox JpegImageReader::around(const IntBox& box) const noexcept {
+  const IntBox from = shifted(box);
+  return {from.x0 / scale_, from.y0 / scale_, std::min((from.x1 + scale_ - 1) / scale_, scaled_size_.width),
+          std::min((from.y1 + scale_ - 1) / scale_, scaled_size_.height)};
+}
+
+// Resizes the box from those pixels, between which its edges lie.
+ResizeSpec JpegImageReader::at_scale(const IntBox& box, const ResizeSpec& spec) const noexcept {
+  const IntBox from = shifted(box), pixels = around(box);
+  const auto edge = [this](int x, int first, int size) {
+    return std::min(static_cast<float>(x) / static_cast<float>(scale_) - static_cast<float>(first),
                     static_cast<float>(size));
   };
   ResizeSpec smaller = spec;
-  smaller.in_width = around.width();
-  smaller.in_height = around.height();
-  smaller.box[0] = edge(from.x0, around.x0, around.width());
-  smaller.box[1] = edge(from.y0, around.y0, around.height());
-  smaller.box[2] = edge(from.x1, around.x0, around.width());
-  smaller.box[3] = edge(from.y1, around.y0, around.height());
-  resizer.begin(smaller, out);
-  ResizerSink sink(resizer);
-  decoder_.read(moved(resizer.needed(), around.x0, around.y0), sink);
+  smaller.in_width = pixels.width();
+  smaller.in_height = pixels.height();
+  smaller.box[0] = edge(from.x0, pixels.x0, pixels.width());
+  smaller.box[1] = edge(from.y0, pixels.y0, pixels.height());
+  smaller.box[2] = edge(from.x1, pixels.x0, pixels.width());
+  smaller.box[3] = edge(from.y1, pixels.y0, pixels.height());
+  return smaller;
 }
 
 }  // namespace lds

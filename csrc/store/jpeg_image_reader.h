@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "codec/decode.h"
+#include "store/decoded_box.h"
 #include "store/image_reader.h"
 
 namespace lds {
@@ -15,13 +16,16 @@ class JpegImageReader : public ImageReader {
   explicit JpegImageReader(const ReadSpec& spec);
 
   ImageSize open(const Extent& row) override;
+  void hold(const std::vector<BoxRequest>& requests) override;
   ConstImageView read(const IntBox& box) override;
   void resize(const IntBox& box, const ResizeSpec& spec, StreamingResizer& resizer, const ImageView& out) override;
 
  private:
-  int scale_for(const IntBox& box, const ResizeSpec& spec) const noexcept;
-  void resize_scaled(int scale, const IntBox& box, const ResizeSpec& spec, StreamingResizer& resizer,
-                     const ImageView& out);
+  int scale_for(const BoxRequest& request) const noexcept;
+  void set_scale(int scale);
+  IntBox shifted(const IntBox& box) const noexcept;
+  IntBox around(const IntBox& box) const noexcept;
+  ResizeSpec at_scale(const IntBox& box, const ResizeSpec& spec) const noexcept;
 
   const int channels_;
   const bool scaled_;
@@ -29,7 +33,10 @@ class JpegImageReader : public ImageReader {
   Decoder decoder_;
   ImageSize size_;
   int orientation_ = 1;
-  std::vector<uint8_t> pixels_;  // of the box that read() returned
+  int scale_ = 1;          // by which the decoder makes the image smaller
+  ImageSize scaled_size_;  // of that image
+  DecodedBox pixels_;      // of the smaller image
+  bool holds_ = false;
 };
 
 }  // namespace lds

@@ -12,20 +12,33 @@ from largeds_native.errors import StoreError
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
+VALUE, MASK = "value", "mask"  # roles of fields
+MASK_DTYPES = ("uint8", "uint16", "int32")
 RESERVED_NAMES = ("images", "samples")  # names of other files of a shard
 _FIELD_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,99}")
 
 
 @dataclass(frozen=True)
 class FieldSpec:
-    """A field holds one value per sample beside its image, such as a label, of this dtype and shape."""
+    """A field holds one value per sample beside its image, such as a label, of this dtype and shape.
+
+    role: "mask" if the values are masks of the images, one integer a pixel, which are cut out, resized and flipped with
+    their image; else "value". `ignore` is the number of a mask's pixels that lie outside of the image. The shape of a
+    mask is (height, width) of the raw images, and (0, 0) beside JPEG rows.
+    """
 
     dtype: np.dtype[Any]
     shape: tuple[int, ...] = ()
+    role: str = VALUE
+    ignore: int | None = None
+
+    @property
+    def is_mask(self) -> bool:
+        return self.role == MASK
 
 
-def is_picture(spec: FieldSpec, size: tuple[int, int]) -> bool:
-    """Whether a field's values are pictures of the image's (height, width), masks for instance."""
+def has_shape_of(spec: FieldSpec, size: tuple[int, int]) -> bool:
+    """Whether a field's values have the image's (height, width), as pictures would."""
     return len(spec.shape) >= 2 and size in (spec.shape[-2:], spec.shape[:2])
 
 

@@ -11,6 +11,7 @@ from largeds_native.cli.output import emit_json, print_pairs, size
 from largeds_native.cli.values import JSON, STORE
 
 if TYPE_CHECKING:
+    from largeds_native._internal.arrays import FieldSpec
     from largeds_native.store import Store
     from largeds_native.store.metadata import Metadata
 
@@ -67,9 +68,7 @@ def describe(store: Store) -> dict[str, Any]:
         "dtype": store.dtype.name,
         "bytes": store.nbytes,
         "variants": store.variants,
-        "fields": {
-            name: {"dtype": str(store[name].dtype), "shape": list(store[name].shape[1:])} for name in store.fields
-        },
+        "fields": {name: _field(spec) for name, spec in store.metadata.fields.items()},
         "classes": len(store.classes),
         "shards": len(store.shards if isinstance(store, PackedStore) else store.files("images")),
         "failed": failed_count(store),
@@ -80,8 +79,21 @@ def describe(store: Store) -> dict[str, Any]:
     }
 
 
+def _field(spec: FieldSpec) -> dict[str, Any]:
+    plain: dict[str, Any] = {"dtype": str(spec.dtype), "shape": list(spec.shape)}
+    return {**plain, "role": spec.role, "ignore": spec.ignore} if spec.is_mask else plain
+
+
+def _in_words(field: dict[str, Any]) -> str:
+    """Of a field: "int64", or "masks of uint8, 255 is ignored"."""
+    if "role" not in field:
+        return str(field["dtype"])
+    ignored = "" if field["ignore"] is None else f", {field['ignore']} is ignored"
+    return f"masks of {field['dtype']}{ignored}"
+
+
 def _human_readable(content: dict[str, Any], metadata: Metadata) -> dict[str, object]:
-    fields = ", ".join(f"{name} ({spec['dtype']})" for name, spec in content["fields"].items())
+    fields = ", ".join(f"{name} ({_in_words(spec)})" for name, spec in content["fields"].items())
     lines: dict[str, object] = {
         "store": content["path"],
         "images": f"{content['images']:,}",

@@ -88,6 +88,13 @@ def pack(
     out: Annotated[Path, typer.Argument(help="The store to write, usually named *.lds.")],
     path: Annotated[str | None, typer.Option(help="Of a table: the column of paths, or of images.")] = None,
     label: Annotated[str | None, typer.Option(help="Of a table: the column of labels.")] = None,
+    masks: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Masks of the images: a folder with the same paths, or a table's column. NAME=WHERE for several."
+        ),
+    ] = None,
+    ignore: Annotated[int | None, typer.Option(help="The number of a mask's pixels outside of the image.")] = None,
     from_store: Annotated[
         bool, typer.Option("--from-store", help="SOURCE is a store: make raw rows of its JPEG rows, or the other way.")
     ] = False,
@@ -174,6 +181,7 @@ def pack(
       largeds pack photos/train train.lds --resize none --crop none --resized-crop 176 --flip 0.5 --variants 4
       largeds pack photos/train train.lds --shuffle 0 --json > report.json
       largeds pack photos/train train.lds --codec jpeg --resize 256 --quality 90
+      largeds pack photos/train train.lds --codec jpeg --masks photos/masks --ignore 255
       largeds pack --from-store jpeg.lds raw.lds --resize 256 --crop 224
 
     Ctrl-C stops within a second; the same command then continues. Failed images are skipped; `largeds info STORE
@@ -194,7 +202,8 @@ def pack(
             raise PackError(
                 f"--path and --label name columns of a table: expected a .csv or .parquet file, found {source[0]}"
             )
-        chosen = table(source[0], path=path, label=label)
+        chosen = table(source[0], path=path, label=label, masks=_masks(masks), ignore=ignore)
+        masks = ignore = None
     if from_store:
         chosen = _one_store(source)
     arguments: dict[str, Any] = sizes_from(resize, crop) | {
@@ -221,6 +230,8 @@ def pack(
         "on_error": on_error.value,
         "key": key,
         "classes": _classes(classes),
+        "masks": _masks(masks),
+        "ignore": ignore,
         "max_failures": _max_failures(max_failures),
     }
     shown = sys.stderr.isatty() and not (quiet or json)
@@ -244,6 +255,21 @@ def _one_store(source: list[str]) -> Any:
     if len(source) != 1:
         raise PackError(f"--from-store: expected one store, found {len(source)} sources")
     return open_store(source[0])
+
+
+def _masks(given: list[str] | None) -> str | dict[str, str] | None:
+    """'folder', or one or several 'name=folder'."""
+    if not given:
+        return None
+    if len(given) == 1 and "=" not in given[0]:
+        return given[0]
+    named = {}
+    for text in given:
+        name, equals, where = text.partition("=")
+        if not equals or name in named:
+            raise typer.BadParameter(f"--masks: expected NAME=WHERE, each name once, found {text!r}")
+        named[name] = where
+    return named
 
 
 def _classes(text: str | None) -> list[str] | None:

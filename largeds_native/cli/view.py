@@ -121,7 +121,7 @@ def _contact_sheet(
     from largeds_native.view.collect import tile_rows_of
     from largeds_native.view.tiles import ContactSheet, printable
 
-    each = 1 + variants * (augment is not None or store.variants > 1)
+    each = 1 + len(store.metadata.masks) + variants * (augment is not None or store.variants > 1)
     if len(rows) * each > TILES:
         raise ArgumentError(f"{len(rows):,} images with {each - 1} variants each: expected at most {TILES:,} tiles")
     if augment is not None and store.metadata.varies and not augment.fixes_size:
@@ -132,6 +132,8 @@ def _contact_sheet(
         summary += f"; beside each, its variants in the first {variants} epochs of a Loader (seed {seed})"
     elif store.variants > 1:
         summary += f"; beside each, {min(variants, store.variants)} of its {store.variants} stored variants"
+    if store.metadata.masks:
+        summary += f"; {', '.join(store.metadata.masks)} drawn over them"
     if store.mean:
         summary += "; normalised floats, shown before normalisation"
     tile_rows = tile_rows_of(store, rows, augment=augment, variants=variants, seed=seed, on_progress=on_progress)

@@ -13,7 +13,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from largeds_native._internal.arrays import is_field_name
+from largeds_native._internal.arrays import MASK, MASK_DTYPES, FieldSpec, is_field_name
 from largeds_native.errors import ArgumentError, StorageError, StoreError
 from largeds_native.interchange.image_shape import shape_metadata
 from largeds_native.store.metadata import MeanStd, Metadata
@@ -174,6 +174,17 @@ def further_fields(file: h5py.File, images: str, labels: str | None) -> dict[str
             stacklevel=2,
         )
     return fields
+
+
+def mask_spec(values: h5py.Dataset, size: tuple[int, int]) -> FieldSpec | None:
+    """Of a dataset of masks of the images' (height, width), as its attribute `role` says; None for a plain field."""
+    dtype, shape = values.dtype.newbyteorder("<"), values.shape[1:]
+    role, ignore = _text(values.attrs.get("role")), values.attrs.get("ignore")
+    if role != MASK or shape != size or dtype.name not in MASK_DTYPES:
+        return None
+    limits = np.iinfo(dtype)
+    known = isinstance(ignore, np.integer) and limits.min <= ignore <= limits.max
+    return FieldSpec(dtype, shape, MASK, int(ignore) if known else None)
 
 
 def check_labels(values: h5py.Dataset, rows: int) -> None:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -23,6 +24,7 @@ from largeds_native.interchange.hdf5_file import (
     image_metadata,
     label_shape,
     labels_in,
+    mask_spec,
     read_classes,
     read_json,
     read_normalized,
@@ -53,7 +55,8 @@ def from_hdf5(
     images: name of a dataset of shape (N, C, H, W), (N, H, W, C) or (N, H, W), of uint8, float16 or float32, with any
         storage layout. Pixels are not changed.
     labels: name of a dataset of N values, "FILE:DATASET" for one of another file; None without labels. Other top-level
-        datasets with N rows become fields; a warning names those that can't.
+        datasets with N rows become fields, or masks, as an export of a store with masks says; a warning names those
+        that can't.
     dtype: "float32" or "float16", to convert float images.
     layout: "CHW" or "HWC", if the shape fits both.
     shard_bytes: largest size of a shard's images in bytes.
@@ -70,7 +73,7 @@ def from_hdf5(
             done = 0
             for block in blocks(data):
                 array = np.ascontiguousarray(block.astype(metadata.dtype, copy=False))
-                part = {name: values[done : done + len(block)] for name, values in fields.items()}
+                part = {name: np.asarray(values[done : done + len(block)]) for name, values in fields.items()}
                 names = [f"#{done + i}" for i in range(len(block))]
                 writer.add(array.reshape(len(block), -1).view(np.uint8), part, names)
                 done += len(block)
@@ -80,8 +83,8 @@ def from_hdf5(
 
 def _contents(
     file: h5py.File, images: str, labels: str | None, dtype: str | None, layout: str | None
-) -> tuple[dict[str, Array], Metadata]:
-    """The values of the fields, and the metadata of the new store."""
+) -> tuple[dict[str, Any], Metadata]:
+    """The values of the fields, those of masks as their datasets, and the metadata of the new store."""
     data = dataset(file, images)
     found, path = image_metadata(data, layout), Path(file.filename)
     stored = np.dtype(dtype or found.dtype).newbyteorder("<")
@@ -95,12 +98,14 @@ def _contents(
             label = field_values(values).reshape(label_shape(values))
             whole = label.ndim == 1 and label.dtype.kind in "biu"
             fields["label"] = label.astype(np.int64) if whole else label
-    fields |= {name: field_values(values) for name, values in further_fields(file, images, labels).items()}
+    further = further_fields(file, images, labels)
+    masks = {name: spec for name, values in further.items() if (spec := mask_spec(values, found.image_size))}
+    fields |= {name: values if name in masks else field_values(values) for name, values in further.items()}
     specs = {name: FieldSpec(values.dtype.newbyteorder("<"), values.shape[1:]) for name, values in fields.items()}
     return fields, replace(
         found,
         dtype=stored,
-        fields=specs,
+        fields={**specs, **masks},
         classes=tuple(read_classes(file)),
         normalized=read_normalized(data),
         options=read_json(file, "options") or {"source": path.name, "images": images.strip("/")},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
@@ -56,8 +57,13 @@ class RawStoreWriter:
             if self._shard is None:
                 self._shard = ShardWriter(self._folder, len(self._records), self._metadata)
             n = min(len(rows), self._shard_rows - self._shard.rows)
-            self._shard.append(rows[:n])
-            self._shard.log(names[:n], self._results(rows[:n]), {name: values[:n] for name, values in fields.items()})
+            masks = {
+                name: fields[name][:n].astype(spec.dtype, copy=False) for name, spec in self._metadata.masks.items()
+            }
+            self._shard.append(rows[:n], masks)
+            results = self._results(rows[:n])
+            results.masks = {name: _hashed(mask, results) for name, mask in masks.items()}
+            self._shard.log(names[:n], results, {name: values[:n] for name, values in fields.items()})
             rows, names = rows[n:], names[n:]
             fields = {name: values[n:] for name, values in fields.items()}
             if self._shard.rows == self._shard_rows:
@@ -93,3 +99,11 @@ class RawStoreWriter:
         commit(self._folder, self._records, self._metadata)
         self._folder.rename(self._final)
         sync(self._final.parent)
+
+
+def _hashed(masks: Array, images: SampleResults) -> SampleResults:
+    """The results of these masks, beside those of their images."""
+    from largeds_native import _C
+
+    rows = np.ascontiguousarray(masks).reshape(len(masks), -1).view(np.uint8)
+    return replace(images, hash=_C.hash_rows(rows.data, rows.shape[1], usable_threads()), masks={})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,9 +11,12 @@ import numpy as np
 from torch import Tensor
 
 from largeds_native.errors import ArgumentError
+from largeds_native.loading.mix import Mixed
 from largeds_native.loading.order import Block, Int64Array, Order, Random, Sequential, Subset, Weighted
 from largeds_native.loading.partition import Partition
 from largeds_native.loading.plan import OrderPlan, SamplerPlan
+from largeds_native.store import ConcatStore, Store
+from largeds_native.store.concat_store import store_weights
 from largeds_native.store.gather import index_array
 
 if TYPE_CHECKING:
@@ -34,12 +38,13 @@ class OrderOptions:
 
 
 def choose_plan(
-    options: OrderOptions, rows: int, row_bytes: int, batch_size: int | None, partition: Partition, drop_last: bool
+    options: OrderOptions, store: Store, batch_size: int | None, partition: Partition, drop_last: bool
 ) -> OrderPlan | SamplerPlan:
-    """Plans the batches of each epoch over a store of `rows` rows. Raises ArgumentError for options that don't fit."""
+    """Plans the batches of each epoch over a store. Raises ArgumentError for options that don't fit."""
     if not isinstance(options.shuffle, (bool, np.bool_)):
         raise ArgumentError(f"shuffle: expected True or False, found {options.shuffle!r}")
     _check_one_order(options)
+    _check_mix(options, store)
     if options.order is not None and not isinstance(options.order, str):
         if not isinstance(options.order, Iterable) and not hasattr(options.order, "__getitem__"):
             raise ArgumentError(
@@ -51,11 +56,15 @@ def choose_plan(
         return SamplerPlan(options.order, batch_size, drop_last, options.seed)
     if batch_size is None:
         raise ArgumentError("batch_size: expected a number; None is for a batch sampler given as `order`")
-    chosen = None if options.indices is None else _subset(options.indices, rows)
-    n = rows if chosen is None else len(chosen)
+    chosen = None if options.indices is None else _subset(options.indices, len(store))
+    n = len(store) if chosen is None else len(chosen)
     if n == 0:
         raise ArgumentError(f"expected at least one sample, found an empty {'store' if chosen is None else 'subset'}")
-    order = _order(options, n, row_bytes)
+    weights = _weights_of_stores(options, store, n)
+    if weights is not None:
+        assert isinstance(store, ConcatStore)
+        return OrderPlan(_mixed(store, weights, chosen, options.seed), batch_size, partition, drop_last)
+    order = _order(options, n, store.row_bytes)
     return OrderPlan(order if chosen is None else Subset(order, chosen), batch_size, partition, drop_last)
 
 
@@ -74,13 +83,54 @@ def _check_one_order(options: OrderOptions) -> None:
         raise ArgumentError(f"weights are for order='weighted', found order={found}")
 
 
+def _check_mix(options: OrderOptions, store: Store) -> None:
+    """Raises ArgumentError for an order beside the one that a mix has."""
+    if not isinstance(store, ConcatStore) or store.weights is None:
+        return
+    if options.weights is not None or options.order is not None:
+        given = "weights" if options.weights is not None else "order"
+        raise ArgumentError(
+            f"{given}: {store.path} is a mix (largeds_native.mix), which draws by its own weights: pass shuffle=True "
+            f"alone, or {given}= with largeds_native.concat of its stores"
+        )
+    if not options.shuffle:
+        raise ArgumentError(
+            f"shuffle: expected True, as {store.path} is a mix (largeds_native.mix), whose rows are drawn: pass "
+            "shuffle=True, or largeds_native.concat of its stores to read them one after another"
+        )
+
+
+def _weights_of_stores(options: OrderOptions, store: Store, n: int) -> tuple[float, ...] | None:
+    """The weights, if they are one a store; as many as samples are one a sample."""
+    if not isinstance(store, ConcatStore):
+        return None
+    if store.weights is not None:
+        return store.weights
+    if options.weights is None or np.shape(options.weights) != (len(store.stores),) or len(store.stores) == n:
+        return None
+    return store_weights(options.weights, store.stores)
+
+
+def _mixed(store: ConcatStore, weights: tuple[float, ...], chosen: Int64Array | None, seed: int) -> Mixed:
+    ends = np.cumsum([0, *map(len, store.stores)]).tolist()
+    parts: list[range | Int64Array] = [range(low, high) for low, high in itertools.pairwise(ends)]
+    if chosen is not None:
+        parts = [chosen[(chosen >= low) & (chosen < high)] for low, high in itertools.pairwise(ends)]
+    for part, one in zip(parts, store.stores, strict=True):
+        if not len(part):
+            raise ArgumentError(
+                f"indices: expected rows of each store that is mixed, found none of {one.path}: leave it out of the mix"
+            )
+    return Mixed(parts, weights, seed)
+
+
 def _order(options: OrderOptions, n: int, row_bytes: int) -> Order:
     name = options.order
     if options.block is not None and name != "block":
         raise ArgumentError(f"block is for order='block', found order={name!r}")
     if name == "weighted" or options.weights is not None:
         if options.weights is None:
-            raise ArgumentError("order='weighted' needs weights, one number per sample")
+            raise ArgumentError("order='weighted' needs weights, one number per sample, or per store of a concat")
         return Weighted(options.weights, n, options.seed)
     if name == "block":
         default = max(1, BLOCK_BYTES // row_bytes)

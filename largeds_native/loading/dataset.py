@@ -87,9 +87,9 @@ class StoreDataset(Dataset[Any]):
         return items_of(images, labels, self.transform, whole)
 
     def _batch(self, batches: BatchFormat, rows: NDArray[np.int64], whole: bool) -> Tensor:
-        batch = self._memory.tensor((len(rows), *batches.image_shape), batches.dtype, whole)
+        batch = self._memory.tensor((len(rows), *batches.image_shapes[0]), batches.dtype, whole)
         seed = int(torch.randint(1 << 62, ())) if self.store.variants > 1 else 0
-        batches.gather.run(rows, seed, 0, batch, shared_pool(None))
+        batches.gather.run(rows, seed, 0, [batch], shared_pool(None))
         return batch
 
     def _images_of_many_sizes(self, rows: NDArray[np.int64]) -> list[Tensor]:

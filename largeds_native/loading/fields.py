@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from largeds_native._internal.arrays import is_picture
+from largeds_native._internal.arrays import has_shape_of
 from largeds_native.errors import ArgumentError
 from largeds_native.store import Store
 from largeds_native.store.gather import dtype_name
@@ -30,22 +30,32 @@ def field_names(store: Store, fields: Sequence[str] | str | None) -> tuple[str, 
     return names
 
 
-def check_pictures(store: Store, fields: Sequence[str], augment: Augment | None) -> None:
+def check_pictures(store: Store, fields: Sequence[str], views: Sequence[Augment]) -> None:
     """Raises ArgumentError for a field of pictures beside an augment that would move their images alone."""
-    if augment is None or augment == Augment() or store.metadata.varies:
+    if all(view == Augment() for view in views) or store.metadata.varies:
         return
     for name in fields:
-        if name in store.fields and is_picture(store.metadata.fields[name], store.metadata.image_size):
+        spec = store.metadata.fields.get(name)
+        if spec is not None and not spec.is_mask and has_shape_of(spec, store.metadata.image_size):
             raise ArgumentError(
                 f"augment: field {name!r} holds pictures of the images' size, which would not be cropped and flipped "
                 "with their images: load without an augment, or without this field"
             )
 
 
+def check_fields(store: Store, fields: Sequence[str]) -> None:
+    """Raises ArgumentError for a field that the store has not, and for a mask that comes twice."""
+    for name in fields:
+        if name not in store.fields:
+            found = ", ".join(repr(field) for field in store.fields) or "none"
+            raise ArgumentError(
+                f"fields: {store.path} has no field {name!r}, its fields are: {found}. Pass fields=(...)"
+            )
+        if name in store.metadata.masks and list(fields).count(name) > 1:
+            raise ArgumentError(f"fields: the mask {name!r} is given twice")
+
+
 def core_field(store: Store, name: str) -> CoreField:
-    if name not in store.fields:
-        found = ", ".join(repr(field) for field in store.fields) or "none"
-        raise ArgumentError(f"fields: {store.path} has no field {name!r}, its fields are: {found}. Pass fields=(...)")
     values = store.field(name)
     try:
         dtype = torch.from_numpy(np.empty(0, values.dtype)).dtype

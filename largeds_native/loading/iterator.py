@@ -23,15 +23,20 @@ from typing import TYPE_CHECKING, Any, Protocol
 from torch import Tensor
 
 from largeds_native.errors import ArgumentError
+from largeds_native.loading.batch_structure import BatchStructure
 from largeds_native.loading.cursor import NOTHING, Cursor, Progress
 from largeds_native.loading.fields import CoreField
 from largeds_native.loading.plan import OrderPlan, PlannedBatch, SamplerPlan
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from largeds_native import _C
 
-Batch = tuple[Tensor, ...]
-PositionedBatch = tuple[Batch, Progress]  # a batch, and the progress after it
+Parts = tuple[Tensor, ...]  # of a batch: the images of each view, then the fields
+Batch = tuple[Any, ...]
+PositionedParts = tuple[Parts, Progress]  # those of a batch, and the progress after it
 
 
 @dataclass(frozen=True)
@@ -45,13 +50,14 @@ class EpochSpec:
     seed: int
     prefetch: int
     plan: OrderPlan | SamplerPlan
+    structure: BatchStructure
     skips_damaged: bool = False
 
 
 class BatchSource(Protocol):
     """Batches in order, which stay here until their receiver has said that it has them. See Note [Interrupts]."""
 
-    def take(self, after: Progress) -> PositionedBatch:
+    def take(self, after: Progress) -> PositionedParts:
         """The first batch after `after`, which is the progress after the last batch that the caller has. Raises
         StopIteration at the end of the epoch."""
 
@@ -70,25 +76,26 @@ class HostIterator:
         self._batches = iter(self._core.next, None)
         self._upcoming: Iterator[PlannedBatch] | None = None  # the plan's batches after the last submitted one
         self._planned: PlannedBatch | None = None  # the last batch that the plan gave
-        self._positions: deque[Progress] = deque()  # progress after each submitted, undelivered batch
-        self._ready: deque[Batch] = deque()  # taken from the core, not yet delivered
+        self._pending: deque[PlannedBatch] = deque()  # submitted, and not delivered
+        self._ready: deque[Parts] = deque()  # taken from the core, not yet delivered
         self._error: Exception | None = None  # of the plan; raised once earlier batches are delivered
         self._interrupted = False
         self._skips_damaged = spec.skips_damaged
+        self.structure = spec.structure
         self._started, self._last = time.perf_counter(), 0.0
         # runs when this object is garbage collected, and before the interpreter exits
         self.close = weakref.finalize(self, self._core.close)
         self._submit(spec.prefetch)
 
-    def take(self, after: Progress) -> PositionedBatch:
+    def take(self, after: Progress) -> PositionedParts:
         if self._interrupted:
             self._recover()
         self._interrupted = True
-        while self._ready and self._positions[0].position <= after.position:
-            del self._ready[0], self._positions[0]
-        if not self._positions:
+        while self._ready and self._pending[0].after.position <= after.position:
+            del self._ready[0], self._pending[0]
+        if not self._pending:
             self._submit(1)  # with prefetch=0, nothing has been submitted yet
-        if not self._positions:
+        if not self._pending:
             self._interrupted = False
             error, self._error = self._error, None
             raise error or StopIteration
@@ -99,13 +106,19 @@ class HostIterator:
             if self._skips_damaged:
                 self._warn_of_damage()
         self._submit(self._prefetch + 1)  # the one in `_ready` is still counted
-        taken = self._ready[0], self._positions[0]
+        taken = self._ready[0], self._pending[0].after
         self._interrupted = False
         return taken
 
+    @property
+    def keys(self) -> NDArray[np.int64]:
+        """Of the random draws of each sample in the batch that `take` returned last."""
+        planned = self._pending[0]
+        return planned.samples if planned.keys is None else planned.keys
+
     def _submit(self, count: int) -> None:
         """Submits batches until `count` of them are undelivered, or the epoch ends."""
-        while len(self._positions) < count and self._error is None:
+        while len(self._pending) < count and self._error is None:
             upcoming = self._upcoming or self._plan.batches(self._epoch, self._submitted)
             self._upcoming = None  # an exception ends a generator, so it is kept only if `next` succeeds
             try:
@@ -119,17 +132,17 @@ class HostIterator:
                 self._error = error
                 return
             self._submitted = planned.after
-            self._positions.append(planned.after)
+            self._pending.append(planned)
             self._upcoming = upcoming
 
     def _recover(self) -> None:
-        """After an interrupt: makes `_positions` match the batches that the core holds."""
+        """After an interrupt: makes `_pending` match the batches that the core holds."""
         held = self._core.stats()["pending"] + len(self._ready)
-        if held > len(self._positions) and self._planned is not None:  # interrupted right after `submit`
+        if held > len(self._pending) and self._planned is not None:  # interrupted right after `submit`
             self._submitted = self._planned.after
-            self._positions.append(self._submitted)
-        elif held < len(self._positions):  # the batch failed, and its error was raised
-            self._positions.popleft()
+            self._pending.append(self._planned)
+        elif held < len(self._pending):  # the batch failed, and its error was raised
+            self._pending.popleft()
 
     def _warn_of_damage(self) -> None:
         """Once for each iteration."""
@@ -164,6 +177,7 @@ class BatchIterator(Iterator[Batch]):
         self._epoch = cursor.epoch
         self._ended = False
         self._lock = threading.Lock()
+        self._structure = host.structure
         self.stats, self.close = host.stats, host.close
 
     def __next__(self) -> Batch:
@@ -171,7 +185,8 @@ class BatchIterator(Iterator[Batch]):
         try:
             with self._lock:  # several threads may share an iterator
                 before = self._cursor.at
-                batch, progress = self._take(before[1])
+                parts, progress = self._take(before[1])
+                batch = self._structure.batch(parts)
                 after = self._cursor.at = (self._epoch, progress)
             return batch
         except BaseException:
@@ -179,7 +194,7 @@ class BatchIterator(Iterator[Batch]):
                 self._cursor.at = before
             raise
 
-    def _take(self, after: Progress) -> PositionedBatch:
+    def _take(self, after: Progress) -> PositionedParts:
         if self._ended:
             raise StopIteration
         if not self._host.close.alive:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import operator
 import weakref
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,16 +17,20 @@ from torch.utils.data import BatchSampler, Sampler, SequentialSampler
 from largeds_native._internal.devices import named_device
 from largeds_native._internal.machine import MAX_THREADS
 from largeds_native.errors import ArgumentError
+from largeds_native.loading.batch_structure import BatchStructure
 from largeds_native.loading.choose_order import OrderOptions, choose_plan
+from largeds_native.loading.color_iterator import ColorIterator
+from largeds_native.loading.coloring import Colors, check_shapes, coloring_of
 from largeds_native.loading.cuda import DeviceFormat, DeviceIterator
 from largeds_native.loading.cursor import Cursor
 from largeds_native.loading.dataloader_arguments import THREADS, explains_dataloader_arguments
-from largeds_native.loading.fields import check_pictures, core_field, field_names
+from largeds_native.loading.fields import check_fields, check_pictures, core_field, field_names
 from largeds_native.loading.iterator import Batch, BatchIterator, BatchSource, EpochSpec, HostIterator
 from largeds_native.loading.order import Sequential, check_seed
 from largeds_native.loading.partition import Partition
 from largeds_native.loading.plan import OrderPlan, SamplerPlan
 from largeds_native.loading.state import MAX_EPOCH, Identity, cursor_of, state_of
+from largeds_native.loading.views import Views, ViewSchedule
 from largeds_native.store import Store
 from largeds_native.store.gather import BatchFormat, default_threads
 from largeds_native.transform import Augment
@@ -47,10 +52,17 @@ class Loader:
     shuffle: True shuffles all samples by a keyed permutation of (seed, epoch); False, as in DataLoader, keeps the
         store's order.
     order: another order instead of shuffle: "block" (for data larger than memory: windows of `block` rows, by default
-        64 MiB each, in random order, shuffled within sixteen windows at a time), "weighted" (n draws by `weights`,
-        with replacement), or a torch Sampler, BatchSampler, or collection of numbers.
+        64 MiB each, in random order, shuffled within sixteen windows at a time), "weighted" (n draws by `weights`: of
+        rows with replacement, of the stores of a `largeds_native.concat` as `largeds_native.mix` says), or a torch
+        Sampler, BatchSampler, or collection of numbers.
     seed: an integer from 0 to 2**64 - 1.
-    augment: an `Augment`; its draws depend on (seed, epoch, sample).
+    augment: an `Augment`; its draws depend on (seed, epoch, sample, view). A list of them makes several views of each
+        sample, of a size each, from one decode: batches are ([view, view], *fields). A function of the epoch that
+        returns one or the other is asked when an epoch begins, as `lambda epoch: Augment(resized_crop=128 if epoch < 10
+        else 192)` for progressive resizing; the number of views stays the same.
+    color: a `ColorAugment` for all views, or a list with one or None for each, applied before normalising, on the
+        device of the batches; on the CPU in `next()`, in torch's threads. Its draws depend on (seed, epoch, sample,
+        view), where a sample that comes twice in an epoch gets other ones. Float images must be in [0, 1].
     mean, std: one number per channel, in [0, 1] units; without them, floats are x / 255. Float stores pass through.
     dtype: torch.float32, float16, bfloat16 or uint8.
     channels_last: images in torch.channels_last memory format.
@@ -62,10 +74,13 @@ class Loader:
     rank, world_size: by default those of torch.distributed, if it is initialised when an epoch begins. All ranks get
         the same number of batches of the same sizes; without drop_last, up to world_size - 1 samples from the start of
         the epoch are repeated at its end.
-    fields: the fields whose values come with the images; None is ("label",) if the store has it, else no field. Without
-        fields, a batch is the tuple (images,).
+    fields: the fields whose values come with the images, in this order; None is ("label",) if the store has it, else no
+        field. Without fields, a batch is the tuple (images,). A mask, (n, H, W) of its own integer dtype, is cropped,
+        resized (nearest) and flipped as its image is, and has the pack's `ignore` where the image has padding; with
+        several views there is one for each: ([view, view], [mask, mask], labels).
     block: rows per window of order="block".
-    weights: one number per sample; they imply order="weighted".
+    weights: one number per sample, or one per store of a `largeds_native.concat` (as many as samples are one per
+        sample); they imply order="weighted".
     variant: if the store has several, "draw" draws one per sample, "cycle" takes the next one in each epoch.
     decode: of a JPEG store, "exact" equals Pillow's pixels; "scaled" decodes at a smaller scale where an image is
         resized to at most half: faster for large photographs, but not exact.
@@ -98,7 +113,8 @@ class Loader:
         shuffle: bool = False,
         order: Literal["block", "weighted"] | Iterable[Any] | None = None,
         seed: int = 0,
-        augment: Augment | None = None,
+        augment: Views | Callable[[int], Views] = None,
+        color: Colors = None,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
         dtype: torch.dtype = torch.float32,
@@ -119,8 +135,6 @@ class Loader:
     ) -> None:
         if not isinstance(store, Store):
             raise ArgumentError(f"store: expected a Store from largeds_native.open, found {type(store).__name__}")
-        if augment is not None and not isinstance(augment, Augment):
-            raise ArgumentError(f"augment: expected an Augment or None, found {type(augment).__name__}")
         if variant not in VARIANTS:
             raise ArgumentError(f"variant: expected one of {', '.join(VARIANTS)}, found {variant!r}")
         if on_damage not in ON_DAMAGE:
@@ -135,21 +149,22 @@ class Loader:
         self._given_ranks = (rank, world_size)
         self.partition = Partition.resolve(rank, world_size)
         options = OrderOptions(shuffle, order, self.seed, block, weights, indices)
-        self.plan = choose_plan(options, len(store), store.row_bytes, self.batch_size, self.partition, self.drop_last)
+        self.plan = choose_plan(options, store, self.batch_size, self.partition, self.drop_last)
         self._skips_damaged = on_damage == "skip"
-        batch_options: dict[str, Any] = {
+        self._dtype, self._mean_std, self._color = dtype, (mean, std), color
+        self._batch_options: dict[str, Any] = {
             "channels_last": flag("channels_last", channels_last),
-            "augment": augment,
             "variant": variant,
             "decode": decode,
             "skip_damaged": self._skips_damaged,
             "candidates": _candidates(self.plan) if self._skips_damaged else None,
         }
-        self._host_format, self._device_format = self._formats(dtype, mean, std, batch_options)
         self.fields = field_names(store, fields)
-        check_pictures(store, self.fields, augment)
-        self._spec: EpochSpec | None = self._epoch_spec()  # None: closed
-        self._ring = self._spec.ring
+        check_fields(store, self.fields)
+        self._masks = tuple(name for name in self.fields if name in store.metadata.masks)
+        self._schedule = ViewSchedule(augment)
+        self._views = self._schedule.at(0)
+        self._spec: EpochSpec | None = self._epoch_spec(self._views)  # None: closed
         self._start = Cursor()  # where the next iteration begins
         self._cursor = self._start  # position after the last delivered batch
         self._iterators: weakref.WeakSet[BatchIterator] = weakref.WeakSet()
@@ -157,32 +172,55 @@ class Loader:
         self._final_stats: dict[str, Any] = {}  # of the last iteration, once it came to its end
 
     # ---- from the arguments ----------------------------------------------------------------------------------
-    def _formats(
-        self, dtype: torch.dtype, mean: Any, std: Any, options: dict[str, Any]
-    ) -> tuple[BatchFormat, DeviceFormat | None]:
-        """(format of the core's batches, format on the device or None where nothing changes there)."""
+    def _formats(self, views: tuple[Augment, ...]) -> tuple[BatchFormat, DeviceFormat | None]:
+        """(format of the core's batches, format after colours and on the device, or None where that is the same)."""
         floats = self.store.dtype != np.uint8
-        final_dtype = None if floats and dtype is torch.float32 else dtype
-        final = BatchFormat(self.store, dtype=final_dtype, mean=mean, std=std, **options)
+        dtype = None if floats and self._dtype is torch.float32 else self._dtype
+        mean, std = self._mean_std
+        options = {**self._batch_options, "views": views, "masks": self._masks}
+        final = BatchFormat(self.store, dtype=dtype, mean=mean, std=std, **options)
         if self.device.type not in ("cpu", "cuda"):
             raise ArgumentError(f"device: expected 'cpu' or a CUDA device, found {str(self.device)!r}")
         if self.device.type == "cuda" and not torch.cuda.is_available():
             raise ArgumentError(f"device: {str(self.device)!r} was requested, but torch finds no CUDA device")
-        if self.device.type == "cpu" or floats or final.dtype is torch.uint8:
+        on_host = self.device.type == "cpu" and self._coloring is None
+        if on_host or floats or final.dtype is torch.uint8:
             return final, None
         return BatchFormat(self.store, dtype=torch.uint8, **options), DeviceFormat(final.dtype, *final.scale)
 
-    def _epoch_spec(self) -> EpochSpec:
+    def _epoch_spec(self, views: tuple[Augment, ...]) -> EpochSpec:
         from largeds_native import _C
 
+        self._coloring = coloring_of(self._color, self.store, len(views), self.seed)
+        self._host_format, self._device_format = self._formats(views)
+        check_shapes(self._coloring, self._host_format.image_shapes)
+        check_pictures(self.store, self.fields, views)
         gather = self._host_format.gather
-        fields = [core_field(self.store, name) for name in self.fields]
+        fields = [core_field(self.store, name) for name in self.fields if name not in self._masks]
         sample_bytes = gather.sample_bytes + sum(rows.row_bytes for rows, _, _ in fields)
-        slot_bytes = min(self.batch_size or 0, len(self.store)) * sample_bytes + 64 * len(fields)
+        slot_bytes = min(self.batch_size or 0, len(self.store)) * sample_bytes + 64 * (
+            len(views) * (1 + len(self._masks)) + len(fields)
+        )
         # the caller holds one batch while the next is delivered
-        ring = _C.Ring(slot_bytes, self.prefetch + 2, self.device.type == "cuda")
+        self._ring = _C.Ring(slot_bytes, self.prefetch + 2, self.device.type == "cuda")
+        # a slot for each view in colour, as large as the largest
+        pixels = max(math.prod(shape) for shape in self._host_format.image_shapes)
+        view_bytes = pixels * (self._device_format or self._host_format).dtype.itemsize
+        self._color_ring = _C.Ring(min(self.batch_size or 0, len(self.store)) * view_bytes, 2 * len(views))
         pool = _C.Pool(self.threads)
-        return EpochSpec(gather, fields, ring, pool, self.seed, self.prefetch, self.plan, self._skips_damaged)
+        structure = BatchStructure.of(len(views), self._schedule.listed, self.fields, self._masks)
+        return EpochSpec(
+            gather, fields, self._ring, pool, self.seed, self.prefetch, self.plan, structure, self._skips_damaged
+        )
+
+    def _begin_epoch(self, epoch: int) -> EpochSpec:
+        if self._spec is None:
+            raise ArgumentError("the loader is closed")
+        self._find_ranks()
+        views = self._schedule.at(epoch)
+        if views != self._views:
+            self._spec, self._views = self._epoch_spec(views), views
+        return self._spec
 
     # ---- what Accelerate, Lightning and scripts look for in a DataLoader -----------------------------------------
     @property
@@ -238,12 +276,10 @@ class Loader:
         return self.plan.padding(self._cursor.position) if isinstance(self.plan, OrderPlan) else 0
 
     def __iter__(self) -> Iterator[Batch]:
-        if self._spec is None:
-            raise ArgumentError("the loader is closed")
-        self._find_ranks()
         cursor = self._start
+        spec = self._begin_epoch(cursor.epoch)
         self._cursor, self._start = cursor, Cursor(cursor.epoch + 1)
-        host = HostIterator(self._spec, cursor)
+        host = HostIterator(spec, cursor)
         self._final_stats = {}
         iterator = BatchIterator(host, self._source(host, cursor), cursor, self._final_stats)
         self._iterators.add(iterator)
@@ -251,9 +287,11 @@ class Loader:
         return iterator
 
     def _source(self, host: HostIterator, cursor: Cursor) -> BatchSource:
-        if self.device.type == "cpu":
+        if self.device.type != "cpu":
+            return DeviceIterator(host, cursor, self.device, self._device_format, self._coloring)
+        if self._coloring is None:
             return host
-        return DeviceIterator(host, cursor.at[1], self.device, self._device_format)
+        return ColorIterator(host, cursor.epoch, self._coloring, self._device_format, self._color_ring)
 
     def set_epoch(self, epoch: int) -> None:
         """The next iteration is this epoch, from its start."""
@@ -303,6 +341,7 @@ class Loader:
         for iterator in list(self._iterators):
             iterator.close()
         self._ring.trim()
+        self._color_ring.trim()
 
     def __enter__(self) -> Loader:
         return self
@@ -316,7 +355,8 @@ class Loader:
     def __repr__(self) -> str:
         order = self.plan.order.name if isinstance(self.plan, OrderPlan) else type(self.plan.sampler).__name__
         parts = [f"{self.batch_size} a batch" if self.batch_size else "batches of the sampler", f"order {order}"]
-        parts += [f"{self._host_format.image_shape} {self._host_format.dtype}", f"{self.threads} threads"]
+        shapes = " and ".join(str(shape) for shape in self._host_format.image_shapes)
+        parts += [f"{shapes} {self._host_format.dtype}", f"{self.threads} threads"]
         if self.partition.world_size > 1:
             parts.append(f"rank {self.partition.rank} of {self.partition.world_size}")
         return f"<Loader of {str(self.store.path)!r}: {', '.join(parts)}>"

@@ -43,6 +43,8 @@ def pack(
     shard_bytes: int = 1 << 30,
     threads: int | None = None,
     classes: Sequence[str] | Store | None = None,
+    masks: Any = None,
+    ignore: int | None = None,
     on_error: Literal["skip", "raise"] = "skip",
     max_failures: int | float = 0.01,
     truncated: Literal["error", "keep"] = "error",
@@ -91,6 +93,13 @@ def pack(
     threads: by default all that the process may use. The written bytes do not depend on it.
     classes: class names in the order of their numbers, or a store whose classes to use: for a validation folder that
         lacks a class. By default the source's names; if it has none, "0", "1", ... up to the highest label.
+    masks: where the masks of the images are, one integer a pixel: for a folder, the folder of masks with the same paths
+        up to the ending; for a table, the column; for arrays, an array (N, H, W); for a Dataset, the key of its dicts.
+        They become the field "mask", or, from a mapping {name: where}, several fields. A palette gives its indices, and
+        16 bits stay exact. Masks get the geometry of their images, by the nearest neighbour; JPEG rows keep them as PNG
+        files. A sample whose mask is missing, or of another size than its image, fails.
+    ignore: the number of a mask's pixels that lie outside of the image, which a random crop with padding shows (0 by
+        default): the loss's ignore_index.
     on_error: "skip" leaves failed images out and lists them in the report; "raise" stops at the first failure.
     max_failures: how many images may be left out, as a share of all (a float, rounded up to whole images) or a count
         (an int). If more fail, the pack ends with an error and without a store; its shards are kept, so that the same
@@ -143,5 +152,5 @@ def pack(
         max_pixels=max_pixels,
         sixteen_bit=sixteen_bit,
     )
-    chosen = with_classes(source_of(source, exif_orientation), classes)
+    chosen = with_classes(source_of(source, exif_orientation, masks, ignore), classes)
     return run(chosen, out, options, threads, on_error, resume, progress, key, max_failures, wait)

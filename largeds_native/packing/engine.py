@@ -60,6 +60,7 @@ class Engine:
         self._options, self._threads = options, threads
         self._packer = self._make_packer(size)
         self._running: RunningBatch | None = None
+        self._last: RunningBatch | None = None
         self._pillow_seconds = 0.0
 
     def _make_packer(self, size: tuple[int, int]) -> _C.Packer:
@@ -98,7 +99,7 @@ class Engine:
         self._packer.start(packed, descriptor, offset, None, samples)
 
     def finish(self, on_progress: OnBatchProgress) -> SampleResults:
-        """Waits for the batch, and moves rows together so that failed items leave no gap."""
+        """Waits for the batch. Call `close_gaps` with its results."""
         assert self._running is not None
         batch = self._running
         self._wait(on_progress)
@@ -110,17 +111,26 @@ class Engine:
         results = SampleResults(width, height, hashes, decoder, Sums(*sums), errors)
         self._complete(batch, results, on_progress)
         results.decoder[list(results.errors)] = NOT_DECODED
-        self._running = None
+        self._last, self._running = batch, None
         on_progress(len(batch.items))
         return results
 
-    def _complete(self, batch: RunningBatch, results: SampleResults, on_progress: OnBatchProgress) -> None:
-        """Lets Pillow decode what the core does not, and closes the gaps that failed images left."""
-        self._with_pillow(batch, results, on_progress)
+    def close_gaps(self, results: SampleResults) -> None:
+        """Moves the rows of the last batch together, so that failed items leave no gap. Items may also have failed
+        since `finish`, for their masks."""
+        batch = self._last
+        assert batch is not None
         if results.errors and batch.descriptor >= 0:
-            from largeds_native import _C
+            self._close_gaps(batch, results)
 
-            _C.close_gaps(batch.descriptor, batch.offset, self.sample_bytes, results.good())
+    def _close_gaps(self, batch: RunningBatch, results: SampleResults) -> None:
+        from largeds_native import _C
+
+        _C.close_gaps(batch.descriptor, batch.offset, self.sample_bytes, results.good())
+
+    def _complete(self, batch: RunningBatch, results: SampleResults, on_progress: OnBatchProgress) -> None:
+        """Lets Pillow decode what the core does not."""
+        self._with_pillow(batch, results, on_progress)
 
     def abort(self) -> None:
         """Stops the threads; after it returns, nothing more is written."""
@@ -138,7 +148,7 @@ class Engine:
 
         def pixels(i: int, item: Array) -> Item:
             try:
-                return pillow.to_mode(item, self._options.transform)
+                return self._from_array(item)
             except pillow.PixelsError as error:
                 refused[i] = error.reason, str(error)
                 return b""
@@ -172,12 +182,19 @@ class Engine:
     def _decode(self, items: list[Item], chosen: list[int]) -> Iterator[Array | pillow.PixelsError]:
         def decode_or_error(i: int) -> Array | pillow.PixelsError:
             try:
-                return pillow.decode(items[i], self._options.transform)
+                return self._decode_one(items[i])
             except pillow.PixelsError as error:
                 return error
 
         with ThreadPoolExecutor(self._threads) as pool:
             yield from pool.map(decode_or_error, chosen)
+
+    def _from_array(self, item: Array) -> Array:
+        """An array of the source as the core takes it."""
+        return pillow.to_mode(item, self._options.transform)
+
+    def _decode_one(self, item: Any) -> Array:
+        return pillow.decode(item, self._options.transform)
 
     def _pack_pixels(self, batch: RunningBatch, decoded: list[tuple[int, Array]], results: SampleResults) -> None:
         indices = np.array([i for i, _ in decoded], np.int64)

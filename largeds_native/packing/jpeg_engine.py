@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from pathlib import Path
@@ -60,6 +61,16 @@ class JpegEngine(Engine):
         results.decoder[verbatim & (results.decoder == CORE)] = NOT_DECODED
         rows.bytes[list(results.errors)] = 0
 
+    def _close_gaps(self, batch: RunningBatch, results: SampleResults) -> None:
+        """What failed in the core has no row; what failed later has one."""
+        rows = results.jpeg
+        assert rows is not None
+        failed = np.zeros(len(rows.bytes), bool)
+        failed[list(results.errors)] = True
+        if rows.bytes[failed].any():
+            drop_rows(batch.descriptor, batch.offset, rows.bytes, ~failed)
+        rows.bytes[failed] = 0
+
     def _insert(self, batch: RunningBatch, results: SampleResults, rows: JpegRows) -> None:
         from largeds_native import _C
 
@@ -81,6 +92,18 @@ class JpegEngine(Engine):
                 getattr(rows, column)[i] = getattr(found, column)[at]
             rows.source_bytes[i] = _encoded_bytes(batch.items[i])
         self._later_bytes += int(found.bytes.sum())
+
+
+def drop_rows(descriptor: int, offset: int, lengths: Int64Array, kept: np.ndarray[Any, np.dtype[np.bool_]]) -> None:
+    """Moves the kept ones of consecutive rows of these lengths together, from byte `offset` of a file on."""
+    starts = offset + np.cumsum(lengths) - lengths
+    to = offset
+    for start, length in zip(starts[kept].tolist(), lengths[kept].tolist(), strict=True):
+        if start != to:
+            row = os.pread(descriptor, length, start)
+            if len(row) != length or os.pwrite(descriptor, row, to) != length:
+                raise OSError(errno.EIO, "a row could not be moved in the file of a shard")
+        to += length
 
 
 def _rows_of(columns: dict[str, Any]) -> JpegRows:

@@ -6,12 +6,13 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from largeds_native._internal.arrays import FieldSpec
 from largeds_native.packing.jpeg_estimate import estimated_row_bytes
 from largeds_native.packing.options import PackOptions
 from largeds_native.sources import Source
@@ -32,6 +33,11 @@ class Plan:
     @property
     def size(self) -> tuple[int, int]:
         return self.options.stored_size(self.decoded)
+
+    @property
+    def masks(self) -> dict[str, FieldSpec]:
+        """The masks as they are stored."""
+        return {name: replace(spec, shape=self.size) for name, spec in self.source.masks.items()}
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -68,7 +74,7 @@ class Plan:
         told = self.source.fingerprint()
         if self.key is None:
             return told
-        fields = {name: (spec.dtype.str, spec.shape) for name, spec in self.source.fields.items()}
+        fields = {name: (spec.dtype.str, spec.shape) for name, spec in {**self.source.fields, **self.masks}.items()}
         known = [self.key, told, self.source.count, fields, self.source.classes]
         return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
 
@@ -87,6 +93,8 @@ class Plan:
         """Equal for jobs that write the same bytes: with the same samples, options and decoder versions. Without an
         `identity`, it says nothing about the samples."""
         job = {"source": self.identity, "size": self.size, "decoded": self.decoded, **self.manifest_parts()}
+        if self.masks:
+            job["masks"] = {name: (spec.dtype.str, spec.ignore) for name, spec in self.masks.items()}
         return hashlib.sha256(json.dumps(job, sort_keys=True).encode()).hexdigest()
 
     def manifest_parts(self) -> dict[str, Any]:
@@ -100,7 +108,7 @@ class Plan:
             shape=self.shape,
             dtype=np.dtype(self.options.dtype).newbyteorder("<"),
             layout=self.options.layout,
-            fields=self.source.fields,
+            fields={**self.source.fields, **self.masks},
             classes=self.source.classes,
             normalized=None if mean is None or std is None else (mean, std),
             variants=self.options.variants,

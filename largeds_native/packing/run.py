@@ -9,19 +9,18 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from largeds_native._internal.arrays import is_picture
+from largeds_native._internal.arrays import has_shape_of
 from largeds_native._internal.machine import usable_threads
 from largeds_native.errors import ArgumentError, LargedsError, PackError, StorageError
 from largeds_native.packing import resume as state
 from largeds_native.packing.class_names import numbered_classes
 from largeds_native.packing.failures import check_failures, check_finished, check_packed_before, checked_max_failures
 from largeds_native.packing.finisher import Finisher
-from largeds_native.packing.jpeg_engine import make_engine
 from largeds_native.packing.lock import FolderLock
 from largeds_native.packing.options import PackOptions
 from largeds_native.packing.plan import Plan
 from largeds_native.packing.progress import PackProgressBar
-from largeds_native.packing.shard import ShardFiller
+from largeds_native.packing.shard import Engines, ShardFiller
 from largeds_native.packing.size import row_size
 from largeds_native.packing.summary import make_report
 from largeds_native.sources import IndexedSource, ShuffledSource, Source
@@ -94,7 +93,23 @@ def make_plan(source: Source, options: PackOptions, key: str | None = None) -> P
     plan = Plan(source, options, size, library_versions(), key)
     plan.metadata("")  # raises if the augmentation does not fit
     _check_pictures(plan)
+    _check_masks(plan)
     return plan
+
+
+def _check_masks(plan: Plan) -> None:
+    """Raises ArgumentError for masks that can't be stored."""
+    for name, spec in plan.masks.items():
+        if plan.options.augment is not None:
+            raise ArgumentError(
+                f"augment: the masks {name!r} are not augmented ahead: pass augment to the Loader, which crops and "
+                "flips image and mask alike"
+            )
+        if plan.options.codec == "jpeg" and spec.dtype.itemsize > 2:
+            raise ArgumentError(
+                f"masks: {name!r} has numbers of {spec.dtype}, and the PNG rows beside JPEG rows have 16 bits: "
+                "pack with codec='raw'"
+            )
 
 
 def _check_pictures(plan: Plan) -> None:
@@ -103,7 +118,7 @@ def _check_pictures(plan: Plan) -> None:
     if plan.options.augment is None and (plan.decoded == size or _keeps(plan.options, size)):
         return
     for name, spec in plan.source.fields.items():
-        if is_picture(spec, size):
+        if has_shape_of(spec, size):
             raise ArgumentError(
                 f"field {name!r}: its values {spec.shape} are pictures of the images' size, and would not be resized, "
                 "cropped and flipped as the images are: pack with resize=None, crop=None and no augment, or leave the "
@@ -152,7 +167,7 @@ class Job:
         self._metadata = plan.metadata(fingerprint)
         self._threads, self._raise_errors = threads, raise_errors
         self._finisher = finisher
-        self._engine = make_engine(plan.options, plan.decoded, threads, folder)
+        self._engines = Engines.of(plan.options, plan.masks, plan.decoded, threads, folder)
         self._done = self._failed = 0
 
     def run(self, progress: bool, max_failures: int | float) -> None:
@@ -176,7 +191,7 @@ class Job:
             len(before),
             seconds,
             self._threads,
-            self._engine.clock,
+            self._engines.image.clock,
             self._finisher.waited,
             self._finisher.records.values(),
         )
@@ -199,7 +214,7 @@ class Job:
             elapsed = max(time.perf_counter() - start, 1e-9)
             bar.update(done + shard_done, failed + shard_failed, (done + shard_done - resumed) / elapsed)
 
-        filler.fill(self._engine, self._raise_errors, on_progress)
+        filler.fill(self._engines, self._raise_errors, on_progress)
         if filler.samples == 0:
             writer.discard()
             return False

@@ -2,20 +2,83 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
+from largeds_native._internal.arrays import FieldSpec
 from largeds_native.errors import DecodeError
-from largeds_native.packing.engine import Engine
+from largeds_native.packing.engine import Engine, Int64Array
 from largeds_native.packing.failures import shape_error
+from largeds_native.packing.jpeg_engine import make_engine
+from largeds_native.packing.mask_engine import make_mask_engine
+from largeds_native.packing.options import PackOptions
 from largeds_native.packing.plan import Plan
-from largeds_native.sources import FailedItem, SourceBatch
+from largeds_native.sources import FailedItem, Item, SourceBatch
 from largeds_native.sources.classes import check_labels
 from largeds_native.store.format.sample_log import SampleResults
 from largeds_native.store.format.writer import ShardWriter
 
 OnShardProgress = Callable[[int, int], None]  # (samples done in this shard, of which failed); may raise to stop
+
+
+@dataclass(frozen=True)
+class Engines:
+    """One for the images, and one for each mask."""
+
+    image: Engine
+    masks: Mapping[str, Engine]
+
+    def pack_masks(
+        self,
+        batch: SourceBatch,
+        samples: Int64Array,
+        results: SampleResults,
+        target: Callable[[str], tuple[int, int]] = lambda _: (-1, 0),
+    ) -> None:
+        """Adds the results of the masks to those of the images: a sample fails if one of its masks does.
+
+        target: (descriptor, offset) of the file of a mask's rows; without it, they are only hashed.
+        """
+        for name, engine in self.masks.items():
+            engine.start(batch.masks[name], samples, *target(name))
+            found = engine.finish(lambda _: None)
+            for index, (reason, message) in found.errors.items():
+                text = _without_folder(message, batch.masks[name][index], batch.names[index])
+                # a mask that does not become as large as the raw rows is not of its image's size
+                kind = "mask_size" if reason == "shape" else reason
+                results.errors.setdefault(index, (kind, f"{name}: {text}"))
+            for index in np.flatnonzero((found.width != results.width) | (found.height != results.height)).tolist():
+                mask, image = (f"{one.height[index]}x{one.width[index]}" for one in (found, results))
+                results.errors.setdefault(
+                    index, ("mask_size", f"{name}: the mask has {mask} pixels (height x width), and the image {image}")
+                )
+            found.errors = results.errors
+            results.masks[name] = found
+
+    def close_gaps(self, results: SampleResults) -> None:
+        self.image.close_gaps(results)
+        for name, engine in self.masks.items():
+            engine.close_gaps(results.masks[name])
+
+    @classmethod
+    def of(
+        cls,
+        options: PackOptions,
+        masks: Mapping[str, FieldSpec],
+        size: tuple[int, int],
+        threads: int,
+        folder: Path | None = None,
+    ) -> Engines:
+        """`size`: of decoded images; `folder`: of the store, if rows are written."""
+        of_masks = {name: make_mask_engine(options, spec, size, threads, folder) for name, spec in masks.items()}
+        return cls(make_engine(options, size, threads, folder), of_masks)
+
+    def abort(self) -> None:
+        for engine in (self.image, *self.masks.values()):
+            engine.abort()
 
 
 class ShardFiller:
@@ -30,18 +93,18 @@ class ShardFiller:
     def failed(self) -> int:
         return self.samples - self._writer.rows
 
-    def fill(self, engine: Engine, raise_errors: bool, on_progress: OnShardProgress) -> None:
+    def fill(self, engines: Engines, raise_errors: bool, on_progress: OnShardProgress) -> None:
         """Raises what `on_progress` raises; PackError if images end in several shapes; with `raise_errors`, DecodeError
         for the first sample that fails."""
         self._writer.reserve(self._stop - self._start)
         try:
-            self._pack(engine, raise_errors, on_progress)
+            self._pack(engines, raise_errors, on_progress)
         except BaseException:
-            engine.abort()  # before closing the file, as the threads write to it
+            engines.abort()  # before closing the files, as the threads write to them
             self._writer.close()
             raise
 
-    def _pack(self, engine: Engine, raise_errors: bool, on_progress: OnShardProgress) -> None:
+    def _pack(self, engines: Engines, raise_errors: bool, on_progress: OnShardProgress) -> None:
         """Overlaps work: the threads pack batch i while this thread logs batch i - 1 and fetches batch i + 1."""
         batches = self._plan.source.read(self._start, self._stop)
         batch = next(batches, None)
@@ -50,14 +113,15 @@ class ShardFiller:
             _check_labels(batch, self._plan)
             first = self._start + self.samples
             samples = np.arange(first, first + len(batch.items))
-            engine.start(batch.items, samples, self._writer.descriptor, self._writer.offset)
+            engines.image.start(batch.items, samples, self._writer.descriptor, self._writer.offset)
             self._log(done)
             following = next(batches, None)
             before, failed = self.samples, self.failed
-            results = engine.finish(lambda n, before=before, failed=failed: on_progress(before + n, failed))  # type: ignore[misc]
+            results = engines.image.finish(lambda n, before=before, failed=failed: on_progress(before + n, failed))  # type: ignore[misc]
+            engines.pack_masks(batch, samples, results, self._writer.mask_target)
             _check(batch, results, raise_errors, self._plan)
-            written = 0 if results.jpeg is None else int(results.jpeg.bytes.sum())
-            self._writer.advance(len(batch.items) - len(results.errors), written)
+            engines.close_gaps(results)
+            self._writer.advance(len(batch.items) - len(results.errors), results)
             self.samples += len(batch.items)
             done, batch = (batch, results), following
         self._log(done)
@@ -78,7 +142,7 @@ def _check_labels(batch: SourceBatch, plan: Plan) -> None:
 def _check(batch: SourceBatch, results: SampleResults, raise_errors: bool, plan: Plan) -> None:
     one_shape_guessed = plan.options.codec == "raw" and plan.options.transform.fixed_size is None
     for index, (reason, message) in sorted(results.errors.items()):
-        results.errors[index] = reason, _without_folder(message, batch, index)
+        results.errors[index] = reason, _without_folder(message, batch.items[index], batch.names[index])
         if reason == "shape" and one_shape_guessed:
             raise shape_error(batch.names[index], results.errors[index][1], plan)
     if raise_errors and results.errors:
@@ -88,8 +152,7 @@ def _check(batch: SourceBatch, results: SampleResults, raise_errors: bool, plan:
         raise DecodeError(message if batch.names[index] in message else f"{batch.names[index]}: {message}") from cause
 
 
-def _without_folder(message: str, batch: SourceBatch, index: int) -> str:
-    """Replaces the file's path by its name in the store, which does not depend on the location of the source."""
-    item = batch.items[index]
+def _without_folder(message: str, item: Item, name: str) -> str:
+    """Replaces the file's path by the sample's name, which does not depend on the location of the source."""
     path = item[0] if isinstance(item, tuple) else item
-    return message.replace(path, batch.names[index]) if isinstance(path, str) else message
+    return message.replace(path, name) if isinstance(path, str) else message

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,11 @@ class StoreSource(IndexedSource):
 
     @property
     def fields(self) -> dict[str, FieldSpec]:
-        return dict(self._store.metadata.fields)
+        return {name: spec for name, spec in self._store.metadata.fields.items() if not spec.is_mask}
+
+    @property
+    def masks(self) -> dict[str, FieldSpec]:
+        return {name: replace(spec, shape=()) for name, spec in self._store.metadata.masks.items()}
 
     @property
     def count(self) -> int:
@@ -46,20 +51,24 @@ class StoreSource(IndexedSource):
 
     def take(self, indices: Indices) -> SourceBatch:
         rows = indices.tolist()
-        fields = {name: np.asarray(self._store.field(name)[indices]) for name in self._store.fields}
-        return SourceBatch([self._item(row) for row in rows], [self._name(row) for row in rows], fields)
+        fields = {name: np.asarray(self._store.field(name)[indices]) for name in self.fields}
+        masks = {name: [self._item(row, name) for row in rows] for name in self.masks}
+        return SourceBatch([self._item(row) for row in rows], [self._name(row) for row in rows], fields, masks)
 
     def _part(self, row: int) -> tuple[Store, int]:
         """The store that holds a row, and its number there."""
         return self._store.row_in_store(row) if isinstance(self._store, ConcatStore) else (self._store, row)
 
-    def _item(self, row: int) -> Item:
+    def _item(self, row: int, name: str = "images") -> Item:
         store, row = self._part(row)
         if isinstance(store, JpegStore):
             try:
-                return store.file_range(row)
+                return store.file_range(row, name)
             except StoreError as error:  # its offsets are damaged
                 return FailedItem("store", str(error), error)
+        if name != "images":
+            mask: Array = np.asarray(store.field(name)[row])
+            return mask
         pixels: Array = np.asarray(store.images[row])
         return pixels.transpose(1, 2, 0) if store.layout == "CHW" else pixels
 
@@ -81,10 +90,12 @@ class StoreSource(IndexedSource):
         return self._store.identity
 
 
-def source_of(source: Any, exif_orientation: bool) -> Source:
+def source_of(source: Any, exif_orientation: bool, masks: Any = None, ignore: int | None = None) -> Source:
     """The source for any argument of `pack`."""
     if not isinstance(source, Store):
-        return as_source(source)
+        return as_source(source, masks, ignore)
+    if masks is not None or ignore is not None:
+        raise ArgumentError(f"masks and ignore: those of {source.path} are taken as they are: leave them out")
     for store in source.stores if isinstance(source, ConcatStore) else [source]:
         _check_orientation(store, exif_orientation)
     return StoreSource(source)

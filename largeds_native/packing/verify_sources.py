@@ -9,13 +9,13 @@ import numpy as np
 
 from largeds_native._internal.machine import usable_threads
 from largeds_native.errors import ArgumentError, StoreError
-from largeds_native.packing.engine import Engine
-from largeds_native.packing.jpeg_engine import make_engine
 from largeds_native.packing.options import PackOptions
+from largeds_native.packing.shard import Engines
 from largeds_native.packing.size import row_size
 from largeds_native.packing.store_source import source_of
 from largeds_native.sources import IndexedSource, ShuffledSource, SourceBatch
 from largeds_native.store import PackedStore, Store, as_packed
+from largeds_native.store.format.sample_log import hash_column
 from largeds_native.store.verify import first_few
 
 STEP = 256  # samples that are decoded together
@@ -61,23 +61,30 @@ def verify_sources(
     indices = np.unique(np.linspace(0, len(table) - 1, min(sample, len(table))).astype(np.int64))
     expected = table.take(indices).to_pylist()
     size = (0, 0) if options.codec == "jpeg" else row_size(indexed, options)
-    engine = make_engine(options, size, threads or usable_threads())
+    if sorted(indexed.masks) != sorted(store.metadata.masks):
+        raise StoreError(
+            f"{store.path}: expected a source with the masks {sorted(store.metadata.masks)}, found "
+            f"{sorted(indexed.masks)}: pass the source with its masks"
+        )
+    engines = Engines.of(options, store.metadata.masks, size, threads or usable_threads())
     different: list[str] = []
     for low in range(0, len(indices), STEP):
         part = indices[low : low + STEP]
-        different += _differences(engine, indexed.take(part), part, expected[low : low + STEP])
+        different += _differences(engines, indexed.take(part), part, expected[low : low + STEP])
     return SourceVerification(len(indices), tuple(different))
 
 
-def _differences(engine: Engine, batch: SourceBatch, indices: Any, expected: list[dict[str, Any]]) -> list[str]:
+def _differences(engines: Engines, batch: SourceBatch, indices: Any, expected: list[dict[str, Any]]) -> list[str]:
     """Names of the samples that differ from their entry in the store's list of samples."""
-    engine.start(batch.items, indices)
-    results = engine.finish(lambda _: None)
+    engines.image.start(batch.items, indices)
+    results = engines.image.finish(lambda _: None)
+    engines.pack_masks(batch, indices, results)
     different = []
     for i, was in enumerate(expected):
         status = results.errors[i][0] if i in results.errors else "ok"
         same = batch.names[i] == was["source"] and status == was["status"]
-        if not same or (status == "ok" and int(results.hash[i]) != was["hash"]):
+        hashes = {"hash": results.hash, **{hash_column(name): found.hash for name, found in results.masks.items()}}
+        if not same or (status == "ok" and any(int(values[i]) != was[name] for name, values in hashes.items())):
             different.append(was["source"])
     return different
 

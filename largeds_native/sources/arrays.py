@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from largeds_native._internal.arrays import Array, FieldSpec, check_field_name
+from largeds_native._internal.arrays import MASK, Array, FieldSpec, check_field_name
 from largeds_native._internal.machine import usable_threads
 from largeds_native.errors import ArgumentError
-from largeds_native.sources.base import IndexedSource, Indices, Source, SourceBatch
+from largeds_native.sources.base import IndexedSource, Indices, Item, Source, SourceBatch
 from largeds_native.sources.classes import checked_labels, optional_names
+from largeds_native.sources.masks import by_field, checked_ignore, mask_array
 
 BATCH_BYTES = 64 << 20
 
@@ -23,16 +24,23 @@ def arrays(
     *,
     fields: Mapping[str, Any] | None = None,
     classes: Any = (),
+    masks: Any = None,
+    ignore: int | None = None,
 ) -> Source:
     """A source from uint8 images of shape (N, H, W), (N, H, W, C) or (N, C, H, W) with C 1 or 3, in a numpy array,
     memmap or tensor, with N integer labels and further fields of N values each. `classes`: names of the labels'
     numbers, or a store that has them.
 
+    masks: (N, H, W) integers of the images' height and width, one a pixel, as the field "mask"; or a mapping from names
+        of fields to such arrays. They are stored in the smallest of uint8, uint16 and int32 that has all numbers.
+        ignore: the number of a mask's pixels outside of the image, which a random crop with padding shows.
+
     If a shape fits both (N, H, W, C) and (N, C, H, W), it is taken as (N, H, W, C). Raises ArgumentError for another
     dtype or shape.
     """
     values = {**({} if labels is None else {"label": labels}), **(fields or {})}
-    return ArraySource(_array(images), values, optional_names(classes))
+    of_masks = {name: _array(value) for name, value in by_field(masks).items()}
+    return ArraySource(_array(images), values, optional_names(classes), of_masks, ignore)
 
 
 def _array(value: Any) -> Array:
@@ -49,7 +57,14 @@ def _array(value: Any) -> Array:
 
 
 class ArraySource(IndexedSource):
-    def __init__(self, images: Array, fields: Mapping[str, Any], classes: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        images: Array,
+        fields: Mapping[str, Any],
+        classes: tuple[str, ...],
+        masks: Mapping[str, Array] | None = None,
+        ignore: int | None = None,
+    ) -> None:
         if images.dtype != np.uint8:
             raise ArgumentError(f"images: expected uint8, found {images.dtype}")
         if images.ndim == 3:
@@ -67,6 +82,16 @@ class ArraySource(IndexedSource):
         self.image_size = (images.shape[2], images.shape[3]) if self._planar else (images.shape[1], images.shape[2])
         self.batch = max(1, BATCH_BYTES // int(np.prod(images.shape[1:])))
         self.description = f"arrays of shape {images.shape}"
+        self._mask_arrays = {name: mask_array(name, values, len(images)) for name, values in (masks or {}).items()}
+        self._masks = {
+            name: FieldSpec(values.dtype, role=MASK, ignore=checked_ignore(ignore, values.dtype))
+            for name, values in self._mask_arrays.items()
+        }
+        for name, values in self._mask_arrays.items():
+            if name in self._fields:
+                raise ArgumentError(f"masks: {name!r} is a field already: give the masks another name")
+            if values.shape[1:] != self.image_size:
+                raise ArgumentError(f"masks: {name!r}: expected masks of {self.image_size}, found {values.shape[1:]}")
 
     def _checked(self, name: str, values: Array) -> Array:
         check_field_name(name, "fields")
@@ -90,6 +115,10 @@ class ArraySource(IndexedSource):
         return {k: FieldSpec(v.dtype.newbyteorder("<"), v.shape[1:]) for k, v in self._fields.items()}
 
     @property
+    def masks(self) -> dict[str, FieldSpec]:
+        return self._masks
+
+    @property
     def count(self) -> int:
         return len(self._images)
 
@@ -100,7 +129,8 @@ class ArraySource(IndexedSource):
         if self._planar:
             images = images.transpose(0, 2, 3, 1)
         fields = {name: values[indices] for name, values in self._fields.items()}
-        return SourceBatch(list(images), [f"#{i}" for i in indices.tolist()], fields)
+        masks: dict[str, list[Item]] = {name: list(values[indices]) for name, values in self._mask_arrays.items()}
+        return SourceBatch(list(images), [f"#{i}" for i in indices.tolist()], fields, masks)
 
     def fingerprint(self) -> str:
         """Of all pixels and fields: hashing takes the time of reading them, which is less than a pack's."""
@@ -110,7 +140,7 @@ class ArraySource(IndexedSource):
         for low in range(0, len(self._images), self.batch):
             images = np.ascontiguousarray(self._images[low : low + self.batch])
             digest.update(_C.hash_rows(images.data, images[0].nbytes, usable_threads()).tobytes())
-        for name, values in sorted(self._fields.items()):
+        for name, values in sorted([*self._fields.items(), *self._mask_arrays.items()]):
             digest.update(f"{name} {values.dtype.str} {values.shape}".encode())
             digest.update(np.ascontiguousarray(values).tobytes())
         return digest.hexdigest()

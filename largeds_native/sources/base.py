@@ -33,11 +33,15 @@ STATES = 1 << 16  # paths that are held at once
 
 @dataclass
 class SourceBatch:
-    """Consecutive samples: the items to decode, their names, and the values of their fields."""
+    """Consecutive samples: the items to decode, their names, the values of their fields, and the items of their masks.
+
+    A mask is what an image is: a path, bytes, a part of a file, an array (H, W) of integers, or a FailedItem.
+    """
 
     items: list[Item]
     names: list[str]
     fields: dict[str, Array] = field(default_factory=dict)
+    masks: dict[str, list[Item]] = field(default_factory=dict)
 
 
 class Source(ABC):
@@ -59,6 +63,11 @@ class Source(ABC):
     @property
     @abstractmethod
     def fields(self) -> dict[str, FieldSpec]: ...
+
+    @property
+    def masks(self) -> dict[str, FieldSpec]:
+        """The masks of every sample, by the names of their fields."""
+        return {}
 
     @property
     @abstractmethod
@@ -135,6 +144,10 @@ class ShuffledSource(IndexedSource):
     @property
     def count(self) -> int:
         return self._source.count
+
+    @property
+    def masks(self) -> dict[str, FieldSpec]:
+        return self._source.masks
 
     def take(self, indices: Indices) -> SourceBatch:
         return self._source.take(self._order[indices])

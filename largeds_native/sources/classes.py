@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -97,7 +98,7 @@ class _Numbering:
         check_labels(batch, len(self._numbers) or len(self.names), self._description)
         if len(self._numbers):
             labels = self._numbers[labels]
-        return SourceBatch(batch.items, batch.names, {**batch.fields, "label": labels})
+        return replace(batch, fields={**batch.fields, "label": labels})
 
 
 class _Renumbered(Source):
@@ -110,6 +111,10 @@ class _Renumbered(Source):
     @property
     def fields(self) -> dict[str, FieldSpec]:
         return self._source.fields
+
+    @property
+    def masks(self) -> dict[str, FieldSpec]:
+        return self._source.masks
 
     @property
     def count(self) -> int | None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import operator
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,16 +15,22 @@ from largeds_native._internal.arrays import FieldSpec
 from largeds_native.errors import ArgumentError, LargedsError, PackError
 from largeds_native.sources.base import LABEL, FailedItem, IndexedSource, Indices, Item, Source, SourceBatch
 from largeds_native.sources.classes import with_classes
+from largeds_native.sources.masks import by_field, mask_item, spec_of
 
 BATCH_BYTES = 64 << 20
 PROBES = 1000  # samples that are asked for until one is there
 
 
-def dataset(samples: Any, *, classes: Any = None) -> Source:
+def dataset(samples: Any, *, classes: Any = None, masks: Any = None, ignore: int | None = None) -> Source:
     """A source from a map-style torch Dataset, or any object with `len` and `[i]`, of (image, label) pairs or of
     images. An image is a PIL image, a uint8 array (H, W) or (H, W, C), a uint8 tensor (C, H, W), a float tensor in
     [0, 1], as from torchvision's ToTensor, or the path or the bytes of a file. One thread requests the items, in
     order. With `classes`, names or a store, labels are numbered by these.
+
+    A sample may also be (image, mask), (image, mask, label), or a dict with an "image", perhaps a "label", and a
+    "mask", or masks under the keys `masks` (one, or several). A mask is a PIL image (of a palette, its indices), an
+    array or tensor (H, W) of integers, or a file. `ignore` is the number of its pixels outside of the image, which a
+    random crop with padding shows.
 
     If `samples[i]` raises an exception, or its image is None, sample i is a failed sample of the pack.
     """
@@ -31,11 +38,14 @@ def dataset(samples: Any, *, classes: Any = None) -> Source:
     if _is_plain_image_folder(samples):
         top = os.path.abspath(samples.root)
         pairs = [(os.path.relpath(path, samples.root), label) for path, label in samples.samples]
-        source = DatasetSource(samples.samples.__getitem__, len(samples), f"torchvision ImageFolder {top}", names)
+        source = DatasetSource(
+            samples.samples.__getitem__, len(samples), f"torchvision ImageFolder {top}", names, masks, ignore
+        )
         source.identify(repr(pairs), [path for path, _ in samples.samples])
         source.walked = top
         return with_classes(source, classes)
-    source = DatasetSource(samples.__getitem__, len(samples), f"dataset {type(samples).__name__}", names)
+    what = f"dataset {type(samples).__name__}"
+    source = DatasetSource(samples.__getitem__, len(samples), what, names, masks, ignore)
     return with_classes(source, classes)
 
 
@@ -68,10 +78,20 @@ def encoded(samples: Iterable[tuple[bytes, int]], *, classes: Any = None) -> Sou
     return with_classes(EncodedSource(samples), classes)
 
 
-def hugging_face(data: Any, *, image: str = "image", label: str = "label", classes: Any = None) -> Source:
+def hugging_face(
+    data: Any,
+    *,
+    image: str = "image",
+    label: str = "label",
+    classes: Any = None,
+    masks: str | Mapping[str, str] | None = None,
+    ignore: int | None = None,
+) -> Source:
     """A source from a Hugging Face `datasets.Dataset` with an image column and optionally a label column. The stored
     image files are packed directly, without decoding them in Python. With `classes`, names or a store, labels are
-    numbered by these. Other columns are left out; `store.report.notes` lists them.
+    numbered by these. `masks` is the image column with the masks, which become the field "mask", or a mapping from
+    names of fields to columns; `ignore` is the number of their pixels outside of the image, which a random crop with
+    padding shows. Other columns are left out; `store.report.notes` lists them.
 
     Raises ArgumentError for a streaming dataset, and if there is no column `image`.
     """
@@ -82,25 +102,33 @@ def hugging_face(data: Any, *, image: str = "image", label: str = "label", class
             f"expected a datasets.Dataset, found the streaming {type(data).__name__}: pass an iterable of "
             "(bytes, label) instead"
         )
-    if image not in data.features:
-        raise ArgumentError(f"expected a column {image!r}, found {', '.join(data.features)}")
+    columns = by_field(masks)
+    for name in (image, *columns.values()):
+        if name not in data.features:
+            raise ArgumentError(f"expected a column {name!r}, found {', '.join(data.features)}")
     identity = getattr(data, "_fingerprint", None)  # of its rows and of all that was done to them
-    data = data.cast_column(image, ImageFeature(decode=False))
+    for name in (image, *columns.values()):
+        data = data.cast_column(name, ImageFeature(decode=False))
     has_label = label in data.features
     names = getattr(data.features.get(label), "names", None)
 
     def get(i: int) -> Any:
         row = data[i]
-        cell = row[image]
-        item: Any = None if cell is None else cell["bytes"] if cell["bytes"] is not None else cell["path"]
-        return (item, row[label]) if has_label else item
+        sample = {field: _encoded_of(row[name]) for field, name in {"image": image, **columns}.items()}
+        return {**sample, "label": row[label]} if has_label else sample
 
-    source = DatasetSource(get, len(data), "Hugging Face dataset", names)
+    source = DatasetSource(get, len(data), "Hugging Face dataset", names, list(columns), ignore)
     if identity is not None:
-        source.identify(f"{identity} {image} {label}", _files_of(data, image))
-    if left_out := [name for name in data.features if name not in (image, label)]:
+        told = f"{identity} {image} {label}" + (f" {columns}" if columns else "")
+        source.identify(told, _files_of(data, image))
+    if left_out := [name for name in data.features if name not in (image, label, *columns.values())]:
         source.notes = (f"columns left out: {', '.join(left_out)}",)
     return with_classes(source, classes)
+
+
+def _encoded_of(cell: Any) -> Any:
+    """Bytes or path of an image that is not decoded."""
+    return None if cell is None else cell["bytes"] if cell["bytes"] is not None else cell["path"]
 
 
 def _files_of(data: Any, image: str) -> list[str]:
@@ -113,18 +141,29 @@ def _files_of(data: Any, image: str) -> list[str]:
 
 
 class DatasetSource(IndexedSource):
-    def __init__(self, get: Callable[[int], Any], count: int, description: str, classes: Any) -> None:
+    def __init__(
+        self,
+        get: Callable[[int], Any],
+        count: int,
+        description: str,
+        classes: Any,
+        masks: Any = None,
+        ignore: int | None = None,
+    ) -> None:
         self._get, self._count = get, count
+        self._keys = () if masks is None else (masks,) if isinstance(masks, str) else tuple(masks)
         self._identity: str | None = None
         self._paths: list[str] = []
         self.description = description
         if isinstance(classes, (list, tuple)) and all(isinstance(name, str) for name in classes):
             self.classes = tuple(classes)
-        self._labelled, size = self._look_at_first() if count else (False, 1)
+        first = self._look_at_first() if count else _Sample(b"", None, {})
+        self._labelled, size = first.label is not None, _bytes_of(first.image)
+        self._masks = {name: spec_of([item], ignore) for name, item in first.masks.items()}
         self.batch = max(1, min(1 << 12, BATCH_BYTES // max(1, size)))
 
-    def _look_at_first(self) -> tuple[bool, int]:
-        """Whether samples have a label, and the bytes of an image, from the first sample that can be had."""
+    def _look_at_first(self) -> _Sample:
+        """The first sample that can be had: it tells whether samples have labels and masks."""
         first = ""
         for index in range(min(self._count, PROBES)):
             try:
@@ -134,11 +173,11 @@ class DatasetSource(IndexedSource):
             except Exception as error:
                 first = first or f"sample {index}: {type(error).__name__}: {error}"
                 continue
-            image, label = _parts(sample, f"sample {index} of {self.description}")
-            if image is None:
+            found = _parts(sample, f"sample {index} of {self.description}", self._keys)
+            if found.image is None:
                 first = first or f"sample {index}: no image (None)"
                 continue
-            return label is not None, _bytes_of(_item(image, index))
+            return replace(found, image=_item(found.image, index))
         raise PackError(
             f"{self.description}: none of its first {min(self._count, PROBES):,} samples can be had; {first}"
         )
@@ -152,28 +191,34 @@ class DatasetSource(IndexedSource):
         return {"label": LABEL} if self._labelled else {}
 
     @property
+    def masks(self) -> dict[str, FieldSpec]:
+        return self._masks
+
+    @property
     def count(self) -> int:
         return self._count
 
     def take(self, indices: Indices) -> SourceBatch:
         samples = [self._sample(i) for i in indices.tolist()]
-        fields = {"label": np.asarray([label for _, label in samples], np.int64)} if self._labelled else {}
-        return SourceBatch([item for item, _ in samples], [f"#{i}" for i in indices.tolist()], fields)
+        fields = {"label": np.asarray([one.label or 0 for one in samples], np.int64)} if self._labelled else {}
+        masks = {name: [one.masks.get(name, one.image) for one in samples] for name in self._masks}
+        return SourceBatch([one.image for one in samples], [f"#{i}" for i in indices.tolist()], fields, masks)
 
-    def _sample(self, index: int) -> tuple[Item, int]:
-        """The image, and the label or 0. Whatever the Dataset raises fails this sample alone."""
+    def _sample(self, index: int) -> _Sample:
+        """Whatever the Dataset raises fails this sample alone."""
         try:
-            image, label = _parts(self._get(index), f"sample {index}")
-            if (label is not None) != self._labelled:
+            found = _parts(self._get(index), f"sample {index}", self._keys)
+            if (found.label is not None) != self._labelled or sorted(found.masks) != sorted(self._masks):
                 form = "(image, label)" if self._labelled else "an image without a label"
+                form += f", with the masks {', '.join(self._masks)}" if self._masks else ""
                 raise ArgumentError(f"sample {index}: expected {form}, as the first samples are")
-            return _item(image, index), label or 0
+            return replace(found, image=_item(found.image, index))
         except MemoryError:
             raise
         except ArgumentError as error:
-            return FailedItem("source", str(error), error), 0
+            return _Sample(FailedItem("source", str(error), error), 0, {})
         except Exception as error:
-            return FailedItem("source", f"the dataset raised {type(error).__name__}: {error}", error), 0
+            return _Sample(FailedItem("source", f"the dataset raised {type(error).__name__}: {error}", error), 0, {})
 
     def paths(self, indices: Indices) -> list[tuple[str, str]]:
         return [(self._paths[i],) * 2 for i in indices.tolist()] if self._paths else []
@@ -255,15 +300,38 @@ class EncodedSource(Source):
         return None
 
 
-def _parts(sample: Any, where: str) -> tuple[Any, int | None]:
-    """(image, label or None) of a sample. ArgumentError says what else it is."""
+@dataclass(frozen=True)
+class _Sample:
+    """An image, its label or None, and its masks."""
+
+    image: Any
+    label: int | None
+    masks: dict[str, Item]
+
+
+def _parts(sample: Any, where: str, keys: Sequence[str]) -> _Sample:
+    """`keys`: of the masks in a dict; without them, "mask". ArgumentError says what else a sample is."""
+    if isinstance(sample, dict) and "image" in sample:
+        names = keys or [key for key in ("mask",) if key in sample]
+        masks = {name: mask_item(sample.get(name), where) for name in names}
+        label = sample.get("label")
+        return _Sample(sample["image"], None if label is None else _label(label, where), masks)
+    if isinstance(sample, (tuple, list)) and len(sample) in (2, 3) and _is_picture(sample[1]):
+        label = _label(sample[2], where) if len(sample) == 3 else None
+        return _Sample(sample[0], label, {keys[0] if keys else "mask": mask_item(sample[1], where)})
     if isinstance(sample, (tuple, list)) and len(sample) == 2:
-        return sample[0], _label(sample[1], where)
+        return _Sample(sample[0], _label(sample[1], where), {})
     if isinstance(sample, (tuple, list, dict)):
         raise ArgumentError(
-            f"{where}: expected (image, label) or an image, found {_kind(sample)}: pack a Dataset that gives pairs"
+            f"{where}: expected (image, label), (image, mask, label), a dict with an 'image', or an image, found "
+            f"{_kind(sample)}: pack a Dataset that gives one of these"
         )
-    return sample, None
+    return _Sample(sample, None, {})
+
+
+def _is_picture(value: Any) -> bool:
+    """Whether it is a mask, and no label."""
+    return (hasattr(value, "convert") and hasattr(value, "mode")) or getattr(value, "ndim", 0) >= 2
 
 
 def _kind(sample: Any) -> str:

@@ -15,6 +15,7 @@ from largeds_native._internal.arrays import FieldSpec
 from largeds_native.errors import ArgumentError, PackError, StorageError
 from largeds_native.sources.base import LABEL, IndexedSource, Indices, Source, SourceBatch
 from largeds_native.sources.classes import with_classes
+from largeds_native.sources.masks import with_masks
 
 # torchvision's IMG_EXTENSIONS. The extension selects files; their first bytes determine the format.
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
@@ -22,7 +23,9 @@ OTHERS = (".gif", ".jfif", ".jpe", ".heic", ".heif", ".avif", ".jxl", ".jp2", ".
 _OTHER = re.compile(rb"\.(%s)\0" % "|".join(ending[1:] for ending in OTHERS).encode(), re.IGNORECASE)
 
 
-def folder(path: str | os.PathLike[str], *, classes: Any = None) -> Source:
+def folder(
+    path: str | os.PathLike[str], *, classes: Any = None, masks: Any = None, ignore: int | None = None
+) -> Source:
     """A source from the images in the folders of `path`, by the rules of torchvision's ImageFolder: each folder is a
     class, classes are numbered in sorted order, files are found at any depth and come in sorted order, and links to
     folders are followed (but not in circles). A class without images keeps its number. If no folder has an image, the
@@ -30,9 +33,14 @@ def folder(path: str | os.PathLike[str], *, classes: Any = None) -> Source:
     a folder that lacks some of them keeps the numbers. `store.report.notes` counts the images that are left out: those
     beside the folders of classes, and those of other formats, as .gif.
 
-    Raises PackError if there is no image at all.
+    masks: a folder with a mask for each image, at the same path below it up to the ending (.png, .tif, .bmp, .gif,
+        .pgm), as the field "mask"; or a mapping from names of fields to such folders. ignore: the number of a mask's
+        pixels outside of the image, which a random crop with padding shows; 0 without it. An image without a mask, or
+        with one of another size, is a failed sample.
+
+    Raises PackError if there is no image at all, ArgumentError if a folder of masks has none.
     """
-    return with_classes(FolderSource(Path(path)), classes)
+    return with_classes(with_masks(FolderSource(Path(path)), masks, ignore), classes)
 
 
 class FolderSource(IndexedSource):

@@ -5,15 +5,17 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from largeds_native._internal.arrays import Array, FieldSpec
 from largeds_native.errors import ArgumentError, StorageError
 from largeds_native.sources import columns
-from largeds_native.sources.base import LABEL, IndexedSource, Indices, Source, SourceBatch
+from largeds_native.sources.base import LABEL, IndexedSource, Indices, Item, Source, SourceBatch
 from largeds_native.sources.classes import with_classes
 from largeds_native.sources.embedded import ColumnImages, ParquetImages, is_embedded
+from largeds_native.sources.masks import by_field, spec_of, spread
 
 PATHS = ("path", "file", "filename", "file_name", "filepath", "image_path", "image")
 LABELS = ("label", "class", "category", "target")
@@ -28,6 +30,8 @@ def table(
     root: str | os.PathLike[str] | None = None,
     outside: bool = False,
     classes: Any = None,
+    masks: str | Mapping[str, str] | None = None,
+    ignore: int | None = None,
 ) -> Source:
     """A source from a CSV file (with a header line), a Parquet file, or a DataFrame, with one line an image.
 
@@ -39,14 +43,26 @@ def table(
     Spaces around class names, and around the names in the header of a CSV file, are no part of them.
     `classes`, names or a store, numbers the class names as these do. Paths that are absolute or leave the root by
     '..' are refused unless `outside` is True.
+    `masks` is the column with each image's mask, as path or bytes, which becomes the field "mask"; or a mapping from
+    names of fields to columns. `ignore` is the number of a mask's pixels outside of the image, which a random crop with
+    padding shows.
 
     Raises ArgumentError for an invalid file; the message names the column or the line.
     """
-    return with_classes(TableSource(file, path, label, root, outside), classes)
+    return with_classes(TableSource(file, path, label, root, outside, by_field(masks), ignore), classes)
 
 
 class TableSource(IndexedSource):
-    def __init__(self, file: Any, path: str | None, label: str | None, root: Any, outside: bool) -> None:
+    def __init__(
+        self,
+        file: Any,
+        path: str | None,
+        label: str | None,
+        root: Any,
+        outside: bool,
+        masks: Mapping[str, str],
+        ignore: int | None,
+    ) -> None:
         where, found, parquet = _read(file)
         in_memory = where == IN_MEMORY
         self.root = self._top = os.path.abspath(root if root is not None else "." if in_memory else Path(where).parent)
@@ -59,19 +75,20 @@ class TableSource(IndexedSource):
         label = columns.choose(names, label, LABELS, "label", where)
         if where.lower().endswith(".csv") and (_is_bytes(found, path) or _is_bytes(found, label)):
             _check_utf8(file, where)
-        self._images: ParquetImages | ColumnImages | None = None
-        self._names: Any = None
-        if path not in found.column_names:
-            self._images = ParquetImages(parquet, path, where)
-        elif is_embedded(found[path].type):
-            self._images = ColumnImages(found[path])
-        else:
-            self._names = _paths(columns.plain(found[path]), where, path, outside)
+        self._images, self._names = _cells(found, parquet, path, where, outside)
+        for column in masks.values():
+            columns.choose(names, column, (), "masks", where)
+        self._mask_cells = {name: _cells(found, parquet, column, where, outside) for name, column in masks.items()}
         self._count = found.num_rows if parquet is None else parquet.metadata.num_rows
         self._values: dict[str, Array] = {}
-        self.notes = self._take_columns(found, where, path, label, names)
-        if self._images is not None:
+        self.notes = self._take_columns(found, where, path, label, [n for n in names if n not in masks.values()])
+        if self._images is not None or any(images is not None for images, _ in self._mask_cells.values()):
             self.batch, self.root = EMBEDDED_BATCH, None
+        for name in masks:
+            if name in self._values:
+                raise ArgumentError(f"masks: {where} has a column {name!r} of numbers: give the masks another name")
+        chosen = spread(self.count)
+        self._masks = {name: spec_of(self._mask_items(name, chosen), ignore) for name in masks}
 
     def _take_columns(self, found: Any, where: str, path: str, label: str | None, names: list[str]) -> tuple[str, ...]:
         """Labels and fields of the columns; gives the sentences that say what was taken and what was not."""
@@ -107,18 +124,33 @@ class TableSource(IndexedSource):
     def count(self) -> int:
         return int(self._count)
 
+    @property
+    def masks(self) -> dict[str, FieldSpec]:
+        return self._masks
+
     def take(self, indices: Indices) -> SourceBatch:
         fields = {name: values[indices] for name, values in self._values.items()}
+        masks = {name: self._mask_items(name, indices) for name in self._mask_cells}
         if self._images is not None:
-            return SourceBatch(self._images.take(indices), [f"#{i}" for i in indices.tolist()], fields)
+            return SourceBatch(self._images.take(indices), [f"#{i}" for i in indices.tolist()], fields, masks)
         names = [str(name) for name in self._names.take(indices).to_pylist()]
-        return SourceBatch([os.path.join(self._top, name) for name in names], names, fields)
+        return SourceBatch([os.path.join(self._top, name) for name in names], names, fields, masks)
+
+    def _mask_items(self, name: str, indices: Indices) -> list[Item]:
+        images, names = self._mask_cells[name]
+        if images is not None:
+            items: list[Item] = images.take(indices)
+            return items
+        return [os.path.join(self._top, str(path)) for path in names.take(indices).to_pylist()]
 
     def paths(self, indices: Indices) -> list[tuple[str, str]]:
         if self._images is not None:
             return [] if self._file is None else [(f"#{i}", self._file) for i in indices.tolist()]
         batch = self.take(indices)
-        return [(name, str(item)) for name, item in zip(batch.names, batch.items, strict=True)]
+        of_masks = [items for items in batch.masks.values() if all(isinstance(item, str) for item in items)]
+        return [
+            (name, str(i)) for items in (batch.items, *of_masks) for name, i in zip(batch.names, items, strict=True)
+        ]
 
     def fingerprint(self) -> str:
         digest = hashlib.sha256(repr((self.classes, sorted(self._values))).encode())
@@ -127,6 +159,9 @@ class TableSource(IndexedSource):
         else:
             for start in range(0, self.count, 1 << 16):
                 digest.update("\0".join(self._names.slice(start, 1 << 16).to_pylist()).encode())
+        for _, (images, names) in sorted(self._mask_cells.items()):
+            told = images.fingerprint() if images is not None else "\0".join(names.to_pylist())
+            digest.update(told.encode())
         for _, values in sorted(self._values.items()):
             digest.update(f"{values.dtype.str} {values.shape}".encode())
             digest.update(values.tobytes())
@@ -134,6 +169,15 @@ class TableSource(IndexedSource):
 
 
 IN_MEMORY = "table in memory"
+
+
+def _cells(found: Any, parquet: Any, column: str, where: str, outside: bool) -> tuple[Any, Any]:
+    """(images that lie inside of the table, or None; else their paths)."""
+    if column not in found.column_names:
+        return ParquetImages(parquet, column, where), None
+    if is_embedded(found[column].type):
+        return ColumnImages(found[column]), None
+    return None, _paths(columns.plain(found[column]), where, column, outside)
 
 
 def _read(file: Any) -> tuple[str, Any, Any]:

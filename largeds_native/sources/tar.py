@@ -17,18 +17,24 @@ import numpy as np
 
 from largeds_native._internal.arrays import FieldSpec
 from largeds_native.errors import ArgumentError, PackError
-from largeds_native.sources.base import LABEL, IndexedSource, Indices, Source, SourceBatch
+from largeds_native.sources.base import LABEL, FailedItem, IndexedSource, Indices, Item, Source, SourceBatch
 from largeds_native.sources.classes import with_classes
+from largeds_native.sources.masks import spec_of, spread
 
 IMAGES = ("jpg", "jpeg", "png", "webp", "ppm", "pgm", "bmp", "tif", "tiff")
+MASKS = ("mask", "seg")
 MAX_LABEL_BYTES = 1 << 20
 
 
-def tar(paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], *, classes: Any = None) -> Source:
+def tar(
+    paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], *, classes: Any = None, ignore: int | None = None
+) -> Source:
     """A source from uncompressed tar files, by WebDataset's rule: members of one folder whose names agree up to their
     first dot are one sample, and what comes after that dot says what they are. `.jpg`, `.png`, `.webp` (or another of
     Pillow's formats) is its image, `.cls` its label (a whole number as text), or "label" or "cls" in its `.json` where
-    there is no `.cls`. Other members, `.depth.png` or `.txt`, are left out; the report lists their endings. Names that
+    there is no `.cls`. `.mask.png` and `.seg.png` (or another format without loss) are its masks, the fields "mask" and
+    "seg"; `ignore` is the number of their pixels outside of the image, which a random crop with padding shows. Other
+    members, `.depth.png` or `.txt`, are left out; the report lists their endings. Names that
     begin with a dot (as macOS's `._x`) are passed over. Samples come in the order of the files. Either all have a
     label or none. `classes`, names or a store, gives the labels' numbers their names.
 
@@ -39,7 +45,7 @@ def tar(paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], *, cla
     files = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
     if not files:
         raise ArgumentError("expected tar files, found an empty list")
-    return with_classes(TarSource([os.path.abspath(path) for path in files]), classes)
+    return with_classes(TarSource([os.path.abspath(path) for path in files], ignore), classes)
 
 
 @dataclass
@@ -48,6 +54,7 @@ class _Sample:
 
     image: tuple[int, int] | None = None
     image_name: str = ""
+    masks: dict[str, tuple[int, int]] = field(default_factory=dict)
     label: int | None = None
     json: tarfile.TarInfo | None = None  # tells the label where there is no .cls
     other_images: list[str] = field(default_factory=list)
@@ -55,7 +62,7 @@ class _Sample:
 
 
 class TarSource(IndexedSource):
-    def __init__(self, files: list[str]) -> None:
+    def __init__(self, files: list[str], ignore: int | None = None) -> None:
         self._files = files
         self.description = f"tar {files[0]}" + (f" and {len(files) - 1} more" if len(files) > 1 else "")
         self._file_index: list[int] = []
@@ -63,6 +70,7 @@ class TarSource(IndexedSource):
         self._keys: list[str] = []
         self._left_out: Counter[str] = Counter()
         labels: list[int | None] = []
+        self._mask_extents: list[dict[str, tuple[int, int]]] = []
         for index, path in enumerate(files):
             for key, sample in _samples(path, self._left_out).items():
                 if sample.image is None:
@@ -72,6 +80,7 @@ class TarSource(IndexedSource):
                 self._keys.append(key)
                 self._file_index.append(index)
                 self._extents.append(sample.image)
+                self._mask_extents.append(sample.masks)
                 labels.append(sample.label)
         if not labels:
             raise PackError(f"{self.description} has no image")
@@ -81,12 +90,19 @@ class TarSource(IndexedSource):
                 f"{self.description}: sample {missing[0]!r} has no label (.cls or .json), while others have one"
             )
         self._labels = None if missing else np.asarray(labels, np.int64)
+        chosen = spread(len(labels))
+        found = sorted({name for masks in self._mask_extents for name in masks})
+        self._masks = {name: spec_of(self._mask_items(name, chosen), ignore) for name in found}
         if self._left_out:
             self.notes = ("left out: " + ", ".join(f"{n:,} {what}" for what, n in self._left_out.most_common(20)),)
 
     @property
     def fields(self) -> dict[str, FieldSpec]:
         return {} if self._labels is None else {"label": LABEL}
+
+    @property
+    def masks(self) -> dict[str, FieldSpec]:
+        return self._masks
 
     @property
     def count(self) -> int:
@@ -96,7 +112,17 @@ class TarSource(IndexedSource):
         chosen = indices.tolist()
         items: list[Any] = [(self._files[self._file_index[i]], *self._extents[i]) for i in chosen]
         fields = {} if self._labels is None else {"label": self._labels[indices]}
-        return SourceBatch(items, [self._name(i) for i in chosen], fields)
+        masks = {name: self._mask_items(name, indices) for name in self._masks}
+        return SourceBatch(items, [self._name(i) for i in chosen], fields, masks)
+
+    def _mask_items(self, name: str, indices: Indices) -> list[Item]:
+        return [self._mask_item(name, i) for i in indices.tolist()]
+
+    def _mask_item(self, name: str, i: int) -> Item:
+        extent = self._mask_extents[i].get(name)
+        if extent is None:
+            return FailedItem("missing", f"{self._name(i)}: expected a member .{name}.png, found none")
+        return (self._files[self._file_index[i]], *extent)
 
     def _name(self, i: int) -> str:
         return f"{os.path.basename(self._files[self._file_index[i]])}:{self._keys[i]}"
@@ -107,7 +133,9 @@ class TarSource(IndexedSource):
     def fingerprint(self) -> str:
         digest = hashlib.sha256()
         for i, extent in enumerate(self._extents):
-            digest.update(f"{self._name(i)!r} {extent}\n".encode("utf-8", "surrogateescape"))
+            masks = sorted(self._mask_extents[i].items())
+            told = f"{self._name(i)!r} {extent}" + (f" {masks}" if masks else "")
+            digest.update(f"{told}\n".encode("utf-8", "surrogateescape"))
         if self._labels is not None:
             digest.update(self._labels.tobytes())
         return digest.hexdigest()
@@ -203,7 +231,13 @@ def _take(sample: _Sample, archive: tarfile.TarFile, member: tarfile.TarInfo, pa
     if extension == "json":
         sample.json = member
         return True
-    if extension.rpartition(".")[2] in IMAGES:
+    kind, _, ending = extension.rpartition(".")
+    if kind in MASKS and ending in IMAGES:
+        if kind in sample.masks:
+            raise ArgumentError(f"{path}: member {member.name!r} is a second .{kind} of one sample")
+        sample.masks[kind] = (member.offset_data, member.size)
+        return True
+    if ending in IMAGES:
         sample.other_images.append(member.name)
     return False
 

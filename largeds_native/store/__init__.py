@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from largeds_native.store.base import Store
-from largeds_native.store.concat_store import ConcatStore, concat
+from largeds_native.store.concat_store import ConcatStore, concat, mix, parts_of
 from largeds_native.store.format.manifest import read_manifest
 from largeds_native.store.jpeg import JpegStore
 from largeds_native.store.mapped import MappedArrayStore
@@ -21,7 +21,9 @@ __all__ = [
     "Store",
     "as_packed",
     "concat",
+    "mix",
     "open_packed",
+    "parts_of",
 ]
 
 

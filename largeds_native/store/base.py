@@ -199,7 +199,24 @@ class Store(ABC):
         """A field as rows of bytes for the C++ core."""
         self._check_field(name)
         spec = self._metadata.fields[name]
-        return self._core_rows(name, spec.dtype.itemsize * int(np.prod(spec.shape, dtype=np.int64)), 1)
+        rows = self._core_rows(name, spec.dtype.itemsize * int(np.prod(spec.shape, dtype=np.int64)), 1)
+        self.keep_readable(rows, name, 0)
+        return rows
+
+    def keep_readable(self, rows: _C.Rows, name: str, first: int) -> None:  # noqa: B027
+        """For a store whose files end with it: keeps it alive as long as `rows`, whose row `first` is its first."""
+
+    def mask_rows(self, name: str) -> _C.RowSource:
+        """The rows of a mask for the C++ core."""
+        return self.field_rows(name)
+
+    def mask_read_spec(self, name: str) -> _C.ReadSpec:
+        """How the C++ core reads the masks in `mask_rows`."""
+        from largeds_native import _C
+
+        spec = self._metadata.masks[name]
+        height, width = spec.shape
+        return _C.ReadSpec(_C.ImageLayout(channels=1, height=height, width=width, dtype=spec.dtype.name))
 
     def _core_rows(self, name: str, row_bytes: int, rows_each: int) -> _C.Rows:
         from largeds_native import _C
@@ -225,7 +242,8 @@ class Store(ABC):
         resize: int | tuple[int, int] | None = None,
         variant: int = 0,
         threads: int | None = None,
-    ) -> torch.Tensor:
+        fields: Sequence[str] | None = None,
+    ) -> Any:
         """The images with these row numbers as one tensor (n, C, H, W), for any layout of the store.
 
         indices: n integers in [0, len(store)), in any order, also repeated.
@@ -239,6 +257,8 @@ class Store(ABC):
             sizes need it.
         variant: number of the variant, below `store.variants`.
         threads: by default all that the process may use, and one in a DataLoader's worker.
+        fields: names of fields; the result is then the tuple (images, *fields), each field a tensor (n, ...). Masks are
+            resized (nearest) and cropped as the images are.
 
         Raises RowIndexError for an index outside of the store, and ArgumentError for an invalid `out` or option, both
         before anything is written.
@@ -249,6 +269,9 @@ class Store(ABC):
             raise ArgumentError(f"resize: the images of {self.path} have many sizes: pass resize=256, crop=224")
         if dtype is None and out is not None:
             dtype = out.dtype
+        for name in fields or ():
+            self._check_field(name)
+        masks = tuple(name for name in fields or () if name in self.metadata.masks)
         batches = gathering.cached_format(
             self._formats,
             self,
@@ -258,8 +281,19 @@ class Store(ABC):
             channels_last=channels_last,
             crop=crop,
             resize=resize,
+            masks=masks,
         )
-        return gathering.gather(batches, indices, out, variant, threads)
+        images, *found = gathering.gather(batches, indices, out, variant, threads)
+        if fields is None:
+            return images
+        values = dict(zip(masks, found, strict=True))
+        rows = gathering.index_array(indices)
+        return (images, *(values[name] if name in values else self._values(name, rows) for name in fields))
+
+    def _values(self, name: str, rows: Array) -> torch.Tensor:
+        import torch
+
+        return torch.as_tensor(np.ascontiguousarray(self.field(name)[rows]))
 
     # ---- life ------------------------------------------------------------------------------------------------
     def __enter__(self) -> Self:

@@ -33,15 +33,19 @@ class Gatherable(Protocol):
     @property
     def rows(self) -> _C.RowSource: ...
     def read_spec(self, decode: str = "exact") -> _C.ReadSpec: ...
+    def mask_rows(self, name: str) -> _C.RowSource: ...
+    def mask_read_spec(self, name: str) -> _C.ReadSpec: ...
 
 
 class BatchFormat:
-    """The format of batches of a store: `.dtype`, `.image_shape`, and the `_C.Gather` that fills them.
+    """The format of batches of a store: `.dtype`, `.image_shapes` by view, and the `_C.Gather` that fills them.
 
     dtype: of the batch; None is that of the store. Floats from uint8 are x / 255, or (x / 255 - mean) / std. Stored
     floats are not changed. Of a JPEG store, decode="scaled" reads images at a smaller scale where they are resized to
     at most half, and `skip_damaged` replaces a sample whose row can't be decoded by the next one among `candidates`
-    (sorted row numbers; None: all). Raises ArgumentError for options that do not fit the store.
+    (sorted row numbers; None: all). `masks` are fields whose masks follow the images of each view.
+
+    Raises ArgumentError for options that do not fit the store.
     """
 
     def __init__(
@@ -52,40 +56,51 @@ class BatchFormat:
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
         channels_last: bool = False,
-        augment: Augment | None = None,
+        views: Sequence[Augment] = (Augment(),),
         variant: str = "cycle",
         decode: str = "exact",
         skip_damaged: bool = False,
         candidates: NDArray[np.int64] | None = None,
+        masks: Sequence[str] = (),
     ) -> None:
         from largeds_native import _C
 
         self.dtype = _batch_dtype(store, dtype, mean is not None or std is not None)
         self.channels_last = channels_last
         stored, channels = store.metadata, store.metadata.channels
-        _check_one_size(store, augment)
+        for view in views:
+            _check_one_size(store, view)
         self.scale = multiply, add = _scale(channels, mean, std)
         self.variants = stored.variants
+        output = _C.OutputSpec(planar=not channels_last, dtype=DTYPES[self.dtype], multiply=multiply, add=add)
         self.gather = _C.Gather(
-            store.rows,
-            store.read_spec(decode),
-            augment=(augment or Augment()).core(),
-            output=_C.OutputSpec(planar=not channels_last, dtype=DTYPES[self.dtype], multiply=multiply, add=add),
+            [_C.Picture(store.rows, store.read_spec(decode), output), *(_mask_picture(store, name) for name in masks)],
+            views=[view.core() for view in views],
             variants=stored.variants,
             variant_choice=variant,
             skip_damaged=skip_damaged,
             candidates=[] if candidates is None else candidates.tolist(),
         )
-        self.image_shape = (channels, *self.gather.sample_size)
+        self.image_shapes = self.gather.sample_shapes[:: 1 + len(masks)]
+        self.mask_dtypes = [torch.from_numpy(np.empty(0, stored.masks[name].dtype)).dtype for name in masks]
 
     def empty(self, n: int) -> torch.Tensor:
-        """An uninitialised batch of n images, (n, C, H, W)."""
+        """An uninitialised batch of n images of the first view, (n, C, H, W)."""
         layout = torch.channels_last if self.channels_last else torch.contiguous_format
-        return torch.empty((n, *self.image_shape), dtype=self.dtype, memory_format=layout)
+        return torch.empty((n, *self.image_shapes[0]), dtype=self.dtype, memory_format=layout)
 
 
-def _check_one_size(store: Gatherable, augment: Augment | None) -> None:
-    if not store.metadata.varies or (augment is not None and augment.fixes_size):
+def _mask_picture(store: Gatherable, name: str) -> _C.Picture:
+    """A mask is cut out as its image is, by the nearest neighbour, and keeps its numbers."""
+    from largeds_native import _C
+
+    spec = store.metadata.masks[name]
+    output = _C.OutputSpec(dtype=spec.dtype.name, filter="nearest", padding=spec.ignore or 0)
+    return _C.Picture(store.mask_rows(name), store.mask_read_spec(name), output)
+
+
+def _check_one_size(store: Gatherable, view: Augment) -> None:
+    if not store.metadata.varies or view.fixes_size:
         return
     raise ArgumentError(
         f"augment: the images of {store.path} have many sizes, from {store.metadata.sizes} (height x width), and a "
@@ -197,14 +212,29 @@ def shared_pool(threads: int | None) -> _C.Pool:
 
 def gather(
     batches: BatchFormat, indices: Any, out: torch.Tensor | None, variant: int, threads: int | None
-) -> torch.Tensor:
-    """See `Store.gather`."""
+) -> tuple[torch.Tensor, ...]:
+    """The images, and the masks (n, H, W); see `Store.gather`."""
     chosen = index_array(indices)
     variant = integer("variant", variant, 0, batches.variants - 1)
     if out is None:
         out = batches.empty(len(chosen))
-    batches.gather.run(chosen, 0, variant, out, shared_pool(threads))
-    return out
+    size = batches.image_shapes[0][1:]
+    masks = [torch.empty((len(chosen), *size), dtype=dtype) for dtype in batches.mask_dtypes]
+    batches.gather.run(chosen, 0, variant, [out, *(mask.unsqueeze(1) for mask in masks)], shared_pool(threads))
+    return (out, *masks)
+
+
+def gather_masks(store: Gatherable, name: str, indices: Any, resize: Any, crop: Any) -> NDArray[Any]:
+    """The masks alone, (n, H, W), resized and cropped as `Store.gather` does the images."""
+    from largeds_native import _C
+
+    view = Augment(center_crop=crop, resize=resize)
+    _check_one_size(store, view)
+    gathered = _C.Gather([_mask_picture(store, name)], views=[view.core()])
+    _, height, width = gathered.sample_shapes[0]
+    out = np.empty((len(indices), 1, height, width), store.metadata.masks[name].dtype)
+    gathered.run(index_array(indices), 0, 0, [torch.from_numpy(out)], shared_pool(None))
+    return out[:, 0]
 
 
 def cached_format(
@@ -218,6 +248,6 @@ def cached_format(
     crop, resize = (tuple(size) if isinstance(size, list) else size for size in (crop, resize))  # a key must not change
     key = (mean, std, crop, resize, *kwargs.values())
     if key not in formats:
-        augment = None if crop is None and resize is None else Augment(center_crop=crop, resize=resize)
-        formats[key] = BatchFormat(store, mean=mean, std=std, augment=augment, **kwargs)
+        view = Augment(center_crop=crop, resize=resize)
+        formats[key] = BatchFormat(store, mean=mean, std=std, views=[view], **kwargs)
     return formats[key]

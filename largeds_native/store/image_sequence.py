@@ -1,4 +1,4 @@
-"""The images of a store whose rows are no array: decoded when they are indexed."""
+"""The images, or the masks, of a store whose rows are no array: decoded when they are indexed."""
 
 from __future__ import annotations
 
@@ -24,23 +24,33 @@ def no_array(path: Path, metadata: Metadata) -> StoreError:
 
 
 class ImageSequence(Sequence[Any]):
-    """A row number gives an array of pixels, a slice or row numbers a list of them; `image` makes one."""
+    """A row number gives an array of pixels, a slice or row numbers a list of them; `image` makes one, of this dtype
+    and, unless the store's images have many sizes, of this shape."""
 
-    ndim = 4
-
-    def __init__(self, path: Path, metadata: Metadata, image: Callable[[int], Array]) -> None:
-        self._path, self._metadata, self._image = path, metadata, image
-        self.dtype = metadata.dtype
+    def __init__(
+        self,
+        path: Path,
+        metadata: Metadata,
+        image: Callable[[int], Array],
+        shape: tuple[int, ...] | None,
+        dtype: np.dtype[Any],
+    ) -> None:
+        self._path, self._metadata, self._image, self._shape = path, metadata, image, shape
+        self.dtype = dtype
 
     def __len__(self) -> int:
         return self._metadata.rows
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """(N, *store.shape). StoreError where the images have many sizes."""
-        if self._metadata.varies:
+        """(N, *shape of one). StoreError where the images have many sizes."""
+        if self._metadata.varies or self._shape is None:
             raise no_array(self._path, self._metadata)
-        return (len(self), *self._metadata.shape)
+        return (len(self), *self._shape)
+
+    @property
+    def ndim(self) -> int:
+        return 4 if self._shape is None else 1 + len(self._shape)
 
     def __getitem__(self, key: Any) -> Any:
         if isinstance(key, slice):

@@ -7,7 +7,7 @@ import operator
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from largeds_native._internal.machine import usable_threads
 from largeds_native.errors import RowIndexError, StoreError
 from largeds_native.store.base import check_decode
 from largeds_native.store.concat_array import ConcatArray
-from largeds_native.store.format.images_file import BIN, OFFSETS, ORIENTATIONS, SIZES
+from largeds_native.store.format.images_file import ORIENTATIONS, SIZES, bin_name, offsets_name
 from largeds_native.store.format.manifest import NAME as MANIFEST
 from largeds_native.store.format.npy import DATA_OFFSET, check_array, map_array
 from largeds_native.store.format.statistics import Sums, mean_std, sums_of
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from largeds_native.store.format.manifest import ShardEntry
     from largeds_native.store.metadata import MeanStd
 
+BIN, OFFSETS = bin_name("images"), offsets_name("images")
 STATISTICS_ROWS = 10_000  # that are decoded for `statistics`
 
 
@@ -44,27 +45,23 @@ class JpegStore(PackedStore):
     codec = "jpeg"
 
     def _check_images(self, shard: str, entry: ShardEntry) -> None:
-        path = f"{shard}/{BIN}"
-        try:
-            found = os.stat(path).st_size
-        except FileNotFoundError:
-            raise StoreError(f"{path} is missing: the store is incomplete or was damaged") from None
-        if found != entry.bytes:
-            kind = "short" if found < entry.bytes else "too long"
-            raise StoreError(f"{path} is {kind}: expected {entry.bytes:,} bytes, found {found:,}")
+        _check_bytes(f"{shard}/{BIN}", entry.bytes)
+        for mask, bytes in entry.mask_bytes.items():
+            _check_bytes(f"{shard}/{bin_name(mask)}", bytes)
+            check_array(f"{shard}/{offsets_name(mask)}", np.dtype("<u8"), (entry.rows + 1,))
         for name, (dtype, shape) in _arrays(entry.rows).items():
             if name != ORIENTATIONS or entry.turned:
                 check_array(f"{shard}/{name}", dtype, shape)
 
     # ---- rows ------------------------------------------------------------------------------------------------
     @property
-    def rows(self) -> _C.JpegRows:
+    def rows(self) -> _C.EncodedRows:
         """The rows for the C++ core."""
         if self._rows is None:
             self._rows = self._jpeg_rows()
         return self._rows  # type: ignore[return-value]
 
-    def _jpeg_rows(self) -> _C.JpegRows:
+    def _jpeg_rows(self) -> _C.EncodedRows:
         from largeds_native import _C
 
         shards = []
@@ -73,21 +70,62 @@ class JpegStore(PackedStore):
                 str(self.path / entry.name / name) for name in (BIN, OFFSETS, SIZES, ORIENTATIONS)
             )
             shards.append((images, offsets, sizes, turns if entry.turned else "", entry.rows, entry.bytes))
-        return _C.JpegRows(shards, DATA_OFFSET)
+        return _C.EncodedRows(shards, DATA_OFFSET)
 
     def read_spec(self, decode: str = "exact") -> _C.ReadSpec:
+        check_decode(decode)
+        return self._spec("jpeg", self.channels, "uint8", decode == "scaled")
+
+    def _spec(self, codec: str, channels: int, dtype: str, scaled: bool = False) -> _C.ReadSpec:
         from largeds_native import _C
 
-        check_decode(decode)
         assert self.metadata.sizes is not None
         (height, width), largest = self.metadata.sizes.min, self.metadata.sizes.max
-        layout = _C.ImageLayout(channels=self.channels, height=max(height, 1), width=max(width, 1), planar=False)
-        scaled, max_pixels = decode == "scaled", max(largest[0] * largest[1], 1)
-        return _C.ReadSpec(layout, codec="jpeg", scaled=scaled, max_pixels=max_pixels)
+        layout = _C.ImageLayout(
+            channels=channels, height=max(height, 1), width=max(width, 1), planar=False, dtype=dtype
+        )
+        return _C.ReadSpec(layout, codec=codec, scaled=scaled, max_pixels=max(largest[0] * largest[1], 1))
 
-    def encoded(self, row: int) -> bytes:
-        """The JPEG file of a row."""
-        return self.rows.read(self._row(row))
+    # ---- masks -----------------------------------------------------------------------------------------------
+    def field(self, name: str) -> Any:
+        """A field's N values, read-only; masks are decoded when they are indexed."""
+        self._check_field(name)
+        if name not in self.metadata.masks:
+            return super().field(name)
+        spec = self.metadata.masks[name]
+        shape = None if self.metadata.varies else self.image_size
+        return ImageSequence(self.path, self.metadata, partial(self._mask, name), shape, spec.dtype)
+
+    def _mask(self, name: str, row: int) -> Array:
+        numbers = self.mask_rows(name).decode(self._row(row), self.mask_read_spec(name))
+        return numbers.view(self.metadata.masks[name].dtype)[..., 0]
+
+    def mask_rows(self, name: str) -> _C.EncodedRows:
+        return self._rows_of_masks[name]
+
+    @cached_property
+    def _rows_of_masks(self) -> dict[str, _C.EncodedRows]:
+        from largeds_native import _C
+
+        rows = {}
+        for name in self.metadata.masks:
+            files = []
+            for entry in self._manifest.shards:
+                images, offsets = (str(self.path / entry.name / file) for file in (bin_name(name), offsets_name(name)))
+                files.append((images, offsets, "", "", entry.rows, entry.mask_bytes[name]))
+            rows[name] = _C.EncodedRows(files, DATA_OFFSET)
+        return rows
+
+    def close(self) -> None:
+        super().close()
+        self.__dict__.pop("_rows_of_masks", None)
+
+    def mask_read_spec(self, name: str) -> _C.ReadSpec:
+        return self._spec("png", 1, self.metadata.masks[name].dtype.name)
+
+    def encoded(self, row: int, name: str = "images") -> bytes:
+        """The JPEG file of a row, or the PNG file of a mask."""
+        return (self.rows if name == "images" else self.mask_rows(name)).read(self._row(row))
 
     def _row(self, row: int) -> int:
         row = operator.index(row)
@@ -103,7 +141,7 @@ class JpegStore(PackedStore):
     @property
     def images(self) -> ImageSequence:  # type: ignore[override]
         """All images, decoded when they are indexed."""
-        return ImageSequence(self.path, self.metadata, self.decoded)
+        return ImageSequence(self.path, self.metadata, self.decoded, self.shape, self.dtype)
 
     @cached_property
     def sizes(self) -> ConcatArray:  # type: ignore[override]
@@ -127,20 +165,21 @@ class JpegStore(PackedStore):
         """One of the arrays that describe a shard's rows, mapped."""
         if (name, index) not in self._parts:
             shard = self.shards[index]
-            dtype, shape = _arrays(shard.rows)[name]
+            dtype, shape = _arrays(shard.rows).get(name, (np.dtype("<u8"), (shard.rows + 1,)))  # offsets of masks
             check_array(shard.path / name, dtype, shape)  # it may have been changed after the store was opened
             self._parts[name, index] = map_array(shard.path / name, dtype, shape)
         return self._parts[name, index]
 
-    def file_range(self, row: int) -> tuple[str, int, int]:
-        """(path, offset, bytes) of a row's JPEG file in the file that holds it."""
+    def file_range(self, row: int, name: str = "images") -> tuple[str, int, int]:
+        """(path, offset, bytes) of a row's JPEG file, or of the PNG file of a mask, in the file that holds it."""
         row = self._row(row)
         index = bisect.bisect_right(self.shards, row, key=lambda shard: shard.start) - 1
         shard, entry = self.shards[index], self._manifest.shards[index]
-        begin, end = (int(offset) for offset in self._beside(index, OFFSETS)[row - shard.start :][:2])
-        if not begin <= end <= entry.bytes:
-            raise StoreError(f"{shard.path / OFFSETS} is damaged: row {row} has bytes {begin:,} to {end:,}")
-        return str(shard.path / BIN), begin, end - begin
+        offsets = offsets_name(name)
+        begin, end = (int(offset) for offset in self._beside(index, offsets)[row - shard.start :][:2])
+        if not begin <= end <= (entry.bytes if name == "images" else entry.mask_bytes[name]):
+            raise StoreError(f"{shard.path / offsets} is damaged: row {row} has bytes {begin:,} to {end:,}")
+        return str(shard.path / bin_name(name)), begin, end - begin
 
     def files(self, name: str) -> list[RowFile]:
         if name == "images":
@@ -182,24 +221,36 @@ class JpegStore(PackedStore):
             return found
         return replace(found, damaged_shards=(*found.damaged_shards, MANIFEST))
 
-    def _damaged_rows(self, index: int, hashes: Array, threads: int) -> list[int]:
+    def _damaged_rows(self, name: str, index: int, hashes: Array, threads: int) -> list[int]:
         from largeds_native import _C
 
-        offsets = np.asarray(self._beside(index, OFFSETS)).astype(np.int64)
+        offsets = np.asarray(self._beside(index, offsets_name(name))).astype(np.int64)
         shard, entry = self.shards[index], self._manifest.shards[index]
+        bytes = entry.bytes if name == "images" else entry.mask_bytes[name]
+        path = str(shard.path / bin_name(name))
         # a row whose offsets are damaged is damaged; the others are compared by their own
-        sound = (offsets[:-1] >= 0) & (offsets[1:] >= offsets[:-1]) & (offsets[1:] <= entry.bytes)
+        sound = (offsets[:-1] >= 0) & (offsets[1:] >= offsets[:-1]) & (offsets[1:] <= bytes)
         if sound.all():
-            return _C.verify_rows(str(shard.path / BIN), offsets, hashes, threads)
+            return _C.verify_rows(path, offsets, hashes, threads)
         return np.flatnonzero(~sound).tolist() + [
             int(row)
             for row in np.flatnonzero(sound)
-            if _C.verify_rows(str(shard.path / BIN), offsets[row : row + 2], hashes[row : row + 1], 1)
+            if _C.verify_rows(path, offsets[row : row + 2], hashes[row : row + 1], 1)
         ]
 
     def _hashed_arrays(self, index: int) -> dict[str, Array]:
         turns = self._orientations_of(index)
         return {**super()._hashed_arrays(index), SIZES: self._beside(index, SIZES), ORIENTATIONS: turns}
+
+
+def _check_bytes(path: str, expected: int) -> None:
+    try:
+        found = os.stat(path).st_size
+    except FileNotFoundError:
+        raise StoreError(f"{path} is missing: the store is incomplete or was damaged") from None
+    if found != expected:
+        kind = "short" if found < expected else "too long"
+        raise StoreError(f"{path} is {kind}: expected {expected:,} bytes, found {found:,}")
 
 
 def _arrays(rows: int) -> dict[str, tuple[np.dtype[Any], tuple[int, ...]]]:

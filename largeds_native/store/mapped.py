@@ -78,6 +78,7 @@ class MappedArrayStore(Store):
         memory.
     metadata: its `fields` are replaced by those of `fields`.
     reopen: (function, arguments) that open the store again, for pickle.
+    masks: which of the fields are masks of the images.
     """
 
     def __init__(
@@ -87,6 +88,7 @@ class MappedArrayStore(Store):
         images: MappedArray,
         fields: Mapping[str, MappedArray | Array],
         reopen: tuple[Any, ...],
+        masks: Mapping[str, FieldSpec] | None = None,
     ) -> None:
         if images.dtype.name not in IMAGE_DTYPES or not images.dtype.isnative:
             expected = ", ".join(IMAGE_DTYPES)
@@ -96,7 +98,7 @@ class MappedArrayStore(Store):
                 f"{path}: the images begin at byte {images.offset}, which is not aligned to their dtype. {IMPORT_HINT}"
             )
         specs = {name: FieldSpec(values.dtype, tuple(values.shape[1:])) for name, values in fields.items()}
-        super().__init__(path, replace(metadata, fields=specs, options={"source": path.name}))
+        super().__init__(path, replace(metadata, fields={**specs, **(masks or {})}, options={"source": path.name}))
         self._contents: dict[str, MappedArray | Array] = {**fields, "images": images}
         self._reopen = reopen
         self._memory_files: dict[str, int] = {}
@@ -137,14 +139,12 @@ class MappedArrayStore(Store):
                 os.close(descriptor)
         return [RowFile(Path(f"/proc/self/fd/{self._memory_files[name]}"), 0, len(self))]
 
-    def field_rows(self, name: str) -> _C.Rows:
-        rows = super().field_rows(name)
-        if name in self._memory_files and len(rows):
+    def keep_readable(self, rows: _C.Rows, name: str, first: int) -> None:
+        if name in self._memory_files and len(self):
             # The file is known by its descriptor, which is closed with this store and may then be another file's. So
             # it is mapped now, and the store stays as long as the rows can read by the descriptor.
-            rows.will_need([0])
+            rows.will_need([first])
             weakref.finalize(rows, _keep, self).atexit = False
-        return rows
 
     def _map(self, name: str, part: int) -> Array:
         values = self._contents[name]

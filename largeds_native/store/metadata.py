@@ -60,6 +60,11 @@ class Metadata:
         return self.shape[0 if self.layout == "CHW" else 2]
 
     @property
+    def masks(self) -> dict[str, FieldSpec]:
+        """The fields that are masks of the images."""
+        return {name: spec for name, spec in self.fields.items() if spec.is_mask}
+
+    @property
     def varies(self) -> bool:
         """Whether the images have more than one size."""
         return self.sizes is not None and self.sizes.min != self.sizes.max

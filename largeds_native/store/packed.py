@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from largeds_native.errors import StoreError
 from largeds_native.store.base import IMPORT_HINT, RowFile, Store
 from largeds_native.store.format.manifest import Manifest, ShardEntry, read_manifest
 from largeds_native.store.format.npy import DATA_OFFSET, check_array, map_array
-from largeds_native.store.format.sample_log import read_sample_log
+from largeds_native.store.format.sample_log import hash_column, read_sample_log
 from largeds_native.store.format.shard_record import shard_digest
 from largeds_native.store.report import Report
 from largeds_native.store.verify import Verification, row_hashes
@@ -58,7 +59,7 @@ class PackedStore(Store):
             Shard(self.path / entry.name, entry.rows, start, entry.hash)
             for entry, start in zip(manifest.shards, starts, strict=False)
         ]
-        fields = [(name, manifest.array_spec(name)) for name in manifest.fields]
+        fields = [(name, manifest.array_spec(name)) for name in manifest.fields if name not in manifest.masks]
         for entry in manifest.shards:  # plain strings: there may be many thousands
             shard = f"{folder}/{entry.name}"
             self._check_images(shard, entry)
@@ -66,9 +67,10 @@ class PackedStore(Store):
                 check_array(f"{shard}/{name}.npy", spec.dtype, (entry.rows, *spec.shape))
 
     def _check_images(self, shard: str, entry: ShardEntry) -> None:
-        """Raises StoreError unless the files with the images of a shard have the right format and size."""
-        spec = self.metadata.array_spec("images")
-        check_array(f"{shard}/images.npy", spec.dtype, (entry.rows, *spec.shape))
+        """Raises StoreError unless the files with the images and masks of a shard have the right format and size."""
+        for name in ("images", *self.metadata.masks):
+            spec = self.metadata.array_spec(name)
+            check_array(f"{shard}/{name}.npy", spec.dtype, (entry.rows, *spec.shape))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (type(self), (str(self.path),))
@@ -131,22 +133,37 @@ class PackedStore(Store):
         damaged_shards: list[str] = []
         for index, shard in enumerate(self.shards):
             hashes = row_hashes(self.samples_of([index], ["row", "hash"]), shard.path, shard.rows)
+            masks = self._mask_hashes(index)
             if shard.rows:
-                damaged += [shard.start + row for row in self._damaged_rows(index, hashes, threads)]
-            if shard.hash and shard_digest(hashes, self._hashed_arrays(index)) != shard.hash:
+                rows = set(self._damaged_rows("images", index, hashes, threads))
+                for name, expected in masks.items():
+                    rows |= set(self._damaged_rows(name, index, expected, threads))
+                damaged += [shard.start + row for row in sorted(rows)]
+            hashed = {hash_column(name): expected for name, expected in masks.items()}
+            if shard.hash and shard_digest(hashes, self._hashed_arrays(index) | hashed) != shard.hash:
                 damaged_shards.append(shard.path.name)
         return Verification(len(self), tuple(damaged), tuple(damaged_shards))
 
-    def _damaged_rows(self, index: int, hashes: Array, threads: int) -> list[int]:
-        """The rows of a shard, counted there, whose bytes differ from their hashes. Reads every row once."""
+    def _mask_hashes(self, index: int) -> dict[str, Array]:
+        """The hashes of each mask's rows in a shard."""
+        shard, names = self.shards[index], list(self.metadata.masks)
+        if not names:
+            return {}
+        log = self.samples_of([index], ["row", *map(hash_column, names)])
+        return {name: row_hashes(log, shard.path, shard.rows, hash_column(name)) for name in names}
+
+    def _damaged_rows(self, name: str, index: int, hashes: Array, threads: int) -> list[int]:
+        """The rows of a shard's images or masks, counted there, whose bytes differ from their hashes. Reads every row
+        once."""
         from largeds_native import _C
 
-        file = self.files("images")[index]
-        return _C.verify_file((str(file.path), file.offset, file.rows), self.metadata.sample_bytes, hashes, threads)
+        file, spec = self.files(name)[index], self.metadata.array_spec(name)
+        row_bytes = spec.dtype.itemsize * math.prod(spec.shape)
+        return _C.verify_file((str(file.path), file.offset, file.rows), row_bytes, hashes, threads)
 
     def _hashed_arrays(self, index: int) -> dict[str, Array]:
-        """The arrays beside the images of a shard whose bytes are in its hash."""
-        return {name: self.part(name, index) for name in self.fields}
+        """The arrays beside the images and masks of a shard whose bytes are in its hash."""
+        return {name: self.part(name, index) for name in self.fields if name not in self.metadata.masks}
 
 
 def as_packed(store: Store) -> PackedStore:

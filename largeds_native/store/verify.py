@@ -55,10 +55,10 @@ def first_few(values: tuple[Any, ...]) -> str:
     return ", ".join(str(value) for value in values[:5]) + (", ..." if len(values) > 5 else "")
 
 
-def row_hashes(log: pa.Table, shard: Path, rows: int) -> Array:
+def row_hashes(log: pa.Table, shard: Path, rows: int, column: str = "hash") -> Array:
     """Hashes of a shard's rows, in order, from its list of samples."""
     kept = np.asarray(log["row"].to_numpy()) >= 0
-    hashes = np.asarray(log["hash"].fill_null(0).to_numpy(), np.uint64)[kept]
+    hashes = np.asarray(log[column].fill_null(0).to_numpy(), np.uint64)[kept]
     if len(hashes) != rows:
         raise StoreError(f"{shard}: expected hashes of {rows} rows, found {len(hashes)}")
     return hashes

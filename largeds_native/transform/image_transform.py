@@ -107,6 +107,27 @@ class ImageTransform:
             max_pixels=self.max_pixels,
         )
 
+    def mask_core(self, size: tuple[int, int], value_bytes: int) -> _C.RowSpec:
+        """The same geometry for masks of integers of this many bytes, with the nearest filter."""
+        from largeds_native import _C
+
+        resize_h, resize_w = _pair(self.resize)
+        crop_h, crop_w = _pair(self.crop)
+        return _C.RowSpec(
+            resize_h=resize_h,
+            resize_w=resize_w,
+            crop_h=crop_h,
+            crop_w=crop_w,
+            out_h=size[0],
+            out_w=size[1],
+            planar=False,
+            filter="nearest",
+            channels=value_bytes,
+            exif_orientation=self.exif_orientation,
+            max_pixels=self.max_pixels,
+            mask=True,
+        )
+
 
 def _pair(size: Any) -> tuple[int, int]:
     """(height, width) for the core: (0, 0) for None, (side, 0) for a shorter side."""

@@ -13,7 +13,7 @@ from largeds_native.store import PackedStore
 from largeds_native.store.display import picture_of
 from largeds_native.view.choose import label_of
 from largeds_native.view.files import thumbnail
-from largeds_native.view.pixels import fitted
+from largeds_native.view.pixels import fitted, overlay
 from largeds_native.view.tiles import FailedTile, Tile, TileRow, printable
 
 if TYPE_CHECKING:
@@ -46,17 +46,28 @@ def tile_rows_of(
             tiles = _variants(store, row, caption, source, variants)
         else:
             stored = store.images[row] if store.variants == 1 else store.images[row][0]
-            tiles = [Tile(_picture(store, stored), caption)]
+            tiles = [Tile(_picture(store, stored), caption), *_with_masks(store, row, stored)]
         pictures = [Tile(picture, f"epoch {epoch}") for epoch, picture in enumerate(drawn[done])]
         tile_rows.append(TileRow((*tiles, *pictures), printable(source)))
         on_progress(done + 1, len(rows))
     return tile_rows
 
 
-def _picture(store: Store, row: Any) -> Image.Image:
-    picture = picture_of(row, store.layout, store.mean, store.std)
-    # a JPEG row may have many megapixels, and thousands of pictures are held
+def _with_masks(store: Store, row: int, image: Any) -> list[Tile]:
+    """Each mask, drawn over the image."""
+    return [
+        Tile(_fitted_down(overlay(picture_of(image, store.layout), np.asarray(store[name][row]), spec.ignore)), name)
+        for name, spec in store.metadata.masks.items()
+    ]
+
+
+def _fitted_down(picture: Image.Image) -> Image.Image:
     return fitted(picture, SIDE, SIDE) if max(picture.size) > SIDE else picture
+
+
+def _picture(store: Store, row: Any) -> Image.Image:
+    # a JPEG row may have many megapixels, and thousands of pictures are held
+    return _fitted_down(picture_of(row, store.layout, store.mean, store.std))
 
 
 def _variants(store: Store, row: int, caption: str, source: str, variants: int) -> list[Tile]:
@@ -70,7 +81,8 @@ def _variants(store: Store, row: int, caption: str, source: str, variants: int) 
 
 
 def _drawn(store: Store, rows: Sequence[int], augment: Augment, epochs: int, seed: int) -> list[list[Image.Image]]:
-    """The images that a Loader with this augment and seed yields for each row in its first epochs."""
+    """The images that a Loader with this augment and seed yields for each row in its first epochs, with the first of
+    their masks drawn over them."""
     import torch
 
     from largeds_native.loading import Loader
@@ -79,11 +91,16 @@ def _drawn(store: Store, rows: Sequence[int], augment: Augment, epochs: int, see
     drawn: list[list[Image.Image]] = [[] for _ in rows]
     # with indices, not a sampler, the augmentation is drawn from (seed, epoch, row)
     subset: dict[str, Any] = {"indices": list(rows), "seed": seed, "augment": augment, "dtype": dtype}
-    with Loader(store, 16, **subset, fields=(), prefetch=1) as loader:
+    masks = tuple(store.metadata.masks)[:1]
+    with Loader(store, 16, **subset, fields=masks, prefetch=1) as loader:
         for _ in range(epochs):
-            images = itertools.chain.from_iterable(batch.numpy() for batch, *_ in loader)
-            for pictures, image in zip(drawn, images, strict=True):
-                pictures.append(picture_of(image, "CHW", store.mean, store.std))
+            samples = itertools.chain.from_iterable(
+                zip(*(part.numpy() for part in batch), strict=True) for batch in loader
+            )
+            for pictures, (image, *mask) in zip(drawn, samples, strict=True):
+                picture = picture_of(image, "CHW", store.mean, store.std)
+                ignore = store.metadata.masks[masks[0]].ignore if masks else None
+                pictures.append(overlay(picture, mask[0], ignore) if mask else picture)
     return drawn
 
 

@@ -42,9 +42,11 @@ def test_no_method_takes_them(cls: Any) -> None:
 def test_no_function_takes_them() -> None:
     rows, images, pool = (cls.__new__(cls) for cls in (_C.Rows, _C.ImageLayout, _C.Pool))
     with pytest.raises((TypeError, RuntimeError)):
-        _C.Gather(rows, _C.ImageLayout(channels=3, height=8, width=8))
+        _C.Picture(rows, _C.ReadSpec(_C.ImageLayout(channels=3, height=8, width=8)))
     with pytest.raises(TypeError):
-        _C.Gather(_C.Rows([], 192), images)
+        _C.Picture(_C.Rows([], 192), images)
+    with pytest.raises(TypeError):
+        _C.Gather([_C.Picture.__new__(_C.Picture)])
     with pytest.raises((TypeError, RuntimeError)):
         _C.Prefetcher(_C.Gather.__new__(_C.Gather), [], _C.Ring(0, 1), pool)
     with pytest.raises(TypeError):

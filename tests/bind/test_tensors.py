@@ -124,19 +124,20 @@ def test_any_tensor_can_be_filled(tmp_path: Any) -> None:
     images = np.arange(3 * 4 * 4, dtype=np.uint8).reshape(3, 1, 4, 4)
     path.write_bytes(images.tobytes())
     layout = _C.ImageLayout(channels=1, height=4, width=4)
-    gather = _C.Gather(_C.Rows([(str(path), 0, 3)], 16), _C.ReadSpec(layout), output=_C.OutputSpec(dtype="uint8"))
+    rows = _C.Rows([(str(path), 0, 3)], 16)
+    gather = _C.Gather([_C.Picture(rows, _C.ReadSpec(layout), _C.OutputSpec(dtype="uint8"))])
     pool = _C.Pool(1)
     large = torch.zeros(5, 1, 4, 4, dtype=torch.uint8)
     strange = torch.zeros(100, dtype=torch.uint8).as_strided((1, 1, 4, 4), (77, 55, 4, 1), 3)
     subclass = torch.nn.Parameter(torch.zeros(1, 1, 4, 4, dtype=torch.uint8), requires_grad=False)
     for out in (large[1:4], strange, subclass, torch.empty(0, 1, 4, 4, dtype=torch.uint8)):
         indices = np.arange(len(out))
-        gather.run(indices, 0, 0, out, pool)
+        gather.run(indices, 0, 0, [out], pool)
         assert torch.equal(out, torch.from_numpy(images[: len(out)]))
     assert bool((large[[0, 4]] == 0).all())
     for bad in (None, np.zeros((1, 1, 4, 4), np.uint8), [1], torch.zeros(1, 1, 4, 4, dtype=torch.uint8).to_sparse()):
         with pytest.raises(ArgumentError, match="out: expected a dense tensor on the CPU"):
-            gather.run(np.arange(1), 0, 0, bad, pool)  # type: ignore[arg-type]
+            gather.run(np.arange(1), 0, 0, [bad], pool)  # type: ignore[arg-type]
 
 
 def test_nothing_is_leaked() -> None:
@@ -173,7 +174,7 @@ def pinning(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
 def test_pinned_slots_are_allocated_by_the_submitting_thread(store: Any, pinning: list[tuple[str, int]]) -> None:
     """The thread that fills them never needs the GIL."""
     rows = store.rows
-    gather = _C.Gather(rows, READ, output=_C.OutputSpec(dtype="uint8"))
+    gather = _C.Gather([_C.Picture(rows, READ, _C.OutputSpec(dtype="uint8"))])
     ring = _C.Ring(0, 2, pinned=True)
     prefetcher = _C.Prefetcher(gather, [(store.field_rows("label"), "int64", [])], ring, _C.Pool(2))
     for first in range(0, 40, 10):
@@ -195,7 +196,7 @@ def test_pinned_slots_are_allocated_by_the_submitting_thread(store: Any, pinning
 
 
 def test_failing_to_pin_memory_fails_only_the_submit(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    gather = _C.Gather(store.rows, READ, output=_C.OutputSpec(dtype="uint8"))
+    gather = _C.Gather([_C.Picture(store.rows, READ, _C.OutputSpec(dtype="uint8"))])
     ring = _C.Ring(0, 2, pinned=True)
     prefetcher = _C.Prefetcher(gather, [], ring, _C.Pool(1))
 
@@ -213,7 +214,7 @@ def test_failing_to_pin_memory_fails_only_the_submit(store: Any, monkeypatch: py
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_pinned_slots_are_pinned(store: Any) -> None:
-    gather = _C.Gather(store.rows, READ, output=_C.OutputSpec(dtype="uint8"))
+    gather = _C.Gather([_C.Picture(store.rows, READ, _C.OutputSpec(dtype="uint8"))])
     ring = _C.Ring(0, 2, pinned=True)
     prefetcher = _C.Prefetcher(gather, [(store.field_rows("label"), "int64", [])], ring, _C.Pool(1))
     prefetcher.submit(np.arange(10), None, 0, 0)
@@ -242,6 +243,6 @@ def test_rows_that_hold_other_values_than_a_field_says(store: Any) -> None:
     with pytest.raises(ArgumentError, match="expected rows, found None"):
         _C.Prefetcher(gather, [(None, "int64", [])], ring, pool)  # type: ignore[list-item]
     with pytest.raises(TypeError):
-        _C.Gather(None, READ)  # type: ignore[arg-type]
+        _C.Picture(None, READ)  # type: ignore[arg-type]
     with pytest.raises(ArgumentError, match="row_bytes"):
         _C.close_gaps(0, 0, 0, [1, 2])

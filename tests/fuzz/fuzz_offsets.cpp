@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "memory_file.h"
-#include "store/jpeg_rows.h"
+#include "store/encoded_rows.h"
 
 namespace {
 
@@ -39,10 +39,10 @@ struct Shard {
 
   int64_t values[kRows + 1];
   fuzz::MemoryFile images, offsets, sizes;
-  lds::JpegShardFiles files;
+  lds::EncodedShardFiles files;
 };
 
-void check_row(const lds::JpegRows& rows, const std::vector<std::unique_ptr<Shard>>& shards, int64_t index) {
+void check_row(const lds::EncodedRows& rows, const std::vector<std::unique_ptr<Shard>>& shards, int64_t index) {
   const Shard* shard = nullptr;
   int64_t row = index;
   for (const auto& each : shards) {
@@ -76,7 +76,7 @@ void check_row(const lds::JpegRows& rows, const std::vector<std::unique_ptr<Shar
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   fuzz::Choices choices{data, size};
   std::vector<std::unique_ptr<Shard>> shards;
-  std::vector<lds::JpegShardFiles> files;
+  std::vector<lds::EncodedShardFiles> files;
   bool possible = true;
   for (int i = choices.next() % 3; i >= 0; --i) {
     shards.push_back(std::make_unique<Shard>(choices));
@@ -84,7 +84,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     possible = possible && shards.back()->possible();
   }
   try {
-    const lds::JpegRows rows(files, kArrayOffset);
+    const lds::EncodedRows rows(files, kArrayOffset);
     fuzz::expect(possible);
     for (int i = 0; i < 8; ++i) check_row(rows, shards, fuzz::number(choices, 3 * kRows));
   } catch (const lds::Error& error) {

@@ -52,8 +52,11 @@ def pretended(monkeypatch: pytest.MonkeyPatch) -> Any:
             store, size, dtype=torch.uint8, **{k: v for k, v in kwargs.items() if k not in ("mean", "std")}
         )
         if dtype is not torch.uint8:
-            sent._device_format = cuda.DeviceFormat(made._host_format.dtype, *made._host_format.scale)
-        sent._source = lambda host, cursor: cuda.DeviceIterator(host, cursor.at[1], sent.device, sent._device_format)
+            format = cuda.DeviceFormat(made._host_format.dtype, *made._host_format.scale)
+            sent._device_format = made._device_format or format  # with colours, the CPU's batches are uint8 too
+        sent._source = lambda host, cursor: cuda.DeviceIterator(
+            host, cursor, sent.device, sent._device_format, sent._coloring
+        )
         return sent
 
     return loader

@@ -45,7 +45,8 @@ def make_gather(
     )
     size = {"height": kwargs.pop("out_height", height), "width": kwargs.pop("out_width", width)}
     layout = _C.ImageLayout(channels=channels, height=height, width=width, planar=planar, dtype=row_type)
-    return _C.Gather(rows, _C.ReadSpec(layout), augment=_C.AugmentSpec(**size, **kwargs), output=output)
+    picture = _C.Picture(rows, _C.ReadSpec(layout), output)
+    return _C.Gather([picture], views=[_C.AugmentSpec(**size, **kwargs)])
 
 
 def empty_batch(n: int, channels: int, kwargs: dict[str, Any]) -> torch.Tensor:
@@ -94,7 +95,7 @@ def test_equals_one_at_a_time(tmp_path_factory: pytest.TempPathFactory, data: st
     )
     indices = np.array(draw(st.lists(st.integers(0, 6), max_size=9)), np.int64)
     out = empty_batch(len(indices), channels, kwargs)
-    gather.run(indices, seed, epoch, out, _C.Pool(draw(st.integers(1, 3))))
+    gather.run(indices, seed, epoch, [out], _C.Pool(draw(st.integers(1, 3))))
     for found, index in zip(out, indices.tolist(), strict=True):
         expected = reference.gathered_sample(images[index], index, seed, epoch, kwargs)
         if kwargs["out_type"] == "uint8":
@@ -113,7 +114,7 @@ def test_a_batch_larger_than_the_caches(tmp_path: Path, out_type: str, planar_ou
     gather = make_gather(rows, 101, 99, planar=planar_out, multiply=MULTIPLY[:3], add=ADD[:3], **kwargs)
     indices = np.arange(200) % 3
     out = empty_batch(200, 3, kwargs)
-    gather.run(indices, 0, 0, out, _C.Pool(2))
+    gather.run(indices, 0, 0, [out], _C.Pool(2))
     for index in range(3):
         plain = torch.from_numpy(images[index].transpose(2, 0, 1).copy())
         expected = plain if out_type == "uint8" else scaled(plain.numpy(), DTYPES[out_type])
@@ -127,7 +128,7 @@ def test_rows_of_floats_pass_through(tmp_path: Path, row_type: str, planar: bool
     kwargs = {"out_height": 6, "out_width": 5, "out_type": row_type, "planar_out": not planar, "flip": 1.0}
     gather = make_gather(make_rows(tmp_path, images, planar), 6, 5, planar=planar, row_type=row_type, **kwargs)
     out = empty_batch(4, 3, kwargs)
-    gather.run(np.arange(4), 0, 0, out, _C.Pool(1))
+    gather.run(np.arange(4), 0, 0, [out], _C.Pool(1))
     np.testing.assert_array_equal(out.numpy(), images[:, :, ::-1].transpose(0, 3, 1, 2))
 
 
@@ -174,7 +175,7 @@ def test_the_batch_must_fit(tmp_path: Path) -> None:
         (torch.empty(2, 3, 8, 8, device="meta"), "on the CPU"),
     ]:
         with pytest.raises(ArgumentError, match=message):
-            gather.run([0, 1], 0, 0, out, pool)
+            gather.run([0, 1], 0, 0, [out], pool)
 
 
 def test_a_batch_over_read_only_memory_is_refused(tmp_path: Path) -> None:
@@ -188,9 +189,9 @@ def test_a_batch_over_read_only_memory_is_refused(tmp_path: Path) -> None:
             out = torch.from_numpy(mapped)
         if mode == "r":
             with pytest.raises(ArgumentError, match="out: expected a tensor that may be written to, found one over"):
-                gather.run([0, 1], 0, 0, out, _C.Pool(1))
+                gather.run([0, 1], 0, 0, [out], _C.Pool(1))
         else:
-            gather.run([0, 1], 0, 0, out, _C.Pool(1))
+            gather.run([0, 1], 0, 0, [out], _C.Pool(1))
             assert not bool((out == 1.0).all())
 
 
@@ -198,5 +199,5 @@ def test_a_batch_over_read_only_memory_is_refused(tmp_path: Path) -> None:
 def test_an_index_outside_writes_nothing(tmp_path: Path, index: int) -> None:
     out = torch.full((3, 3, 8, 8), 7.0)
     with pytest.raises(RowIndexError, match=f"row {index} is outside the store's 5 rows"):
-        small(tmp_path).run([0, 1, index], 0, 0, out, _C.Pool(2))
+        small(tmp_path).run([0, 1, index], 0, 0, [out], _C.Pool(2))
     assert bool((out == 7.0).all())

@@ -39,12 +39,14 @@ struct Store {
     return std::make_shared<lds::FixedRows>(std::vector<lds::ShardFile>{{path, 0, kRows}}, kRowBytes);
   }
   std::shared_ptr<lds::Gather> gather() const {
+    lds::Picture image{rows(), {}, {}};
+    image.read.images.size = {kSide, kSide};
     lds::GatherSpec spec;
-    spec.read.images.size = {kSide, kSide};
-    spec.augment.crop = lds::CropMode::random_resized;
-    spec.augment.size = {7, 9};
-    spec.augment.flip = 0.5;
-    return std::make_shared<lds::Gather>(rows(), spec);
+    lds::AugmentSpec& view = spec.views.front();
+    view.crop = lds::CropMode::random_resized;
+    view.size = {7, 9};
+    view.flip = 0.5;
+    return std::make_shared<lds::Gather>(std::vector{image}, spec);
   }
 };
 
@@ -60,23 +62,24 @@ TEST_CASE("after an allocation that failed, a gather gives the right batch") {
   const Store store;
   lds::ThreadPool one(1);
   const auto n = static_cast<int64_t>(kSamples.size());
-  std::vector<uint8_t> expected(static_cast<size_t>(store.gather()->sample_bytes() * n)), found(expected.size());
-  store.gather()->run(kSamples.data(), nullptr, n, 1, 2, expected.data(), one);
+  std::vector<uint8_t> expected(static_cast<size_t>(store.gather()->sample_bytes(0) * n)), found(expected.size());
+  const lds::SampleList samples{kSamples.data(), nullptr, n, 1, 2};
+  store.gather()->run(samples, {expected.data()}, one);
   int failures = 0;
   for (bool failed = true; failed; ++failures) {
     const auto gather = store.gather();
     {
       const FailingMalloc memory(failures);
-      gather->read_ahead(kSamples.data(), nullptr, n, 1, 2);
+      gather->read_ahead(samples);
       try {
-        gather->run(kSamples.data(), nullptr, n, 1, 2, found.data(), one);
+        gather->run(samples, {found.data()}, one);
         CHECK(found == expected);
       } catch (const std::bad_alloc&) {
         CHECK(memory.failed());
       }
       failed = memory.failed();
     }
-    gather->run(kSamples.data(), nullptr, n, 1, 2, found.data(), one);
+    gather->run(samples, {found.data()}, one);
     CHECK(found == expected);
   }
   CHECK(failures > 10);

@@ -45,11 +45,11 @@ struct Store {
   std::unique_ptr<Prefetcher> prefetcher(int threads, std::shared_ptr<lds::Ring> ring = nullptr) const {
     auto rows = std::make_shared<lds::FixedRows>(std::vector<lds::ShardFile>{{images, 0, kRows}}, kRowBytes);
     auto field = std::make_shared<lds::FixedRows>(std::vector<lds::ShardFile>{{labels, 0, kRows}}, 8);
-    lds::GatherSpec spec;
-    spec.read.images.size = {kSide, kSide};
-    spec.output.type = lds::PixelType::uint8;
+    lds::Picture image{rows, {}, {}};
+    image.read.images.size = {kSide, kSide};
+    image.output.type = lds::PixelType::uint8;
     if (!ring) ring = std::make_shared<lds::Ring>(0, 4);
-    return std::make_unique<Prefetcher>(std::make_shared<lds::Gather>(rows, spec),
+    return std::make_unique<Prefetcher>(std::make_shared<lds::Gather>(std::vector{image}, lds::GatherSpec{}),
                                         std::vector<std::shared_ptr<const lds::FixedRows>>{field}, ring,
                                         std::make_shared<lds::ThreadPool>(threads));
   }

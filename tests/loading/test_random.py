@@ -41,6 +41,20 @@ def test_draws(seed: int, epoch: int, sample: int) -> None:
     assert _C.uniforms(seed, epoch, sample, 9) == [draws.uniform() for _ in range(9)]
 
 
+@settings(max_examples=30, deadline=None)
+@given(SEEDS, st.integers(0, 1000), st.integers(0, 2**31 - 1), st.lists(st.integers(-(2**63), 2**63 - 1)))
+def test_draws_of_colours(seed: int, epoch: int, view: int, samples: list[int]) -> None:
+    ours = _C.color_uniforms(seed, epoch, view, np.array(samples, np.int64), 9)
+    assert ours.shape == (len(samples), 9)
+    assert ours.tolist() == [reference.color_uniforms(seed, epoch, view, sample, 9) for sample in samples]
+
+
+def test_bad_draws_of_colours() -> None:
+    for view, count in ((2**31, 1), (0, -1)):
+        with pytest.raises(ArgumentError, match=r"a view below 2\^31"):
+            _C.color_uniforms(0, 0, view, np.arange(2), count)
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 300) | st.integers(1020, 1100) | st.just(4096), SEEDS, st.integers(0, 100))
 def test_permutation(n: int, seed: int, epoch: int) -> None:

@@ -100,7 +100,7 @@ def test_a_null_image_of_hugging_face(tmp_path: Path) -> None:
     ("source", "words"),
     [
         ([(gray(1), 1, "more")], "found a tuple of 3 members"),
-        ([{"image": gray(1), "label": 1}], "found a dict of image, label"),
+        ([{"picture": gray(1), "label": 1}], "found a dict of picture, label"),
         ([(gray(1), 1.5)], "numbers to predict are a field"),
         (([gray(1), gray(2)[:2]], [0, 1]), r"list of \(image, label\) pairs"),
     ],

@@ -29,18 +29,15 @@ def gathered(plain: Any, augment: lds.Augment, seed: int, variants: int) -> np.n
     channels = plain.channels
     planar = plain.layout == "CHW"
     height, width = plain.shape[1:] if planar else plain.shape[:2]
-    gather = _C.Gather(
-        plain.rows,
-        _C.ReadSpec(_C.ImageLayout(channels=channels, height=height, width=width, planar=planar)),
-        augment=augment.core(),
-        output=_C.OutputSpec(planar=planar, dtype="uint8"),
-    )
-    shape = (len(plain), channels, *gather.sample_size)
+    read = _C.ReadSpec(_C.ImageLayout(channels=channels, height=height, width=width, planar=planar))
+    picture = _C.Picture(plain.rows, read, _C.OutputSpec(planar=planar, dtype="uint8"))
+    gather = _C.Gather([picture], views=[augment.core()])
+    shape = (len(plain), *gather.sample_shapes[0])
     form = torch.contiguous_format if planar else torch.channels_last
     found = []
     for epoch in range(variants):
         out = torch.empty(shape, dtype=torch.uint8, memory_format=form)
-        gather.run(np.arange(len(plain)), seed, epoch, out, _C.Pool(1))
+        gather.run(np.arange(len(plain)), seed, epoch, [out], _C.Pool(1))
         found.append((out if planar else out.permute(0, 2, 3, 1)).numpy().copy())
     return np.stack(found, 1)
 

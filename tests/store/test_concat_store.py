@@ -13,6 +13,7 @@ import torch
 import largeds_native as lds
 from largeds_native.errors import ArgumentError, DecodeError, RowIndexError
 from tests.builders.images import encode, pixels
+from tests.builders.masks import make_mask_tree
 from tests.builders.stores import make_labelled_store
 from tests.reference import gathered_sample
 
@@ -98,6 +99,26 @@ def test_a_resumed_epoch_goes_on_exactly(stores: list[Any]) -> None:
         lds.Loader(lds.concat(stores[::-1]), 5, shuffle=True, augment=TRAIN).load_state_dict(first.state_dict())
 
 
+def test_masks_come_with_their_images(tmp_path: Path) -> None:
+    tree = make_mask_tree(tmp_path, each=3)
+    kwargs: dict[str, Any] = {"masks": tree.masks, "ignore": 255, "progress": False}
+    raw = lds.pack(tree.images, tmp_path / "raw", resize=32, crop=30, **kwargs)
+    jpeg = lds.pack(tree.images, tmp_path / "jpeg", codec="jpeg", **kwargs)
+    for parts in ([raw, raw], [raw, jpeg], [jpeg, raw]):
+        store = lds.concat(parts)
+        for row in (2, 8):
+            np.testing.assert_array_equal(store["mask"][row], parts[row // 6]["mask"][row % 6])
+        [(images, masks, labels)] = list(lds.Loader(store, 12, augment=TRAIN, fields=("mask", "label")))
+        [first] = list(lds.Loader(parts[0], 6, augment=TRAIN, fields=("mask", "label")))
+        assert all(torch.equal(whole[:6], part) for whole, part in zip((images, masks, labels), first, strict=True))
+        sole = lds.Loader(lds.concat([parts[0], parts[1]]), 3, augment=TRAIN, fields=("mask",), indices=range(9, 12))
+        [(rest, cut)] = list(sole)
+        assert torch.equal(rest, images[9:])
+        assert torch.equal(cut, masks[9:])
+        for row in range(9, 12):
+            assert np.isin(masks[row].numpy(), parts[1]["mask"][row % 6]).all()
+
+
 def test_raw_stores_of_one_shape_are_one_array(tmp_path: Path) -> None:
     parts = [make_labelled_store(tmp_path, n, name=f"{n}.lds", shard_bytes=1000) for n in (5, 8)]
     store = lds.concat(parts)
@@ -118,6 +139,41 @@ def test_it_is_pickled_by_path(stores: list[Any]) -> None:
     np.testing.assert_array_equal(store[8][0], stores[1][1][0])
     assert "7 and 3 more" not in repr(store)
     assert "a and 3 more" in repr(store)
+    assert "4 stores" in repr(store)
+
+
+def test_a_joined_store_can_be_joined_again(stores: list[Any]) -> None:
+    store = lds.concat([lds.concat(stores[:2]), lds.concat(stores[2:])])
+    flat = lds.concat(stores)
+    assert store.parts == flat.parts
+    for one, other in zip(
+        lds.Loader(store, 5, shuffle=True, augment=TRAIN),
+        lds.Loader(flat, 5, shuffle=True, augment=TRAIN),
+        strict=True,
+    ):
+        assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def test_samples_name_their_store(stores: list[Any]) -> None:
+    store = lds.concat(stores)
+    table = store.samples
+    assert len(table) == 23
+    assert table["row"].to_pylist() == list(range(23))
+    assert table["store"].to_pylist() == [str(part.path) for part in stores for _ in range(len(part))]
+    assert [shard.start for shard in store.shards] == [0, 7, 16, 20, 21, 22]
+    assert store.samples_of([4], ["source"]).to_pylist() == [
+        {"source": stores[3].samples["source"][1].as_py(), "row": 21, "store": str(stores[3].path)}
+    ]
+
+
+def test_a_part_without_a_list_of_samples(stores: list[Any], tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.zeros((3, 3, 24, 24), np.uint8))
+    np.save(tmp_path / "y.npy", np.arange(3))
+    store = lds.concat([stores[0], lds.open(tmp_path / "x.npy", label=tmp_path / "y.npy")])
+    assert store["label"][:].tolist() == [*range(7), 0, 1, 2]
+    for use in (lambda: store.samples, lambda: store.shards, store.verify):
+        with pytest.raises(lds.StoreError, match=r"x.npy was not packed by largeds"):
+            use()
 
 
 def test_stores_that_do_not_fit(stores: list[Any], tmp_path: Path) -> None:
@@ -127,10 +183,6 @@ def test_stores_that_do_not_fit(stores: list[Any], tmp_path: Path) -> None:
         lds.concat([stores[0], raw_store(tmp_path / "floats", 2, dtype="float32")])
     with pytest.raises(ArgumentError, match=r"fields of .* differ"):
         lds.concat([stores[0], lds.pack([encode(pixels(9, 9))], tmp_path / "none", codec="jpeg", progress=False)])
-    with pytest.raises(ArgumentError, match=r"classes of .* differ: \('x', 'y'\) and \('y', 'x'\)"):
-        lds.concat(
-            [raw_store(tmp_path / name, 2, classes=names) for name, names in (("xy", ["x", "y"]), ("yx", ["y", "x"]))]
-        )
     with pytest.raises(ArgumentError, match="2 variants"):
         lds.concat([stores[0], raw_store(tmp_path / "v", 2, variants=2, augment=lds.Augment(flip=0.5))])
     for nothing in ([], ["a"], None):

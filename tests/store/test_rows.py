@@ -81,7 +81,7 @@ def test_impossible_shards_of_jpeg_files(tmp_path: Path, rows: int, size: int) -
         path.write_bytes(b"abc")
     files[1].write_bytes(bytes(8))
     with pytest.raises(StoreError, match=str(tmp_path)):
-        _C.JpegRows([(*map(str, files), "", rows, size)], 0)
+        _C.EncodedRows([(*map(str, files), "", rows, size)], 0)
 
 
 def test_many_shards_hold_no_descriptors(tmp_path: Path) -> None:

@@ -5,19 +5,21 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from largeds_native._internal.arrays import FieldSpec, check_field_name
+from largeds_native._internal.arrays import MASK, MASK_DTYPES, FieldSpec, check_field_name
 from largeds_native.errors import StorageError, StoreError
 from largeds_native.store.format.json_reader import JsonReader, short
 from largeds_native.store.metadata import MeanStd, Metadata, SizeRange
 
 FORMAT = "largeds"
 VERSIONS = {"raw": 1, "jpeg": 2}  # of the format, by the codec of the rows
+MASKS_VERSION = 3  # of either codec, with masks
 NAME = "manifest.json"
 PLAN_NAME = ".pack.json"  # exists in the folder of an unfinished pack
 MAX_BYTES = 256 << 20
@@ -41,6 +43,7 @@ class ShardEntry:
     hash: str = ""  # see shard_digest
     bytes: int = 0  # of images.bin, in a JPEG store
     turned: bool = False  # in a JPEG store: images.orientation.npy exists, as some rows are not upright
+    mask_bytes: Mapping[str, int] = field(default_factory=dict)  # in a JPEG store: of each mask's file
 
 
 @dataclass(frozen=True)
@@ -52,12 +55,12 @@ class Manifest(Metadata):
     def to_json(self) -> dict[str, Any]:
         return {
             "format": FORMAT,
-            "version": VERSIONS[self.codec],
+            "version": MASKS_VERSION if self.masks else VERSIONS[self.codec],
             "codec": self.codec,
             "rows": self.rows,
             "image": self._image_json(),
             "shards": [self._shard_json(shard) for shard in self.shards],
-            "fields": {k: {"dtype": _dtype_name(v.dtype), "shape": list(v.shape)} for k, v in self.fields.items()},
+            "fields": {name: _field_json(spec) for name, spec in self.fields.items()},
             "classes": list(self.classes),
             "normalized": _mean_std_json(self.normalized),
             "statistics": _mean_std_json(self.statistics),
@@ -73,7 +76,9 @@ class Manifest(Metadata):
         return {"channels": self.channels, "dtype": self.dtype.name, "layout": self.layout, **sizes}
 
     def _shard_json(self, shard: ShardEntry) -> dict[str, Any]:
-        jpeg = {} if self.codec == "raw" else {"bytes": shard.bytes, "turned": shard.turned}
+        jpeg: dict[str, Any] = {} if self.codec == "raw" else {"bytes": shard.bytes, "turned": shard.turned}
+        if shard.mask_bytes:
+            jpeg["mask_bytes"] = dict(shard.mask_bytes)
         return {"name": shard.name, "rows": shard.rows, **jpeg, "hash": shard.hash}
 
     def to_bytes(self) -> bytes:
@@ -83,6 +88,11 @@ class Manifest(Metadata):
     def identity(self) -> str:
         """Sixteen hex digits, equal for two stores only if their contents and options are equal."""
         return hashlib.sha256(self.to_bytes()).hexdigest()[:16]
+
+
+def _field_json(spec: FieldSpec) -> dict[str, Any]:
+    plain = {"dtype": _dtype_name(spec.dtype), "shape": list(spec.shape)}
+    return {**plain, "role": spec.role, "ignore": spec.ignore} if spec.is_mask else plain
 
 
 def _mean_std_json(value: MeanStd | None) -> dict[str, list[float]] | None:
@@ -123,7 +133,11 @@ def parse_manifest(tree: object, where: str) -> Manifest:
     top = JsonReader(tree, where)
     codec = _checked_codec(top)
     layout = top.child("image").choice("layout", LAYOUTS)
-    shards = _shards(top, codec)
+    fields = {name: _field(name, entry, where) for name, entry in top.child("fields").tree.items()}
+    masks = [name for name, spec in fields.items() if spec.is_mask]
+    if bool(masks) != (top.get("version") == MASKS_VERSION):
+        raise StoreError(f"{where}: expected masks among the fields in a store of version {MASKS_VERSION} alone")
+    shards = _shards(top, codec, masks)
     rows = sum(shard.rows for shard in shards)
     shape, dtype, sizes = _raw_image(top, layout) if codec == "raw" else _jpeg_image(top, layout, shards)
     channels = shape[0] if layout == "CHW" else shape[2]
@@ -136,7 +150,7 @@ def parse_manifest(tree: object, where: str) -> Manifest:
         dtype=np.dtype(dtype).newbyteorder("<"),
         layout=layout,
         shards=shards,
-        fields={name: _field(name, entry, where) for name, entry in top.child("fields").tree.items()},
+        fields=fields,
         classes=tuple(classes),
         normalized=_mean_std(top, "normalized", channels),
         statistics=_mean_std(top, "statistics", channels),
@@ -148,19 +162,31 @@ def parse_manifest(tree: object, where: str) -> Manifest:
     )
     if codec == "jpeg" and (found.normalized, found.statistics, found.variants) != (None, None, 1):
         raise StoreError(f"{where}: expected JPEG rows without normalized, statistics and variants, found some")
+    _check_masks(found, where)
     return found
+
+
+def _check_masks(found: Manifest, where: str) -> None:
+    """A mask has the shape of the raw images, and as a PNG row no more than 16 bits a pixel."""
+    shape = found.image_size if found.codec == "raw" else (0, 0)
+    for name, spec in found.masks.items():
+        if spec.shape != shape or found.variants != 1 or (found.codec == "jpeg" and spec.dtype.itemsize > 2):
+            raise StoreError(
+                f"{where}: fields.{name}: expected masks of shape {list(shape)}, of one variant, found "
+                f"{list(spec.shape)}, {spec.dtype} and {found.variants} variants"
+            )
 
 
 def _checked_codec(top: JsonReader) -> str:
     if top.get("format") != FORMAT:
         raise StoreError(f"{top.where}: expected format {FORMAT!r}, found {short(top.get('format'))}")
     version = top.integer("version", 0, MAX_EXTENT)
-    if version not in VERSIONS.values():
-        newest = max(VERSIONS.values())
+    if not 1 <= version <= MASKS_VERSION:
+        newest = MASKS_VERSION
         age = "newer: update largeds-native" if version > newest else "older: pack again"
         raise StoreError(f"{top.where}: expected store version 1 to {newest}, found {version}, which is {age}")
-    codec = next(name for name, known in VERSIONS.items() if known == version)
-    if top.get("codec") != codec:
+    codec = next((name for name, known in VERSIONS.items() if known == version), top.get("codec"))
+    if codec not in VERSIONS or top.get("codec") != codec:
         found = short(top.get("codec"))
         raise StoreError(
             f"{top.where}: expected codec {codec!r} in a store of version {version}, found {found}: update "
@@ -204,14 +230,16 @@ def jpeg_shape(channels: int, layout: str, sizes: SizeRange) -> tuple[int, int, 
     return (channels, height, width) if layout == "CHW" else (height, width, channels)
 
 
-def _shards(top: JsonReader, codec: str) -> tuple[ShardEntry, ...]:
+def _shards(top: JsonReader, codec: str, masks: Sequence[str]) -> tuple[ShardEntry, ...]:
     shards = []
     for i, entry in enumerate(top.sequence("shards")):
         reader = JsonReader(entry, f"{top.where}: shards[{i}]")
         name = _check_shard_name(reader.get("name"), reader.where)
         size = 0 if codec == "raw" else reader.integer("bytes", 0, MAX_IMAGES_BYTES)
         turned = codec == "jpeg" and reader.boolean("turned")
-        shards.append(ShardEntry(name, reader.integer("rows", 0, MAX_ROWS), reader.text("hash", ""), size, turned))
+        of_masks = {} if codec == "raw" or not masks else _mask_bytes(reader, masks)
+        rows_of_shard = reader.integer("rows", 0, MAX_ROWS)
+        shards.append(ShardEntry(name, rows_of_shard, reader.text("hash", ""), size, turned, of_masks))
     if len({shard.name for shard in shards}) != len(shards):
         raise StoreError(f"{top.where}: shards: a name is listed twice")
     rows, total = top.integer("rows", 0, MAX_ROWS), sum(shard.rows for shard in shards)
@@ -220,12 +248,30 @@ def _shards(top: JsonReader, codec: str) -> tuple[ShardEntry, ...]:
     return tuple(shards)
 
 
+def _mask_bytes(shard: JsonReader, masks: Sequence[str]) -> dict[str, int]:
+    reader = shard.child("mask_bytes")
+    if sorted(reader.tree) != sorted(masks):
+        raise StoreError(f"{shard.where}: mask_bytes: expected {', '.join(masks)}, found {short(sorted(reader.tree))}")
+    return {name: reader.integer(name, 0, MAX_IMAGES_BYTES) for name in masks}
+
+
 def _field(name: object, entry: object, where: str) -> FieldSpec:
     reader = JsonReader(entry, f"{where}: fields.{check_field_name(name, f'{where}: fields')}")
+    if "role" in reader.tree:
+        return _mask(reader)
     shape = reader.integers("shape", 1, MAX_EXTENT)
     if len(shape) > 16:
         raise StoreError(f"{reader.where}.shape: expected at most 16 dimensions, found {len(shape)}")
     return FieldSpec(_field_dtype(reader.get("dtype"), f"{reader.where}.dtype"), shape)
+
+
+def _mask(reader: JsonReader) -> FieldSpec:
+    reader.choice("role", (MASK,))
+    dtype = np.dtype(reader.choice("dtype", MASK_DTYPES)).newbyteorder("<")
+    ignore, limits = reader.get("ignore"), np.iinfo(dtype)
+    if ignore is not None:
+        ignore = reader.integer("ignore", int(limits.min), int(limits.max))
+    return FieldSpec(dtype, reader.integers("shape", 0, MAX_EXTENT), MASK, ignore)
 
 
 def _mean_std(top: JsonReader, key: str, channels: int) -> MeanStd | None:

@@ -13,10 +13,10 @@ import numpy as np
 from largeds_native._internal.arrays import Array
 from largeds_native.store.format import manifest, sample_log, shard_record
 from largeds_native.store.format.files import atomic_write_bytes, sync
-from largeds_native.store.format.images_file import JpegImages, RawImages, hashed_arrays
+from largeds_native.store.format.images_file import EncodedImages, ImagesFile, RawImages, hashed_arrays
 from largeds_native.store.format.manifest import Manifest, ShardEntry
 from largeds_native.store.format.npy import write_array
-from largeds_native.store.format.sample_log import DECODERS, SampleLog, SampleResults
+from largeds_native.store.format.sample_log import DECODERS, SampleLog, SampleResults, hash_column
 from largeds_native.store.format.shard_record import ShardRecord, shard_digest, shard_name
 from largeds_native.store.format.statistics import Sums, mean_std
 from largeds_native.store.metadata import Metadata, SizeRange
@@ -39,13 +39,19 @@ class ShardWriter:
         jpeg = metadata.codec == "jpeg"
         self._final = folder / shard_name(number)
         self._temporary = folder / f".{self._final.name}.tmp"
-        self._images = JpegImages(self._temporary) if jpeg else RawImages(self._temporary, metadata)
-        self._log = SampleLog(jpeg)
-        self._fields: dict[str, list[Array]] = {name: [] for name in metadata.fields}
+        self._images = self._rows_file("images")
+        self._masks = {name: self._rows_file(name) for name in metadata.masks}
+        self._log = SampleLog(jpeg, list(self._masks))
+        self._fields: dict[str, list[Array]] = {name: [] for name in metadata.fields if name not in self._masks}
         self._sums = Sums.zero(metadata.channels)
         self._samples = 0
         shutil.rmtree(self._temporary, ignore_errors=True)
         self._temporary.mkdir()
+
+    def _rows_file(self, name: str) -> ImagesFile:
+        if self._metadata.codec == "jpeg":
+            return EncodedImages(self._temporary, name)
+        return RawImages(self._temporary / f"{name}.npy", self._metadata.array_spec(name))
 
     @property
     def rows(self) -> int:
@@ -62,24 +68,31 @@ class ShardWriter:
         """The byte of the file of images at which the next row begins."""
         return self._images.offset
 
+    def mask_target(self, name: str) -> tuple[int, int]:
+        """As (`descriptor`, `offset`) for the rows of a mask."""
+        return self._masks[name].descriptor, self._masks[name].offset
+
     def reserve(self, rows: int) -> None:
-        """Opens the file of images, and allocates disk space for `rows` raw rows in total; raises StorageError if the
-        disk is full."""
-        self._images.reserve(rows)
+        """Opens the files of images and masks, and allocates disk space for `rows` raw rows in total.
 
-    def advance(self, rows: int, bytes: int = 0) -> None:
-        """Counts rows that the caller has written at `offset`; `bytes` is their length in a JPEG store."""
-        self._images.advance(rows, bytes)
+        Raises StorageError if the disk is full.
+        """
+        for file in (self._images, *self._masks.values()):
+            file.reserve(rows)
 
-    def append(self, rows: Array | Sequence[bytes]) -> None:
-        """Writes rows: an array (n, bytes of a sample), or JPEG files."""
+    def advance(self, rows: int, results: SampleResults | None = None) -> None:
+        """Counts rows that the caller has written at `offset`, and at that of each mask; `results`: of their samples,
+        where rows are files."""
+        self._images.advance(rows, _file_bytes(results))
+        for name, file in self._masks.items():
+            file.advance(rows, _file_bytes(results and results.masks[name]))
+
+    def append(self, rows: Array | Sequence[bytes], masks: Mapping[str, Array | Sequence[bytes]] | None = None) -> None:
+        """Writes rows: an array (n, ...) of images, or JPEG files; and of each mask."""
         self.reserve(self.rows + len(rows))
-        data = rows if isinstance(rows, np.ndarray) else np.frombuffer(b"".join(rows), np.uint8)
-        view, offset = data.reshape(-1).view(np.uint8).data, self.offset
-        while view:
-            n = os.pwrite(self.descriptor, view, offset)
-            view, offset = view[n:], offset + n
-        self.advance(len(rows), data.nbytes)
+        _append(self._images, rows)
+        for name, file in self._masks.items():
+            _append(file, (masks or {})[name])
 
     def log(self, names: list[str], results: SampleResults, fields: Mapping[str, Array]) -> None:
         """Records the results of the next samples; the good ones are the next rows."""
@@ -92,7 +105,8 @@ class ShardWriter:
 
     def close(self) -> None:
         """Closes the file of images; an unfinished shard keeps its temporary name."""
-        self._images.close()
+        for file in (self._images, *self._masks.values()):
+            file.close()
 
     def discard(self) -> None:
         """Removes the unfinished shard."""
@@ -102,9 +116,19 @@ class ShardWriter:
     def finish(self) -> ShardRecord:
         """Finishes the images, writes fields and records, syncs, and renames the folder."""
         jpeg = self._log.jpeg_rows()
-        self._images.finish(jpeg)
+        for file in (self._images, *self._masks.values()):
+            file.finish()
+        if isinstance(self._images, EncodedImages) and jpeg is not None:
+            self._images.write_offsets(jpeg.bytes)
+            self._images.write_sizes(jpeg)
+        hashed: dict[str, Array] = {} if jpeg is None else hashed_arrays(jpeg)
+        for name, file in self._masks.items():
+            if isinstance(file, EncodedImages):
+                file.write_offsets(self._log.mask_bytes(name))
+            hashed[hash_column(name)] = self._log.mask_hashes(name)
         fields = {}
-        for name, spec in self._metadata.fields.items():
+        for name in self._fields:
+            spec = self._metadata.fields[name]
             parts = [part.astype(spec.dtype, copy=False) for part in self._fields[name]]
             fields[name] = np.concatenate(parts) if parts else np.empty((0, *spec.shape), spec.dtype)
             write_array(self._temporary / f"{name}.npy", fields[name])
@@ -117,7 +141,8 @@ class ShardWriter:
             failed=dict(sorted(self._log.failed.items())),
             decoders={name: self._log.decoders[name] for name in DECODERS if self._log.decoders[name]},
             sums=self._sums,
-            hash=shard_digest(self._log.row_hashes(), fields | ({} if jpeg is None else hashed_arrays(jpeg))),
+            hash=shard_digest(self._log.row_hashes(), fields | hashed),
+            mask_bytes={name: f.offset for name, f in self._masks.items() if isinstance(f, EncodedImages)},
             **({} if jpeg is None else jpeg.summary()),
         )
         if self._plan:
@@ -128,12 +153,26 @@ class ShardWriter:
         return record
 
 
+def _append(file: ImagesFile, rows: Array | Sequence[bytes]) -> None:
+    data = rows if isinstance(rows, np.ndarray) else np.frombuffer(b"".join(rows), np.uint8)
+    view, offset = np.ascontiguousarray(data).reshape(-1).view(np.uint8).data, file.offset
+    while view:
+        n = os.pwrite(file.descriptor, view, offset)
+        view, offset = view[n:], offset + n
+    file.advance(len(rows), data.nbytes)
+
+
+def _file_bytes(results: SampleResults | None) -> int:
+    """Of rows that are files."""
+    return 0 if results is None or results.jpeg is None else int(results.jpeg.bytes.sum())
+
+
 def commit(folder: Path, records: Iterable[ShardRecord], metadata: Metadata) -> Manifest:
     """Makes a store of finished shards by writing the manifest; before that, the folder is not a store."""
     records = list(records)
     known: dict[str, Any] = vars(metadata) | {
         "rows": sum(record.rows for record in records),
-        "shards": tuple(ShardEntry(r.name, r.rows, r.hash, r.bytes, r.turned) for r in records),
+        "shards": tuple(ShardEntry(r.name, r.rows, r.hash, r.bytes, r.turned, r.mask_bytes) for r in records),
         "statistics": mean_std((record.sums for record in records), metadata.channels),
     }
     if metadata.codec == "jpeg":

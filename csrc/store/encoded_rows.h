@@ -1,4 +1,5 @@
-// Presents the JPEG files in all shards of a store as one sequence of rows (docs/store-format.md, codec "jpeg").
+// Presents the JPEG files, or the PNG files of masks, in all shards of a store as one sequence of rows
+// (docs/store-format.md, codec "jpeg").
 #pragma once
 
 #include <atomic>
@@ -15,24 +16,24 @@
 
 namespace lds {
 
-struct JpegShardFiles {
-  std::string images;        // the JPEG files, one after another
+struct EncodedShardFiles {
+  std::string images;        // the files, one after another
   std::string offsets;       // uint64, rows + 1: row i is [offsets[i], offsets[i + 1]) of `images`
-  std::string sizes;         // uint16, rows x 2: height and width as shown
+  std::string sizes;         // uint16, rows x 2: height and width as shown; empty if they are those of the files
   std::string orientations;  // uint8, rows; empty if every row is upright
   int64_t rows = 0;
   int64_t bytes = 0;  // of `images`
 };
 
 // A shard is mapped read-only when one of its rows is first used. Thread-safe, also in a forked child.
-class JpegRows : public RowSource {
+class EncodedRows : public RowSource {
  public:
   // The arrays begin at this byte of their files. Checks the size of every file: Error(Reason::store) names one that is
   // too short. Offsets are checked when their row is used.
-  JpegRows(std::vector<JpegShardFiles> shards, int64_t array_offset);
-  ~JpegRows() override;
-  JpegRows(const JpegRows&) = delete;
-  JpegRows& operator=(const JpegRows&) = delete;
+  EncodedRows(std::vector<EncodedShardFiles> shards, int64_t array_offset);
+  ~EncodedRows() override;
+  EncodedRows(const EncodedRows&) = delete;
+  EncodedRows& operator=(const EncodedRows&) = delete;
 
   int64_t size() const noexcept override { return index_.size(); }
 

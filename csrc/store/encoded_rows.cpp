@@ -1,4 +1,4 @@
-#include "store/jpeg_rows.h"
+#include "store/encoded_rows.h"
 
 #include <cstring>
 #include <utility>
@@ -18,10 +18,10 @@ void check_size(const std::string& path, int64_t expected) {
 }
 
 // The rows of each shard, after a check of its files.
-std::vector<int64_t> checked_rows(const std::vector<JpegShardFiles>& shards, int64_t array_offset) {
+std::vector<int64_t> checked_rows(const std::vector<EncodedShardFiles>& shards, int64_t array_offset) {
   std::vector<int64_t> rows;
   rows.reserve(shards.size());
-  for (const JpegShardFiles& shard : shards) {
+  for (const EncodedShardFiles& shard : shards) {
     if (shard.rows < 0 || shard.rows > kMaxRows || array_offset < 0 || array_offset % 8 != 0 ||
         array_offset > kMaxRows) {
       throw Error(Reason::store, shard.offsets + ": " + std::to_string(shard.rows) + " rows from byte " +
@@ -31,7 +31,8 @@ std::vector<int64_t> checked_rows(const std::vector<JpegShardFiles>& shards, int
       throw Error(Reason::store, shard.images + ": " + std::to_string(shard.bytes) + " bytes are not a possible size");
     check_size(shard.images, shard.bytes);
     check_size(shard.offsets, array_offset + (shard.rows + 1) * int64_t{sizeof(uint64_t)});
-    check_size(shard.sizes, array_offset + shard.rows * int64_t{2} * int64_t{sizeof(uint16_t)});
+    if (!shard.sizes.empty())
+      check_size(shard.sizes, array_offset + shard.rows * int64_t{2} * int64_t{sizeof(uint16_t)});
     if (!shard.orientations.empty()) check_size(shard.orientations, array_offset + shard.rows);
     rows.push_back(shard.rows);
   }
@@ -50,7 +51,7 @@ Number element(const MappedFile& file, int64_t array_offset, int64_t i) noexcept
 struct Range {
   int64_t begin, end;
 };
-Range checked_range(const JpegShardFiles& shard, int64_t row, uint64_t begin, uint64_t end) {
+Range checked_range(const EncodedShardFiles& shard, int64_t row, uint64_t begin, uint64_t end) {
   if (begin <= end && end <= static_cast<uint64_t>(shard.bytes)) {
     return {static_cast<int64_t>(begin), static_cast<int64_t>(end)};
   }
@@ -61,46 +62,50 @@ Range checked_range(const JpegShardFiles& shard, int64_t row, uint64_t begin, ui
 
 }  // namespace
 
-struct JpegRows::Mapped {
-  explicit Mapped(const JpegShardFiles& files, int64_t array_offset)
+struct EncodedRows::Mapped {
+  explicit Mapped(const EncodedShardFiles& files, int64_t array_offset)
       : images(files.images, files.bytes),
-        offsets(files.offsets, array_offset + (files.rows + 1) * int64_t{sizeof(uint64_t)}),
-        sizes(files.sizes, array_offset + files.rows * int64_t{2} * int64_t{sizeof(uint16_t)}) {
-    if (!files.orientations.empty()) {
-      orientations = std::make_unique<MappedFile>(files.orientations, array_offset + files.rows);
-      orientations->will_need(0, orientations->size());
-    }
+        offsets(files.offsets, array_offset + (files.rows + 1) * int64_t{sizeof(uint64_t)}) {
     offsets.will_need(0, offsets.size());  // a page of these arrays serves many rows
-    sizes.will_need(0, sizes.size());
+    sizes = map_if(files.sizes, array_offset + files.rows * int64_t{2} * int64_t{sizeof(uint16_t)});
+    orientations = map_if(files.orientations, array_offset + files.rows);
   }
 
-  Range range(const JpegShardFiles& files, int64_t array_offset, int64_t row) const {
+  // Nothing without a path.
+  static std::unique_ptr<MappedFile> map_if(const std::string& path, int64_t bytes) {
+    if (path.empty()) return nullptr;
+    auto file = std::make_unique<MappedFile>(path, bytes);
+    file->will_need(0, file->size());
+    return file;
+  }
+
+  Range range(const EncodedShardFiles& files, int64_t array_offset, int64_t row) const {
     return checked_range(files, row, element<uint64_t>(offsets, array_offset, row),
                          element<uint64_t>(offsets, array_offset, row + 1));
   }
 
-  MappedFile images, offsets, sizes;
-  std::unique_ptr<MappedFile> orientations;
+  MappedFile images, offsets;
+  std::unique_ptr<MappedFile> sizes, orientations;  // or nullptr
 };
 
-struct JpegRows::Shard {
-  JpegShardFiles files;
+struct EncodedRows::Shard {
+  EncodedShardFiles files;
   mutable std::atomic<const Mapped*> mapped{};  // set once with the mutex locked; read without locking
 };
 
-JpegRows::JpegRows(std::vector<JpegShardFiles> shards, int64_t array_offset)
+EncodedRows::EncodedRows(std::vector<EncodedShardFiles> shards, int64_t array_offset)
     : array_offset_(array_offset), index_(checked_rows(shards, array_offset)) {
-  for (JpegShardFiles& files : shards) {
+  for (EncodedShardFiles& files : shards) {
     shards_.push_back(std::make_unique<Shard>());
     shards_.back()->files = std::move(files);
   }
 }
 
-JpegRows::~JpegRows() {
+EncodedRows::~EncodedRows() {
   for (const auto& shard : shards_) delete shard->mapped.load();
 }
 
-const JpegRows::Mapped& JpegRows::map(const Shard& shard) const {
+const EncodedRows::Mapped& EncodedRows::map(const Shard& shard) const {
   const Mapped* mapped = shard.mapped.load(std::memory_order_acquire);
   if (mapped == nullptr) {
     const std::lock_guard<std::mutex> lock(mapping_.get());
@@ -113,23 +118,25 @@ const JpegRows::Mapped& JpegRows::map(const Shard& shard) const {
   return *mapped;
 }
 
-Extent JpegRows::row(int64_t index) const {
+Extent EncodedRows::row(int64_t index) const {
   const auto [number, row] = index_.find(index);
   const Mapped& mapped = map(*shards_[number]);
   const Range bytes = mapped.range(shards_[number]->files, array_offset_, row);
   Extent found{mapped.images.data() + bytes.begin, bytes.end - bytes.begin};
-  found.size.height = element<uint16_t>(mapped.sizes, array_offset_, 2 * row);
-  found.size.width = element<uint16_t>(mapped.sizes, array_offset_, 2 * row + 1);
+  if (mapped.sizes) {
+    found.size.height = element<uint16_t>(*mapped.sizes, array_offset_, 2 * row);
+    found.size.width = element<uint16_t>(*mapped.sizes, array_offset_, 2 * row + 1);
+  }
   if (mapped.orientations) found.orientation = element<uint8_t>(*mapped.orientations, array_offset_, row);
   return found;
 }
 
-std::string JpegRows::describe(int64_t index) const {
+std::string EncodedRows::describe(int64_t index) const {
   const auto [number, row] = index_.find(index);
   return row_name(shards_[number]->files.images, row, index);
 }
 
-int64_t JpegRows::will_need(const int64_t* indices, int64_t n) const noexcept {
+int64_t EncodedRows::will_need(const int64_t* indices, int64_t n) const noexcept {
   int64_t requested = 0;
   for (int64_t i = 0; i < n; ++i) {
     try {
@@ -147,7 +154,7 @@ int64_t JpegRows::will_need(const int64_t* indices, int64_t n) const noexcept {
   return requested;
 }
 
-bool JpegRows::resident(int64_t index) const noexcept {
+bool EncodedRows::resident(int64_t index) const noexcept {
   try {
     const auto [number, row] = index_.find(index);
     const Mapped& mapped = map(*shards_[number]);
@@ -158,9 +165,9 @@ bool JpegRows::resident(int64_t index) const noexcept {
   }
 }
 
-std::vector<uint8_t> JpegRows::read(int64_t index) const {
+std::vector<uint8_t> EncodedRows::read(int64_t index) const {
   const auto [number, row] = index_.find(index);
-  const JpegShardFiles& files = shards_[number]->files;
+  const EncodedShardFiles& files = shards_[number]->files;
   uint64_t ends[2];
   File(files.offsets)
       .read_exactly(reinterpret_cast<uint8_t*>(ends), sizeof ends, array_offset_ + row * int64_t{sizeof(uint64_t)});

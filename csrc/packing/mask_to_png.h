@@ -1,0 +1,43 @@
+// Converts the file of a mask in memory to a PNG row: keeps the file, or shrinks the mask and encodes it without loss.
+#pragma once
+
+#include <atomic>
+#include <vector>
+
+#include "codec/decode.h"
+#include "codec/png_encode.h"
+#include "packing/image_to_jpeg.h"
+#include "packing/image_to_row.h"
+#include "resize/resize.h"
+
+namespace lds {
+
+// Not thread-safe: use one per thread.
+class MaskToPng {
+ public:
+  // Of `row`, resize_h (the longest shorter side, 0 for any) and decode count. Error(Reason::value) for an invalid
+  // spec.
+  explicit MaskToPng(const RowSpec& row);
+
+  // Appends the row to `out`. After an Error, what was appended is unspecified.
+  JpegRow convert(const uint8_t* data, size_t size, std::vector<uint8_t>& out);
+
+  // Like convert(), for interleaved numbers of row.decode.channels bytes.
+  JpegRow convert_pixels(const ConstImageView& numbers, std::vector<uint8_t>& out);
+
+  // When `flag` becomes true, convert() stops within the mask with Error(Reason::cancelled).
+  void set_stop_flag(const std::atomic<bool>* flag) noexcept { stop_ = flag; }
+
+ private:
+  JpegRow begin(int width, int height);
+  void encode(const JpegRow& row, std::vector<uint8_t>& out);
+
+  RowSpec row_;
+  Decoder decoder_;
+  StreamingResizer resizer_;
+  PngEncoder encoder_;
+  std::vector<uint8_t> numbers_;
+  const std::atomic<bool>* stop_ = nullptr;
+};
+
+}  // namespace lds

@@ -1,0 +1,222 @@
+"""Masks beside the images of a source."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from largeds_native._internal.arrays import MASK, MASK_DTYPES, Array, FieldSpec, check_field_name
+from largeds_native.errors import ArgumentError, StoreError
+from largeds_native.sources.base import FailedItem, IndexedSource, Indices, Item, SourceBatch
+
+# of files without loss; what is in them is told by their first bytes
+EXTENSIONS = (".png", ".tif", ".tiff", ".bmp", ".gif", ".pgm")
+PROBES = 16
+Where: TypeAlias = Any  # the folder, column, key or array of one mask
+
+
+def by_field(masks: Where | Mapping[str, Where]) -> dict[str, Where]:
+    """One mask is the field "mask"; several come with the names of their fields."""
+    if masks is None:
+        return {}
+    named = dict(masks) if isinstance(masks, Mapping) else {"mask": masks}
+    try:
+        for name in named:
+            check_field_name(name, "masks")
+    except StoreError as error:
+        raise ArgumentError(str(error)) from None
+    return named
+
+
+def checked_ignore(ignore: int | None, dtype: np.dtype[Any]) -> int | None:
+    if ignore is None:
+        return None
+    limits = np.iinfo(dtype)
+    if isinstance(ignore, bool) or not isinstance(ignore, (int, np.integer)) or not limits.min <= ignore <= limits.max:
+        raise ArgumentError(
+            f"ignore: expected a number of a mask's pixels, from {limits.min} to {limits.max} as the masks are "
+            f"{dtype}, "
+            f"found {ignore!r}"
+        )
+    return int(ignore)
+
+
+def mask_array(name: str, values: Array, count: int) -> Array:
+    """Masks (N, H, W) of integers, in the smallest dtype that has all of them."""
+    if values.ndim == 4 and 1 in (values.shape[1], values.shape[3]):
+        values = values.squeeze(1 if values.shape[1] == 1 else 3)
+    if values.ndim != 3 or len(values) != count or values.dtype.kind not in "biu":
+        raise ArgumentError(
+            f"masks: {name!r}: expected integers of shape ({count}, H, W), found {values.dtype} of shape {values.shape}"
+        )
+    low, high = (int(values.min()), int(values.max())) if values.size else (0, 0)
+    for dtype in MASK_DTYPES:
+        limits = np.iinfo(dtype)
+        if limits.min <= low and high <= limits.max:
+            return values if values.dtype == dtype else values.astype(dtype)
+    raise ArgumentError(f"masks: {name!r}: expected numbers of at most 32 bits, found {low} to {high}")
+
+
+def spread(count: int) -> Indices:
+    """Some samples, from whose masks the dtype of all is told."""
+    return np.unique(np.linspace(0, count - 1, min(count, PROBES)).astype(np.int64))
+
+
+class MaskFolder:
+    """The masks in a tree of folders, one for each image with the same path up to the ending."""
+
+    def __init__(self, root: str | os.PathLike[str]) -> None:
+        self.root = os.path.abspath(root)
+        self._files: dict[str, str] = {}  # path without ending -> ending
+        if not os.path.isdir(self.root):
+            raise ArgumentError(f"masks: expected a folder, found {str(root)!r}, which is none")
+        for folder, _, names in sorted(os.walk(self.root, followlinks=True)):
+            for name in sorted(names):
+                self._add(os.path.relpath(os.path.join(folder, name), self.root))
+        if not self._files:
+            raise ArgumentError(f"masks: expected files named {', '.join(EXTENSIONS)} in {self.root}, found none")
+
+    def _add(self, path: str) -> None:
+        stem, extension = os.path.splitext(path)
+        if extension.lower() not in EXTENSIONS:
+            return
+        if stem in self._files:
+            raise ArgumentError(
+                f"masks: {self.root} has {stem + self._files[stem]!r} and {path!r}: nothing tells which is the mask"
+            )
+        self._files[stem] = extension
+
+    def item(self, name: str) -> Item:
+        """The mask of the image with this name."""
+        path = self.path(name)
+        if path is None:
+            stem = os.path.splitext(name)[0]
+            return FailedItem("missing", f"{name}: expected a mask {stem}.png in {self.root}, found none")
+        return path
+
+    def path(self, name: str) -> str | None:
+        stem = os.path.splitext(name)[0]
+        extension = self._files.get(stem)
+        return None if extension is None else os.path.join(self.root, stem + extension)
+
+    def fingerprint(self) -> str:
+        return hashlib.sha256(repr(sorted(self._files.items())).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+class MaskedSource(IndexedSource):
+    """The samples of a source of files, with masks from folders."""
+
+    def __init__(self, source: IndexedSource, folders: Mapping[str, MaskFolder], ignore: int | None) -> None:
+        self._source, self._folders = source, dict(folders)
+        self.classes, self.description, self.root = source.classes, source.description, source.root
+        self.notes, self.image_size, self.walked = source.notes, source.image_size, source.walked
+        self.batch = source.batch
+        for name in self._folders:
+            if name in source.fields:
+                raise ArgumentError(f"masks: {source.description} has a field {name!r}: give the mask another name")
+        self._masks = {name: self._spec(folder, ignore) for name, folder in self._folders.items()}
+
+    def _spec(self, folder: MaskFolder, ignore: int | None) -> FieldSpec:
+        return spec_of([folder.item(name) for name in self._source.take(spread(self.count)).names], ignore)
+
+    @property
+    def fields(self) -> dict[str, FieldSpec]:
+        return self._source.fields
+
+    @property
+    def masks(self) -> dict[str, FieldSpec]:
+        return {**self._source.masks, **self._masks}
+
+    @property
+    def count(self) -> int:
+        return self._source.count
+
+    def take(self, indices: Indices) -> SourceBatch:
+        batch = self._source.take(indices)
+        for name, folder in self._folders.items():
+            batch.masks[name] = [folder.item(image) for image in batch.names]
+        return batch
+
+    def paths(self, indices: Indices) -> list[tuple[str, str]]:
+        found = self._source.paths(indices)
+        masks = ((name, folder.path(name)) for name, _ in found for folder in self._folders.values())
+        return [*found, *((name, path) for name, path in masks if path is not None)]
+
+    def fingerprint(self) -> str | None:
+        inner = self._source.fingerprint()
+        if inner is None:
+            return None
+        told = [(name, folder.fingerprint()) for name, folder in self._folders.items()]
+        return hashlib.sha256(repr((inner, told)).encode()).hexdigest()
+
+
+def _is_wide(item: Item) -> bool:
+    """Whether a mask has numbers of more than 8 bits. A file that can't be read fails when it is packed."""
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(_bytes_of(item))) as image:
+            return image.mode == "I" or image.mode.startswith("I;")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return False
+
+
+def _bytes_of(item: Any) -> bytes:
+    if isinstance(item, bytes):
+        return item
+    path, offset, length = (item, 0, -1) if isinstance(item, str) else item
+    with open(path, "rb") as file:
+        file.seek(offset)
+        return file.read(length)
+
+
+def spec_of(items: Iterable[Item], ignore: int | None) -> FieldSpec:
+    """The dtype is the smallest that has the numbers of all these masks; others must fit it too."""
+    dtype = np.dtype(MASK_DTYPES[0])
+    for item in items:
+        if isinstance(item, np.ndarray) and item.dtype.kind in "biu":
+            found = mask_array("mask", item[np.newaxis], 1).dtype
+        elif not isinstance(item, (np.ndarray, FailedItem)) and _is_wide(item):
+            found = np.dtype(MASK_DTYPES[1])
+        else:
+            continue
+        dtype = max(dtype, found, key=lambda one: one.itemsize)
+    return FieldSpec(dtype.newbyteorder("<"), role=MASK, ignore=checked_ignore(ignore, dtype))
+
+
+def mask_item(mask: Any, where: str) -> Item:
+    """A PIL image, an array or tensor (H, W) or (1, H, W), a path or encoded bytes as an item. A palette gives its
+    indices."""
+    if mask is None:
+        return FailedItem("missing", f"{where}: expected a mask, found None")
+    if isinstance(mask, (bytes, str)):
+        return mask
+    if isinstance(mask, os.PathLike):
+        return str(mask)
+    numbers = mask.detach().cpu().numpy() if hasattr(mask, "detach") else np.asarray(mask)
+    if numbers.ndim == 3 and 1 in (numbers.shape[0], numbers.shape[2]):
+        numbers = numbers.squeeze(0 if numbers.shape[0] == 1 else 2)
+    if numbers.ndim != 2 or numbers.dtype.kind not in "biu":
+        words = f"{where}: expected a mask of integers (H, W), found {numbers.dtype} of shape {numbers.shape}"
+        return FailedItem("unsupported", words)
+    return numbers.astype(np.uint8) if numbers.dtype == bool else numbers
+
+
+def with_masks(source: Any, masks: Where | Mapping[str, Where], ignore: int | None) -> Any:
+    """The source with masks from folders, if there are any."""
+    named = by_field(masks)
+    if not named:
+        if ignore is not None:
+            raise ArgumentError("ignore: it is a number of masks: pass masks= too")
+        return source
+    if not isinstance(source, IndexedSource) or source.root is None:
+        raise ArgumentError(
+            f"masks: folders of masks go with a folder of images, found {source.description}: see the masks= of "
+            "largeds_native.sources.arrays, table and dataset"
+        )
+    return MaskedSource(source, {name: MaskFolder(where) for name, where in named.items()}, ignore)
