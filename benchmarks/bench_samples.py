@@ -3,9 +3,9 @@
 From the page cache, random resized crop 224 and flip to uint8, batches of 256. JPEG rows: files like ImageNet's as they
 are, and the same shrunk to a shorter side of 256 at quality 90; raw rows of 256x256.
 
-Two views of one loader decode each row once; the reference are two loaders of one view, which decode it twice. A mask of
-21 classes is a PNG row beside a JPEG row, and raw numbers beside raw pixels. The rate with masks is in bytes of images
-and masks together; the reference is the loader of the images alone.
+Two views of one loader decode each row once; the reference are two loaders of one view, which decode it twice. A mask
+of 21 classes is a PNG row beside a JPEG row, and raw numbers beside raw pixels. The rate with masks is in bytes of
+images and masks together; the reference is the loader of the images alone.
 
 python benchmarks/bench_samples.py [--rounds 5] [--threads N] [--images 1000]
 """

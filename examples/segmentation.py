@@ -49,8 +49,7 @@ def main(n: int = 1000, epochs: int = 8) -> float:
         layers: list[nn.Module] = [nn.Conv2d(3, 32, 4, 4), nn.ReLU(), nn.Conv2d(32, 64, 7, padding=3), nn.ReLU()]
         model = nn.Sequential(*layers, nn.Conv2d(64, 11 * 16, 1), nn.PixelShuffle(4))
         trainer = lds.Trainer(model, torch.optim.Adam(model.parameters(), 3e-3), loss, weight=weight, progress=False)
-        for record in trainer.fit(loader, epochs):
-            print(f"epoch {record['epoch']}: loss {record['train_loss']:.3f}")
+        print("".join(f"epoch {e['epoch']}: loss {e['train_loss']:.3f}\n" for e in trainer.fit(loader, epochs)))
         with torch.no_grad():
             inked = [(model(x).argmax(1) == y)[y > 0].float() for x, y in lds.Loader(store, 32, fields=("mask",))]
     return torch.cat(inked).mean().item()

@@ -14,12 +14,14 @@ from torch.utils.data import Dataset
 
 from largeds_native.errors import ArgumentError
 from largeds_native.loading.collate import COLLATES_WHOLE, samples_of, values_of
-from largeds_native.loading.fields import check_fields, field_names
+from largeds_native.loading.fields import check_fields, check_pictures, field_names
 from largeds_native.loading.names import keys_of
 from largeds_native.loading.shared import BatchMemory
+from largeds_native.loading.views import Views, ViewSchedule
 from largeds_native.store import Store
 from largeds_native.store.display import picture_of
 from largeds_native.store.gather import BatchFormat, dataset_rows, shared_pool
+from largeds_native.transform import Augment
 
 IMAGES = ("tensor", "pil", "numpy")
 
@@ -33,6 +35,9 @@ class StoreDataset(Dataset[Any]):
     transforms: a function of the whole sample, `transforms(image, *fields)`, that returns as many; instead of the
         other two, as in torchvision's datasets. torchvision's v2 transforms are such functions.
     fields: the names of the fields, in this order; None is ("label",) if the store has it, else no field.
+    augment: an `Augment`, which also gives images of many sizes one size, or a list with one for each view: items are
+        then ([view, view], *fields), and `transform` changes each view. Draws are torch's, as those of other datasets;
+        masks get the geometry of their images.
     image: "tensor" is (C, H, W) of the store's dtype; "pil" an image of Pillow, for torchvision's and timm's transforms
         of such; "numpy" an array (H, W, C), as Albumentations takes it. Masks come in the same kind, as (H, W).
     names: keys for samples as dicts, as {"image": "pixel_values", "label": "labels"} for Hugging Face's Trainer; fields
@@ -57,6 +62,7 @@ class StoreDataset(Dataset[Any]):
         transforms: Callable[..., Any] | None = None,
         *,
         fields: Sequence[str] | str | None = None,
+        augment: Views = None,
         image: Literal["tensor", "pil", "numpy"] = "tensor",
         names: Mapping[str, str] | None = None,
     ) -> None:
@@ -71,6 +77,12 @@ class StoreDataset(Dataset[Any]):
         if image == "pil" and store.dtype != np.uint8:
             raise ArgumentError(f"image='pil': expected uint8 images, and those of {store.path} are {store.dtype}")
         self.image = image
+        if callable(augment):
+            raise ArgumentError("augment: a Dataset does not know the epoch: expected an Augment or a list of them")
+        schedule = ViewSchedule(augment)
+        self._views, self._listed = None if augment is None else schedule.at(0), schedule.listed
+        self._masks = tuple(name for name in self.fields if name in store.metadata.masks)
+        check_pictures(store, self.fields, self._views or (Augment(),))
         self._keys = keys_of(names, self.fields)
         self._check_transforms()
         self._prepare()
@@ -91,10 +103,11 @@ class StoreDataset(Dataset[Any]):
     def _prepare(self) -> None:
         self._targets: list[Any] | None = self.__dict__.get("_own_targets")
         store = self.store
-        channels_last = self.image != "tensor"
-        self._format = (
-            None if store.metadata.varies else BatchFormat(store, variant="draw", channels_last=channels_last)
-        )
+        # None: the images have many sizes, and are decoded one by one
+        self._format: BatchFormat | None = None
+        if self._views is not None or not store.metadata.varies:
+            views, last = self._views or (Augment(),), self.image != "tensor"
+            self._format = BatchFormat(store, variant="draw", channels_last=last, views=views, masks=self._masks)
         self._memory = BatchMemory()
 
     @property
@@ -128,19 +141,27 @@ class StoreDataset(Dataset[Any]):
             return [self[index] for index in indices]
         changed = any((self.transform, self.target_transform, self.transforms))
         members = len(self.fields) or self._keys is not None
-        whole = COLLATES_WHOLE and not changed and bool(members) and self.image == "tensor" and self._format is not None
-        return self._items(indices, whole)
+        plain = bool(members) and self.image == "tensor" and not self._listed and not self._masks
+        return self._items(indices, COLLATES_WHOLE and not changed and plain and self._format is not None)
 
     def _items(self, indices: Sequence[int], whole: bool) -> list[Any]:
         rows = dataset_rows(indices, len(self), self.store.path)
-        columns = [self._values(name, rows) for name in self.fields]
         if self._format is None:
+            columns = [self._values(name, rows) for name in self.fields]
             return [self._sample(*members) for members in zip(self._decoded(rows), *columns, strict=True)]
-        batch = self._batch(self._format, rows, whole)
+        parts = self._parts(self._format, rows, whole)
+        pictures = 1 + len(self._masks)
+        found = {name: self._per_view(parts[1 + i :: pictures], self._masks_of) for i, name in enumerate(self._masks)}
+        columns = [found[name] if name in found else self._values(name, rows) for name in self.fields]
         if whole:
-            return samples_of(batch, columns, self._keys)
-        images = batch.unbind(0) if self.image == "tensor" else map(self._as_image, batch.permute(0, 2, 3, 1).numpy())
+            return samples_of(parts[0], columns, self._keys)
+        images = self._per_view(parts[::pictures], self._images_of)
         return [self._sample(*members) for members in zip(images, *columns, strict=True)]
+
+    def _per_view(self, parts: Sequence[Tensor], values: Callable[[Tensor], Sequence[Any]]) -> Sequence[Any]:
+        """One value a sample; with a list of views, the list of its views."""
+        views = [values(part) for part in parts]
+        return list(map(list, zip(*views, strict=True))) if self._listed else views[0]
 
     def _sample(self, image: Any, *values: Any) -> Any:
         """The item of an image and the values of its fields: transformed, and with its keys."""
@@ -151,7 +172,7 @@ class StoreDataset(Dataset[Any]):
             if len(members) != 1 + len(values):
                 raise ArgumentError(f"transforms: expected {1 + len(values)} values, found {len(members)}")
         if self.transform is not None:
-            members = (self.transform(image), *values)
+            members = ([self.transform(view) for view in image] if self._listed else self.transform(image), *values)
         if self.target_transform is not None:
             members = (members[0], self.target_transform(*values))
         if self._keys is not None:
@@ -171,19 +192,32 @@ class StoreDataset(Dataset[Any]):
             return torch.from_numpy(np.array(mask))
         return np.array(mask) if self.image == "numpy" else _pil_mask(mask)
 
+    def _masks_of(self, batch: Tensor) -> Sequence[Any]:
+        return [self._as_mask(mask) for mask in batch.numpy()[:, 0]]
+
+    def _images_of(self, batch: Tensor) -> Sequence[Any]:
+        if self.image == "tensor":
+            return batch.unbind(0)
+        return [self._as_image(pixels) for pixels in batch.permute(0, 2, 3, 1).numpy()]
+
     def _as_image(self, pixels: NDArray[Any]) -> Any:
         """The pixels (H, W, C) as `image` says."""
         return pixels if self.image == "numpy" else picture_of(pixels, "HWC")
 
-    def _batch(self, batches: BatchFormat, rows: NDArray[np.int64], whole: bool) -> Tensor:
-        channels, height, width = batches.image_shapes[0]
-        if batches.channels_last:
-            batch = self._memory.tensor((len(rows), height, width, channels), batches.dtype, whole).permute(0, 3, 1, 2)
-        else:
-            batch = self._memory.tensor((len(rows), channels, height, width), batches.dtype, whole)
-        seed = int(torch.randint(1 << 62, ())) if self.store.variants > 1 else 0
-        batches.gather.run(rows, seed, 0, [batch], shared_pool(None))
-        return batch
+    def _parts(self, batches: BatchFormat, rows: NDArray[np.int64], whole: bool) -> list[Tensor]:
+        """For each view, its images and then its masks, (n, C, H, W)."""
+        parts = []
+        for channels, height, width in batches.image_shapes:
+            if batches.channels_last:
+                batch = self._memory.tensor((len(rows), height, width, channels), batches.dtype, whole)
+                parts.append(batch.permute(0, 3, 1, 2))
+            else:
+                parts.append(self._memory.tensor((len(rows), channels, height, width), batches.dtype, whole))
+            size = (len(rows), 1, height, width)
+            parts += [self._memory.tensor(size, dtype, whole) for dtype in batches.mask_dtypes]
+        draws = self.store.variants > 1 or self._views is not None
+        batches.gather.run(rows, int(torch.randint(1 << 62, ())) if draws else 0, 0, parts, shared_pool(None))
+        return parts
 
     def _decoded(self, rows: NDArray[np.int64]) -> Iterable[Any]:
         """Images of many sizes."""
