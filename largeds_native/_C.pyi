@@ -99,7 +99,7 @@ class AugmentSpec:
     def output_size(self, height: int, width: int) -> tuple[int, int]: ...
 
 class OutputSpec:
-    """The dtype, layout and scale of output samples: csrc/transform/sample_writer.h."""
+    """The dtype, layout and scale of output samples: csrc/transform/output_spec.h."""
 
     def __init__(
         self,

@@ -23,9 +23,11 @@ PixelType pixel_type_named(const std::string& name) {
                            {{"uint8", PixelType::uint8},
                             {"float32", PixelType::float32},
                             {"float16", PixelType::float16},
+                            {"bfloat16", PixelType::bfloat16},
                             {"uint16", PixelType::uint16},
+                            {"int16", PixelType::int16},
                             {"int32", PixelType::int32},
-                            {"bfloat16", PixelType::bfloat16}},
+                            {"int64", PixelType::int64}},
                            name);
 }
 
@@ -34,17 +36,7 @@ VariantChoice variant_choice_named(const std::string& name) {
                                name);
 }
 
-dlpack::DataType dtype_of(PixelType type) {
-  switch (type) {
-    case PixelType::uint8: return {dlpack::kUInt, 8};
-    case PixelType::float32: return {dlpack::kFloat, 32};
-    case PixelType::float16: return {dlpack::kFloat, 16};
-    case PixelType::uint16: return {dlpack::kUInt, 16};
-    case PixelType::int32: return {dlpack::kInt, 32};
-    case PixelType::bfloat16: break;
-  }
-  return {dlpack::kBfloat, 16};
-}
+dlpack::DataType dtype_of(PixelType type) { return dtype_named(pixel_type_name(type)); }
 
 std::vector<int64_t> part_shape(const Gather& gather, size_t part, int64_t n) {
   const auto [height, width] = gather.sample_size(part);

@@ -9,7 +9,7 @@
 
 namespace lds {
 
-// `name` is "uint8", "float32", "float16" or "bfloat16"; else Error(Reason::value).
+// `name` is that of a PixelType, such as "uint8"; else Error(Reason::value).
 PixelType pixel_type_named(const std::string& name);
 VariantChoice variant_choice_named(const std::string& name);  // "draw" or "cycle"
 

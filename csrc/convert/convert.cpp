@@ -39,10 +39,6 @@ void mirror_bytes(const uint8_t* bytes, int64_t n, uint8_t* out) {
 
 }  // namespace
 
-int64_t pixel_bytes(PixelType type) noexcept {
-  return type == PixelType::uint8 ? 1 : type == PixelType::float32 || type == PixelType::int32 ? 4 : 2;
-}
-
 const ConvertKernels& scalar_convert_kernels() noexcept {
   static constexpr ConvertKernels kernels{"scalar", pixels, mirror_bytes};
   return kernels;

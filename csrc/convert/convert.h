@@ -1,12 +1,11 @@
-// Converts uint8 pixels to the type and layout of a batch or of a stored row, and mirrors them.
+// Converts uint8 pixels of 1 to 4 channels to the type and layout of a batch or of a stored row, and mirrors them.
 #pragma once
 
 #include <cstdint>
 
-namespace lds {
+#include "convert/pixel_type.h"
 
-enum class PixelType : uint8_t { uint8, float32, float16, bfloat16, uint16, int32 };
-int64_t pixel_bytes(PixelType type) noexcept;
+namespace lds {
 
 // Float output is value * multiply[c] + add[c] as one fused multiply-add, then rounded to nearest even for 16-bit
 // floats. uint8 output is the value itself.
@@ -19,7 +18,7 @@ struct ConvertKernels {
   const char* name;
 
   // Converts n pixels of 1 to 4 interleaved channels, or a plane with channels = 1. `stream` uses streaming stores, for
-  // output that is not read soon; call finish_stream() at the end.
+  // output that is not read soon; call finish_stream() at the end. `type` is uint8 or a float.
   void (*pixels)(const uint8_t* source, int64_t n, int channels, const Scale& scale, PixelType type, void* out,
                  bool stream);
 

@@ -126,6 +126,7 @@ void pixels(const uint8_t* source, int64_t n, int channels, const Scale& scale, 
     case PixelType::float32: convert_as<PixelType::float32>(source, values, channels, scale, out, stream); break;
     case PixelType::float16: convert_as<PixelType::float16>(source, values, channels, scale, out, stream); break;
     case PixelType::bfloat16: convert_as<PixelType::bfloat16>(source, values, channels, scale, out, stream); break;
+    default: break;  // only the types of ConvertKernels
   }
 }
 

@@ -8,8 +8,9 @@ namespace lds {
 
 void check(const ImageLayout& layout) {
   constexpr int kMaxSide = 1 << 24;  // small enough that bytes() can't overflow
-  if (layout.channels < 1 || layout.channels > 4) {
-    throw Error(Reason::value, "expected 1 to 4 channels, found " + std::to_string(layout.channels));
+  if (layout.channels < 1 || layout.channels > kMaxChannels) {
+    throw Error(Reason::value, "expected 1 to " + std::to_string(kMaxChannels) + " channels, found " +
+                                   std::to_string(layout.channels));
   }
   const auto [height, width] = layout.size;
   if (height < 1 || width < 1 || height > kMaxSide || width > kMaxSide) {

@@ -4,9 +4,11 @@
 #include <cstdint>
 
 #include "common/image_view.h"
-#include "convert/convert.h"
+#include "convert/pixel_type.h"
 
 namespace lds {
+
+constexpr int kMaxChannels = 32;
 
 struct ImageLayout {
   int channels = 3;

@@ -67,7 +67,7 @@ PackWorker::PackWorker(const PackSpec& spec, const std::atomic<bool>* stop) : sp
   image_.resize(static_cast<size_t>(pixels_ * row.decode.channels));
   if (spec.augment) {
     const ImageLayout layout{row.decode.channels, {row.out_h, row.out_w}, row.planar, PixelType::uint8};
-    const SampleWriter writer(layout, *spec.augment, {row.planar, PixelType::uint8, {}, {}});
+    const SampleWriter writer(layout, *spec.augment, {row.planar, PixelType::uint8});
     pixels_ = int64_t{writer.size().height} * writer.size().width;
     ReadSpec pixels;
     pixels.images = layout;

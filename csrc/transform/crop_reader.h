@@ -1,4 +1,4 @@
-// Reads a crop of an image line by line, flipped and in the layout of the output.
+// Reads a crop of an image of uint8 with 1 to 4 channels line by line, flipped and in the layout of the output.
 #pragma once
 
 #include <vector>
@@ -10,7 +10,7 @@ namespace lds {
 // Not thread-safe: use one per thread. A line that needs no change is not copied.
 class CropReader {
  public:
-  // `box` may extend outside of `image`, where values are `padding`.
+  // `box` may extend outside of `image`, where pixels have the value `padding`.
   void begin(const ConstImageView& image, const IntBox& box, bool flip, bool planar_out, uint8_t padding = 0);
 
   // True if all lines of the crop are contiguous in the source, so that line(0, c) points to all of them.

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <string>
 
 #include "common/error.h"
@@ -22,29 +21,32 @@ void set_channels(const char* name, const std::vector<float>& values, int channe
   std::copy(values.begin(), values.end(), out);
 }
 
-// The value of a padding pixel, which is 0, after normalisation.
-void write_padding(const Scale& scale, int channel, PixelType type, uint8_t (&out)[4]) {
-  const uint8_t zero[1] = {};
-  convert_kernels().pixels(zero, 1, 1, {{0, 0, 0, 0}, {scale.add[channel], 0, 0, 0}}, type, out, false);
-}
+bool is_wide(const ImageLayout& images) noexcept { return images.type != PixelType::uint8 || images.channels > 4; }
 
 }  // namespace
 
 SampleWriter::SampleWriter(const ImageLayout& images, const AugmentSpec& augment, const OutputSpec& output)
     : channels_(images.channels),
-      image_type_(images.type),
       size_(sample_size(augment, images.size)),
       filter_(output.filter.value_or(augment.filter)),
       output_(output),
       scale_{{1.0F / 255, 1.0F / 255, 1.0F / 255, 1.0F / 255}, {0, 0, 0, 0}} {
   check(images);
   check(augment, images.size);
-  if (images.type != PixelType::uint8) {
-    if (images.type != output.type)
-      throw Error(Reason::value, "a store of floats can only give batches of its own dtype");
-    if (augment.crop == CropMode::random_resized || augment.resize.height > 0) {
-      throw Error(Reason::value, "a store of floats can't be resized; pack it as uint8");
-    }
+  if (is_wide(images)) {
+    const bool resizes = augment.crop == CropMode::random_resized || augment.resize.height > 0;
+    wide_.emplace(images, size_, resizes, filter_, output);
+    return;
+  }
+  if (output.type != PixelType::uint8 && !is_float(output.type)) {
+    throw Error(Reason::value,
+                std::string("dtype: images of uint8 give batches of uint8, float32, float16 or bfloat16, "
+                            "found ") +
+                    pixel_type_name(output.type));
+  }
+  if (!(output.padding >= 0 && output.padding <= 255 && output.padding == std::nearbyint(output.padding))) {
+    throw Error(Reason::value,
+                "padding: expected a value of uint8, the type of the images, found " + std::to_string(output.padding));
   }
   set_channels("multiply", output.multiply, channels_, scale_.multiply);
   set_channels("add", output.add, channels_, scale_.add);
@@ -52,6 +54,10 @@ SampleWriter::SampleWriter(const ImageLayout& images, const AugmentSpec& augment
 
 void SampleWriter::write(ImageReader& image, ImageSize image_size, const Geometry& geometry, uint8_t* out, bool stream,
                          SampleScratch& scratch) const {
+  if (wide_) {
+    wide_->write(image, image_size, geometry, out, scratch.wide);
+    return;
+  }
   if (geometry.resizes()) {
     const ConstImageView resized = resize(image, geometry, scratch);
     scratch.reader.begin(resized, {0, 0, size_.width, size_.height}, geometry.flip, output_.planar);
@@ -63,10 +69,6 @@ void SampleWriter::write(ImageReader& image, ImageSize image_size, const Geometr
   const int left = std::min(geometry.box.x0, 0);
   const int top = std::min(geometry.box.y0, 0);
   const IntBox box{left, top, left + geometry.box.width(), top + geometry.box.height()};
-  if (image_type_ != PixelType::uint8) {
-    copy_floats(inside, box, geometry.flip, out);
-    return;
-  }
   scratch.reader.begin(inside, box, geometry.flip, output_.planar, static_cast<uint8_t>(output_.padding));
   convert(scratch.reader, out, stream);
 }
@@ -104,33 +106,6 @@ void SampleWriter::convert(CropReader& reader, uint8_t* out, bool stream) const 
       if (planar) scale = {{scale_.multiply[c], 0, 0, 0}, {scale_.add[c], 0, 0, 0}};
       kernels.pixels(reader.line(y, c), pixels, per_run, scale, output_.type,
                      out + c * (planar ? plane_bytes : 0) + y / run_lines * run_bytes, stream);
-    }
-  }
-}
-
-// Crops, flips and lays out images that are floats already: with one memcpy if nothing changes, else value by value.
-void SampleWriter::copy_floats(const ConstImageView& inside, const IntBox& box, bool flip, uint8_t* out) const {
-  const ImageLayout layout{channels_, size_, output_.planar, output_.type};
-  const ImageView to = layout.view(out);
-  const bool same_layout = inside.row_stride == to.row_stride && inside.pixel_stride == to.pixel_stride &&
-                           inside.channel_stride == to.channel_stride;
-  if (same_layout && !flip && box == IntBox{0, 0, inside.width, inside.height}) {
-    std::memcpy(out, inside.data, static_cast<size_t>(bytes()));
-    return;
-  }
-  const auto value_bytes = static_cast<size_t>(pixel_bytes(output_.type));
-  for (int c = 0; c < channels_; ++c) {
-    uint8_t padding[4] = {};
-    write_padding(scale_, c, output_.type, padding);
-    for (int y = 0; y < size_.height; ++y) {
-      for (int x = 0; x < size_.width; ++x) {
-        const int from_y = box.y0 + y;
-        const int from_x = box.x0 + (flip ? size_.width - 1 - x : x);
-        const bool is_inside = from_y >= 0 && from_y < inside.height && from_x >= 0 && from_x < inside.width;
-        const uint8_t* from = padding;
-        if (is_inside) from = inside.row(from_y) + from_x * inside.pixel_stride + c * inside.channel_stride;
-        std::memcpy(to.row(y) + x * to.pixel_stride + c * to.channel_stride, from, value_bytes);
-      }
     }
   }
 }

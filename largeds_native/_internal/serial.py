@@ -28,7 +28,10 @@ def run_in_threads(work: Callable[[], object], threads: int) -> None:
         return
     pool = _pool(torch.get_num_threads())
     calls = [pool.submit(work) for _ in range(threads)]
-    wait(calls)
+    try:
+        wait(calls)
+    finally:  # after Ctrl-C, too: nothing may still write when the caller goes on
+        wait(calls)
     for call in calls:
         call.result()
 

@@ -33,8 +33,7 @@ from largeds_native.interchange.hdf5_file import (
 from largeds_native.interchange.progress import ProgressCallback, progress_of
 from largeds_native.interchange.raw_store import RawStoreWriter
 from largeds_native.store import PackedStore
-from largeds_native.store.format.manifest import IMAGE_DTYPES
-from largeds_native.store.metadata import Metadata
+from largeds_native.store.metadata import IMAGE_DTYPES, Metadata
 
 BLOCK_BYTES = 16 << 20
 

@@ -7,21 +7,22 @@ from typing import Any
 import numpy as np
 
 from largeds_native.errors import ArgumentError
-from largeds_native.store.metadata import Metadata
+from largeds_native.store.metadata import IMAGE_DTYPES, MAX_CHANNELS, Metadata, layout_of
 
 
 def shape_metadata(shape: tuple[int, ...], dtype: np.dtype[Any], where: str, layout: str | None = None) -> Metadata:
     """Metadata with layout and channels from a shape; (N, H, W) has one channel, (N, V, ...) has V variants per image.
 
-    Without `layout`, it is "HWC" if the last axis has length 1 or 3, else "CHW". `where` begins the error messages."""
-    if dtype.kind not in "uf" or (dtype.kind == "u" and dtype.itemsize != 1):
-        raise ArgumentError(f"{where}: expected uint8, float16, float32 or float64, found {dtype}")
+    Without `layout`, see `layout_of`. `where` begins the error messages."""
+    if dtype.name not in (*IMAGE_DTYPES, "float64"):
+        raise ArgumentError(f"{where}: expected {', '.join(IMAGE_DTYPES)} or float64, found {dtype}")
     if len(shape) not in (3, 4, 5) or 0 in shape[1:]:
         raise ArgumentError(f"{where}: expected shape (N, C, H, W), (N, H, W, C) or (N, H, W), found {shape}")
     if len(shape) == 3:
         return Metadata(shape[0], (1, shape[1], shape[2]), dtype, "CHW")
     c, h, w = (int(n) for n in shape[-3:])
-    found = layout or ("HWC" if w in (1, 3) else "CHW")
-    if found not in ("CHW", "HWC") or (c if found == "CHW" else w) not in (1, 3):
-        raise ArgumentError(f"{where}: expected an axis of 1 or 3 channels, found shape {shape} and layout {layout!r}")
+    found = layout or layout_of(c, w)
+    if found not in ("CHW", "HWC") or (c if found == "CHW" else w) > MAX_CHANNELS:
+        told = "" if layout is None else f" and layout {layout!r}"
+        raise ArgumentError(f"{where}: expected an axis of 1 to {MAX_CHANNELS} channels, found shape {shape}{told}")
     return Metadata(shape[0], (c, h, w), dtype, found, variants=shape[1] if len(shape) == 5 else 1)

@@ -180,7 +180,8 @@ class Loader:
     # ---- from the arguments ----------------------------------------------------------------------------------
     def _formats(self, views: tuple[Augment, ...]) -> tuple[BatchFormat, DeviceFormat | None]:
         """(format of the core's batches, format after colours and on the device, or None where that is the same)."""
-        floats = self.store.dtype != np.uint8
+        floats = self.store.dtype.kind == "f"
+        narrow = self.store.dtype == np.uint8 and self.store.channels <= 4
         dtype = None if floats and self._dtype is torch.float32 else self._dtype
         mean, std = self._mean_std
         options = {**self._batch_options, "views": views, "masks": self._masks}
@@ -190,7 +191,7 @@ class Loader:
         if self.device.type == "cuda" and not torch.cuda.is_available():
             raise ArgumentError(f"device: {str(self.device)!r} was requested, but torch finds no CUDA device")
         on_host = self.device.type == "cpu" and self._coloring is None
-        if on_host or floats or final.dtype is torch.uint8:
+        if on_host or not narrow or final.dtype is torch.uint8:
             return final, None
         return BatchFormat(self.store, dtype=torch.uint8, **options), DeviceFormat(final.dtype, *final.scale)
 

@@ -13,7 +13,8 @@ from typing import Any, Final
 import numpy as np
 
 from largeds_native.errors import ArgumentError
-from largeds_native.store.format.manifest import IMAGE_DTYPES, LAYOUTS
+from largeds_native.store.format.manifest import LAYOUTS
+from largeds_native.store.metadata import IMAGE_DTYPES
 from largeds_native.transform import Augment, ImageTransform
 from largeds_native.transform.image_transform import CROP, RESIZE, choice, flag, integer
 

@@ -18,7 +18,7 @@ from largeds_native._internal.registry import registered
 from largeds_native.errors import ArgumentError, RowIndexError, StoreError
 from largeds_native.store import display
 from largeds_native.store.concat_array import ConcatArray, row_numbers
-from largeds_native.store.format.statistics import mean_std, sums_of_files
+from largeds_native.store.format.statistics import mean_std, sums_of_files, wide_mean_std
 from largeds_native.store.image_sequence import no_array
 from largeds_native.store.metadata import MeanStd, Metadata
 
@@ -371,21 +371,21 @@ class Store(ABC):
 
     @cached_property
     def statistics(self) -> MeanStd:
-        """Exact (mean, std) per channel over all images, before normalisation, in [0, 1] units.
+        """(mean, std) per channel over all images, before normalisation, in the units of the loader's mean and std:
+        x / 255 of uint8, x / 65535 of uint16, x / 32768 of int16, and floats as they are. Exact for integers.
 
-        A pack computes them while it runs. For mapped files, the first call reads all images once. Raises StoreError
-        for float images that were not packed, as the loader takes no mean and std for them.
+        A pack of uint8 computes them while it runs. For other stores, the first call reads all images once. Raises
+        StoreError for a store without images.
         """
         known = self._metadata.statistics
         if known is not None:
             return known
-        if self.dtype != np.uint8:
-            raise StoreError(
-                f"{self.path} has no statistics: its images are {self.dtype} already, and pass through the loader "
-                "without mean and std. Pack the uint8 images to have them computed"
-            )
         parts = (self.part("images", i) for i in range(len(self.files("images"))))
-        found = mean_std(sums_of_files(parts, self.row_bytes, self.channels, self.layout == "CHW"), self.channels)
+        planar = self.layout == "CHW"
+        if self.dtype == np.uint8 and self.channels <= 4:
+            found = mean_std(sums_of_files(parts, self.row_bytes, self.channels, planar), self.channels)
+        else:
+            found = wide_mean_std(parts, self.channels, planar)
         if found is None:
             raise StoreError(f"{self.path} has no statistics: it has no images")
         return found

@@ -11,7 +11,7 @@ import torch
 
 from largeds_native._internal.machine import MAX_THREADS, usable_threads
 from largeds_native.errors import ArgumentError, RowIndexError
-from largeds_native.store.metadata import Metadata
+from largeds_native.store.metadata import Metadata, range_of
 from largeds_native.transform import Augment
 from largeds_native.transform.image_transform import integer
 
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     from largeds_native import _C
 
-DTYPES = {torch.uint8: "uint8", torch.float32: "float32", torch.float16: "float16", torch.bfloat16: "bfloat16"}
+FLOATS = {torch.float32: "float32", torch.float16: "float16", torch.bfloat16: "bfloat16"}
+DTYPES = {torch.uint8: "uint8", torch.uint16: "uint16", torch.int16: "int16", **FLOATS}
 
 
 class Gatherable(Protocol):
@@ -40,10 +41,11 @@ class Gatherable(Protocol):
 class BatchFormat:
     """The format of batches of a store: `.dtype`, `.image_shapes` by view, and the `_C.Gather` that fills them.
 
-    dtype: of the batch; None is that of the store. Floats from uint8 are x / 255, or (x / 255 - mean) / std. Stored
-    floats are not changed. Of a JPEG store, decode="scaled" reads images at a smaller scale where they are resized to
-    at most half, and `skip_damaged` replaces a sample whose row can't be decoded by the next one among `candidates`
-    (sorted row numbers; None: all). `masks` are fields whose masks follow the images of each view.
+    dtype: of the batch; None is that of the store. Floats from integers are x / range, or (x / range - mean) / std,
+    with the range 255 of uint8, 65535 of uint16, 32768 of int16. Stored floats are not changed without mean and std.
+    Of a JPEG store, decode="scaled" reads images at a smaller scale where they are resized to at most half, and
+    `skip_damaged` replaces a sample whose row can't be decoded by the next one among `candidates` (sorted row numbers;
+    None: all). `masks` are fields whose masks follow the images of each view.
 
     Raises ArgumentError for options that do not fit the store.
     """
@@ -70,7 +72,7 @@ class BatchFormat:
         stored, channels = store.metadata, store.metadata.channels
         for view in views:
             _check_one_size(store, view)
-        self.scale = multiply, add = _scale(channels, mean, std)
+        self.scale = multiply, add = _scale(stored.dtype, channels, mean, std)
         self.variants = stored.variants
         output = _C.OutputSpec(planar=not channels_last, dtype=DTYPES[self.dtype], multiply=multiply, add=add)
         self.gather = _C.Gather(
@@ -112,15 +114,16 @@ def _check_one_size(store: Gatherable, view: Augment) -> None:
 def _batch_dtype(store: Gatherable, dtype: torch.dtype | None, normalise: bool) -> torch.dtype:
     stored = torch.from_numpy(np.empty(0, store.metadata.dtype)).dtype
     if dtype is None:
-        return torch.float32 if normalise and stored is torch.uint8 else stored
-    if dtype not in DTYPES:
-        known = ", ".join(str(name) for name in DTYPES)
-        raise ArgumentError(f"dtype: expected one of {known}, found {dtype!r}")
-    if stored is torch.uint8:
-        if normalise and dtype is torch.uint8:
-            raise ArgumentError("mean and std need a float dtype, found torch.uint8")
+        return torch.float32 if normalise and stored not in FLOATS else stored
+    if stored not in FLOATS:
+        known = (stored, *FLOATS)
+        if dtype not in known:
+            expected = ", ".join(str(name) for name in known)
+            raise ArgumentError(f"dtype: expected one of {expected} for images of {stored}, found {dtype!r}")
+        if normalise and dtype is stored:
+            raise ArgumentError(f"mean and std need a float dtype, found {dtype}")
         return dtype
-    if normalise:
+    if normalise and store.metadata.normalized is not None:
         raise ArgumentError(
             f"mean and std: the images of {store.path} are floats already, which are not normalised again"
         )
@@ -131,13 +134,17 @@ def _batch_dtype(store: Gatherable, dtype: torch.dtype | None, normalise: bool) 
     return stored
 
 
-def _scale(channels: int, mean: Sequence[float] | None, std: Sequence[float] | None) -> tuple[list[float], list[float]]:
-    """(multiply, add) so that x * multiply + add = (x / 255 - mean) / std."""
+def _scale(
+    dtype: np.dtype[Any], channels: int, mean: Sequence[float] | None, std: Sequence[float] | None
+) -> tuple[list[float], list[float]]:
+    """(multiply, add) so that x * multiply + add = (x / range - mean) / std."""
     means, stds = _per_channel("mean", mean, channels, 0.0), _per_channel("std", std, channels, 1.0)
     if any(s <= 0 for s in stds):
         raise ArgumentError(f"std: expected numbers above 0, found {stds}")
-    _refuse_0_to_255(means, stds)
-    return [1 / (255 * s) for s in stds], [-m / s for m, s in zip(means, stds, strict=True)]
+    top = range_of(dtype)
+    if top > 1:
+        _refuse_units(means, stds, top)
+    return [1 / (top * s) for s in stds], [-m / s for m, s in zip(means, stds, strict=True)]
 
 
 def _per_channel(name: str, values: Sequence[float] | None, channels: int, default: float) -> list[float]:
@@ -152,14 +159,14 @@ def _per_channel(name: str, values: Sequence[float] | None, channels: int, defau
     return numbers
 
 
-def _refuse_0_to_255(means: list[float], stds: list[float]) -> None:
+def _refuse_units(means: list[float], stds: list[float], top: int) -> None:
     """Raises ArgumentError for numbers in 0-255 units, as for FFCV's NormalizeImage: they would ruin every image."""
     for name, values in (("mean", means), ("std", stds)):
         if any(value > 1 for value in values):
-            divided = ", ".join(f"{value / 255:.4g}" for value in values)
+            divided = ", ".join(f"{value / top:.4g}" for value in values)
             raise ArgumentError(
                 f"{name}: expected numbers in [0, 1] units, as for torchvision's Normalize, found {values}. "
-                f"If these are in 0-255 units, pass {name}=({divided})"
+                f"If these are in 0-{top} units, pass {name}=({divided})"
             )
 
 

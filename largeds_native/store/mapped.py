@@ -16,8 +16,7 @@ import numpy as np
 from largeds_native._internal.arrays import Array, FieldSpec
 from largeds_native.errors import ArgumentError, StoreError
 from largeds_native.store.base import IMPORT_HINT, RowFile, Store
-from largeds_native.store.format.manifest import IMAGE_DTYPES
-from largeds_native.store.metadata import Metadata
+from largeds_native.store.metadata import IMAGE_DTYPES, Metadata
 
 if TYPE_CHECKING:
     from largeds_native import _C

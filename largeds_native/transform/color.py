@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from largeds_native._internal.serial import run_in_threads
 from largeds_native.errors import ArgumentError
 from largeds_native.transform import color_ops
 from largeds_native.transform.color_draws import ALL, JITTER, WITHOUT_ERASING, ColorDraws, Range, Step, color_draws
+from largeds_native.transform.color_options import erased_values, factors, range_of, share
 from largeds_native.transform.image_transform import MAX_SIDE, integer
 
 DTYPES = (torch.uint8, torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -26,6 +26,7 @@ DTYPES = (torch.uint8, torch.float16, torch.bfloat16, torch.float32, torch.float
 BLOCK_BYTES = 3 * 224 * 224 * 4
 DEVICE_BLOCK_BYTES = 1 << 28
 Applied = tuple[Step, Tensor, Tensor]  # a step, its rows, and its values (m, 1, 1, 1)
+TOLERANCE = 1e-3  # by which floats may leave [0, 1], as after a resize
 CENTERS = {"brightness": 1.0, "contrast": 1.0, "saturation": 1.0, "hue": 0.0}
 
 
@@ -78,9 +79,9 @@ class ColorAugment:
 
     def __post_init__(self) -> None:
         for name, center in CENTERS.items():
-            object.__setattr__(self, name, _factors(name, getattr(self, name), center))
+            object.__setattr__(self, name, factors(name, getattr(self, name), center))
         for name in ("p", "grayscale", "blur", "solarize", "erasing"):
-            object.__setattr__(self, name, _share(name, getattr(self, name), "a probability"))
+            object.__setattr__(self, name, share(name, getattr(self, name), "a probability"))
         object.__setattr__(self, "blur_kernel", integer("blur_kernel", self.blur_kernel, 1, MAX_SIDE))
         if self.blur_kernel % 2 == 0:
             raise ArgumentError(f"blur_kernel: expected an odd number of pixels, found {self.blur_kernel}")
@@ -90,10 +91,10 @@ class ColorAugment:
             ("erasing_scale", 0.0, 1.0),
             ("erasing_ratio", positive, math.inf),
         ):
-            object.__setattr__(self, name, _range(name, getattr(self, name), low, high))
-        threshold = _share("solarize_threshold", self.solarize_threshold, "a share of the largest value")
+            object.__setattr__(self, name, range_of(name, getattr(self, name), low, high))
+        threshold = share("solarize_threshold", self.solarize_threshold, "a share of the largest value")
         object.__setattr__(self, "solarize_threshold", threshold)
-        object.__setattr__(self, "erasing_value", _values(self.erasing_value))
+        object.__setattr__(self, "erasing_value", erased_values(self.erasing_value))
 
     def check(self, channels: int, height: int, width: int) -> None:
         """Raises ArgumentError unless images of this shape can be augmented."""
@@ -137,7 +138,8 @@ class ColorAugment:
         default 0 to n - 1.
         out: where the result goes, of the images' shape, dtype and device; it may be `images` itself.
 
-        There is no gradient. On a CUDA device, nothing waits for the device. Raises ArgumentError.
+        There is no gradient. Raises ArgumentError, also for floats outside of [0, 1] in CPU memory; on a CUDA device,
+        nothing waits for the device, so that values are not looked at.
         """
         n, _, height, width = self._check_images(images, out)
         draws = self.draw(
@@ -161,6 +163,7 @@ class ColorAugment:
         if 0 in images.shape[1:]:
             raise ArgumentError(f"images: expected at least one pixel each, found shape {tuple(images.shape)}")
         self.check(*images.shape[1:])
+        _check_values(images)
         if out is not None:
             like = (images.shape, images.dtype, images.device)
             if not isinstance(out, Tensor) or (out.shape, out.dtype, out.device) != like:
@@ -237,6 +240,17 @@ class ColorAugment:
                 channel.fill_(round(value * 255) if whole else value)
 
 
+def _check_values(images: Tensor) -> None:
+    if images.dtype == torch.uint8 or images.device.type != "cpu" or not len(images):
+        return
+    low, high = (float(end) for end in torch.aminmax(images))
+    if not (low >= -TOLERANCE and high <= 1 + TOLERANCE):  # NaN too
+        raise ArgumentError(
+            f"images: expected floats in [0, 1], found {low:.4g} to {high:.4g}: change colours before normalising, and "
+            "pass pixels from 0 to 255 as uint8"
+        )
+
+
 def _applied(blocks: list[list[Step]], device: torch.device) -> list[list[Applied]]:
     """The steps of each block with their rows and values on the device, which gets all of them in two copies."""
     steps = [step for block in blocks for step in block]
@@ -264,49 +278,3 @@ def _keys(keys: Any, n: int) -> NDArray[np.int64]:
     if found.ndim != 1 or len(found) != n or found.dtype.kind not in "iu":
         raise ArgumentError(f"keys: expected {n} integers, one for each image, found {keys!r:.100}")
     return found.astype(np.int64)
-
-
-def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value) else None
-
-
-def _share(name: str, value: Any, what: str) -> float:
-    number = _number(value)
-    if number is None or not 0 <= number <= 1:
-        raise ArgumentError(f"{name}: expected {what}, from 0 to 1, found {value!r}")
-    return number
-
-
-def _factors(name: str, value: Any, center: float) -> Range:
-    """The range of a factor of the jitter; a number is the distance of its ends from `center`."""
-    low, high = (-0.5, 0.5) if name == "hue" else (0.0, math.inf)
-    number = _number(value)
-    if number is None:
-        return _range(name, value, low, high, "a number or ")
-    if not 0 <= number <= high:
-        raise ArgumentError(f"{name}: expected a number {_bounds(0.0, high)}, or (low, high), found {value!r}")
-    return max(center - number, low), center + number
-
-
-def _range(name: str, value: Any, least: float, most: float, other: str = "") -> Range:
-    ends = [_number(end) for end in value] if isinstance(value, (tuple, list)) else []
-    low, high = ends if len(ends) == 2 else (None, None)
-    if low is None or high is None or not least <= low <= high <= most:
-        raise ArgumentError(
-            f"{name}: expected {other}(low, high), low <= high, {_bounds(least, most)}, found {value!r}"
-        )
-    return low, high
-
-
-def _bounds(low: float, high: float) -> str:
-    above = "above 0" if 0 < low < 1e-300 else f"of at least {low:g}"
-    return above if high == math.inf else f"from {low:g} to {high:g}"
-
-
-def _values(value: Any) -> float | tuple[float, ...]:
-    one_each = isinstance(value, Sequence) and not isinstance(value, str)
-    numbers = [_number(one) for one in value] if one_each else [_number(value)]
-    valid = [number for number in numbers if number is not None and 0 <= number <= 1]
-    if not numbers or len(valid) != len(numbers):
-        raise ArgumentError(f"erasing_value: expected numbers in [0, 1] units, one or one per channel, found {value!r}")
-    return tuple(valid) if one_each else valid[0]

@@ -23,8 +23,10 @@ def adjust_brightness(x: Tensor, factor: Tensor, peak: float) -> None:
 
 
 def adjust_contrast(x: Tensor, factor: Tensor, peak: float) -> None:
-    # summed in float64, so that the mean does not depend on how threads share the pixels
-    mean = _luma(x, peak).mean((1, 2, 3), keepdim=True, dtype=torch.float64).to(x.dtype)
+    grey = _luma(x, peak)
+    # rows in float32, which is fast, and exact for whole numbers; their sums in float64, whose order does not matter
+    total = grey.sum(3, keepdim=True).sum((1, 2), keepdim=True, dtype=torch.float64)
+    mean = total.div_(grey[0].numel()).to(x.dtype)
     _blend(x, mean, factor, peak)
 
 

@@ -13,7 +13,7 @@ IMAGES = np.zeros((5, 3, 4, 4), np.uint8)
 def write_odd_datasets(path: Path) -> None:
     """Datasets that are not images, named by their defect; `double` can be converted."""
     with h5py.File(path, "w") as file:
-        file["data"], file["flat"], file["four"] = IMAGES, IMAGES.reshape(5, -1), np.zeros((5, 4, 4, 4), np.uint8)
+        file["data"], file["flat"], file["four"] = IMAGES, IMAGES.reshape(5, -1), np.zeros((5, 40, 50, 60), np.uint8)
         file["short"], file["wide"], file["none"] = np.arange(4), IMAGES.astype(np.int32), h5py.Empty("u1")
         file["double"] = IMAGES.astype(np.float64)
         file.create_dataset("ragged", (5,), h5py.vlen_dtype(np.uint8))

@@ -45,7 +45,7 @@ def test_datasets(tmp_path: Path) -> None:
         ("missing", "has no dataset 'missing'; its datasets are: 'data'"),
         ("group", "has no dataset 'group'"),
         ("flat", r"expected shape \(N, C, H, W\)"),
-        ("four", "an axis of 1 or 3 channels"),
+        ("four", "an axis of 1 to 32 channels"),
         ("wide", "expected uint8"),
         ("none", "is empty"),
         ("ragged", "variable length"),

@@ -47,10 +47,25 @@ def test_statistics_are_computed_when_asked_for(tmp_path: Path, planar: bool, mo
     assert abs(float(next(iter(batches))[0].mean())) < 1e-5
 
 
-def test_float_files_say_why_they_have_no_statistics(tmp_path: Path) -> None:
-    np.save(tmp_path / "x.npy", IMAGES.astype(np.float32))
-    with pytest.raises(StoreError, match="float32 already, and pass through the loader without mean and std"):
-        _ = lds.open(tmp_path / "x.npy").statistics
+@pytest.mark.parametrize("dtype", ["uint16", "int16", "float16", "float32"])
+@pytest.mark.parametrize("layout", ["CHW", "HWC"])
+def test_wide_files_are_loaded_with_their_statistics(tmp_path: Path, dtype: str, layout: str) -> None:
+    images = (np.random.default_rng(0).normal(size=(6, 5, 20, 24)) * 9000).clip(0 if dtype == "uint16" else -30000)
+    planes = images.astype(dtype)
+    np.save(tmp_path / "x.npy", np.ascontiguousarray(planes if layout == "CHW" else planes.transpose(0, 2, 3, 1)))
+    store = lds.open(tmp_path / "x.npy")
+    assert (store.layout, store.channels) == (layout, 5)
+    top = {"uint16": 65535, "int16": 32768}.get(dtype, 1)
+    values = planes.astype(np.float64) / top
+    mean, std = store.statistics
+    np.testing.assert_allclose(mean, values.mean((0, 2, 3)), rtol=1e-9)
+    np.testing.assert_allclose(std, values.std((0, 2, 3)), rtol=1e-9)
+    shape = (-1, 1, 1)
+    expected = (values - np.reshape(mean, shape)) / np.reshape(std, shape)
+    with lds.Loader(store, 6, mean=mean, std=std) as loader:
+        (batch,) = (part for (part,) in loader)
+    np.testing.assert_allclose(batch.numpy().astype(np.float64), expected, rtol=1e-2, atol=5e-3)
+    assert torch.equal(store.gather([0, 5]), torch.from_numpy(planes[[0, 5]]))
 
 
 @pytest.mark.parametrize("userblock", [0, 512])
@@ -97,7 +112,10 @@ def test_what_cannot_be_mapped_says_what_to_do(tmp_path: Path) -> None:
             "is chunked, which can't be mapped: import it with",
         ),
         (write_hdf5(tmp_path / "b.h5", IMAGES, compression="lzf"), r"is compressed \(lzf\)"),
-        (write_hdf5(tmp_path / "c.h5", IMAGES.astype(np.float64)), "expected images of uint8, float16, float32, found"),
+        (
+            write_hdf5(tmp_path / "c.h5", IMAGES.astype(np.float64)),
+            "expected images of uint8, uint16, int16, float16, float32, found",
+        ),
         (write_hdf5(tmp_path / "d.h5", IMAGES.astype(">f4")), "foreign byte order"),
     ]
     for path, message in cases:
@@ -148,7 +166,7 @@ def test_bad_npy_files(tmp_path: Path) -> None:
     np.save(tmp_path / "fortran.npy", np.asfortranarray(IMAGES))
     np.save(tmp_path / "objects.npy", np.array([None, "x"], object), allow_pickle=True)
     np.save(tmp_path / "vector.npy", np.arange(9))
-    np.save(tmp_path / "wide.npy", np.zeros((9, 4, 5, 7), np.uint8))
+    np.save(tmp_path / "wide.npy", np.zeros((9, 40, 50, 70), np.uint8))
     for name, message in (
         ("short", "is short: expected"),
         ("foreign", "is not a .npy file"),
@@ -157,7 +175,7 @@ def test_bad_npy_files(tmp_path: Path) -> None:
     ):
         with pytest.raises(StoreError, match=message):
             lds.open(tmp_path / f"{name}.npy")
-    for name, message in (("vector", "expected uint8"), ("wide", "an axis of 1 or 3 channels")):
+    for name, message in (("vector", "expected uint8"), ("wide", "an axis of 1 to 32 channels")):
         with pytest.raises(ArgumentError, match=message):
             lds.open(tmp_path / f"{name}.npy")
     np.save(tmp_path / "y.npy", np.arange(8))

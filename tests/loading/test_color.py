@@ -170,6 +170,9 @@ def test_float_stores(tmp_path: Path) -> None:
     store = lds.open(tmp_path / "x.npy")
     (found,) = next(iter(lds.Loader(store, 10, color=COLOR)))
     assert torch.equal(found, COLOR(torch.from_numpy(images)))
+    np.save(tmp_path / "y.npy", images * 255)
+    with pytest.raises(ArgumentError, match=r"images: expected floats in \[0, 1\]"):
+        next(iter(lds.Loader(lds.open(tmp_path / "y.npy"), 10, color=COLOR)))
     baked = make_labelled_store(tmp_path, 4, dtype="float32", mean=MEAN, std=STD)
     with pytest.raises(ArgumentError, match=r"color: the images of .* were normalised when they were packed"):
         lds.Loader(baked, 2, color=COLOR)

@@ -140,7 +140,7 @@ def small(tmp_path: Path, **kwargs: Any) -> _C.Gather:
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
-        ({"channels": 5}, "1 to 4 channels"),
+        ({"channels": 40}, "1 to 32 channels"),
         ({"height": 9}, "hold no images"),
         ({"crop": "random", "out_height": 10}, "10x8 does not fit into images of 8x8"),
         ({"crop": "center", "out_width": 9}, "does not fit"),
@@ -149,7 +149,7 @@ def small(tmp_path: Path, **kwargs: Any) -> _C.Gather:
         ({"flip": 1.5}, "flip is a probability"),
         ({"multiply": (1.0, 1.0)}, "expected 3 numbers"),
         ({"multiply": (1.0,) * 20_000}, "expected 3 numbers"),
-        ({"channels": 20_000, "multiply": (1.0,) * 20_000}, "1 to 4 channels"),
+        ({"channels": 20_000, "multiply": (1.0,) * 20_000}, "1 to 32 channels"),
         ({"crop": "random", "padding": 2**30}, "padding"),
         ({"crop": "center", "out_height": 0}, "at least 1x1"),
         ({"height": 0}, "found 0x8"),

@@ -22,7 +22,7 @@ from tests.loading.test_cuda import pretended  # noqa: F401 - a fixture
 from tests.loading.test_views import CUT, LARGE, SMALL, VALIDATE, assert_equal
 
 ROWS = 12
-KINDS = ("raw", "jpeg")  # WIDE
+KINDS = ("raw", "raw 16", "jpeg", "jpeg 16", "raw 32")
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +97,7 @@ def test_a_mask_is_cut_out_as_its_image(stores: dict[str, Any], kind: str, augme
                 np.testing.assert_array_equal(mask, reference(store, row, epoch, augment))
 
 
-@pytest.mark.parametrize("kind", ["raw"])
+@pytest.mark.parametrize("kind", ["raw", "raw 16", "raw 32"])
 def test_without_an_augment(stores: dict[str, Any], kind: str) -> None:
     store = stores[kind]
     with loader(store, None, shuffle=False) as batches:
@@ -157,7 +157,7 @@ def test_several_masks(tmp_path: Path) -> None:
     images = np.stack([pixels(20, 20, seed=i) for i in range(6)])
     masks = {
         "near": np.stack([mask_numbers(20, 20, i) for i in range(6)]),
-        "far": np.stack([mask_numbers(20, 20, i, 200) for i in range(6)]),
+        "far": np.stack([mask_numbers(20, 20, i, 40_000) for i in range(6)]),
     }
     source = lds.sources.arrays(images, np.arange(6), masks=masks)
     for codec in ("raw", "jpeg"):

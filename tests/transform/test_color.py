@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -285,13 +286,26 @@ def test_the_threads_run_operations_alone(monkeypatch: pytest.MonkeyPatch) -> No
         assert numbers == [1, 1]
         with pytest.raises(ZeroDivisionError):
             serial.run_in_threads(lambda: 1 // 0, 2)
+        # Ctrl-C
+        waits = [lambda calls: time.sleep(0.01), serial.wait]
+
+        def interrupted(calls: Any) -> None:
+            waits.pop(0)(calls)
+            if waits:
+                raise KeyboardInterrupt
+
+        with monkeypatch.context() as context:
+            context.setattr(serial, "wait", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                serial.run_in_threads(lambda: (time.sleep(0.2), numbers.append(5)), 2)
+        assert numbers[2:] == [5, 5]
         # a torch without OpenMP
         monkeypatch.setattr(serial, "_torch_library", lambda: Path("/nowhere"))
         serial._omp_set_num_threads.cache_clear()
         assert serial._omp_set_num_threads() is None
         monkeypatch.setattr(serial, "_pools", {})
         serial.run_in_threads(lambda: numbers.append(torch.get_num_threads()), 1)
-        assert numbers[2:] == [2]
+        assert numbers[4:] == [2]
     finally:
         serial._omp_set_num_threads.cache_clear()
         torch.set_num_threads(threads)
@@ -358,6 +372,9 @@ def test_bad_options(options: dict[str, Any], message: str) -> None:
         (torch.zeros(1, 3, 8, 8, dtype=torch.int64), {}, "found torch.int64"),
         (torch.zeros(1, 4, 8, 8), {}, "images: expected 1 or 3 channels, found 4"),
         (torch.zeros(1, 3, 0, 8), {}, "images: expected at least one pixel each"),
+        (torch.full((1, 3, 8, 8), 255.0), {}, r"images: expected floats in \[0, 1\], found 255 to 255: change colours"),
+        (torch.full((1, 3, 8, 8), -2.0), {}, "found -2 to -2"),
+        (torch.full((1, 3, 8, 8), math.nan).half(), {}, "found nan to nan"),
         (torch.zeros(2, 3, 8, 8), {"keys": [1]}, "keys: expected 2 integers, one for each image, found"),
         (torch.zeros(2, 3, 8, 8), {"keys": [0.5, 1]}, "keys: expected 2 integers"),
         (torch.zeros(2, 3, 8, 8), {"keys": [[1], [2, 3]]}, "keys: expected 2 integers"),

@@ -15,11 +15,11 @@ import numpy as np
 from largeds_native._internal.arrays import MASK, MASK_DTYPES, FieldSpec, check_field_name
 from largeds_native.errors import StorageError, StoreError
 from largeds_native.store.format.json_reader import JsonReader, short
-from largeds_native.store.metadata import MeanStd, Metadata, SizeRange
+from largeds_native.store.metadata import IMAGE_DTYPES, MAX_CHANNELS, MeanStd, Metadata, SizeRange
 
 FORMAT = "largeds"
 VERSIONS = {"raw": 1, "jpeg": 2}  # of the format, by the codec of the rows
-MASKS_VERSION = 3  # of either codec, with masks
+NEWEST = 3  # of either codec, with masks; and of raw rows that are wide
 NAME = "manifest.json"
 PLAN_NAME = ".pack.json"  # exists in the folder of an unfinished pack
 MAX_BYTES = 256 << 20
@@ -27,7 +27,6 @@ MAX_ROWS = 1 << 48
 MAX_IMAGES_BYTES = 1 << 60  # of a shard's images.bin
 MAX_EXTENT = 1 << 31
 MAX_SIDE = 65_535  # of a JPEG file
-IMAGE_DTYPES = ("uint8", "float16", "float32")
 LAYOUTS = ("CHW", "HWC")
 
 _SHARD_NAME = re.compile(r"shard-[0-9]{5,9}")
@@ -55,7 +54,7 @@ class Manifest(Metadata):
     def to_json(self) -> dict[str, Any]:
         return {
             "format": FORMAT,
-            "version": MASKS_VERSION if self.masks else VERSIONS[self.codec],
+            "version": NEWEST if self.masks or self.is_wide else VERSIONS[self.codec],
             "codec": self.codec,
             "rows": self.rows,
             "image": self._image_json(),
@@ -135,8 +134,6 @@ def parse_manifest(tree: object, where: str) -> Manifest:
     layout = top.child("image").choice("layout", LAYOUTS)
     fields = {name: _field(name, entry, where) for name, entry in top.child("fields").tree.items()}
     masks = [name for name, spec in fields.items() if spec.is_mask]
-    if bool(masks) != (top.get("version") == MASKS_VERSION):
-        raise StoreError(f"{where}: expected masks among the fields in a store of version {MASKS_VERSION} alone")
     shards = _shards(top, codec, masks)
     rows = sum(shard.rows for shard in shards)
     shape, dtype, sizes = _raw_image(top, layout) if codec == "raw" else _jpeg_image(top, layout, shards)
@@ -162,6 +159,11 @@ def parse_manifest(tree: object, where: str) -> Manifest:
     )
     if codec == "jpeg" and (found.normalized, found.statistics, found.variants) != (None, None, 1):
         raise StoreError(f"{where}: expected JPEG rows without normalized, statistics and variants, found some")
+    if (bool(masks) or found.is_wide) != (top.get("version") == NEWEST):
+        raise StoreError(
+            f"{where}: expected version {NEWEST} for a store with masks, or with images of 16-bit integers or of other "
+            f"than 1 or 3 channels, and for no other; found version {top.get('version')}"
+        )
     _check_masks(found, where)
     return found
 
@@ -181,8 +183,8 @@ def _checked_codec(top: JsonReader) -> str:
     if top.get("format") != FORMAT:
         raise StoreError(f"{top.where}: expected format {FORMAT!r}, found {short(top.get('format'))}")
     version = top.integer("version", 0, MAX_EXTENT)
-    if not 1 <= version <= MASKS_VERSION:
-        newest = MASKS_VERSION
+    if not 1 <= version <= NEWEST:
+        newest = NEWEST
         age = "newer: update largeds-native" if version > newest else "older: pack again"
         raise StoreError(f"{top.where}: expected store version 1 to {newest}, found {version}, which is {age}")
     codec = next((name for name, known in VERSIONS.items() if known == version), top.get("codec"))
@@ -201,8 +203,8 @@ def _raw_image(top: JsonReader, layout: str) -> tuple[tuple[int, int, int], str,
     if len(shape) != 3:
         raise StoreError(f"{top.where}: image.shape: expected three numbers, found {short(list(shape))}")
     channels = shape[0] if layout == "CHW" else shape[2]
-    if channels not in (1, 3):
-        raise StoreError(f"{top.where}: image.shape: expected 1 or 3 channels, found {channels}")
+    if channels > MAX_CHANNELS:
+        raise StoreError(f"{top.where}: image.shape: expected 1 to {MAX_CHANNELS} channels, found {channels}")
     return (shape[0], shape[1], shape[2]), image.choice("dtype", IMAGE_DTYPES), None
 
 
