@@ -76,7 +76,7 @@ class RawStoreWriter:
         n, metadata = len(rows), self._metadata
         height, width = metadata.image_size
         sums = Sums.zero(metadata.channels)
-        if metadata.dtype == np.uint8:
+        if metadata.dtype == np.uint8 and metadata.channels <= 4:  # else store.statistics reads the rows
             sums = sums_of(rows.reshape(n * metadata.variants, -1), metadata.channels, metadata.layout == "CHW")
         return SampleResults(
             width=np.full(n, width, np.int32),

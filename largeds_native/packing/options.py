@@ -19,6 +19,7 @@ from largeds_native.transform import Augment, ImageTransform
 from largeds_native.transform.image_transform import CROP, RESIZE, choice, flag, integer
 
 CODECS = ("raw", "jpeg")
+DTYPES = ("uint8", "float16", "float32")  # of rows that are made of decoded images
 QUALITY: Final = type(RESIZE)(95)  # differs from the same number passed by a caller
 TRANSFORM = tuple(field.name for field in dataclasses.fields(ImageTransform))
 
@@ -154,8 +155,8 @@ def _dtype(value: Any) -> str:
             name = np.dtype(value).name
         except TypeError:
             name = ""
-    if name not in IMAGE_DTYPES:
-        raise ArgumentError(f"dtype: expected one of {', '.join(IMAGE_DTYPES)}, found {value!r}")
+    if name not in DTYPES:
+        raise ArgumentError(f"dtype: expected one of {', '.join(DTYPES)}, found {value!r}")
     return name
 
 

@@ -22,18 +22,21 @@ FIGURE = '<figure style="margin:0 4px 4px 0;text-align:center"><img alt="row {ro
 
 
 def visible(image: Array, layout: str, mean: Sequence[float] | None, std: Sequence[float] | None) -> Array:
-    """One image, (C, H, W) or (H, W, C), as uint8 of shape (H, W, 3), or (H, W) for one channel.
+    """One image, (C, H, W) or (H, W, C), as uint8 of shape (H, W, 3), or (H, W) for one channel. Of more than three
+    channels, the first three are shown, and of two the first.
 
-    Floats become x * std + mean if these are given; otherwise, floats outside of [0, 1] are scaled so that their
-    smallest value is black and their largest is white. NaN and infinity are black.
+    Floats become x * std + mean if these are given; otherwise, 16-bit integers, and floats outside of [0, 1], are
+    scaled so that the smallest value of the image is black and its largest is white. NaN and infinity are black.
     """
     image = np.moveaxis(image, 0, -1) if layout == "CHW" else np.asarray(image)
+    image = image[..., : 3 if image.shape[-1] >= 3 else 1]
     if image.dtype != np.uint8:
         finite = np.isfinite(image)
         values = np.where(finite, image, 0).astype(np.float32)
         if mean is not None and std is not None:
-            values = values * np.asarray(std, np.float32) + np.asarray(mean, np.float32)
-        elif values.size and (values.min() < 0 or values.max() > 1):
+            shown = image.shape[-1]
+            values = values * np.asarray(std[:shown], np.float32) + np.asarray(mean[:shown], np.float32)
+        elif values.size and (image.dtype.kind in "iu" or values.min() < 0 or values.max() > 1):
             low, high = float(values.min()), float(values.max())
             values = (values - low) / max(high - low, 1e-12)
         image = np.rint(np.where(finite, values, 0) * 255).clip(0, 255).astype(np.uint8)

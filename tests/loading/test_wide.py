@@ -14,8 +14,10 @@ from PIL import Image
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as tv
 
+import largeds_native as lds
 from largeds_native import _C
 from largeds_native.errors import ArgumentError
+from largeds_native.store.display import visible
 from tests import reference
 from tests.loading.test_gather import make_rows
 
@@ -52,10 +54,26 @@ def gathered(gather: _C.Gather, indices: list[int], channels: int, dtype: torch.
 
 
 def interpolated(part: np.ndarray, size: tuple[int, int], mode: str) -> np.ndarray:
-    """(H, W, C) of any dtype -> (h, w, C), by torch in float64: its float32 rounds the weights' positions."""
-    planes = torch.from_numpy(np.ascontiguousarray(part.transpose(2, 0, 1)).astype(np.float64))[None]
-    resized = torch.nn.functional.interpolate(planes, size, mode=mode, antialias=True, align_corners=False)
-    return resized[0].numpy().transpose(1, 2, 0)
+    """(H, W, C) of any dtype -> (h, w, C), by torch's algorithm in float64: its float32 rounds the weights' positions,
+    and the interpolate of torch repeats the first row of some images of several channels and width 1."""
+    resized = part.astype(np.float64)
+    for axis in (0, 1):
+        matrix = axis_weights(part.shape[axis], size[axis], mode)
+        resized = np.moveaxis(np.tensordot(matrix, resized, (1, axis)), 0, axis)
+    return resized
+
+
+def axis_weights(n: int, out: int, mode: str) -> np.ndarray:
+    """(out, n): the weights of each output, of a filter that is as wide as the step of the outputs."""
+    scale = n / out
+    distance = np.abs((np.arange(n) + 0.5)[None] - ((np.arange(out) + 0.5) * scale)[:, None]) / max(scale, 1.0)
+    if mode == "bilinear":
+        weights = np.maximum(0.0, 1.0 - distance)
+    else:
+        near = (1.5 * distance - 2.5) * distance**2 + 1
+        far = -0.5 * (((distance - 5) * distance + 8) * distance - 4)
+        weights = np.where(distance < 1, near, np.where(distance < 2, far, 0.0))
+    return weights / weights.sum(1, keepdims=True)
 
 
 def pillow_nearest(part: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -165,7 +183,9 @@ def test_resizing_is_near_torch(tmp_path: Path, stored: str, planar: bool, mode:
         output = {"dtype": "float32", "multiply": [1.0] * 5, "add": [0.0] * 5}
         gather = make_gather(rows, (61, 83, 5), stored, planar=planar, output=output, augment=augment)
         found = gathered(gather, [0], 5, torch.float32, True)[0]
-        expected = interpolated(images[0], size, mode).transpose(2, 0, 1)
+        planes = torch.from_numpy(images[0].transpose(2, 0, 1).astype(np.float64).copy())[None]
+        expected = torch.nn.functional.interpolate(planes, size, mode=mode, antialias=True)[0].numpy()
+        np.testing.assert_allclose(interpolated(images[0], size, mode).transpose(2, 0, 1), expected, atol=1e-6)
         span = np.abs(images.astype(np.float64)).max()
         assert np.abs(found.numpy() - expected).max() <= 2e-6 * span
         if stored == "uint8" and mode == "bilinear":  # of bicubic, torch clamps what the first direction gives
@@ -242,3 +262,30 @@ def test_invalid_options(
     rows = make_rows(tmp_path, images, True)
     with pytest.raises(ArgumentError, match=message):
         make_gather(rows, (4, 4, channels), stored, planar=True, output=output, augment=augment)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "float16", "float32"])
+def test_a_store_goes_through_hdf5_and_is_verified_shown_and_trained_on(tmp_path: Path, dtype: str) -> None:
+    images = random_images((12, 5, 16, 16), dtype, 0)
+    np.save(tmp_path / "x.npy", images)
+    np.save(tmp_path / "y.npy", np.arange(12) % 3)
+    mapped = lds.open(tmp_path / "x.npy", label=tmp_path / "y.npy")
+    store = lds.from_hdf5(mapped.to_hdf5(tmp_path / "x.h5"), tmp_path / "x.lds")
+    assert (store.channels, store.dtype, store.layout) == (5, np.dtype(dtype), "CHW")
+    np.testing.assert_array_equal(np.asarray(store.images), images)
+    np.testing.assert_array_equal(np.asarray(lds.open(tmp_path / "x.h5").images), images)
+    assert store.verify().ok
+    assert store.statistics == mapped.statistics
+    picture = visible(images[0], "CHW", None, None)
+    assert picture.shape == (16, 16, 3)
+    assert picture.dtype == np.uint8
+    mean, std = store.statistics
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(5 * 12 * 12, 3))
+    trainer = lds.Trainer(model, torch.optim.SGD(model.parameters(), 0.01), torch.nn.CrossEntropyLoss(), progress=False)
+    half = dtype == "float16"  # a float store gives its own dtype
+    augment = lds.Augment(resized_crop=12, flip=0.5)
+    with lds.Loader(store, 4, augment=augment, mean=mean, std=std) as loader:
+        (batch, _), *_ = loader
+        assert batch.dtype is (torch.float16 if half else torch.float32)
+        if not half:
+            trainer.fit(loader, 1)
