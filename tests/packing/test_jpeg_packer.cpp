@@ -240,14 +240,14 @@ TEST_CASE("a lack of memory fails a JPEG row or the job, and the next one is rig
       {
         const FailingMalloc memory(failures);
         try {
-          worker.pack_jpeg(items_of(files)[i], 0, 0, out, result);
+          worker.pack_file(items_of(files)[i], 0, 0, out, result);
         } catch (const std::bad_alloc&) {
           CHECK(memory.failed());
         }
         failed = memory.failed();
       }
       Bytes again;
-      worker.pack_jpeg(items_of(files)[i], 0, 0, again, result);
+      worker.pack_file(items_of(files)[i], 0, 0, again, result);
       CHECK(hash_bytes(again.data(), static_cast<int64_t>(again.size())) == expected.hashes[i]);
       CHECK(result.hashes[0] == expected.hashes[i]);
     }
