@@ -80,7 +80,9 @@ LDS_LOOPS void narrow(const float* values, PixelType type, int64_t n, uint8_t* o
     case PixelType::uint8: store_rounded<uint8_t, 0, 255>(values, n, out); break;
     case PixelType::uint16: store_rounded<uint16_t, 0, 65535>(values, n, out); break;
     case PixelType::int16: store_rounded<int16_t, -32768, 32767>(values, n, out); break;
-    case PixelType::float32: std::memcpy(out, values, static_cast<size_t>(n) * sizeof(float)); break;
+    case PixelType::float32:
+      if (n > 0) std::memcpy(out, values, static_cast<size_t>(n) * sizeof(float));
+      break;
     case PixelType::float16:
       for (int64_t i = 0; i < n; ++i) store(out, i, to_float16(values[i]));
       break;
