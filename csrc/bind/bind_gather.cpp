@@ -57,6 +57,7 @@ std::shared_ptr<Gather> make_gather(const std::vector<Picture>& pictures, const 
 // (C, H, W) of a sample in each part of a batch.
 std::vector<std::tuple<int, int, int>> sample_shapes(const Gather& gather) {
   std::vector<std::tuple<int, int, int>> shapes;
+  shapes.reserve(gather.parts());
   for (size_t part = 0; part < gather.parts(); ++part) {
     const ImageSize size = gather.sample_size(part);
     shapes.emplace_back(gather.picture(part).read.images.channels, size.height, size.width);
@@ -80,6 +81,8 @@ void run(const Gather& gather, const Indices& indices, uint64_t seed, uint64_t e
   }
   std::vector<TensorView> tensors;
   std::vector<uint8_t*> parts;
+  tensors.reserve(out.size());
+  parts.reserve(out.size());
   for (const py::object& tensor : out) {
     const TensorView& part = tensors.emplace_back("out", tensor);
     check_part(gather, parts.size(), indices.size(), part);

@@ -35,6 +35,7 @@ Prefetcher::Prefetcher(std::shared_ptr<const Gather> gather, std::vector<std::sh
 // The offset of each part of a batch, and the end of the last part.
 std::vector<int64_t> Prefetcher::layout(int64_t samples) const {
   std::vector<int64_t> offsets = {0};
+  offsets.reserve(1 + gather_->parts() + fields_.size());
   const auto add = [&](int64_t row_bytes) {
     offsets.push_back((offsets.back() + samples * row_bytes + kAlignment - 1) / kAlignment * kAlignment);
   };
@@ -52,6 +53,7 @@ Batch Prefetcher::fill(const BatchRequest& request) const {
   batch.memory = request.memory ? request.memory : ring_->take(batch.offsets.back());
   batch.offsets.pop_back();
   std::vector<uint8_t*> parts;
+  parts.reserve(gather_->parts());
   for (size_t part = 0; part < gather_->parts(); ++part) parts.push_back(batch.memory.get() + batch.offsets[part]);
   const auto replaced = gather_->run(sample_list(request), parts, *pool_);
   std::vector<int64_t> samples = request.samples;

@@ -140,22 +140,22 @@ ConstImageView PackWorker::interleaved(const ConstImageView& pixels) {
 }
 
 JpegRow PackWorker::to_file(const PackItem& item, bool measure, std::vector<uint8_t>& out, int64_t& source_bytes) {
+  MaskToPng* const masks = mask_to_png_ ? &*mask_to_png_ : nullptr;
+  ImageToJpeg* const images = image_to_jpeg_ ? &*image_to_jpeg_ : nullptr;
+  if (masks == nullptr && images == nullptr) throw Error(Reason::internal, "to_file() of a worker for rows of pixels");
   if (item.pixels.data != nullptr) {
     source_bytes = int64_t{item.pixels.width} * item.pixels.height * item.pixels.channels;
     const ConstImageView pixels = interleaved(item.pixels);
-    return mask_to_png_ ? mask_to_png_->convert_pixels(pixels, out)
-                        : image_to_jpeg_->convert_pixels(pixels, measure, out);
+    return masks != nullptr ? masks->convert_pixels(pixels, out) : images->convert_pixels(pixels, measure, out);
   }
   const std::string_view bytes = encoded(item);
   source_bytes = static_cast<int64_t>(bytes.size());
   const auto* data = reinterpret_cast<const uint8_t*>(bytes.data());
-  return mask_to_png_ ? mask_to_png_->convert(data, bytes.size(), out)
-                      : image_to_jpeg_->convert(data, bytes.size(), measure, out);
+  return masks != nullptr ? masks->convert(data, bytes.size(), out) : images->convert(data, bytes.size(), measure, out);
 }
 
 void PackWorker::pack_file(const PackItem& item, int64_t index, int64_t sample, std::vector<uint8_t>& out,
                            PackResult& result) {
-  if (!spec_.files()) throw Error(Reason::internal, "pack_file() of a worker for rows of pixels");
   const double read = clock_.read;
   const auto at = static_cast<size_t>(index);
   const size_t before = out.size();

@@ -50,8 +50,8 @@ void FloatAxis::compute(const AxisGeometry& axis) {
   end = 0;
   for (int i = 0; i < outputs; ++i) {
     const double center = (axis.crop0 + i + 0.5) * scale;
-    int low = std::max(static_cast<int>(center - support + 0.5), 0);
-    int high = std::min(static_cast<int>(center + support + 0.5), axis.in_size);
+    int low = std::max(static_cast<int>(std::floor(center - support + 0.5)), 0);
+    int high = std::min(static_cast<int>(std::floor(center + support + 0.5)), axis.in_size);
     double sum = 0.0;
     for (int j = low; j < high; ++j) {
       sum += window_[j - low] = identity ? 1.0 : value_of(axis.filter, (j - center + 0.5) / filter_scale);

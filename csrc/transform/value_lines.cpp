@@ -61,7 +61,7 @@ const uint8_t* ValueLines::line(int y, int channel) {
   if (whole && same_layout_ && step_ == 1) {
     return from + source_ * image_.pixel_stride + channel * image_.channel_stride;
   }
-  line_.resize(static_cast<size_t>(width_ * channels * format_.value_bytes));
+  line_.resize(static_cast<size_t>(int64_t{width_} * channels * format_.value_bytes));
   switch (format_.value_bytes) {
     case 1: copy_line<uint8_t>(from, channel, channels, line_.data()); break;
     case 2: copy_line<uint16_t>(from, channel, channels, line_.data()); break;
@@ -98,7 +98,7 @@ void ValueLines::copy_line(const uint8_t* row, int channel, int channels, uint8_
       kernels_.reverse(from + (source_ - n + 1) * stride, n, kBytes, target);
     } else {
       const uint8_t* const first = from + source_ * stride;
-      for (int x = 0; x < n; ++x) copy_word<Word>(first + x * step_ * stride, target + x * out_stride);
+      for (int x = 0; x < n; ++x) copy_word<Word>(first + ptrdiff_t{x} * step_ * stride, target + x * out_stride);
     }
   }
 }
@@ -115,7 +115,7 @@ void ValueLines::fill_padding(int from, int to, int channels, uint8_t* out) cons
 const uint8_t* ValueLines::padding_line() {
   const int channels = format_.planar ? 1 : image_.channels;
   if (!padding_is_filled_) {
-    padding_line_.resize(static_cast<size_t>(width_ * channels * format_.value_bytes));
+    padding_line_.resize(static_cast<size_t>(int64_t{width_} * channels * format_.value_bytes));
     switch (format_.value_bytes) {
       case 1: fill_padding<uint8_t>(0, width_, channels, padding_line_.data()); break;
       case 2: fill_padding<uint16_t>(0, width_, channels, padding_line_.data()); break;
