@@ -1,5 +1,6 @@
 #include "store/image_reader.h"
 
+#include <algorithm>
 #include <string>
 
 #include "common/error.h"
@@ -38,11 +39,19 @@ class RawImageReader : public ImageReader {
   ConstImageView image_;
 };
 
-// Reads each image with the reader of the source that its row comes from.
+// Whether one reader of JPEG rows serves both sources.
+bool share_reader(const ReadSpec& a, const ReadSpec& b) noexcept {
+  return a.codec == Codec::jpeg && b.codec == Codec::jpeg && a.images.channels == b.images.channels &&
+         a.scaled == b.scaled;
+}
+
+// Reads each image with the reader of the source that its row comes from. Sources of JPEG rows share one, whose tables
+// and buffers then stay in the processor's caches.
 class ConcatImageReader : public ImageReader {
  public:
   explicit ConcatImageReader(const std::vector<ReadSpec>& parts) {
-    for (const ReadSpec& part : parts) readers_.push_back(make_image_reader(part));
+    readers_.reserve(parts.size());
+    for (size_t i = 0; i < parts.size(); ++i) readers_.push_back(reader_of(parts, i));
   }
 
   ImageSize open(const Extent& row) override {
@@ -59,7 +68,19 @@ class ConcatImageReader : public ImageReader {
   }
 
  private:
-  std::vector<std::unique_ptr<ImageReader>> readers_;
+  // That of an earlier part, or a new one, which takes the largest image of all that will share it.
+  std::shared_ptr<ImageReader> reader_of(const std::vector<ReadSpec>& parts, size_t number) const {
+    ReadSpec spec = parts[number];
+    for (size_t i = 0; i < number; ++i) {
+      if (share_reader(parts[i], spec)) return readers_[i];
+    }
+    for (const ReadSpec& part : parts) {
+      if (share_reader(part, spec)) spec.max_pixels = std::max(spec.max_pixels, part.max_pixels);
+    }
+    return make_image_reader(spec);
+  }
+
+  std::vector<std::shared_ptr<ImageReader>> readers_;
   ImageReader* opened_ = nullptr;
 };
 
