@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "common/error.h"
+#include "common/size_text.h"
 
 namespace lds {
 namespace {
@@ -18,8 +19,6 @@ constexpr int64_t kResidencyProbes = 16;
 constexpr int kProbeAllBatches = 64;
 // Number of samples that are tried in the place of a damaged one.
 constexpr int kMaxReplacements = 1000;
-
-std::string size_text(ImageSize size) { return std::to_string(size.height) + "x" + std::to_string(size.width); }
 
 }  // namespace
 

@@ -74,8 +74,25 @@ ImageToJpeg::ImageToJpeg(const RowSpec& row, const JpegSpec& spec) : row_(row), 
   }
 }
 
-bool ImageToJpeg::fits(int width, int height) const noexcept {
-  return row_.resize_h == 0 || std::min(width, height) <= row_.resize_h;
+bool fits(const RowSpec& row, int width, int height) noexcept {
+  return row.resize_h == 0 || std::min(width, height) <= row.resize_h;
+}
+
+JpegRow begin_row(const RowSpec& spec, int width, int height, StreamingResizer& resizer, std::vector<uint8_t>& pixels) {
+  JpegRow row;
+  row.source_width = width;
+  row.source_height = height;
+  RowSpec as_it_is = spec;
+  if (fits(spec, width, height)) as_it_is.resize_h = 0;
+  const RowGeometry to = row_geometry(as_it_is, width, height);
+  row.kept = to.part.size() == ImageSize{height, width} ? Kept::encoded : Kept::shrunk;
+  row.width = to.width;
+  row.height = to.height;
+  const int channels = spec.decode.channels;
+  give_back_if_large(pixels);
+  pixels.resize(static_cast<size_t>(to.width) * static_cast<size_t>(to.height) * static_cast<size_t>(channels));
+  resizer.begin(resize_spec(spec, width, height, to), ImageView::hwc(pixels.data(), to.height, to.width, channels));
+  return row;
 }
 
 JpegRow ImageToJpeg::convert(const uint8_t* data, size_t size, bool measure, std::vector<uint8_t>& out) {
@@ -83,7 +100,7 @@ JpegRow ImageToJpeg::convert(const uint8_t* data, size_t size, bool measure, std
     if (const std::optional<JpegRow> row = keep(data, size, out)) return *row;
   }
   const ImageInfo info = decoder_.open(data, size, row_.decode);
-  JpegRow row = begin(info.width, info.height);
+  JpegRow row = begin_row(row_, info.width, info.height, resizer_, pixels_);
   ResizerSink sink(resizer_, stop_);
   decoder_.read(resizer_.needed(), sink);
   if (!resizer_.done()) throw Error(Reason::internal, "the decoder returned fewer rows than the resizer needs");
@@ -97,7 +114,7 @@ JpegRow ImageToJpeg::convert_pixels(const ConstImageView& pixels, bool measure, 
                                    " channels, found " + std::to_string(pixels.channels));
   }
   if (pixels.width < 1 || pixels.height < 1) throw Error(Reason::shape, "the image has no pixels");
-  JpegRow row = begin(pixels.width, pixels.height);
+  JpegRow row = begin_row(row_, pixels.width, pixels.height, resizer_, pixels_);
   const IntBox box = resizer_.needed();
   for (int y = box.y0; y < box.y1; ++y) resizer_.push(pixels.row(y) + ptrdiff_t{box.x0} * pixels.channels);
   if (!resizer_.done()) throw Error(Reason::internal, "the resizer needs more rows than the image has");
@@ -111,7 +128,7 @@ std::optional<JpegRow> ImageToJpeg::keep(const uint8_t* data, size_t size, std::
   const auto pixels = static_cast<uint64_t>(file.width) * static_cast<uint64_t>(file.height);
   const bool grey_or_colour = file.components == 1 || file.components == 3;
   // what is too large is left to the decoder, whose error says so
-  if (!grey_or_colour || pixels > row_.decode.max_pixels || !fits(file.width, file.height)) return {};
+  if (!grey_or_colour || pixels > row_.decode.max_pixels || !fits(row_, file.width, file.height)) return {};
   JpegRow row;
   row.orientation = row_.decode.exif_orientation ? jpeg_orientation(data, size) : 1;
   const bool turned = row.orientation >= 5;
@@ -148,24 +165,6 @@ void ImageToJpeg::check_data(const uint8_t* data, size_t size) {
   options.keep_truncated = false;
   const ImageInfo info = decoder_.open(data, size, options);
   decoder_.read({0, 0, info.width, info.height}, drop);
-}
-
-// Starts the resizer for a source of this size.
-JpegRow ImageToJpeg::begin(int width, int height) {
-  JpegRow row;
-  row.source_width = width;
-  row.source_height = height;
-  RowSpec spec = row_;
-  if (fits(width, height)) spec.resize_h = 0;
-  const RowGeometry to = row_geometry(spec, width, height);
-  row.kept = to.part.size() == ImageSize{height, width} ? Kept::encoded : Kept::shrunk;
-  row.width = to.width;
-  row.height = to.height;
-  const int channels = row_.decode.channels;
-  give_back_if_large(pixels_);
-  pixels_.resize(static_cast<size_t>(to.width) * static_cast<size_t>(to.height) * static_cast<size_t>(channels));
-  resizer_.begin(resize_spec(row_, width, height, to), ImageView::hwc(pixels_.data(), to.height, to.width, channels));
-  return row;
 }
 
 void ImageToJpeg::encode(JpegRow& row, bool measure, std::vector<uint8_t>& out) {

@@ -33,6 +33,10 @@ struct JpegRow {
   int psnr = kNotMeasured;                  // to the pixels that were encoded, in thousandths of a decibel
 };
 
+// Starts the resizer for a source of this size, which is shrunk where its shorter side is longer than resize_h. The
+// result goes to `pixels`, interleaved.
+JpegRow begin_row(const RowSpec& spec, int width, int height, StreamingResizer& resizer, std::vector<uint8_t>& pixels);
+
 // Not thread-safe: use one per thread.
 class ImageToJpeg {
  public:
@@ -51,12 +55,10 @@ class ImageToJpeg {
   void set_stop_flag(const std::atomic<bool>* flag) noexcept { stop_ = flag; }
 
  private:
-  bool fits(int width, int height) const noexcept;
   std::optional<JpegRow> keep(const uint8_t* data, size_t size, std::vector<uint8_t>& out);
   std::optional<JpegRow> transcode(const uint8_t* data, size_t size, bool progressive, JpegRow row,
                                    std::vector<uint8_t>& out);
   void check_data(const uint8_t* data, size_t size);
-  JpegRow begin(int width, int height);
   void encode(JpegRow& row, bool measure, std::vector<uint8_t>& out);
   int psnr(std::string_view file, const ConstImageView& pixels);
 

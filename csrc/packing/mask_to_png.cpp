@@ -1,14 +1,13 @@
 #include "packing/mask_to_png.h"
 
-#include <algorithm>
 #include <string>
 #include <string_view>
 
 #include "common/error.h"
-#include "common/kept_buffer.h"
 #include "resize/resizer_sink.h"
 
 namespace lds {
+
 MaskToPng::MaskToPng(const RowSpec& row) : row_(row) {
   if (!row.decode.mask || row.decode.channels > 2) throw Error(Reason::value, "expected masks of 8 or 16 bits a pixel");
   if (row.resize_h < 0 || row.resize_w != 0 || row.crop_h != 0 || row.crop_w != 0) {
@@ -19,7 +18,7 @@ MaskToPng::MaskToPng(const RowSpec& row) : row_(row) {
 
 JpegRow MaskToPng::convert(const uint8_t* data, size_t size, std::vector<uint8_t>& out) {
   const ImageInfo info = decoder_.open(data, size, row_.decode);
-  const JpegRow row = begin(info.width, info.height);
+  const JpegRow row = begin_row(row_, info.width, info.height, resizer_, numbers_);
   ResizerSink sink(resizer_, stop_);
   decoder_.read(resizer_.needed(), sink);
   encode(row, out);
@@ -32,28 +31,10 @@ JpegRow MaskToPng::convert_pixels(const ConstImageView& numbers, std::vector<uin
                                    std::to_string(numbers.channels));
   }
   if (numbers.width < 1 || numbers.height < 1) throw Error(Reason::shape, "the mask has no pixels");
-  const JpegRow row = begin(numbers.width, numbers.height);
+  const JpegRow row = begin_row(row_, numbers.width, numbers.height, resizer_, numbers_);
   const IntBox box = resizer_.needed();
   for (int y = box.y0; y < box.y1; ++y) resizer_.push(numbers.row(y) + ptrdiff_t{box.x0} * numbers.channels);
   encode(row, out);
-  return row;
-}
-
-// Starts the resizer for a mask of this size.
-JpegRow MaskToPng::begin(int width, int height) {
-  JpegRow row;
-  row.source_width = width;
-  row.source_height = height;
-  RowSpec spec = row_;
-  if (std::min(width, height) <= spec.resize_h) spec.resize_h = 0;
-  const RowGeometry to = row_geometry(spec, width, height);
-  row.kept = to.part.size() == ImageSize{height, width} ? Kept::encoded : Kept::shrunk;
-  row.width = to.width;
-  row.height = to.height;
-  const int bytes = row_.decode.channels;
-  give_back_if_large(numbers_);
-  numbers_.resize(static_cast<size_t>(to.width) * static_cast<size_t>(to.height) * static_cast<size_t>(bytes));
-  resizer_.begin(resize_spec(row_, width, height, to), ImageView::hwc(numbers_.data(), to.height, to.width, bytes));
   return row;
 }
 

@@ -30,7 +30,6 @@ class MaskToPng {
   void set_stop_flag(const std::atomic<bool>* flag) noexcept { stop_ = flag; }
 
  private:
-  JpegRow begin(int width, int height);
   void encode(const JpegRow& row, std::vector<uint8_t>& out);
 
   RowSpec row_;

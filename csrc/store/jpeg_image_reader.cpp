@@ -5,12 +5,11 @@
 #include <string>
 
 #include "common/error.h"
+#include "common/size_text.h"
 #include "resize/resizer_sink.h"
 
 namespace lds {
 namespace {
-
-std::string size_text(ImageSize size) { return std::to_string(size.height) + "x" + std::to_string(size.width); }
 
 // Whether the first shown column, or row, is the last stored one; of a transposed image, row or column.
 bool mirrors_columns(int orientation) noexcept {

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "common/error.h"
+#include "common/size_text.h"
 
 namespace lds {
 namespace {
@@ -12,8 +13,6 @@ namespace {
 constexpr int kMaxPadding = 1 << 24;  // small enough that sums of sizes never overflow an int
 
 Error value_error(const std::string& message) { return {Reason::value, message}; }
-
-std::string size_text(ImageSize size) { return std::to_string(size.height) + "x" + std::to_string(size.width); }
 
 bool fits(ImageSize inner, ImageSize outer, int padding) noexcept {
   return inner.height <= outer.height + 2 * padding && inner.width <= outer.width + 2 * padding;

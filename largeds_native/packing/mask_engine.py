@@ -13,7 +13,8 @@ from largeds_native._internal.arrays import Array, FieldSpec
 from largeds_native.packing.engine import Engine
 from largeds_native.packing.jpeg_engine import JpegEngine
 from largeds_native.packing.options import PackOptions
-from largeds_native.packing.pillow import PixelsError, read_bytes
+from largeds_native.packing.pillow import PixelsError
+from largeds_native.sources.base import read_bytes
 
 if TYPE_CHECKING:
     from largeds_native import _C

@@ -12,6 +12,7 @@ from largeds_native._internal.arrays import Array
 from largeds_native.errors import DecodeError
 from largeds_native.packing.decoding import decode_with_pillow, failure_reason
 from largeds_native.packing.sixteen_bit import REASON, SixteenBitError, to_eight_bits
+from largeds_native.sources.base import read_bytes
 from largeds_native.transform import ImageTransform
 
 _ADDRESS = re.compile(r" ?<[^<>]* at 0x[0-9a-f]+>")  # object addresses in Pillow's messages differ in every process
@@ -36,15 +37,6 @@ def decode(item: Any, transform: ImageTransform) -> Array:
         raise PixelsError(reason, f"{label}: {message}") from None
     except OSError as error:
         raise PixelsError("io", f"{label}: {error.strerror}") from None
-
-
-def read_bytes(item: Any) -> bytes:
-    if isinstance(item, bytes):
-        return item
-    path, offset, length = (item, 0, -1) if isinstance(item, str) else item
-    with open(path, "rb") as file:
-        file.seek(offset)
-        return file.read(length)
 
 
 def to_mode(pixels: Array, transform: ImageTransform) -> Array:

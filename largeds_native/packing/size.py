@@ -11,6 +11,7 @@ from largeds_native.errors import DecodeError, PackError
 from largeds_native.packing import pillow
 from largeds_native.packing.options import PackOptions
 from largeds_native.sources import FailedItem, IndexedSource, Item, Source
+from largeds_native.sources.base import read_bytes
 from largeds_native.transform import ImageTransform
 
 PROBES = 1000
@@ -51,7 +52,7 @@ def _size(item: Item, transform: ImageTransform) -> tuple[int, int]:
     if isinstance(item, str):
         data = Path(item).read_bytes()
     elif isinstance(item, tuple):
-        data = pillow.read_bytes(item)
+        data = read_bytes(item)
     else:
         data = item
     try:

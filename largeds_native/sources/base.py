@@ -163,6 +163,16 @@ class ShuffledSource(IndexedSource):
         return self._source.files_state()
 
 
+def read_bytes(item: Any) -> bytes:
+    """The bytes of an encoded image: a path, bytes, or a part of a file (path, offset, length)."""
+    if isinstance(item, bytes):
+        return item
+    path, offset, length = (item, 0, -1) if isinstance(item, str) else item
+    with open(path, "rb") as file:
+        file.seek(offset)
+        return file.read(length)
+
+
 def changed(files: list[tuple[str, str]], time_ns: int) -> list[str]:
     """Names of the files that changed after `time_ns`. A deleted file does not count: its shard is packed already."""
     found = []

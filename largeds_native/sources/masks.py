@@ -12,7 +12,7 @@ import numpy as np
 
 from largeds_native._internal.arrays import MASK, MASK_DTYPES, Array, FieldSpec, check_field_name
 from largeds_native.errors import ArgumentError, StoreError
-from largeds_native.sources.base import FailedItem, IndexedSource, Indices, Item, SourceBatch
+from largeds_native.sources.base import FailedItem, IndexedSource, Indices, Item, SourceBatch, read_bytes
 
 # of files without loss; what is in them is told by their first bytes
 EXTENSIONS = (".png", ".tif", ".tiff", ".bmp", ".gif", ".pgm")
@@ -160,19 +160,10 @@ def _is_wide(item: Item) -> bool:
     from PIL import Image
 
     try:
-        with Image.open(io.BytesIO(_bytes_of(item))) as image:
+        with Image.open(io.BytesIO(read_bytes(item))) as image:
             return image.mode == "I" or image.mode.startswith("I;")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return False
-
-
-def _bytes_of(item: Any) -> bytes:
-    if isinstance(item, bytes):
-        return item
-    path, offset, length = (item, 0, -1) if isinstance(item, str) else item
-    with open(path, "rb") as file:
-        file.seek(offset)
-        return file.read(length)
 
 
 def spec_of(items: Iterable[Item], ignore: int | None) -> FieldSpec:

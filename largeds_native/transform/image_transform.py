@@ -88,43 +88,40 @@ class ImageTransform:
         """This transform for the C++ core: to rows of images of (height, width) `size`."""
         from largeds_native import _C
 
-        resize_h, resize_w = _pair(self.resize)
-        crop_h, crop_w = _pair(self.crop)
         return _C.RowSpec(
-            resize_h=resize_h,
-            resize_w=resize_w,
-            crop_h=crop_h,
-            crop_w=crop_w,
-            out_h=size[0],
-            out_w=size[1],
+            **self._geometry(size),
             planar=layout == "CHW",
             filter=self.interpolation,
             antialias=self.antialias,
             scaled=self.decode == "scaled",
             channels=self.channels,
-            exif_orientation=self.exif_orientation,
             keep_truncated=self.truncated == "keep",
-            max_pixels=self.max_pixels,
         )
+
+    def _geometry(self, size: tuple[int, int]) -> dict[str, Any]:
+        """What images and their masks share."""
+        resize_h, resize_w = _pair(self.resize)
+        crop_h, crop_w = _pair(self.crop)
+        return {
+            "resize_h": resize_h,
+            "resize_w": resize_w,
+            "crop_h": crop_h,
+            "crop_w": crop_w,
+            "out_h": size[0],
+            "out_w": size[1],
+            "exif_orientation": self.exif_orientation,
+            "max_pixels": self.max_pixels,
+        }
 
     def mask_core(self, size: tuple[int, int], value_bytes: int) -> _C.RowSpec:
         """The same geometry for masks of integers of this many bytes, with the nearest filter."""
         from largeds_native import _C
 
-        resize_h, resize_w = _pair(self.resize)
-        crop_h, crop_w = _pair(self.crop)
         return _C.RowSpec(
-            resize_h=resize_h,
-            resize_w=resize_w,
-            crop_h=crop_h,
-            crop_w=crop_w,
-            out_h=size[0],
-            out_w=size[1],
+            **self._geometry(size),
             planar=False,
             filter="nearest",
             channels=value_bytes,
-            exif_orientation=self.exif_orientation,
-            max_pixels=self.max_pixels,
             mask=True,
         )
 
