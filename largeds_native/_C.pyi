@@ -183,6 +183,7 @@ class Packer:
         jpeg_quality: int | None = None,
         restarts: bool = False,
         png: bool = False,
+        values: str | None = None,
     ) -> None: ...
     @property
     def sample_bytes(self) -> int: ...

@@ -208,3 +208,53 @@ def gathered_sample(
     if options.get("flip", 0.0) > 0 and draws.uniform() < options["flip"]:
         part = part[:, ::-1]
     return np.ascontiguousarray(part.transpose(2, 0, 1))
+
+
+def random_images(shape: tuple[int, ...], dtype: str, seed: int) -> np.ndarray:
+    """Values over the whole range of the dtype; floats around 0."""
+    rng = np.random.default_rng(seed)
+    if dtype.startswith("float"):
+        return rng.normal(size=shape).astype(dtype)
+    info = np.iinfo(dtype)
+    return rng.integers(info.min, info.max, shape, dtype=dtype, endpoint=True)
+
+
+def interpolated(part: np.ndarray, size: tuple[int, int], mode: str) -> np.ndarray:
+    """(H, W, C) of any dtype -> (h, w, C), by torch's algorithm in float64: its float32 rounds the weights' positions,
+    and the interpolate of torch repeats the first row of some images of several channels and width 1."""
+    resized = part.astype(np.float64)
+    for axis in (0, 1):
+        matrix = axis_weights(part.shape[axis], size[axis], mode)
+        resized = np.moveaxis(np.tensordot(matrix, resized, (1, axis)), 0, axis)
+    return resized
+
+
+def axis_weights(n: int, out: int, mode: str) -> np.ndarray:
+    """(out, n): the weights of each output, of a filter that is as wide as the step of the outputs."""
+    scale = n / out
+    distance = np.abs((np.arange(n) + 0.5)[None] - ((np.arange(out) + 0.5) * scale)[:, None]) / max(scale, 1.0)
+    if mode == "bilinear":
+        weights = np.maximum(0.0, 1.0 - distance)
+    else:
+        near = (1.5 * distance - 2.5) * distance**2 + 1
+        far = -0.5 * (((distance - 5) * distance + 8) * distance - 4)
+        weights = np.where(distance < 1, near, np.where(distance < 2, far, 0.0))
+    return weights / weights.sum(1, keepdims=True)
+
+
+def pillow_nearest(part: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """(H, W, C) -> (h, w, C): the pixels that Pillow's nearest takes, of their numbers."""
+    numbers = np.arange(part.shape[0] * part.shape[1], dtype=np.int32).reshape(part.shape[:2])
+    taken = np.asarray(Image.fromarray(numbers, mode="I").resize(size[::-1], Image.Resampling.NEAREST))
+    return part.reshape(-1, part.shape[2])[taken]
+
+
+def resized_values(image: np.ndarray, size: tuple[int, int], mode: str) -> np.ndarray:
+    """(H, W, C) -> (h, w, C) of the same dtype; integers are rounded to the nearest even one."""
+    if mode == "nearest":
+        return pillow_nearest(image, size)
+    values = interpolated(image, size, mode)
+    if image.dtype.kind != "f":
+        limits = np.iinfo(image.dtype)
+        values = np.clip(np.rint(values), limits.min, limits.max)
+    return values.astype(image.dtype)

@@ -10,6 +10,7 @@
 #include "bind/arrays.h"
 #include "bind/bind.h"
 #include "bind/initialised.h"
+#include "bind/specs.h"
 #include "bind/without_gil.h"
 #include "common/file.h"
 #include "common/fork_local.h"
@@ -47,20 +48,44 @@ PackItem part_of(const py::tuple& item) {
   return part;
 }
 
+// The type of an array's values, if images may have it.
+std::optional<PixelType> type_of(const py::array& item) {
+  const py::dtype dtype = item.dtype();
+  if (dtype.byteorder() == '>') return std::nullopt;
+  switch (dtype.kind()) {
+    case 'u':
+      if (dtype.itemsize() == 1) return PixelType::uint8;
+      if (dtype.itemsize() == 2) return PixelType::uint16;
+      return std::nullopt;
+    case 'i': return dtype.itemsize() == 2 ? std::optional(PixelType::int16) : std::nullopt;
+    case 'f':
+      if (dtype.itemsize() == 2) return PixelType::float16;
+      if (dtype.itemsize() == 4) return PixelType::float32;
+      return std::nullopt;
+    default: return std::nullopt;
+  }
+}
+
 // An array (height, width, channels) whose pixels or planes are contiguous.
 PackItem pixels_of(const py::array& item) {
   PackItem pixels;
-  if (py::isinstance<py::array_t<uint8_t>>(item) && item.ndim() == 3) {
+  const std::optional<PixelType> type = type_of(item);
+  if (type && item.ndim() == 3) {
+    pixels.type = *type;
+    const auto bytes = static_cast<ptrdiff_t>(pixel_bytes(*type));
     ConstImageView& view = pixels.pixels;
     view = ConstImageView::hwc(static_cast<const uint8_t*>(item.data()), static_cast<int>(item.shape(0)),
                                static_cast<int>(item.shape(1)), static_cast<int>(item.shape(2)));
     view.row_stride = item.strides(0);
     view.pixel_stride = item.strides(1);
     view.channel_stride = item.strides(2);
-    const bool interleaved = view.pixel_stride == view.channels && (view.channel_stride == 1 || view.channels == 1);
-    if (interleaved || view.pixel_stride == 1) return pixels;
+    const bool interleaved =
+        view.pixel_stride == bytes * view.channels && (view.channel_stride == bytes || view.channels == 1);
+    if (interleaved || view.pixel_stride == bytes) return pixels;
   }
-  throw Error(Reason::value, "pixels must be a uint8 array (height, width, channels), interleaved or planar");
+  throw Error(Reason::value,
+              "pixels must be an array (height, width, channels) of uint8, uint16, int16, float16 or float32, "
+              "interleaved or planar");
 }
 
 PackItem item_of(const py::handle& item) {
@@ -104,8 +129,10 @@ py::tuple tuple_of(const ChannelSums& sums, int channels) {
   py::tuple total(channels);
   py::tuple squares(channels);
   for (int c = 0; c < channels; ++c) {
-    total[c] = sums.total[static_cast<size_t>(c)];
-    squares[c] = sums.squares[static_cast<size_t>(c)];
+    const auto at = static_cast<size_t>(c);
+    const bool summed = at < sums.total.size();  // arrays of values have more channels, and no sums
+    total[c] = summed ? sums.total[at] : 0;
+    squares[c] = summed ? sums.squares[at] : 0;
   }
   return py::make_tuple(sums.count, total, squares);
 }
@@ -241,8 +268,9 @@ py::tuple list_images(const py::str& path, const std::vector<std::string>& exten
 std::unique_ptr<BoundPacker> make_packer(const RowSpec& row, int threads, int variants,
                                          const std::optional<AugmentSpec>& augment, uint64_t seed,
                                          const py::bytes& table, int value_bytes, std::optional<int> jpeg_quality,
-                                         bool restarts, bool png) {
+                                         bool restarts, bool png, const std::optional<std::string>& values) {
   PackSpec spec;
+  if (values) spec.values = pixel_type_named(*values);
   spec.png = png;
   if (jpeg_quality) spec.jpeg = JpegSpec{*jpeg_quality, restarts};
   spec.row = row;
@@ -251,7 +279,7 @@ std::unique_ptr<BoundPacker> make_packer(const RowSpec& row, int threads, int va
   spec.seed = seed;
   const auto entries = py::cast<std::string_view>(table);
   spec.table.assign(entries.begin(), entries.end());
-  spec.value_bytes = value_bytes;
+  spec.value_bytes = spec.values ? static_cast<int>(pixel_bytes(*spec.values)) : value_bytes;
   return std::make_unique<BoundPacker>(spec, threads);
 }
 
@@ -289,7 +317,7 @@ void register_pack(py::module_& m) {
       .def(py::init(&make_packer), py::arg("spec"), py::arg("threads"), py::kw_only(), py::arg("variants") = 1,
            py::arg("augment") = py::none(), py::arg("seed") = 0, py::arg("table") = py::bytes(),
            py::arg("value_bytes") = 1, py::arg("jpeg_quality") = py::none(), py::arg("restarts") = false,
-           py::arg("png") = false)
+           py::arg("png") = false, py::arg("values") = py::none())
       .def_property_readonly("sample_bytes", &BoundPacker::sample_bytes)
       .def("start", &BoundPacker::start, py::arg("items"), py::arg("descriptor") = -1, py::arg("offset") = 0,
            py::arg("rows") = py::none(), py::arg("samples") = py::none(), py::arg("out").noconvert() = py::none())

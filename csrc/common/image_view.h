@@ -34,6 +34,15 @@ struct BasicImageView {
     return {data, width, height, channels, width, 1, ptrdiff_t{width} * height};
   }
   Byte* row(int y) const noexcept { return data + y * row_stride; }
+  BasicImageView part(const IntBox& box) const noexcept {
+    return {row(box.y0) + box.x0 * pixel_stride,
+            box.width(),
+            box.height(),
+            channels,
+            row_stride,
+            pixel_stride,
+            channel_stride};
+  }
   operator BasicImageView<const Byte>() const noexcept {
     return {data, width, height, channels, row_stride, pixel_stride, channel_stride};
   }

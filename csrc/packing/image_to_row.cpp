@@ -20,11 +20,12 @@ int center_crop(int size, int crop) noexcept {
   return half + (rest % 2 != 0 && half % 2 != 0 ? 1 : 0);
 }
 
+}  // namespace
+
 void check(const RowSpec& spec) {
   const auto check_size = [](bool ok, const char* message, int height, int width) {
     if (!ok) throw Error(Reason::value, message + std::string(", found ") + size_text(width, height));
   };
-  check_channels(spec.decode);
   check_size(spec.resize_h >= 0 && spec.resize_w >= 0, "resize must not be negative", spec.resize_h, spec.resize_w);
   check_size(spec.resize_h > 0 || spec.resize_w == 0, "resize with a width needs a height", spec.resize_h,
              spec.resize_w);
@@ -33,8 +34,6 @@ void check(const RowSpec& spec) {
              spec.crop_w);
   check_size(spec.out_h > 0 && spec.out_w > 0, "a row must be at least 1 x 1", spec.out_h, spec.out_w);
 }
-
-}  // namespace
 
 RowGeometry row_geometry(const RowSpec& spec, int width, int height) {
   const auto [ih, iw] = resized_size({spec.resize_h, spec.resize_w}, {height, width});
@@ -46,6 +45,15 @@ RowGeometry row_geometry(const RowSpec& spec, int width, int height) {
   }
   const int x = center_crop(iw, spec.crop_w), y = center_crop(ih, spec.crop_h);
   return {iw, ih, {x, y, x + spec.crop_w, y + spec.crop_h}};
+}
+
+RowGeometry fitting_geometry(const RowSpec& spec, int width, int height) {
+  const RowGeometry to = row_geometry(spec, width, height);
+  if (to.part.width() != spec.out_w || to.part.height() != spec.out_h) {
+    throw Error(Reason::shape, "expected an image that becomes " + size_text(spec.out_w, spec.out_h) + ", found " +
+                                   size_text(to.part.width(), to.part.height()) + " from " + size_text(width, height));
+  }
+  return to;
 }
 
 ResizeSpec resize_spec(const RowSpec& spec, int width, int height, const RowGeometry& to) {
@@ -63,15 +71,9 @@ ResizeSpec resize_spec(const RowSpec& spec, int width, int height, const RowGeom
   return resize;
 }
 
-ImageToRow::ImageToRow(const RowSpec& spec) : spec_(spec) { check(spec); }
-
-RowGeometry ImageToRow::fitting_geometry(int width, int height) const {
-  const RowGeometry to = row_geometry(spec_, width, height);
-  if (to.part.width() != spec_.out_w || to.part.height() != spec_.out_h) {
-    throw Error(Reason::shape, "expected an image that becomes " + size_text(spec_.out_w, spec_.out_h) + ", found " +
-                                   size_text(to.part.width(), to.part.height()) + " from " + size_text(width, height));
-  }
-  return to;
+ImageToRow::ImageToRow(const RowSpec& spec) : spec_(spec) {
+  check_channels(spec.decode);
+  check(spec);
 }
 
 // Starts the resizer for a source of width x height pixels.
@@ -85,7 +87,7 @@ void ImageToRow::begin(int width, int height, const RowGeometry& to, uint8_t* ou
 RowResult ImageToRow::convert(const uint8_t* data, size_t size, uint8_t* out) {
   ImageInfo info = decoder_.open(data, size, spec_.decode);
   const RowResult result{info.width, info.height};
-  const RowGeometry to = fitting_geometry(info.width, info.height);
+  const RowGeometry to = fitting_geometry(spec_, info.width, info.height);
   if (spec_.scaled && spec_.resize_h > 0) info = decoder_.set_draft(to.width, to.height);
   begin(info.width, info.height, to, out);
   ResizerSink sink(resizer_, stop_);
@@ -100,7 +102,7 @@ RowResult ImageToRow::convert_pixels(const ConstImageView& pixels, uint8_t* out)
                                    " channels, found " + std::to_string(pixels.channels));
   }
   if (pixels.width < 1 || pixels.height < 1) throw Error(Reason::shape, "the image has no pixels");
-  begin(pixels.width, pixels.height, fitting_geometry(pixels.width, pixels.height), out);
+  begin(pixels.width, pixels.height, fitting_geometry(spec_, pixels.width, pixels.height), out);
   const IntBox box = resizer_.needed();
   for (int y = box.y0; y < box.y1; ++y) resizer_.push(pixels.row(y) + ptrdiff_t{box.x0} * pixels.channels);
   if (!resizer_.done()) throw Error(Reason::internal, "the resizer needs more rows than the image has");
@@ -115,7 +117,7 @@ void ImageToRow::decode_only(const uint8_t* data, size_t size, bool whole, uint8
   options.huffman_reader = HuffmanReader::libjpeg;
   ImageInfo info = decoder_.open(data, size, options);
   if (whole) return decoder_.read({0, 0, info.width, info.height}, drop);
-  const RowGeometry to = fitting_geometry(info.width, info.height);
+  const RowGeometry to = fitting_geometry(spec_, info.width, info.height);
   if (spec_.scaled && spec_.resize_h > 0) info = decoder_.set_draft(to.width, to.height);
   begin(info.width, info.height, to, out);
   decoder_.read(resizer_.needed(), drop);

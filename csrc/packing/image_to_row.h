@@ -32,6 +32,12 @@ struct RowGeometry {
 // resized image is smaller than the crop.
 RowGeometry row_geometry(const RowSpec& spec, int width, int height);
 
+// The same; Error(Reason::shape) also where the result has another size than the row.
+RowGeometry fitting_geometry(const RowSpec& spec, int width, int height);
+
+// Error(Reason::value) for impossible sizes.
+void check(const RowSpec& spec);
+
 // How the resizer makes that of such an image.
 ResizeSpec resize_spec(const RowSpec& spec, int width, int height, const RowGeometry& to);
 
@@ -59,7 +65,6 @@ class ImageToRow {
   void decode_only(const uint8_t* data, size_t size, bool whole, uint8_t* out);
 
  private:
-  RowGeometry fitting_geometry(int width, int height) const;
   void begin(int width, int height, const RowGeometry& to, uint8_t* out);
 
   RowSpec spec_;

@@ -9,6 +9,7 @@
 
 #include "common/error.h"
 #include "common/image_view.h"
+#include "convert/pixel_type.h"
 #include "packing/image_to_jpeg.h"
 #include "packing/image_to_row.h"
 #include "packing/sums.h"
@@ -18,11 +19,12 @@ namespace lds {
 
 // One image. The caller owns the memory of `bytes` and `pixels`, and keeps it until the job is done.
 struct PackItem {
-  std::string path;        // of a file; empty if `bytes` or `pixels` is set
-  int64_t offset = 0;      // first byte of the image in the file
-  int64_t length = -1;     // number of bytes; -1: the whole file
-  std::string_view bytes;  // an encoded image
-  ConstImageView pixels;   // a decoded image, interleaved or planar, if `pixels.data` is set
+  std::string path;                   // of a file; empty if `bytes` or `pixels` is set
+  int64_t offset = 0;                 // first byte of the image in the file
+  int64_t length = -1;                // number of bytes; -1: the whole file
+  std::string_view bytes;             // an encoded image
+  ConstImageView pixels;              // a decoded image, interleaved or planar, if `pixels.data` is set
+  PixelType type = PixelType::uint8;  // of its values
 };
 
 // What a job does with each image: makes rows, or, for benchmarks, only decodes it (see ImageToRow::decode_only).
@@ -39,6 +41,8 @@ struct PackSpec {
   PackWork work = PackWork::rows;
   std::optional<JpegSpec> jpeg;  // rows are JPEG files; augment, table and work have no meaning then
   bool png = false;              // rows are PNG files of masks; the same
+  // Images are arrays of values of this type, which their rows keep; augment and table have no meaning then.
+  std::optional<PixelType> values;
 
   bool files() const noexcept { return jpeg.has_value() || png; }
 };

@@ -33,7 +33,13 @@ void map_values(const uint8_t* values, int64_t pixels, int channels, bool planar
 // The first bytes of any other file are enough to reject it.
 bool is_image(const uint8_t* head, size_t size) noexcept { return sniff_format(head, size) != Format::unknown; }
 
-// ImageToRow checks spec.row.
+void check_type(const PackItem& item, PixelType type) {
+  if (item.type == type) return;
+  throw Error(Reason::value,
+              std::string("expected values of ") + pixel_type_name(type) + ", found " + pixel_type_name(item.type));
+}
+
+// ImageToRow and ValuesToRow check spec.row.
 void check(const PackSpec& spec) {
   if (spec.variants < 1 || (spec.variants > 1 && !spec.augment)) {
     throw Error(Reason::value, "variants must be 1 without an augmentation, and at least 1 with one, found " +
@@ -42,7 +48,10 @@ void check(const PackSpec& spec) {
   if (spec.value_bytes != 1 && spec.value_bytes != 2 && spec.value_bytes != 4) {
     throw Error(Reason::value, "value_bytes must be 1, 2 or 4, found " + std::to_string(spec.value_bytes));
   }
-  const int table_bytes = spec.value_bytes == 1 ? 0 : spec.row.decode.channels * 256 * spec.value_bytes;
+  if (spec.values && (spec.augment || spec.files() || spec.value_bytes != pixel_bytes(*spec.values))) {
+    throw Error(Reason::value, "arrays of values are stored as they are");
+  }
+  const int table_bytes = spec.values || spec.value_bytes == 1 ? 0 : spec.row.decode.channels * 256 * spec.value_bytes;
   if (spec.table.size() != static_cast<size_t>(table_bytes)) {
     throw Error(Reason::value, "table must have " + std::to_string(table_bytes) +
                                    " bytes (256 values per channel, none " + "for uint8), found " +
@@ -52,9 +61,14 @@ void check(const PackSpec& spec) {
 
 }  // namespace
 
-PackWorker::PackWorker(const PackSpec& spec, const std::atomic<bool>* stop) : spec_(spec), image_to_row_(spec.row) {
-  image_to_row_.set_stop_flag(stop);
+PackWorker::PackWorker(const PackSpec& spec, const std::atomic<bool>* stop) : spec_(spec) {
   check(spec);
+  if (spec.values) {
+    values_to_row_ = std::make_unique<ValuesToRow>(spec.row, *spec.values);
+  } else {
+    image_to_row_ = std::make_unique<ImageToRow>(spec.row);
+    image_to_row_->set_stop_flag(stop);
+  }
   if (spec.jpeg) {
     image_to_jpeg_.emplace(spec.row, *spec.jpeg);
     image_to_jpeg_->set_stop_flag(stop);
@@ -64,7 +78,7 @@ PackWorker::PackWorker(const PackSpec& spec, const std::atomic<bool>* stop) : sp
   }
   const RowSpec& row = spec.row;
   pixels_ = int64_t{row.out_h} * row.out_w;
-  image_.resize(static_cast<size_t>(pixels_ * row.decode.channels));
+  if (!spec.values) image_.resize(static_cast<size_t>(pixels_ * row.decode.channels));
   if (spec.augment) {
     const ImageLayout layout{row.decode.channels, {row.out_h, row.out_w}, row.planar, PixelType::uint8};
     const SampleWriter writer(layout, *spec.augment, {row.planar, PixelType::uint8});
@@ -75,7 +89,7 @@ PackWorker::PackWorker(const PackSpec& spec, const std::atomic<bool>* stop) : sp
   }
   values_ = pixels_ * row.decode.channels;
   bytes_ = values_ * spec.variants * spec.value_bytes;
-  augmented_.resize(static_cast<size_t>(values_));
+  if (spec.augment) augmented_.resize(static_cast<size_t>(values_));
 }
 
 uint8_t* PackWorker::buffer(int64_t images) {
@@ -114,9 +128,12 @@ void PackWorker::read_part(const PackItem& item) {
 }
 
 RowResult PackWorker::decode(const PackItem& item, uint8_t* out) {
-  if (item.pixels.data != nullptr) return from_pixels(item.pixels, out);
+  if (item.pixels.data != nullptr) {
+    check_type(item, PixelType::uint8);
+    return from_pixels(item.pixels, out);
+  }
   const std::string_view bytes = encoded(item);
-  return image_to_row_.convert(reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size(), out);
+  return image_to_row_->convert(reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size(), out);
 }
 
 RowResult PackWorker::from_pixels(const ConstImageView& pixels, uint8_t* out) {
@@ -127,7 +144,7 @@ RowResult PackWorker::from_pixels(const ConstImageView& pixels, uint8_t* out) {
     copy_pixels(pixels, row.planar, scratch_.reader, out);
     return {pixels.width, pixels.height};
   }
-  return image_to_row_.convert_pixels(interleaved(pixels), out);
+  return image_to_row_->convert_pixels(interleaved(pixels), out);
 }
 
 ConstImageView PackWorker::interleaved(const ConstImageView& pixels) {
@@ -144,6 +161,7 @@ JpegRow PackWorker::to_file(const PackItem& item, bool measure, std::vector<uint
   ImageToJpeg* const images = image_to_jpeg_ ? &*image_to_jpeg_ : nullptr;
   if (masks == nullptr && images == nullptr) throw Error(Reason::internal, "to_file() of a worker for rows of pixels");
   if (item.pixels.data != nullptr) {
+    check_type(item, PixelType::uint8);
     source_bytes = int64_t{item.pixels.width} * item.pixels.height * item.pixels.channels;
     const ConstImageView pixels = interleaved(item.pixels);
     return masks != nullptr ? masks->convert_pixels(pixels, out) : images->convert_pixels(pixels, measure, out);
@@ -188,14 +206,12 @@ PackedRow PackWorker::pack(const PackItem& item, int64_t index, int64_t sample, 
   PackedRow row;
   {
     const PhaseTimer timer(clock_.decode);
-    const bool direct = !augmentation_ && spec_.table.empty();
     try {
       if (spec_.work != PackWork::rows) {
         decode_only(item);
         return row;
       }
-      const RowResult result = decode(item, direct ? out : image_.data());
-      write_sample(direct ? out : image_.data(), sample, out);
+      const RowResult result = write_row(item, sample, out);
       row = {result.width, result.height, hash_bytes(out, bytes_)};
     } catch (const Error& error) {
       failures_.push_back({index, error.reason(), error.what()});
@@ -207,10 +223,25 @@ PackedRow PackWorker::pack(const PackItem& item, int64_t index, int64_t sample, 
   return row;
 }
 
+RowResult PackWorker::write_row(const PackItem& item, int64_t sample, uint8_t* out) {
+  if (values_to_row_) return from_values(item, out);
+  const bool direct = !augmentation_ && spec_.table.empty();
+  uint8_t* const image = direct ? out : image_.data();
+  const RowResult result = decode(item, image);
+  write_sample(image, sample, out);
+  return result;
+}
+
+RowResult PackWorker::from_values(const PackItem& item, uint8_t* out) {
+  if (item.pixels.data == nullptr) throw Error(Reason::unsupported, "the core reads no file of such values");
+  check_type(item, *spec_.values);
+  return values_to_row_->convert(item.pixels, out);
+}
+
 void PackWorker::decode_only(const PackItem& item) {
   const std::string_view bytes = encoded(item);
-  image_to_row_.decode_only(reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size(),
-                            spec_.work == PackWork::decode_whole, image_.data());
+  image_to_row_->decode_only(reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size(),
+                             spec_.work == PackWork::decode_whole, image_.data());
 }
 
 void PackWorker::write_sample(const uint8_t* image, int64_t sample, uint8_t* out) {

@@ -13,6 +13,7 @@
 #include "common/file_bytes.h"
 #include "packing/mask_to_png.h"
 #include "packing/pack_spec.h"
+#include "packing/values_to_row.h"
 #include "store/image_reader.h"
 #include "transform/sample_writer.h"
 
@@ -69,6 +70,8 @@ class PackWorker {
   JpegRow to_file(const PackItem& item, bool measure, std::vector<uint8_t>& out, int64_t& source_bytes);
   ConstImageView interleaved(const ConstImageView& pixels);
   RowResult from_pixels(const ConstImageView& pixels, uint8_t* out);
+  RowResult from_values(const PackItem& item, uint8_t* out);
+  RowResult write_row(const PackItem& item, int64_t sample, uint8_t* out);
   void decode_only(const PackItem& item);
   void write_sample(const uint8_t* image, int64_t sample, uint8_t* out);
   struct Augmentation {
@@ -80,7 +83,8 @@ class PackWorker {
   void convert(const uint8_t* values, uint8_t* out) const;
 
   const PackSpec& spec_;
-  ImageToRow image_to_row_;
+  std::unique_ptr<ImageToRow> image_to_row_;    // of images that become 8-bit colours or grey
+  std::unique_ptr<ValuesToRow> values_to_row_;  // of the others
   std::optional<ImageToJpeg> image_to_jpeg_;
   std::optional<MaskToPng> mask_to_png_;
   std::optional<Augmentation> augmentation_;

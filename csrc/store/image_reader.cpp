@@ -22,13 +22,7 @@ class RawImageReader : public ImageReader {
 
   void hold(const std::vector<BoxRequest>& /*requests*/) override {}  // the row is in memory
 
-  ConstImageView read(const IntBox& box) override {
-    ConstImageView part = image_;
-    part.data += box.y0 * image_.row_stride + box.x0 * image_.pixel_stride;
-    part.width = box.width();
-    part.height = box.height();
-    return part;
-  }
+  ConstImageView read(const IntBox& box) override { return image_.part(box); }
 
   void resize(const IntBox& box, const ResizeSpec& spec, StreamingResizer& resizer, const ImageView& out) override {
     resizer.resize(read(box), spec, out);

@@ -116,9 +116,13 @@ void WideSampleWriter::set_scale(const OutputSpec& output) {
 
 void WideSampleWriter::write(ImageReader& image, ImageSize image_size, const Geometry& geometry, uint8_t* out,
                              WideScratch& scratch) const {
-  ValueLines& lines = scratch.lines;
   const IntBox inside = geometry.inside(image_size);
-  const ConstImageView pixels = image.read(inside);
+  write(image.read(inside), inside, geometry, out, scratch);
+}
+
+void WideSampleWriter::write(const ConstImageView& pixels, const IntBox& inside, const Geometry& geometry, uint8_t* out,
+                             WideScratch& scratch) const {
+  ValueLines& lines = scratch.lines;
   ValueLines::Format format{pixel_bytes(image_type_), planar_, geometry.flip, padding_};
   if (!geometry.resizes()) {
     // the box, relative to the first pixel that was read

@@ -36,6 +36,10 @@ class WideSampleWriter {
   void write(ImageReader& image, ImageSize image_size, const Geometry& geometry, uint8_t* out,
              WideScratch& scratch) const;
 
+  // The same, of the pixels of the box `inside`, which is what of geometry.box lies inside the image.
+  void write(const ConstImageView& pixels, const IntBox& inside, const Geometry& geometry, uint8_t* out,
+             WideScratch& scratch) const;
+
  private:
   void check_types(bool resizes) const;
   void set_scale(const OutputSpec& output);

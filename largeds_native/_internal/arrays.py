@@ -14,6 +14,8 @@ Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
 VALUE, MASK = "value", "mask"  # roles of fields
 MASK_DTYPES = ("uint8", "uint16", "int32")
+IMAGE_DTYPES = ("uint8", "uint16", "int16", "float16", "float32")
+MAX_CHANNELS = 32
 RESERVED_NAMES = ("images", "samples")  # names of other files of a shard
 _FIELD_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,99}")
 
@@ -35,6 +37,25 @@ class FieldSpec:
     @property
     def is_mask(self) -> bool:
         return self.role == MASK
+
+
+@dataclass(frozen=True)
+class ValueSpec:
+    """Of images that are arrays: the dtype of their values, and the number of their channels."""
+
+    dtype: np.dtype[Any]
+    channels: int
+
+    def __str__(self) -> str:
+        return f"{self.dtype} with {self.channels} channel{'s' if self.channels > 1 else ''}"
+
+
+def layout_of(first: int, last: int) -> str:
+    """Of images whose outer axes have these lengths: "HWC" if the last is 1 or 3, else "CHW" if the first is; else the
+    shorter axis has the channels, and of equal ones the first."""
+    if last in (1, 3):
+        return "HWC"
+    return "CHW" if first in (1, 3) or first <= last else "HWC"
 
 
 def has_shape_of(spec: FieldSpec, size: tuple[int, int]) -> bool:

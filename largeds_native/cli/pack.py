@@ -44,6 +44,7 @@ class Interpolation(str, Enum):
 
 class Dtype(str, Enum):
     uint8 = "uint8"
+    uint16 = "uint16"
     float16 = "float16"
     float32 = "float32"
 
@@ -120,8 +121,11 @@ def pack(
     mode: Annotated[Mode, typer.Option(help="Colour, or grey.")] = Mode.RGB,
     exif_orientation: Annotated[bool, typer.Option(help="Rotate images by their EXIF orientation.")] = True,
     dtype: Annotated[
-        Dtype, typer.Option(help="float16 and float32 store x / 255, normalised by --mean and --std.")
-    ] = Dtype.uint8,
+        Dtype | None,
+        typer.Option(
+            help="float16 and float32 store x / 255, normalised by --mean and --std; uint16 keeps grey of 16 bits."
+        ),
+    ] = None,
     layout: Annotated[Layout, typer.Option(help="Layout of the stored images.")] = Layout.CHW,
     mean: Annotated[str | None, typer.Option(help="For float stores, in [0, 1] units: 0.485,0.456,0.406")] = None,
     std: Annotated[str | None, typer.Option(help="For float stores: 0.229,0.224,0.225")] = None,
@@ -156,7 +160,10 @@ def pack(
     max_pixels: Annotated[int, typer.Option(min=1, help="Larger images fail.")] = MAX_PIXELS,
     sixteen_bit: Annotated[
         SixteenBit | None,
-        typer.Option(help="Grey of 16 bits: scale takes the high byte, clip keeps 0 to 255. Default: they fail."),
+        typer.Option(
+            help="Grey of 16 bits to 8: scale takes the high byte, clip keeps 0 to 255. Default: they fail, unless "
+            "--dtype uint16 keeps them."
+        ),
     ] = None,
     resume: Annotated[bool, typer.Option(help="Continue from the finished shards of an interrupted pack.")] = True,
     key: Annotated[
@@ -178,6 +185,7 @@ def pack(
       largeds pack train.csv train.lds --path file --label species
       largeds pack shards/train-*.tar train.lds
       largeds pack scans scans.lds --resize 512x384 --crop none --mode L
+      largeds pack ct ct.lds --dtype uint16 --resize none --crop none
       largeds pack photos/train train.lds --resize none --crop none --resized-crop 176 --flip 0.5 --variants 4
       largeds pack photos/train train.lds --shuffle 0 --json > report.json
       largeds pack photos/train train.lds --codec jpeg --resize 256 --quality 90
@@ -215,7 +223,7 @@ def pack(
         "decode": decode.value,
         "mode": mode.value,
         "exif_orientation": exif_orientation,
-        "dtype": dtype.value,
+        "dtype": dtype and dtype.value,
         "layout": layout.value,
         "mean": numbers(mean),
         "std": numbers(std),

@@ -11,7 +11,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from largeds_native._internal.arrays import Array, FieldSpec
+from largeds_native._internal.arrays import IMAGE_DTYPES, Array, FieldSpec
 from largeds_native.errors import ArgumentError, StoreError
 from largeds_native.interchange.hdf5_file import (
     IMAGES,
@@ -33,7 +33,7 @@ from largeds_native.interchange.hdf5_file import (
 from largeds_native.interchange.progress import ProgressCallback, progress_of
 from largeds_native.interchange.raw_store import RawStoreWriter
 from largeds_native.store import PackedStore
-from largeds_native.store.metadata import IMAGE_DTYPES, Metadata
+from largeds_native.store.metadata import Metadata
 
 BLOCK_BYTES = 16 << 20
 

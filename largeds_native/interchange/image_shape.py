@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from largeds_native._internal.arrays import IMAGE_DTYPES, MAX_CHANNELS, layout_of
 from largeds_native.errors import ArgumentError
-from largeds_native.store.metadata import IMAGE_DTYPES, MAX_CHANNELS, Metadata, layout_of
+from largeds_native.store.metadata import Metadata
 
 
 def shape_metadata(shape: tuple[int, ...], dtype: np.dtype[Any], where: str, layout: str | None = None) -> Metadata:

@@ -32,7 +32,7 @@ def pack(
     decode: Literal["exact", "scaled"] = "exact",
     mode: Literal["RGB", "L"] = "RGB",
     exif_orientation: bool = True,
-    dtype: Any = "uint8",
+    dtype: Any = None,
     layout: Literal["CHW", "HWC"] = "CHW",
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
@@ -80,7 +80,11 @@ def pack(
     decode: "scaled" decodes JPEGs at a smaller scale first, which is faster, but not bit-exact to a full decode.
     mode: "RGB" or "L" (grey), converted as by Pillow.
     exif_orientation: rotate images by their EXIF orientation.
-    dtype: "uint8", or "float16" or "float32", which store x / 255, or (x / 255 - mean) / std with `mean` and `std`.
+    dtype: "uint8", the default of files; or "float16" or "float32", which store x / 255, or (x / 255 - mean) / std
+        with `mean` and `std`; or "uint16", which keeps grey images of 16 bits (PNG, TIFF) as they are: those of 8 bits
+        then fail. Arrays of another dtype than uint8, or of other than 1 or 3 channels, keep their values: those of
+        `sources.arrays` by default, those of a Dataset with 1 or 3 channels where `dtype` is their own. They are
+        resized in float32 with antialiasing, and have no mode, mean, std and augment.
     mean, std: one number per channel, in [0, 1] units, for float dtypes.
     layout: of the stored rows, "CHW" or "HWC".
     variants, augment: stores this number of augmented variants of each image, all made from one decode. Variant v is

@@ -5,10 +5,10 @@ from __future__ import annotations
 import io
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias, overload
+from typing import Any, Literal, TypeAlias, overload
 
 import numpy as np
 import torch
@@ -172,6 +172,30 @@ def decode_with_pillow(source: EncodedImage, transform: ImageTransform) -> NDArr
 
     For formats that the core does not decode. `failure_reason` gives the reason of the error.
     """
+
+    def pixels(image: Image.Image) -> NDArray[np.uint8]:
+        if is_wide(image.mode):
+            image = Image.fromarray(to_eight_bits(np.asarray(image), transform.sixteen_bit))
+        return np.array(image.convert(transform.mode))
+
+    decoded = _with_pillow(source, transform, pixels)
+    return decoded.reshape(decoded.shape[0], decoded.shape[1], transform.channels)
+
+
+def values_with_pillow(source: EncodedImage, transform: ImageTransform) -> NDArray[Any]:
+    """The same of a grey image of 16 bits, with all of them: (height, width, 1)."""
+
+    def values(image: Image.Image) -> NDArray[Any]:
+        if not is_wide(image.mode):
+            raise SixteenBitError(f"expected grey of 16 bits a pixel, found 8 bits a channel (Pillow's {image.mode})")
+        return np.array(image)[..., np.newaxis]
+
+    return _with_pillow(source, transform, values)
+
+
+def _with_pillow(
+    source: EncodedImage, transform: ImageTransform, take: Callable[[Image.Image], NDArray[Any]]
+) -> NDArray[Any]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about metadata, and about sizes that max_pixels allows
@@ -181,16 +205,13 @@ def decode_with_pillow(source: EncodedImage, transform: ImageTransform) -> NDArr
                         f"{image.width} x {image.height} pixels, more than max_pixels = {transform.max_pixels}"
                     )
                 turned = ImageOps.exif_transpose(image) if transform.exif_orientation else image
-                if is_wide(turned.mode):
-                    turned = Image.fromarray(to_eight_bits(np.asarray(turned), transform.sixteen_bit))
-                pixels = np.array(turned.convert(transform.mode))
+                return take(turned)
     except SixteenBitError:
         raise
     except UnidentifiedImageError as error:
         raise DecodeError(describe_unknown(_head(source))) from error
     except Exception as error:  # Pillow's plugins raise exceptions of any type
         raise DecodeError(f"Pillow: {error}") from error
-    return pixels.reshape(pixels.shape[0], pixels.shape[1], transform.channels)
 
 
 def _head(source: EncodedImage) -> bytes:

@@ -162,9 +162,15 @@ class Engine:
                 packed.append(pixels(i, item) if isinstance(item, np.ndarray) else item)
         return tuple(packed), refused
 
+    @staticmethod
+    def _foreign(batch: RunningBatch, results: SampleResults) -> list[int]:
+        """The files that the core does not support."""
+        errors = results.errors.items()
+        return [i for i, (reason, _) in errors if reason == "unsupported" and i not in batch.refused]
+
     def _with_pillow(self, batch: RunningBatch, results: SampleResults, on_progress: OnBatchProgress) -> None:
         """Decodes what the core does not support, a few images at a time, since their pixels are held in memory."""
-        foreign = [i for i, (reason, _) in results.errors.items() if reason == "unsupported"]
+        foreign = self._foreign(batch, results)
         step = 4 * self._threads
         for low in range(0, len(foreign), step):
             chosen = foreign[low : low + step]

@@ -13,6 +13,7 @@ import numpy as np
 from largeds_native._internal.arrays import Array
 from largeds_native.packing.engine import Engine, Int64Array, OnBatchProgress, RunningBatch
 from largeds_native.packing.options import PackOptions
+from largeds_native.packing.value_engine import ValueEngine
 from largeds_native.sources import Item
 from largeds_native.store.format.sample_log import CORE, KEPT, NOT_DECODED, PILLOW, JpegRows, SampleResults
 
@@ -22,7 +23,11 @@ if TYPE_CHECKING:
 
 def make_engine(options: PackOptions, size: tuple[int, int], threads: int, folder: Path | None = None) -> Engine:
     """`folder`: of the store, if rows are written."""
-    return JpegEngine(options, threads, folder) if options.codec == "jpeg" else Engine(options, size, threads)
+    if options.codec == "jpeg":
+        return JpegEngine(options, threads, folder)
+    if options.values is not None:
+        return ValueEngine(options, options.values, size, threads)
+    return Engine(options, size, threads)
 
 
 class JpegEngine(Engine):
@@ -45,7 +50,7 @@ class JpegEngine(Engine):
     def _complete(self, batch: RunningBatch, results: SampleResults, on_progress: OnBatchProgress) -> None:
         results.jpeg = rows = _rows_of(self._packer.jpeg())
         verbatim = (rows.kept == KEPT.index("verbatim")) & (results.decoder == CORE)
-        foreign = [i for i, (reason, _) in results.errors.items() if reason == "unsupported"]
+        foreign = self._foreign(batch, results)
         self._later_bytes = 0
         try:
             if foreign and batch.descriptor >= 0:

@@ -12,21 +12,24 @@ from typing import Any, Final
 
 import numpy as np
 
+from largeds_native._internal.arrays import IMAGE_DTYPES, MAX_CHANNELS, ValueSpec
 from largeds_native.errors import ArgumentError
 from largeds_native.store.format.manifest import LAYOUTS
-from largeds_native.store.metadata import IMAGE_DTYPES
 from largeds_native.transform import Augment, ImageTransform
 from largeds_native.transform.image_transform import CROP, RESIZE, choice, flag, integer
 
 CODECS = ("raw", "jpeg")
-DTYPES = ("uint8", "float16", "float32")  # of rows that are made of decoded images
 QUALITY: Final = type(RESIZE)(95)  # differs from the same number passed by a caller
 TRANSFORM = tuple(field.name for field in dataclasses.fields(ImageTransform))
 
 
 @dataclass(frozen=True)
 class PackOptions:
-    """How images are transformed, and how their rows are stored."""
+    """How images are transformed, and how their rows are stored.
+
+    values: where images are arrays whose values are kept as they are, see `kept_values`; else they become the 8-bit
+    colours, or grey, of transform.mode. `dtype_given`: whether the caller has chosen the dtype.
+    """
 
     transform: ImageTransform
     dtype: str
@@ -41,17 +44,20 @@ class PackOptions:
     codec: str = "raw"
     quality: int | None = None  # of a JPEG store, as restarts
     restarts: bool = False
+    values: ValueSpec | None = None
+    dtype_given: bool = True
 
     @classmethod
     def checked(cls, **given: Any) -> PackOptions:
         """From the arguments of `pack`; raises ArgumentError for an invalid one."""
         # a manifest lacks them where they have these values
-        given = {"sixteen_bit": None, "codec": "raw", "quality": QUALITY, "restarts": False} | given
+        given = {"sixteen_bit": None, "codec": "raw", "quality": QUALITY, "restarts": False, "channels": None} | given
         codec = choice("codec", given["codec"], CODECS)
         if codec == "jpeg":
             given = _jpeg_arguments(given)
         transform = ImageTransform(**{name: given[name] for name in TRANSFORM})
         dtype = _dtype(given["dtype"])
+        kept = given["channels"]
         mean, std = _mean_std(given["mean"], given["std"], transform.channels, dtype)
         variants = integer("variants", given["variants"], 1, 1 << 16)
         augment = _augment(given["augment"], variants)
@@ -70,11 +76,13 @@ class PackOptions:
             codec=codec,
             quality=_quality(given["quality"], codec),
             restarts=_restarts(given["restarts"], codec),
+            values=None if kept is None else ValueSpec(np.dtype(dtype), integer("channels", kept, 1, MAX_CHANNELS)),
+            dtype_given=given["dtype"] is not None,
         )
 
     @property
     def channels(self) -> int:
-        return self.transform.channels
+        return self.transform.channels if self.values is None else self.values.channels
 
     def stored_size(self, size: tuple[int, int]) -> tuple[int, int]:
         """(height, width) of the stored rows of decoded images of `size`. ArgumentError if a crop does not fit."""
@@ -83,6 +91,9 @@ class PackOptions:
     def to_json(self) -> dict[str, Any]:
         """For the manifest: a flat dict with the names of `pack`'s arguments."""
         tree = dataclasses.asdict(self)
+        del tree["dtype_given"], tree["values"]
+        if self.values is not None:
+            tree["channels"] = self.values.channels
         if self.augment is not None:
             tree["augment"] = self.augment.to_json()
         plain: dict[str, Any] = json.loads(json.dumps(tree.pop("transform") | tree))
@@ -149,14 +160,16 @@ def _augment(value: Any, variants: int) -> Augment | None:
 
 
 def _dtype(value: Any) -> str:
+    if value is None:
+        return "uint8"
     name = str(value).removeprefix("torch.")
     if name not in IMAGE_DTYPES:
         try:
             name = np.dtype(value).name
         except TypeError:
             name = ""
-    if name not in DTYPES:
-        raise ArgumentError(f"dtype: expected one of {', '.join(DTYPES)}, found {value!r}")
+    if name not in IMAGE_DTYPES:
+        raise ArgumentError(f"dtype: expected one of {', '.join(IMAGE_DTYPES)}, found {value!r}")
     return name
 
 
@@ -167,7 +180,7 @@ def _mean_std(
         return None, None
     if mean is None or std is None:
         raise ArgumentError("expected mean and std together, found only one")
-    if dtype == "uint8":
+    if not dtype.startswith("float"):
         raise ArgumentError("mean and std are applied when packing floats only: pass dtype='float16' or 'float32', "
                             "or normalise when loading")  # fmt: skip
     result = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from PIL import Image
 
 from largeds_native._internal.arrays import Array
 from largeds_native.errors import DecodeError
-from largeds_native.packing.decoding import decode_with_pillow, failure_reason
+from largeds_native.packing.decoding import decode_with_pillow, failure_reason, values_with_pillow
 from largeds_native.packing.sixteen_bit import REASON, SixteenBitError, to_eight_bits
 from largeds_native.sources.base import read_bytes
 from largeds_native.transform import ImageTransform
@@ -28,9 +29,18 @@ class PixelsError(DecodeError):
 
 def decode(item: Any, transform: ImageTransform) -> Array:
     """Pixels (H, W, C) of an encoded image: a path, bytes, or a part of a file (path, offset, length)."""
+    return _decoded(item, transform, decode_with_pillow)
+
+
+def values(item: Any, transform: ImageTransform) -> Array:
+    """The values (H, W, 1) of an encoded grey image of 16 bits."""
+    return _decoded(item, transform, values_with_pillow)
+
+
+def _decoded(item: Any, transform: ImageTransform, decoder: Callable[[bytes, ImageTransform], Array]) -> Array:
     label = "image" if isinstance(item, bytes) else item if isinstance(item, str) else item[0]
     try:
-        return decode_with_pillow(read_bytes(item), transform)
+        return decoder(read_bytes(item), transform)
     except DecodeError as error:
         reason = failure_reason(error)
         message = _ADDRESS.sub("", str(error))
@@ -44,7 +54,9 @@ def to_mode(pixels: Array, transform: ImageTransform) -> Array:
     height, width, channels = pixels.shape
     if height * width > transform.max_pixels:
         raise PixelsError("too_large", f"{width} x {height} pixels, more than max_pixels = {transform.max_pixels}")
-    if pixels.dtype != np.uint8:
+    if pixels.dtype.kind == "f":
+        pixels = _from_floats(pixels)
+    elif pixels.dtype != np.uint8:
         try:
             pixels = to_eight_bits(pixels, transform.sixteen_bit)
         except SixteenBitError as error:
@@ -54,3 +66,14 @@ def to_mode(pixels: Array, transform: ImageTransform) -> Array:
         return np.asarray(image.convert(transform.mode)).reshape(height, width, transform.channels)
     interleaved = pixels.strides[1:] == (channels, 1) or (channels == 1 and pixels.strides[1] == 1)
     return pixels if interleaved or pixels.strides[1] == 1 else np.ascontiguousarray(pixels)
+
+
+def _from_floats(pixels: Array) -> Array:
+    low, high = float(pixels.min()), float(pixels.max())
+    if not (low >= 0 and high <= 1):  # NaN is neither
+        raise PixelsError(
+            "unsupported",
+            f"expected floats from 0 to 1, found {low:.6g} to {high:.6g}: dtype='float32' keeps them as they are",
+        )
+    eight: Array = np.rint(pixels * 255).astype(np.uint8)
+    return eight

@@ -16,6 +16,7 @@ from largeds_native.packing import resume as state
 from largeds_native.packing.class_names import numbered_classes
 from largeds_native.packing.failures import check_failures, check_finished, check_packed_before, checked_max_failures
 from largeds_native.packing.finisher import Finisher
+from largeds_native.packing.kept_values import fitted
 from largeds_native.packing.lock import FolderLock
 from largeds_native.packing.options import PackOptions
 from largeds_native.packing.plan import Plan
@@ -85,6 +86,7 @@ def make_plan(source: Source, options: PackOptions, key: str | None = None) -> P
     """Plans the pack. Raises early if there is no image, or the augmentation does not fit the images."""
     if source.count == 0:
         raise PackError(f"{source.description} has no image")
+    options = fitted(options, source)
     if options.shuffle is not None:
         if not isinstance(source, IndexedSource):
             raise ArgumentError(f"shuffle: expected a source that can be read in any order, found {source.description}")

@@ -25,7 +25,7 @@ def to_eight_bits(values: Array, how: str | None) -> Array:
     if how is None:
         raise SixteenBitError(
             f"{_bits(values)} a pixel, and nothing says how they become 8: sixteen_bit='scale' takes the high byte "
-            "(floats: times 255), 'clip' keeps 0 to 255 and makes the rest white"
+            "(floats: times 255), 'clip' keeps 0 to 255 and makes the rest white; a pack with dtype='uint16' keeps all"
         )
     if how == "clip":
         return np.clip(values, 0, 255).astype(np.uint8)

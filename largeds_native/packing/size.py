@@ -12,7 +12,6 @@ from largeds_native.packing import pillow
 from largeds_native.packing.options import PackOptions
 from largeds_native.sources import FailedItem, IndexedSource, Item, Source
 from largeds_native.sources.base import read_bytes
-from largeds_native.transform import ImageTransform
 
 PROBES = 1000
 
@@ -33,7 +32,7 @@ def row_size(source: Source, options: PackOptions) -> tuple[int, int]:
     for batch in itertools.chain.from_iterable(batches):
         for item, name in zip(batch.items, batch.names, strict=True):
             try:
-                height, width = _size(item, transform)
+                height, width = _size(item, options)
             except (DecodeError, OSError) as error:
                 first = first or f"{name}: {error}"
                 continue
@@ -42,13 +41,17 @@ def row_size(source: Source, options: PackOptions) -> tuple[int, int]:
     raise PackError(f"none of the first {seen:,} images can be decoded; the first: {first or 'none'}")
 
 
-def _size(item: Item, transform: ImageTransform) -> tuple[int, int]:
+def _size(item: Item, options: PackOptions) -> tuple[int, int]:
+    transform = options.transform
     if isinstance(item, np.ndarray):
         return int(item.shape[0]), int(item.shape[1])
     if isinstance(item, FailedItem):
         raise DecodeError(item.message)
     from largeds_native import _C
 
+    if options.values is not None:
+        values = pillow.values(item, transform)
+        return int(values.shape[0]), int(values.shape[1])
     if isinstance(item, str):
         data = Path(item).read_bytes()
     elif isinstance(item, tuple):

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from largeds_native._internal.arrays import Array, FieldSpec
+from largeds_native._internal.arrays import Array, FieldSpec, ValueSpec
 from largeds_native.errors import ArgumentError, StoreError
 from largeds_native.sources import FailedItem, IndexedSource, Item, Source, SourceBatch, as_source
 from largeds_native.sources.base import Indices
@@ -22,18 +22,20 @@ class StoreSource(IndexedSource):
     """Of a JPEG store, the items are parts of its files; of another store, the pixels. Names are those of the first
     source.
 
-    Raises ArgumentError for a store of floats, or of several variants of each image.
+    Raises ArgumentError for a store of floats, which may be normalised, or of several variants of each image.
     """
 
     def __init__(self, store: Store) -> None:
-        if store.dtype != np.uint8 or store.variants != 1:
-            kind = f"{store.dtype} images" if store.dtype != np.uint8 else f"{store.variants} variants of each image"
-            raise ArgumentError(f"{store.path} has {kind}: expected a store of uint8 images, one of each")
+        if store.dtype.kind == "f" or store.variants != 1:
+            kind = f"{store.dtype} images" if store.dtype.kind == "f" else f"{store.variants} variants of each image"
+            raise ArgumentError(f"{store.path} has {kind}: expected a store of integers, one image of each")
         self._store = store
         self._names: tuple[Path | None, list[str]] = (None, [])  # (folder of a shard, names of its rows)
         self.classes = tuple(store.classes)
         self.description = f"store {store.path.name}"
         self.image_size = None if store.metadata.varies else store.image_size
+        if store.metadata.codec == "raw":
+            self.values, self.keeps_values = ValueSpec(store.dtype, store.metadata.channels), True
         self.batch = max(1, BATCH_BYTES // store.row_bytes)
         self.walked = str(store.path) if isinstance(store, PackedStore) else None
 

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from largeds_native._internal.arrays import MASK, Array, FieldSpec, check_field_name
+from largeds_native._internal.arrays import MASK, Array, FieldSpec, check_field_name, layout_of
 from largeds_native._internal.machine import usable_threads
 from largeds_native.errors import ArgumentError
 from largeds_native.sources.base import IndexedSource, Indices, Item, Source, SourceBatch
 from largeds_native.sources.classes import checked_labels, optional_names
 from largeds_native.sources.masks import by_field, checked_ignore, mask_array
+from largeds_native.sources.values import value_spec
 
 BATCH_BYTES = 64 << 20
 
@@ -27,16 +28,19 @@ def arrays(
     masks: Any = None,
     ignore: int | None = None,
 ) -> Source:
-    """A source from uint8 images of shape (N, H, W), (N, H, W, C) or (N, C, H, W) with C 1 or 3, in a numpy array,
-    memmap or tensor, with N integer labels and further fields of N values each. `classes`: names of the labels'
-    numbers, or a store that has them.
+    """A source from images of shape (N, H, W), (N, H, W, C) or (N, C, H, W), in a numpy array, memmap or tensor, with N
+    integer labels and further fields of N values each. `classes`: names of the labels' numbers, or a store that has
+    them.
+
+    images: uint8 of 1 or 3 channels become what `pack` makes of any images. uint16, int16, float16 and float32, and up
+        to 32 channels, are resized and cropped, and stored in their own dtype.
 
     masks: (N, H, W) integers of the images' height and width, one a pixel, as the field "mask"; or a mapping from names
         of fields to such arrays. They are stored in the smallest of uint8, uint16 and int32 that has all numbers.
         ignore: the number of a mask's pixels outside of the image, which a random crop with padding shows.
 
-    If a shape fits both (N, H, W, C) and (N, C, H, W), it is taken as (N, H, W, C). Raises ArgumentError for another
-    dtype or shape.
+    The last axis has the channels if it is 1 or 3 long, else the second if it is, else the shorter one of the two.
+    Raises ArgumentError for another dtype or shape.
     """
     values = {**({} if labels is None else {"label": labels}), **(fields or {})}
     of_masks = {name: _array(value) for name, value in by_field(masks).items()}
@@ -65,18 +69,16 @@ class ArraySource(IndexedSource):
         masks: Mapping[str, Array] | None = None,
         ignore: int | None = None,
     ) -> None:
-        if images.dtype != np.uint8:
-            raise ArgumentError(f"images: expected uint8, found {images.dtype}")
         if images.ndim == 3:
             images = images[..., None]
-        if images.ndim != 4 or not (images.shape[3] in (1, 3) or images.shape[1] in (1, 3)):
-            raise ArgumentError(
-                f"images: expected shape (N, H, W, C) or (N, C, H, W) with C 1 or 3, found {images.shape}"
-            )
+        if images.ndim != 4:
+            raise ArgumentError(f"images: expected shape (N, H, W, C) or (N, C, H, W), found {images.shape}")
         if 0 in images.shape[1:]:
             raise ArgumentError(f"images: expected pixels, found shape {images.shape}")
-        self._planar = images.shape[3] not in (1, 3)
+        self._planar = layout_of(images.shape[1], images.shape[3]) == "CHW"
         self._images = images
+        self.values = value_spec("images", images.dtype, images.shape[1 if self._planar else 3])
+        self.keeps_values = True
         self._fields = {name: self._checked(name, _array(value)) for name, value in fields.items()}
         self.classes = classes
         self.image_size = (images.shape[2], images.shape[3]) if self._planar else (images.shape[1], images.shape[2])

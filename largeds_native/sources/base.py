@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from largeds_native._internal.arrays import Array, FieldSpec
+from largeds_native._internal.arrays import Array, FieldSpec, ValueSpec
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,8 @@ class FailedItem:
     cause: BaseException | None = None
 
 
-# A path, encoded bytes, a part of a file (path, offset, length), pixels (H, W, C), or what is there instead. Pixels are
-# uint8; uint16 and, with one channel, int32 and float32 where the pack says how these become 8 bits.
+# A path, encoded bytes, a part of a file (path, offset, length), an array (H, W, C), or what is there instead. The
+# options of the pack say what becomes of numbers that are not uint8, and of other than 1 or 3 channels.
 Item = str | bytes | tuple[str, int, int] | Array | FailedItem
 Indices = np.ndarray[Any, np.dtype[np.int64]]
 LABEL = FieldSpec(np.dtype("<i8"))
@@ -59,6 +59,8 @@ class Source(ABC):
     walked: str | None = None
     notes: tuple[str, ...] = ()
     image_size: tuple[int, int] | None = None  # (height, width) of every image, where the source knows it
+    values: ValueSpec | None = None  # where images are arrays, of these or of the first one; None: they are files
+    keeps_values = False  # whether a pack keeps arrays as they are, unless it is told otherwise
 
     @property
     @abstractmethod
@@ -135,6 +137,7 @@ class ShuffledSource(IndexedSource):
         self._order = np.random.Generator(np.random.Philox(seed)).permutation(source.count)
         self.classes, self.description, self.root = source.classes, source.description, source.root
         self.notes, self.image_size, self.walked = source.notes, source.image_size, source.walked
+        self.values, self.keeps_values = source.values, source.keeps_values
         self.batch = source.batch
 
     @property

@@ -107,6 +107,7 @@ class _Renumbered(Source):
         self.classes = numbering.names
         self.description, self.root, self.notes = source.description, source.root, source.notes
         self.image_size, self.walked = source.image_size, source.walked
+        self.values, self.keeps_values = source.values, source.keeps_values
 
     @property
     def fields(self) -> dict[str, FieldSpec]:

@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from largeds_native._internal.arrays import FieldSpec
+from largeds_native._internal.arrays import MAX_CHANNELS, FieldSpec, layout_of
 from largeds_native.errors import ArgumentError, LargedsError, PackError
 from largeds_native.sources.base import LABEL, FailedItem, IndexedSource, Indices, Item, Source, SourceBatch
 from largeds_native.sources.classes import with_classes
 from largeds_native.sources.masks import by_field, mask_item, spec_of
+from largeds_native.sources.values import value_spec
 
 BATCH_BYTES = 64 << 20
 PROBES = 1000  # samples that are asked for until one is there
@@ -23,9 +24,10 @@ PROBES = 1000  # samples that are asked for until one is there
 
 def dataset(samples: Any, *, classes: Any = None, masks: Any = None, ignore: int | None = None) -> Source:
     """A source from a map-style torch Dataset, or any object with `len` and `[i]`, of (image, label) pairs or of
-    images. An image is a PIL image, a uint8 array (H, W) or (H, W, C), a uint8 tensor (C, H, W), a float tensor in
-    [0, 1], as from torchvision's ToTensor, or the path or the bytes of a file. One thread requests the items, in
-    order. With `classes`, names or a store, labels are numbered by these.
+    images. An image is a PIL image, an array (H, W) or (H, W, C), a tensor (C, H, W), or the path or the bytes of a
+    file. Floats in [0, 1] with 1 or 3 channels, as from torchvision's ToTensor, become 8 bits, unless the pack's dtype
+    is float; up to 32 channels of uint8, uint16, int16, float16 or float32 are kept as they are. One thread requests
+    the items, in order. With `classes`, names or a store, labels are numbered by these.
 
     A sample may also be (image, mask), (image, mask, label), or a dict with an "image", perhaps a "label", and a
     "mask", or masks under the keys `masks` (one, or several). A mask is a PIL image (of a palette, its indices), an
@@ -159,6 +161,8 @@ class DatasetSource(IndexedSource):
             self.classes = tuple(classes)
         first = self._look_at_first() if count else _Sample(b"", None, {})
         self._labelled, size = first.label is not None, _bytes_of(first.image)
+        if isinstance(first.image, np.ndarray):
+            self.values = value_spec(self.description, first.image.dtype, first.image.shape[2])
         self._masks = {name: spec_of([item], ignore) for name, item in first.masks.items()}
         self.batch = max(1, min(1 << 12, BATCH_BYTES // max(1, size)))
 
@@ -372,26 +376,22 @@ def _item(image: Any, index: int) -> Item:
         return image
     if isinstance(image, os.PathLike):
         return str(image)
-    if hasattr(image, "convert") and str(getattr(image, "mode", ""))[:1] in ("I", "F"):
-        return np.asarray(image)[..., None]  # how they become 8 bits is an option of the pack
     if hasattr(image, "convert") and hasattr(image, "mode"):
-        pixels = np.asarray(image if image.mode in ("RGB", "L") else image.convert("RGB"))
+        wide = image.mode in ("RGB", "L") or image.mode[:1] in ("I", "F")  # the pack says how 16 bits become 8
+        pixels = np.asarray(image if wide else image.convert("RGB"))
     elif hasattr(image, "detach"):
         pixels = image.detach().cpu().numpy()
-        if pixels.ndim == 3 and pixels.shape[0] in (1, 3):
+        if pixels.ndim == 3 and (pixels.shape[0] in (1, 3) or layout_of(pixels.shape[0], pixels.shape[2]) == "CHW"):
             pixels = pixels.transpose(1, 2, 0)
     else:
         pixels = np.asarray(image)
-    if pixels.dtype.kind == "f" and pixels.size and pixels.min() >= 0 and pixels.max() <= 1:
-        pixels = np.rint(pixels * 255).astype(np.uint8)
+        if pixels.ndim == 3 and layout_of(pixels.shape[0], pixels.shape[2]) == "CHW":
+            pixels = pixels.transpose(1, 2, 0)
     if pixels.ndim == 2:
         pixels = pixels[..., None]
-    if (
-        pixels.dtype not in (np.uint8, np.uint16)
-        or pixels.ndim != 3
-        or pixels.shape[2] not in (1, 3)
-        or not pixels.size
-    ):
-        words = "a PIL image, uint8 or uint16 (H, W) or (H, W, C), or a tensor (C, H, W)"
+    if pixels.dtype.kind not in "iuf" or pixels.ndim != 3 or pixels.shape[2] > MAX_CHANNELS or not pixels.size:
+        words = (
+            f"a PIL image, or an array or tensor of numbers (H, W), (H, W, C) or (C, H, W), C at most {MAX_CHANNELS}"
+        )
         raise ArgumentError(f"sample {index}: expected {words}; found {pixels.dtype} of shape {pixels.shape}")
     return pixels

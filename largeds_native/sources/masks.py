@@ -115,6 +115,7 @@ class MaskedSource(IndexedSource):
         self._source, self._folders = source, dict(folders)
         self.classes, self.description, self.root = source.classes, source.description, source.root
         self.notes, self.image_size, self.walked = source.notes, source.image_size, source.walked
+        self.values, self.keeps_values = source.values, source.keeps_values
         self.batch = source.batch
         for name in self._folders:
             if name in source.fields:

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from largeds_native._internal.arrays import Array, FieldSpec
+from largeds_native._internal.arrays import IMAGE_DTYPES, Array, FieldSpec
 from largeds_native.errors import ArgumentError, StoreError
 from largeds_native.store.base import IMPORT_HINT, RowFile, Store
-from largeds_native.store.metadata import IMAGE_DTYPES, Metadata
+from largeds_native.store.metadata import Metadata
 
 if TYPE_CHECKING:
     from largeds_native import _C

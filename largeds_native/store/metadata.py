@@ -15,22 +15,12 @@ from largeds_native.errors import StoreError
 
 MeanStd: TypeAlias = tuple[tuple[float, ...], tuple[float, ...]]
 
-MAX_CHANNELS = 32
-IMAGE_DTYPES = ("uint8", "uint16", "int16", "float16", "float32")
 RANGES = {"uint8": 255, "uint16": 65535, "int16": 32768}  # the number by which integers are divided for floats
 
 
 def range_of(dtype: np.dtype[Any]) -> int:
     """The number by which the loader divides values of this dtype: mean and std are in its units. 1 for floats."""
     return RANGES.get(dtype.name, 1)
-
-
-def layout_of(first: int, last: int) -> str:
-    """Of images whose outer axes have these lengths: "HWC" if the last is 1 or 3, else "CHW" if the first is; else the
-    shorter axis has the channels, and of equal ones the first."""
-    if last in (1, 3):
-        return "HWC"
-    return "CHW" if first in (1, 3) or first <= last else "HWC"
 
 
 @dataclass(frozen=True)

@@ -98,6 +98,17 @@ class ImageTransform:
             keep_truncated=self.truncated == "keep",
         )
 
+    def value_core(self, size: tuple[int, int], channels: int, layout: str) -> _C.RowSpec:
+        """The same geometry for arrays of this many channels, whose values are kept."""
+        from largeds_native import _C
+
+        return _C.RowSpec(
+            **self._geometry(size),
+            planar=layout == "CHW",
+            filter=self.interpolation,
+            channels=channels,
+        )
+
     def _geometry(self, size: tuple[int, int]) -> dict[str, Any]:
         """What images and their masks share."""
         resize_h, resize_w = _pair(self.resize)

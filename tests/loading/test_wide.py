@@ -10,7 +10,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as tv
 
@@ -25,15 +24,6 @@ UNITS = {"uint8": 1 / 255, "uint16": 1 / 65535, "int16": 1 / 32768}
 STORED = ("uint8", "uint16", "int16", "float16", "float32")
 FLOATS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 INTEGERS = {name: getattr(torch, name) for name in ("uint8", "uint16", "int16", "int32", "int64")}
-
-
-def random_images(shape: tuple[int, ...], dtype: str, seed: int) -> np.ndarray:
-    """Values over the whole range of the dtype; floats around 0."""
-    rng = np.random.default_rng(seed)
-    if dtype.startswith("float"):
-        return rng.normal(size=shape).astype(dtype)
-    info = np.iinfo(dtype)
-    return rng.integers(info.min, info.max, shape, dtype=dtype, endpoint=True)
 
 
 def make_gather(rows: _C.Rows, shape: tuple[int, ...], dtype: str, *, planar: bool, output: dict[str, Any],
@@ -53,36 +43,6 @@ def gathered(gather: _C.Gather, indices: list[int], channels: int, dtype: torch.
     return out
 
 
-def interpolated(part: np.ndarray, size: tuple[int, int], mode: str) -> np.ndarray:
-    """(H, W, C) of any dtype -> (h, w, C), by torch's algorithm in float64: its float32 rounds the weights' positions,
-    and the interpolate of torch repeats the first row of some images of several channels and width 1."""
-    resized = part.astype(np.float64)
-    for axis in (0, 1):
-        matrix = axis_weights(part.shape[axis], size[axis], mode)
-        resized = np.moveaxis(np.tensordot(matrix, resized, (1, axis)), 0, axis)
-    return resized
-
-
-def axis_weights(n: int, out: int, mode: str) -> np.ndarray:
-    """(out, n): the weights of each output, of a filter that is as wide as the step of the outputs."""
-    scale = n / out
-    distance = np.abs((np.arange(n) + 0.5)[None] - ((np.arange(out) + 0.5) * scale)[:, None]) / max(scale, 1.0)
-    if mode == "bilinear":
-        weights = np.maximum(0.0, 1.0 - distance)
-    else:
-        near = (1.5 * distance - 2.5) * distance**2 + 1
-        far = -0.5 * (((distance - 5) * distance + 8) * distance - 4)
-        weights = np.where(distance < 1, near, np.where(distance < 2, far, 0.0))
-    return weights / weights.sum(1, keepdims=True)
-
-
-def pillow_nearest(part: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """(H, W, C) -> (h, w, C): the pixels that Pillow's nearest takes, of their numbers."""
-    numbers = np.arange(part.shape[0] * part.shape[1], dtype=np.int32).reshape(part.shape[:2])
-    taken = np.asarray(Image.fromarray(numbers, mode="I").resize(size[::-1], Image.Resampling.NEAREST))
-    return part.reshape(-1, part.shape[2])[taken]
-
-
 def sample(image: np.ndarray, index: int, seed: int, options: dict[str, Any], padding: float) -> np.ndarray:
     """image (H, W, C) -> (h, w, C) before normalisation: of the stored dtype, or float32 where it is resized."""
     draws = reference.SampleDraws(seed, 0, index)
@@ -94,8 +54,8 @@ def sample(image: np.ndarray, index: int, seed: int, options: dict[str, Any], pa
     part = padded[top + pad : top + pad + height, left + pad : left + pad + width]
     if options["crop"] == "random_resized":
         size = (options["height"], options["width"])
-        resize = pillow_nearest(part, size) if options["filter"] == "nearest" else None
-        part = interpolated(part, size, options["filter"]) if resize is None else resize
+        resize = reference.pillow_nearest(part, size) if options["filter"] == "nearest" else None
+        part = reference.interpolated(part, size, options["filter"]) if resize is None else resize
     if options["flip"] > 0 and draws.uniform() < options["flip"]:
         part = part[:, ::-1]
     return part
@@ -142,7 +102,7 @@ def test_equals_one_at_a_time(tmp_path_factory: pytest.TempPathFactory, data: st
     output = {"planar": planar_out, "dtype": out, "multiply": multiply, "add": add, "padding": padding}
     planar, seed = draw(st.booleans()), draw(st.integers(0, 2**64 - 1))
 
-    images = random_images((5, height, width, channels), stored, height)
+    images = reference.random_images((5, height, width, channels), stored, height)
     rows = make_rows(tmp_path_factory.mktemp("rows"), images, planar)
     gather = make_gather(rows, images.shape[1:], stored, planar=planar, output=output, augment=augment)
     indices = draw(st.lists(st.integers(0, 4), max_size=7))
@@ -174,7 +134,7 @@ def check_equal(found: torch.Tensor, expected: torch.Tensor, *, resized: bool, s
 @pytest.mark.parametrize("mode", ["bilinear", "bicubic"])
 def test_resizing_is_near_torch(tmp_path: Path, stored: str, planar: bool, mode: str) -> None:
     """Within 2e-6 of the largest value of torch's float64, and within 1 of its uint8."""
-    images = random_images((1, 61, 83, 5), stored, 0)
+    images = reference.random_images((1, 61, 83, 5), stored, 0)
     if stored.startswith("float"):
         images = (images / np.abs(images).max()).astype(stored)
     rows = make_rows(tmp_path, images, planar)
@@ -185,7 +145,9 @@ def test_resizing_is_near_torch(tmp_path: Path, stored: str, planar: bool, mode:
         found = gathered(gather, [0], 5, torch.float32, True)[0]
         planes = torch.from_numpy(images[0].transpose(2, 0, 1).astype(np.float64).copy())[None]
         expected = torch.nn.functional.interpolate(planes, size, mode=mode, antialias=True)[0].numpy()
-        np.testing.assert_allclose(interpolated(images[0], size, mode).transpose(2, 0, 1), expected, atol=1e-6)
+        np.testing.assert_allclose(
+            reference.interpolated(images[0], size, mode).transpose(2, 0, 1), expected, atol=1e-6
+        )
         span = np.abs(images.astype(np.float64)).max()
         assert np.abs(found.numpy() - expected).max() <= 2e-6 * span
         if stored == "uint8" and mode == "bilinear":  # of bicubic, torch clamps what the first direction gives
@@ -197,14 +159,14 @@ def test_resizing_is_near_torch(tmp_path: Path, stored: str, planar: bool, mode:
 
 
 def test_nearest_has_the_centres_of_pillow_and_of_torch_nearest_exact(tmp_path: Path) -> None:
-    images = random_images((1, 13, 17, 1), "int64", 0)
+    images = reference.random_images((1, 13, 17, 1), "int64", 0)
     rows = make_rows(tmp_path, images, True)
     for size in [(5, 7), (26, 34), (13, 40), (1, 1)]:
         augment = {"crop": "center", "height": size[0], "width": size[1], "resize": size}
         output = {"dtype": "int64", "filter": "nearest"}
         gather = make_gather(rows, (13, 17, 1), "int64", planar=True, output=output, augment=augment)
         found = gathered(gather, [0], 1, torch.int64, True)[0]
-        np.testing.assert_array_equal(found.numpy(), pillow_nearest(images[0], size).transpose(2, 0, 1))
+        np.testing.assert_array_equal(found.numpy(), reference.pillow_nearest(images[0], size).transpose(2, 0, 1))
         numbers = torch.arange(13 * 17, dtype=torch.float32).view(1, 1, 13, 17)
         taken = torch.nn.functional.interpolate(numbers, size, mode="nearest-exact")[0, 0].long()
         assert torch.equal(found[0], torch.from_numpy(images).reshape(-1)[taken])
@@ -222,7 +184,7 @@ def test_float_specials_pass_through_bit_by_bit(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("channels", [1, 4])
 def test_padding_and_filter_of_the_output_hold_for_uint8_too(tmp_path: Path, channels: int) -> None:
-    images = random_images((3, 9, 8, channels), "uint8", 1)
+    images = reference.random_images((3, 9, 8, channels), "uint8", 1)
     rows = make_rows(tmp_path, images, True)
     augment = {"crop": "random", "height": 12, "width": 12, "padding": 3, "flip": 0.5}
     gather = make_gather(rows, (9, 8, channels), "uint8", planar=True, output={"dtype": "uint8", "padding": 255},
@@ -266,7 +228,7 @@ def test_invalid_options(
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "float16", "float32"])
 def test_a_store_goes_through_hdf5_and_is_verified_shown_and_trained_on(tmp_path: Path, dtype: str) -> None:
-    images = random_images((12, 5, 16, 16), dtype, 0)
+    images = reference.random_images((12, 5, 16, 16), dtype, 0)
     np.save(tmp_path / "x.npy", images)
     np.save(tmp_path / "y.npy", np.arange(12) % 3)
     mapped = lds.open(tmp_path / "x.npy", label=tmp_path / "y.npy")

@@ -85,7 +85,7 @@ def test_what_can_not_be_packed_again(tmp_path: Path) -> None:
     images = np.stack([pixels(8, 8, seed=i) for i in range(3)])
     whole: dict[str, Any] = {"resize": None, "crop": None, "progress": False}
     floats = lds.pack((images, [0, 1, 2]), tmp_path / "f.lds", dtype="float32", **whole)
-    with pytest.raises(ArgumentError, match="has float32 images: expected a store of uint8 images"):
+    with pytest.raises(ArgumentError, match="has float32 images: expected a store of integers"):
         lds.pack(floats, tmp_path / "x.lds", **JPEG)
     variants = lds.pack((images, [0, 1, 2]), tmp_path / "v.lds", variants=2, augment=lds.Augment(flip=0.5), **whole)
     with pytest.raises(ArgumentError, match="has 2 variants of each image"):

@@ -266,3 +266,52 @@ TEST_CASE("if no thread can be started, the job fails and ends") {
   }));
 }
 #endif
+
+TEST_CASE("arrays of values become rows of the same values, whatever their layout") {
+  constexpr int kChannels = 5;
+  PackSpec spec = small_spec();
+  spec.row.resize_h = spec.row.resize_w = 0;
+  spec.row.crop_h = spec.row.crop_w = 7;
+  spec.row.decode.channels = kChannels;
+  spec.values = PixelType::uint16;
+  spec.value_bytes = 2;
+  const Bytes planar = noise(size_t{kChannels} * kSide * kSide * 2, 3);
+  Bytes interleaved(planar.size()), expected;
+  const auto at = [](int c, int y, int x) { return static_cast<size_t>(((c * kSide + y) * kSide + x) * 2); };
+  for (int c = 0; c < kChannels; ++c) {
+    for (int y = 0; y < kSide; ++y) {
+      for (int x = 0; x < kSide; ++x) {
+        for (size_t byte = 0; byte < 2; ++byte) {
+          const uint8_t value = planar[at(c, y, x) + byte];
+          interleaved[static_cast<size_t>(((y * kSide + x) * kChannels + c) * 2) + byte] = value;
+          if (x > 0 && x < 8 && y > 0 && y < 8) expected.push_back(value);
+        }
+      }
+    }
+  }
+  const ImageLayout layout{kChannels, {kSide, kSide}, true, PixelType::uint16};
+  std::vector<PackItem> items(2);
+  items[0].pixels = layout.view(planar.data());
+  ImageLayout other = layout;
+  other.planar = false;
+  items[1].pixels = other.view(interleaved.data());
+  for (PackItem& item : items) item.type = PixelType::uint16;
+  Bytes rows(2 * expected.size());
+  PackTarget target;
+  target.memory = rows.data();
+  target.memory_rows = 2;
+  Packer packer(spec, 2);
+  packer.start(items, {}, target);
+  const PackResult result = packer.result();
+  CHECK(result.failures.empty());
+  CHECK(result.sums.count == 0);
+  CHECK(Bytes(rows.begin(), rows.begin() + static_cast<ptrdiff_t>(expected.size())) == expected);
+  CHECK(Bytes(rows.begin() + static_cast<ptrdiff_t>(expected.size()), rows.end()) == expected);
+
+  items[1].type = PixelType::int16;
+  items[0].pixels.channels = 4;
+  packer.start(items, {}, target);
+  CHECK(packer.result().failures.size() == 2);
+  spec.value_bytes = 1;
+  CHECK_THROWS_AS(Packer(spec, 2), Error);
+}

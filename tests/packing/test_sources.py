@@ -17,7 +17,7 @@ from torchvision.datasets import ImageFolder
 from torchvision.transforms import ToTensor
 
 import largeds_native as lds
-from largeds_native.errors import ArgumentError
+from largeds_native.errors import ArgumentError, PackError
 from largeds_native.sources import encoded
 from tests.builders.trees import make_tree
 
@@ -134,7 +134,9 @@ def test_bad_samples(tree: Any, tmp_path: Path) -> None:
         lds.pack(encoded([(paths[0].read_bytes(), 1), (b"", "dog")]), tmp_path / "a", **SMALL)  # type: ignore[list-item]
     with pytest.raises(ArgumentError, match=r"expected \(bytes, label\), found int"):
         lds.pack(encoded([(3, 1)]), tmp_path / "b", **SMALL)  # type: ignore[list-item]
-    with pytest.raises(ArgumentError, match="found float64 of shape"):
+    with pytest.raises(ArgumentError, match="found complex128 of shape"):
+        lds.pack([(np.full((4, 4, 3), 7j), 1)], tmp_path / "c0", **SMALL)
+    with pytest.raises(PackError, match="expected floats from 0 to 1, found 7 to 7: dtype='float32' keeps them"):
         lds.pack([(np.full((4, 4, 3), 7.0), 1)], tmp_path / "c", **SMALL)
     with pytest.raises(ArgumentError, match="found int"):
         lds.pack(3, tmp_path / "d", **SMALL)

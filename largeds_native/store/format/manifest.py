@@ -12,10 +12,17 @@ from typing import Any
 
 import numpy as np
 
-from largeds_native._internal.arrays import MASK, MASK_DTYPES, FieldSpec, check_field_name
+from largeds_native._internal.arrays import (
+    IMAGE_DTYPES,
+    MASK,
+    MASK_DTYPES,
+    MAX_CHANNELS,
+    FieldSpec,
+    check_field_name,
+)
 from largeds_native.errors import StorageError, StoreError
 from largeds_native.store.format.json_reader import JsonReader, short
-from largeds_native.store.metadata import IMAGE_DTYPES, MAX_CHANNELS, MeanStd, Metadata, SizeRange
+from largeds_native.store.metadata import MeanStd, Metadata, SizeRange
 
 FORMAT = "largeds"
 VERSIONS = {"raw": 1, "jpeg": 2}  # of the format, by the codec of the rows
