@@ -78,7 +78,7 @@ bool fits(const RowSpec& row, int width, int height) noexcept {
   return row.resize_h == 0 || std::min(width, height) <= row.resize_h;
 }
 
-JpegRow begin_row(const RowSpec& spec, int width, int height, StreamingResizer& resizer, std::vector<uint8_t>& pixels) {
+JpegRow sized_row(const RowSpec& spec, int width, int height) {
   JpegRow row;
   row.source_width = width;
   row.source_height = height;
@@ -88,6 +88,12 @@ JpegRow begin_row(const RowSpec& spec, int width, int height, StreamingResizer& 
   row.kept = to.part.size() == ImageSize{height, width} ? Kept::encoded : Kept::shrunk;
   row.width = to.width;
   row.height = to.height;
+  return row;
+}
+
+JpegRow begin_row(const RowSpec& spec, int width, int height, StreamingResizer& resizer, std::vector<uint8_t>& pixels) {
+  const JpegRow row = sized_row(spec, width, height);
+  const RowGeometry to{row.width, row.height, {0, 0, row.width, row.height}};
   const int channels = spec.decode.channels;
   give_back_if_large(pixels);
   pixels.resize(static_cast<size_t>(to.width) * static_cast<size_t>(to.height) * static_cast<size_t>(channels));

@@ -33,6 +33,9 @@ struct JpegRow {
   int psnr = kNotMeasured;                  // to the pixels that were encoded, in thousandths of a decibel
 };
 
+// The row of a source of this size, which is shrunk where its shorter side is longer than resize_h.
+JpegRow sized_row(const RowSpec& spec, int width, int height);
+
 // Starts the resizer for a source of this size, which is shrunk where its shorter side is longer than resize_h. The
 // result goes to `pixels`, interleaved.
 JpegRow begin_row(const RowSpec& spec, int width, int height, StreamingResizer& resizer, std::vector<uint8_t>& pixels);

@@ -40,7 +40,7 @@ struct PackSpec {
   int value_bytes = 1;
   PackWork work = PackWork::rows;
   std::optional<JpegSpec> jpeg;  // rows are JPEG files; augment, table and work have no meaning then
-  bool png = false;              // rows are PNG files of masks; the same
+  bool png = false;              // rows are PNG files of masks, or of other pictures with `values`; the same
   // Images are arrays of values of this type, which their rows keep; augment and table have no meaning then.
   std::optional<PixelType> values;
 

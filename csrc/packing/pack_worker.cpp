@@ -33,6 +33,8 @@ void map_values(const uint8_t* values, int64_t pixels, int channels, bool planar
 // The first bytes of any other file are enough to reject it.
 bool is_image(const uint8_t* head, size_t size) noexcept { return sniff_format(head, size) != Format::unknown; }
 
+Error no_file_of_values() { return {Reason::unsupported, "the core reads no file of such values"}; }
+
 void check_type(const PackItem& item, PixelType type) {
   if (item.type == type) return;
   throw Error(Reason::value,
@@ -48,7 +50,7 @@ void check(const PackSpec& spec) {
   if (spec.value_bytes != 1 && spec.value_bytes != 2 && spec.value_bytes != 4) {
     throw Error(Reason::value, "value_bytes must be 1, 2 or 4, found " + std::to_string(spec.value_bytes));
   }
-  if (spec.values && (spec.augment || spec.files() || spec.value_bytes != pixel_bytes(*spec.values))) {
+  if (spec.values && (spec.augment || spec.jpeg || spec.value_bytes != pixel_bytes(*spec.values))) {
     throw Error(Reason::value, "arrays of values are stored as they are");
   }
   const int table_bytes = spec.values || spec.value_bytes == 1 ? 0 : spec.row.decode.channels * 256 * spec.value_bytes;
@@ -63,7 +65,7 @@ void check(const PackSpec& spec) {
 
 PackWorker::PackWorker(const PackSpec& spec, const std::atomic<bool>* stop) : spec_(spec) {
   check(spec);
-  if (spec.values) {
+  if (spec.values && !spec.png) {
     values_to_row_ = std::make_unique<ValuesToRow>(spec.row, *spec.values);
   } else {
     image_to_row_ = std::make_unique<ImageToRow>(spec.row);
@@ -73,8 +75,8 @@ PackWorker::PackWorker(const PackSpec& spec, const std::atomic<bool>* stop) : sp
     image_to_jpeg_.emplace(spec.row, *spec.jpeg);
     image_to_jpeg_->set_stop_flag(stop);
   } else if (spec.png) {
-    mask_to_png_.emplace(spec.row);
-    mask_to_png_->set_stop_flag(stop);
+    picture_to_png_.emplace(spec.row);
+    picture_to_png_->set_stop_flag(stop);
   }
   const RowSpec& row = spec.row;
   pixels_ = int64_t{row.out_h} * row.out_w;
@@ -157,19 +159,23 @@ ConstImageView PackWorker::interleaved(const ConstImageView& pixels) {
 }
 
 JpegRow PackWorker::to_file(const PackItem& item, bool measure, std::vector<uint8_t>& out, int64_t& source_bytes) {
-  MaskToPng* const masks = mask_to_png_ ? &*mask_to_png_ : nullptr;
+  PictureToPng* const pictures = picture_to_png_ ? &*picture_to_png_ : nullptr;
   ImageToJpeg* const images = image_to_jpeg_ ? &*image_to_jpeg_ : nullptr;
-  if (masks == nullptr && images == nullptr) throw Error(Reason::internal, "to_file() of a worker for rows of pixels");
+  if (pictures == nullptr && images == nullptr)
+    throw Error(Reason::internal, "to_file() of a worker for rows of pixels");
+  if (spec_.values && item.pixels.data == nullptr) throw no_file_of_values();
   if (item.pixels.data != nullptr) {
-    check_type(item, PixelType::uint8);
-    source_bytes = int64_t{item.pixels.width} * item.pixels.height * item.pixels.channels;
+    check_type(item, spec_.values.value_or(PixelType::uint8));
+    source_bytes = int64_t{item.pixels.width} * item.pixels.height * item.pixels.channels * pixel_bytes(item.type);
+    if (spec_.values && pictures != nullptr) return pictures->convert_values(item.pixels, item.type, out);
     const ConstImageView pixels = interleaved(item.pixels);
-    return masks != nullptr ? masks->convert_pixels(pixels, out) : images->convert_pixels(pixels, measure, out);
+    return pictures != nullptr ? pictures->convert_pixels(pixels, out) : images->convert_pixels(pixels, measure, out);
   }
   const std::string_view bytes = encoded(item);
   source_bytes = static_cast<int64_t>(bytes.size());
   const auto* data = reinterpret_cast<const uint8_t*>(bytes.data());
-  return masks != nullptr ? masks->convert(data, bytes.size(), out) : images->convert(data, bytes.size(), measure, out);
+  return pictures != nullptr ? pictures->convert(data, bytes.size(), out)
+                             : images->convert(data, bytes.size(), measure, out);
 }
 
 void PackWorker::pack_file(const PackItem& item, int64_t index, int64_t sample, std::vector<uint8_t>& out,
@@ -233,7 +239,7 @@ RowResult PackWorker::write_row(const PackItem& item, int64_t sample, uint8_t* o
 }
 
 RowResult PackWorker::from_values(const PackItem& item, uint8_t* out) {
-  if (item.pixels.data == nullptr) throw Error(Reason::unsupported, "the core reads no file of such values");
+  if (item.pixels.data == nullptr) throw no_file_of_values();
   check_type(item, *spec_.values);
   return values_to_row_->convert(item.pixels, out);
 }

@@ -11,8 +11,8 @@
 
 #include "common/file.h"
 #include "common/file_bytes.h"
-#include "packing/mask_to_png.h"
 #include "packing/pack_spec.h"
+#include "packing/picture_to_png.h"
 #include "packing/values_to_row.h"
 #include "store/image_reader.h"
 #include "transform/sample_writer.h"
@@ -86,7 +86,7 @@ class PackWorker {
   std::unique_ptr<ImageToRow> image_to_row_;    // of images that become 8-bit colours or grey
   std::unique_ptr<ValuesToRow> values_to_row_;  // of the others
   std::optional<ImageToJpeg> image_to_jpeg_;
-  std::optional<MaskToPng> mask_to_png_;
+  std::optional<PictureToPng> picture_to_png_;
   std::optional<Augmentation> augmentation_;
   SampleScratch scratch_;
   int64_t pixels_, values_, bytes_;  // pixels and values of one stored variant; bytes of all variants

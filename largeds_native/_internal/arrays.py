@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -12,8 +12,9 @@ from largeds_native.errors import StoreError
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
-VALUE, MASK = "value", "mask"  # roles of fields
+VALUE, MASK, PICTURE = "value", "mask", "picture"  # roles of fields
 MASK_DTYPES = ("uint8", "uint16", "int32")
+PNG_DTYPES = ("uint8", "uint16")  # of masks, and of pictures of one channel, that are PNG rows beside JPEG rows
 IMAGE_DTYPES = ("uint8", "uint16", "int16", "float16", "float32")
 MAX_CHANNELS = 32
 RESERVED_NAMES = ("images", "samples")  # names of other files of a shard
@@ -24,9 +25,10 @@ _FIELD_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,99}")
 class FieldSpec:
     """A field holds one value per sample beside its image, such as a label, of this dtype and shape.
 
-    role: "mask" if the values are masks of the images, one integer a pixel, which are cut out, resized and flipped with
-    their image; else "value". `ignore` is the number of a mask's pixels that lie outside of the image. The shape of a
-    mask is (height, width) of the raw images, and (0, 0) beside JPEG rows.
+    role: "mask" or "picture" for a picture beside the image, which is cut out, resized and flipped with it; else
+    "value". A mask has one integer a pixel and takes the nearest one where it is resized; `ignore` is the number of its
+    pixels that lie outside of the image. Another picture is resized as the image is. The shape of a mask is (height,
+    width), and that of another picture (channels, height, width), of the raw images; beside JPEG rows, they are 0.
     """
 
     dtype: np.dtype[Any]
@@ -37,6 +39,19 @@ class FieldSpec:
     @property
     def is_mask(self) -> bool:
         return self.role == MASK
+
+    @property
+    def is_picture(self) -> bool:
+        return self.role != VALUE
+
+    @property
+    def values(self) -> ValueSpec:
+        """Of a picture."""
+        return ValueSpec(self.dtype, 1 if self.is_mask else self.shape[0])
+
+    def of_size(self, size: tuple[int, int]) -> FieldSpec:
+        """A picture's, with this (height, width)."""
+        return replace(self, shape=(*(() if self.is_mask else self.shape[:1]), *size))
 
 
 @dataclass(frozen=True)

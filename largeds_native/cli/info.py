@@ -89,15 +89,16 @@ def _shards(store: Store) -> int:
 
 def _field(spec: FieldSpec) -> dict[str, Any]:
     plain: dict[str, Any] = {"dtype": str(spec.dtype), "shape": list(spec.shape)}
-    return {**plain, "role": spec.role, "ignore": spec.ignore} if spec.is_mask else plain
+    ignore = {"ignore": spec.ignore} if spec.is_mask else {}
+    return {**plain, "role": spec.role, **ignore} if spec.is_picture else plain
 
 
 def _in_words(field: dict[str, Any]) -> str:
-    """Of a field: "int64", or "masks of uint8, 255 is ignored"."""
+    """Of a field: "int64", "masks of uint8, 255 is ignored", or "pictures of float32"."""
     if "role" not in field:
         return str(field["dtype"])
-    ignored = "" if field["ignore"] is None else f", {field['ignore']} is ignored"
-    return f"masks of {field['dtype']}{ignored}"
+    ignored = "" if field.get("ignore") is None else f", {field['ignore']} is ignored"
+    return f"{field['role']}s of {field['dtype']}{ignored}"
 
 
 def _human_readable(content: dict[str, Any], metadata: Metadata) -> dict[str, object]:

@@ -95,6 +95,9 @@ def pack(
             help="Masks of the images: a folder with the same paths, or a table's column. NAME=WHERE for several."
         ),
     ] = None,
+    pictures: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=WHERE", help="Other pictures beside the images, as depth=FOLDER.")
+    ] = None,
     ignore: Annotated[int | None, typer.Option(help="The number of a mask's pixels outside of the image.")] = None,
     from_store: Annotated[
         bool, typer.Option("--from-store", help="SOURCE is a store: make raw rows of its JPEG rows, or the other way.")
@@ -210,8 +213,9 @@ def pack(
             raise PackError(
                 f"--path and --label name columns of a table: expected a .csv or .parquet file, found {source[0]}"
             )
-        chosen = table(source[0], path=path, label=label, masks=_masks(masks), ignore=ignore)
-        masks = ignore = None
+        further: dict[str, Any] = {"masks": _masks(masks), "pictures": _named("--pictures", pictures)}
+        chosen = table(source[0], path=path, label=label, **further, ignore=ignore)
+        masks = pictures = ignore = None
     if from_store:
         chosen = _one_store(source)
     arguments: dict[str, Any] = sizes_from(resize, crop) | {
@@ -239,6 +243,7 @@ def pack(
         "key": key,
         "classes": _classes(classes),
         "masks": _masks(masks),
+        "pictures": _named("--pictures", pictures),
         "ignore": ignore,
         "max_failures": _max_failures(max_failures),
     }
@@ -271,13 +276,17 @@ def _masks(given: list[str] | None) -> str | dict[str, str] | None:
         return None
     if len(given) == 1 and "=" not in given[0]:
         return given[0]
-    named = {}
-    for text in given:
+    return _named("--masks", given)
+
+
+def _named(option: str, given: list[str] | None) -> dict[str, str] | None:
+    named: dict[str, str] = {}
+    for text in given or ():
         name, equals, where = text.partition("=")
         if not equals or name in named:
-            raise typer.BadParameter(f"--masks: expected NAME=WHERE, each name once, found {text!r}")
+            raise typer.BadParameter(f"{option}: expected NAME=WHERE, each name once, found {text!r}")
         named[name] = where
-    return named
+    return named or None
 
 
 def _classes(text: str | None) -> list[str] | None:

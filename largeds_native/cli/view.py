@@ -134,7 +134,7 @@ def _contact_sheet(
     from largeds_native.view.collect import tile_rows_of
     from largeds_native.view.tiles import ContactSheet, printable
 
-    each = 1 + len(store.metadata.masks) + variants * (augment is not None or store.variants > 1)
+    each = 1 + len(store.metadata.pictures) + variants * (augment is not None or store.variants > 1)
     if len(rows) * each > TILES:
         raise ArgumentError(f"{len(rows):,} images with {each - 1} variants each: expected at most {TILES:,} tiles")
     if augment is not None and store.metadata.varies and not augment.fixes_size:
@@ -145,8 +145,13 @@ def _contact_sheet(
         summary += f"; beside each, its variants in the first {variants} epochs of a Loader (seed {seed})"
     elif store.variants > 1:
         summary += f"; beside each, {min(variants, store.variants)} of its {store.variants} stored variants"
-    if store.metadata.masks:
-        summary += f"; {', '.join(store.metadata.masks)} drawn over them"
+    pictures = store.metadata.pictures.items()
+    for names, where in (
+        ([name for name, spec in pictures if spec.is_mask], "drawn over them"),
+        ([name for name, spec in pictures if not spec.is_mask], "beside them"),
+    ):
+        if names:
+            summary += f"; {', '.join(names)} {where}"
     if store.mean:
         summary += "; normalised floats, shown before normalisation"
     tile_rows = tile_rows_of(store, rows, augment=augment, variants=variants, seed=seed, on_progress=on_progress)

@@ -14,7 +14,7 @@ import numpy as np
 
 from largeds_native._internal.arrays import Array
 from largeds_native.errors import StorageError
-from largeds_native.store.gather import gather_masks
+from largeds_native.store.gather import gather_pictures
 from largeds_native.transform import ImageTransform
 
 if TYPE_CHECKING:
@@ -95,21 +95,21 @@ class DecodedReader:
         return out
 
 
-class MaskReader:
-    """The masks of a store as an array that is read by row numbers; decoded, resized or cropped if needed."""
+class PictureReader:
+    """The pictures of a store as an array that is read by row numbers; decoded, resized or cropped if needed."""
 
     def __init__(self, store: Store, name: str, resize: Any, crop: Any) -> None:
         transform = ImageTransform(**{k: v for k, v in (("resize", resize), ("crop", crop)) if v is not None})
         plain = resize is None and crop is None
         self._store, self._name = store, name
         self._sizes = (None, None) if plain else (transform.resize, transform.crop)
-        self.dtype = store.metadata.masks[name].dtype
+        self.dtype = store.metadata.pictures[name].dtype
         self.shape = (len(store), *self[np.zeros(0, np.int64)].shape[1:])
 
     def __getitem__(self, rows: Array) -> Array:
         if self._sizes == (None, None) and self._store.metadata.codec == "raw":
             return np.asarray(self._store[self._name][rows])
-        return gather_masks(self._store, self._name, rows, *self._sizes)
+        return gather_pictures(self._store, self._name, rows, *self._sizes)
 
 
 def read_into(descriptor: int, offset: int, view: memoryview) -> None:

@@ -20,7 +20,7 @@ import numpy as np
 from largeds_native._internal.arrays import Array, FieldSpec
 from largeds_native._internal.machine import usable_threads
 from largeds_native.errors import ArgumentError
-from largeds_native.interchange.copying import DecodedReader, MaskReader, RowReader, copy_range
+from largeds_native.interchange.copying import DecodedReader, PictureReader, RowReader, copy_range
 from largeds_native.interchange.hdf5_file import CLASSES, IMAGES, LABELS, ORIENTATION
 from largeds_native.interchange.new_file import Reserve, new_file, new_hdf5_file, reserve, storage_errors
 from largeds_native.interchange.progress import ProgressCallback, progress_of
@@ -66,10 +66,10 @@ def export_hdf5(
         length, and its attribute `encoding` is "jpeg". Where rows have an EXIF orientation, `orientation` has them.
     progress: True shows a bar if stderr is a terminal; or a function called with (rows done, total rows).
 
-    Masks become datasets (N, H, W), resized and cropped as the images are, or PNG files with `encoded`; their
-    attributes are role, "mask", and ignore. `data` has the attributes layout, and mean and std if normalised; the file
-    has those of the classes, the options and libraries of the pack, and the store's identity. The file gets its name
-    only when it is complete and synced. Memory use is some tens of MB.
+    Masks become datasets (N, H, W), and other pictures (N, C, H, W), resized and cropped as the images are, or PNG
+    files with `encoded`; their attributes are role, "mask" or "picture", and ignore. `data` has the attributes layout,
+    and mean and std if normalised; the file has those of the classes, the options and libraries of the pack, and the
+    store's identity. The file gets its name only when it is complete and synced. Memory use is some tens of MB.
 
     Raises ArgumentError for an invalid option, an existing output, or a name of another format (x.tar), StorageError
     if the disk is full.
@@ -94,7 +94,7 @@ def export_hdf5(
             images = _create(file, reader.shape, store.dtype, len(rows), chunk, filters, lookup)
             _describe(file, images, store, normalize, reserve_more)
             _write_fields(file, store, rows, reserve_more)
-            _write_masks(file, store, rows, reserve_more, resize, crop)
+            _write_pictures(file, store, rows, reserve_more, resize, crop)
             if chunk:
                 blocks = _blocks(reader, rows, images.chunks[0], lookup, on_progress)
                 _write_chunks(images, _with_space(temporary, images, blocks, reserve_more), filters)
@@ -142,8 +142,8 @@ def _export_encoded(
         if (turned != 1).any():
             _write_field(file, ORIENTATION, turned, np.arange(len(rows)), reserve_more)
         _write_fields(file, store, rows, reserve_more)
-        for name, spec in store.metadata.masks.items():
-            _describe_mask(_write_files(file, store, name, rows, reserve_more), spec)
+        for name, spec in store.metadata.pictures.items():
+            _describe_picture(_write_files(file, store, name, rows, reserve_more), spec)
         for done, row in enumerate(rows.tolist()):
             data = np.frombuffer(store.encoded(row), np.uint8)
             reserve_more(len(data) + 2 * PAGE)  # HDF5 puts large values on pages of their own
@@ -247,35 +247,35 @@ def _describe(file: h5py.File, images: h5py.Dataset, store: Store, normalize: An
 
 
 def _write_fields(file: h5py.File, store: Store, rows: Array, reserve_more: Reserve) -> None:
-    """All but the masks."""
+    """All but the pictures."""
     for name in store.fields:
-        if name not in store.metadata.masks:
+        if name not in store.metadata.pictures:
             _write_field(file, LABELS if name == "label" else name, store[name], rows, reserve_more)
 
 
-def _write_masks(file: h5py.File, store: Store, rows: Array, reserve_more: Reserve, resize: Any, crop: Any) -> None:
+def _write_pictures(file: h5py.File, store: Store, rows: Array, reserve_more: Reserve, resize: Any, crop: Any) -> None:
     """With the geometry of the images."""
-    for name, spec in store.metadata.masks.items():
-        values = MaskReader(store, name, resize, crop)
-        _describe_mask(_write_field(file, name, values, rows, reserve_more), spec)
+    for name, spec in store.metadata.pictures.items():
+        values = PictureReader(store, name, resize, crop)
+        _describe_picture(_write_field(file, name, values, rows, reserve_more), spec)
 
 
 def _write_files(file: h5py.File, store: JpegStore, name: str, rows: Array, reserve_more: Reserve) -> h5py.Dataset:
-    """The PNG files of a mask as values of variable length."""
+    """The PNG files of a picture as values of variable length."""
     _check_free(file, name)
-    masks = file.create_dataset(name, (len(rows),), h5py.vlen_dtype(np.uint8), track_times=False)
-    masks.attrs["encoding"] = "png"
+    pictures = file.create_dataset(name, (len(rows),), h5py.vlen_dtype(np.uint8), track_times=False)
+    pictures.attrs["encoding"] = "png"
     for done, row in enumerate(rows.tolist()):
         data = np.frombuffer(store.encoded(row, name), np.uint8)
         reserve_more(len(data) + 2 * PAGE)
-        masks[done] = data
-    return masks
+        pictures[done] = data
+    return pictures
 
 
-def _describe_mask(masks: h5py.Dataset, spec: FieldSpec) -> None:
-    masks.attrs["role"] = spec.role
+def _describe_picture(pictures: h5py.Dataset, spec: FieldSpec) -> None:
+    pictures.attrs["role"] = spec.role
     if spec.ignore is not None:
-        masks.attrs["ignore"] = spec.ignore
+        pictures.attrs["ignore"] = spec.ignore
 
 
 def _check_free(file: h5py.File, name: str) -> None:

@@ -13,7 +13,15 @@ from typing import Any
 import h5py
 import numpy as np
 
-from largeds_native._internal.arrays import MASK, MASK_DTYPES, FieldSpec, is_field_name
+from largeds_native._internal.arrays import (
+    IMAGE_DTYPES,
+    MASK,
+    MASK_DTYPES,
+    MAX_CHANNELS,
+    PICTURE,
+    FieldSpec,
+    is_field_name,
+)
 from largeds_native.errors import ArgumentError, StorageError, StoreError
 from largeds_native.interchange.image_shape import shape_metadata
 from largeds_native.store.metadata import MeanStd, Metadata
@@ -176,11 +184,16 @@ def further_fields(file: h5py.File, images: str, labels: str | None) -> dict[str
     return fields
 
 
-def mask_spec(values: h5py.Dataset, size: tuple[int, int]) -> FieldSpec | None:
-    """Of a dataset of masks of the images' (height, width), as its attribute `role` says; None for a plain field."""
+def picture_spec(values: h5py.Dataset, size: tuple[int, int]) -> FieldSpec | None:
+    """Of a dataset of masks or other pictures of the images' (height, width), as its attribute `role` says; None for a
+    plain field."""
     dtype, shape = values.dtype.newbyteorder("<"), values.shape[1:]
     role, ignore = _text(values.attrs.get("role")), values.attrs.get("ignore")
-    if role != MASK or shape != size or dtype.name not in MASK_DTYPES:
+    if shape[-2:] != size:
+        return None
+    if role == PICTURE and len(shape) == 3 and shape[0] <= MAX_CHANNELS and dtype.name in IMAGE_DTYPES:
+        return FieldSpec(dtype, shape, PICTURE)
+    if role != MASK or len(shape) != 2 or dtype.name not in MASK_DTYPES:
         return None
     limits = np.iinfo(dtype)
     known = isinstance(ignore, np.integer) and limits.min <= ignore <= limits.max

@@ -24,7 +24,7 @@ from largeds_native.interchange.hdf5_file import (
     image_metadata,
     label_shape,
     labels_in,
-    mask_spec,
+    picture_spec,
     read_classes,
     read_json,
     read_normalized,
@@ -54,8 +54,8 @@ def from_hdf5(
     images: name of a dataset of shape (N, C, H, W), (N, H, W, C) or (N, H, W), of uint8, float16 or float32, with any
         storage layout. Pixels are not changed.
     labels: name of a dataset of N values, "FILE:DATASET" for one of another file; None without labels. Other top-level
-        datasets with N rows become fields, or masks, as an export of a store with masks says; a warning names those
-        that can't.
+        datasets with N rows become fields, or masks and other pictures, as an export of a store with these says; a
+        warning names those that can't.
     dtype: "float32" or "float16", to convert float images.
     layout: "CHW" or "HWC", if the shape fits both.
     shard_bytes: largest size of a shard's images in bytes.
@@ -83,7 +83,7 @@ def from_hdf5(
 def _contents(
     file: h5py.File, images: str, labels: str | None, dtype: str | None, layout: str | None
 ) -> tuple[dict[str, Any], Metadata]:
-    """The values of the fields, those of masks as their datasets, and the metadata of the new store."""
+    """The values of the fields, those of pictures as their datasets, and the metadata of the new store."""
     data = dataset(file, images)
     found, path = image_metadata(data, layout), Path(file.filename)
     stored = np.dtype(dtype or found.dtype).newbyteorder("<")
@@ -98,13 +98,13 @@ def _contents(
             whole = label.ndim == 1 and label.dtype.kind in "biu"
             fields["label"] = label.astype(np.int64) if whole else label
     further = further_fields(file, images, labels)
-    masks = {name: spec for name, values in further.items() if (spec := mask_spec(values, found.image_size))}
-    fields |= {name: values if name in masks else field_values(values) for name, values in further.items()}
+    pictures = {name: spec for name, values in further.items() if (spec := picture_spec(values, found.image_size))}
+    fields |= {name: values if name in pictures else field_values(values) for name, values in further.items()}
     specs = {name: FieldSpec(values.dtype.newbyteorder("<"), values.shape[1:]) for name, values in fields.items()}
     return fields, replace(
         found,
         dtype=stored,
-        fields={**specs, **masks},
+        fields={**specs, **pictures},
         classes=tuple(read_classes(file)),
         normalized=read_normalized(data),
         options=read_json(file, "options") or {"source": path.name, "images": images.strip("/")},

@@ -21,7 +21,7 @@ from largeds_native.interchange.hdf5_file import (
     image_metadata,
     label_shape,
     labels_in,
-    mask_spec,
+    picture_spec,
     read_classes,
     read_normalized,
     reading,
@@ -58,9 +58,11 @@ def open_hdf5(path: str | os.PathLike[str], images: str = IMAGES, labels: str | 
                 fields["label"] = _field(values, label_shape(values))
         others = further_fields(file, images, chosen)
         fields |= {name: _field(values, values.shape) for name, values in others.items()}
-        masks = {name: spec for name, values in others.items() if (spec := mask_spec(values, metadata.image_size))}
+        pictures = {
+            name: spec for name, values in others.items() if (spec := picture_spec(values, metadata.image_size))
+        }
         known = replace(metadata, classes=tuple(read_classes(file)), normalized=read_normalized(data))
-    return MappedArrayStore(where, known, mapped, fields, (open_hdf5, (str(where), images, absolute)), masks)
+    return MappedArrayStore(where, known, mapped, fields, (open_hdf5, (str(where), images, absolute)), pictures)
 
 
 def _storage(data: h5py.Dataset) -> str:

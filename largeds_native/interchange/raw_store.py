@@ -57,12 +57,12 @@ class RawStoreWriter:
             if self._shard is None:
                 self._shard = ShardWriter(self._folder, len(self._records), self._metadata)
             n = min(len(rows), self._shard_rows - self._shard.rows)
-            masks = {
-                name: fields[name][:n].astype(spec.dtype, copy=False) for name, spec in self._metadata.masks.items()
+            pictures = {
+                name: fields[name][:n].astype(spec.dtype, copy=False) for name, spec in self._metadata.pictures.items()
             }
-            self._shard.append(rows[:n], masks)
+            self._shard.append(rows[:n], pictures)
             results = self._results(rows[:n])
-            results.masks = {name: _hashed(mask, results) for name, mask in masks.items()}
+            results.pictures = {name: _hashed(mask, results) for name, mask in pictures.items()}
             self._shard.log(names[:n], results, {name: values[:n] for name, values in fields.items()})
             rows, names = rows[n:], names[n:]
             fields = {name: values[n:] for name, values in fields.items()}
@@ -101,9 +101,9 @@ class RawStoreWriter:
         sync(self._final.parent)
 
 
-def _hashed(masks: Array, images: SampleResults) -> SampleResults:
-    """The results of these masks, beside those of their images."""
+def _hashed(pictures: Array, images: SampleResults) -> SampleResults:
+    """The results of these pictures, beside those of their images."""
     from largeds_native import _C
 
-    rows = np.ascontiguousarray(masks).reshape(len(masks), -1).view(np.uint8)
-    return replace(images, hash=_C.hash_rows(rows.data, rows.shape[1], usable_threads()), masks={})
+    rows = np.ascontiguousarray(pictures).reshape(len(pictures), -1).view(np.uint8)
+    return replace(images, hash=_C.hash_rows(rows.data, rows.shape[1], usable_threads()), pictures={})

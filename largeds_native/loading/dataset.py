@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -37,7 +38,7 @@ class StoreDataset(Dataset[Any]):
     fields: the names of the fields, in this order; None is ("label",) if the store has it, else no field.
     augment: an `Augment`, which also gives images of many sizes one size, or a list with one for each view: items are
         then ([view, view], *fields), and `transform` changes each view. Draws are torch's, as those of other datasets;
-        masks get the geometry of their images.
+        pictures get the geometry of their images.
     image: "tensor" is (C, H, W) of the store's dtype; "pil" an image of Pillow, for torchvision's and timm's transforms
         of such; "numpy" an array (H, W, C), as Albumentations takes it. Masks come in the same kind, as (H, W).
     names: keys for samples as dicts, as {"image": "pixel_values", "label": "labels"} for Hugging Face's Trainer; fields
@@ -81,7 +82,7 @@ class StoreDataset(Dataset[Any]):
             raise ArgumentError("augment: a Dataset does not know the epoch: expected an Augment or a list of them")
         schedule = ViewSchedule(augment)
         self._views, self._listed = None if augment is None else schedule.at(0), schedule.listed
-        self._masks = tuple(name for name in self.fields if name in store.metadata.masks)
+        self._pictures = tuple(name for name in self.fields if name in store.metadata.pictures)
         check_pictures(store, self.fields, self._views or (Augment(),))
         self._keys = keys_of(names, self.fields)
         self._check_transforms()
@@ -107,7 +108,7 @@ class StoreDataset(Dataset[Any]):
         self._format: BatchFormat | None = None
         if self._views is not None or not store.metadata.varies:
             views, last = self._views or (Augment(),), self.image != "tensor"
-            self._format = BatchFormat(store, variant="draw", channels_last=last, views=views, masks=self._masks)
+            self._format = BatchFormat(store, variant="draw", channels_last=last, views=views, pictures=self._pictures)
         self._memory = BatchMemory()
 
     @property
@@ -141,7 +142,7 @@ class StoreDataset(Dataset[Any]):
             return [self[index] for index in indices]
         changed = any((self.transform, self.target_transform, self.transforms))
         members = len(self.fields) or self._keys is not None
-        plain = bool(members) and self.image == "tensor" and not self._listed and not self._masks
+        plain = bool(members) and self.image == "tensor" and not self._listed and not self._pictures
         return self._items(indices, COLLATES_WHOLE and not changed and plain and self._format is not None)
 
     def _items(self, indices: Sequence[int], whole: bool) -> list[Any]:
@@ -150,8 +151,11 @@ class StoreDataset(Dataset[Any]):
             columns = [self._values(name, rows) for name in self.fields]
             return [self._sample(*members) for members in zip(self._decoded(rows), *columns, strict=True)]
         parts = self._parts(self._format, rows, whole)
-        pictures = 1 + len(self._masks)
-        found = {name: self._per_view(parts[1 + i :: pictures], self._masks_of) for i, name in enumerate(self._masks)}
+        pictures = 1 + len(self._pictures)
+        found = {
+            name: self._per_view(parts[1 + i :: pictures], partial(self._pictures_of, name))
+            for i, name in enumerate(self._pictures)
+        }
         columns = [found[name] if name in found else self._values(name, rows) for name in self.fields]
         if whole:
             return samples_of(parts[0], columns, self._keys)
@@ -183,17 +187,20 @@ class StoreDataset(Dataset[Any]):
     def _values(self, name: str, rows: NDArray[np.int64]) -> Sequence[Any]:
         """The values of a field, one a row."""
         values: Any = self.store.field(name)[rows]
-        if name in self.store.metadata.masks:
-            return [self._as_mask(np.asarray(mask)) for mask in values]
+        if name in self.store.metadata.pictures:
+            return [self._as_picture(np.asarray(one)) for one in values]
         return values_of(np.asarray(values))
 
-    def _as_mask(self, mask: NDArray[Any]) -> Any:
+    def _as_picture(self, values: NDArray[Any]) -> Any:
+        """A mask (H, W), or another picture (C, H, W): of numpy (H, W, C), as an image is."""
         if self.image == "tensor":
-            return torch.from_numpy(np.array(mask))
-        return np.array(mask) if self.image == "numpy" else _pil_mask(mask)
+            return torch.from_numpy(np.array(values))
+        values = np.array(values if values.ndim == 2 else values.transpose(1, 2, 0))
+        return values if self.image == "numpy" else pil_picture(values)
 
-    def _masks_of(self, batch: Tensor) -> Sequence[Any]:
-        return [self._as_mask(mask) for mask in batch.numpy()[:, 0]]
+    def _pictures_of(self, name: str, batch: Tensor) -> Sequence[Any]:
+        values = batch.numpy()
+        return list(map(self._as_picture, values[:, 0] if self.store.metadata.pictures[name].is_mask else values))
 
     def _images_of(self, batch: Tensor) -> Sequence[Any]:
         if self.image == "tensor":
@@ -205,7 +212,7 @@ class StoreDataset(Dataset[Any]):
         return pixels if self.image == "numpy" else picture_of(pixels, "HWC")
 
     def _parts(self, batches: BatchFormat, rows: NDArray[np.int64], whole: bool) -> list[Tensor]:
-        """For each view, its images and then its masks, (n, C, H, W)."""
+        """For each view, its images and then its pictures, (n, C, H, W)."""
         parts = []
         for channels, height, width in batches.image_shapes:
             if batches.channels_last:
@@ -213,8 +220,10 @@ class StoreDataset(Dataset[Any]):
                 parts.append(batch.permute(0, 3, 1, 2))
             else:
                 parts.append(self._memory.tensor((len(rows), channels, height, width), batches.dtype, whole))
-            size = (len(rows), 1, height, width)
-            parts += [self._memory.tensor(size, dtype, whole) for dtype in batches.mask_dtypes]
+            parts += [
+                self._memory.tensor((len(rows), spec.values.channels, height, width), dtype, whole)
+                for spec, dtype in zip(batches.pictures, batches.picture_dtypes, strict=True)
+            ]
         draws = self.store.variants > 1 or self._views is not None
         batches.gather.run(rows, int(torch.randint(1 << 62, ())) if draws else 0, 0, parts, shared_pool(None))
         return parts
@@ -239,8 +248,14 @@ class StoreDataset(Dataset[Any]):
         self._prepare()
 
 
-def _pil_mask(mask: NDArray[Any]) -> Any:
-    """Modes "L", "I;16" and "I"."""
+def pil_picture(values: NDArray[Any]) -> Any:
+    """(H, W) or (H, W, C): in the modes "L", "RGB", "I;16", "I" and "F"; an array where Pillow has no such mode."""
     from PIL import Image
 
-    return Image.fromarray(np.ascontiguousarray(mask))
+    values = np.ascontiguousarray(values[..., 0] if values.ndim == 3 and values.shape[2] == 1 else values)
+    if values.dtype == np.float16:
+        values = values.astype(np.float32)
+    try:
+        return Image.fromarray(values)
+    except TypeError:
+        return values

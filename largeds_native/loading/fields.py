@@ -36,7 +36,7 @@ def check_pictures(store: Store, fields: Sequence[str], views: Sequence[Augment]
         return
     for name in fields:
         spec = store.metadata.fields.get(name)
-        if spec is not None and not spec.is_mask and has_shape_of(spec, store.metadata.image_size):
+        if spec is not None and not spec.is_picture and has_shape_of(spec, store.metadata.image_size):
             raise ArgumentError(
                 f"augment: field {name!r} holds pictures of the images' size, which would not be cropped and flipped "
                 "with their images: load without an augment, or without this field"
@@ -44,15 +44,15 @@ def check_pictures(store: Store, fields: Sequence[str], views: Sequence[Augment]
 
 
 def check_fields(store: Store, fields: Sequence[str]) -> None:
-    """Raises ArgumentError for a field that the store has not, and for a mask that comes twice."""
+    """Raises ArgumentError for a field that the store has not, and for a picture that comes twice."""
     for name in fields:
         if name not in store.fields:
             found = ", ".join(repr(field) for field in store.fields) or "none"
             raise ArgumentError(
                 f"fields: {store.path} has no field {name!r}, its fields are: {found}. Pass fields=(...)"
             )
-        if name in store.metadata.masks and list(fields).count(name) > 1:
-            raise ArgumentError(f"fields: the mask {name!r} is given twice")
+        if name in store.metadata.pictures and list(fields).count(name) > 1:
+            raise ArgumentError(f"fields: the {store.metadata.pictures[name].role} {name!r} is given twice")
 
 
 def core_field(store: Store, name: str) -> CoreField:

@@ -167,7 +167,9 @@ class Loader:
         self.fields = field_names(store, fields)
         check_fields(store, self.fields)
         self._keys = keys_of(names, self.fields)
-        self._masks = tuple(name for name in self.fields if name in store.metadata.masks)
+        pictures = store.metadata.pictures
+        # and whether each is a mask
+        self._pictures = {name: pictures[name].is_mask for name in self.fields if name in pictures}
         self._schedule = ViewSchedule(augment)
         self._views = self._schedule.at(0)
         self._spec: EpochSpec | None = self._epoch_spec(self._views)  # None: closed
@@ -184,7 +186,7 @@ class Loader:
         narrow = self.store.dtype == np.uint8 and self.store.channels <= 4
         dtype = None if floats and self._dtype is torch.float32 else self._dtype
         mean, std = self._mean_std
-        options = {**self._batch_options, "views": views, "masks": self._masks}
+        options = {**self._batch_options, "views": views, "pictures": tuple(self._pictures)}
         final = BatchFormat(self.store, dtype=dtype, mean=mean, std=std, **options)
         if self.device.type not in ("cpu", "cuda"):
             raise ArgumentError(f"device: expected 'cpu' or a CUDA device, found {str(self.device)!r}")
@@ -203,10 +205,10 @@ class Loader:
         check_shapes(self._coloring, self._host_format.image_shapes)
         check_pictures(self.store, self.fields, views)
         gather = self._host_format.gather
-        fields = [core_field(self.store, name) for name in self.fields if name not in self._masks]
+        fields = [core_field(self.store, name) for name in self.fields if name not in self._pictures]
         sample_bytes = gather.sample_bytes + sum(rows.row_bytes for rows, _, _ in fields)
         slot_bytes = min(self.batch_size or 0, len(self.store)) * sample_bytes + 64 * (
-            len(views) * (1 + len(self._masks)) + len(fields)
+            len(views) * (1 + len(self._pictures)) + len(fields)
         )
         # the caller holds one batch while the next is delivered
         self._ring = _C.Ring(slot_bytes, self.prefetch + 2, self.device.type == "cuda")
@@ -215,7 +217,7 @@ class Loader:
         view_bytes = pixels * (self._device_format or self._host_format).dtype.itemsize
         self._color_ring = _C.Ring(min(self.batch_size or 0, len(self.store)) * view_bytes, 2 * len(views))
         pool = _C.Pool(self.threads)
-        structure = BatchStructure(len(views), self._schedule.listed, self.fields, self._masks, self._keys)
+        structure = BatchStructure(len(views), self._schedule.listed, self.fields, self._pictures, self._keys)
         return EpochSpec(
             gather, fields, self._ring, pool, self.seed, self.prefetch, self.plan, structure, self._skips_damaged
         )

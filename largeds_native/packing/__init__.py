@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 # imported here, not lazily, so that the name `verify_sources` is the function, not the module
@@ -44,6 +44,7 @@ def pack(
     threads: int | None = None,
     classes: Sequence[str] | Store | None = None,
     masks: Any = None,
+    pictures: Mapping[str, Any] | None = None,
     ignore: int | None = None,
     on_error: Literal["skip", "raise"] = "skip",
     max_failures: int | float = 0.01,
@@ -102,6 +103,9 @@ def pack(
         They become the field "mask", or, from a mapping {name: where}, several fields. A palette gives its indices, and
         16 bits stay exact. Masks get the geometry of their images, by the nearest neighbour; JPEG rows keep them as PNG
         files. A sample whose mask is missing, or of another size than its image, fails.
+    pictures: {name: where} of other pictures beside the images, such as depth, in the same way. They keep their dtype
+        (uint8, uint16, int16, float16 or float32, up to 32 channels) and are resized as the images are. Beside JPEG
+        rows, they have one channel of 8 or 16 bits, and are kept as PNG files.
     ignore: the number of a mask's pixels that lie outside of the image, which a random crop with padding shows (0 by
         default): the loss's ignore_index.
     on_error: "skip" leaves failed images out and lists them in the report; "raise" stops at the first failure.
@@ -156,5 +160,5 @@ def pack(
         max_pixels=max_pixels,
         sixteen_bit=sixteen_bit,
     )
-    chosen = with_classes(source_of(source, exif_orientation, masks, ignore), classes)
+    chosen = with_classes(source_of(source, exif_orientation, masks, ignore, pictures), classes)
     return run(chosen, out, options, threads, on_error, resume, progress, key, max_failures, wait)

@@ -117,7 +117,7 @@ class Engine:
 
     def close_gaps(self, results: SampleResults) -> None:
         """Moves the rows of the last batch together, so that failed items leave no gap. Items may also have failed
-        since `finish`, for their masks."""
+        since `finish`, for their pictures."""
         batch = self._last
         assert batch is not None
         if results.errors and batch.descriptor >= 0:

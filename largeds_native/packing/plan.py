@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -35,9 +35,9 @@ class Plan:
         return self.options.stored_size(self.decoded)
 
     @property
-    def masks(self) -> dict[str, FieldSpec]:
-        """The masks as they are stored."""
-        return {name: replace(spec, shape=self.size) for name, spec in self.source.masks.items()}
+    def pictures(self) -> dict[str, FieldSpec]:
+        """The masks and other pictures as they are stored."""
+        return {name: spec.of_size(self.size) for name, spec in self.source.pictures.items()}
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -74,7 +74,7 @@ class Plan:
         told = self.source.fingerprint()
         if self.key is None:
             return told
-        fields = {name: (spec.dtype.str, spec.shape) for name, spec in {**self.source.fields, **self.masks}.items()}
+        fields = {name: (spec.dtype.str, spec.shape) for name, spec in {**self.source.fields, **self.pictures}.items()}
         known = [self.key, told, self.source.count, fields, self.source.classes]
         return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
 
@@ -93,8 +93,8 @@ class Plan:
         """Equal for jobs that write the same bytes: with the same samples, options and decoder versions. Without an
         `identity`, it says nothing about the samples."""
         job = {"source": self.identity, "size": self.size, "decoded": self.decoded, **self.manifest_parts()}
-        if self.masks:
-            job["masks"] = {name: (spec.dtype.str, spec.ignore) for name, spec in self.masks.items()}
+        if self.pictures:
+            job["pictures"] = {name: (spec.role, str(spec.values), spec.ignore) for name, spec in self.pictures.items()}
         return hashlib.sha256(json.dumps(job, sort_keys=True).encode()).hexdigest()
 
     def manifest_parts(self) -> dict[str, Any]:
@@ -108,7 +108,7 @@ class Plan:
             shape=self.shape,
             dtype=np.dtype(self.options.dtype).newbyteorder("<"),
             layout=self.options.layout,
-            fields={**self.source.fields, **self.masks},
+            fields={**self.source.fields, **self.pictures},
             classes=self.source.classes,
             normalized=None if mean is None or std is None else (mean, std),
             variants=self.options.variants,

@@ -9,7 +9,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from largeds_native._internal.arrays import has_shape_of
+from largeds_native._internal.arrays import PNG_DTYPES, has_shape_of
 from largeds_native._internal.machine import usable_threads
 from largeds_native.errors import ArgumentError, LargedsError, PackError, StorageError
 from largeds_native.packing import resume as state
@@ -94,27 +94,28 @@ def make_plan(source: Source, options: PackOptions, key: str | None = None) -> P
     size = (0, 0) if options.codec == "jpeg" else row_size(source, options)
     plan = Plan(source, options, size, library_versions(), key)
     plan.metadata("")  # raises if the augmentation does not fit
+    _check_fields(plan)
     _check_pictures(plan)
-    _check_masks(plan)
     return plan
 
 
-def _check_masks(plan: Plan) -> None:
-    """Raises ArgumentError for masks that can't be stored."""
-    for name, spec in plan.masks.items():
+def _check_pictures(plan: Plan) -> None:
+    """Raises ArgumentError for masks and other pictures that can't be stored."""
+    for name, spec in plan.pictures.items():
+        kind = f"{spec.role}s"
         if plan.options.augment is not None:
             raise ArgumentError(
-                f"augment: the masks {name!r} are not augmented ahead: pass augment to the Loader, which crops and "
-                "flips image and mask alike"
+                f"augment: the {kind} {name!r} are not augmented ahead: pass augment to the Loader, which crops and "
+                f"flips image and {spec.role} alike"
             )
-        if plan.options.codec == "jpeg" and spec.dtype.itemsize > 2:
+        if plan.options.codec == "jpeg" and (spec.dtype.name not in PNG_DTYPES or spec.values.channels > 1):
             raise ArgumentError(
-                f"masks: {name!r} has numbers of {spec.dtype}, and the PNG rows beside JPEG rows have 16 bits: "
-                "pack with codec='raw'"
+                f"{kind}: {name!r} has values of {spec.values}, and the PNG rows beside JPEG rows have one channel of "
+                "8 or 16 bits: pack with codec='raw'"
             )
 
 
-def _check_pictures(plan: Plan) -> None:
+def _check_fields(plan: Plan) -> None:
     """Raises ArgumentError for a field of pictures that would not be cropped or resized as its image is."""
     size = plan.source.image_size or plan.decoded
     if plan.options.augment is None and (plan.decoded == size or _keeps(plan.options, size)):
@@ -169,7 +170,7 @@ class Job:
         self._metadata = plan.metadata(fingerprint)
         self._threads, self._raise_errors = threads, raise_errors
         self._finisher = finisher
-        self._engines = Engines.of(plan.options, plan.masks, plan.decoded, threads, folder)
+        self._engines = Engines.of(plan.options, plan.pictures, plan.decoded, threads, folder)
         self._done = self._failed = 0
 
     def run(self, progress: bool, max_failures: int | float) -> None:

@@ -13,8 +13,8 @@ from largeds_native.errors import DecodeError
 from largeds_native.packing.engine import Engine, Int64Array
 from largeds_native.packing.failures import shape_error
 from largeds_native.packing.jpeg_engine import make_engine
-from largeds_native.packing.mask_engine import make_mask_engine
 from largeds_native.packing.options import PackOptions
+from largeds_native.packing.picture_engine import make_picture_engine
 from largeds_native.packing.plan import Plan
 from largeds_native.sources import FailedItem, Item, SourceBatch
 from largeds_native.sources.classes import check_labels
@@ -26,58 +26,61 @@ OnShardProgress = Callable[[int, int], None]  # (samples done in this shard, of 
 
 @dataclass(frozen=True)
 class Engines:
-    """One for the images, and one for each mask."""
+    """One for the images, and one for each mask or other picture."""
 
     image: Engine
-    masks: Mapping[str, Engine]
+    pictures: Mapping[str, Engine]
+    roles: Mapping[str, str]
 
-    def pack_masks(
+    def pack_pictures(
         self,
         batch: SourceBatch,
         samples: Int64Array,
         results: SampleResults,
         target: Callable[[str], tuple[int, int]] = lambda _: (-1, 0),
     ) -> None:
-        """Adds the results of the masks to those of the images: a sample fails if one of its masks does.
+        """Adds the results of the pictures to those of the images: a sample fails if one of its pictures does.
 
-        target: (descriptor, offset) of the file of a mask's rows; without it, they are only hashed.
+        target: (descriptor, offset) of the file of a picture's rows; without it, they are only hashed.
         """
-        for name, engine in self.masks.items():
-            engine.start(batch.masks[name], samples, *target(name))
+        for name, engine in self.pictures.items():
+            engine.start(batch.pictures[name], samples, *target(name))
             found = engine.finish(lambda _: None)
             for index, (reason, message) in found.errors.items():
-                text = _without_folder(message, batch.masks[name][index], batch.names[index])
-                # a mask that does not become as large as the raw rows is not of its image's size
-                kind = "mask_size" if reason == "shape" else reason
+                text = _without_folder(message, batch.pictures[name][index], batch.names[index])
+                # a picture that does not become as large as the raw rows is not of its image's size
+                kind = f"{self.roles[name]}_size" if reason == "shape" else reason
                 results.errors.setdefault(index, (kind, f"{name}: {text}"))
             for index in np.flatnonzero((found.width != results.width) | (found.height != results.height)).tolist():
-                mask, image = (f"{one.height[index]}x{one.width[index]}" for one in (found, results))
-                results.errors.setdefault(
-                    index, ("mask_size", f"{name}: the mask has {mask} pixels (height x width), and the image {image}")
-                )
+                role, sizes = self.roles[name], [f"{one.height[index]}x{one.width[index]}" for one in (found, results)]
+                words = f"{name}: the {role} has {sizes[0]} pixels (height x width), and the image {sizes[1]}"
+                results.errors.setdefault(index, (f"{role}_size", words))
             found.errors = results.errors
-            results.masks[name] = found
+            results.pictures[name] = found
 
     def close_gaps(self, results: SampleResults) -> None:
         self.image.close_gaps(results)
-        for name, engine in self.masks.items():
-            engine.close_gaps(results.masks[name])
+        for name, engine in self.pictures.items():
+            engine.close_gaps(results.pictures[name])
 
     @classmethod
     def of(
         cls,
         options: PackOptions,
-        masks: Mapping[str, FieldSpec],
+        pictures: Mapping[str, FieldSpec],
         size: tuple[int, int],
         threads: int,
         folder: Path | None = None,
     ) -> Engines:
         """`size`: of decoded images; `folder`: of the store, if rows are written."""
-        of_masks = {name: make_mask_engine(options, spec, size, threads, folder) for name, spec in masks.items()}
-        return cls(make_engine(options, size, threads, folder), of_masks)
+        of_pictures = {
+            name: make_picture_engine(options, spec, size, threads, folder) for name, spec in pictures.items()
+        }
+        roles = {name: spec.role for name, spec in pictures.items()}
+        return cls(make_engine(options, size, threads, folder), of_pictures, roles)
 
     def abort(self) -> None:
-        for engine in (self.image, *self.masks.values()):
+        for engine in (self.image, *self.pictures.values()):
             engine.abort()
 
 
@@ -118,7 +121,7 @@ class ShardFiller:
             following = next(batches, None)
             before, failed = self.samples, self.failed
             results = engines.image.finish(lambda n, before=before, failed=failed: on_progress(before + n, failed))  # type: ignore[misc]
-            engines.pack_masks(batch, samples, results, self._writer.mask_target)
+            engines.pack_pictures(batch, samples, results, self._writer.picture_target)
             _check(batch, results, raise_errors, self._plan)
             engines.close_gaps(results)
             self._writer.advance(len(batch.items) - len(results.errors), results)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import bisect
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,11 +40,11 @@ class StoreSource(IndexedSource):
 
     @property
     def fields(self) -> dict[str, FieldSpec]:
-        return {name: spec for name, spec in self._store.metadata.fields.items() if not spec.is_mask}
+        return {name: spec for name, spec in self._store.metadata.fields.items() if not spec.is_picture}
 
     @property
-    def masks(self) -> dict[str, FieldSpec]:
-        return {name: replace(spec, shape=()) for name, spec in self._store.metadata.masks.items()}
+    def pictures(self) -> dict[str, FieldSpec]:
+        return self._store.metadata.pictures
 
     @property
     def count(self) -> int:
@@ -54,8 +53,8 @@ class StoreSource(IndexedSource):
     def take(self, indices: Indices) -> SourceBatch:
         rows = indices.tolist()
         fields = {name: np.asarray(self._store.field(name)[indices]) for name in self.fields}
-        masks = {name: [self._item(row, name) for row in rows] for name in self.masks}
-        return SourceBatch([self._item(row) for row in rows], [self._name(row) for row in rows], fields, masks)
+        pictures = {name: [self._item(row, name) for row in rows] for name in self.pictures}
+        return SourceBatch([self._item(row) for row in rows], [self._name(row) for row in rows], fields, pictures)
 
     def _part(self, row: int) -> tuple[Store, int]:
         """The store that holds a row, and its number there."""
@@ -69,8 +68,8 @@ class StoreSource(IndexedSource):
             except StoreError as error:  # its offsets are damaged
                 return FailedItem("store", str(error), error)
         if name != "images":
-            mask: Array = np.asarray(store.field(name)[row])
-            return mask
+            picture: Array = np.asarray(store.field(name)[row])
+            return picture if picture.ndim == 2 else picture.transpose(1, 2, 0)
         pixels: Array = np.asarray(store.images[row])
         return pixels.transpose(1, 2, 0) if store.layout == "CHW" else pixels
 
@@ -92,12 +91,14 @@ class StoreSource(IndexedSource):
         return self._store.identity
 
 
-def source_of(source: Any, exif_orientation: bool, masks: Any = None, ignore: int | None = None) -> Source:
+def source_of(
+    source: Any, exif_orientation: bool, masks: Any = None, ignore: int | None = None, pictures: Any = None
+) -> Source:
     """The source for any argument of `pack`."""
     if not isinstance(source, Store):
-        return as_source(source, masks, ignore)
-    if masks is not None or ignore is not None:
-        raise ArgumentError(f"masks and ignore: those of {source.path} are taken as they are: leave them out")
+        return as_source(source, masks, ignore, pictures)
+    if masks is not None or pictures is not None or ignore is not None:
+        raise ArgumentError(f"masks, pictures and ignore: those of {source.path} are taken as they are: leave them out")
     for store in source.stores if isinstance(source, ConcatStore) else [source]:
         _check_orientation(store, exif_orientation)
     return StoreSource(source)

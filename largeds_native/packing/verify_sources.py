@@ -63,12 +63,12 @@ def verify_sources(
     indices = np.unique(np.linspace(0, len(table) - 1, min(sample, len(table))).astype(np.int64))
     expected = table.take(indices).to_pylist()
     size = (0, 0) if options.codec == "jpeg" else row_size(indexed, options)
-    if sorted(indexed.masks) != sorted(store.metadata.masks):
+    if sorted(indexed.pictures) != sorted(store.metadata.pictures):
         raise StoreError(
-            f"{store.path}: expected a source with the masks {sorted(store.metadata.masks)}, found "
-            f"{sorted(indexed.masks)}: pass the source with its masks"
+            f"{store.path}: expected a source with the masks and pictures {sorted(store.metadata.pictures)}, found "
+            f"{sorted(indexed.pictures)}: pass the source with them"
         )
-    engines = Engines.of(options, store.metadata.masks, size, threads or usable_threads())
+    engines = Engines.of(options, store.metadata.pictures, size, threads or usable_threads())
     different: list[str] = []
     for low in range(0, len(indices), STEP):
         part = indices[low : low + STEP]
@@ -91,12 +91,12 @@ def _differences(engines: Engines, batch: SourceBatch, indices: Any, expected: l
     """Names of the samples that differ from their entry in the store's list of samples."""
     engines.image.start(batch.items, indices)
     results = engines.image.finish(lambda _: None)
-    engines.pack_masks(batch, indices, results)
+    engines.pack_pictures(batch, indices, results)
     different = []
     for i, was in enumerate(expected):
         status = results.errors[i][0] if i in results.errors else "ok"
         same = batch.names[i] == was["source"] and status == was["status"]
-        hashes = {"hash": results.hash, **{hash_column(name): found.hash for name, found in results.masks.items()}}
+        hashes = {"hash": results.hash, **{hash_column(name): found.hash for name, found in results.pictures.items()}}
         if not same or (status == "ok" and any(int(values[i]) != was[name] for name, values in hashes.items())):
             different.append(was["source"])
     return different

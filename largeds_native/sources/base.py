@@ -33,15 +33,17 @@ STATES = 1 << 16  # paths that are held at once
 
 @dataclass
 class SourceBatch:
-    """Consecutive samples: the items to decode, their names, the values of their fields, and the items of their masks.
+    """Consecutive samples: the items to decode, their names, the values of their fields, and the items of their masks
+    and other pictures.
 
-    A mask is what an image is: a path, bytes, a part of a file, an array (H, W) of integers, or a FailedItem.
+    A picture is what an image is: a path, bytes, a part of a file, an array (H, W, C), of a mask (H, W) of integers, or
+    a FailedItem.
     """
 
     items: list[Item]
     names: list[str]
     fields: dict[str, Array] = field(default_factory=dict)
-    masks: dict[str, list[Item]] = field(default_factory=dict)
+    pictures: dict[str, list[Item]] = field(default_factory=dict)
 
 
 class Source(ABC):
@@ -67,8 +69,8 @@ class Source(ABC):
     def fields(self) -> dict[str, FieldSpec]: ...
 
     @property
-    def masks(self) -> dict[str, FieldSpec]:
-        """The masks of every sample, by the names of their fields."""
+    def pictures(self) -> dict[str, FieldSpec]:
+        """The pictures of every sample, by the names of their fields."""
         return {}
 
     @property
@@ -149,8 +151,8 @@ class ShuffledSource(IndexedSource):
         return self._source.count
 
     @property
-    def masks(self) -> dict[str, FieldSpec]:
-        return self._source.masks
+    def pictures(self) -> dict[str, FieldSpec]:
+        return self._source.pictures
 
     def take(self, indices: Indices) -> SourceBatch:
         return self._source.take(self._order[indices])

@@ -114,8 +114,8 @@ class _Renumbered(Source):
         return self._source.fields
 
     @property
-    def masks(self) -> dict[str, FieldSpec]:
-        return self._source.masks
+    def pictures(self) -> dict[str, FieldSpec]:
+        return self._source.pictures
 
     @property
     def count(self) -> int | None:

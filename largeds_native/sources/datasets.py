@@ -11,18 +11,20 @@ from typing import Any
 
 import numpy as np
 
-from largeds_native._internal.arrays import MAX_CHANNELS, FieldSpec, layout_of
+from largeds_native._internal.arrays import MASK, MAX_CHANNELS, FieldSpec, layout_of
 from largeds_native.errors import ArgumentError, LargedsError, PackError
 from largeds_native.sources.base import LABEL, FailedItem, IndexedSource, Indices, Item, Source, SourceBatch
 from largeds_native.sources.classes import with_classes
-from largeds_native.sources.masks import by_field, mask_item, spec_of
+from largeds_native.sources.pictures import beside, mask_item, spec_of
 from largeds_native.sources.values import value_spec
 
 BATCH_BYTES = 64 << 20
 PROBES = 1000  # samples that are asked for until one is there
 
 
-def dataset(samples: Any, *, classes: Any = None, masks: Any = None, ignore: int | None = None) -> Source:
+def dataset(
+    samples: Any, *, classes: Any = None, masks: Any = None, pictures: Any = None, ignore: int | None = None
+) -> Source:
     """A source from a map-style torch Dataset, or any object with `len` and `[i]`, of (image, label) pairs or of
     images. An image is a PIL image, an array (H, W) or (H, W, C), a tensor (C, H, W), or the path or the bytes of a
     file. Floats in [0, 1] with 1 or 3 channels, as from torchvision's ToTensor, become 8 bits, unless the pack's dtype
@@ -32,23 +34,30 @@ def dataset(samples: Any, *, classes: Any = None, masks: Any = None, ignore: int
     A sample may also be (image, mask), (image, mask, label), or a dict with an "image", perhaps a "label", and a
     "mask", or masks under the keys `masks` (one, or several). A mask is a PIL image (of a palette, its indices), an
     array or tensor (H, W) of integers, or a file. `ignore` is the number of its pixels outside of the image, which a
-    random crop with padding shows.
+    random crop with padding shows. `pictures` are keys of other pictures in the dicts (one, or several), such as depth,
+    each what an image may be; floats are kept as they are.
 
     If `samples[i]` raises an exception, or its image is None, sample i is a failed sample of the pack.
     """
-    names = _class_names(samples)
+    names, roles = _class_names(samples), _roles(masks, pictures)
     if _is_plain_image_folder(samples):
         top = os.path.abspath(samples.root)
         pairs = [(os.path.relpath(path, samples.root), label) for path, label in samples.samples]
         source = DatasetSource(
-            samples.samples.__getitem__, len(samples), f"torchvision ImageFolder {top}", names, masks, ignore
+            samples.samples.__getitem__, len(samples), f"torchvision ImageFolder {top}", names, roles, ignore
         )
         source.identify(repr(pairs), [path for path, _ in samples.samples])
         source.walked = top
         return with_classes(source, classes)
     what = f"dataset {type(samples).__name__}"
-    source = DatasetSource(samples.__getitem__, len(samples), what, names, masks, ignore)
+    source = DatasetSource(samples.__getitem__, len(samples), what, names, roles, ignore)
     return with_classes(source, classes)
+
+
+def _roles(masks: Any, pictures: Any) -> dict[str, str]:
+    """The roles of the pictures in a sample, by their keys."""
+    keys = [{} if one is None else dict.fromkeys([one] if isinstance(one, str) else one) for one in (masks, pictures)]
+    return {name: one.role for name, one in beside(keys[0] or None, keys[1]).items()}
 
 
 def _class_names(samples: Any) -> Any:
@@ -87,6 +96,7 @@ def hugging_face(
     label: str = "label",
     classes: Any = None,
     masks: str | Mapping[str, str] | None = None,
+    pictures: Mapping[str, str] | None = None,
     ignore: int | None = None,
 ) -> Source:
     """A source from a Hugging Face `datasets.Dataset` with an image column and optionally a label column. The stored
@@ -104,7 +114,8 @@ def hugging_face(
             f"expected a datasets.Dataset, found the streaming {type(data).__name__}: pass an iterable of "
             "(bytes, label) instead"
         )
-    columns = by_field(masks)
+    further = beside(masks, pictures)
+    columns = {name: one.where for name, one in further.items()}
     for name in (image, *columns.values()):
         if name not in data.features:
             raise ArgumentError(f"expected a column {name!r}, found {', '.join(data.features)}")
@@ -119,7 +130,8 @@ def hugging_face(
         sample = {field: _encoded_of(row[name]) for field, name in {"image": image, **columns}.items()}
         return {**sample, "label": row[label]} if has_label else sample
 
-    source = DatasetSource(get, len(data), "Hugging Face dataset", names, list(columns), ignore)
+    roles = {name: one.role for name, one in further.items()}
+    source = DatasetSource(get, len(data), "Hugging Face dataset", names, roles, ignore)
     if identity is not None:
         told = f"{identity} {image} {label}" + (f" {columns}" if columns else "")
         source.identify(told, _files_of(data, image))
@@ -149,11 +161,11 @@ class DatasetSource(IndexedSource):
         count: int,
         description: str,
         classes: Any,
-        masks: Any = None,
+        roles: Mapping[str, str] | None = None,
         ignore: int | None = None,
     ) -> None:
         self._get, self._count = get, count
-        self._keys = () if masks is None else (masks,) if isinstance(masks, str) else tuple(masks)
+        self._roles = dict(roles or {})
         self._identity: str | None = None
         self._paths: list[str] = []
         self.description = description
@@ -163,11 +175,13 @@ class DatasetSource(IndexedSource):
         self._labelled, size = first.label is not None, _bytes_of(first.image)
         if isinstance(first.image, np.ndarray):
             self.values = value_spec(self.description, first.image.dtype, first.image.shape[2])
-        self._masks = {name: spec_of([item], ignore) for name, item in first.masks.items()}
+        self._pictures = {
+            name: spec_of([item], self._roles.get(name, MASK), ignore) for name, item in first.pictures.items()
+        }
         self.batch = max(1, min(1 << 12, BATCH_BYTES // max(1, size)))
 
     def _look_at_first(self) -> _Sample:
-        """The first sample that can be had: it tells whether samples have labels and masks."""
+        """The first sample that can be had: it tells whether samples have labels and pictures."""
         first = ""
         for index in range(min(self._count, PROBES)):
             try:
@@ -177,11 +191,11 @@ class DatasetSource(IndexedSource):
             except Exception as error:
                 first = first or f"sample {index}: {type(error).__name__}: {error}"
                 continue
-            found = _parts(sample, f"sample {index} of {self.description}", self._keys)
+            found = _parts(sample, f"sample {index} of {self.description}", self._roles)
             if found.image is None:
                 first = first or f"sample {index}: no image (None)"
                 continue
-            return replace(found, image=_item(found.image, index))
+            return replace(found, image=_item(found.image, f"sample {index}"))
         raise PackError(
             f"{self.description}: none of its first {min(self._count, PROBES):,} samples can be had; {first}"
         )
@@ -195,8 +209,8 @@ class DatasetSource(IndexedSource):
         return {"label": LABEL} if self._labelled else {}
 
     @property
-    def masks(self) -> dict[str, FieldSpec]:
-        return self._masks
+    def pictures(self) -> dict[str, FieldSpec]:
+        return self._pictures
 
     @property
     def count(self) -> int:
@@ -205,18 +219,18 @@ class DatasetSource(IndexedSource):
     def take(self, indices: Indices) -> SourceBatch:
         samples = [self._sample(i) for i in indices.tolist()]
         fields = {"label": np.asarray([one.label or 0 for one in samples], np.int64)} if self._labelled else {}
-        masks = {name: [one.masks.get(name, one.image) for one in samples] for name in self._masks}
-        return SourceBatch([one.image for one in samples], [f"#{i}" for i in indices.tolist()], fields, masks)
+        pictures = {name: [one.pictures.get(name, one.image) for one in samples] for name in self._pictures}
+        return SourceBatch([one.image for one in samples], [f"#{i}" for i in indices.tolist()], fields, pictures)
 
     def _sample(self, index: int) -> _Sample:
         """Whatever the Dataset raises fails this sample alone."""
         try:
-            found = _parts(self._get(index), f"sample {index}", self._keys)
-            if (found.label is not None) != self._labelled or sorted(found.masks) != sorted(self._masks):
+            found = _parts(self._get(index), f"sample {index}", self._roles)
+            if (found.label is not None) != self._labelled or sorted(found.pictures) != sorted(self._pictures):
                 form = "(image, label)" if self._labelled else "an image without a label"
-                form += f", with the masks {', '.join(self._masks)}" if self._masks else ""
+                form += f", with the pictures {', '.join(self._pictures)}" if self._pictures else ""
                 raise ArgumentError(f"sample {index}: expected {form}, as the first samples are")
-            return replace(found, image=_item(found.image, index))
+            return replace(found, image=_item(found.image, f"sample {index}"))
         except MemoryError:
             raise
         except ArgumentError as error:
@@ -306,23 +320,26 @@ class EncodedSource(Source):
 
 @dataclass(frozen=True)
 class _Sample:
-    """An image, its label or None, and its masks."""
+    """An image, its label or None, and its masks and other pictures."""
 
     image: Any
     label: int | None
-    masks: dict[str, Item]
+    pictures: dict[str, Item]
 
 
-def _parts(sample: Any, where: str, keys: Sequence[str]) -> _Sample:
-    """`keys`: of the masks in a dict; without them, "mask". ArgumentError says what else a sample is."""
+def _parts(sample: Any, where: str, roles: Mapping[str, str]) -> _Sample:
+    """`roles`: of the pictures in a dict; without masks, "mask" is one. ArgumentError says what else a sample is."""
     if isinstance(sample, dict) and "image" in sample:
-        names = keys or [key for key in ("mask",) if key in sample]
-        masks = {name: mask_item(sample.get(name), where) for name in names}
+        known = dict(roles)
+        if MASK not in known.values() and "mask" in sample:
+            known.setdefault("mask", MASK)
+        pictures = {name: picture_item(sample.get(name), role, where) for name, role in known.items()}
         label = sample.get("label")
-        return _Sample(sample["image"], None if label is None else _label(label, where), masks)
+        return _Sample(sample["image"], None if label is None else _label(label, where), pictures)
     if isinstance(sample, (tuple, list)) and len(sample) in (2, 3) and _is_picture(sample[1]):
         label = _label(sample[2], where) if len(sample) == 3 else None
-        return _Sample(sample[0], label, {keys[0] if keys else "mask": mask_item(sample[1], where)})
+        name = next((name for name, role in roles.items() if role == MASK), "mask")
+        return _Sample(sample[0], label, {name: picture_item(sample[1], MASK, where)})
     if isinstance(sample, (tuple, list)) and len(sample) == 2:
         return _Sample(sample[0], _label(sample[1], where), {})
     if isinstance(sample, (tuple, list, dict)):
@@ -331,6 +348,18 @@ def _parts(sample: Any, where: str, keys: Sequence[str]) -> _Sample:
             f"{_kind(sample)}: pack a Dataset that gives one of these"
         )
     return _Sample(sample, None, {})
+
+
+def picture_item(value: Any, role: str, where: str) -> Item:
+    """A mask, or another picture, as an item."""
+    if role == MASK:
+        return mask_item(value, where)
+    if value is None:
+        return FailedItem("missing", f"{where}: expected a {role}, found None")
+    try:
+        return _item(value, where)
+    except ArgumentError as error:
+        return FailedItem("unsupported", str(error), error)
 
 
 def _is_picture(value: Any) -> bool:
@@ -368,10 +397,10 @@ def _bytes_of(item: Item) -> int:
     return item.nbytes if isinstance(item, np.ndarray) else len(item) if isinstance(item, bytes) else 1 << 17
 
 
-def _item(image: Any, index: int) -> Item:
+def _item(image: Any, where: str) -> Item:
     """A PIL image, an array, a tensor, a path or encoded bytes as an `Item`."""
     if image is None:
-        raise ArgumentError(f"sample {index}: no image (None)")
+        raise ArgumentError(f"{where}: no image (None)")
     if isinstance(image, (bytes, str)):
         return image
     if isinstance(image, os.PathLike):
@@ -393,5 +422,5 @@ def _item(image: Any, index: int) -> Item:
         words = (
             f"a PIL image, or an array or tensor of numbers (H, W), (H, W, C) or (C, H, W), C at most {MAX_CHANNELS}"
         )
-        raise ArgumentError(f"sample {index}: expected {words}; found {pixels.dtype} of shape {pixels.shape}")
+        raise ArgumentError(f"{where}: expected {words}; found {pixels.dtype} of shape {pixels.shape}")
     return pixels

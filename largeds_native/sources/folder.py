@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from largeds_native._internal.arrays import FieldSpec
 from largeds_native.errors import ArgumentError, PackError, StorageError
 from largeds_native.sources.base import LABEL, IndexedSource, Indices, Source, SourceBatch
 from largeds_native.sources.classes import with_classes
-from largeds_native.sources.masks import with_masks
+from largeds_native.sources.pictures import with_pictures
 
 # torchvision's IMG_EXTENSIONS. The extension selects files; their first bytes determine the format.
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
@@ -24,7 +25,12 @@ _OTHER = re.compile(rb"\.(%s)\0" % "|".join(ending[1:] for ending in OTHERS).enc
 
 
 def folder(
-    path: str | os.PathLike[str], *, classes: Any = None, masks: Any = None, ignore: int | None = None
+    path: str | os.PathLike[str],
+    *,
+    classes: Any = None,
+    masks: Any = None,
+    pictures: Mapping[str, Any] | None = None,
+    ignore: int | None = None,
 ) -> Source:
     """A source from the images in the folders of `path`, by the rules of torchvision's ImageFolder: each folder is a
     class, classes are numbered in sorted order, files are found at any depth and come in sorted order, and links to
@@ -37,10 +43,11 @@ def folder(
         .pgm), as the field "mask"; or a mapping from names of fields to such folders. ignore: the number of a mask's
         pixels outside of the image, which a random crop with padding shows; 0 without it. An image without a mask, or
         with one of another size, is a failed sample.
+    pictures: {name: folder} of other pictures beside the images, such as depth, in the same way.
 
     Raises PackError if there is no image at all, ArgumentError if a folder of masks has none.
     """
-    return with_classes(with_masks(FolderSource(Path(path)), masks, ignore), classes)
+    return with_classes(with_pictures(FolderSource(Path(path)), masks, pictures, ignore), classes)
 
 
 class FolderSource(IndexedSource):

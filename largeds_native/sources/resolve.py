@@ -19,25 +19,28 @@ from largeds_native.sources.tar import tar
 TABLES = (".csv", ".parquet")
 
 
-def as_source(source: Any, masks: Any = None, ignore: int | None = None) -> Source:
-    """The source for any argument that `pack` accepts; ArgumentError for anything else. `masks`: as for the function
-    that makes this kind of source."""
-    if masks is None and ignore is None:
+def as_source(
+    source: Any, masks: Any = None, ignore: int | None = None, pictures: Mapping[str, Any] | None = None
+) -> Source:
+    """The source for any argument that `pack` accepts; ArgumentError for anything else. `masks` and `pictures`: as for
+    the function that makes this kind of source."""
+    if masks is None and ignore is None and pictures is None:
         return _as_source(source)
+    further: dict[str, Any] = {"masks": masks, "pictures": pictures, "ignore": ignore}
     if isinstance(source, (str, os.PathLike)) and Path(source).is_dir():
-        return folder(source, masks=masks, ignore=ignore)
+        return folder(source, **further)
     if isinstance(source, (str, os.PathLike)) and Path(source).suffix.lower() in TABLES:
-        return table(source, masks=masks, ignore=ignore)
+        return table(source, **further)
     if isinstance(source, tuple) and len(source) == 2 and not isinstance(source[0], (str, os.PathLike)):
-        return arrays(*source, masks=masks, ignore=ignore)
+        return arrays(*source, **further)
     if hasattr(source, "features") and hasattr(source, "cast_column"):
-        return hugging_face(source, masks=masks, ignore=ignore)
+        return hugging_face(source, **further)
     paths = isinstance(source, (list, tuple)) and all(isinstance(item, (str, os.PathLike)) for item in source)
     if hasattr(source, "__getitem__") and hasattr(source, "__len__") and not isinstance(source, str) and not paths:
-        return dataset(source, masks=masks, ignore=ignore)
+        return dataset(source, **further)
     raise ArgumentError(
-        "masks and ignore go with a folder, a table, an (images, labels) pair of arrays, or a Dataset; for others, see "
-        f"the functions of largeds_native.sources; found {type(source).__name__}"
+        "masks, pictures and ignore go with a folder, a table, an (images, labels) pair of arrays, or a Dataset; for "
+        f"others, see the functions of largeds_native.sources; found {type(source).__name__}"
     )
 
 

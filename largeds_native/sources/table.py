@@ -15,7 +15,7 @@ from largeds_native.sources import columns
 from largeds_native.sources.base import LABEL, IndexedSource, Indices, Item, Source, SourceBatch
 from largeds_native.sources.classes import with_classes
 from largeds_native.sources.embedded import ColumnImages, ParquetImages, is_embedded
-from largeds_native.sources.masks import by_field, spec_of, spread
+from largeds_native.sources.pictures import Beside, beside, spec_of, spread
 
 PATHS = ("path", "file", "filename", "file_name", "filepath", "image_path", "image")
 LABELS = ("label", "class", "category", "target")
@@ -31,6 +31,7 @@ def table(
     outside: bool = False,
     classes: Any = None,
     masks: str | Mapping[str, str] | None = None,
+    pictures: Mapping[str, str] | None = None,
     ignore: int | None = None,
 ) -> Source:
     """A source from a CSV file (with a header line), a Parquet file, or a DataFrame, with one line an image.
@@ -45,11 +46,11 @@ def table(
     '..' are refused unless `outside` is True.
     `masks` is the column with each image's mask, as path or bytes, which becomes the field "mask"; or a mapping from
     names of fields to columns. `ignore` is the number of a mask's pixels outside of the image, which a random crop with
-    padding shows.
+    padding shows. `pictures` maps names of fields to the columns of other pictures beside the images, such as depth.
 
     Raises ArgumentError for an invalid file; the message names the column or the line.
     """
-    return with_classes(TableSource(file, path, label, root, outside, by_field(masks), ignore), classes)
+    return with_classes(TableSource(file, path, label, root, outside, beside(masks, pictures), ignore), classes)
 
 
 class TableSource(IndexedSource):
@@ -60,7 +61,7 @@ class TableSource(IndexedSource):
         label: str | None,
         root: Any,
         outside: bool,
-        masks: Mapping[str, str],
+        pictures: Mapping[str, Beside],
         ignore: int | None,
     ) -> None:
         where, found, parquet = _read(file)
@@ -76,19 +77,26 @@ class TableSource(IndexedSource):
         if where.lower().endswith(".csv") and (_is_bytes(found, path) or _is_bytes(found, label)):
             _check_utf8(file, where)
         self._images, self._names = _cells(found, parquet, path, where, outside)
-        for column in masks.values():
-            columns.choose(names, column, (), "masks", where)
-        self._mask_cells = {name: _cells(found, parquet, column, where, outside) for name, column in masks.items()}
+        for one in pictures.values():
+            columns.choose(names, one.where, (), f"{one.role}s", where)
+        self._picture_cells = {
+            name: _cells(found, parquet, one.where, where, outside) for name, one in pictures.items()
+        }
+        taken = [one.where for one in pictures.values()]
         self._count = found.num_rows if parquet is None else parquet.metadata.num_rows
         self._values: dict[str, Array] = {}
-        self.notes = self._take_columns(found, where, path, label, [n for n in names if n not in masks.values()])
-        if self._images is not None or any(images is not None for images, _ in self._mask_cells.values()):
+        self.notes = self._take_columns(found, where, path, label, [n for n in names if n not in taken])
+        if self._images is not None or any(images is not None for images, _ in self._picture_cells.values()):
             self.batch, self.root = EMBEDDED_BATCH, None
-        for name in masks:
+        for name, one in pictures.items():
             if name in self._values:
-                raise ArgumentError(f"masks: {where} has a column {name!r} of numbers: give the masks another name")
+                raise ArgumentError(
+                    f"{one.role}s: {where} has a column {name!r} of numbers: give the {one.role}s another name"
+                )
         chosen = spread(self.count)
-        self._masks = {name: spec_of(self._mask_items(name, chosen), ignore) for name in masks}
+        self._pictures = {
+            name: spec_of(self._picture_items(name, chosen), one.role, ignore) for name, one in pictures.items()
+        }
 
     def _take_columns(self, found: Any, where: str, path: str, label: str | None, names: list[str]) -> tuple[str, ...]:
         """Labels and fields of the columns; gives the sentences that say what was taken and what was not."""
@@ -125,19 +133,19 @@ class TableSource(IndexedSource):
         return int(self._count)
 
     @property
-    def masks(self) -> dict[str, FieldSpec]:
-        return self._masks
+    def pictures(self) -> dict[str, FieldSpec]:
+        return self._pictures
 
     def take(self, indices: Indices) -> SourceBatch:
         fields = {name: values[indices] for name, values in self._values.items()}
-        masks = {name: self._mask_items(name, indices) for name in self._mask_cells}
+        pictures = {name: self._picture_items(name, indices) for name in self._picture_cells}
         if self._images is not None:
-            return SourceBatch(self._images.take(indices), [f"#{i}" for i in indices.tolist()], fields, masks)
+            return SourceBatch(self._images.take(indices), [f"#{i}" for i in indices.tolist()], fields, pictures)
         names = [str(name) for name in self._names.take(indices).to_pylist()]
-        return SourceBatch([os.path.join(self._top, name) for name in names], names, fields, masks)
+        return SourceBatch([os.path.join(self._top, name) for name in names], names, fields, pictures)
 
-    def _mask_items(self, name: str, indices: Indices) -> list[Item]:
-        images, names = self._mask_cells[name]
+    def _picture_items(self, name: str, indices: Indices) -> list[Item]:
+        images, names = self._picture_cells[name]
         if images is not None:
             items: list[Item] = images.take(indices)
             return items
@@ -147,9 +155,9 @@ class TableSource(IndexedSource):
         if self._images is not None:
             return [] if self._file is None else [(f"#{i}", self._file) for i in indices.tolist()]
         batch = self.take(indices)
-        of_masks = [items for items in batch.masks.values() if all(isinstance(item, str) for item in items)]
+        of_pictures = [items for items in batch.pictures.values() if all(isinstance(item, str) for item in items)]
         return [
-            (name, str(i)) for items in (batch.items, *of_masks) for name, i in zip(batch.names, items, strict=True)
+            (name, str(i)) for items in (batch.items, *of_pictures) for name, i in zip(batch.names, items, strict=True)
         ]
 
     def fingerprint(self) -> str:
@@ -159,7 +167,7 @@ class TableSource(IndexedSource):
         else:
             for start in range(0, self.count, 1 << 16):
                 digest.update("\0".join(self._names.slice(start, 1 << 16).to_pylist()).encode())
-        for _, (images, names) in sorted(self._mask_cells.items()):
+        for _, (images, names) in sorted(self._picture_cells.items()):
             told = images.fingerprint() if images is not None else "\0".join(names.to_pylist())
             digest.update(told.encode())
         for _, values in sorted(self._values.items()):

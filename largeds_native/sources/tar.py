@@ -8,35 +8,40 @@ import os
 import re
 import tarfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from largeds_native._internal.arrays import FieldSpec
+from largeds_native._internal.arrays import MASK, FieldSpec
 from largeds_native.errors import ArgumentError, PackError
 from largeds_native.sources.base import LABEL, FailedItem, IndexedSource, Indices, Item, Source, SourceBatch
 from largeds_native.sources.classes import with_classes
-from largeds_native.sources.masks import spec_of, spread
+from largeds_native.sources.pictures import beside, spec_of, spread
 
 IMAGES = ("jpg", "jpeg", "png", "webp", "ppm", "pgm", "bmp", "tif", "tiff")
-MASKS = ("mask", "seg")
+MASKS: Mapping[str, str] = {"mask": MASK, "seg": MASK}  # endings before that of the format
 MAX_LABEL_BYTES = 1 << 20
 
 
 def tar(
-    paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], *, classes: Any = None, ignore: int | None = None
+    paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    *,
+    classes: Any = None,
+    pictures: Sequence[str] = (),
+    ignore: int | None = None,
 ) -> Source:
     """A source from uncompressed tar files, by WebDataset's rule: members of one folder whose names agree up to their
     first dot are one sample, and what comes after that dot says what they are. `.jpg`, `.png`, `.webp` (or another of
     Pillow's formats) is its image, `.cls` its label (a whole number as text), or "label" or "cls" in its `.json` where
     there is no `.cls`. `.mask.png` and `.seg.png` (or another format without loss) are its masks, the fields "mask" and
-    "seg"; `ignore` is the number of their pixels outside of the image, which a random crop with padding shows. Other
-    members, `.depth.png` or `.txt`, are left out; the report lists their endings. Names that
-    begin with a dot (as macOS's `._x`) are passed over. Samples come in the order of the files. Either all have a
-    label or none. `classes`, names or a store, gives the labels' numbers their names.
+    "seg"; `ignore` is the number of their pixels outside of the image, which a random crop with padding shows.
+    `pictures` names other ones: ("depth",) takes `.depth.png` as the field "depth". Other members, as `.txt`, are left
+    out; the report lists their endings. Names that begin with a dot (as macOS's `._x`) are passed over. Samples come in
+    the order of the files. Either all have a label or none. `classes`, names or a store, gives the labels' numbers
+    their names.
 
     Links are left out and counted. Raises ArgumentError naming the file and the member or byte that is wrong: cut off,
     damaged, compressed, a label that is no whole number, two members for one thing. Names of members are never used as
@@ -45,7 +50,14 @@ def tar(
     files = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
     if not files:
         raise ArgumentError("expected tar files, found an empty list")
-    return with_classes(TarSource([os.path.abspath(path) for path in files], ignore), classes)
+    return with_classes(TarSource([os.path.abspath(path) for path in files], ignore, pictures), classes)
+
+
+def _roles(pictures: Sequence[str]) -> dict[str, str]:
+    """The roles of members that are pictures, by the ending before that of their format."""
+    names = [pictures] if isinstance(pictures, str) else pictures
+    found = beside(dict(MASKS), dict.fromkeys(names))
+    return {name: one.role for name, one in found.items()}
 
 
 @dataclass
@@ -54,7 +66,7 @@ class _Sample:
 
     image: tuple[int, int] | None = None
     image_name: str = ""
-    masks: dict[str, tuple[int, int]] = field(default_factory=dict)
+    pictures: dict[str, tuple[int, int]] = field(default_factory=dict)
     label: int | None = None
     json: tarfile.TarInfo | None = None  # tells the label where there is no .cls
     other_images: list[str] = field(default_factory=list)
@@ -62,17 +74,18 @@ class _Sample:
 
 
 class TarSource(IndexedSource):
-    def __init__(self, files: list[str], ignore: int | None = None) -> None:
+    def __init__(self, files: list[str], ignore: int | None = None, pictures: Sequence[str] = ()) -> None:
         self._files = files
+        roles = _roles(pictures)
         self.description = f"tar {files[0]}" + (f" and {len(files) - 1} more" if len(files) > 1 else "")
         self._file_index: list[int] = []
         self._extents: list[tuple[int, int]] = []
         self._keys: list[str] = []
         self._left_out: Counter[str] = Counter()
         labels: list[int | None] = []
-        self._mask_extents: list[dict[str, tuple[int, int]]] = []
+        self._picture_extents: list[dict[str, tuple[int, int]]] = []
         for index, path in enumerate(files):
-            for key, sample in _samples(path, self._left_out).items():
+            for key, sample in _samples(path, self._left_out, roles).items():
                 if sample.image is None:
                     _refuse_other_images(path, key, sample)
                     self._left_out["samples without an image"] += 1
@@ -80,7 +93,7 @@ class TarSource(IndexedSource):
                 self._keys.append(key)
                 self._file_index.append(index)
                 self._extents.append(sample.image)
-                self._mask_extents.append(sample.masks)
+                self._picture_extents.append(sample.pictures)
                 labels.append(sample.label)
         if not labels:
             raise PackError(f"{self.description} has no image")
@@ -91,8 +104,8 @@ class TarSource(IndexedSource):
             )
         self._labels = None if missing else np.asarray(labels, np.int64)
         chosen = spread(len(labels))
-        found = sorted({name for masks in self._mask_extents for name in masks})
-        self._masks = {name: spec_of(self._mask_items(name, chosen), ignore) for name in found}
+        found = sorted({name for extents in self._picture_extents for name in extents})
+        self._pictures = {name: spec_of(self._picture_items(name, chosen), roles[name], ignore) for name in found}
         if self._left_out:
             self.notes = ("left out: " + ", ".join(f"{n:,} {what}" for what, n in self._left_out.most_common(20)),)
 
@@ -101,8 +114,8 @@ class TarSource(IndexedSource):
         return {} if self._labels is None else {"label": LABEL}
 
     @property
-    def masks(self) -> dict[str, FieldSpec]:
-        return self._masks
+    def pictures(self) -> dict[str, FieldSpec]:
+        return self._pictures
 
     @property
     def count(self) -> int:
@@ -112,14 +125,14 @@ class TarSource(IndexedSource):
         chosen = indices.tolist()
         items: list[Any] = [(self._files[self._file_index[i]], *self._extents[i]) for i in chosen]
         fields = {} if self._labels is None else {"label": self._labels[indices]}
-        masks = {name: self._mask_items(name, indices) for name in self._masks}
-        return SourceBatch(items, [self._name(i) for i in chosen], fields, masks)
+        found = {name: self._picture_items(name, indices) for name in self._pictures}
+        return SourceBatch(items, [self._name(i) for i in chosen], fields, found)
 
-    def _mask_items(self, name: str, indices: Indices) -> list[Item]:
-        return [self._mask_item(name, i) for i in indices.tolist()]
+    def _picture_items(self, name: str, indices: Indices) -> list[Item]:
+        return [self._picture_item(name, i) for i in indices.tolist()]
 
-    def _mask_item(self, name: str, i: int) -> Item:
-        extent = self._mask_extents[i].get(name)
+    def _picture_item(self, name: str, i: int) -> Item:
+        extent = self._picture_extents[i].get(name)
         if extent is None:
             return FailedItem("missing", f"{self._name(i)}: expected a member .{name}.png, found none")
         return (self._files[self._file_index[i]], *extent)
@@ -133,8 +146,8 @@ class TarSource(IndexedSource):
     def fingerprint(self) -> str:
         digest = hashlib.sha256()
         for i, extent in enumerate(self._extents):
-            masks = sorted(self._mask_extents[i].items())
-            told = f"{self._name(i)!r} {extent}" + (f" {masks}" if masks else "")
+            others = sorted(self._picture_extents[i].items())
+            told = f"{self._name(i)!r} {extent}" + (f" {others}" if others else "")
             digest.update(f"{told}\n".encode("utf-8", "surrogateescape"))
         if self._labels is not None:
             digest.update(self._labels.tobytes())
@@ -148,8 +161,8 @@ def _size(path: str) -> int:
         raise ArgumentError(f"{path}: {error.strerror}: expected a tar file") from None
 
 
-def _samples(path: str, left_out: Counter[str]) -> dict[str, _Sample]:
-    """The members of a tar file by sample; `left_out` counts those that are neither image nor label."""
+def _samples(path: str, left_out: Counter[str], roles: Mapping[str, str]) -> dict[str, _Sample]:
+    """The members of a tar file by sample; `left_out` counts those that are neither image, label nor picture."""
     samples: dict[str, _Sample] = {}
     size = _size(path)
     try:
@@ -169,7 +182,7 @@ def _samples(path: str, left_out: Counter[str]) -> dict[str, _Sample]:
                         f"{path}: two members are named {member.name!r}: nothing tells which one counts"
                     )
                 sample.endings.add(extension)
-                if not _take(sample, archive, member, path, extension):
+                if not _take(sample, archive, member, path, extension, roles):
                     left_out[f".{extension}" if extension else "without an ending"] += 1
             _check_end(path, archive.offset)
             for sample in samples.values():
@@ -215,7 +228,14 @@ def _check_end(path: str, offset: int) -> None:
                 )
 
 
-def _take(sample: _Sample, archive: tarfile.TarFile, member: tarfile.TarInfo, path: str, extension: str) -> bool:
+def _take(
+    sample: _Sample,
+    archive: tarfile.TarFile,
+    member: tarfile.TarInfo,
+    path: str,
+    extension: str,
+    roles: Mapping[str, str],
+) -> bool:
     """False for a member that is left out."""
     if extension in IMAGES:
         if sample.image is not None:
@@ -232,10 +252,10 @@ def _take(sample: _Sample, archive: tarfile.TarFile, member: tarfile.TarInfo, pa
         sample.json = member
         return True
     kind, _, ending = extension.rpartition(".")
-    if kind in MASKS and ending in IMAGES:
-        if kind in sample.masks:
+    if kind in roles and ending in IMAGES:
+        if kind in sample.pictures:
             raise ArgumentError(f"{path}: member {member.name!r} is a second .{kind} of one sample")
-        sample.masks[kind] = (member.offset_data, member.size)
+        sample.pictures[kind] = (member.offset_data, member.size)
         return True
     if ending in IMAGES:
         sample.other_images.append(member.name)

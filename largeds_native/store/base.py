@@ -206,17 +206,18 @@ class Store(ABC):
     def keep_readable(self, rows: _C.Rows, name: str, first: int) -> None:  # noqa: B027
         """For a store whose files end with it: keeps it alive as long as `rows`, whose row `first` is its first."""
 
-    def mask_rows(self, name: str) -> _C.RowSource:
-        """The rows of a mask for the C++ core."""
+    def picture_rows(self, name: str) -> _C.RowSource:
+        """The rows of a picture for the C++ core."""
         return self.field_rows(name)
 
-    def mask_read_spec(self, name: str) -> _C.ReadSpec:
-        """How the C++ core reads the masks in `mask_rows`."""
+    def picture_read_spec(self, name: str) -> _C.ReadSpec:
+        """How the C++ core reads the pictures in `picture_rows`."""
         from largeds_native import _C
 
-        spec = self._metadata.masks[name]
-        height, width = spec.shape
-        return _C.ReadSpec(_C.ImageLayout(channels=1, height=height, width=width, dtype=spec.dtype.name))
+        spec = self._metadata.pictures[name]
+        height, width = spec.shape[-2:]
+        channels = spec.values.channels
+        return _C.ReadSpec(_C.ImageLayout(channels=channels, height=height, width=width, dtype=spec.dtype.name))
 
     def _core_rows(self, name: str, row_bytes: int, rows_each: int) -> _C.Rows:
         from largeds_native import _C
@@ -257,8 +258,8 @@ class Store(ABC):
             sizes need it.
         variant: number of the variant, below `store.variants`.
         threads: by default all that the process may use, and one in a DataLoader's worker.
-        fields: names of fields; the result is then the tuple (images, *fields), each field a tensor (n, ...). Masks are
-            resized (nearest) and cropped as the images are.
+        fields: names of fields; the result is then the tuple (images, *fields), each field a tensor (n, ...). Masks (n,
+            H, W) and other pictures (n, C, H, W) are resized and cropped as the images are, masks by the nearest pixel.
 
         Raises RowIndexError for an index outside of the store, and ArgumentError for an invalid `out` or option, both
         before anything is written.
@@ -271,7 +272,7 @@ class Store(ABC):
             dtype = out.dtype
         for name in fields or ():
             self._check_field(name)
-        masks = tuple(name for name in fields or () if name in self.metadata.masks)
+        pictures = tuple(name for name in fields or () if name in self.metadata.pictures)
         batches = gathering.cached_format(
             self._formats,
             self,
@@ -281,12 +282,12 @@ class Store(ABC):
             channels_last=channels_last,
             crop=crop,
             resize=resize,
-            masks=masks,
+            pictures=pictures,
         )
         images, *found = gathering.gather(batches, indices, out, variant, threads)
         if fields is None:
             return images
-        values = dict(zip(masks, found, strict=True))
+        values = dict(zip(pictures, found, strict=True))
         rows = gathering.index_array(indices)
         return (images, *(values[name] if name in values else self._values(name, rows) for name in fields))
 

@@ -137,32 +137,33 @@ class ConcatStore(Store):
     def _smallest(self) -> tuple[int, int]:
         return self.metadata.image_size if self.metadata.sizes is None else self.metadata.sizes.min
 
-    # ---- masks -------------------------------------------------------------------------------------------------
+    # ---- pictures -------------------------------------------------------------------------------------------------
     def field(self, name: str) -> Any:
-        """A field's N values, read-only; masks beside JPEG rows are decoded when they are indexed."""
+        """A field's N values, read-only; pictures beside JPEG rows are decoded when they are indexed."""
         self._check_field(name)
-        if name not in self.metadata.masks or self.metadata.sizes is None:
+        if name not in self.metadata.pictures or self.metadata.sizes is None:
             return super().field(name)
-        shape = None if self.metadata.varies else self.image_size
-        return ImageSequence(
-            self.path, self.metadata, partial(self._mask, name), shape, self.metadata.masks[name].dtype
-        )
+        spec = self.metadata.pictures[name]
+        shape = None if self.metadata.varies else spec.of_size(self.image_size).shape
+        return ImageSequence(self.path, self.metadata, partial(self._picture, name), shape, spec.dtype)
 
-    def _mask(self, name: str, row: int) -> Any:
+    def _picture(self, name: str, row: int) -> Any:
         part, row = self.row_in_store(row)
         return part.field(name)[row]
 
-    def mask_rows(self, name: str) -> _C.RowSource:
+    def picture_rows(self, name: str) -> _C.RowSource:
         from largeds_native import _C
 
-        return _C.ConcatRows([part.mask_rows(name) for part in self.parts])
+        return _C.ConcatRows([part.picture_rows(name) for part in self.parts])
 
-    def mask_read_spec(self, name: str) -> _C.ReadSpec:
+    def picture_read_spec(self, name: str) -> _C.ReadSpec:
         from largeds_native import _C
 
-        (height, width), dtype = self._smallest, self.metadata.masks[name].dtype.name
-        smallest = _C.ImageLayout(channels=1, height=height, width=width, planar=False, dtype=dtype)
-        return _C.ReadSpec(smallest, parts=[part.mask_read_spec(name) for part in self.parts])
+        (height, width), spec = self._smallest, self.metadata.pictures[name]
+        smallest = _C.ImageLayout(
+            channels=spec.values.channels, height=height, width=width, planar=False, dtype=spec.dtype.name
+        )
+        return _C.ReadSpec(smallest, parts=[part.picture_read_spec(name) for part in self.parts])
 
     @property
     def sizes(self) -> Array:
@@ -349,9 +350,9 @@ def _joined(stores: Sequence[Store], classes: tuple[str, ...]) -> Metadata:
 
 
 def _of_any_size(metadata: Metadata) -> dict[str, FieldSpec]:
-    """The fields, masks without their size."""
+    """The fields, pictures without their size."""
     fields = metadata.fields.items()
-    return {name: replace(spec, shape=(0, 0)) if spec.is_mask else spec for name, spec in fields}
+    return {name: spec.of_size((0, 0)) if spec.is_picture else spec for name, spec in fields}
 
 
 def _check_alike(first: Store, other: Store) -> None:

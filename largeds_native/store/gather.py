@@ -34,8 +34,8 @@ class Gatherable(Protocol):
     @property
     def rows(self) -> _C.RowSource: ...
     def read_spec(self, decode: str = "exact") -> _C.ReadSpec: ...
-    def mask_rows(self, name: str) -> _C.RowSource: ...
-    def mask_read_spec(self, name: str) -> _C.ReadSpec: ...
+    def picture_rows(self, name: str) -> _C.RowSource: ...
+    def picture_read_spec(self, name: str) -> _C.ReadSpec: ...
 
 
 class BatchFormat:
@@ -45,7 +45,7 @@ class BatchFormat:
     with the range 255 of uint8, 65535 of uint16, 32768 of int16. Stored floats are not changed without mean and std.
     Of a JPEG store, decode="scaled" reads images at a smaller scale where they are resized to at most half, and
     `skip_damaged` replaces a sample whose row can't be decoded by the next one among `candidates` (sorted row numbers;
-    None: all). `masks` are fields whose masks follow the images of each view.
+    None: all). `pictures` are the fields whose pictures follow the images of each view.
 
     Raises ArgumentError for options that do not fit the store.
     """
@@ -63,7 +63,7 @@ class BatchFormat:
         decode: str = "exact",
         skip_damaged: bool = False,
         candidates: NDArray[np.int64] | None = None,
-        masks: Sequence[str] = (),
+        pictures: Sequence[str] = (),
     ) -> None:
         from largeds_native import _C
 
@@ -76,15 +76,16 @@ class BatchFormat:
         self.variants = stored.variants
         output = _C.OutputSpec(planar=not channels_last, dtype=DTYPES[self.dtype], multiply=multiply, add=add)
         self.gather = _C.Gather(
-            [_C.Picture(store.rows, store.read_spec(decode), output), *(_mask_picture(store, name) for name in masks)],
+            [_C.Picture(store.rows, store.read_spec(decode), output), *(_picture(store, name) for name in pictures)],
             views=[view.core() for view in views],
             variants=stored.variants,
             variant_choice=variant,
             skip_damaged=skip_damaged,
             candidates=[] if candidates is None else candidates.tolist(),
         )
-        self.image_shapes = self.gather.sample_shapes[:: 1 + len(masks)]
-        self.mask_dtypes = [torch.from_numpy(np.empty(0, stored.masks[name].dtype)).dtype for name in masks]
+        self.image_shapes = self.gather.sample_shapes[:: 1 + len(pictures)]
+        self.pictures = [stored.pictures[name] for name in pictures]
+        self.picture_dtypes = [torch.from_numpy(np.empty(0, spec.dtype)).dtype for spec in self.pictures]
 
     def empty(self, n: int) -> torch.Tensor:
         """An uninitialised batch of n images of the first view, (n, C, H, W)."""
@@ -92,13 +93,13 @@ class BatchFormat:
         return torch.empty((n, *self.image_shapes[0]), dtype=self.dtype, memory_format=layout)
 
 
-def _mask_picture(store: Gatherable, name: str) -> _C.Picture:
-    """A mask is cut out as its image is, by the nearest neighbour, and keeps its numbers."""
+def _picture(store: Gatherable, name: str) -> _C.Picture:
+    """A picture is cut out as its image is, a mask by the nearest neighbour, and keeps its numbers."""
     from largeds_native import _C
 
-    spec = store.metadata.masks[name]
-    output = _C.OutputSpec(dtype=spec.dtype.name, filter="nearest", padding=spec.ignore or 0)
-    return _C.Picture(store.mask_rows(name), store.mask_read_spec(name), output)
+    spec = store.metadata.pictures[name]
+    output = _C.OutputSpec(dtype=spec.dtype.name, filter="nearest" if spec.is_mask else None, padding=spec.ignore or 0)
+    return _C.Picture(store.picture_rows(name), store.picture_read_spec(name), output)
 
 
 def _check_one_size(store: Gatherable, view: Augment) -> None:
@@ -220,28 +221,32 @@ def shared_pool(threads: int | None) -> _C.Pool:
 def gather(
     batches: BatchFormat, indices: Any, out: torch.Tensor | None, variant: int, threads: int | None
 ) -> tuple[torch.Tensor, ...]:
-    """The images, and the masks (n, H, W); see `Store.gather`."""
+    """The images, and the pictures, masks without an axis of channels; see `Store.gather`."""
     chosen = index_array(indices)
     variant = integer("variant", variant, 0, batches.variants - 1)
     if out is None:
         out = batches.empty(len(chosen))
-    size = batches.image_shapes[0][1:]
-    masks = [torch.empty((len(chosen), *size), dtype=dtype) for dtype in batches.mask_dtypes]
-    batches.gather.run(chosen, 0, variant, [out, *(mask.unsqueeze(1) for mask in masks)], shared_pool(threads))
-    return (out, *masks)
+    shapes = batches.gather.sample_shapes[1:]
+    pictures = [
+        torch.empty((len(chosen), *shape), dtype=dtype)
+        for shape, dtype in zip(shapes, batches.picture_dtypes, strict=True)
+    ]
+    batches.gather.run(chosen, 0, variant, [out, *pictures], shared_pool(threads))
+    masks = (spec.is_mask for spec in batches.pictures)
+    return (out, *(one.squeeze(1) if mask else one for one, mask in zip(pictures, masks, strict=True)))
 
 
-def gather_masks(store: Gatherable, name: str, indices: Any, resize: Any, crop: Any) -> NDArray[Any]:
-    """The masks alone, (n, H, W), resized and cropped as `Store.gather` does the images."""
+def gather_pictures(store: Gatherable, name: str, indices: Any, resize: Any, crop: Any) -> NDArray[Any]:
+    """Masks alone (n, H, W), or other pictures (n, C, H, W), resized and cropped as `Store.gather` does the images."""
     from largeds_native import _C
 
     view = Augment(center_crop=crop, resize=resize)
     _check_one_size(store, view)
-    gathered = _C.Gather([_mask_picture(store, name)], views=[view.core()])
-    _, height, width = gathered.sample_shapes[0]
-    out = np.empty((len(indices), 1, height, width), store.metadata.masks[name].dtype)
+    gathered = _C.Gather([_picture(store, name)], views=[view.core()])
+    spec = store.metadata.pictures[name]
+    out = np.empty((len(indices), *gathered.sample_shapes[0]), spec.dtype)
     gathered.run(index_array(indices), 0, 0, [torch.from_numpy(out)], shared_pool(None))
-    return out[:, 0]
+    return out[:, 0] if spec.is_mask else out
 
 
 def cached_format(

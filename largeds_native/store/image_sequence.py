@@ -1,4 +1,4 @@
-"""The images, or the masks, of a store whose rows are no array: decoded when they are indexed."""
+"""The images, or the pictures, of a store whose rows are no array: decoded when they are indexed."""
 
 from __future__ import annotations
 

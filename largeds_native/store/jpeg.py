@@ -46,7 +46,7 @@ class JpegStore(PackedStore):
 
     def _check_images(self, shard: str, entry: ShardEntry) -> None:
         _check_bytes(f"{shard}/{BIN}", entry.bytes)
-        for mask, bytes in entry.mask_bytes.items():
+        for mask, bytes in entry.picture_bytes.items():
             _check_bytes(f"{shard}/{bin_name(mask)}", bytes)
             check_array(f"{shard}/{offsets_name(mask)}", np.dtype("<u8"), (entry.rows + 1,))
         for name, (dtype, shape) in _arrays(entry.rows).items():
@@ -86,46 +86,47 @@ class JpegStore(PackedStore):
         )
         return _C.ReadSpec(layout, codec=codec, scaled=scaled, max_pixels=max(largest[0] * largest[1], 1))
 
-    # ---- masks -----------------------------------------------------------------------------------------------
+    # ---- pictures -----------------------------------------------------------------------------------------------
     def field(self, name: str) -> Any:
-        """A field's N values, read-only; masks are decoded when they are indexed."""
+        """A field's N values, read-only; pictures are decoded when they are indexed."""
         self._check_field(name)
-        if name not in self.metadata.masks:
+        if name not in self.metadata.pictures:
             return super().field(name)
-        spec = self.metadata.masks[name]
-        shape = None if self.metadata.varies else self.image_size
-        return ImageSequence(self.path, self.metadata, partial(self._mask, name), shape, spec.dtype)
+        spec = self.metadata.pictures[name]
+        shape = None if self.metadata.varies else spec.of_size(self.image_size).shape
+        return ImageSequence(self.path, self.metadata, partial(self._picture, name), shape, spec.dtype)
 
-    def _mask(self, name: str, row: int) -> Array:
-        numbers = self.mask_rows(name).decode(self._row(row), self.mask_read_spec(name))
-        return numbers.view(self.metadata.masks[name].dtype)[..., 0]
+    def _picture(self, name: str, row: int) -> Array:
+        spec = self.metadata.pictures[name]
+        numbers = self.picture_rows(name).decode(self._row(row), self.picture_read_spec(name)).view(spec.dtype)[..., 0]
+        return numbers if spec.is_mask else numbers[np.newaxis]
 
-    def mask_rows(self, name: str) -> _C.EncodedRows:
-        return self._rows_of_masks[name]
+    def picture_rows(self, name: str) -> _C.EncodedRows:
+        return self._rows_of_pictures[name]
 
     @cached_property
-    def _rows_of_masks(self) -> dict[str, _C.EncodedRows]:
+    def _rows_of_pictures(self) -> dict[str, _C.EncodedRows]:
         from largeds_native import _C
 
         rows = {}
-        for name in self.metadata.masks:
+        for name in self.metadata.pictures:
             files = []
             for entry in self._manifest.shards:
                 images, offsets = (str(self.path / entry.name / file) for file in (bin_name(name), offsets_name(name)))
-                files.append((images, offsets, "", "", entry.rows, entry.mask_bytes[name]))
+                files.append((images, offsets, "", "", entry.rows, entry.picture_bytes[name]))
             rows[name] = _C.EncodedRows(files, DATA_OFFSET)
         return rows
 
     def close(self) -> None:
         super().close()
-        self.__dict__.pop("_rows_of_masks", None)
+        self.__dict__.pop("_rows_of_pictures", None)
 
-    def mask_read_spec(self, name: str) -> _C.ReadSpec:
-        return self._spec("png", 1, self.metadata.masks[name].dtype.name)
+    def picture_read_spec(self, name: str) -> _C.ReadSpec:
+        return self._spec("png", 1, self.metadata.pictures[name].dtype.name)
 
     def encoded(self, row: int, name: str = "images") -> bytes:
-        """The JPEG file of a row, or the PNG file of a mask."""
-        return (self.rows if name == "images" else self.mask_rows(name)).read(self._row(row))
+        """The JPEG file of a row, or the PNG file of a picture."""
+        return (self.rows if name == "images" else self.picture_rows(name)).read(self._row(row))
 
     def _row(self, row: int) -> int:
         row = operator.index(row)
@@ -165,19 +166,19 @@ class JpegStore(PackedStore):
         """One of the arrays that describe a shard's rows, mapped."""
         if (name, index) not in self._parts:
             shard = self.shards[index]
-            dtype, shape = _arrays(shard.rows).get(name, (np.dtype("<u8"), (shard.rows + 1,)))  # offsets of masks
+            dtype, shape = _arrays(shard.rows).get(name, (np.dtype("<u8"), (shard.rows + 1,)))  # offsets of pictures
             check_array(shard.path / name, dtype, shape)  # it may have been changed after the store was opened
             self._parts[name, index] = map_array(shard.path / name, dtype, shape)
         return self._parts[name, index]
 
     def file_range(self, row: int, name: str = "images") -> tuple[str, int, int]:
-        """(path, offset, bytes) of a row's JPEG file, or of the PNG file of a mask, in the file that holds it."""
+        """(path, offset, bytes) of a row's JPEG file, or of the PNG file of a picture, in the file that holds it."""
         row = self._row(row)
         index = bisect.bisect_right(self.shards, row, key=lambda shard: shard.start) - 1
         shard, entry = self.shards[index], self._manifest.shards[index]
         offsets = offsets_name(name)
         begin, end = (int(offset) for offset in self._beside(index, offsets)[row - shard.start :][:2])
-        if not begin <= end <= (entry.bytes if name == "images" else entry.mask_bytes[name]):
+        if not begin <= end <= (entry.bytes if name == "images" else entry.picture_bytes[name]):
             raise StoreError(f"{shard.path / offsets} is damaged: row {row} has bytes {begin:,} to {end:,}")
         return str(shard.path / bin_name(name)), begin, end - begin
 
@@ -226,7 +227,7 @@ class JpegStore(PackedStore):
 
         offsets = np.asarray(self._beside(index, offsets_name(name))).astype(np.int64)
         shard, entry = self.shards[index], self._manifest.shards[index]
-        bytes = entry.bytes if name == "images" else entry.mask_bytes[name]
+        bytes = entry.bytes if name == "images" else entry.picture_bytes[name]
         path = str(shard.path / bin_name(name))
         # a row whose offsets are damaged is damaged; the others are compared by their own
         sound = (offsets[:-1] >= 0) & (offsets[1:] >= offsets[:-1]) & (offsets[1:] <= bytes)

@@ -77,7 +77,7 @@ class MappedArrayStore(Store):
         memory.
     metadata: its `fields` are replaced by those of `fields`.
     reopen: (function, arguments) that open the store again, for pickle.
-    masks: which of the fields are masks of the images.
+    pictures: which of the fields are pictures of the images.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class MappedArrayStore(Store):
         images: MappedArray,
         fields: Mapping[str, MappedArray | Array],
         reopen: tuple[Any, ...],
-        masks: Mapping[str, FieldSpec] | None = None,
+        pictures: Mapping[str, FieldSpec] | None = None,
     ) -> None:
         if images.dtype.name not in IMAGE_DTYPES or not images.dtype.isnative:
             expected = ", ".join(IMAGE_DTYPES)
@@ -97,7 +97,7 @@ class MappedArrayStore(Store):
                 f"{path}: the images begin at byte {images.offset}, which is not aligned to their dtype. {IMPORT_HINT}"
             )
         specs = {name: FieldSpec(values.dtype, tuple(values.shape[1:])) for name, values in fields.items()}
-        super().__init__(path, replace(metadata, fields={**specs, **(masks or {})}, options={"source": path.name}))
+        super().__init__(path, replace(metadata, fields={**specs, **(pictures or {})}, options={"source": path.name}))
         self._contents: dict[str, MappedArray | Array] = {**fields, "images": images}
         self._reopen = reopen
         self._memory_files: dict[str, int] = {}

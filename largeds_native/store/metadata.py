@@ -72,9 +72,9 @@ class Metadata:
         return self.dtype.name in ("uint16", "int16") or self.channels not in (1, 3)
 
     @property
-    def masks(self) -> dict[str, FieldSpec]:
-        """The fields that are masks of the images."""
-        return {name: spec for name, spec in self.fields.items() if spec.is_mask}
+    def pictures(self) -> dict[str, FieldSpec]:
+        """The fields that are pictures beside the images: masks and others."""
+        return {name: spec for name, spec in self.fields.items() if spec.is_picture}
 
     @property
     def varies(self) -> bool:

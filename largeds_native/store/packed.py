@@ -59,7 +59,7 @@ class PackedStore(Store):
             Shard(self.path / entry.name, entry.rows, start, entry.hash)
             for entry, start in zip(manifest.shards, starts, strict=False)
         ]
-        fields = [(name, manifest.array_spec(name)) for name in manifest.fields if name not in manifest.masks]
+        fields = [(name, manifest.array_spec(name)) for name in manifest.fields if name not in manifest.pictures]
         for entry in manifest.shards:  # plain strings: there may be many thousands
             shard = f"{folder}/{entry.name}"
             self._check_images(shard, entry)
@@ -67,8 +67,8 @@ class PackedStore(Store):
                 check_array(f"{shard}/{name}.npy", spec.dtype, (entry.rows, *spec.shape))
 
     def _check_images(self, shard: str, entry: ShardEntry) -> None:
-        """Raises StoreError unless the files with the images and masks of a shard have the right format and size."""
-        for name in ("images", *self.metadata.masks):
+        """Raises StoreError unless the files with the images and pictures of a shard have the right format and size."""
+        for name in ("images", *self.metadata.pictures):
             spec = self.metadata.array_spec(name)
             check_array(f"{shard}/{name}.npy", spec.dtype, (entry.rows, *spec.shape))
 
@@ -133,28 +133,28 @@ class PackedStore(Store):
         damaged_shards: list[str] = []
         for index, shard in enumerate(self.shards):
             hashes = row_hashes(self.samples_of([index], ["row", "hash"]), shard.path, shard.rows)
-            masks = self._mask_hashes(index)
+            pictures = self._picture_hashes(index)
             if shard.rows:
                 rows = set(self._damaged_rows("images", index, hashes, threads))
-                for name, expected in masks.items():
+                for name, expected in pictures.items():
                     rows |= set(self._damaged_rows(name, index, expected, threads))
                 damaged += [shard.start + row for row in sorted(rows)]
-            hashed = {hash_column(name): expected for name, expected in masks.items()}
+            hashed = {hash_column(name): expected for name, expected in pictures.items()}
             if shard.hash and shard_digest(hashes, self._hashed_arrays(index) | hashed) != shard.hash:
                 damaged_shards.append(shard.path.name)
         return Verification(len(self), tuple(damaged), tuple(damaged_shards))
 
-    def _mask_hashes(self, index: int) -> dict[str, Array]:
-        """The hashes of each mask's rows in a shard."""
-        shard, names = self.shards[index], list(self.metadata.masks)
+    def _picture_hashes(self, index: int) -> dict[str, Array]:
+        """The hashes of each picture's rows in a shard."""
+        shard, names = self.shards[index], list(self.metadata.pictures)
         if not names:
             return {}
         log = self.samples_of([index], ["row", *map(hash_column, names)])
         return {name: row_hashes(log, shard.path, shard.rows, hash_column(name)) for name in names}
 
     def _damaged_rows(self, name: str, index: int, hashes: Array, threads: int) -> list[int]:
-        """The rows of a shard's images or masks, counted there, whose bytes differ from their hashes. Reads every row
-        once."""
+        """The rows of a shard's images or pictures, counted there, whose bytes differ from their hashes. Reads every
+        row once."""
         from largeds_native import _C
 
         file, spec = self.files(name)[index], self.metadata.array_spec(name)
@@ -162,8 +162,8 @@ class PackedStore(Store):
         return _C.verify_file((str(file.path), file.offset, file.rows), row_bytes, hashes, threads)
 
     def _hashed_arrays(self, index: int) -> dict[str, Array]:
-        """The arrays beside the images and masks of a shard whose bytes are in its hash."""
-        return {name: self.part(name, index) for name in self.fields if name not in self.metadata.masks}
+        """The arrays beside the images and pictures of a shard whose bytes are in its hash."""
+        return {name: self.part(name, index) for name in self.fields if name not in self.metadata.pictures}
 
 
 def as_packed(store: Store) -> PackedStore:

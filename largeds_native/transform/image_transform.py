@@ -110,7 +110,7 @@ class ImageTransform:
         )
 
     def _geometry(self, size: tuple[int, int]) -> dict[str, Any]:
-        """What images and their masks share."""
+        """What images and their pictures share."""
         resize_h, resize_w = _pair(self.resize)
         crop_h, crop_w = _pair(self.crop)
         return {
@@ -124,14 +124,14 @@ class ImageTransform:
             "max_pixels": self.max_pixels,
         }
 
-    def mask_core(self, size: tuple[int, int], value_bytes: int) -> _C.RowSpec:
-        """The same geometry for masks of integers of this many bytes, with the nearest filter."""
+    def number_core(self, size: tuple[int, int], value_bytes: int, interpolation: str = "nearest") -> _C.RowSpec:
+        """The same geometry for masks, and PNG rows, of integers of this many bytes."""
         from largeds_native import _C
 
         return _C.RowSpec(
             **self._geometry(size),
             planar=False,
-            filter="nearest",
+            filter=interpolation,
             channels=value_bytes,
             mask=True,
         )

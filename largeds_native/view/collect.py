@@ -46,19 +46,21 @@ def tile_rows_of(
             tiles = _variants(store, row, caption, source, variants)
         else:
             stored = store.images[row] if store.variants == 1 else store.images[row][0]
-            tiles = [Tile(_picture(store, stored), caption), *_with_masks(store, row, stored)]
+            tiles = [Tile(_picture(store, stored), caption), *_with_pictures(store, row, stored)]
         pictures = [Tile(picture, f"epoch {epoch}") for epoch, picture in enumerate(drawn[done])]
         tile_rows.append(TileRow((*tiles, *pictures), printable(source)))
         on_progress(done + 1, len(rows))
     return tile_rows
 
 
-def _with_masks(store: Store, row: int, image: Any) -> list[Tile]:
-    """Each mask, drawn over the image."""
-    return [
-        Tile(_fitted_down(overlay(picture_of(image, store.layout), np.asarray(store[name][row]), spec.ignore)), name)
-        for name, spec in store.metadata.masks.items()
-    ]
+def _with_pictures(store: Store, row: int, image: Any) -> list[Tile]:
+    """Each mask, drawn over the image, and each other picture."""
+    tiles = []
+    for name, spec in store.metadata.pictures.items():
+        values = np.asarray(store[name][row])
+        over_image = spec.is_mask and overlay(picture_of(image, store.layout), values, spec.ignore)
+        tiles.append(Tile(_fitted_down(over_image or picture_of(values, "CHW")), name))
+    return tiles
 
 
 def _fitted_down(picture: Image.Image) -> Image.Image:
@@ -91,7 +93,7 @@ def _drawn(store: Store, rows: Sequence[int], augment: Augment, epochs: int, see
     drawn: list[list[Image.Image]] = [[] for _ in rows]
     # with indices, not a sampler, the augmentation is drawn from (seed, epoch, row)
     subset: dict[str, Any] = {"indices": list(rows), "seed": seed, "augment": augment, "dtype": dtype}
-    masks = tuple(store.metadata.masks)[:1]
+    masks = tuple(name for name, spec in store.metadata.pictures.items() if spec.is_mask)[:1]
     with Loader(store, 16, **subset, fields=masks, prefetch=1) as loader:
         for _ in range(epochs):
             samples = itertools.chain.from_iterable(
@@ -99,7 +101,7 @@ def _drawn(store: Store, rows: Sequence[int], augment: Augment, epochs: int, see
             )
             for pictures, (image, *mask) in zip(drawn, samples, strict=True):
                 picture = picture_of(image, "CHW", store.mean, store.std)
-                ignore = store.metadata.masks[masks[0]].ignore if masks else None
+                ignore = store.metadata.pictures[masks[0]].ignore if masks else None
                 pictures.append(overlay(picture, mask[0], ignore) if mask else picture)
     return drawn
 

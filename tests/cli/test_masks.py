@@ -23,7 +23,7 @@ def test_commands(largeds: Largeds, tmp_path: Path, codec: str) -> None:
     masks = ["--masks", tree.masks, "--ignore", "9", "--codec", codec, *sizes]
     store = tmp_path / "s.lds"
     assert largeds("pack", tree.images, store, *masks)[0] == 0
-    assert lds.open(store).metadata.masks["mask"].ignore == 9
+    assert lds.open(store).metadata.pictures["mask"].ignore == 9
     assert "mask (masks of uint8, 9 is ignored)" in largeds("info", store)[1]
     assert json.loads(largeds("info", store, "--json")[1])["fields"]["mask"]["role"] == "mask"
     assert largeds("verify", store)[0] == 0
@@ -41,7 +41,7 @@ def test_several_masks(largeds: Largeds, tmp_path: Path) -> None:
     keep = ["--resize", "none", "--crop", "none"]
     named = [f"--masks=near={tree.masks}", f"--masks=far={tree.masks}"]
     assert largeds("pack", tree.images, tmp_path / "b", *named, *keep)[0] == 0
-    assert list(lds.open(tmp_path / "b").metadata.masks) == ["near", "far"]
+    assert list(lds.open(tmp_path / "b").metadata.pictures) == ["near", "far"]
     for wrong in ([f"--masks={tree.masks}", "--masks=x"], ["--masks=a=b", "--masks=a=c"]):
         code, _, err = largeds("pack", tree.images, tmp_path / "c", *wrong, *keep)
         assert code != 0

@@ -42,7 +42,7 @@ def test_there_and_back(stores: dict[str, Any], tmp_path: Path, kind: str, layou
         np.testing.assert_array_equal(file["mask"][:], expected)
         assert (file["mask"].attrs["role"], file["mask"].attrs["ignore"]) == ("mask", 255)
     back = lds.from_hdf5(path, tmp_path / "back", shard_bytes=6000, progress=False)
-    assert back.metadata.masks == stores["raw"].metadata.masks
+    assert back.metadata.pictures == stores["raw"].metadata.pictures
     assert back.fields == ("label", "mask")
     assert len(back.shards) > 1
     np.testing.assert_array_equal(back["mask"], expected)
@@ -81,8 +81,8 @@ def test_what_a_file_says_of_masks(tmp_path: Path, attributes: dict[str, Any]) -
         file["mask"].attrs.update(attributes)
     store = lds.from_hdf5(tmp_path / "f.h5", tmp_path / "s", labels=None, progress=False)
     expected = {"mask"} if attributes.get("role") == "mask" else set()
-    assert set(store.metadata.masks) == expected
-    assert all(spec.ignore is None for spec in store.metadata.masks.values())
+    assert set(store.metadata.pictures) == expected
+    assert all(spec.ignore is None for spec in store.metadata.pictures.values())
 
 
 @pytest.mark.parametrize("kind", ["raw", "jpeg"])

@@ -58,7 +58,7 @@ def reference(
 ) -> np.ndarray[Any, Any]:
     """The mask of a sample, cut out as `_C.geometry` says of its image."""
     numbers = np.asarray(store[name][row])
-    spec = store.metadata.masks[name]
+    spec = store.metadata.pictures[name]
     box, resized, part, flip = _C.geometry(augment.core(), *numbers.shape, 7, epoch, row, view)
     x0, y0, x1, y1 = box
     if resized == (y1 - y0, x1 - x0):
@@ -89,7 +89,7 @@ def test_a_mask_is_cut_out_as_its_image(stores: dict[str, Any], kind: str, augme
             for (images, masks, labels), (same, _) in zip(batches, plain, strict=True):
                 assert torch.equal(images, same)
                 assert masks.shape == (len(labels), *images.shape[2:])
-                assert as_numpy(masks).dtype == store.metadata.masks["mask"].dtype
+                assert as_numpy(masks).dtype == store.metadata.pictures["mask"].dtype
             rows = batches.plan.order.elements(epoch, 0, ROWS)
             batches.set_epoch(epoch)
             found = np.concatenate([as_numpy(masks) for _, masks, _ in batches])

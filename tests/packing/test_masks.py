@@ -130,7 +130,7 @@ def test_arrays(tmp_path: Path, codec: Any) -> None:
         )
         check(store)
         assert store["mask"][0].dtype == np.uint8
-        assert store.metadata.masks["mask"].ignore == 255
+        assert store.metadata.pictures["mask"].ignore == 255
     wide = [mask.astype(np.int64) * 3000 for mask in MASKS]
     named = {"instance": torch.from_numpy(np.stack(wide)), "semantic": np.stack(MASKS) > 10}
     store = lds.pack(sources.arrays(np.stack(IMAGES), masks=named), tmp_path / "named", codec=codec, **KEEP)
@@ -145,7 +145,7 @@ def test_numbers_of_32_bits_are_for_raw_rows(tmp_path: Path) -> None:
     assert store["mask"].dtype == np.int32
     for found, numbers in zip(store["mask"], masks, strict=True):
         np.testing.assert_array_equal(found, resized(numbers, 10, 12)[1:9, 2:10])
-    with pytest.raises(ArgumentError, match=r"has numbers of int32, and the PNG rows beside JPEG rows have 16 bits"):
+    with pytest.raises(ArgumentError, match=r"has values of int32 with 1 channel, and the PNG rows"):
         lds.pack((np.stack(IMAGES), np.arange(6)), tmp_path / "jpeg", codec="jpeg", masks=masks, **KEEP)
 
 
@@ -282,7 +282,7 @@ def test_masks_of_a_store(tmp_path: Path) -> None:
     again = lds.pack(raw, tmp_path / "again", codec="jpeg", **KEEP)
     for store in (jpeg, raw, again):
         check(store, expected=tree.numbers)
-        assert store.metadata.masks["mask"].ignore == 7
+        assert store.metadata.pictures["mask"].ignore == 7
     with pytest.raises(ArgumentError, match=r"those of .* are taken as they are: leave them out"):
         lds.pack(jpeg, tmp_path / "x", masks=tree.masks, **KEEP)
 
@@ -367,7 +367,7 @@ def test_the_sources_are_verified_with_their_masks(tmp_path: Path) -> None:
     for codec in ("raw", "jpeg"):
         options = {"resize": 32, "crop": 24} if codec == "raw" else {}
         store = lds.pack(tree.images, tmp_path / codec, codec=codec, masks=tree.masks, progress=False, **options)
-        with pytest.raises(lds.LargedsError, match="pass the source with its masks"):
+        with pytest.raises(lds.LargedsError, match="pass the source with them"):
             verify_sources(store)
         assert verify_sources(store, sources.folder(tree.images, masks=tree.masks)).ok
         path = tree.masks / "class0" / "02.png"
@@ -410,7 +410,7 @@ def test_masks_that_can_not_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
         (np.zeros((6, 20, 24, 3), np.uint8), r"'mask': expected integers of shape \(6, H, W\), found uint8"),
         (np.zeros((5, 20, 24), np.uint8), "expected integers of shape"),
         (np.zeros((6, 20, 24)), "found float64"),
-        (np.zeros((6, 20, 23), np.uint8), r"expected masks of \(20, 24\), found \(20, 23\)"),
+        (np.zeros((6, 20, 23), np.uint8), r"expected 6 masks of \(20, 24\), found 6 of \(20, 23\)"),
         (np.full((6, 20, 24), 1 << 40), "expected numbers of at most 32 bits"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The file of a shard that holds its images, or its masks: images.npy with raw rows, or images.bin with files."""
+"""The file of a shard that holds its images, or its pictures: images.npy with raw rows, or images.bin with files."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class RawImages(ImagesFile):
 
 
 class EncodedImages(ImagesFile):
-    """Rows that are files, of the images or of the masks `name`.
+    """Rows that are files, of the images or of the pictures `name`.
 
     Disk space is not reserved, as the size of a row is known only when it is written; and the file is never mapped
     for writing, so that a full disk is an error of the write."""
@@ -124,7 +124,7 @@ class EncodedImages(ImagesFile):
 
 
 def bin_name(name: str) -> str:
-    """The file of a shard with the files of "images" or of a mask, one after another."""
+    """The file of a shard with the files of "images" or of a picture, one after another."""
     return f"{name}.bin"
 
 

@@ -17,6 +17,8 @@ from largeds_native._internal.arrays import (
     MASK,
     MASK_DTYPES,
     MAX_CHANNELS,
+    PICTURE,
+    PNG_DTYPES,
     FieldSpec,
     check_field_name,
 )
@@ -26,7 +28,7 @@ from largeds_native.store.metadata import MeanStd, Metadata, SizeRange
 
 FORMAT = "largeds"
 VERSIONS = {"raw": 1, "jpeg": 2}  # of the format, by the codec of the rows
-NEWEST = 3  # of either codec, with masks; and of raw rows that are wide
+NEWEST = 3  # of either codec, with pictures; and of raw rows that are wide
 NAME = "manifest.json"
 PLAN_NAME = ".pack.json"  # exists in the folder of an unfinished pack
 MAX_BYTES = 256 << 20
@@ -49,7 +51,7 @@ class ShardEntry:
     hash: str = ""  # see shard_digest
     bytes: int = 0  # of images.bin, in a JPEG store
     turned: bool = False  # in a JPEG store: images.orientation.npy exists, as some rows are not upright
-    mask_bytes: Mapping[str, int] = field(default_factory=dict)  # in a JPEG store: of each mask's file
+    picture_bytes: Mapping[str, int] = field(default_factory=dict)  # in a JPEG store: of each picture's file
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ class Manifest(Metadata):
     def to_json(self) -> dict[str, Any]:
         return {
             "format": FORMAT,
-            "version": NEWEST if self.masks or self.is_wide else VERSIONS[self.codec],
+            "version": NEWEST if self.pictures or self.is_wide else VERSIONS[self.codec],
             "codec": self.codec,
             "rows": self.rows,
             "image": self._image_json(),
@@ -83,8 +85,8 @@ class Manifest(Metadata):
 
     def _shard_json(self, shard: ShardEntry) -> dict[str, Any]:
         jpeg: dict[str, Any] = {} if self.codec == "raw" else {"bytes": shard.bytes, "turned": shard.turned}
-        if shard.mask_bytes:
-            jpeg["mask_bytes"] = dict(shard.mask_bytes)
+        if shard.picture_bytes:
+            jpeg["picture_bytes"] = dict(shard.picture_bytes)
         return {"name": shard.name, "rows": shard.rows, **jpeg, "hash": shard.hash}
 
     def to_bytes(self) -> bytes:
@@ -98,7 +100,8 @@ class Manifest(Metadata):
 
 def _field_json(spec: FieldSpec) -> dict[str, Any]:
     plain = {"dtype": _dtype_name(spec.dtype), "shape": list(spec.shape)}
-    return {**plain, "role": spec.role, "ignore": spec.ignore} if spec.is_mask else plain
+    ignore = {"ignore": spec.ignore} if spec.is_mask else {}
+    return {**plain, "role": spec.role, **ignore} if spec.is_picture else plain
 
 
 def _mean_std_json(value: MeanStd | None) -> dict[str, list[float]] | None:
@@ -140,8 +143,8 @@ def parse_manifest(tree: object, where: str) -> Manifest:
     codec = _checked_codec(top)
     layout = top.child("image").choice("layout", LAYOUTS)
     fields = {name: _field(name, entry, where) for name, entry in top.child("fields").tree.items()}
-    masks = [name for name, spec in fields.items() if spec.is_mask]
-    shards = _shards(top, codec, masks)
+    pictures = [name for name, spec in fields.items() if spec.is_picture]
+    shards = _shards(top, codec, pictures)
     rows = sum(shard.rows for shard in shards)
     shape, dtype, sizes = _raw_image(top, layout) if codec == "raw" else _jpeg_image(top, layout, shards)
     channels = shape[0] if layout == "CHW" else shape[2]
@@ -166,22 +169,23 @@ def parse_manifest(tree: object, where: str) -> Manifest:
     )
     if codec == "jpeg" and (found.normalized, found.statistics, found.variants) != (None, None, 1):
         raise StoreError(f"{where}: expected JPEG rows without normalized, statistics and variants, found some")
-    if (bool(masks) or found.is_wide) != (top.get("version") == NEWEST):
+    if (bool(pictures) or found.is_wide) != (top.get("version") == NEWEST):
         raise StoreError(
-            f"{where}: expected version {NEWEST} for a store with masks, or with images of 16-bit integers or of other "
-            f"than 1 or 3 channels, and for no other; found version {top.get('version')}"
+            f"{where}: expected version {NEWEST} for a store with masks or other pictures, or with images of 16-bit "
+            f"integers or of other than 1 or 3 channels, and for no other; found version {top.get('version')}"
         )
-    _check_masks(found, where)
+    _check_pictures(found, where)
     return found
 
 
-def _check_masks(found: Manifest, where: str) -> None:
-    """A mask has the shape of the raw images, and as a PNG row no more than 16 bits a pixel."""
-    shape = found.image_size if found.codec == "raw" else (0, 0)
-    for name, spec in found.masks.items():
-        if spec.shape != shape or found.variants != 1 or (found.codec == "jpeg" and spec.dtype.itemsize > 2):
+def _check_pictures(found: Manifest, where: str) -> None:
+    """A picture has the size of the raw images; as a PNG row, one channel of 8 or 16 bits."""
+    size = found.image_size if found.codec == "raw" else (0, 0)
+    for name, spec in found.pictures.items():
+        is_png = found.codec == "raw" or (spec.dtype.name in PNG_DTYPES and spec.values.channels == 1)
+        if spec.shape[-2:] != size or found.variants != 1 or not is_png:
             raise StoreError(
-                f"{where}: fields.{name}: expected masks of shape {list(shape)}, of one variant, found "
+                f"{where}: fields.{name}: expected {spec.role}s of {list(size)} pixels, of one variant, found "
                 f"{list(spec.shape)}, {spec.dtype} and {found.variants} variants"
             )
 
@@ -239,16 +243,16 @@ def jpeg_shape(channels: int, layout: str, sizes: SizeRange) -> tuple[int, int, 
     return (channels, height, width) if layout == "CHW" else (height, width, channels)
 
 
-def _shards(top: JsonReader, codec: str, masks: Sequence[str]) -> tuple[ShardEntry, ...]:
+def _shards(top: JsonReader, codec: str, pictures: Sequence[str]) -> tuple[ShardEntry, ...]:
     shards = []
     for i, entry in enumerate(top.sequence("shards")):
         reader = JsonReader(entry, f"{top.where}: shards[{i}]")
         name = _check_shard_name(reader.get("name"), reader.where)
         size = 0 if codec == "raw" else reader.integer("bytes", 0, MAX_IMAGES_BYTES)
         turned = codec == "jpeg" and reader.boolean("turned")
-        of_masks = {} if codec == "raw" or not masks else _mask_bytes(reader, masks)
+        of_pictures = {} if codec == "raw" or not pictures else _picture_bytes(reader, pictures)
         rows_of_shard = reader.integer("rows", 0, MAX_ROWS)
-        shards.append(ShardEntry(name, rows_of_shard, reader.text("hash", ""), size, turned, of_masks))
+        shards.append(ShardEntry(name, rows_of_shard, reader.text("hash", ""), size, turned, of_pictures))
     if len({shard.name for shard in shards}) != len(shards):
         raise StoreError(f"{top.where}: shards: a name is listed twice")
     rows, total = top.integer("rows", 0, MAX_ROWS), sum(shard.rows for shard in shards)
@@ -257,30 +261,37 @@ def _shards(top: JsonReader, codec: str, masks: Sequence[str]) -> tuple[ShardEnt
     return tuple(shards)
 
 
-def _mask_bytes(shard: JsonReader, masks: Sequence[str]) -> dict[str, int]:
-    reader = shard.child("mask_bytes")
-    if sorted(reader.tree) != sorted(masks):
-        raise StoreError(f"{shard.where}: mask_bytes: expected {', '.join(masks)}, found {short(sorted(reader.tree))}")
-    return {name: reader.integer(name, 0, MAX_IMAGES_BYTES) for name in masks}
+def _picture_bytes(shard: JsonReader, pictures: Sequence[str]) -> dict[str, int]:
+    reader = shard.child("picture_bytes")
+    if sorted(reader.tree) != sorted(pictures):
+        raise StoreError(
+            f"{shard.where}: picture_bytes: expected {', '.join(pictures)}, found {short(sorted(reader.tree))}"
+        )
+    return {name: reader.integer(name, 0, MAX_IMAGES_BYTES) for name in pictures}
 
 
 def _field(name: object, entry: object, where: str) -> FieldSpec:
     reader = JsonReader(entry, f"{where}: fields.{check_field_name(name, f'{where}: fields')}")
     if "role" in reader.tree:
-        return _mask(reader)
+        return _picture(reader)
     shape = reader.integers("shape", 1, MAX_EXTENT)
     if len(shape) > 16:
         raise StoreError(f"{reader.where}.shape: expected at most 16 dimensions, found {len(shape)}")
     return FieldSpec(_field_dtype(reader.get("dtype"), f"{reader.where}.dtype"), shape)
 
 
-def _mask(reader: JsonReader) -> FieldSpec:
-    reader.choice("role", (MASK,))
-    dtype = np.dtype(reader.choice("dtype", MASK_DTYPES)).newbyteorder("<")
+def _picture(reader: JsonReader) -> FieldSpec:
+    role = reader.choice("role", (MASK, PICTURE))
+    dtype = np.dtype(reader.choice("dtype", MASK_DTYPES if role == MASK else IMAGE_DTYPES)).newbyteorder("<")
+    shape = reader.integers("shape", 0, MAX_EXTENT)
+    if len(shape) != (2 if role == MASK else 3) or (role == PICTURE and not 1 <= shape[0] <= MAX_CHANNELS):
+        raise StoreError(f"{reader.where}.shape: expected that of a {role}, found {list(shape)}")
+    if role == PICTURE:
+        return FieldSpec(dtype, shape, PICTURE)
     ignore, limits = reader.get("ignore"), np.iinfo(dtype)
     if ignore is not None:
         ignore = reader.integer("ignore", int(limits.min), int(limits.max))
-    return FieldSpec(dtype, reader.integers("shape", 0, MAX_EXTENT), MASK, ignore)
+    return FieldSpec(dtype, shape, MASK, ignore)
 
 
 def _mean_std(top: JsonReader, key: str, channels: int) -> MeanStd | None:

@@ -29,7 +29,7 @@ NOT_MEASURED = -1
 
 
 def hash_column(name: str) -> str:
-    """The column with the hashes of a mask's rows; no field's name has a dot."""
+    """The column with the hashes of a picture's rows; no field's name has a dot."""
     return f"{name}.hash"
 
 
@@ -91,7 +91,7 @@ class SampleResults:
     sums: Sums
     errors: dict[int, tuple[str, str]] = field(default_factory=dict)  # index -> (reason, message)
     jpeg: JpegRows | None = None  # of rows that are files
-    masks: dict[str, SampleResults] = field(default_factory=dict)  # by field, with these same errors
+    pictures: dict[str, SampleResults] = field(default_factory=dict)  # by field, with these same errors
 
     def good(self) -> np.ndarray[Any, np.dtype[np.int64]]:
         """Indices of the samples that did not fail."""
@@ -103,9 +103,9 @@ class SampleResults:
 class SampleLog:
     """Collects samples.parquet by columns, as a million lines of Python objects would take too much memory."""
 
-    def __init__(self, jpeg: bool = False, masks: Sequence[str] = ()) -> None:
+    def __init__(self, jpeg: bool = False, pictures: Sequence[str] = ()) -> None:
         self._rows = 0
-        self._masks: dict[str, list[SampleResults]] = {name: [] for name in masks}
+        self._pictures: dict[str, list[SampleResults]] = {name: [] for name in pictures}
         self._jpeg: list[JpegRows] | None = [] if jpeg else None  # of all samples
         self._numbers: dict[str, list[Array]] = {key: [] for key in ("row", "width", "height", "decoder", "hash")}
         self._texts: dict[str, list[Any]] = {key: [] for key in ("source", "status", "error")}
@@ -138,8 +138,8 @@ class SampleLog:
         if self._jpeg is not None:
             assert results.jpeg is not None
             self._jpeg.append(results.jpeg)
-        for name, found in results.masks.items():
-            self._masks[name].append(found)
+        for name, found in results.pictures.items():
+            self._pictures[name].append(found)
         self._numbers["row"].append(row)
         self._numbers["width"].append(results.width)
         self._numbers["height"].append(results.height)
@@ -171,7 +171,7 @@ class SampleLog:
                 "decoder": decoder.cast(pa.string()),
                 "hash": pa.array(self._column("hash", np.uint64), mask=row < 0),
                 **self._jpeg_columns(row < 0),
-                **{hash_column(name): pa.array(self._mask_hashes(name), mask=row < 0) for name in self._masks},
+                **{hash_column(name): pa.array(self._all_hashes(name), mask=row < 0) for name in self._pictures},
             }
         )
         with open(path, "xb") as file:
@@ -194,16 +194,16 @@ class SampleLog:
             return None
         return JpegRows.joined(self._jpeg).take(np.flatnonzero(self._column("row", np.int64) >= 0))
 
-    def _mask_hashes(self, name: str) -> Array:
-        return np.concatenate([np.zeros(0, np.uint64), *(found.hash for found in self._masks[name])])
+    def _all_hashes(self, name: str) -> Array:
+        return np.concatenate([np.zeros(0, np.uint64), *(found.hash for found in self._pictures[name])])
 
-    def mask_hashes(self, name: str) -> Array:
-        """Hashes of a mask's rows of the shard, in order."""
-        return self._mask_hashes(name)[self._column("row", np.int64) >= 0]
+    def picture_hashes(self, name: str) -> Array:
+        """Hashes of a picture's rows of the shard, in order."""
+        return self._all_hashes(name)[self._column("row", np.int64) >= 0]
 
-    def mask_bytes(self, name: str) -> Array:
-        """Lengths of a mask's rows that are files."""
-        lengths = [found.jpeg.bytes for found in self._masks[name] if found.jpeg is not None]
+    def picture_bytes(self, name: str) -> Array:
+        """Lengths of a picture's rows that are files."""
+        lengths = [found.jpeg.bytes for found in self._pictures[name] if found.jpeg is not None]
         return np.concatenate([np.zeros(0, np.int64), *lengths])[self._column("row", np.int64) >= 0]
 
     def row_hashes(self) -> Array:

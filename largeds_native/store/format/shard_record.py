@@ -39,14 +39,14 @@ class ShardRecord:
     max_size: tuple[int, int] = (0, 0)
     kept: Mapping[str, int] | None = None  # rows by how they were kept
     psnr: Psnr = field(default_factory=Psnr)
-    mask_bytes: Mapping[str, int] = field(default_factory=dict)  # of each mask's file of PNG files
+    picture_bytes: Mapping[str, int] = field(default_factory=dict)  # of each picture's file of PNG files
 
     def to_bytes(self) -> builtins.bytes:
         tree = asdict(self)
         if self.kept is None:
             tree = {name: value for name, value in tree.items() if name not in _OF_JPEG}
-        if not self.mask_bytes:
-            del tree["mask_bytes"]
+        if not self.picture_bytes:
+            del tree["picture_bytes"]
         return (json.dumps(tree, indent=1) + "\n").encode()
 
     @classmethod

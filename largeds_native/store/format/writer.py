@@ -40,9 +40,9 @@ class ShardWriter:
         self._final = folder / shard_name(number)
         self._temporary = folder / f".{self._final.name}.tmp"
         self._images = self._rows_file("images")
-        self._masks = {name: self._rows_file(name) for name in metadata.masks}
-        self._log = SampleLog(jpeg, list(self._masks))
-        self._fields: dict[str, list[Array]] = {name: [] for name in metadata.fields if name not in self._masks}
+        self._pictures = {name: self._rows_file(name) for name in metadata.pictures}
+        self._log = SampleLog(jpeg, list(self._pictures))
+        self._fields: dict[str, list[Array]] = {name: [] for name in metadata.fields if name not in self._pictures}
         self._sums = Sums.zero(metadata.channels)
         self._samples = 0
         shutil.rmtree(self._temporary, ignore_errors=True)
@@ -68,31 +68,33 @@ class ShardWriter:
         """The byte of the file of images at which the next row begins."""
         return self._images.offset
 
-    def mask_target(self, name: str) -> tuple[int, int]:
-        """As (`descriptor`, `offset`) for the rows of a mask."""
-        return self._masks[name].descriptor, self._masks[name].offset
+    def picture_target(self, name: str) -> tuple[int, int]:
+        """As (`descriptor`, `offset`) for the rows of a picture."""
+        return self._pictures[name].descriptor, self._pictures[name].offset
 
     def reserve(self, rows: int) -> None:
-        """Opens the files of images and masks, and allocates disk space for `rows` raw rows in total.
+        """Opens the files of images and pictures, and allocates disk space for `rows` raw rows in total.
 
         Raises StorageError if the disk is full.
         """
-        for file in (self._images, *self._masks.values()):
+        for file in (self._images, *self._pictures.values()):
             file.reserve(rows)
 
     def advance(self, rows: int, results: SampleResults | None = None) -> None:
-        """Counts rows that the caller has written at `offset`, and at that of each mask; `results`: of their samples,
-        where rows are files."""
+        """Counts rows that the caller has written at `offset`, and at that of each picture; `results`: of their
+        samples, where rows are files."""
         self._images.advance(rows, _file_bytes(results))
-        for name, file in self._masks.items():
-            file.advance(rows, _file_bytes(results and results.masks[name]))
+        for name, file in self._pictures.items():
+            file.advance(rows, _file_bytes(results and results.pictures[name]))
 
-    def append(self, rows: Array | Sequence[bytes], masks: Mapping[str, Array | Sequence[bytes]] | None = None) -> None:
-        """Writes rows: an array (n, ...) of images, or JPEG files; and of each mask."""
+    def append(
+        self, rows: Array | Sequence[bytes], pictures: Mapping[str, Array | Sequence[bytes]] | None = None
+    ) -> None:
+        """Writes rows: an array (n, ...) of images, or JPEG files; and of each picture."""
         self.reserve(self.rows + len(rows))
         _append(self._images, rows)
-        for name, file in self._masks.items():
-            _append(file, (masks or {})[name])
+        for name, file in self._pictures.items():
+            _append(file, (pictures or {})[name])
 
     def log(self, names: list[str], results: SampleResults, fields: Mapping[str, Array]) -> None:
         """Records the results of the next samples; the good ones are the next rows."""
@@ -105,7 +107,7 @@ class ShardWriter:
 
     def close(self) -> None:
         """Closes the file of images; an unfinished shard keeps its temporary name."""
-        for file in (self._images, *self._masks.values()):
+        for file in (self._images, *self._pictures.values()):
             file.close()
 
     def discard(self) -> None:
@@ -116,16 +118,16 @@ class ShardWriter:
     def finish(self) -> ShardRecord:
         """Finishes the images, writes fields and records, syncs, and renames the folder."""
         jpeg = self._log.jpeg_rows()
-        for file in (self._images, *self._masks.values()):
+        for file in (self._images, *self._pictures.values()):
             file.finish()
         if isinstance(self._images, EncodedImages) and jpeg is not None:
             self._images.write_offsets(jpeg.bytes)
             self._images.write_sizes(jpeg)
         hashed: dict[str, Array] = {} if jpeg is None else hashed_arrays(jpeg)
-        for name, file in self._masks.items():
+        for name, file in self._pictures.items():
             if isinstance(file, EncodedImages):
-                file.write_offsets(self._log.mask_bytes(name))
-            hashed[hash_column(name)] = self._log.mask_hashes(name)
+                file.write_offsets(self._log.picture_bytes(name))
+            hashed[hash_column(name)] = self._log.picture_hashes(name)
         fields = {}
         for name in self._fields:
             spec = self._metadata.fields[name]
@@ -142,7 +144,7 @@ class ShardWriter:
             decoders={name: self._log.decoders[name] for name in DECODERS if self._log.decoders[name]},
             sums=self._sums,
             hash=shard_digest(self._log.row_hashes(), fields | hashed),
-            mask_bytes={name: f.offset for name, f in self._masks.items() if isinstance(f, EncodedImages)},
+            picture_bytes={name: f.offset for name, f in self._pictures.items() if isinstance(f, EncodedImages)},
             **({} if jpeg is None else jpeg.summary()),
         )
         if self._plan:
@@ -172,7 +174,7 @@ def commit(folder: Path, records: Iterable[ShardRecord], metadata: Metadata) -> 
     records = list(records)
     known: dict[str, Any] = vars(metadata) | {
         "rows": sum(record.rows for record in records),
-        "shards": tuple(ShardEntry(r.name, r.rows, r.hash, r.bytes, r.turned, r.mask_bytes) for r in records),
+        "shards": tuple(ShardEntry(r.name, r.rows, r.hash, r.bytes, r.turned, r.picture_bytes) for r in records),
         "statistics": mean_std((record.sums for record in records), metadata.channels),
     }
     if metadata.codec == "jpeg":

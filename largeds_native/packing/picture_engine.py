@@ -1,19 +1,23 @@
-"""Packs the masks of a batch: into rows of raw numbers, or of PNG files."""
+"""Packs the masks and other pictures of a batch: into rows of raw numbers, or of PNG files."""
 
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
-from largeds_native._internal.arrays import Array, FieldSpec
+from largeds_native._internal.arrays import Array, FieldSpec, ValueSpec
+from largeds_native.packing import pillow
 from largeds_native.packing.engine import Engine
 from largeds_native.packing.jpeg_engine import JpegEngine
+from largeds_native.packing.kept_values import COLOURS, as_values
 from largeds_native.packing.options import PackOptions
 from largeds_native.packing.pillow import PixelsError
+from largeds_native.packing.value_engine import ValueEngine
 from largeds_native.sources.base import read_bytes
 
 if TYPE_CHECKING:
@@ -23,13 +27,24 @@ NUMBERS = ("1", "L", "P", "I", "I;16", "I;16L", "I;16B", "I;16N")  # modes of Pi
 LOSSY = ("JPEG", "WEBP", "JPEG2000", "AVIF", "HEIF")
 
 
-def make_mask_engine(
+def make_picture_engine(
     options: PackOptions, spec: FieldSpec, size: tuple[int, int], threads: int, folder: Path | None = None
 ) -> Engine:
     """`size`: (height, width) of the raw rows of images. `folder`: of the store, if rows are written."""
+    if spec.is_mask:
+        jpeg = options.codec == "jpeg"
+        return PngMaskEngine(options, spec, threads, folder) if jpeg else RawMaskEngine(options, spec, size, threads)
     if options.codec == "jpeg":
-        return PngMaskEngine(options, spec, threads, folder)
-    return RawMaskEngine(options, spec, size, threads)
+        return PngPictureEngine(options, spec.values, threads, folder)
+    if spec.dtype == np.uint8 and spec.values.channels in COLOURS:
+        return Engine(_of_colours(options, spec.values.channels), size, threads)
+    return ValueEngine(replace(options, layout="CHW"), spec.values, size, threads)
+
+
+def _of_colours(options: PackOptions, channels: int) -> PackOptions:
+    """For 8-bit pictures, in colour or grey, which are made as images are."""
+    transform = replace(options.transform, mode="RGB" if channels == 3 else "L")
+    return replace(options, transform=transform, dtype="uint8", layout="CHW", mean=None, std=None, values=None)
 
 
 class RawMaskEngine(Engine):
@@ -42,7 +57,7 @@ class RawMaskEngine(Engine):
     def _make_packer(self, size: tuple[int, int]) -> _C.Packer:
         from largeds_native import _C
 
-        return _C.Packer(self._options.transform.mask_core(size, self._spec.dtype.itemsize), self._threads)
+        return _C.Packer(self._options.transform.number_core(size, self._spec.dtype.itemsize), self._threads)
 
     def _from_array(self, item: Array) -> Array:
         return as_bytes(item, self._spec.dtype)
@@ -61,10 +76,36 @@ class PngMaskEngine(JpegEngine):
     def _make_packer(self, size: tuple[int, int]) -> _C.Packer:
         from largeds_native import _C
 
-        return _C.Packer(self._options.transform.mask_core((1, 1), self._spec.dtype.itemsize), self._threads, png=True)
+        return _C.Packer(
+            self._options.transform.number_core((1, 1), self._spec.dtype.itemsize), self._threads, png=True
+        )
 
     _from_array = RawMaskEngine._from_array
     _decode_one = RawMaskEngine._decode_one
+
+
+class PngPictureEngine(JpegEngine):
+    """Pictures of one channel of 8 or 16 bits, which keep their size, or get that of their shrunk images."""
+
+    def __init__(self, options: PackOptions, values: ValueSpec, threads: int, folder: Path | None) -> None:
+        self._values = values
+        super().__init__(options, threads, folder)
+
+    def _make_packer(self, size: tuple[int, int]) -> _C.Packer:
+        from largeds_native import _C
+
+        transform, dtype = self._options.transform, self._values.dtype
+        spec = transform.number_core((1, 1), dtype.itemsize, transform.interpolation)
+        return _C.Packer(spec, self._threads, png=True, values=dtype.name)
+
+    def _from_array(self, item: Array) -> Array:
+        return as_values(item, self._values, self._options.transform.max_pixels)
+
+    def _decode_one(self, item: Any) -> Array:
+        transform = self._options.transform
+        if self._values.dtype == np.uint8:
+            return pillow.decode(item, replace(transform, mode="L"))
+        return self._from_array(pillow.values(item, transform))
 
 
 def as_bytes(numbers: Array, dtype: np.dtype[Any]) -> Array:
@@ -95,7 +136,8 @@ def decoded(item: Any, max_pixels: int) -> Array:
                 raise PixelsError("too_large", f"{label}: {size}, more than max_pixels = {max_pixels}")
             if image.format in LOSSY:
                 raise PixelsError(
-                    "unsupported", f"{label}: {image.format} changes the numbers of a mask: expected a PNG or TIFF file"
+                    "unsupported",
+                    f"{label}: {image.format} changes the numbers of a mask: expected a PNG or TIFF file",
                 )
             if image.mode not in NUMBERS:
                 raise PixelsError(

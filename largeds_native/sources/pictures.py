@@ -1,4 +1,4 @@
-"""Masks beside the images of a source."""
+"""Masks, and other pictures, beside the images of a source."""
 
 from __future__ import annotations
 
@@ -6,18 +6,53 @@ import hashlib
 import io
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from largeds_native._internal.arrays import MASK, MASK_DTYPES, Array, FieldSpec, check_field_name
+from largeds_native._internal.arrays import (
+    IMAGE_DTYPES,
+    MASK,
+    MASK_DTYPES,
+    PICTURE,
+    Array,
+    FieldSpec,
+    ValueSpec,
+    check_field_name,
+)
 from largeds_native.errors import ArgumentError, StoreError
 from largeds_native.sources.base import FailedItem, IndexedSource, Indices, Item, SourceBatch, read_bytes
 
 # of files without loss; what is in them is told by their first bytes
 EXTENSIONS = (".png", ".tif", ".tiff", ".bmp", ".gif", ".pgm")
+PICTURE_EXTENSIONS = (*EXTENSIONS, ".jpg", ".jpeg", ".webp", ".ppm")
 PROBES = 16
-Where: TypeAlias = Any  # the folder, column, key or array of one mask
+Where: TypeAlias = Any  # the folder, column, key or array of one mask, or of one other picture
+
+
+@dataclass(frozen=True)
+class Beside:
+    """Where a picture beside the images is, and its role."""
+
+    where: Where
+    role: str
+
+
+def beside(masks: Where | Mapping[str, Where], pictures: Mapping[str, Where] | None) -> dict[str, Beside]:
+    """The masks and the other pictures, by the names of their fields."""
+    if pictures is not None and not isinstance(pictures, Mapping):
+        raise ArgumentError(f"pictures: expected a mapping {{'depth': where}}, found {pictures!r:.100}")
+    found = {name: Beside(where, MASK) for name, where in by_field(masks).items()}
+    for name, where in (pictures or {}).items():
+        try:
+            check_field_name(name, "pictures")
+        except StoreError as error:
+            raise ArgumentError(str(error)) from None
+        if name in found:
+            raise ArgumentError(f"pictures: {name!r} is a mask already: give the picture another name")
+        found[name] = Beside(where, PICTURE)
+    return found
 
 
 def by_field(masks: Where | Mapping[str, Where]) -> dict[str, Where]:
@@ -67,36 +102,39 @@ def spread(count: int) -> Indices:
     return np.unique(np.linspace(0, count - 1, min(count, PROBES)).astype(np.int64))
 
 
-class MaskFolder:
-    """The masks in a tree of folders, one for each image with the same path up to the ending."""
+class PictureFolder:
+    """The masks, or other pictures, in a tree of folders, one for each image with the same path up to the ending."""
 
-    def __init__(self, root: str | os.PathLike[str]) -> None:
+    def __init__(self, root: str | os.PathLike[str], role: str) -> None:
+        self.role, self._extensions = role, EXTENSIONS if role == MASK else PICTURE_EXTENSIONS
+        if not isinstance(root, (str, os.PathLike)) or not os.path.isdir(root):
+            raise ArgumentError(f"{role}s: expected a folder, found {str(root)!r:.200}, which is none")
         self.root = os.path.abspath(root)
         self._files: dict[str, str] = {}  # path without ending -> ending
-        if not os.path.isdir(self.root):
-            raise ArgumentError(f"masks: expected a folder, found {str(root)!r}, which is none")
         for folder, _, names in sorted(os.walk(self.root, followlinks=True)):
             for name in sorted(names):
                 self._add(os.path.relpath(os.path.join(folder, name), self.root))
         if not self._files:
-            raise ArgumentError(f"masks: expected files named {', '.join(EXTENSIONS)} in {self.root}, found none")
+            expected = ", ".join(self._extensions)
+            raise ArgumentError(f"{role}s: expected files named {expected} in {self.root}, found none")
 
     def _add(self, path: str) -> None:
         stem, extension = os.path.splitext(path)
-        if extension.lower() not in EXTENSIONS:
+        if extension.lower() not in self._extensions:
             return
         if stem in self._files:
             raise ArgumentError(
-                f"masks: {self.root} has {stem + self._files[stem]!r} and {path!r}: nothing tells which is the mask"
+                f"{self.role}s: {self.root} has {stem + self._files[stem]!r} and {path!r}: nothing tells which is the "
+                f"{self.role}"
             )
         self._files[stem] = extension
 
     def item(self, name: str) -> Item:
-        """The mask of the image with this name."""
+        """The picture of the image with this name."""
         path = self.path(name)
         if path is None:
             stem = os.path.splitext(name)[0]
-            return FailedItem("missing", f"{name}: expected a mask {stem}.png in {self.root}, found none")
+            return FailedItem("missing", f"{name}: expected a {self.role} {stem}.png in {self.root}, found none")
         return path
 
     def path(self, name: str) -> str | None:
@@ -108,10 +146,10 @@ class MaskFolder:
         return hashlib.sha256(repr(sorted(self._files.items())).encode("utf-8", "surrogateescape")).hexdigest()
 
 
-class MaskedSource(IndexedSource):
-    """The samples of a source of files, with masks from folders."""
+class PicturedSource(IndexedSource):
+    """The samples of a source of files, with masks and other pictures from folders."""
 
-    def __init__(self, source: IndexedSource, folders: Mapping[str, MaskFolder], ignore: int | None) -> None:
+    def __init__(self, source: IndexedSource, folders: Mapping[str, PictureFolder], ignore: int | None) -> None:
         self._source, self._folders = source, dict(folders)
         self.classes, self.description, self.root = source.classes, source.description, source.root
         self.notes, self.image_size, self.walked = source.notes, source.image_size, source.walked
@@ -120,18 +158,19 @@ class MaskedSource(IndexedSource):
         for name in self._folders:
             if name in source.fields:
                 raise ArgumentError(f"masks: {source.description} has a field {name!r}: give the mask another name")
-        self._masks = {name: self._spec(folder, ignore) for name, folder in self._folders.items()}
+        self._pictures = {name: self._spec(folder, ignore) for name, folder in self._folders.items()}
 
-    def _spec(self, folder: MaskFolder, ignore: int | None) -> FieldSpec:
-        return spec_of([folder.item(name) for name in self._source.take(spread(self.count)).names], ignore)
+    def _spec(self, folder: PictureFolder, ignore: int | None) -> FieldSpec:
+        items = [folder.item(name) for name in self._source.take(spread(self.count)).names]
+        return spec_of(items, folder.role, ignore)
 
     @property
     def fields(self) -> dict[str, FieldSpec]:
         return self._source.fields
 
     @property
-    def masks(self) -> dict[str, FieldSpec]:
-        return {**self._source.masks, **self._masks}
+    def pictures(self) -> dict[str, FieldSpec]:
+        return {**self._source.pictures, **self._pictures}
 
     @property
     def count(self) -> int:
@@ -140,13 +179,13 @@ class MaskedSource(IndexedSource):
     def take(self, indices: Indices) -> SourceBatch:
         batch = self._source.take(indices)
         for name, folder in self._folders.items():
-            batch.masks[name] = [folder.item(image) for image in batch.names]
+            batch.pictures[name] = [folder.item(image) for image in batch.names]
         return batch
 
     def paths(self, indices: Indices) -> list[tuple[str, str]]:
         found = self._source.paths(indices)
-        masks = ((name, folder.path(name)) for name, _ in found for folder in self._folders.values())
-        return [*found, *((name, path) for name, path in masks if path is not None)]
+        pictures = ((name, folder.path(name)) for name, _ in found for folder in self._folders.values())
+        return [*found, *((name, path) for name, path in pictures if path is not None)]
 
     def fingerprint(self) -> str | None:
         inner = self._source.fingerprint()
@@ -156,18 +195,58 @@ class MaskedSource(IndexedSource):
         return hashlib.sha256(repr((inner, told)).encode()).hexdigest()
 
 
-def _is_wide(item: Item) -> bool:
-    """Whether a mask has numbers of more than 8 bits. A file that can't be read fails when it is packed."""
+def _mode(item: Item) -> str | None:
+    """Pillow's mode of a file; None for one that can't be read, which fails when it is packed."""
     from PIL import Image
 
     try:
         with Image.open(io.BytesIO(read_bytes(item))) as image:
-            return image.mode == "I" or image.mode.startswith("I;")
+            return str(image.mode)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return False
+        return None
 
 
-def spec_of(items: Iterable[Item], ignore: int | None) -> FieldSpec:
+def _is_wide(item: Item) -> bool:
+    """Whether a mask has numbers of more than 8 bits."""
+    mode = _mode(item) or ""
+    return mode == "I" or mode.startswith("I;")
+
+
+def spec_of(items: Iterable[Item], role: str, ignore: int | None = None) -> FieldSpec:
+    """The field of these samples' masks, or other pictures, which are like all others. ArgumentError for arrays of a
+    dtype that a store has not."""
+    return _mask_spec(items, ignore) if role == MASK else _picture_spec(items)
+
+
+def _picture_spec(items: Iterable[Item]) -> FieldSpec:
+    found = next((values for values in map(_values, items) if values is not None), ValueSpec(np.dtype(np.uint8), 3))
+    return picture_field(found)
+
+
+def picture_field(found: ValueSpec) -> FieldSpec:
+    if found.dtype.name not in IMAGE_DTYPES:
+        raise ArgumentError(f"pictures: expected {', '.join(IMAGE_DTYPES)}, found {found}")
+    return FieldSpec(found.dtype.newbyteorder("<"), (found.channels, 0, 0), PICTURE)
+
+
+def _values(item: Item) -> ValueSpec | None:
+    """None where it can't be told: such a picture fails when it is packed."""
+    if isinstance(item, FailedItem):
+        return None
+    if isinstance(item, np.ndarray):
+        dtype = np.dtype(np.uint16) if item.dtype == np.int32 else item.dtype  # how Pillow opens 16 bits
+        return ValueSpec(dtype.newbyteorder("="), item.shape[2])
+    mode = _mode(item)
+    if mode is None:
+        return None
+    if mode == "F":
+        return ValueSpec(np.dtype(np.float32), 1)
+    if mode == "I" or mode.startswith("I;"):
+        return ValueSpec(np.dtype(np.uint16), 1)
+    return ValueSpec(np.dtype(np.uint8), 1 if mode in ("1", "L") else 3)
+
+
+def _mask_spec(items: Iterable[Item], ignore: int | None) -> FieldSpec:
     """The dtype is the smallest that has the numbers of all these masks; others must fit it too."""
     dtype = np.dtype(MASK_DTYPES[0])
     for item in items:
@@ -199,16 +278,18 @@ def mask_item(mask: Any, where: str) -> Item:
     return numbers.astype(np.uint8) if numbers.dtype == bool else numbers
 
 
-def with_masks(source: Any, masks: Where | Mapping[str, Where], ignore: int | None) -> Any:
-    """The source with masks from folders, if there are any."""
-    named = by_field(masks)
+def with_pictures(
+    source: Any, masks: Where | Mapping[str, Where], pictures: Mapping[str, Where] | None, ignore: int | None
+) -> Any:
+    """The source with masks and other pictures from folders, if there are any."""
+    named = beside(masks, pictures)
+    if masks is None and ignore is not None:
+        raise ArgumentError("ignore: it is a number of masks: pass masks= too")
     if not named:
-        if ignore is not None:
-            raise ArgumentError("ignore: it is a number of masks: pass masks= too")
         return source
     if not isinstance(source, IndexedSource) or source.root is None:
         raise ArgumentError(
             f"masks: folders of masks go with a folder of images, found {source.description}: see the masks= of "
             "largeds_native.sources.arrays, table and dataset"
         )
-    return MaskedSource(source, {name: MaskFolder(where) for name, where in named.items()}, ignore)
+    return PicturedSource(source, {name: PictureFolder(one.where, one.role) for name, one in named.items()}, ignore)
