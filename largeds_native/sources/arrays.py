@@ -14,7 +14,7 @@ from largeds_native.errors import ArgumentError
 from largeds_native.sources.base import IndexedSource, Indices, Item, Source, SourceBatch
 from largeds_native.sources.classes import checked_labels, optional_names
 from largeds_native.sources.pictures import Beside, beside, checked_ignore, mask_array, picture_field
-from largeds_native.sources.values import value_spec
+from largeds_native.sources.values import numpy_of, value_spec
 
 BATCH_BYTES = 64 << 20
 
@@ -53,7 +53,7 @@ def arrays(
 def _array(value: Any) -> Array:
     """As a numpy array, without a copy if possible; tensors are moved to the CPU."""
     if hasattr(value, "detach"):
-        value = value.detach().cpu().numpy()
+        value = numpy_of(value)
     try:
         return np.asanyarray(value)
     except ValueError:  # numpy's own sentence does not say which argument

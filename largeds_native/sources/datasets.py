@@ -16,7 +16,7 @@ from largeds_native.errors import ArgumentError, LargedsError, PackError
 from largeds_native.sources.base import LABEL, FailedItem, IndexedSource, Indices, Item, Source, SourceBatch
 from largeds_native.sources.classes import with_classes
 from largeds_native.sources.pictures import beside, mask_item, spec_of
-from largeds_native.sources.values import value_spec
+from largeds_native.sources.values import numpy_of, value_spec
 
 BATCH_BYTES = 64 << 20
 PROBES = 1000  # samples that are asked for until one is there
@@ -409,7 +409,7 @@ def _item(image: Any, where: str) -> Item:
         wide = image.mode in ("RGB", "L") or image.mode[:1] in ("I", "F")  # the pack says how 16 bits become 8
         pixels = np.asarray(image if wide else image.convert("RGB"))
     elif hasattr(image, "detach"):
-        pixels = image.detach().cpu().numpy()
+        pixels = numpy_of(image)
         if pixels.ndim == 3 and (pixels.shape[0] in (1, 3) or layout_of(pixels.shape[0], pixels.shape[2]) == "CHW"):
             pixels = pixels.transpose(1, 2, 0)
     else:

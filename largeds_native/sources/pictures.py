@@ -23,6 +23,7 @@ from largeds_native._internal.arrays import (
 )
 from largeds_native.errors import ArgumentError, StoreError
 from largeds_native.sources.base import FailedItem, IndexedSource, Indices, Item, SourceBatch, read_bytes
+from largeds_native.sources.values import numpy_of
 
 # of files without loss; what is in them is told by their first bytes
 EXTENSIONS = (".png", ".tif", ".tiff", ".bmp", ".gif", ".pgm")
@@ -269,7 +270,7 @@ def mask_item(mask: Any, where: str) -> Item:
         return mask
     if isinstance(mask, os.PathLike):
         return str(mask)
-    numbers = mask.detach().cpu().numpy() if hasattr(mask, "detach") else np.asarray(mask)
+    numbers = numpy_of(mask) if hasattr(mask, "detach") else np.asarray(mask)
     if numbers.ndim == 3 and 1 in (numbers.shape[0], numbers.shape[2]):
         numbers = numbers.squeeze(0 if numbers.shape[0] == 1 else 2)
     if numbers.ndim != 2 or numbers.dtype.kind not in "biu":

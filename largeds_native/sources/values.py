@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from largeds_native._internal.arrays import MAX_CHANNELS, ValueSpec
+from largeds_native._internal.arrays import MAX_CHANNELS, Array, ValueSpec
 from largeds_native.errors import ArgumentError
 
 
@@ -17,3 +17,12 @@ def value_spec(where: str, dtype: np.dtype[Any], channels: int) -> ValueSpec:
     if channels > MAX_CHANNELS:
         raise ArgumentError(f"{where}: expected images of at most {MAX_CHANNELS} channels, found {channels}")
     return ValueSpec(dtype.newbyteorder("="), channels)
+
+
+def numpy_of(tensor: Any) -> Array:
+    """A tensor of any device; ArgumentError for a dtype that numpy has not, as bfloat16."""
+    try:
+        array: Array = tensor.detach().cpu().numpy()
+    except TypeError:
+        raise ArgumentError(f"expected a tensor of a dtype that numpy has, found {tensor.dtype}") from None
+    return array

@@ -216,6 +216,14 @@ def test_bad_options(tmp_path: Path, name: str) -> None:
     assert not (tmp_path / "s").exists()
 
 
+def test_tensors_that_numpy_has_not(tmp_path: Path) -> None:
+    images = torch.zeros(2, 4, 8, 8, dtype=torch.bfloat16)
+    with pytest.raises(ArgumentError, match=r"a dtype that numpy has, found torch\.bfloat16"):
+        sources.arrays(images)
+    with pytest.raises(ArgumentError, match=r"a dtype that numpy has, found torch\.bfloat16"):
+        lds.pack(Samples(list(images)), tmp_path / "s", **KEEP)
+
+
 def test_bad_dtype_of_files(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(png(np.zeros((4, 4, 1), int), 8, 0))
     with pytest.raises(ArgumentError, match="dtype='int16': image files have no negative values"):
