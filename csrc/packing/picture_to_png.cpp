@@ -42,7 +42,8 @@ JpegRow PictureToPng::convert_pixels(const ConstImageView& numbers, std::vector<
 
 JpegRow PictureToPng::convert_values(const ConstImageView& values, PixelType type, std::vector<uint8_t>& out) {
   const auto bytes = static_cast<int>(pixel_bytes(type));
-  if (values.channels != 1 || is_float(type) || bytes != row_.decode.channels) {
+  const bool is_number = type == PixelType::uint8 || type == PixelType::uint16;
+  if (values.channels != 1 || !is_number || bytes != row_.decode.channels) {
     throw Error(Reason::value, "a PNG row has one channel of uint8 or uint16");
   }
   if (values.width < 1 || values.height < 1) throw Error(Reason::shape, "the picture has no pixels");

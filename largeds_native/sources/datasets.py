@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import operator
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from largeds_native._internal.arrays import MASK, MAX_CHANNELS, FieldSpec, layout_of
+from largeds_native._internal.arrays import MASK, FieldSpec
 from largeds_native.errors import ArgumentError, LargedsError, PackError
 from largeds_native.sources.base import LABEL, FailedItem, IndexedSource, Indices, Item, Source, SourceBatch
 from largeds_native.sources.classes import with_classes
-from largeds_native.sources.pictures import beside, mask_item, spec_of
-from largeds_native.sources.values import numpy_of, value_spec
+from largeds_native.sources.pictures import beside, spec_of
+from largeds_native.sources.samples import Sample, bytes_of, item_of, kind_of, label_of, parts_of
+from largeds_native.sources.values import value_spec
 
 BATCH_BYTES = 64 << 20
 PROBES = 1000  # samples that are asked for until one is there
@@ -171,8 +171,8 @@ class DatasetSource(IndexedSource):
         self.description = description
         if isinstance(classes, (list, tuple)) and all(isinstance(name, str) for name in classes):
             self.classes = tuple(classes)
-        first = self._look_at_first() if count else _Sample(b"", None, {})
-        self._labelled, size = first.label is not None, _bytes_of(first.image)
+        first = self._look_at_first() if count else Sample(b"", None, {})
+        self._labelled, size = first.label is not None, bytes_of(first.image)
         if isinstance(first.image, np.ndarray):
             self.values = value_spec(self.description, first.image.dtype, first.image.shape[2])
         self._pictures = {
@@ -180,7 +180,7 @@ class DatasetSource(IndexedSource):
         }
         self.batch = max(1, min(1 << 12, BATCH_BYTES // max(1, size)))
 
-    def _look_at_first(self) -> _Sample:
+    def _look_at_first(self) -> Sample:
         """The first sample that can be had: it tells whether samples have labels and pictures."""
         first = ""
         for index in range(min(self._count, PROBES)):
@@ -191,11 +191,11 @@ class DatasetSource(IndexedSource):
             except Exception as error:
                 first = first or f"sample {index}: {type(error).__name__}: {error}"
                 continue
-            found = _parts(sample, f"sample {index} of {self.description}", self._roles)
+            found = parts_of(sample, f"sample {index} of {self.description}", self._roles)
             if found.image is None:
                 first = first or f"sample {index}: no image (None)"
                 continue
-            return replace(found, image=_item(found.image, f"sample {index}"))
+            return replace(found, image=item_of(found.image, f"sample {index}"))
         raise PackError(
             f"{self.description}: none of its first {min(self._count, PROBES):,} samples can be had; {first}"
         )
@@ -222,21 +222,21 @@ class DatasetSource(IndexedSource):
         pictures = {name: [one.pictures.get(name, one.image) for one in samples] for name in self._pictures}
         return SourceBatch([one.image for one in samples], [f"#{i}" for i in indices.tolist()], fields, pictures)
 
-    def _sample(self, index: int) -> _Sample:
+    def _sample(self, index: int) -> Sample:
         """Whatever the Dataset raises fails this sample alone."""
         try:
-            found = _parts(self._get(index), f"sample {index}", self._roles)
+            found = parts_of(self._get(index), f"sample {index}", self._roles)
             if (found.label is not None) != self._labelled or sorted(found.pictures) != sorted(self._pictures):
                 form = "(image, label)" if self._labelled else "an image without a label"
                 form += f", with the pictures {', '.join(self._pictures)}" if self._pictures else ""
                 raise ArgumentError(f"sample {index}: expected {form}, as the first samples are")
-            return replace(found, image=_item(found.image, f"sample {index}"))
+            return replace(found, image=item_of(found.image, f"sample {index}"))
         except MemoryError:
             raise
         except ArgumentError as error:
-            return _Sample(FailedItem("source", str(error), error), 0, {})
+            return Sample(FailedItem("source", str(error), error), 0, {})
         except Exception as error:
-            return _Sample(FailedItem("source", f"the dataset raised {type(error).__name__}: {error}", error), 0, {})
+            return Sample(FailedItem("source", f"the dataset raised {type(error).__name__}: {error}", error), 0, {})
 
     def paths(self, indices: Indices) -> list[tuple[str, str]]:
         return [(self._paths[i],) * 2 for i in indices.tolist()] if self._paths else []
@@ -308,119 +308,11 @@ class EncodedSource(Source):
         try:
             data, label = sample
         except (TypeError, ValueError):
-            raise ArgumentError(f"sample {self._position}: expected (bytes, label), found {_kind(sample)}") from None
+            raise ArgumentError(f"sample {self._position}: expected (bytes, label), found {kind_of(sample)}") from None
         if not isinstance(data, (bytes, bytearray, memoryview)):
             raise ArgumentError(f"sample {self._position}: expected (bytes, label), found {type(data).__name__}")
         self._position += 1
-        return bytes(data), _label(label, f"sample {self._position - 1}")
+        return bytes(data), label_of(label, f"sample {self._position - 1}")
 
     def fingerprint(self) -> None:
         return None
-
-
-@dataclass(frozen=True)
-class _Sample:
-    """An image, its label or None, and its masks and other pictures."""
-
-    image: Any
-    label: int | None
-    pictures: dict[str, Item]
-
-
-def _parts(sample: Any, where: str, roles: Mapping[str, str]) -> _Sample:
-    """`roles`: of the pictures in a dict; without masks, "mask" is one. ArgumentError says what else a sample is."""
-    if isinstance(sample, dict) and "image" in sample:
-        known = dict(roles)
-        if MASK not in known.values() and "mask" in sample:
-            known.setdefault("mask", MASK)
-        pictures = {name: picture_item(sample.get(name), role, where) for name, role in known.items()}
-        label = sample.get("label")
-        return _Sample(sample["image"], None if label is None else _label(label, where), pictures)
-    if isinstance(sample, (tuple, list)) and len(sample) in (2, 3) and _is_picture(sample[1]):
-        label = _label(sample[2], where) if len(sample) == 3 else None
-        name = next((name for name, role in roles.items() if role == MASK), "mask")
-        return _Sample(sample[0], label, {name: picture_item(sample[1], MASK, where)})
-    if isinstance(sample, (tuple, list)) and len(sample) == 2:
-        return _Sample(sample[0], _label(sample[1], where), {})
-    if isinstance(sample, (tuple, list, dict)):
-        raise ArgumentError(
-            f"{where}: expected (image, label), (image, mask, label), a dict with an 'image', or an image, found "
-            f"{_kind(sample)}: pack a Dataset that gives one of these"
-        )
-    return _Sample(sample, None, {})
-
-
-def picture_item(value: Any, role: str, where: str) -> Item:
-    """A mask, or another picture, as an item."""
-    if role == MASK:
-        return mask_item(value, where)
-    if value is None:
-        return FailedItem("missing", f"{where}: expected a {role}, found None")
-    try:
-        return _item(value, where)
-    except ArgumentError as error:
-        return FailedItem("unsupported", str(error), error)
-
-
-def _is_picture(value: Any) -> bool:
-    """Whether it is a mask, and no label."""
-    return (hasattr(value, "convert") and hasattr(value, "mode")) or getattr(value, "ndim", 0) >= 2
-
-
-def _kind(sample: Any) -> str:
-    """In words, for messages."""
-    if isinstance(sample, dict):
-        return f"a dict of {', '.join(map(str, sample))}"[:200]
-    if isinstance(sample, (tuple, list)):
-        return f"a {type(sample).__name__} of {len(sample)} members"
-    return type(sample).__name__
-
-
-def _label(value: Any, where: str) -> int:
-    try:
-        label = operator.index(value.item() if hasattr(value, "item") else value)
-    except (TypeError, ValueError, RuntimeError):
-        hint = ""
-        if isinstance(value, float) or getattr(getattr(value, "dtype", None), "is_floating_point", False):
-            hint = (
-                "; numbers to predict are a field: sources.arrays(images, fields={'target': ...}) or a table's column"
-            )
-        raise ArgumentError(
-            f"{where}: expected a label that is a whole number, found {str(value)[:80]}{hint}"
-        ) from None
-    if not -(1 << 63) <= label < 1 << 63:
-        raise ArgumentError(f"{where}: expected a label of at most 64 bits, found {str(label)[:80]}")
-    return label
-
-
-def _bytes_of(item: Item) -> int:
-    return item.nbytes if isinstance(item, np.ndarray) else len(item) if isinstance(item, bytes) else 1 << 17
-
-
-def _item(image: Any, where: str) -> Item:
-    """A PIL image, an array, a tensor, a path or encoded bytes as an `Item`."""
-    if image is None:
-        raise ArgumentError(f"{where}: no image (None)")
-    if isinstance(image, (bytes, str)):
-        return image
-    if isinstance(image, os.PathLike):
-        return str(image)
-    if hasattr(image, "convert") and hasattr(image, "mode"):
-        wide = image.mode in ("RGB", "L") or image.mode[:1] in ("I", "F")  # the pack says how 16 bits become 8
-        pixels = np.asarray(image if wide else image.convert("RGB"))
-    elif hasattr(image, "detach"):
-        pixels = numpy_of(image)
-        if pixels.ndim == 3 and (pixels.shape[0] in (1, 3) or layout_of(pixels.shape[0], pixels.shape[2]) == "CHW"):
-            pixels = pixels.transpose(1, 2, 0)
-    else:
-        pixels = np.asarray(image)
-        if pixels.ndim == 3 and layout_of(pixels.shape[0], pixels.shape[2]) == "CHW":
-            pixels = pixels.transpose(1, 2, 0)
-    if pixels.ndim == 2:
-        pixels = pixels[..., None]
-    if pixels.dtype.kind not in "iuf" or pixels.ndim != 3 or pixels.shape[2] > MAX_CHANNELS or not pixels.size:
-        words = (
-            f"a PIL image, or an array or tensor of numbers (H, W), (H, W, C) or (C, H, W), C at most {MAX_CHANNELS}"
-        )
-        raise ArgumentError(f"{where}: expected {words}; found {pixels.dtype} of shape {pixels.shape}")
-    return pixels

@@ -79,6 +79,7 @@ TEST_CASE("pictures of other types and channels are refused") {
   Bytes file;
   CHECK_THROWS_AS(to_png.convert_values(view_of(values, 4, 4, PixelType::uint8), PixelType::uint8, file), Error);
   CHECK_THROWS_AS(to_png.convert_values(view_of(values, 4, 4, PixelType::float32), PixelType::float32, file), Error);
+  CHECK_THROWS_AS(to_png.convert_values(view_of(values, 4, 4, PixelType::int16), PixelType::int16, file), Error);
   CHECK_THROWS_AS(to_png.convert_values(view_of(values, 0, 4, PixelType::uint16), PixelType::uint16, file), Error);
   ConstImageView two = view_of(values, 4, 4, PixelType::uint16);
   two.channels = 2;
