@@ -5,6 +5,7 @@
 
 #include "codec/decode.h"
 #include "common/error.h"
+#include "convert/image_layout.h"
 #include "packing/picture_to_png.h"
 
 namespace {
