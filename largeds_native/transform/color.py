@@ -38,7 +38,8 @@ class ColorAugment:
     images = color(images, seed=0, epoch=3, keys=samples)
     loader = Loader(store, 64, color=color)  # the same, before normalising
 
-    brightness, contrast, saturation: a number b draws the factor from [max(0, 1 - b), 1 + b]; or (low, high).
+    brightness, contrast, saturation: a number b draws the factor from [max(0, 1 - b), 1 + b]; or (low, high),
+        up to a million.
     hue: a number h of at most 0.5 draws the shift from [-h, h], in turns of the circle; or (low, high). The four are
         those of torchvision's ColorJitter, and come in an order that is drawn for each sample.
     p: probability of the jitter.

@@ -10,6 +10,8 @@ from typing import Any
 from largeds_native.errors import ArgumentError
 from largeds_native.transform.color_draws import Range
 
+MAX_FACTOR = 1e6  # of the jitter: products of larger ones with pixels may leave float32, and become NaN
+
 
 def number_of(value: Any) -> float | None:
     return float(value) if isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value) else None
@@ -24,13 +26,13 @@ def share(name: str, value: Any, what: str) -> float:
 
 def factors(name: str, value: Any, center: float) -> Range:
     """The range of a factor of the jitter; a number is the distance of its ends from `center`."""
-    low, high = (-0.5, 0.5) if name == "hue" else (0.0, math.inf)
+    low, high = (-0.5, 0.5) if name == "hue" else (0.0, MAX_FACTOR)
     number = number_of(value)
     if number is None:
         return range_of(name, value, low, high, "a number or ")
     if not 0 <= number <= high:
         raise ArgumentError(f"{name}: expected a number {_bounds(0.0, high)}, or (low, high), found {value!r}")
-    return max(center - number, low), center + number
+    return max(center - number, low), min(center + number, high)
 
 
 def range_of(name: str, value: Any, least: float, most: float, other: str = "") -> Range:
@@ -44,8 +46,7 @@ def range_of(name: str, value: Any, least: float, most: float, other: str = "") 
 
 
 def _bounds(low: float, high: float) -> str:
-    above = "above 0" if 0 < low < 1e-300 else f"of at least {low:g}"
-    return above if high == math.inf else f"from {low:g} to {high:g}"
+    return "above 0" if high == math.inf else f"from {low:g} to {high:g}"
 
 
 def erased_values(value: Any) -> float | tuple[float, ...]:

@@ -324,13 +324,24 @@ def test_on_a_device(name: str) -> None:
             torch.cuda.set_sync_debug_mode("default")
 
 
+def test_the_largest_factors_give_pixels() -> None:
+    color = lds.ColorAugment(1e6, 1e6, 1e6, 0.5)
+    for images in (pictures(8, 9, 9), pictures(8, 9, 9) / 255, torch.zeros(4, 3, 9, 9), torch.ones(4, 3, 9, 9)):
+        changed = color(images).float()
+        assert changed.isfinite().all()
+        assert changed.min() >= 0
+        assert changed.max() <= (1.0001 if images.is_floating_point() else 255)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"brightness": -1}, r"brightness: expected a number of at least 0, or \(low, high\), found -1"),
+        ({"brightness": -1}, r"brightness: expected a number from 0 to 1e\+06, or \(low, high\), found -1"),
+        ({"brightness": 1e300}, r"brightness: expected a number from 0 to 1e\+06, or \(low, high\), found 1e\+300"),
+        ({"saturation": (0, 1e7)}, "saturation: expected a number or .* from 0 to"),
         (
             {"contrast": (2, 1)},
-            r"contrast: expected a number or \(low, high\), low <= high, of at least 0, found \(2, 1\)",
+            r"contrast: expected a number or \(low, high\), low <= high, from 0 to 1e\+06, found \(2, 1\)",
         ),
         ({"saturation": "1"}, "saturation: expected a number or"),
         ({"saturation": (1,)}, "saturation: expected a number or"),
