@@ -32,14 +32,24 @@ class ViewSchedule:
         views = _checked(given)
         if isinstance(given, Sequence) != self.listed or len(views) != self._count:
             expected = f"a list of {self._count}" if self.listed else "one Augment"
+            found = f"a list of {len(views)}" if isinstance(given, Sequence) else "one"
             raise ArgumentError(
-                f"augment: in epoch {epoch}, expected {expected} as in epoch 0, found {given!r:.200}: the number of "
-                "views stays the same"
+                f"augment: in epoch {epoch}, expected {expected} as in epoch 0, found {found}: the number of views "
+                "stays the same"
             )
         return views
 
     def _given(self, epoch: int) -> Any:
-        return self._augment(epoch) if callable(self._augment) else self._augment
+        if not callable(self._augment):
+            return self._augment
+        try:
+            return self._augment(epoch)
+        except Exception as error:  # also of what is no function of the epoch, such as a ColorAugment
+            name = getattr(self._augment, "__name__", type(self._augment).__name__)
+            raise ArgumentError(
+                f"augment: expected a function of the epoch that returns an Augment or a list of them, but "
+                f"{name}({epoch}) raised {type(error).__name__}: {error}"
+            ) from error
 
 
 def _checked(augment: Any) -> tuple[Augment, ...]:

@@ -289,6 +289,10 @@ def test_views_that_can_not_be(stores: dict[str, Any]) -> None:
         ([LARGE, 3], "found int"),
         ("flip", "found str"),
         (lambda epoch: 3, "found int"),
+        (lambda: LARGE, r"augment: expected a function of the epoch .*, but <lambda>\(0\) raised TypeError"),
+        (lambda epoch: 1 // epoch, r"augment: expected a function .* but <lambda>\(0\) raised ZeroDivisionError"),
+        (lds.ColorAugment(0.4), r"augment: expected a function .* but ColorAugment\(0\) raised ArgumentError: images"),
+        (lds.Augment, r"augment: expected a function of the epoch .* but Augment\(0\) raised"),
         ([LARGE, lds.Augment(flip=0.5)], "augment: the images of .* have many sizes"),
         ([LARGE, lds.Augment(random_crop=100)], "does not fit"),
     ):
