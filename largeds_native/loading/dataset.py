@@ -75,8 +75,11 @@ class StoreDataset(Dataset[Any]):
         check_fields(store, self.fields)
         if image not in IMAGES:
             raise ArgumentError(f"image: expected one of {', '.join(map(repr, IMAGES))}, found {image!r}")
-        if image == "pil" and store.dtype != np.uint8:
-            raise ArgumentError(f"image='pil': expected uint8 images, and those of {store.path} are {store.dtype}")
+        if image == "pil" and (store.dtype != np.uint8 or store.channels not in (1, 3)):
+            raise ArgumentError(
+                f"image='pil': expected uint8 images of 1 or 3 channels, and those of {store.path} are {store.dtype} "
+                f"of {store.channels}: take image='numpy'"
+            )
         self.image = image
         if callable(augment):
             raise ArgumentError("augment: a Dataset does not know the epoch: expected an Augment or a list of them")
@@ -172,9 +175,10 @@ class StoreDataset(Dataset[Any]):
         members: tuple[Any, ...] = (image, *values)
         if self.transforms is not None:
             changed = self.transforms(*members)
+            if values and (not isinstance(changed, (tuple, list)) or len(changed) != 1 + len(values)):
+                found = len(changed) if isinstance(changed, (tuple, list)) else f"one {type(changed).__name__}"
+                raise ArgumentError(f"transforms: expected {1 + len(values)} values, found {found}")
             members = tuple(changed) if values else (changed,)
-            if len(members) != 1 + len(values):
-                raise ArgumentError(f"transforms: expected {1 + len(values)} values, found {len(members)}")
         if self.transform is not None:
             members = ([self.transform(view) for view in image] if self._listed else self.transform(image), *values)
         if self.target_transform is not None:

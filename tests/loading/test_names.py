@@ -194,6 +194,10 @@ def test_gray_images_of_each_kind(tmp_path: Path) -> None:
     assert lds.StoreDataset(floats, image="numpy")[1].dtype == np.float32
     with pytest.raises(ArgumentError, match="image='pil': expected uint8 images"):
         lds.StoreDataset(floats, image="pil")
+    for channels in (2, 5):
+        wide = make_random_store(tmp_path / f"w{channels}", 3, (channels, 4, 5), fields={}, classes=())
+        with pytest.raises(ArgumentError, match=f"of 1 or 3 channels, and those of .* are uint8 of {channels}"):
+            lds.StoreDataset(wide, image="pil")
 
 
 def test_transforms_of_the_parts_and_of_the_sample(fields_store: Any) -> None:
@@ -226,8 +230,14 @@ def test_transforms_that_do_not_fit(fields_store: Any) -> None:
         lds.StoreDataset(fields_store, image="cv2")  # type: ignore[arg-type]
     with pytest.raises(ArgumentError, match="has no field 'lable'"):
         lds.StoreDataset(fields_store, fields="lable")
-    with pytest.raises(ArgumentError, match="transforms: expected 2 values, found 1"):
-        lds.StoreDataset(fields_store, transforms=lambda image, label: [image])[0]
+    for result, found in (
+        ([0], "1"),
+        (None, "one NoneType"),
+        (torch.zeros(2, 4), "one Tensor"),
+        ({0: 1, 2: 3}, "one dict"),
+    ):
+        with pytest.raises(ArgumentError, match=f"transforms: expected 2 values, found {found}"):
+            lds.StoreDataset(fields_store, transforms=lambda *_, result=result: result)[0]
 
 
 def test_torchvision_transforms_samples_with_masks(masked: dict[str, Any]) -> None:
