@@ -6,7 +6,7 @@ import itertools
 import operator
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -243,7 +243,7 @@ class Store(ABC):
         resize: int | tuple[int, int] | None = None,
         variant: int = 0,
         threads: int | None = None,
-        fields: Sequence[str] | None = None,
+        fields: Sequence[str] | str | None = None,
     ) -> Any:
         """The images with these row numbers as one tensor (n, C, H, W), for any layout of the store.
 
@@ -270,9 +270,12 @@ class Store(ABC):
             raise ArgumentError(f"resize: the images of {self.path} have many sizes: pass resize=256, crop=224")
         if dtype is None and out is not None:
             dtype = out.dtype
-        for name in fields or ():
+        names = (fields,) if isinstance(fields, str) else fields or ()
+        if not isinstance(names, Iterable):
+            raise ArgumentError(f"fields: expected names of fields, as ('label',), found {fields!r}")
+        for name in names:
             self._check_field(name)
-        pictures = tuple(name for name in fields or () if name in self.metadata.pictures)
+        pictures = tuple(name for name in names if name in self.metadata.pictures)
         batches = gathering.cached_format(
             self._formats,
             self,
@@ -289,7 +292,7 @@ class Store(ABC):
             return images
         values = dict(zip(pictures, found, strict=True))
         rows = gathering.index_array(indices)
-        return (images, *(values[name] if name in values else self._values(name, rows) for name in fields))
+        return (images, *(values[name] if name in values else self._values(name, rows) for name in names))
 
     def _values(self, name: str, rows: Array) -> torch.Tensor:
         import torch

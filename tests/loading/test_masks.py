@@ -227,6 +227,10 @@ def test_fields_that_can_not_be(stores: dict[str, Any]) -> None:
     for fields, message in ((("mask", "mask"), "the mask 'mask' is given twice"), (("depth",), "has no field 'depth'")):
         with pytest.raises(ArgumentError, match=message):
             loader(stores["raw"], LARGE, fields)
+    store = stores["raw"]
+    assert torch.equal(store.gather([3, 1], fields="mask")[1], store.gather([3, 1], fields=("mask",))[1])
+    with pytest.raises(ArgumentError, match=r"fields: expected names of fields, as \('label',\), found True"):
+        store.gather([1], fields=True)
 
 
 def test_with_colours(stores: dict[str, Any]) -> None:
