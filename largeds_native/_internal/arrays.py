@@ -53,6 +53,14 @@ class FieldSpec:
         """A picture's, with this (height, width)."""
         return replace(self, shape=(*(() if self.is_mask else self.shape[:1]), *size))
 
+    def __str__(self) -> str:
+        """ "int64", "float32 of shape (4,)", "masks of uint8, 255 is ignored", or "pictures of float32 with 1 channel"."""
+        if self.is_mask:
+            return f"masks of {self.dtype}" + ("" if self.ignore is None else f", {self.ignore} is ignored")
+        if self.is_picture:
+            return f"pictures of {self.values}"
+        return f"{self.dtype} of shape {self.shape}" if self.shape else str(self.dtype)
+
 
 @dataclass(frozen=True)
 class ValueSpec:

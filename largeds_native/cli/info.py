@@ -93,16 +93,8 @@ def _field(spec: FieldSpec) -> dict[str, Any]:
     return {**plain, "role": spec.role, **ignore} if spec.is_picture else plain
 
 
-def _in_words(field: dict[str, Any]) -> str:
-    """Of a field: "int64", "masks of uint8, 255 is ignored", or "pictures of float32"."""
-    if "role" not in field:
-        return str(field["dtype"])
-    ignored = "" if field.get("ignore") is None else f", {field['ignore']} is ignored"
-    return f"{field['role']}s of {field['dtype']}{ignored}"
-
-
 def _human_readable(content: dict[str, Any], metadata: Metadata) -> dict[str, object]:
-    fields = ", ".join(f"{name} ({_in_words(spec)})" for name, spec in content["fields"].items())
+    fields = ", ".join(f"{name} ({spec})" for name, spec in metadata.fields.items())
     lines: dict[str, object] = {
         "store": content["path"],
         "images": f"{content['images']:,}",

@@ -355,14 +355,22 @@ def _of_any_size(metadata: Metadata) -> dict[str, FieldSpec]:
     return {name: spec.of_size((0, 0)) if spec.is_picture else spec for name, spec in fields}
 
 
+def _fields_beside(metadata: Metadata, other: Metadata) -> str:
+    """In words, those that the other has not."""
+    found = [f"{name} ({spec})" for name, spec in metadata.fields.items() if other.fields.get(name) != spec]
+    return ", ".join(found) or "none"
+
+
 def _check_alike(first: Store, other: Store) -> None:
     """Raises ArgumentError, which says what differs."""
     a, b = (replace(store.metadata, fields=_of_any_size(store.metadata)) for store in (first, other))
     for name in ("channels", "dtype", "layout", "normalized", "fields"):
         one, two = getattr(a, name), getattr(b, name)
         if one != two:
+            if name == "fields":
+                one, two = _fields_beside(a, b), _fields_beside(b, a)
             raise ArgumentError(
-                f"stores: {name} of {first.path} and {other.path} differ: {one!r:.200} and {two!r:.200}; pack them "
+                f"stores: {name} of {first.path} and {other.path} differ: {one!s:.200} and {two!s:.200}; pack them "
                 "with the same mode, dtype, layout and fields"
             )
     if b.variants != 1:

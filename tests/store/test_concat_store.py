@@ -181,7 +181,7 @@ def test_stores_that_do_not_fit(stores: list[Any], tmp_path: Path) -> None:
         lds.concat([stores[0], jpeg_store(tmp_path / "grey", 2, mode="L")])
     with pytest.raises(ArgumentError, match=r"dtype of .* differ"):
         lds.concat([stores[0], raw_store(tmp_path / "floats", 2, dtype="float32")])
-    with pytest.raises(ArgumentError, match=r"fields of .* differ"):
+    with pytest.raises(ArgumentError, match=r"fields of .* differ: label \(int64\) and none; pack them"):
         lds.concat([stores[0], lds.pack([encode(pixels(9, 9))], tmp_path / "none", codec="jpeg", progress=False)])
     with pytest.raises(ArgumentError, match="2 variants"):
         lds.concat([stores[0], raw_store(tmp_path / "v", 2, variants=2, augment=lds.Augment(flip=0.5))])
