@@ -231,6 +231,19 @@ class Loader:
             self._spec, self._views = self._epoch_spec(views), views
         return self._spec
 
+    def empty_batch(self) -> Batch:
+        """A batch of no samples, in CPU memory: the structure, shapes and dtypes of all batches."""
+        if self._spec is None:
+            raise ArgumentError("the loader is closed")
+        host = self._host_format
+        dtype = (self._device_format or host).dtype
+        parts = []
+        for shape in host.image_shapes:
+            parts.append(torch.empty(0, *shape, dtype=dtype))
+            parts += [torch.empty(0, 1, *shape[1:], dtype=mask) for mask in host.mask_dtypes]
+        parts += [torch.empty(0, *shape, dtype=getattr(torch, name)) for _, name, shape in self._spec.fields]
+        return self._spec.structure.batch(tuple(parts))
+
     # ---- what Accelerate, Lightning and scripts look for in a DataLoader -----------------------------------------
     @property
     def dataset(self) -> Store:

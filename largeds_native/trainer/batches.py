@@ -59,6 +59,25 @@ def to_device(batch: Any, device: torch.device | None) -> Any:
     return batch
 
 
+def forward(model: Any, inputs: Any) -> Any:
+    """The model's outputs; where it fails on a list, such as of the views of a Loader, the error says what it got."""
+    try:
+        return model(inputs)
+    except (AttributeError, TypeError) as error:
+        if not isinstance(inputs, list):
+            raise
+        raise ArgumentError(
+            f"the loader gives {list_in_words(inputs)}, which the model's forward must take, and it raised "
+            f"{type(error).__name__}: {error}"
+        ) from error
+
+
+def list_in_words(inputs: list[Any]) -> str:
+    """ "a list of 2, (3, 224, 224) and (3, 96, 96)"."""
+    kinds = (str(tuple(one.shape[1:])) if isinstance(one, Tensor) else type(one).__name__ for one in inputs)
+    return f"a list of {len(inputs)}, {' and '.join(kinds)}"
+
+
 def detach(outputs: Any) -> Any:
     """A model's outputs without their graph."""
     if isinstance(outputs, Tensor):

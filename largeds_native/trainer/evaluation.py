@@ -56,7 +56,7 @@ def mean_loss(
                     weight = weigh(*part)
                     inputs, targets = batches.to_device(part, device)
                     with precision.autocast():
-                        outputs = forward(inputs)
+                        outputs = batches.forward(forward, inputs)
                         loss = loss_function(outputs, targets)
                     check_scalar_loss(loss)
                     # the loss of a micro-batch of weight 0 is 0 / 0, and doesn't count

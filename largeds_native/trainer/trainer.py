@@ -37,6 +37,7 @@ from largeds_native.trainer.device import device_of
 from largeds_native.trainer.early_stopping import EarlyStopping
 from largeds_native.trainer.ema import EMA, averaged_weights
 from largeds_native.trainer.evaluation import check_world, evaluate
+from largeds_native.trainer.members import check_members
 from largeds_native.trainer.memory import Record, until_it_fits
 from largeds_native.trainer.metrics import Metrics
 from largeds_native.trainer.position import Position
@@ -203,17 +204,19 @@ class Trainer:
         targets may be dicts, lists and tuples of tensors; `loss` gets the model's outputs unchanged.
 
         Raises ArgumentError before the first step: for an argument that is not a loader of batches, is empty, or is
-        split over other ranks; if the classes of the two loaders differ; if `monitor`, EarlyStopping or
-        ReduceLROnPlateau need a number that no epoch has; for a metric that fails in the trial. StorageError if
-        `checkpoint_dir` can't be written to.
+        split over other ranks; for a Loader of several views or fields where the model, or a loss of torch's, takes one
+        tensor; if the classes of the two loaders differ; if `monitor`, EarlyStopping or ReduceLROnPlateau need a number
+        that no epoch has; for a metric that fails in the trial. StorageError if `checkpoint_dir` can't be written to.
         """
         check_loader("train_loader", train_loader)
         check_epochs(epochs)
         check_world(train_loader, self.ranks.world_size)
+        check_members("train_loader", train_loader, self.model, self.loss)
         if val_loader is not None:
             check_loader("val_loader", val_loader)
             check_classes(train_loader, val_loader)
             check_world(val_loader, self.ranks.world_size)
+            check_members("val_loader", val_loader, self.model, self.loss)
             if self.ranks.longest(val_loader) == 0:
                 raise ArgumentError("the loader to evaluate on is empty")
         self.stopped = False
@@ -332,7 +335,7 @@ class Trainer:
     def _micro_batch(self, group: Group, inputs: Any, targets: Any) -> Any:
         """Forward, loss and backward of one micro-batch; returns the outputs for the metrics."""
         with self.precision.autocast():
-            outputs = self.model(inputs)
+            outputs = batches.forward(self.model, inputs)
             loss = self.loss(outputs, targets)
         group.backward(loss)
         return batches.detach(outputs) if self.train_metrics else None
@@ -349,6 +352,7 @@ class Trainer:
         mode."""
         check_loader("loader", loader)
         check_world(loader, self.ranks.world_size)
+        check_members("loader", loader, self.model, self.loss)
         self.callbacks.call("on_evaluate_start", self)
         try:
             return evaluate(loader, self.accumulator, self.loss, self.precision, self.metrics)

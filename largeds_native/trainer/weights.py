@@ -59,7 +59,7 @@ def weight_of(loss: Loss) -> Weight | None:
     function, options = _called(loss)
     if not _is_torchs(function):
         return Counted(_sign_of_weights(function, options))
-    if isinstance(function, (nn.CrossEntropyLoss, nn.NLLLoss)) or function in (F.cross_entropy, F.nll_loss):
+    if of_class_numbers(function):
         weight = options.get("weight", getattr(function, "weight", None))
         ignored = options.get("ignore_index", getattr(function, "ignore_index", IGNORED))
         return functools.partial(_class_weight, weight, ignored)
@@ -67,6 +67,17 @@ def weight_of(loss: Loss) -> Weight | None:
         batchmean = "batchmean" in (options.get("reduction"), getattr(function, "reduction", None))
         return None if batchmean else _elements
     return None
+
+
+def is_torchs(loss: Loss) -> bool:
+    """Whether this is a loss of torch's own, also in a functools.partial or compiled."""
+    return _is_torchs(_called(loss)[0])
+
+
+def of_class_numbers(loss: Loss) -> bool:
+    """Whether this is a loss of torch's own whose targets are class numbers."""
+    function = _called(loss)[0]
+    return isinstance(function, (nn.CrossEntropyLoss, nn.NLLLoss)) or function in (F.cross_entropy, F.nll_loss)
 
 
 def _called(loss: Loss) -> tuple[Any, Mapping[str, Any]]:
