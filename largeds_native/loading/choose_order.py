@@ -106,8 +106,19 @@ def _weights_of_stores(options: OrderOptions, store: Store, n: int) -> tuple[flo
         return None
     if store.weights is not None:
         return store.weights
-    if options.weights is None or np.shape(options.weights) != (len(store.stores),) or len(store.stores) == n:
+    if options.weights is None:
         return None
+    try:
+        shape = np.shape(options.weights)
+    except ValueError:  # lists of several lengths
+        shape = ()
+    if shape == (n,):
+        return None
+    if shape != (len(store.stores),):
+        raise ArgumentError(
+            f"weights: expected {n} numbers, one per sample, or {len(store.stores)}, one per store, found "
+            f"{options.weights!r:.100}"
+        )
     return store_weights(options.weights, store.stores)
 
 

@@ -26,7 +26,7 @@ def check_members(name: str, loader: Any, model: nn.Module, loss: Loss) -> None:
     inputs, targets = batches.split_pair(loader.empty_batch())
     if isinstance(inputs, list) and _takes_one_tensor(unwrap(model)):
         raise ArgumentError(
-            f"{name}: expected one tensor of images, as the model's forward takes, found several views, "
+            f"{name}: expected one tensor of images, as the model's forward takes, found views, as "
             f"{batches.list_in_words(inputs)}: give the Loader one Augment, or a model whose forward takes the list"
         )
     if not is_torchs(loss):

@@ -228,8 +228,9 @@ def test_what_a_mix_refuses(stores: list[Any], tmp_path: Path) -> None:
         lds.Loader(mixed, 4, weights=[1, 1])
     with pytest.raises(ArgumentError, match=r"fields of .* differ"):
         lds.mix([stores[0], make_random_store(tmp_path / "other", 3, (3, 8, 8), fields={})], [1, 1])
-    with pytest.raises(ArgumentError, match="expected 100 numbers"):
-        lds.Loader(lds.concat(stores), 4, weights=[1, 2, 3])
+    for weights in ([1, 2, 3], [[1], [1, 2]], "abc", 3, {1: 2}):
+        with pytest.raises(ArgumentError, match="weights: expected 100 numbers, one per sample, or 2, one per store"):
+            lds.Loader(lds.concat(stores), 4, weights=weights)  # type: ignore[arg-type]
 
 
 def test_its_statistics_and_summary(stores: list[Any]) -> None:

@@ -74,7 +74,7 @@ def network(channels: int = 2) -> nn.Module:
 def test_views_for_a_model_of_one_tensor(stores: dict[str, Any], model: Any, augment: list[lds.Augment]) -> None:
     views, plain = (lds.Loader(stores["jpeg"], 4, augment=one) for one in (augment, LARGE))
     trainer = trainer_of(model())
-    found = rf"found several views, a list of {len(augment)}, \(3, 8, 8\)" + r" and \(3, 6, 4\)" * (len(augment) - 1)
+    found = rf"found views, as a list of {len(augment)}, \(3, 8, 8\)" + r" and \(3, 6, 4\)" * (len(augment) - 1)
     for name, use in (
         ("train_loader", lambda: trainer.fit(views, 1)),
         ("val_loader", lambda: trainer.fit(plain, 1, views)),
