@@ -20,7 +20,7 @@ ONE_TENSOR = (Tensor, "Tensor", "torch.Tensor")
 
 def check_members(name: str, loader: Any, model: nn.Module, loss: Loss) -> None:
     """ArgumentError for a Loader of several views where the model says that it takes one tensor, and of several fields,
-    or of masks of another dtype, where the loss is one of torch's."""
+    or of numbers of another dtype, where the loss is one of torch's."""
     if not isinstance(loader, Loader):
         return
     inputs, targets = batches.split_pair(loader.empty_batch())
@@ -37,10 +37,12 @@ def check_members(name: str, loader: Any, model: nn.Module, loss: Loss) -> None:
             f"{name}: expected one field, as torch's losses take one tensor of targets, found {found}: give the Loader "
             "fields=(one,), or a loss of (outputs, targets) that takes them all"
         )
-    if loader.fields[0] in loader.store.metadata.masks and of_class_numbers(loss) and targets.dtype != torch.int64:
+    (field,) = loader.fields
+    whole = (torch.int64,) if field in loader.store.metadata.masks else (torch.int64, torch.uint8)
+    if of_class_numbers(loss) and not targets.is_floating_point() and targets.dtype not in whole:
         raise ArgumentError(
-            f"{name}: expected masks of torch.int64, as torch's losses of class numbers take, found {targets.dtype}: "
-            "give a loss as lambda outputs, masks: cross_entropy(outputs, masks.long())"
+            f"{name}: expected field {field!r} of torch.int64, as torch's losses of class numbers take, found "
+            f"{targets.dtype}: give a loss as lambda outputs, targets: cross_entropy(outputs, targets.long())"
         )
 
 

@@ -130,11 +130,30 @@ def test_several_targets_for_a_loss_of_torch(stores: dict[str, Any], loss: Any) 
             trainer_of(OfViews(), loss).fit(batches, 1)
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "int32", "uint16", "int64"])
+def test_labels_of_each_dtype(tmp_path: Path, dtype: str) -> None:
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).integers(0, 256, (6, 3, 8, 8), np.uint8))
+    np.save(tmp_path / "y.npy", np.arange(6, dtype=dtype) % 2)
+    store = lds.open(tmp_path / "x.npy", label=tmp_path / "y.npy")
+    if dtype in ("uint8", "int64"):
+        trainer_of(network()).fit(lds.Loader(store, 3), 1)
+        return
+    with pytest.raises(
+        ArgumentError, match=f"expected field 'label' of torch.int64, .* found torch.{dtype}: give a loss"
+    ):
+        trainer_of(network()).fit(lds.Loader(store, 3), 1)
+    trainer_of(network(), lambda outputs, labels: functional.cross_entropy(outputs, labels.long())).fit(
+        lds.Loader(store, 3), 1
+    )
+
+
 def test_masks(stores: dict[str, Any]) -> None:
     loader = partial(lds.Loader, stores["masked"], 4, augment=LARGE)
     masks = loader(fields="mask", shuffle=True)
     for loss in (nn.CrossEntropyLoss(ignore_index=255), functional.cross_entropy):
-        with pytest.raises(ArgumentError, match=r"train_loader: expected masks of torch.int64, .* found torch.uint8"):
+        with pytest.raises(
+            ArgumentError, match=r"train_loader: expected field 'mask' of torch.int64, .* found torch.uint8"
+        ):
             trainer_of(nn.Conv2d(3, 3, 1), loss).fit(masks, 1)
     assert masks.stats()["allocations"] == 0
 
