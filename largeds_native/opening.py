@@ -16,6 +16,8 @@ def open_store(path: str | os.PathLike[str], **fields: Any) -> Store:
     of images, with fields in further .npy files
     (`open("images.npy", label="labels.npy")`), and an HDF5 file whose images are contiguous
     (`open("x.h5", images="data", labels="labels")`), open as a `MappedArrayStore`, which maps these files.
+    `layout="CHW"` or "HWC" of such a file says which axis has the channels, where its shape fits both: by default, the
+    last or the first if it is 1 or 3, else the shorter of them, and the first of equal ones.
 
     Raises StoreError if a file is missing, incomplete, of another format, or of another version.
     """

@@ -30,11 +30,14 @@ from largeds_native.store import MappedArrayStore
 from largeds_native.store.mapped import FileState, MappedArray
 
 
-def open_hdf5(path: str | os.PathLike[str], images: str = IMAGES, labels: str | None = None) -> MappedArrayStore:
+def open_hdf5(
+    path: str | os.PathLike[str], images: str = IMAGES, labels: str | None = None, *, layout: str | None = None
+) -> MappedArrayStore:
     """Opens the images of a contiguous, uncompressed dataset as a memory-mapped store.
 
     labels: dataset of the labels, "FILE:DATASET" for one of another file; default "labels" if it exists. Fields that
         can't be mapped are read into memory.
+    layout: "CHW" or "HWC", if the shape fits both.
 
     Raises ArgumentError for a dataset that is chunked, compressed, external, or missing, and for a shape that is not
     one of images.
@@ -42,7 +45,7 @@ def open_hdf5(path: str | os.PathLike[str], images: str = IMAGES, labels: str | 
     where = Path(os.path.abspath(path))
     with reading(where) as file:
         data = dataset(file, images)
-        metadata = image_metadata(data)
+        metadata = image_metadata(data, layout)
         mapped = _mapped(data)
         if mapped is None:
             raise ArgumentError(
@@ -62,7 +65,12 @@ def open_hdf5(path: str | os.PathLike[str], images: str = IMAGES, labels: str | 
             name: spec for name, values in others.items() if (spec := picture_spec(values, metadata.image_size))
         }
         known = replace(metadata, classes=tuple(read_classes(file)), normalized=read_normalized(data))
-    return MappedArrayStore(where, known, mapped, fields, (open_hdf5, (str(where), images, absolute)), pictures)
+    reopen = (_reopen_hdf5, (str(where), images, absolute, layout))
+    return MappedArrayStore(where, known, mapped, fields, reopen, pictures)
+
+
+def _reopen_hdf5(path: str, images: str, labels: str | None, layout: str | None) -> MappedArrayStore:
+    return open_hdf5(path, images, labels, layout=layout)
 
 
 def _storage(data: h5py.Dataset) -> str:

@@ -14,27 +14,33 @@ from largeds_native.store import MappedArrayStore
 from largeds_native.store.mapped import FileState, MappedArray
 
 
-def open_npy(path: str | os.PathLike[str], **fields: str | os.PathLike[str]) -> MappedArrayStore:
+def open_npy(
+    path: str | os.PathLike[str], *, layout: str | None = None, **fields: str | os.PathLike[str]
+) -> MappedArrayStore:
     """Opens the images of a .npy file, with fields in further .npy files: open_npy("x.npy", label="y.npy").
 
-    Images have shape (N, H, W, C), (N, C, H, W) or (N, H, W), in C order. Raises StoreError for a file that can't be
+    Images have shape (N, H, W, C), (N, C, H, W) or (N, H, W), in C order. `layout` is "CHW" or "HWC"; by default that
+    of the shape, by `layout_of`. Raises StoreError for a file that can't be
     mapped, ArgumentError for another shape.
     """
     where = Path(os.path.abspath(path))
     images = _mapped_npy(where)
-    metadata = shape_metadata(images.shape, images.dtype, str(where))
+    metadata = shape_metadata(images.shape, images.dtype, str(where), layout)
+    for name, value in fields.items():
+        if not isinstance(value, (str, os.PathLike)):
+            raise ArgumentError(f"{name}: expected the path of a .npy file, found {type(value).__name__}")
     arrays = {name: _mapped_npy(Path(os.path.abspath(value))) for name, value in fields.items()}
     for array in arrays.values():
         if array.shape[:1] != (metadata.rows,):
             raise ArgumentError(
                 f"{array.path}: expected {metadata.rows:,} values, one per image, found shape {array.shape}"
             )
-    reopen = (_reopen_npy, (str(where), {name: str(array.path) for name, array in arrays.items()}))
+    reopen = (_reopen_npy, (str(where), {name: str(array.path) for name, array in arrays.items()}, layout))
     return MappedArrayStore(where, metadata, images, arrays, reopen)
 
 
-def _reopen_npy(path: str, fields: dict[str, str]) -> MappedArrayStore:
-    return open_npy(path, **fields)
+def _reopen_npy(path: str, fields: dict[str, str], layout: str | None) -> MappedArrayStore:
+    return open_npy(path, layout=layout, **fields)
 
 
 def _mapped_npy(path: Path) -> MappedArray:
@@ -48,10 +54,14 @@ def _mapped_npy(path: Path) -> MappedArray:
         raise StorageError(error.errno, f"{path}: {error.strerror}") from None
     except ValueError as error:
         raise StoreError(f"{path} is not a .npy file: {str(error).splitlines()[0]}") from None
-    if dtype.hasobject or not dtype.isnative or fortran:
-        kind = "Python objects" if dtype.hasobject else "Fortran order" if fortran else f"foreign byte order ({dtype})"
+    if dtype.hasobject:
+        raise StoreError(f"{path} holds Python objects, which can't be mapped")
+    if not dtype.isnative or fortran:
+        kind = "Fortran order" if fortran else f"foreign byte order ({dtype})"
+        native = dtype.newbyteorder("=").name
         raise StoreError(
-            f"{path} holds {kind}, which can't be mapped: save it again with np.save(np.ascontiguousarray(x))"
+            f"{path} holds {kind}, which can't be mapped: save it again with np.save(path, np.ascontiguousarray(x, "
+            f"np.{native}))"
         )
     expected = offset + dtype.itemsize * int(np.prod(shape, dtype=np.int64))
     if state.size < expected:

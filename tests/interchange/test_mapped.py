@@ -68,6 +68,26 @@ def test_wide_files_are_loaded_with_their_statistics(tmp_path: Path, dtype: str,
     assert torch.equal(store.gather([0, 5]), torch.from_numpy(planes[[0, 5]]))
 
 
+def test_the_layout_of_small_images_of_many_channels(tmp_path: Path) -> None:
+    """Their shape alone says that the shorter axis has the channels."""
+    planes = np.random.default_rng(0).integers(0, 256, (6, 13, 8, 9), np.uint8)
+    np.save(tmp_path / "x.npy", planes)
+    write_hdf5(tmp_path / "x.h5", planes)
+    for path in (tmp_path / "x.npy", tmp_path / "x.h5"):
+        assert lds.open(path).shape == (13, 8, 9)
+        assert (lds.open(path).layout, lds.open(path).channels) == ("HWC", 9)
+        store = lds.open(path, layout="CHW")
+        assert (store.layout, store.channels, store.image_size) == ("CHW", 13, (8, 9))
+        assert store.identity != lds.open(path).identity
+        assert torch.equal(store.gather([5, 0]), torch.from_numpy(planes[[5, 0]]))
+        again = pickle.loads(pickle.dumps(store))
+        assert (again.layout, again.identity) == ("CHW", store.identity)
+        assert lds.open(store.to_hdf5(tmp_path / f"{path.name}.h5")).layout == "CHW"
+        for layout in ("HW", 3):
+            with pytest.raises(ArgumentError, match=f"expected an axis of 1 to 32 channels, .* and layout {layout!r}"):
+                lds.open(path, layout=layout)
+
+
 @pytest.mark.parametrize("userblock", [0, 512])
 def test_hdf5_of_others(tmp_path: Path, userblock: int) -> None:
     with h5py.File(tmp_path / "x.h5", "w", userblock_size=userblock) as file:
@@ -164,13 +184,15 @@ def test_bad_npy_files(tmp_path: Path) -> None:
     (tmp_path / "short.npy").write_bytes(data[:-1])
     (tmp_path / "foreign.npy").write_bytes(b"PK" + data[2:])
     np.save(tmp_path / "fortran.npy", np.asfortranarray(IMAGES))
+    np.save(tmp_path / "endian.npy", IMAGES.astype(">u2"))
     np.save(tmp_path / "objects.npy", np.array([None, "x"], object), allow_pickle=True)
     np.save(tmp_path / "vector.npy", np.arange(9))
     np.save(tmp_path / "wide.npy", np.zeros((9, 40, 50, 70), np.uint8))
     for name, message in (
         ("short", "is short: expected"),
         ("foreign", "is not a .npy file"),
-        ("fortran", "Fortran order, which can't be mapped"),
+        ("fortran", r"Fortran order, which can't be mapped: save it .*np.ascontiguousarray\(x, np.uint8\)"),
+        ("endian", r"foreign byte order \(>u2\), .* np.ascontiguousarray\(x, np.uint16\)"),
         ("objects", "Python objects"),
     ):
         with pytest.raises(StoreError, match=message):
@@ -183,6 +205,8 @@ def test_bad_npy_files(tmp_path: Path) -> None:
         lds.open(tmp_path / "x.npy", label=tmp_path / "y.npy")
     with pytest.raises(StorageError, match="No such file"):
         lds.open(tmp_path / "x.npy", label=tmp_path / "none.npy")
+    with pytest.raises(ArgumentError, match="label: expected the path of a"):
+        lds.open(tmp_path / "x.npy", label=np.arange(9))
 
 
 def test_a_file_truncated_while_open(tmp_path: Path) -> None:
