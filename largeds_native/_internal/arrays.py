@@ -54,7 +54,7 @@ class FieldSpec:
         return replace(self, shape=(*(() if self.is_mask else self.shape[:1]), *size))
 
     def __str__(self) -> str:
-        """ "int64", "float32 of shape (4,)", "masks of uint8, 255 is ignored", or "pictures of float32 with 1 channel"."""
+        """ "int64", "float32 of shape (4,)", "masks of uint8, 255 is ignored", "pictures of uint8 with 3 channels"."""
         if self.is_mask:
             return f"masks of {self.dtype}" + ("" if self.ignore is None else f", {self.ignore} is ignored")
         if self.is_picture:

@@ -236,11 +236,9 @@ class Loader:
         if self._spec is None:
             raise ArgumentError("the loader is closed")
         host = self._host_format
-        dtype = (self._device_format or host).dtype
-        parts = []
-        for shape in host.image_shapes:
-            parts.append(torch.empty(0, *shape, dtype=dtype))
-            parts += [torch.empty(0, 1, *shape[1:], dtype=mask) for mask in host.mask_dtypes]
+        dtypes = [(self._device_format or host).dtype, *host.picture_dtypes] * len(host.image_shapes)
+        shapes = host.gather.sample_shapes
+        parts = [torch.empty(0, *shape, dtype=dtype) for shape, dtype in zip(shapes, dtypes, strict=True)]
         parts += [torch.empty(0, *shape, dtype=getattr(torch, name)) for _, name, shape in self._spec.fields]
         return self._spec.structure.batch(tuple(parts))
 

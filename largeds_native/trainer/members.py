@@ -38,7 +38,7 @@ def check_members(name: str, loader: Any, model: nn.Module, loss: Loss) -> None:
             "fields=(one,), or a loss of (outputs, targets) that takes them all"
         )
     (field,) = loader.fields
-    whole = (torch.int64,) if field in loader.store.metadata.masks else (torch.int64, torch.uint8)
+    whole = (torch.int64,) if field in loader.store.metadata.pictures else (torch.int64, torch.uint8)
     if of_class_numbers(loss) and not targets.is_floating_point() and targets.dtype not in whole:
         raise ArgumentError(
             f"{name}: expected field {field!r} of torch.int64, as torch's losses of class numbers take, found "
