@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,7 +48,8 @@ class Engines:
             engine.start(batch.pictures[name], samples, *target(name))
             found = engine.finish(lambda _: None)
             for index, (reason, message) in found.errors.items():
-                text = _without_folder(message, batch.pictures[name][index], batch.names[index])
+                item = batch.pictures[name][index]
+                text = _without_folder(message, item, _end_of_path(item))
                 # a picture that does not become as large as the raw rows is not of its image's size
                 kind = f"{self.roles[name]}_size" if reason == "shape" else reason
                 results.errors.setdefault(index, (kind, f"{name}: {text}"))
@@ -153,6 +155,12 @@ def _check(batch: SourceBatch, results: SampleResults, raise_errors: bool, plan:
         item = batch.items[index]
         cause = item.cause if isinstance(item, FailedItem) else None
         raise DecodeError(message if batch.names[index] in message else f"{batch.names[index]}: {message}") from cause
+
+
+def _end_of_path(item: Item) -> str:
+    """The last folder and the name of a picture's file: its image has another name."""
+    path = item[0] if isinstance(item, tuple) else item
+    return os.path.join(*path.split(os.sep)[-2:]) if isinstance(path, str) and path else ""
 
 
 def _without_folder(message: str, item: Item, name: str) -> str:

@@ -191,6 +191,7 @@ class DatasetSource(IndexedSource):
             except Exception as error:
                 first = first or f"sample {index}: {type(error).__name__}: {error}"
                 continue
+            self._check_keys(sample, index)
             found = parts_of(sample, f"sample {index} of {self.description}", self._roles)
             if found.image is None:
                 first = first or f"sample {index}: no image (None)"
@@ -199,6 +200,15 @@ class DatasetSource(IndexedSource):
         raise PackError(
             f"{self.description}: none of its first {min(self._count, PROBES):,} samples can be had; {first}"
         )
+
+    def _check_keys(self, sample: Any, index: int) -> None:
+        missing = [name for name in self._roles if isinstance(sample, dict) and name not in sample]
+        if missing:
+            keys = ", ".join(map(str, sample))
+            raise ArgumentError(
+                f"{self._roles[missing[0]]}s: sample {index} of {self.description} has no key {missing[0]!r}, its keys "
+                f"are {keys:.200}"
+            )
 
     def identify(self, identity: str | None, paths: Sequence[str] = ()) -> None:
         """Says what changes when the samples do, and the samples' files, where these are known."""

@@ -42,6 +42,8 @@ class Beside:
 
 def beside(masks: Where | Mapping[str, Where], pictures: Mapping[str, Where] | None) -> dict[str, Beside]:
     """The masks and the other pictures, by the names of their fields."""
+    if isinstance(masks, Mapping) and not masks:
+        raise ArgumentError("masks: expected where the masks are, found an empty mapping")
     if pictures is not None and not isinstance(pictures, Mapping):
         raise ArgumentError(f"pictures: expected a mapping {{'depth': where}}, found {pictures!r:.100}")
     found = {name: Beside(where, MASK) for name, where in by_field(masks).items()}

@@ -116,6 +116,40 @@ IMAGES = [pixels(20, 24, seed=i) for i in range(6)]
 MASKS = [mask_numbers(20, 24, i) for i in range(6)]
 
 
+@pytest.mark.parametrize("codec", ["raw", "jpeg"])
+@pytest.mark.parametrize("bad", [np.zeros((20, 24), np.float32), np.full((20, 24), 1 << 40), -1 - MASKS[0].astype(int)])
+def test_a_mask_of_a_dataset_that_is_no_mask_fails_alone(tmp_path: Path, codec: Any, bad: Any) -> None:
+    samples = [(image, mask, 0) for image, mask in zip(IMAGES, [*MASKS[:-1], bad], strict=True)]
+    options = {"resize": None, "progress": False, **({"crop": None} if codec == "raw" else {})}
+    store = lds.pack(samples, tmp_path / "s.lds", codec=codec, max_failures=1, key="x", **options)
+    assert len(store) == len(IMAGES) - 1
+    assert store.report is not None
+    assert [failure.reason for failure in store.report.failures] == ["unsupported"]
+    assert "expected" in store.report.failures[0].error
+
+
+def test_masks_that_are_nowhere(tmp_path: Path) -> None:
+    tree = make_mask_tree(tmp_path)
+    for masks in (3, True, "", [tree.masks], tmp_path / "none"):
+        with pytest.raises(ArgumentError, match="masks: expected a folder, found"):
+            lds.pack(tree.images, tmp_path / "s.lds", masks=masks, **KEEP)
+    with pytest.raises(ArgumentError, match="masks: expected where the masks are, found an empty mapping"):
+        lds.pack(tree.images, tmp_path / "s.lds", masks={}, **KEEP)
+    samples = [{"image": image, "seg": mask} for image, mask in zip(IMAGES, MASKS, strict=True)]
+    with pytest.raises(ArgumentError, match="has no key 'segs', its keys are image, seg"):
+        lds.pack(samples, tmp_path / "s.lds", masks="segs", key="x", **KEEP)
+    table = pa.table({"path": ["a.png", "b.png"], "mask": ["m/a.png", "m/none.png"]})
+    pq.write_table(table, tmp_path / "x.parquet")
+    (tmp_path / "m").mkdir()
+    for name in ("a.png", "b.png"):
+        Image.fromarray(IMAGES[0]).save(tmp_path / name)
+    save_mask(MASKS[0], tmp_path / "m/a.png")
+    source = sources.table(tmp_path / "x.parquet", masks="mask")
+    store = lds.pack(source, tmp_path / "s.lds", max_failures=1, **KEEP)
+    assert store.report is not None
+    assert "'m/none.png'" in store.report.failures[0].error
+
+
 def check(store: Any, name: str = "mask", expected: Any = None) -> None:
     np.testing.assert_array_equal(np.stack([store[name][i] for i in range(len(store))]), np.stack(expected or MASKS))
     assert store.verify().ok
