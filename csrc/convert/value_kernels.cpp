@@ -8,7 +8,7 @@
 namespace lds {
 
 const ValueKernels& scalar_value_kernels() noexcept {
-  static constexpr ValueKernels kernels{"scalar", widen, scale, narrow, add_weighted, reverse};
+  static constexpr ValueKernels kernels{"scalar", widen, scale, narrow, add_weighted, reverse, pick};
   return kernels;
 }
 

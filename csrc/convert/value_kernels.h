@@ -1,9 +1,10 @@
-// Converts lines of values of any PixelType by way of float32, and sums weighted lines. Plain loops, which the compiler
-// vectorises: once for the processor that is the least, and once for AVX2 with FMA and F16C.
+// Converts lines of values of any PixelType by way of float32, sums weighted lines, and moves values. Mostly plain
+// loops, which the compiler vectorises: once for the processor that is the least, and once for AVX2 with FMA and F16C.
 #pragma once
 
 #include <cstdint>
 
+#include "convert/pick_table.h"
 #include "convert/pixel_type.h"
 
 namespace lds {
@@ -26,6 +27,9 @@ struct ValueKernels {
 
   // Copies n values in reverse order. `bytes`, of a value, is 1, 2, 4 or 8.
   void (*reverse)(const uint8_t* values, int64_t n, int64_t bytes, uint8_t* out);
+
+  // Writes the values that a prepared table picks of a row, and up to PickTable::kPad bytes more.
+  void (*pick)(const PickTable& table, const uint8_t* row, uint8_t* out);
 };
 
 const ValueKernels& scalar_value_kernels() noexcept;

@@ -107,5 +107,21 @@ LDS_LOOPS void reverse(const uint8_t* values, int64_t n, int64_t bytes, uint8_t*
   }
 }
 
+template <class Word>
+LDS_LOOPS void pick_words(const PickTable& table, const uint8_t* row, uint8_t* out) {
+  const auto n = static_cast<int64_t>(table.from.size());
+  const ptrdiff_t* const from = table.from.data();
+  for (int64_t i = 0; i < n; ++i) store(out, i, from[i] < 0 ? Word{0} : load<Word>(row + from[i], 0));
+}
+
+LDS_LOOPS void pick(const PickTable& table, const uint8_t* row, uint8_t* out) {
+  switch (table.value_bytes) {
+    case 1: pick_words<uint8_t>(table, row, out); break;
+    case 2: pick_words<uint16_t>(table, row, out); break;
+    case 4: pick_words<uint32_t>(table, row, out); break;
+    default: pick_words<uint64_t>(table, row, out); break;
+  }
+}
+
 }  // namespace
 }  // namespace lds

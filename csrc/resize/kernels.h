@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "convert/pick_table.h"
 #include "resize/coefficients.h"
 
 namespace lds {
@@ -29,6 +30,7 @@ struct HorizontalPass {
   std::vector<int16_t> high, low;  // see split_weights(); the order is different for lanes
   std::vector<int32_t> whole;      // blocks on NEON: the weights, not split
   std::vector<uint8_t> scratch;    // the planar source row, or the end of an interleaved one
+  PickTable pick;                  // of AxisTable::Kind::nearest: of the first channel
 };
 
 // The table of the vertical direction, and its weights for pairs of rows.

@@ -57,6 +57,14 @@ bool whole_pixels(float low, float high, int size) {
   return low == std::floor(low) && high - low == static_cast<float>(size);
 }
 
+void prepare_pick(HorizontalPass& pass) {
+  const AxisTable& table = pass.table;
+  pass.pick.from.resize(static_cast<size_t>(table.outputs));
+  std::transform(table.first.begin(), table.first.end(), pass.pick.from.begin(),
+                 [&](int first) { return first < 0 ? ptrdiff_t{-1} : ptrdiff_t{first - table.begin} * pass.channels; });
+  pass.pick.prepare();
+}
+
 }  // namespace
 
 void StreamingResizer::set_passes() {
@@ -72,6 +80,7 @@ void StreamingResizer::set_passes() {
     pass.channels = channels;
     pass.table.compute(x);
     if (pass.table.kind == AxisTable::Kind::weighted) kernels_.prepare(pass);
+    if (pass.table.kind == AxisTable::Kind::nearest) prepare_pick(pass);
   });
   vertical_ = &vertical_cache_.find(y, [&](VerticalPass& pass) {
     pass.table.compute(y);
@@ -131,10 +140,7 @@ void StreamingResizer::horizontal_pass(const uint8_t* row, uint8_t* dst) {
   switch (table.kind) {
     case AxisTable::Kind::copy: kernels_.deinterleave(row, table.outputs, channels, dst, line_stride_); break;
     case AxisTable::Kind::nearest:
-      for (int i = 0; i < table.outputs; ++i) {
-        const uint8_t* pixel = row + ptrdiff_t{std::max(table.first[i] - table.begin, 0)} * channels;
-        for (int c = 0; c < channels; ++c) dst[c * line_stride_ + i] = table.first[i] < 0 ? 0 : pixel[c];
-      }
+      for (int c = 0; c < channels; ++c) value_kernels_.pick(horizontal_->pick, row + c, dst + c * line_stride_);
       break;
     case AxisTable::Kind::weighted: kernels_.horizontal(*horizontal_, row, dst, line_stride_); break;
   }

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "common/image_view.h"
+#include "convert/value_kernels.h"
 #include "resize/kernels.h"
 
 namespace lds {
@@ -89,6 +90,7 @@ class StreamingResizer {
   void emit_row();
 
   const Kernels& kernels_ = chosen_kernels();
+  const ValueKernels& value_kernels_ = value_kernels();
   ResizeSpec spec_;
   ImageView out_;
   bool active_ = false;

@@ -86,7 +86,9 @@ ConstImageView SampleWriter::resize(ImageReader& image, const Geometry& geometry
   spec.crop = geometry.part;
   spec.filter = filter_;
   const ImageLayout layout{channels_, size_, output_.planar, PixelType::uint8};
-  scratch.resized.resize(static_cast<size_t>(layout.bytes()));
+  // never smaller: pictures and views of other sizes follow, and what a vector grows by is zeroed
+  const auto bytes = static_cast<size_t>(layout.bytes());
+  if (scratch.resized.size() < bytes) scratch.resized.resize(bytes);
   const ImageView out = layout.view(scratch.resized.data());
   image.resize(geometry.box, spec, scratch.resizer, out);
   return out;

@@ -31,7 +31,7 @@ void ValueLines::set_image(const ConstImageView& image, int width, const Format&
 
 void ValueLines::begin(const ConstImageView& image, const IntBox& box, const Format& format) {
   set_image(image, box.width(), format);
-  columns_ = rows_ = nullptr;
+  rows_ = nullptr;
   box_ = box;
   const int first = std::clamp(-box.x0, 0, width_);
   const int end = std::clamp(image.width - box.x0, first, width_);
@@ -46,19 +46,36 @@ void ValueLines::begin(const ConstImageView& image, const IntBox& box, const For
 void ValueLines::begin(const ConstImageView& image, const AxisTable& columns, const AxisTable& rows,
                        const Format& format) {
   set_image(image, columns.outputs, format);
-  columns_ = &columns;
   rows_ = &rows;
+  picked_row_ = -1;
+  columns_.value_bytes = format.value_bytes;
+  columns_.from.clear();
+  const int channels = format_.planar ? 1 : image.channels;
+  for (int x = 0; x < width_; ++x) {
+    const ptrdiff_t pixel = nearest(columns, format.flip ? width_ - 1 - x : x) * image.pixel_stride;
+    for (int c = 0; c < channels; ++c) columns_.from.push_back(pixel + c * image.channel_stride);
+  }
+  columns_.prepare();
 }
 
-int ValueLines::source_row(int y) const noexcept { return rows_ != nullptr ? nearest(*rows_, y) : box_.y0 + y; }
+// The lines of an image that becomes larger repeat.
+const uint8_t* ValueLines::picked_line(int y, int channel) {
+  const int row = nearest(*rows_, y);
+  if (row == picked_row_ && channel == picked_channel_) return line_.data();
+  line_.resize(columns_.from.size() * static_cast<size_t>(format_.value_bytes) + PickTable::kPad);
+  kernels_.pick(columns_, image_.row(row) + channel * image_.channel_stride, line_.data());
+  picked_row_ = row;
+  picked_channel_ = channel;
+  return line_.data();
+}
 
 const uint8_t* ValueLines::line(int y, int channel) {
-  const int row = source_row(y);
+  if (rows_ != nullptr) return picked_line(y, channel);
+  const int row = box_.y0 + y;
   if (row < 0 || row >= image_.height) return padding_line();
   const int channels = format_.planar ? 1 : image_.channels;
   const uint8_t* const from = image_.row(row);
-  const bool whole = columns_ == nullptr && inside_end_ - inside_begin_ == width_;
-  if (whole && same_layout_ && step_ == 1) {
+  if (inside_end_ - inside_begin_ == width_ && same_layout_ && step_ == 1) {
     return from + source_ * image_.pixel_stride + channel * image_.channel_stride;
   }
   line_.resize(static_cast<size_t>(int64_t{width_} * channels * format_.value_bytes));
@@ -76,25 +93,18 @@ template <class Word>
 void ValueLines::copy_line(const uint8_t* row, int channel, int channels, uint8_t* out) const {
   constexpr auto kBytes = static_cast<ptrdiff_t>(sizeof(Word));
   const ptrdiff_t out_stride = channels * kBytes, stride = image_.pixel_stride;
-  if (columns_ == nullptr) {
-    fill_padding<Word>(0, inside_begin_, channels, out);
-    fill_padding<Word>(inside_end_, width_, channels, out);
-  }
+  fill_padding<Word>(0, inside_begin_, channels, out);
+  fill_padding<Word>(inside_end_, width_, channels, out);
   const int n = inside_end_ - inside_begin_;
   uint8_t* const to = out + inside_begin_ * out_stride;
-  if (columns_ == nullptr && n > 0 && same_layout_ && step_ == 1) {
+  if (n > 0 && same_layout_ && step_ == 1) {
     std::memcpy(to, row + source_ * stride + channel * image_.channel_stride, static_cast<size_t>(n * out_stride));
     return;
   }
   for (int c = 0; c < channels; ++c) {
     const uint8_t* const from = row + (channel + c) * image_.channel_stride;
     uint8_t* const target = to + c * kBytes;
-    if (columns_ != nullptr) {
-      for (int x = 0; x < width_; ++x) {
-        const int column = nearest(*columns_, format_.flip ? width_ - 1 - x : x);
-        copy_word<Word>(from + column * stride, out + c * kBytes + x * out_stride);
-      }
-    } else if (n > 0 && step_ == -1 && stride == kBytes && out_stride == kBytes) {
+    if (n > 0 && step_ == -1 && stride == kBytes && out_stride == kBytes) {
       kernels_.reverse(from + (source_ - n + 1) * stride, n, kBytes, target);
     } else {
       const uint8_t* const first = from + source_ * stride;

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "common/image_view.h"
+#include "convert/pick_table.h"
 #include "convert/value_kernels.h"
 #include "resize/coefficients.h"
 
@@ -40,16 +41,18 @@ class ValueLines {
   template <class Word>
   void fill_padding(int from, int to, int channels, uint8_t* out) const;
   const uint8_t* padding_line();
-  int source_row(int y) const noexcept;
+  const uint8_t* picked_line(int y, int channel);
 
   const ValueKernels& kernels_ = value_kernels();
   ConstImageView image_;
   Format format_;
   IntBox box_;
-  int width_ = 0;                          // of a line, in pixels
-  int inside_begin_ = 0, inside_end_ = 0;  // the pixels of a line that lie inside the image
-  int source_ = 0, step_ = 1;              // of those: the column of the first one, and 1 or -1
-  const AxisTable *columns_ = nullptr, *rows_ = nullptr;
+  int width_ = 0;                             // of a line, in pixels
+  int inside_begin_ = 0, inside_end_ = 0;     // the pixels of a line that lie inside the image
+  int source_ = 0, step_ = 1;                 // of those: the column of the first one, and 1 or -1
+  const AxisTable* rows_ = nullptr;           // of what nearest-neighbour resizing takes, or null
+  PickTable columns_;                         // of those
+  int picked_row_ = -1, picked_channel_ = 0;  // what of the source is in line_
   bool same_layout_ = false, contiguous_ = false, padding_is_filled_ = false;
   std::vector<uint8_t> line_, padding_line_;
 };

@@ -153,7 +153,8 @@ ConstImageView WideSampleWriter::resize(const ConstImageView& box, const Geometr
   spec.filter = filter_;
   const bool planar = box.pixel_stride == pixel_bytes(image_type_);
   const ImageLayout layout{channels_, size_, planar, PixelType::float32};
-  scratch.resized.resize(static_cast<size_t>(layout.bytes()) / sizeof(float));
+  const size_t values = static_cast<size_t>(layout.bytes()) / sizeof(float);
+  if (scratch.resized.size() < values) scratch.resized.resize(values);
   scratch.resizer.resize(box, image_type_, spec, scratch.resized.data());
   return layout.view(reinterpret_cast<const uint8_t*>(scratch.resized.data()));
 }
@@ -175,8 +176,8 @@ void WideSampleWriter::write_lines(ValueLines& lines, PixelType type, uint8_t* o
   const int64_t values = run_lines * size_.width * (planar_ ? 1 : channels_);
   const int64_t plane_values = int64_t{size_.height} * size_.width;
   const int64_t bytes = pixel_bytes(type_);
-  for (int64_t y = 0; y < size_.height; y += run_lines) {
-    for (int c = 0; c < (planar_ ? channels_ : 1); ++c) {
+  for (int c = 0; c < (planar_ ? channels_ : 1); ++c) {
+    for (int64_t y = 0; y < size_.height; y += run_lines) {
       const int64_t at = (planar_ ? c * plane_values : 0) + y / run_lines * values;
       write_run(lines.line(static_cast<int>(y), c), type, values, c, out + at * bytes);
     }

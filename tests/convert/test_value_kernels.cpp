@@ -75,3 +75,49 @@ TEST_CASE("every half is itself after a way by float32, and a NaN is quiet") {
     CHECK(to_bfloat16(from_bfloat16(half)) == (wide_nan ? half | 0x40U : half));
   }
 }
+
+namespace {
+
+// Rows are allocated with their exact size, so that the address sanitizer detects reads past their ends.
+void check_pick(const ValueKernels& kernels, int64_t value_bytes, std::vector<ptrdiff_t> from, size_t row_bytes) {
+  const std::vector<uint8_t> row = some_bytes(row_bytes);
+  PickTable table;
+  table.value_bytes = value_bytes;
+  table.from = std::move(from);
+  table.prepare();
+  const auto bytes = static_cast<size_t>(value_bytes);
+  std::vector<uint8_t> expected(table.from.size() * bytes, 0), found(expected.size() + PickTable::kPad, 7);
+  for (size_t i = 0; i < table.from.size(); ++i) {
+    if (table.from[i] >= 0) std::memcpy(&expected[i * bytes], row.data() + table.from[i], bytes);
+  }
+  kernels.pick(table, row.data(), found.data());
+  found.resize(expected.size());
+  CAPTURE(kernels.name);
+  CAPTURE(value_bytes);
+  CAPTURE(row_bytes);
+  CHECK(found == expected);
+}
+
+}  // namespace
+
+TEST_CASE("values are picked from rows of any length, in any order, and -1 gives 0") {
+  for (const ValueKernels* const kernels : {&value_kernels(), &scalar_value_kernels()}) {
+    for (const ptrdiff_t bytes : {1, 2, 4, 8}) {
+      for (ptrdiff_t n = 0; n <= 70; n += n < 34 ? 1 : 9) {
+        for (const ptrdiff_t width : {1, 3, 15, 16, 17, 33, 70, 100, 300}) {
+          std::vector<ptrdiff_t> forward, back, scattered, pixels;
+          for (ptrdiff_t i = 0; i < n; ++i) {
+            forward.push_back((2 * i + 1) * width / (2 * n) * bytes);
+            scattered.push_back(i % 5 == 4 ? -1 : i * 7919 % width * bytes);
+            pixels.push_back(forward.back() * 3 + 2 * bytes);
+          }
+          back.assign(forward.rbegin(), forward.rend());
+          const auto row_bytes = static_cast<size_t>(width * bytes);
+          for (const auto& from : {forward, back, scattered}) check_pick(*kernels, bytes, from, row_bytes);
+          check_pick(*kernels, bytes, pixels, row_bytes * 3);
+          check_pick(*kernels, bytes, std::vector<ptrdiff_t>(static_cast<size_t>(n), -1), 0);
+        }
+      }
+    }
+  }
+}
