@@ -240,7 +240,7 @@ RowResult PackWorker::write_row(const PackItem& item, int64_t sample, uint8_t* o
 
 RowResult PackWorker::from_values(const PackItem& item, uint8_t* out) {
   if (item.pixels.data == nullptr) throw no_file_of_values();
-  check_type(item, *spec_.values);
+  check_type(item, values_to_row_->type());
   return values_to_row_->convert(item.pixels, out);
 }
 

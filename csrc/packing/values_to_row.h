@@ -14,7 +14,9 @@ class ValuesToRow {
   // spec.
   ValuesToRow(const RowSpec& row, PixelType type);
 
-  // Writes the row of an image whose values have the type of the constructor, interleaved or planar.
+  PixelType type() const noexcept { return type_; }  // of the values
+
+  // Writes the row of an image whose values have this type, interleaved or planar.
   RowResult convert(const ConstImageView& image, uint8_t* out);
 
  private:
