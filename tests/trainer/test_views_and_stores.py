@@ -119,7 +119,9 @@ def test_batches_without_targets_or_with_names(stores: dict[str, Any]) -> None:
         assert loader.stats()["allocations"] == 0
 
 
-@pytest.mark.parametrize("loss", [nn.CrossEntropyLoss(), functional.cross_entropy, nn.MSELoss()], ids=str)
+@pytest.mark.parametrize(
+    "loss", [nn.CrossEntropyLoss(), functional.cross_entropy, nn.MSELoss()], ids=["module", "function", "of values"]
+)
 def test_several_targets_for_a_loss_of_torch(stores: dict[str, Any], loss: Any) -> None:
     loader = partial(lds.Loader, stores["masked"], 4)
     for found, batches in (
