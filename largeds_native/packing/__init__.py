@@ -105,7 +105,8 @@ def pack(
         files. A sample whose mask is missing, or of another size than its image, fails.
     pictures: {name: where} of other pictures beside the images, such as depth, in the same way. They keep their dtype
         (uint8, uint16, int16, float16 or float32, up to 32 channels) and are resized as the images are. Beside JPEG
-        rows, they have one channel of 8 or 16 bits, and are kept as PNG files.
+        rows, they have one channel of 8 or 16 bits, and are kept as PNG files. Files of 8 bits become grey or colours
+        as the first of them is.
     ignore: the number of a mask's pixels that lie outside of the image, which a random crop with padding shows (0 by
         default): the loss's ignore_index.
     on_error: "skip" leaves failed images out and lists them in the report; "raise" stops at the first failure.

@@ -187,7 +187,7 @@ def values_with_pillow(source: EncodedImage, transform: ImageTransform) -> NDArr
 
     def values(image: Image.Image) -> NDArray[Any]:
         if not is_wide(image.mode):
-            raise SixteenBitError(f"expected grey of 16 bits a pixel, found 8 bits a channel (Pillow's {image.mode})")
+            raise SixteenBitError(f"expected grey of 16 bits a pixel, found an image of Pillow's mode {image.mode}")
         return np.array(image)[..., np.newaxis]
 
     return _with_pillow(source, transform, values)

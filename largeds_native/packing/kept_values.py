@@ -83,7 +83,7 @@ def as_values(item: Array, kept: ValueSpec, max_pixels: int) -> Array:
     if height * width > max_pixels:
         raise PixelsError("too_large", f"{width} x {height} pixels, more than max_pixels = {max_pixels}")
     if channels != kept.channels:
-        raise PixelsError("unsupported", f"expected an image of {kept}, found {channels} channels")
+        raise PixelsError("unsupported", f"expected an image of {kept}, found {channels}")
     values = item if item.dtype == kept.dtype else _converted(item, kept)
     size, strides = values.itemsize, values.strides
     interleaved = strides[1] == size * channels and (strides[2] == size or channels == 1)
@@ -99,4 +99,10 @@ def _converted(values: Array, kept: ValueSpec) -> Array:
         limits, low, high = np.iinfo(kept.dtype), int(values.min()), int(values.max())
         if low < limits.min or high > limits.max:
             raise PixelsError("unsupported", f"expected values of {kept.dtype}, found {low} to {high}")
-    return values.astype(kept.dtype)
+    with np.errstate(over="ignore"):
+        found = values.astype(kept.dtype)
+    if kept.dtype.kind == "f" and (np.isinf(found) & ~np.isinf(values)).any():
+        raise PixelsError(
+            "unsupported", f"expected values of {kept.dtype}, found up to {np.nanmax(np.abs(values)):.6g}"
+        )
+    return found

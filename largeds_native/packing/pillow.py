@@ -73,7 +73,8 @@ def _from_floats(pixels: Array) -> Array:
     if not (low >= 0 and high <= 1):  # NaN is neither
         raise PixelsError(
             "unsupported",
-            f"expected floats from 0 to 1, found {low:.6g} to {high:.6g}: dtype='float32' keeps them as they are",
+            f"expected floats from 0 to 1, found {low:.6g} to {high:.6g}: dtype='float32', without mean and std, keeps "
+            "them as they are",
         )
     eight: Array = np.rint(pixels * 255).astype(np.uint8)
     return eight

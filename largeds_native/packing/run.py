@@ -9,6 +9,8 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from largeds_native._internal.arrays import PNG_DTYPES, has_shape_of
 from largeds_native._internal.machine import usable_threads
 from largeds_native.errors import ArgumentError, LargedsError, PackError, StorageError
@@ -16,7 +18,7 @@ from largeds_native.packing import resume as state
 from largeds_native.packing.class_names import numbered_classes
 from largeds_native.packing.failures import check_failures, check_finished, check_packed_before, checked_max_failures
 from largeds_native.packing.finisher import Finisher
-from largeds_native.packing.kept_values import fitted
+from largeds_native.packing.kept_values import COLOURS, fitted
 from largeds_native.packing.lock import FolderLock
 from largeds_native.packing.options import PackOptions
 from largeds_native.packing.plan import Plan
@@ -107,6 +109,13 @@ def _check_pictures(plan: Plan) -> None:
             raise ArgumentError(
                 f"augment: the {kind} {name!r} are not augmented ahead: pass augment to the Loader, which crops and "
                 f"flips image and {spec.role} alike"
+            )
+        transform, is_colour = plan.options.transform, spec.dtype == np.uint8 and spec.values.channels in COLOURS
+        resizes = transform.resize is not None and transform.interpolation != "nearest"
+        if not (spec.is_mask or is_colour or transform.antialias) and resizes:
+            raise ArgumentError(
+                f"antialias=False: {name!r} has values of {spec.values}, which are resized with antialiasing: leave "
+                "antialias out"
             )
         if plan.options.codec == "jpeg" and (spec.dtype.name not in PNG_DTYPES or spec.values.channels > 1):
             raise ArgumentError(

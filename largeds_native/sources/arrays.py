@@ -155,6 +155,8 @@ class ArraySource(IndexedSource):
         from largeds_native import _C
 
         digest = hashlib.sha256(repr((self._given.shape, self.classes)).encode())
+        if self._given.dtype != np.uint8:
+            digest.update(self._given.dtype.str.encode())
         for low in range(0, len(self._given), self.batch):
             images = np.ascontiguousarray(self._given[low : low + self.batch])
             digest.update(_C.hash_rows(images.data, images[0].nbytes, usable_threads()).tobytes())

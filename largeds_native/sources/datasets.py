@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -134,7 +134,7 @@ def hugging_face(
     source = DatasetSource(get, len(data), "Hugging Face dataset", names, roles, ignore)
     if identity is not None:
         told = f"{identity} {image} {label}" + (f" {columns}" if columns else "")
-        source.identify(told, _files_of(data, image))
+        source.identify(told, *(_files_of(data, name) for name in (image, *columns.values())))
     if left_out := [name for name in data.features if name not in (image, label, *columns.values())]:
         source.notes = (f"columns left out: {', '.join(left_out)}",)
     return with_classes(source, classes)
@@ -166,8 +166,13 @@ class DatasetSource(IndexedSource):
     ) -> None:
         self._get, self._count = get, count
         self._roles = dict(roles or {})
+        for name in ("image", "label"):
+            if name in self._roles:
+                raise ArgumentError(
+                    f"{self._roles[name]}s: {name!r} is the sample's own: give the picture another name"
+                )
         self._identity: str | None = None
-        self._paths: list[str] = []
+        self._paths: list[Sequence[str]] = []
         self.description = description
         if isinstance(classes, (list, tuple)) and all(isinstance(name, str) for name in classes):
             self.classes = tuple(classes)
@@ -176,7 +181,8 @@ class DatasetSource(IndexedSource):
         if isinstance(first.image, np.ndarray):
             self.values = value_spec(self.description, first.image.dtype, first.image.shape[2])
         self._pictures = {
-            name: spec_of([item], self._roles.get(name, MASK), ignore) for name, item in first.pictures.items()
+            name: spec_of(items, self._roles.get(name, MASK), ignore)
+            for name, items in self._first_pictures(first).items()
         }
         self.batch = max(1, min(1 << 12, BATCH_BYTES // max(1, size)))
 
@@ -202,17 +208,36 @@ class DatasetSource(IndexedSource):
         )
 
     def _check_keys(self, sample: Any, index: int) -> None:
-        missing = [name for name in self._roles if isinstance(sample, dict) and name not in sample]
-        if missing:
-            keys = ", ".join(map(str, sample))
-            raise ArgumentError(
-                f"{self._roles[missing[0]]}s: sample {index} of {self.description} has no key {missing[0]!r}, its keys "
-                f"are {keys:.200}"
-            )
+        """Raises ArgumentError for a sample that can't have the pictures that were asked for."""
+        where = f"sample {index} of {self.description}"
+        only_a_mask = list(self._roles.values()) == [MASK]
+        for name, role in self._roles.items():
+            if not isinstance(sample, dict) and not only_a_mask:
+                raise ArgumentError(
+                    f"{role}s: expected samples that are dicts with the key {name!r}, found {kind_of(sample)} in "
+                    f"{where}"
+                )
+            if isinstance(sample, dict) and name not in sample:
+                keys = ", ".join(map(str, sample))
+                raise ArgumentError(f"{role}s: {where} has no key {name!r}, its keys are {keys:.200}")
 
-    def identify(self, identity: str | None, paths: Sequence[str] = ()) -> None:
-        """Says what changes when the samples do, and the samples' files, where these are known."""
-        self._identity, self._paths = identity, list(paths)
+    def _first_pictures(self, first: Sample) -> dict[str, list[Item]]:
+        """Of each field, the first picture that can be had: it tells the dtype of all. PackError if there is none."""
+        found = dict(first.pictures)
+        for index in range(min(self._count, PROBES)):
+            missing = [name for name, item in found.items() if isinstance(item, FailedItem)]
+            if not missing:
+                break
+            pictures = self._sample(index, set(found)).pictures
+            found.update({name: pictures[name] for name in missing if name in pictures})
+        for name, item in found.items():
+            if isinstance(item, FailedItem):
+                raise PackError(f"{self.description}: none of its first samples has a {name!r}; {item.message}")
+        return {name: [item] for name, item in found.items()}
+
+    def identify(self, identity: str | None, *paths: Sequence[str]) -> None:
+        """Says what changes when the samples do; and the files of all samples, of each picture that has one."""
+        self._identity, self._paths = identity, [column for column in paths if column]
 
     @property
     def fields(self) -> dict[str, FieldSpec]:
@@ -227,18 +252,18 @@ class DatasetSource(IndexedSource):
         return self._count
 
     def take(self, indices: Indices) -> SourceBatch:
-        samples = [self._sample(i) for i in indices.tolist()]
+        samples = [self._sample(i, self._pictures) for i in indices.tolist()]
         fields = {"label": np.asarray([one.label or 0 for one in samples], np.int64)} if self._labelled else {}
         pictures = {name: [one.pictures.get(name, one.image) for one in samples] for name in self._pictures}
         return SourceBatch([one.image for one in samples], [f"#{i}" for i in indices.tolist()], fields, pictures)
 
-    def _sample(self, index: int) -> Sample:
-        """Whatever the Dataset raises fails this sample alone."""
+    def _sample(self, index: int, pictures: Collection[str]) -> Sample:
+        """With these pictures. Whatever the Dataset raises fails this sample alone."""
         try:
             found = parts_of(self._get(index), f"sample {index}", self._roles)
-            if (found.label is not None) != self._labelled or sorted(found.pictures) != sorted(self._pictures):
+            if (found.label is not None) != self._labelled or sorted(found.pictures) != sorted(pictures):
                 form = "(image, label)" if self._labelled else "an image without a label"
-                form += f", with the pictures {', '.join(self._pictures)}" if self._pictures else ""
+                form += f", with the pictures {', '.join(pictures)}" if pictures else ""
                 raise ArgumentError(f"sample {index}: expected {form}, as the first samples are")
             return replace(found, image=item_of(found.image, f"sample {index}"))
         except MemoryError:
@@ -249,7 +274,7 @@ class DatasetSource(IndexedSource):
             return Sample(FailedItem("source", f"the dataset raised {type(error).__name__}: {error}", error), 0, {})
 
     def paths(self, indices: Indices) -> list[tuple[str, str]]:
-        return [(self._paths[i],) * 2 for i in indices.tolist()] if self._paths else []
+        return [(column[i],) * 2 for column in self._paths for i in indices.tolist()]
 
     def fingerprint(self) -> str | None:
         """None for a Dataset: what its `__getitem__` gives is known only when it is called for every sample."""

@@ -21,7 +21,7 @@ from largeds_native._internal.arrays import (
     ValueSpec,
     check_field_name,
 )
-from largeds_native.errors import ArgumentError, StoreError
+from largeds_native.errors import ArgumentError, PackError, StoreError
 from largeds_native.sources.base import FailedItem, IndexedSource, Indices, Item, SourceBatch, read_bytes
 from largeds_native.sources.values import numpy_of
 
@@ -222,7 +222,11 @@ def spec_of(items: Iterable[Item], role: str, ignore: int | None = None) -> Fiel
 
 
 def _picture_spec(items: Iterable[Item]) -> FieldSpec:
-    found = next((values for values in map(_values, items) if values is not None), ValueSpec(np.dtype(np.uint8), 3))
+    looked_at = list(items)
+    found = next((values for values in map(_values, looked_at) if values is not None), None)
+    if found is None:
+        failed = next((item.message for item in looked_at if isinstance(item, FailedItem)), "they are no images")
+        raise PackError(f"pictures: none of the {len(looked_at)} that were looked at can be had; the first: {failed}")
     return picture_field(found)
 
 

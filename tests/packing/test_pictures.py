@@ -254,3 +254,48 @@ def test_bad_pictures(tmp_path: Path) -> None:
             lds.pack(sources.arrays(IMAGES, pictures={"depth": metres}), tmp_path / "s", **options)  # type: ignore[arg-type]
     with pytest.raises(PackError, match="depth"):
         lds.pack(Rooms([metres[i, :, i:] for i in range(6)]), tmp_path / "t", pictures="depth", **KEEP)
+
+
+def test_the_first_picture_that_is_there_tells_the_dtype(tmp_path: Path) -> None:
+    metres = depths("float32")
+    store = lds.pack(Rooms([None, *metres[1:]]), tmp_path / "s", pictures="depth", max_failures=1, **KEEP)
+    np.testing.assert_array_equal(np.asarray(store["depth"]), metres[1:])
+    with pytest.raises(PackError, match="none of its first samples has a 'depth'"):
+        lds.pack(Rooms([None] * 6), tmp_path / "t", pictures="depth", max_failures=6, **KEEP)
+    for i, image in enumerate(IMAGES):
+        save(image, tmp_path / f"images/{i}.png")
+    (tmp_path / "depth").mkdir()
+    (tmp_path / "depth/other.png").write_bytes(b"")
+    with pytest.raises(PackError, match="pictures: none of the 6 that were looked at can be had"):
+        lds.pack(tmp_path / "images", tmp_path / "u", pictures={"depth": tmp_path / "depth"}, **KEEP)
+
+
+def test_pictures_that_samples_can_not_have(tmp_path: Path) -> None:
+    pairs = [(image, 0) for image in IMAGES]
+    with pytest.raises(ArgumentError, match="expected samples that are dicts with the key 'depth', found a tuple of 2"):
+        sources.dataset(pairs, pictures="depth")
+    with pytest.raises(ArgumentError, match="'label' is the sample's own"):
+        sources.dataset(Rooms(depths("float32")), pictures="label")
+    source = sources.arrays(IMAGES, pictures={"depth": depths("float32")})
+    with pytest.raises(ArgumentError, match="antialias=False: 'depth' has values of float32"):
+        lds.pack(source, tmp_path / "s", antialias=False, resize=8, crop=8, progress=False)
+
+
+def test_changed_files_of_hugging_face_columns_are_noticed(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    for i, image in enumerate(IMAGES):
+        save(image, tmp_path / f"{i}.png")
+        save(image[..., 0], tmp_path / f"depth{i}.png")
+    columns = {
+        "image": [{"path": None, "bytes": (tmp_path / f"{i}.png").read_bytes()} for i in range(6)],
+        "far": [{"path": str(tmp_path / f"depth{i}.png"), "bytes": None} for i in range(6)],
+    }
+    image = datasets.Image()
+    data = datasets.Dataset.from_dict(columns, datasets.Features({"image": image, "far": image}))
+    options = {"pictures": {"depth": "far"}, **KEEP}
+    store = lds.pack(data, tmp_path / "s", **options)
+    np.testing.assert_array_equal(np.asarray(store["depth"])[:, 0], IMAGES[..., 0])
+    assert lds.pack(data, tmp_path / "s", **options).identity == store.identity
+    save(IMAGES[1][..., 0], tmp_path / "depth0.png")
+    with pytest.raises(PackError, match="1 of its images changed"):
+        lds.pack(data, tmp_path / "s", **options)

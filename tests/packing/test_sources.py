@@ -136,7 +136,9 @@ def test_bad_samples(tree: Any, tmp_path: Path) -> None:
         lds.pack(encoded([(3, 1)]), tmp_path / "b", **SMALL)  # type: ignore[list-item]
     with pytest.raises(ArgumentError, match="found complex128 of shape"):
         lds.pack([(np.full((4, 4, 3), 7j), 1)], tmp_path / "c0", **SMALL)
-    with pytest.raises(PackError, match="expected floats from 0 to 1, found 7 to 7: dtype='float32' keeps them"):
+    with pytest.raises(
+        PackError, match="expected floats from 0 to 1, found 7 to 7: dtype='float32', without mean and std, keeps them"
+    ):
         lds.pack([(np.full((4, 4, 3), 7.0), 1)], tmp_path / "c", **SMALL)
     with pytest.raises(ArgumentError, match="found int"):
         lds.pack(3, tmp_path / "d", **SMALL)

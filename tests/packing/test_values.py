@@ -180,7 +180,7 @@ def test_grey_files_of_sixteen_bits(tmp_path: Path, form: str, resize: Any) -> N
     assert again.report is not None
     reasons = {failure.source: (failure.reason, failure.error) for failure in again.report.failures}
     assert reasons["3.png"][0] == "sixteen_bit"
-    assert "expected grey of 16 bits a pixel, found 8 bits a channel" in reasons["3.png"][1]
+    assert "expected grey of 16 bits a pixel, found an image of" in reasons["3.png"][1]
     assert reasons["4.png"][0] in ("corrupt", "unsupported")
 
 
@@ -239,5 +239,23 @@ def test_samples_that_do_not_fit_the_first(tmp_path: Path) -> None:
     assert len(store) == 2
     assert store.report is not None
     messages = [failure.error for failure in store.report.failures]
-    for message, words in zip(messages, ("4 channels", "uint8", "float32", "-1 to -1"), strict=True):
+    for message, words in zip(messages, ("channels, found 4", "uint8", "float32", "-1 to -1"), strict=True):
         assert words in message
+
+
+def test_arrays_of_another_dtype_are_another_job(tmp_path: Path) -> None:
+    values = np.arange(4 * 5 * 8 * 8).reshape(4, 5, 8, 8).astype("<u2")
+    lds.pack(sources.arrays(values), tmp_path / "s", **KEEP)
+    for other in (values.view(">u2"), values.view("<i2")):
+        with pytest.raises(PackError, match="another job"):
+            lds.pack(sources.arrays(other), tmp_path / "s", **KEEP)
+
+
+def test_floats_that_do_not_fit_fail(tmp_path: Path) -> None:
+    values = np.ones((3, 4, 8, 8), np.float32)
+    values[1, 2, 3, 4] = 1e6
+    values[2, 0, 0, 0] = np.inf
+    store = lds.pack(sources.arrays(values), tmp_path / "s", dtype="float16", max_failures=1, **KEEP)
+    np.testing.assert_array_equal(store.images, values[[0, 2]].astype(np.float16))
+    assert store.report is not None
+    assert store.report.failures[0].error == "expected values of float16, found up to 1e+06"
