@@ -25,7 +25,7 @@ _BEFORE_A_JOB = (lock.NAME, f".{PLAN_NAME}.tmp")  # what a pack may leave that i
 _SHARD = re.compile(r"shard-\d{5,9}")
 _SHARD_OR_PART = re.compile(r"shard-\d{5,9}|\.shard-\d{5,9}\.tmp")
 _FILE_OF_SHARD = re.compile(
-    r"\w[\w-]*\.npy|images\.(bin|(offsets|size|orientation)\.npy)"
+    r"\w[\w-]*\.(npy|bin|offsets\.npy)|images\.(size|orientation)\.npy"
     rf"|{re.escape(sample_log.NAME)}|\.?{re.escape(shard_record.NAME)}(\.tmp)?",
     re.ASCII,
 )
