@@ -74,7 +74,8 @@ def test_rows_equal_those_computed_one_by_one(tmp_path_factory: pytest.TempPathF
         elif resize is not None and filter_ != "nearest":
             limits = np.iinfo(dtype)
             exact = expected_row(image.astype(np.float64), resize, crop, filter_).clip(limits.min, limits.max)
-            assert np.abs(row - exact).max() <= 0.5 + 1e-7 * limits.max  # float32 may round a half to the other side
+            # float32, which is within 2e-6 of the range, may round a half to the other side
+            assert np.abs(row - exact).max() <= 0.5 + 2e-6 * limits.max
         else:
             np.testing.assert_array_equal(row, expected)
 
