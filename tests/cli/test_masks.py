@@ -46,3 +46,28 @@ def test_several_masks(largeds: Largeds, tmp_path: Path) -> None:
         code, _, err = largeds("pack", tree.images, tmp_path / "c", *wrong, *keep)
         assert code != 0
         assert "expected NAME=WHERE" in err
+
+
+def test_other_pictures(largeds: Largeds, tmp_path: Path) -> None:
+    tree = make_mask_tree(tmp_path, one_size=True, highest=40_000)
+    keep = ["--resize", "none", "--crop", "none"]
+    named = [f"--masks={tree.masks}", f"--pictures=depth={tree.masks}"]
+    store = tmp_path / "b"
+    assert largeds("pack", tree.images, store, *named, *keep)[0] == 0
+    np.testing.assert_array_equal(np.asarray(lds.open(store)["depth"])[:, 0], np.stack(tree.numbers))
+    assert "depth (pictures of uint16 with 1 channel)" in largeds("info", store)[1]
+    assert json.loads(largeds("info", store, "--json")[1])["fields"]["depth"]["role"] == "picture"
+    page = tmp_path / "b.html"
+    assert largeds("view", store, page)[0] == 0
+    assert "mask drawn over them; depth beside them" in page.read_text()
+    code, _, err = largeds("pack", tree.images, tmp_path / "c", f"--pictures={tree.masks}", *keep)
+    assert (code != 0, "--pictures: expected NAME=WHERE" in err) == (True, True)
+
+
+def test_sixteen_bits(largeds: Largeds, tmp_path: Path) -> None:
+    tree = make_mask_tree(tmp_path, one_size=True, highest=40_000)
+    store = tmp_path / "b"
+    assert largeds("pack", tree.masks, store, "--dtype", "uint16", "--resize", "none", "--crop", "none")[0] == 0
+    np.testing.assert_array_equal(np.asarray(lds.open(store).images)[:, 0], np.stack(tree.numbers))
+    assert "1 x 40 x 48, uint16" in largeds("info", store)[1]
+    assert largeds("view", store, tmp_path / "a.png")[0] == 0
