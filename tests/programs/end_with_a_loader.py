@@ -2,6 +2,7 @@
 
 import sys
 import threading
+from typing import Any
 
 import largeds_native as lds
 
@@ -16,7 +17,9 @@ match sys.argv[2]:
         iterator = iter(loader)
         raise SystemExit(0)
     case "with a thread that waits":
-        threading.Thread(target=lambda: list(loader), daemon=True).start()
+        # kept: while the interpreter ends, a thread that frees a tensor aborts the process within torch
+        kept: list[Any] = []
+        threading.Thread(target=lambda: [kept.append(batch) for batch in loader], daemon=True).start()
         next(iter(loader))
     case other:
         raise ValueError(other)
