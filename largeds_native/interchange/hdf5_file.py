@@ -191,7 +191,7 @@ def picture_spec(values: h5py.Dataset, size: tuple[int, int]) -> FieldSpec | Non
     role, ignore = _text(values.attrs.get("role")), values.attrs.get("ignore")
     if shape[-2:] != size:
         return None
-    if role == PICTURE and len(shape) == 3 and shape[0] <= MAX_CHANNELS and dtype.name in IMAGE_DTYPES:
+    if role == PICTURE and len(shape) == 3 and 1 <= shape[0] <= MAX_CHANNELS and dtype.name in IMAGE_DTYPES:
         return FieldSpec(dtype, shape, PICTURE)
     if role != MASK or len(shape) != 2 or dtype.name not in MASK_DTYPES:
         return None

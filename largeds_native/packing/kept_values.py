@@ -68,7 +68,7 @@ def _check(options: PackOptions, source: Source, kept: ValueSpec) -> None:
         ("augment", options.augment is not None, "they are not augmented ahead: pass augment to the Loader"),
         (
             "antialias=False",
-            not transform.antialias and transform.resize is not None and transform.interpolation != "nearest",
+            transform.resizes_without_antialias,
             "they are resized with antialiasing: leave antialias out",
         ),
     ):

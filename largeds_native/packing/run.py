@@ -110,9 +110,8 @@ def _check_pictures(plan: Plan) -> None:
                 f"augment: the {kind} {name!r} are not augmented ahead: pass augment to the Loader, which crops and "
                 f"flips image and {spec.role} alike"
             )
-        transform, is_colour = plan.options.transform, spec.dtype == np.uint8 and spec.values.channels in COLOURS
-        resizes = transform.resize is not None and transform.interpolation != "nearest"
-        if not (spec.is_mask or is_colour or transform.antialias) and resizes:
+        is_colour = spec.dtype == np.uint8 and spec.values.channels in COLOURS
+        if not (spec.is_mask or is_colour) and plan.options.transform.resizes_without_antialias:
             raise ArgumentError(
                 f"antialias=False: {name!r} has values of {spec.values}, which are resized with antialiasing: leave "
                 "antialias out"

@@ -73,6 +73,11 @@ class ImageTransform:
         return len(self.mode)
 
     @property
+    def resizes_without_antialias(self) -> bool:
+        """Which arrays of values can't be: the nearest filter has none anyway."""
+        return not self.antialias and self.resize is not None and self.interpolation != "nearest"
+
+    @property
     def fixed_size(self) -> tuple[int, int] | None:
         """(height, width) of every output image, or None if it depends on the input."""
         for size in (self.crop, self.resize):
