@@ -61,6 +61,8 @@ class BatchSource(Protocol):
         """The first batch after `after`, which is the progress after the last batch that the caller has. Raises
         StopIteration at the end of the epoch."""
 
+    def stats(self) -> dict[str, Any]: ...
+
 
 class HostIterator:
     """A BatchSource in CPU memory, from `cursor` to the end of its epoch."""
@@ -109,6 +111,11 @@ class HostIterator:
         taken = self._ready[0], self._pending[0].after
         self._interrupted = False
         return taken
+
+    @property
+    def has_ready(self) -> bool:
+        """Whether a batch behind the one that `take` returned last is filled, so that `take` would not wait."""
+        return bool(self._core.stats()["ready"])
 
     @property
     def keys(self) -> NDArray[np.int64]:
@@ -178,7 +185,7 @@ class BatchIterator(Iterator[Batch]):
         self._ended = False
         self._lock = threading.Lock()
         self._structure = host.structure
-        self.stats, self.close = host.stats, host.close
+        self.stats, self.close = source.stats, host.close
 
     def __next__(self) -> Batch:
         before = after = self._cursor.at
@@ -203,7 +210,7 @@ class BatchIterator(Iterator[Batch]):
             return self._source.take(after)
         except StopIteration:
             self._ended = True
-            self._final_stats |= self._host.stats()
+            self._final_stats |= self.stats()
             self._cursor.at = (self._epoch + 1, NOTHING)
             self._host.close()
             raise
