@@ -31,7 +31,7 @@ struct Prefetcher::Entry final : ThreadPool::Loop {
   Prefetcher& owner;
   BatchRequest request;
   Batch batch;
-  std::optional<Gather::BatchWriter> writer;
+  std::unique_ptr<Gather::BatchWriter> writer;
   bool offered = false;  // to the pool's threads; false if it failed before
   bool filled = false;   // or failed
   std::exception_ptr error;
@@ -80,7 +80,7 @@ void Prefetcher::start(Entry& entry) noexcept {
     std::vector<uint8_t*> parts;
     parts.reserve(gather_->parts());
     for (size_t part = 0; part < gather_->parts(); ++part) parts.push_back(batch.memory.get() + batch.offsets[part]);
-    entry.writer.emplace(*gather_, samples, std::move(parts));
+    entry.writer = std::make_unique<Gather::BatchWriter>(*gather_, samples, std::move(parts));
     pool_->start(entry, samples.n, Gather::grain(samples.n, pool_->size()));
     entry.offered = true;
   } catch (...) {
