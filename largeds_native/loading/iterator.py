@@ -52,6 +52,7 @@ class EpochSpec:
     plan: OrderPlan | SamplerPlan
     structure: BatchStructure
     skips_damaged: bool = False
+    at_once: int = 0  # batches filled at the same time; 0: as many as keep the pool's threads busy
 
 
 class BatchSource(Protocol):
@@ -74,7 +75,7 @@ class HostIterator:
         self._plan, self._seed, self._prefetch = spec.plan, spec.seed, spec.prefetch
         self._sample_bytes = spec.gather.sample_bytes
         self._epoch, self._submitted = cursor.at  # the progress after the last batch that was submitted
-        self._core = _C.Prefetcher(spec.gather, spec.fields, spec.ring, spec.pool)
+        self._core = _C.Prefetcher(spec.gather, spec.fields, spec.ring, spec.pool, spec.at_once)
         self._batches = iter(self._core.next, None)
         self._upcoming: Iterator[PlannedBatch] | None = None  # the plan's batches after the last submitted one
         self._planned: PlannedBatch | None = None  # the last batch that the plan gave

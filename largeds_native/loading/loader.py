@@ -349,8 +349,11 @@ class Loader:
         batches, samples, bytes: delivered; bytes counts images alone.
         images_per_second: over the time from the first call to the last batch.
         waiting_share: share of that time spent in `next()`; if it is near 0, the loader is not the bottleneck.
-        filling_seconds: time that the core spent filling batches.
-        waiting_seconds: time that callers spent in `next()`.
+        filling_seconds: time in which the core was filling at least one batch.
+        waiting_seconds: time that callers spent in `next()`, in all.
+        waits: how many batches were not ready when they were asked for. A loader that keeps up has 1 in an epoch, for
+            the first batch; with prefetch=0 each batch counts.
+        longest_wait_seconds: the longest time that one of them was waited for.
         pending: submitted batches that are not delivered yet.
         ready: those of them that are filled.
         replaced: samples that stand in for a damaged one, with on_damage="skip"; `damage` is the first one's error.
