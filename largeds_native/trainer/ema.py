@@ -12,7 +12,7 @@ from largeds_native.trainer.callbacks import Callback, TrainingRun
 from largeds_native.trainer.ranks import unwrap
 
 if TYPE_CHECKING:
-    from largeds_native.trainer.accumulation import StepResult
+    from largeds_native.trainer.step_result import StepResult
 
 
 class EMA(Callback):
