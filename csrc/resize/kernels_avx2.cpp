@@ -298,7 +298,7 @@ void vertical(const VerticalPass& pass, int i, const uint8_t* const* rows, uint8
 
 }  // namespace
 
-const Kernels kAvx2Kernels = {"avx2", deinterleave, interleave, prepare, horizontal, vertical};
+const Kernels kAvx2Kernels = {"avx2", deinterleave, interleave, prepare, split_pairs, horizontal, vertical};
 
 }  // namespace lds
 #endif

@@ -84,9 +84,7 @@ void StreamingResizer::set_passes() {
   });
   vertical_ = &vertical_cache_.find(y, [&](VerticalPass& pass) {
     pass.table.compute(y);
-    if (pass.table.kind != AxisTable::Kind::weighted) return;
-    pass.pairs = (pass.table.taps + 1) / 2;
-    split_weights(pass.table, pass.pairs * 2, pass.high, pass.low);
+    if (pass.table.kind == AxisTable::Kind::weighted) kernels_.prepare_vertical(pass);
   });
 }
 
