@@ -13,7 +13,7 @@ from largeds_native.errors import ArgumentError
 from largeds_native.loading import Loader
 from largeds_native.loading.plan import SamplerPlan
 from largeds_native.loading.torch_samplers import nested, share_of
-from largeds_native.trainer import batches
+from largeds_native.trainer import batches, graphs
 from largeds_native.trainer.accumulation import Accumulator
 from largeds_native.trainer.metrics import Metrics
 from largeds_native.trainer.precision import Precision
@@ -55,6 +55,7 @@ def mean_loss(
                     part = batches.narrow(pair, first, min(size, count - first))
                     weight = weigh(*part)
                     inputs, targets = batches.to_device(part, device)
+                    graphs.begin()
                     with precision.autocast():
                         outputs = batches.forward(forward, inputs)
                         loss = loss_function(outputs, targets)
@@ -64,7 +65,8 @@ def mean_loss(
                         loss = torch.where(torch.as_tensor(weight != 0, device=loss.device), loss * weight, 0)
                     loss_sum += loss.reshape(())
                     weight_sum = weight_sum + weight
-                    metrics.update(outputs, targets)
+                    if metrics:
+                        metrics.update(batches.detach(outputs), targets)
     finally:
         accumulator.model.training = was_training
         for module, mode in modes.items():
