@@ -17,6 +17,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import torch
 from corpus import ROOT, jpegs
 from harness import console, options_parser, report
@@ -48,8 +49,13 @@ def synchronize(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
+def long(store: Any) -> dict[str, Any]:
+    """Options for an epoch in which each sample comes a hundred times: as long as those of large data sets."""
+    return {"shuffle": True, "indices": np.arange(100 * len(store)) % len(store)}
+
+
 class Endless:
-    """The batches of a loader, epoch after epoch: the ends of epochs are not measured apart."""
+    """The batches of a loader, epoch after epoch."""
 
     def __init__(self, loader: Any) -> None:
         if not len(loader):
@@ -103,7 +109,7 @@ def loading(raw: Any, jpeg: Any, device: torch.device, options: Any) -> list[Con
     batch, batches, threads = options.batch, options.batches, options.threads
 
     def of(name: str, store: Any, share: float = 1, **chosen: Any) -> Contender:
-        kwargs: dict[str, Any] = {"device": device, "threads": threads, "shuffle": True, "drop_last": True} | chosen
+        kwargs: dict[str, Any] = {"device": device, "threads": threads, "drop_last": True} | long(store) | chosen
         endless, count = Endless(lds.Loader(store, batch, **kwargs)), max(int(batches * share), 2)
 
         def run() -> int:
@@ -115,7 +121,7 @@ def loading(raw: Any, jpeg: Any, device: torch.device, options: Any) -> list[Con
         return Contender(name, run, "ours", lambda: endless.take(8))
 
     uint8: dict[str, Any] = {"dtype": torch.uint8}
-    busy = Busy(lds.Loader(raw, batch, threads=threads, shuffle=True, **uint8))
+    busy = Busy(lds.Loader(raw, batch, threads=threads, **long(raw), **uint8))
     copy = copies(device, batch, batches)
     return [
         Contender(COPY, copy, "reference"),

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from bench_gpu_load import MEAN, NORMAL, STD, Endless, stores, synchronize
+from bench_gpu_load import MEAN, NORMAL, STD, Endless, long, stores, synchronize
 from corpus import jpegs
 from harness import RESULTS, console, options_parser, report
 from torch import nn
@@ -88,8 +88,8 @@ def contenders(name: str, options: Any, device: torch.device, rows: tuple[Any, A
     torch.manual_seed(0)
     model = getattr(torchvision.models, name)(num_classes=10).to(device, memory_format=torch.channels_last)
     step = training(model, device)
-    kwargs = loader_options(options, device) | {"shuffle": True, "drop_last": True}
-    loaders = [Endless(lds.Loader(store, options.batch, **kwargs)) for store in rows]
+    kwargs = loader_options(options, device) | {"drop_last": True}
+    loaders = [Endless(lds.Loader(store, options.batch, **kwargs, **long(store))) for store in rows]
     fixed = next(iter(loaders[0].loader))
     sources = {ALONE: itertools.repeat(fixed), RAW: loaders[0]._batches, JPEG: loaders[1]._batches}
     sources[FOLDER] = folder_batches(options, device)

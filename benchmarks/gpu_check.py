@@ -2,9 +2,9 @@
 
 It uses the Python that runs it, with that one's torch, and downloads nothing. Where the system has no headers of the
 image libraries, --libraries names a folder with them: Debian's packages (libjpeg62-turbo, libpng16-16, libwebp7,
-libwebpdemux2 and their -dev packages, libxxhash-dev) as .deb files or unpacked, or any folder with
-`include` and `lib`. What doesn't fit into the time is skipped, and the last lines say so. Everything is written to
-gpu-check.txt and gpu-check.json in --out.
+libwebpdemux2 and their -dev packages, libxxhash-dev, and patchelf if that is missing) as .deb files or unpacked, or any
+folder with `include` and `lib`. What doesn't fit into the time is skipped, and the last lines say so. Everything is
+written to gpu-check.txt and gpu-check.json in --out.
 
 python benchmarks/gpu_check.py [--device cuda] [--seconds 480] [--libraries FOLDER] [--only build tests ...]
 """
@@ -48,7 +48,7 @@ def stages(device: str) -> list[Stage]:
         return [sys.executable, f"benchmarks/{name}.py", *(options if device != "cpu" else small)]
 
     tests = [one for one in TESTS if (ROOT / one).exists()]
-    pytest = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests]
+    pytest = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:benchmark", *tests]
     rows, on = ("--images", "64", "--batch", "8", "--rounds", "1"), ("--device", device)
     few = (*on, *rows, "--side", "32", "--counted", "3", "--steps", "2", "--models")
     found = [
@@ -80,7 +80,10 @@ def library_flags(folder: Path) -> dict[str, str]:
     if not headers or not libraries:
         sys.exit(f"{folder}: expected headers and libraries of libjpeg-turbo, libpng, libwebp and xxHash, found none")
     link = " ".join(f"-L{path} -Wl,-rpath,{path}" for path in sorted(map(str, libraries)))
-    return {"CPATH": os.pathsep.join(sorted(map(str, headers))), "LDFLAGS": link}
+    found = {"CPATH": os.pathsep.join(sorted(map(str, headers))), "LDFLAGS": link}
+    if tool := next((path.parent for path in unpacked.rglob("bin/patchelf")), None):
+        found["PATH"] = f"{os.environ['PATH']}{os.pathsep}{tool}"
+    return found
 
 
 def run(stage: Stage, left: float, environment: dict[str, str], log: Any) -> dict[str, Any]:

@@ -66,12 +66,6 @@ void finish_stream() noexcept {
 #endif
 }
 
-void interleave(const uint8_t* const* planes, int64_t n, int channels, uint8_t* out) noexcept {
-  for (int c = 0; c < channels; ++c) {
-    for (int64_t i = 0; i < n; ++i) out[i * channels + c] = planes[c][i];
-  }
-}
-
 void mirror(const uint8_t* pixels, int64_t n, int channels, uint8_t* out) noexcept {
   switch (channels) {
     case 1: convert_kernels().mirror(pixels, n, out); break;

@@ -36,8 +36,6 @@ const ConvertKernels& convert_kernels() noexcept;
 // Orders this thread's streaming stores before its later stores, so that other threads see the data.
 void finish_stream() noexcept;
 
-// Makes n interleaved pixels of planes of n bytes.
-void interleave(const uint8_t* const* planes, int64_t n, int channels, uint8_t* out) noexcept;
 // Reverses the order of n pixels.
 void mirror(const uint8_t* pixels, int64_t n, int channels, uint8_t* out) noexcept;
 

@@ -53,9 +53,9 @@ struct VerticalPass {
 struct Kernels {
   const char* name;
 
-  // Convert interleaved pixels to lines, and back.
+  // Convert interleaved pixels to lines of one channel each, and back.
   void (*deinterleave)(const uint8_t* src, int width, int channels, uint8_t* dst, ptrdiff_t dst_stride);
-  void (*interleave)(const uint8_t* src, ptrdiff_t src_stride, int width, int channels, uint8_t* dst);
+  void (*interleave)(const uint8_t* const* lines, int width, int channels, uint8_t* dst);
 
   // Prepare a new table for horizontal() and for vertical().
   void (*prepare)(HorizontalPass& pass);

@@ -51,16 +51,16 @@ LDS_AVX2 void deinterleave(const uint8_t* src, int width, int channels, uint8_t*
   if (x < width) kScalarKernels.deinterleave(src, width - x, 3, dst + x, dst_stride);
 }
 
-LDS_AVX2 void interleave(const uint8_t* src, ptrdiff_t src_stride, int width, int channels, uint8_t* dst) {
+LDS_AVX2 void interleave(const uint8_t* const* lines, int width, int channels, uint8_t* dst) {
   if (channels != 3) {
-    kScalarKernels.interleave(src, src_stride, width, channels, dst);
+    kScalarKernels.interleave(lines, width, channels, dst);
     return;
   }
   int x = 0;
   for (; x + 32 <= width; x += 32, dst += 96) {
     __m256i line[3], out[3];
     for (int c = 0; c < 3; ++c) {
-      line[c] = _mm256_shuffle_epi8(load(src + c * src_stride + x), load(kRgb.unshuffle[c]));
+      line[c] = _mm256_shuffle_epi8(load(lines[c] + x), load(kRgb.unshuffle[c]));
     }
     for (int v = 0; v < 3; ++v) {
       out[v] = _mm256_blendv_epi8(_mm256_blendv_epi8(line[0], line[1], load(select_of(1, v))), line[2],
@@ -70,7 +70,8 @@ LDS_AVX2 void interleave(const uint8_t* src, ptrdiff_t src_stride, int width, in
     store(dst + 32, _mm256_permute2x128_si256(out[2], out[0], 0x30));
     store(dst + 64, _mm256_permute2x128_si256(out[1], out[2], 0x31));
   }
-  if (x < width) kScalarKernels.interleave(src + x, src_stride, width - x, 3, dst);
+  const uint8_t* const rest[3] = {lines[0] + x, lines[1] + x, lines[2] + x};
+  if (x < width) kScalarKernels.interleave(rest, width - x, 3, dst);
 }
 
 // ---- Layout::lanes: 16 outputs of one line from four 16-byte loads ------------------------------------------

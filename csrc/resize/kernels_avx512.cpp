@@ -253,8 +253,8 @@ void deinterleave(const uint8_t* src, int width, int channels, uint8_t* dst, ptr
   kAvx2Kernels.deinterleave(src, width, channels, dst, dst_stride);
 }
 
-void interleave(const uint8_t* src, ptrdiff_t src_stride, int width, int channels, uint8_t* dst) {
-  kAvx2Kernels.interleave(src, src_stride, width, channels, dst);
+void interleave(const uint8_t* const* lines, int width, int channels, uint8_t* dst) {
+  kAvx2Kernels.interleave(lines, width, channels, dst);
 }
 
 }  // namespace

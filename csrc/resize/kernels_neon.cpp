@@ -33,16 +33,18 @@ void deinterleave(const uint8_t* src, int width, int channels, uint8_t* dst, ptr
   if (x < width) kScalarKernels.deinterleave(src + ptrdiff_t{x} * channels, width - x, channels, dst + x, dst_stride);
 }
 
-void interleave(const uint8_t* src, ptrdiff_t src_stride, int width, int channels, uint8_t* dst) {
+void interleave(const uint8_t* const* lines, int width, int channels, uint8_t* dst) {
   int x = 0;
   if (channels == 3) {
     for (; x + 16 <= width; x += 16) {
       const uint8x16x3_t pixels = {
-          {vld1q_u8(src + x), vld1q_u8(src + src_stride + x), vld1q_u8(src + 2 * src_stride + x)}};
+          {vld1q_u8(lines[0] + x), vld1q_u8(lines[1] + x), vld1q_u8(lines[2] + x)}};
       vst3q_u8(dst + ptrdiff_t{x} * 3, pixels);
     }
   }
-  if (x < width) kScalarKernels.interleave(src + x, src_stride, width - x, channels, dst + ptrdiff_t{x} * channels);
+  const uint8_t* const rest[4] = {lines[0] + x, channels > 1 ? lines[1] + x : nullptr,
+                                  channels > 2 ? lines[2] + x : nullptr, channels > 3 ? lines[3] + x : nullptr};
+  if (x < width) kScalarKernels.interleave(rest, width - x, channels, dst + ptrdiff_t{x} * channels);
 }
 
 // ---- horizontal ----------------------------------------------------------------------------------------------

@@ -20,10 +20,9 @@ void deinterleave(const uint8_t* src, int width, int channels, uint8_t* dst, ptr
   }
 }
 
-void interleave(const uint8_t* src, ptrdiff_t src_stride, int width, int channels, uint8_t* dst) {
+void interleave(const uint8_t* const* lines, int width, int channels, uint8_t* dst) {
   for (int c = 0; c < channels; ++c) {
-    const uint8_t* line = src + c * src_stride;
-    for (int x = 0; x < width; ++x) dst[x * channels + c] = line[x];
+    for (int x = 0; x < width; ++x) dst[x * channels + c] = lines[c][x];
   }
 }
 

@@ -188,7 +188,9 @@ void StreamingResizer::emit_row() {
       std::memcpy(dst + c * out_.channel_stride, line_.data() + c * line_stride_, spec_.crop.width());
     }
   } else if (!planar) {
-    kernels_.interleave(line_.data(), line_stride_, spec_.crop.width(), spec_.channels, dst);
+    const uint8_t* lines[4];
+    for (int c = 0; c < spec_.channels; ++c) lines[c] = line_.data() + c * line_stride_;
+    kernels_.interleave(lines, spec_.crop.width(), spec_.channels, dst);
   }
   ++next_out_;
 }

@@ -50,7 +50,7 @@ void CropReader::convert_layout(int y) {
   if (planar_source_) {
     converted_.resize(static_cast<size_t>(box_.width()) * static_cast<size_t>(channels));
     for (int c = 0; c < channels; ++c) planes_[c] = cut(y, c, 1, cut_[c]);
-    interleave(planes_, box_.width(), channels, converted_.data());
+    resize_kernels().interleave(planes_, box_.width(), channels, converted_.data());
   } else {
     const ptrdiff_t stride = padded(box_.width());
     converted_.resize(static_cast<size_t>(stride) * static_cast<size_t>(channels));

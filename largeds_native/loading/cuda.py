@@ -19,10 +19,13 @@ from torch import Tensor
 from largeds_native.loading.coloring import Coloring
 from largeds_native.loading.cursor import Cursor, Progress
 from largeds_native.loading.iterator import HostIterator, Parts, PositionedParts
-from largeds_native.loading.normalise import DeviceFormat, Normalise
+from largeds_native.loading.normalise import Normalise
 
 # Batches that are copied, or being copied, behind the delivered one: so that the copies run without a gap.
 AHEAD = 2
+# Batches whose pinned memory waits for its copy. If the caller queues its work so far ahead of the device that there
+# would be more, it waits for the device.
+MOST_COPYING = 4
 
 
 @dataclass
@@ -38,9 +41,9 @@ class _Slot:
 class DeviceIterator:
     """A BatchSource that copies the host's batches to the device while the caller works on the ones before.
 
-    A pinned slot is held until its copy is done. A delivered batch is ready for the stream that is current at that
-    time. With `format` and `coloring` None, images are not changed. An error of the host is raised in the place of its
-    batch. See Note [Streams].
+    A pinned slot is held until its copy is done. A delivered batch is ready for the stream that is current then. With
+    `normalise` and `coloring` None, images are not changed. An error of the host is raised in the place of its batch.
+    See Note [Streams].
     """
 
     def __init__(
@@ -48,14 +51,13 @@ class DeviceIterator:
         host: HostIterator,
         cursor: Cursor,
         device: torch.device,
-        format: DeviceFormat | None,
+        normalise: Normalise | None,
         coloring: Coloring | None,
         stream: Any,
     ) -> None:
-        self._host, self.device, self._coloring = host, device, coloring
+        self._host, self.device, self._normalise, self._coloring = host, device, normalise, coloring
         self._epoch, self._after = cursor.at  # the progress of the caller
         self._stream = stream  # for copies; of the loader, so that the next iteration finds the memory of this one
-        self._normalise = None if format is None else Normalise(format, device)
         self._slots: list[_Slot] = []
         self._sent: deque[tuple[_Slot, Progress]] = deque()  # copied or being copied, and not delivered
         self._copying: deque[tuple[Any, Parts]] = deque()  # pinned memory whose copy may still be running
@@ -99,7 +101,8 @@ class DeviceIterator:
                 self._error = self._no_memory(error)
             except Exception as error:
                 self._error = error
-        while self._copying and self._copying[0][0].query():
+        while self._copying and (len(self._copying) > MOST_COPYING or self._copying[0][0].query()):
+            self._copying[0][0].synchronize()
             del self._copying[0]
 
     def _copy(self, batch: Parts, progress: Progress) -> None:

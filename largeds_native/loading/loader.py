@@ -27,7 +27,7 @@ from largeds_native.loading.dataloader_arguments import THREADS, explains_datalo
 from largeds_native.loading.fields import check_fields, check_pictures, core_field, field_names
 from largeds_native.loading.iterator import Batch, BatchIterator, BatchSource, EpochSpec, HostIterator
 from largeds_native.loading.names import keys_of
-from largeds_native.loading.normalise import DeviceFormat
+from largeds_native.loading.normalise import DeviceFormat, Normalise
 from largeds_native.loading.order import Sequential, check_seed
 from largeds_native.loading.partition import Partition
 from largeds_native.loading.plan import OrderPlan, SamplerPlan
@@ -175,6 +175,7 @@ class Loader:
         self._schedule = ViewSchedule(augment)
         self._views = self._schedule.at(0)
         self._spec: EpochSpec | None = self._epoch_spec(self._views)  # None: closed
+        self._normalise: Normalise | None = None  # on the device
         self._stream: Any = None  # on which batches are copied to the device
         self._start = Cursor()  # where the next iteration begins
         self._cursor = self._start  # position after the last delivered batch
@@ -313,7 +314,9 @@ class Loader:
         if self.device.type != "cpu":
             if self._stream is None:
                 self._stream = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
-            return DeviceIterator(host, cursor, self.device, self._device_format, self._coloring, self._stream)
+            if self._device_format is not None and self._normalise is None:
+                self._normalise = Normalise(self._device_format, self.device)
+            return DeviceIterator(host, cursor, self.device, self._normalise, self._coloring, self._stream)
         if self._coloring is None:
             return host
         return ColorIterator(host, cursor.epoch, self._coloring, self._device_format, self._color_ring)

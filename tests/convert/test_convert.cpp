@@ -86,17 +86,11 @@ TEST_CASE("mirrored bytes equal the scalar ones, for all lengths") {
   }
 }
 
-TEST_CASE("planes are interleaved, and mirroring twice reverts itself") {
-  std::vector<uint8_t> bytes(4 * 37);
-  for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<uint8_t>(i);
-  const uint8_t* planes[4] = {bytes.data(), bytes.data() + 37, bytes.data() + 74, bytes.data() + 111};
+TEST_CASE("mirroring twice reverts itself") {
   for (int channels = 1; channels <= 4; ++channels) {
     const int64_t n = 37;
     std::vector<uint8_t> pixels(static_cast<size_t>(n * channels)), mirrored(pixels.size()), back(pixels.size());
-    interleave(planes, n, channels, pixels.data());
-    for (int64_t i = 0; i < n; ++i) {
-      for (int c = 0; c < channels; ++c) CHECK(pixels[static_cast<size_t>(i * channels + c)] == planes[c][i]);
-    }
+    for (size_t i = 0; i < pixels.size(); ++i) pixels[i] = static_cast<uint8_t>(i);
     mirror(pixels.data(), n, channels, mirrored.data());
     CHECK(mirrored[0] == pixels[static_cast<size_t>(36 * channels)]);
     mirror(mirrored.data(), n, channels, back.data());

@@ -38,7 +38,7 @@ class Done:
     def record(self, *_: Any) -> None:
         pass
 
-    wait_event = record
+    wait_event = synchronize = record
 
     def elapsed_time(self, _: Any) -> float:
         return 2.0  # milliseconds
@@ -65,11 +65,13 @@ def pretended(monkeypatch: pytest.MonkeyPatch) -> Any:
         sent = lds.Loader(
             store, size, dtype=torch.uint8, **{k: v for k, v in kwargs.items() if k not in ("mean", "std")}
         )
+        normalise = None
         if dtype is not torch.uint8:
             format = DeviceFormat(made._host_format.dtype, *made._host_format.scale)
-            sent._device_format = made._device_format or format  # with colours, the CPU's batches are uint8 too
+            # with colours, the CPU's batches are uint8 too
+            normalise = Normalise(made._device_format or format, sent.device)
         sent._source = lambda host, cursor: cuda.DeviceIterator(
-            host, cursor, sent.device, sent._device_format, sent._coloring, torch.cuda.Stream()
+            host, cursor, sent.device, normalise, sent._coloring, torch.cuda.Stream()
         )
         return sent
 

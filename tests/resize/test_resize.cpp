@@ -141,7 +141,9 @@ TEST_CASE("resize: interleaving reverts deinterleaving") {
           for (int c = 0; c < channels; ++c) REQUIRE(lines[c * stride + x] == pixels[x * channels + c]);
         }
         auto back = std::make_unique<uint8_t[]>(n);
-        kernels->interleave(lines.data(), stride, width, channels, back.get());
+        const uint8_t* starts[4];
+        for (int c = 0; c < channels; ++c) starts[c] = lines.data() + c * stride;
+        kernels->interleave(starts, width, channels, back.get());
         REQUIRE(std::memcmp(back.get(), pixels.get(), n) == 0);
       }
     }
