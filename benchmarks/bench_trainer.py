@@ -6,6 +6,12 @@ correct: it weighs each batch by its number of samples. It reads no losses and g
 and checks that they are finite. The trivial models show what each loop costs itself: divided by the time of a real
 model's step, these microseconds bound the slow-down. "by hand, again" is the same loop once more, and shows the
 difference measured between equal loops. Peers that are not installed are skipped: `pip install lightning accelerate`.
+
+    bench_trainer.py --device cuda
+
+asks the same on a GPU (resnet18, 64x64, batch 64, accumulate 1 and 4, float32), in wall-clock time with a
+synchronisation at the ends of each block. There the hand-written loop is the shortest that there is: it has a mean loss, divided by
+`accumulate`, does nothing else, and is right since all batches have one size. `--device cpu` runs that in small.
 """
 
 from __future__ import annotations
@@ -27,10 +33,20 @@ from torch import nn
 from trainer_models import OnlyParameters, resnet18, sgd, small_cnn, trivial_model
 
 from largeds_native._internal.measure import machine_facts, write_json
-from largeds_native._internal.measure.paired_timing import time_blocks, time_difference, time_ratio
+from largeds_native._internal.measure.paired_timing import time_blocks, time_difference, time_ratio, wall_clock_on
 from largeds_native.trainer import Accumulator, Trainer
 
 ACCUMULATE = 4
+
+
+def shortest_by_hand(model: nn.Module, loader: Any, accumulate: int) -> None:
+    optimizer, loss = sgd(model), nn.CrossEntropyLoss()
+    model.train()
+    for i, (inputs, targets) in enumerate(loader):
+        (loss(model(inputs), targets) / accumulate).backward()
+        if (i + 1) % accumulate == 0:
+            optimizer.step()
+            optimizer.zero_grad()
 
 
 def by_hand(model: nn.Module, loader: Any) -> None:
@@ -65,11 +81,11 @@ def by_accumulator(model: nn.Module, loader: Any) -> None:
         group.step()
 
 
-def by_trainer(model: nn.Module, loader: Any) -> None:
-    Trainer(model, sgd(model), nn.CrossEntropyLoss(), accumulate=ACCUMULATE, progress=False).fit(loader, 1)
+def by_trainer(model: nn.Module, loader: Any, accumulate: int = ACCUMULATE) -> None:
+    Trainer(model, sgd(model), nn.CrossEntropyLoss(), accumulate=accumulate, progress=False).fit(loader, 1)
 
 
-def by_lightning(model: nn.Module, loader: Any) -> None:
+def by_lightning(model: nn.Module, loader: Any, accumulate: int = ACCUMULATE, accelerator: str = "cpu") -> None:
     import lightning
 
     class Module(lightning.LightningModule):
@@ -85,8 +101,9 @@ def by_lightning(model: nn.Module, loader: Any) -> None:
 
     lightning.Trainer(
         max_epochs=1,
-        accelerator="cpu",
-        accumulate_grad_batches=ACCUMULATE,
+        accelerator=accelerator,
+        devices=1,
+        accumulate_grad_batches=accumulate,
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -94,10 +111,10 @@ def by_lightning(model: nn.Module, loader: Any) -> None:
     ).fit(Module(), loader)
 
 
-def by_accelerate(model: nn.Module, loader: Any) -> None:
+def by_accelerate(model: nn.Module, loader: Any, accumulate: int = ACCUMULATE, cpu: bool = True) -> None:
     import accelerate
 
-    accelerator = accelerate.Accelerator(cpu=True, gradient_accumulation_steps=ACCUMULATE)
+    accelerator = accelerate.Accelerator(cpu=cpu, gradient_accumulation_steps=accumulate)
     loss = nn.CrossEntropyLoss()
     model, optimizer, loader = accelerator.prepare(model, sgd(model), loader)
     model.train()
@@ -111,19 +128,61 @@ def by_accelerate(model: nn.Module, loader: Any) -> None:
 def loops(make: Callable[[], nn.Module]) -> dict[str, Callable[[Any], None]]:
     """Each contender with its own model."""
     contenders = {"by hand": by_hand, "by hand, again": by_hand, "Accumulator": by_accumulator, "Trainer": by_trainer}
-    peers = [("lightning", "Lightning Trainer", by_lightning), ("accelerate", "Accelerate", by_accelerate)]
-    for module, name, loop in peers:
-        if importlib.util.find_spec(module):
-            contenders[name] = loop
-        else:
-            console.print(f"not measured: {name} (pip install {module})")
+    contenders |= peers(by_lightning, by_accelerate)
     return {name: functools.partial(loop, make()) for name, loop in contenders.items()}
 
 
-def measure(title: str, seconds: dict[str, list[float]], steps: int) -> dict[str, Any]:
+def peers(lightning: Callable[..., None], accelerate: Callable[..., None]) -> dict[str, Callable[..., None]]:
+    """Those that are installed."""
+    found = {}
+    for module, name, loop in (
+        ("lightning", "Lightning Trainer", lightning),
+        ("accelerate", "Accelerate", accelerate),
+    ):
+        if importlib.util.find_spec(module):
+            found[name] = loop
+        else:
+            console.print(f"not measured: {name} (pip install {module})")
+    return found
+
+
+def on_device(device: str, rounds: int | None) -> None:
+    """The question on a GPU; on the CPU the same in small, to try it."""
+    small = device == "cpu"
+    cuda = device.startswith("cuda")
+    batch = (torch.randn((4, 3, 32, 32) if small else (64, 3, 64, 64)), torch.randint(10, (4 if small else 64,)))
+    batch = tuple(member.to(device) for member in batch)
+    title = "resnet18, 32x32, batch 4" if small else "resnet18, 64x64, batch 64"
+    for accumulate, steps in ((1, 2), (4, 1)) if small else ((1, 24), (4, 8)):
+        contenders: dict[str, Callable[..., None]] = {
+            "by hand": shortest_by_hand,
+            "by hand, again": shortest_by_hand,
+            "Trainer": by_trainer,
+            **peers(
+                functools.partial(by_lightning, accelerator="gpu" if cuda else "cpu"),
+                functools.partial(by_accelerate, cpu=not cuda),
+            ),
+        }
+        made = {
+            name: functools.partial(loop, resnet18().to(device), accumulate=accumulate)
+            for name, loop in contenders.items()
+        }
+        clock = wall_clock_on(device)
+        seconds = time_blocks(made, batch, block=steps * accumulate, rounds=rounds or 15, clock=clock)
+        content = measure(title, seconds, steps, accumulate, "wall-clock time")
+        content |= {"machine": machine_facts(), "device": torch.cuda.get_device_name() if cuda else device}
+        content |= {"unit": "wall-clock time", "date": datetime.date.today().isoformat()}
+        if not small:
+            write_json(RESULTS / f"trainer-{device.replace(':', '-')}-accumulate-{accumulate}.json", content)
+
+
+def measure(
+    title: str, seconds: dict[str, list[float]], steps: int, accumulate: int = ACCUMULATE, clock: str = "CPU time"
+) -> dict[str, Any]:
     """Print a table, and return the content of the JSON file."""
-    table = Table(title=f"{title}, accumulate={ACCUMULATE}, {len(seconds['by hand'])} rounds of {steps} steps")
-    for column in ("", "ms a step", "to by hand, 95 %", "µs a step more, 95 %", "Trainer to it, 95 %"):
+    title = f"{title}, accumulate={accumulate}"
+    table = Table(title=f"{title}, {len(seconds['by hand'])} rounds of {steps} steps, {clock}")
+    for column in ("", "ms a step", "steps/s", "to by hand, 95 %", "µs a step more, 95 %", "Trainer to it, 95 %"):
         table.add_column(column, justify="right" if column else "left")
     rows = []
     for name in seconds:
@@ -131,7 +190,7 @@ def measure(title: str, seconds: dict[str, list[float]], steps: int) -> dict[str
         times, ours = time_ratio(seconds, name, "by hand"), time_ratio(seconds, "Trainer", name)
         more = tuple(1e6 * value / steps for value in time_difference(seconds, name, "by hand"))
         columns = (interval(times, 3), interval(more, 0), interval(ours, 3))
-        table.add_row(name, f"{step:.3f}", *columns)
+        table.add_row(name, f"{step:.3f}", f"{1000 / step:.1f}", *columns)
         rows.append({"name": name, "ms": step, "to_by_hand": times, "us_more": more, "trainer_to_it": ours})
     console.print(table)
     return {"name": title, "steps": steps, "results": rows}
@@ -155,11 +214,15 @@ def main() -> None:
     parser = options_parser(__doc__)
     parser.set_defaults(rounds=None)
     parser.add_argument("--only", choices=[*QUESTIONS], help="one part of the question")
+    parser.add_argument("--device", help="resnet18 on this device in wall-clock time: cuda; cpu for a small trial")
     options = parser.parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     os.environ.setdefault("ACCELERATE_LOG_LEVEL", "ERROR")
+    if options.device:
+        on_device(options.device, options.rounds)
+        return
     for name, (title, make, shape, steps, rounds) in QUESTIONS.items():
         if options.only in (None, name):
             generator = torch.Generator().manual_seed(1)

@@ -4,7 +4,8 @@ Each contender is a training loop in its own thread. It never ends: it blocks wh
 loader, and waits for its turn. Only one loop runs at a time. In each round every contender trains on a block of
 batches, in random order; a ratio is the median over rounds of the ratios within a round, with a bootstrap interval.
 
-The measured time is the process's CPU time, which excludes other processes; so torch must use one thread. All memory
+The measured time is the process's CPU time, which excludes other processes; so torch must use one thread. On a GPU it
+is wall-clock time, with a synchronisation with the device at both ends of a block (`wall_clock_on`). All memory
 comes from one heap, which never returns memory to the system; otherwise a contender's time would depend on the heap of
 its thread, by about 20 %.
 """
@@ -18,11 +19,13 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import torch
 from torch.utils.data import DataLoader, IterableDataset
 
 from largeds_native._internal.measure.intervals import median_interval
 
 TrainingLoop = Callable[[DataLoader[Any]], None]
+Clock = Callable[[], float]  # seconds
 
 
 class PausedLoop(IterableDataset[Any]):
@@ -57,12 +60,12 @@ class PausedLoop(IterableDataset[Any]):
         self._thread.start()
         self._paused.acquire()
 
-    def run_block(self) -> float:
-        """Train on one block, and return the CPU seconds that it took."""
-        before = time.process_time()
+    def run_block(self, clock: Clock) -> float:
+        """Train on one block, and return the seconds that it took."""
+        before = clock()
         self._resume.release()
         self._paused.acquire()
-        taken = time.process_time() - before
+        taken = clock() - before
         if self._ended:
             raise RuntimeError("a training loop ended before its data did") from self._error
         return taken
@@ -82,10 +85,27 @@ def use_one_heap() -> None:
         mallopt(name, value)
 
 
+def wall_clock_on(device: str) -> Clock:
+    """Wall-clock time at which the device has done all its work."""
+
+    def now() -> float:
+        if device.startswith("cuda"):
+            torch.cuda.synchronize()
+        return time.perf_counter()
+
+    return now
+
+
 def time_blocks(
-    loops: dict[str, TrainingLoop], batch: Any, *, block: int, rounds: int, warmup: int = 2
+    loops: dict[str, TrainingLoop],
+    batch: Any,
+    *,
+    block: int,
+    rounds: int,
+    warmup: int = 2,
+    clock: Clock = time.process_time,
 ) -> dict[str, list[float]]:
-    """CPU seconds of each contender's blocks, one per round."""
+    """Seconds of each contender's blocks, one per round; of CPU time, unless another clock is given."""
     use_one_heap()
     contenders = {name: PausedLoop(loop, batch, block) for name, loop in loops.items()}
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
@@ -95,7 +115,7 @@ def time_blocks(
     for number in range(warmup + rounds):
         order.shuffle(names)
         for name in names:
-            taken = contenders[name].run_block()
+            taken = contenders[name].run_block(clock)
             if number >= warmup:
                 seconds[name].append(taken)
     for contender in contenders.values():
