@@ -10,8 +10,9 @@ difference measured between equal loops. Peers that are not installed are skippe
     bench_trainer.py --device cuda
 
 asks the same on a GPU (resnet18, 64x64, batch 64, accumulate 1 and 4, float32), in wall-clock time with a
-synchronisation at the ends of each block. There the hand-written loop is the shortest that there is: it has a mean loss, divided by
-`accumulate`, does nothing else, and is right since all batches have one size. `--device cpu` runs that in small.
+synchronisation at the ends of each block. There the hand-written loop is the shortest that there is: it has a mean
+loss, divided by `accumulate`, does nothing else, and is right since all batches have one size. `--device cpu` runs
+that in small.
 """
 
 from __future__ import annotations
