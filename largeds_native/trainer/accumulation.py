@@ -380,7 +380,7 @@ class Group:
         parameters = accumulator.parameters
         if self._reduce_after:
             accumulator.ranks.sum_gradients(parameters)
-        found = [p.grad for p in parameters if p.grad is not None]
+        found = [grad for p in parameters if (grad := p.grad) is not None]
         scaler = accumulator.scaler if found else None  # a GradScaler refuses a step without gradients
         if scaler is not None:
             scaler.unscale_(accumulator.optimizer)

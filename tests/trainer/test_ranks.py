@@ -19,8 +19,8 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import BatchSampler, DataLoader, DistributedSampler
 
 import largeds_native as lds
-from largeds_native.errors import ArgumentError
-from largeds_native.trainer import Callback, CheckpointFolder, StoppedBySignal, Trainer
+from largeds_native.errors import ArgumentError, NonFiniteError
+from largeds_native.trainer import Callback, CheckpointFolder, StoppedBySignal, Trainer, readback
 from largeds_native.trainer.ranks import unwrap
 from tests.builders.stores import make_labelled_store
 from tests.trainer.helpers import Stop, StopAt, numbers, parameters_of, samples, small_model
@@ -118,6 +118,23 @@ class InBackward(torch.autograd.Function):
     @staticmethod
     def backward(ctx, gradient):
         raise torch.OutOfMemoryError("injected")
+
+
+def check_reading_later(rank: int, folder: Path) -> None:
+    """As on CUDA devices: a loss that is not finite on one rank skips the step on both, or raises on both."""
+    readback.DEFERRED = frozenset({"cpu"})
+    inputs, targets = samples(48)
+    batches = cut([4] * 6, rank * 24, inputs, targets)
+    if rank == 1:
+        batches[2][0][0] = float("nan")
+    trainer = make(small_model(), on_nonfinite="skip")
+    trainer.fit(batches, 1)
+    assert (trainer.skipped, trainer.step) == (1, 6)
+    assert parameters_of(trainer.model).isfinite().all()
+    trainer = make(small_model())
+    with pytest.raises(NonFiniteError, match="at step 2, samples 8 to 11"):
+        trainer.fit(batches, 1)
+    assert trainer.step == 2
 
 
 def check_memory(rank: int, folder: Path) -> None:
@@ -400,6 +417,7 @@ def child(rank: int, check, folder: Path, port: int) -> None:
 CHECKS = [
     check_gradients,
     check_ignored,
+    check_reading_later,
     check_memory,
     check_resume,
     check_loader,
