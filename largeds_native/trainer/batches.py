@@ -89,6 +89,19 @@ def detach(outputs: Any) -> Any:
     return outputs
 
 
+def copy_of(batch: Any) -> Any:
+    """The batch in memory of its own."""
+    if isinstance(batch, Tensor):
+        return batch.detach().clone()
+    if isinstance(batch, np.ndarray):
+        return batch.copy()
+    if isinstance(batch, dict):
+        return {key: copy_of(value) for key, value in batch.items()}
+    if isinstance(batch, (tuple, list)) and not _is_column(batch):
+        return _like(batch, [copy_of(value) for value in batch])
+    return batch
+
+
 def _like(original: Any, members: Any) -> Any:
     """The members in a container of the type of `original`."""
     if type(original) in (list, dict):

@@ -1,9 +1,11 @@
-"""Snapshots of the buffers of a module, such as BatchNorm's statistics."""
+"""Snapshots of what a forward changes: buffers, such as BatchNorm's statistics, and the random state."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+
+from largeds_native.trainer.random_state import RandomState
 
 
 class BufferSnapshot:
@@ -18,3 +20,15 @@ class BufferSnapshot:
         """Write the values back into the same tensors."""
         for buffer, value in zip(self._buffers, self._values, strict=True):
             buffer.copy_(value)
+
+
+class Snapshot:
+    """What a forward changes besides gradients: buffers and the random state."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self._buffers, self._random = BufferSnapshot(model), RandomState.now()
+
+    def restore(self) -> None:
+        """Restore everything."""
+        self._buffers.restore()
+        self._random.restore()

@@ -9,8 +9,7 @@ from typing import Any
 import torch
 
 from largeds_native.trainer.accumulation import Accumulator, Group
-from largeds_native.trainer.buffers import BufferSnapshot
-from largeds_native.trainer.random_state import RandomState
+from largeds_native.trainer.buffers import Snapshot
 
 _SIGNS = (
     "DefaultCPUAllocator: can't allocate memory",
@@ -49,6 +48,7 @@ def until_it_fits(
             raise torch.OutOfMemoryError(f"a micro-batch of one sample does not fit: {failed or 'on another rank'}")
         group.restart(size // 2)
         before.restore()
+        release_memory()
 
 
 def recorder(into: list[tuple[Any, Any]]) -> Record:
@@ -63,16 +63,8 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(sign in text for sign in _SIGNS)
 
 
-class Snapshot:
-    """What a forward changes besides gradients: buffers (BatchNorm's statistics) and the random state."""
-
-    def __init__(self, model: torch.nn.Module) -> None:
-        self._buffers, self._random = BufferSnapshot(model), RandomState.now()
-
-    def restore(self) -> None:
-        """Restore everything, and release cached memory to the device."""
-        self._buffers.restore()
-        self._random.restore()
-        gc.collect()
-        if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-            torch.cuda.empty_cache()
+def release_memory() -> None:
+    """Give cached memory back to the device."""
+    gc.collect()
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        torch.cuda.empty_cache()

@@ -59,6 +59,17 @@ class Ranks:
         dist.broadcast_object_list(box, src=0, group=self._group)
         return box[0]
 
+    def sum_tensor(self, tensor: Tensor) -> Tensor:
+        """The sum of the tensor over the ranks, on its device; the given tensor may be overwritten."""
+        if self.world_size > 1:
+            dist.all_reduce(tensor, group=self._group if tensor.device.type == "cpu" else None)
+        return tensor
+
+    def broadcast_tensor(self, tensor: Tensor) -> None:
+        """Overwrite the tensor with that of rank 0."""
+        if self.world_size > 1:
+            dist.broadcast(tensor, src=0, group=self._group if tensor.device.type == "cpu" else None)
+
     def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Sum the gradients over the ranks in one all-reduce for each dtype.
 

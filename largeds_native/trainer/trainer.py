@@ -47,6 +47,7 @@ from largeds_native.trainer.ranks import Ranks, find_ddp, unwrap
 from largeds_native.trainer.run_progress import RunProgress
 from largeds_native.trainer.schedule import Schedule
 from largeds_native.trainer.settings import Settings
+from largeds_native.trainer.sharding import check_wrappers, is_sharded
 from largeds_native.trainer.stopping import SignalWatch
 from largeds_native.trainer.totals import EpochTotals
 from largeds_native.trainer.trial import try_validation
@@ -57,8 +58,9 @@ class Trainer:
     """Trains a model with exact gradient accumulation, and resumes bit-identically.
 
     Args:
-        model: any module, also one wrapped by `torch.compile` or DistributedDataParallel. With several processes
-            (`torch.distributed` initialised), a plain module is wrapped in DistributedDataParallel.
+        model: any module, also one wrapped by `torch.compile` or DistributedDataParallel, or sharded by `fully_shard`
+            (FSDP2 and HSDP, torch 2.6). With several processes (`torch.distributed` initialised), a plain module is
+            wrapped in DistributedDataParallel.
         optimizer: over the model's parameters.
         loss: `loss(outputs, targets)` returns a tensor of one element; its `reduction` may be "mean" or "sum".
         accumulate: number of loader batches in one optimizer step.
@@ -79,6 +81,8 @@ class Trainer:
         weight: `weight(inputs, targets)` returns the denominator of a mean loss if it is not the number of samples
             (tokens, a mask). It is not needed for torch's losses: modules, functions, and functools.partial of them. If
             another loss seems to have weights, a warning asks for it.
+        sync: of a model sharded by `fully_shard`: the gradients of "each" micro-batch are reduce-scattered, which is
+            the default, or only those of the "last" one of a step.
         on_nonfinite: "raise" NonFiniteError, or "skip" the step, when a loss or gradient is infinite or NaN.
         stop_on_signal: at SIGTERM, save after the current step and raise StoppedBySignal, a SystemExit with code 75, on
             all ranks; during a validation, after it. It needs a `checkpoint_dir`. The handler is installed only during
@@ -111,6 +115,7 @@ class Trainer:
         metrics: Mapping[str, Any] | None = None,
         progress: bool = True,
         weight: Weight | None = None,
+        sync: str | None = None,
         on_nonfinite: str = "raise",
         stop_on_signal: bool = False,
         callbacks: Sequence[Callback] = (),
@@ -122,9 +127,10 @@ class Trainer:
             check_count("checkpoint_every", checkpoint_every)
         if stop_on_signal and not checkpoint_dir:
             raise ArgumentError("stop_on_signal saves the run before it stops: give a checkpoint_dir, too")
+        check_wrappers(model, optimizer)
         self.device = device_of(model, optimizer, device)
         self.ranks = Ranks()
-        if self.ranks.world_size > 1 and find_ddp(model) is None:
+        if self.ranks.world_size > 1 and find_ddp(model) is None and not is_sharded(model):
             model = DistributedDataParallel(model)
         self.model, self.optimizer, self.loss = model, optimizer, loss
         self.scheduler, self.schedule = scheduler, Schedule(scheduler, scheduler_by)
@@ -140,6 +146,7 @@ class Trainer:
             scaler=self.precision.scaler,
             clip_grad_norm=clip_grad_norm,
             on_nonfinite=on_nonfinite,
+            sync=sync,
             hold=micro_batch == "auto",
             ranks=self.ranks,
         )
@@ -327,8 +334,9 @@ class Trainer:
 
     def _forward_backward(self, group: Group, record: Record) -> None:
         for inputs, targets in group:
+            stand_in = group.stand_in
             outputs = self._micro_batch(group, inputs, targets)
-            if self.train_metrics:
+            if self.train_metrics and not stand_in:
                 record(outputs, targets)
             del inputs, targets, outputs  # frees their memory before the next micro-batch
 
