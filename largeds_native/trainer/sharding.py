@@ -30,6 +30,8 @@ def gradient_sync(model: nn.Module, optimizer: Any, ranks: Ranks, sync: str | No
     check_wrappers(model, optimizer)
     if sync is not None and sync not in SYNCS:
         raise ArgumentError(f"expected sync 'each' or 'last', found {sync!r}")
+    ranks.same("the kind of device of the model", next((p.device.type for p in model.parameters()), "none"))
+    ranks.same("the way in which the model is shared out (fully_shard)", is_sharded(model))
     if is_sharded(model):
         return ShardedSync(_inner(model), ranks, sync or "each")
     if sync is not None:
@@ -54,7 +56,7 @@ def is_sharded(model: nn.Module) -> bool:
 
 def check_wrappers(model: nn.Module, optimizer: Any) -> None:
     """ArgumentError for wrappers that don't go together, and for an optimizer that holds the parameters of before."""
-    names = [type(module).__name__ for module in model.modules()]
+    names = {base.__name__ for module in model.modules() for base in type(module).__mro__}
     if "FullyShardedDataParallel" in names:
         raise ArgumentError(
             "the model is wrapped in FullyShardedDataParallel (FSDP1), whose flat parameters are not supported: apply "

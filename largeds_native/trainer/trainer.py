@@ -40,6 +40,7 @@ from largeds_native.trainer.evaluation import check_world, evaluate
 from largeds_native.trainer.members import check_members
 from largeds_native.trainer.memory import Record, until_it_fits
 from largeds_native.trainer.metrics import Metrics
+from largeds_native.trainer.parts import has_parts
 from largeds_native.trainer.position import Position
 from largeds_native.trainer.precision import Precision
 from largeds_native.trainer.progress import ProgressBar
@@ -71,10 +72,11 @@ class Trainer:
         scheduler: a learning rate scheduler, stepped per epoch, or per optimizer step with `scheduler_by="step"`.
         clip_grad_norm: the largest norm of a step's gradient.
         device: device of the batches; None: that of the model.
-        checkpoint_dir: folder for checkpoints, written after each epoch's training, again after its validation, and
-            every `checkpoint_every` steps. The last `keep_last` and the best by `monitor` ("min" or "max" of it,
-            `monitor_mode`), `best.pt`, are kept. `torch.load(".../best.pt")["model"]` are the weights that were
-            evaluated: with an EMA, the average.
+        checkpoint_dir: folder for checkpoints, the same one for all ranks, written after each epoch's training, again
+            after its validation, and every `checkpoint_every` steps. The last `keep_last` and the best by `monitor`
+            ("min" or "max" of it, `monitor_mode`), `best.pt`, are kept. `torch.load(".../best.pt")["model"]` are the
+            weights that were evaluated: with an EMA, the average. Of a sharded model each checkpoint is a folder,
+            `step-*` and `best-*`, to which each rank writes its part; see `read_checkpoint`.
         metrics: name -> torchmetrics object, or a function of (outputs, targets) that returns a micro-batch's mean. The
             members of a MetricCollection keep its names.
         progress: show a bar on a terminal, else one line per epoch.
@@ -150,7 +152,9 @@ class Trainer:
             hold=micro_batch == "auto",
             ranks=self.ranks,
         )
-        self.checkpoints = checkpoint.CheckpointFolder(checkpoint_dir, keep_last) if checkpoint_dir else None
+        self.checkpoints: checkpoint.CheckpointFolder | None = None
+        if checkpoint_dir:
+            self.checkpoints = checkpoint.CheckpointFolder(checkpoint_dir, keep_last, self.ranks)
         self.checkpoint_every, self.monitor, self.best = checkpoint_every, monitor, Best(monitor_mode, "monitor_mode")
         self.train_metrics = Metrics(metrics, self.ranks, self.device)
         self.metrics = Metrics(metrics, self.ranks, self.device)
@@ -425,7 +429,8 @@ class Trainer:
     # ---- checkpoints ------------------------------------------------------------------------------------------
 
     def save(self, *, best: bool = False) -> None:
-        """Write a checkpoint now, if there is a `checkpoint_dir`. All ranks call it; rank 0 writes.
+        """Write a checkpoint now, if there is a `checkpoint_dir`. All ranks call it; rank 0 writes, and of a sharded
+        model each rank its part.
 
         With `best`, `best.pt` is this checkpoint, too. With an EMA, what was evaluated is the average: `best.pt` has it
         as "model", and the weights that a resume goes on with as "training_model".
@@ -433,7 +438,7 @@ class Trainer:
         if self.checkpoints is None:
             return
         state = self.state_dict()
-        if self.ranks.rank == 0:
+        if self.ranks.rank == 0 or has_parts(state):
             averages = [callback for callback in self.callbacks if isinstance(callback, EMA)]
             self.checkpoints.save(state, self.step, best=best and not averages)
             if best and averages:
@@ -441,7 +446,8 @@ class Trainer:
                 self.checkpoints.save_best({**state, "model": averaged, "training_model": state["model"]})
 
     def state_dict(self) -> dict[str, Any]:
-        """The state of the run, as tensors and plain values."""
+        """The state of the run, as tensors and plain values. All ranks call it."""
+        self.accumulator.sync.share_buffers()
         return run_state.capture(self._parts())
 
     def load_state_dict(self, state: dict[str, Any], path: str | os.PathLike[str] = "state") -> None:
@@ -463,5 +469,6 @@ class Trainer:
             "best": self.best,
             "settings": self._settings,
         }
+        own: dict[str, run_state.OfRank | None]
         own = {"position": self.position, "totals": self.totals, "metrics": self.train_metrics}
         return run_state.RunParts(unwrap(self.model), kinds, shared, own, self.ranks)
