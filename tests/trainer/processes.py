@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import socket
 import traceback
@@ -25,6 +26,7 @@ PRELOAD = [
 
 def child(rank: int, world_size: int, check: Check, folder: Path, port: int) -> None:
     torch.set_num_threads(1)
+    faulthandler.dump_traceback_later(int(os.environ.get("DUMP_AFTER", "180")))  # where it hangs
     address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     os.environ |= address | {"RANK": str(rank), "WORLD_SIZE": str(world_size)}
     dist.init_process_group("gloo")
