@@ -362,6 +362,16 @@ class Group:
             self._lockstep.done()
             self.stand_in = False
 
+    def largest(self) -> Pair | None:
+        """Of the batches that are held, the micro-batch with the most elements; None: there are none."""
+        size = self._accumulator.micro_batch
+        firsts = [
+            batches.narrow(pair, 0, min(size or length, length))
+            for pair in self._pairs
+            if (length := batches.length(pair))
+        ]
+        return max(firsts, key=batches.elements, default=None)
+
     def restart(self, micro_batch: int) -> None:
         """Restart this group with another micro-batch size and without its gradients. Needs `hold`."""
         if not self._accumulator.hold:

@@ -89,6 +89,17 @@ def detach(outputs: Any) -> Any:
     return outputs
 
 
+def elements(batch: Any) -> int:
+    """The number of elements of all its tensors and arrays."""
+    if isinstance(batch, Tensor):
+        return batch.numel()
+    if isinstance(batch, np.ndarray):
+        return batch.size
+    if isinstance(batch, dict):
+        return sum(map(elements, batch.values()))
+    return sum(map(elements, batch)) if isinstance(batch, (tuple, list)) else 0
+
+
 def copy_of(batch: Any) -> Any:
     """The batch in memory of its own."""
     if isinstance(batch, Tensor):

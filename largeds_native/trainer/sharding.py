@@ -13,6 +13,7 @@ FSDP divides by the number of ranks, as DDP does, and the step undoes it (`divis
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -135,6 +136,7 @@ class ShardedSync(GradientSync):
         self._model: Any = model
         self.sync, self.divisor = sync, ranks.world_size
         self._outputs: list[Tensor] = []  # of the forward of this micro-batch
+        self.tried = self.groups_tried = 0  # elements of a micro-batch; see Note [Trials] in memory.py
         meshes = [p.device_mesh for p in model.parameters() if is_dtensor(p)]  # type: ignore[attr-defined]
         for mesh in meshes:
             if mesh.size() != ranks.world_size:
@@ -200,6 +202,34 @@ class ShardedSync(GradientSync):
                 if getattr(parameter, "_unsharded_param", None) is not None:
                     parameter._unsharded_param.grad = None
 
+    @contextmanager
+    def without_communication(self) -> Iterator[None]:
+        """Forwards and backwards in it fill the gathered parameters with this rank's own, and need the same memory.
+        They may fail anywhere; gradients are dropped by `forget` and the optimizer."""
+        self.check_trials()
+        groups = list(_parameter_groups(self._model))
+        kept = [(group._all_gather_comm, group._reduce_scatter_comm) for group in groups]
+        self._model.set_is_last_backward(True)
+        self._model.set_requires_gradient_sync(self.sync == "each")
+        self._model.set_requires_all_reduce(False)
+        for group in groups:
+            group._all_gather_comm, group._reduce_scatter_comm = _OwnCopies(), _OwnPart()
+        try:
+            yield
+        finally:
+            self._model.reset_iter_state()
+            for group, (all_gather, reduce_scatter) in zip(groups, kept, strict=True):
+                group._all_gather_comm, group._reduce_scatter_comm = all_gather, reduce_scatter
+
+    def check_trials(self) -> None:
+        """ArgumentError unless this torch can run forwards without communication."""
+        known = all(hasattr(group, "_all_gather_comm") for group in _parameter_groups(self._model))
+        if not known or not hasattr(self._model, "reset_iter_state"):
+            raise ArgumentError(
+                'micro_batch="auto" for a model sharded by fully_shard needs a torch that can recover from a failed '
+                f"forward (reset_iter_state, as in torch 2.14), found torch {torch.__version__}: give a number"
+            )
+
     def local(self, tensors: Iterable[Tensor]) -> list[Tensor]:
         with torch.no_grad():
             return [local_part(tensor) for tensor in tensors]
@@ -221,6 +251,31 @@ class ShardedSync(GradientSync):
         for module in self._model.modules():
             if _is_unit(module):
                 module.reshard()
+
+
+class _Local:
+    """In place of a collective call of FSDP2's."""
+
+    def allocate(self, size: Sequence[int], *, dtype: torch.dtype, device: torch.device) -> Tensor:
+        return torch.empty(*size, dtype=dtype, device=device)
+
+
+class _OwnCopies(_Local):
+    """Of an all-gather: this rank's part in place of all others."""
+
+    def __call__(self, output_tensor: Tensor, input_tensor: Tensor, group: Any, async_op: bool = False) -> None:
+        for part in torch.split(output_tensor.view(-1), max(input_tensor.numel(), 1)):
+            if part.data_ptr() != input_tensor.data_ptr():
+                part.copy_(input_tensor.view(-1))
+
+
+class _OwnPart(_Local):
+    """Of a reduce-scatter: a part of this rank's own gradient."""
+
+    def __call__(
+        self, output_tensor: Tensor, input_tensor: Tensor, group: Any, op: Any, async_op: bool = False
+    ) -> None:
+        output_tensor.view(-1).copy_(input_tensor.view(-1)[: output_tensor.numel()])
 
 
 def _parameter_groups(model: nn.Module) -> Iterator[Any]:

@@ -48,7 +48,7 @@ from largeds_native.trainer.ranks import Ranks, find_ddp, unwrap
 from largeds_native.trainer.run_progress import RunProgress
 from largeds_native.trainer.schedule import Schedule
 from largeds_native.trainer.settings import Settings
-from largeds_native.trainer.sharding import check_wrappers, is_sharded
+from largeds_native.trainer.sharding import ShardedSync, check_wrappers, is_sharded
 from largeds_native.trainer.stopping import SignalWatch
 from largeds_native.trainer.totals import EpochTotals
 from largeds_native.trainer.trial import try_validation
@@ -67,7 +67,8 @@ class Trainer:
         accumulate: number of loader batches in one optimizer step.
         micro_batch: number of samples in one forward: each loader batch is split into views of this size. "auto" starts
             with the whole batch, and when memory runs out repeats the step with half of it; it keeps the batches of a
-            step until the step is done. Results do not depend on when memory ran out.
+            step until the step is done. Results do not depend on when memory ran out. With FSDP2
+            (torch 2.14), sizes are tried before the steps that need them.
         precision: "fp32", "bf16" or "fp16" (autocast; fp16 with a GradScaler).
         scheduler: a learning rate scheduler, stepped per epoch, or per optimizer step with `scheduler_by="step"`.
         clip_grad_norm: the largest norm of a step's gradient.
@@ -152,6 +153,8 @@ class Trainer:
             hold=micro_batch == "auto",
             ranks=self.ranks,
         )
+        if self.accumulator.hold and isinstance(self.accumulator.sync, ShardedSync):
+            self.accumulator.sync.check_trials()
         self.checkpoints: checkpoint.CheckpointFolder | None = None
         if checkpoint_dir:
             self.checkpoints = checkpoint.CheckpointFolder(checkpoint_dir, keep_last, self.ranks)

@@ -15,7 +15,7 @@ from largeds_native.errors import ArgumentError, NonFiniteError
 from largeds_native.trainer import EMA, Accumulator, Trainer
 from tests.trainer.helpers import numbers, parameters_of, samples, small_model
 from tests.trainer.processes import run
-from tests.trainer.test_ranks import accuracy, cut
+from tests.trainer.test_ranks import InBackward, accuracy, cut
 
 fsdp = pytest.importorskip("torch.distributed.fsdp")
 if not hasattr(fsdp, "fully_shard"):
@@ -218,6 +218,54 @@ def check_mixed_precision(rank: int, folder: Path) -> None:
     assert stepped == [True, False]
 
 
+class TooLarge(nn.Module):
+    """Runs out of memory with more than 4 samples, on rank 1 alone."""
+
+    def __init__(self, where: str) -> None:
+        super().__init__()
+        self.where = where if dist.get_rank() == 1 else ""
+
+    def forward(self, x):
+        if len(x) > 4 and self.where == "forward":
+            raise torch.OutOfMemoryError("injected")
+        return InBackward.apply(x) if len(x) > 4 and self.where == "backward" else x
+
+
+def check_memory(rank: int, folder: Path) -> None:
+    """A rank that runs out of memory, in forward or backward: all ranks go on with half, as if they had begun so."""
+    inputs, targets = samples(40)
+    own = cut([8, 8] if rank else [16, 8], 24 * rank, inputs, targets)
+    for where, sync, mesh in itertools.product(("forward", "backward"), ("each", "last"), (None, (2, 1))):
+        if mesh is not None:
+            mesh = dist.device_mesh.init_device_mesh("cpu", mesh, mesh_dim_names=("r", "s"))
+        found = []
+        for micro_batch, fails in (("auto", where), (4, "")):
+            model = small_model(norm=True, dropout=0.3)
+            model.insert(2, TooLarge(fails))
+            model = sharded(model, mesh)
+            optimizer = torch.optim.AdamW(model.parameters(), 0.01)
+            kwargs = {"accumulate": 2, "micro_batch": micro_batch, "sync": sync, "progress": False}
+            trainer = Trainer(model, optimizer, nn.CrossEntropyLoss(), metrics={"accuracy": accuracy}, **kwargs)
+            torch.manual_seed(rank)
+            history = trainer.fit(own, 3)
+            found.append((whole(model), numbers(history), trainer.accumulator.micro_batch))
+        assert found[0][1:] == found[1][1:]
+        assert torch.equal(found[0][0], found[1][0])
+    assert found[0][2] == 4
+    model = small_model()
+    model.insert(1, OutOfMemory())
+    trainer = Trainer(sharded(model), torch.optim.SGD(model.parameters(), 1), nn.CrossEntropyLoss(), micro_batch="auto")
+    with pytest.raises(torch.OutOfMemoryError, match=r"one sample does not fit: (injected|on another rank)"):
+        trainer.fit(own, 1)
+
+
+class OutOfMemory(nn.Module):
+    def forward(self, x):
+        if dist.get_rank() == 1:
+            raise torch.OutOfMemoryError("injected")
+        return x
+
+
 def check_bad_input(rank: int, folder: Path) -> None:
     """What can't be trained right is refused, on every rank."""
 
@@ -264,7 +312,7 @@ def check_bad_input(rank: int, folder: Path) -> None:
 
 def check_all_else(rank: int, folder: Path) -> None:
     """In one start of the processes, which takes longer than the checks."""
-    for check in (check_trainer, check_nothing_is_left_behind, check_mixed_precision, check_bad_input):
+    for check in (check_trainer, check_nothing_is_left_behind, check_mixed_precision, check_memory, check_bad_input):
         check(rank, folder)
 
 
