@@ -17,7 +17,7 @@ CPP_TESTS := $(shell find tests -name '*.cpp' -o -name '*.h')
 PY := largeds_native tests benchmarks examples docs setup.py tools/check-imports
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-python test-cpp test-torch test-aarch64 lint format docs bench fuzz fuzz-briefly wheel test-wheel clean
+.PHONY: help build demo test test-python test-cpp test-torch test-aarch64 lint format docs bench gpu-check fuzz fuzz-briefly wheel test-wheel clean
 .DELETE_ON_ERROR:
 
 help:
@@ -27,6 +27,7 @@ help:
 	@echo "make build    the environment ($(VENV)) and the extension; other targets run it when needed"
 	@echo "make docs     the documentation with the reference, in build/docs/index.html"
 	@echo "make bench    all benchmarks, each with peers and a limit or a reference"
+	@echo "make gpu-check    build, test and measure on a GPU within SECONDS=480, without a download; DEVICE=cpu tries it"
 	@echo "make fuzz     fuzz every codec (SECONDS=10 each)"
 	@echo "make test-aarch64   the core's kernels and codecs for 64-bit Arm, under qemu"
 	@echo "make format   format the sources by ruff and clang-format"
@@ -112,6 +113,12 @@ test-aarch64: $(VENV)/.dev
 	  -DCMAKE_TOOLCHAIN_FILE=$(abspath tests/aarch64.cmake) >/dev/null
 	$(BIN)/ninja -C build/aarch64 -j $(JOBS)
 	qemu-aarch64 -L /usr/aarch64-linux-gnu build/aarch64/core_tests $(AARCH64_TESTS)
+
+# ---- on a GPU --------------------------------------------------------------------------------------------------
+# with the machine's own Python and torch; LIBRARIES= a folder with the image libraries, where the system has none
+gpu-check:
+	$(PYTHON) benchmarks/gpu_check.py --device $(or $(DEVICE),cuda) --seconds $(or $(SECONDS),480) \
+	  $(if $(LIBRARIES),--libraries $(LIBRARIES)) $(if $(STAGES),--only $(STAGES))
 
 # ---- lint ------------------------------------------------------------------------------------------------------
 BIND := $(wildcard csrc/bind/*.cpp)

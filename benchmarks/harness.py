@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,7 +25,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent))  # run from a checkout wit
 from largeds_native._internal.machine import usable_threads
 from largeds_native._internal.measure import Measured, as_json, machine_facts, ratio, table, write_json
 
-RESULTS = Path(__file__).parent / "results"
+# where a checkout must not be written to, as by `make gpu-check`, another folder
+RESULTS = Path(os.environ.get("LARGEDS_RESULTS", Path(__file__).parent / "results"))
 console = Console()
 
 

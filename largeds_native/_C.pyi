@@ -286,10 +286,16 @@ class Ring:
     def trim(self) -> None: ...
 
 class Prefetcher:
-    """Fills submitted batches in order, in a thread without the GIL: (*parts, *fields) as tensors."""
+    """Fills submitted batches in threads without the GIL, and delivers them in order: (*parts, *fields) as tensors."""
 
+    # at_once: how many batches are filled at the same time; 0: as many as keep the pool busy
     def __init__(
-        self, gather: Gather, fields: Sequence[tuple[Rows, str, Sequence[int]]], ring: Ring, pool: Pool
+        self,
+        gather: Gather,
+        fields: Sequence[tuple[Rows, str, Sequence[int]]],
+        ring: Ring,
+        pool: Pool,
+        at_once: int = 0,
     ) -> None: ...
     def submit(self, samples: NDArray[np.int64], keys: NDArray[np.int64] | None, seed: int, epoch: int) -> None: ...
     def next(self) -> tuple[torch.Tensor, ...]: ...

@@ -63,5 +63,14 @@ void* operator new(size_t bytes) {
   throw std::bad_alloc();
 }
 
+void* operator new(size_t bytes, std::align_val_t alignment) {
+  if (fails() || fails_on_any_thread()) throw std::bad_alloc();
+  const auto multiple = static_cast<size_t>(alignment);
+  if (void* memory = std::aligned_alloc(multiple, (bytes + multiple - 1) / multiple * multiple)) return memory;
+  throw std::bad_alloc();
+}
+
+void operator delete(void* memory, std::align_val_t) noexcept { std::free(memory); }
+void operator delete(void* memory, size_t, std::align_val_t) noexcept { std::free(memory); }
 void operator delete(void* memory) noexcept { std::free(memory); }
 void operator delete(void* memory, size_t) noexcept { std::free(memory); }

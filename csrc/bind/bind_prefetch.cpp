@@ -89,11 +89,11 @@ namespace {
 class TensorPrefetcher {
  public:
   TensorPrefetcher(std::shared_ptr<Gather> gather, const std::vector<FieldTuple>& fields, const TensorRing& ring,
-                   std::shared_ptr<ThreadPool> pool)
+                   std::shared_ptr<ThreadPool> pool, int at_once)
       : gather_(gather),
         fields_(fields),
         ring_(ring),
-        core_(std::make_unique<Prefetcher>(std::move(gather), rows_of(fields), ring.core(), std::move(pool))) {
+        core_(std::make_unique<Prefetcher>(std::move(gather), rows_of(fields), ring.core(), std::move(pool), at_once)) {
     for (const auto& [rows, dtype, shape] : fields) {
       types_.push_back(dtype_named(dtype));
       if (tensor_bytes(shape, types_.back()) != rows->row_bytes()) {
@@ -105,7 +105,7 @@ class TensorPrefetcher {
 
   void submit(const Indices& samples, const std::optional<Indices>& keys, uint64_t seed, uint64_t epoch) {
     BatchRequest request{to_vector(samples), keys ? to_vector(*keys) : std::vector<int64_t>{}, seed, epoch, nullptr};
-    // Pinned memory is allocated by torch, which needs the GIL, so it is taken here. The thread that fills the batch
+    // Pinned memory is allocated by torch, which needs the GIL, so it is taken here. The threads that fill the batch
     // must never wait for the GIL: its holder may be waiting for that batch, or may be finalising the interpreter.
     Prefetcher& core = core_.get(kForked);
     if (ring_.pinned()) request.memory = ring_.core()->take(core.batch_bytes(samples.size()));
@@ -151,6 +151,8 @@ class TensorPrefetcher {
     out["read_ahead"] = stats.read_ahead;
     out["filling_seconds"] = stats.fill_seconds;
     out["waiting_seconds"] = stats.wait_seconds;
+    out["waits"] = stats.waits;
+    out["longest_wait_seconds"] = stats.longest_wait_seconds;
     out["pending"] = stats.pending;
     out["ready"] = stats.ready;
     return out;
@@ -198,10 +200,12 @@ void register_prefetch(py::module_& m) {
       .def("trim", &TensorRing::trim);
   py::class_<TensorPrefetcher, std::unique_ptr<TensorPrefetcher, WithoutGil>>(m, "Prefetcher")
       .def(py::init([](const std::shared_ptr<Gather>& gather, const std::vector<FieldTuple>& fields,
-                       const TensorRing& ring, const std::shared_ptr<ThreadPool>& pool) {
-             return std::unique_ptr<TensorPrefetcher, WithoutGil>(new TensorPrefetcher(gather, fields, ring, pool));
+                       const TensorRing& ring, const std::shared_ptr<ThreadPool>& pool, int at_once) {
+             return std::unique_ptr<TensorPrefetcher, WithoutGil>(
+                 new TensorPrefetcher(gather, fields, ring, pool, at_once));
            }),
-           py::arg("gather").none(false), py::arg("fields"), py::arg("ring"), py::arg("pool").none(false))
+           py::arg("gather").none(false), py::arg("fields"), py::arg("ring"), py::arg("pool").none(false),
+           py::arg("at_once") = 0)
       .def("submit", &TensorPrefetcher::submit, py::arg("samples"), py::arg("keys"), py::arg("seed"), py::arg("epoch"))
       .def("next", &TensorPrefetcher::next)
       .def("close", &TensorPrefetcher::close)

@@ -1,9 +1,7 @@
 #include "common/thread_pool.h"
 
 #include <algorithm>
-#include <atomic>
 #include <condition_variable>
-#include <exception>
 #include <mutex>
 #include <system_error>
 #include <thread>
@@ -11,8 +9,39 @@
 #include <vector>
 
 namespace lds {
+namespace {
 
-// The threads, and the state of the loop that they run.
+// The loop of parallel_for(), whose caller waits for its end.
+class BodyLoop : public ThreadPool::Loop {
+ public:
+  explicit BodyLoop(const ThreadPool::Body& body) : body_(body) {}
+
+  void run(int64_t begin, int64_t end, int worker) override { body_(begin, end, worker); }
+
+  void finished(std::exception_ptr error) noexcept override {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    error_ = std::move(error);
+    done_ = true;
+    ended_.notify_one();  // with the lock, since the waiting thread then destroys this
+  }
+
+  void wait() {
+    std::unique_lock<std::mutex> lock(mutex_);
+    ended_.wait(lock, [&] { return done_; });
+    if (error_) std::rethrow_exception(std::move(error_));
+  }
+
+ private:
+  const ThreadPool::Body& body_;
+  std::mutex mutex_;
+  std::condition_variable ended_;
+  bool done_ = false;
+  std::exception_ptr error_;
+};
+
+}  // namespace
+
+// The threads, and the list of the loops that they take chunks of.
 class ThreadPool::Workers {
  public:
   Workers() = default;
@@ -23,29 +52,53 @@ class ThreadPool::Workers {
       const std::lock_guard<std::mutex> lock(mutex_);
       quit_ = true;
     }
-    start_.notify_all();
+    wake_.notify_all();
     for (std::thread& thread : threads_) thread.join();
   }
 
-  void run(int64_t n, int64_t grain, const Body& body, int threads) {
-    const std::lock_guard<std::mutex> submit(submit_mutex_);
-    add_threads(threads);
+  std::mutex& one_at_a_time() noexcept { return one_at_a_time_; }
+
+  void start(Loop& loop, int64_t n, int64_t grain, int threads) {
+    loop.n_ = n;
+    loop.grain_ = std::max<int64_t>(grain, 1);
+    loop.users_ = 1;
+    int64_t wanted = (n + loop.grain_ - 1) / loop.grain_;  // threads to be woken
+    int sleeping = 0;
     {
       const std::lock_guard<std::mutex> lock(mutex_);
-      body_ = &body;
-      n_ = n;
-      grain_ = grain;
-      next_.store(0, std::memory_order_relaxed);
-      failed_.store(false, std::memory_order_relaxed);
-      error_ = nullptr;
-      busy_ = static_cast<int>(threads_.size());
-      ++generation_;
+      add_threads(threads);
+      // the thread that calls takes a chunk itself, unless it has an older loop to help with
+      if (first_ == nullptr) --wanted;
+      if (n > 0 && !threads_.empty()) append(loop);
+      sleeping = sleeping_;
     }
-    start_.notify_all();
-    take_chunks(0);
+    if (wanted >= sleeping) {
+      if (sleeping > 0) wake_.notify_all();
+    } else {
+      for (; wanted > 0; --wanted) wake_.notify_one();
+    }
+  }
+
+  static void take_chunks(Loop& loop, int worker, const std::atomic<bool>* pause, std::mutex& mutex) noexcept {
+    try {
+      while (!loop.failed_.load(std::memory_order_relaxed)) {
+        const int64_t begin = loop.next_.fetch_add(loop.grain_, std::memory_order_relaxed);
+        if (begin >= loop.n_) return;
+        loop.run(begin, std::min(begin + loop.grain_, loop.n_), worker);
+        if (pause != nullptr && pause->load(std::memory_order_relaxed)) return;
+      }
+    } catch (...) {
+      const std::lock_guard<std::mutex> lock(mutex);
+      if (!loop.error_) loop.error_ = std::current_exception();
+      loop.failed_.store(true, std::memory_order_relaxed);
+    }
+  }
+
+  std::mutex& mutex() noexcept { return mutex_; }
+
+  void leave(Loop& loop) noexcept {
     std::unique_lock<std::mutex> lock(mutex_);
-    done_.wait(lock, [&] { return busy_ == 0; });
-    if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
+    leave(loop, lock);
   }
 
  private:
@@ -54,53 +107,62 @@ class ThreadPool::Workers {
     while (static_cast<int>(threads_.size()) < count) {
       const int worker = static_cast<int>(threads_.size()) + 1;
       try {
-        threads_.emplace_back([this, worker, seen = generation_] { serve(worker, seen); });
+        threads_.emplace_back([this, worker] { serve(worker); });
       } catch (const std::system_error&) {
         return;
       }
     }
   }
 
-  void serve(int worker, uint64_t seen) {
+  void serve(int worker) {
     std::unique_lock<std::mutex> lock(mutex_);
     for (;;) {
-      start_.wait(lock, [&] { return quit_ || generation_ != seen; });
+      ++sleeping_;
+      wake_.wait(lock, [&] { return quit_ || first_ != nullptr; });
+      --sleeping_;
       if (quit_) return;
-      seen = generation_;
+      Loop& loop = *first_;
+      ++loop.users_;
       lock.unlock();
-      take_chunks(worker);
+      take_chunks(loop, worker, nullptr, mutex_);
       lock.lock();
-      if (--busy_ == 0) done_.notify_one();
+      leave(loop, lock);
     }
   }
 
-  void take_chunks(int worker) {
-    try {
-      while (!failed_.load(std::memory_order_relaxed)) {
-        const int64_t begin = next_.fetch_add(grain_, std::memory_order_relaxed);
-        if (begin >= n_) return;
-        (*body_)(begin, std::min(begin + grain_, n_), worker);
-      }
-    } catch (...) {
-      const std::lock_guard<std::mutex> lock(mutex_);
-      if (!error_) error_ = std::current_exception();
-      failed_.store(true, std::memory_order_relaxed);
-    }
+  // No chunk of the loop is left to be taken. The last thread that leaves ends it.
+  void leave(Loop& loop, std::unique_lock<std::mutex>& lock) noexcept {
+    if (loop.offered_) remove(loop);
+    if (--loop.users_ > 0) return;
+    std::exception_ptr error = std::move(loop.error_);
+    lock.unlock();
+    loop.finished(std::move(error));
+    lock.lock();
   }
 
-  std::mutex submit_mutex_;  // held while a loop runs: one loop at a time
+  void append(Loop& loop) noexcept {
+    (last_ == nullptr ? first_ : last_->following_) = &loop;
+    last_ = &loop;
+    loop.offered_ = true;
+  }
+
+  void remove(Loop& loop) noexcept {
+    Loop* before = nullptr;
+    for (Loop* one = first_; one != &loop; one = one->following_) before = one;
+    (before == nullptr ? first_ : before->following_) = loop.following_;
+    if (last_ == &loop) last_ = before;
+    loop.offered_ = false;
+  }
+
+  std::mutex one_at_a_time_;  // held by parallel_for()
   std::mutex mutex_;
-  std::condition_variable start_, done_;
+  std::condition_variable wake_;
   std::vector<std::thread> threads_;
-  uint64_t generation_ = 0;  // number of loops so far; a thread wakes when it changes
-  int busy_ = 0;
+  int sleeping_ = 0;  // threads that wait for a loop
   bool quit_ = false;
-
-  const Body* body_ = nullptr;
-  int64_t n_ = 0, grain_ = 1;
-  std::atomic<int64_t> next_{0};
-  std::atomic<bool> failed_{false};
-  std::exception_ptr error_;
+  // Loops of which chunks may be left, in the order in which they were started.
+  Loop* first_ = nullptr;
+  Loop* last_ = nullptr;
 };
 
 ThreadPool::ThreadPool(int threads) : threads_(threads) {
@@ -118,7 +180,25 @@ void ThreadPool::parallel_for(int64_t n, int64_t grain, const Body& body) {
     for (int64_t begin = 0; begin < n; begin += grain) body(begin, std::min(begin + grain, n), 0);
     return;
   }
-  workers_.get().run(n, grain, body, threads_ - 1);
+  Workers& workers = workers_.get();
+  const std::lock_guard<std::mutex> one_at_a_time(workers.one_at_a_time());
+  BodyLoop loop(body);
+  workers.start(loop, n, grain, threads_ - 1);
+  Workers::take_chunks(loop, 0, nullptr, workers.mutex());
+  workers.leave(loop);
+  loop.wait();
+}
+
+void ThreadPool::start(Loop& loop, int64_t n, int64_t grain) { workers_.get().start(loop, n, grain, threads_ - 1); }
+
+bool ThreadPool::help(Loop& loop, const std::atomic<bool>& pause) {
+  Workers::take_chunks(loop, 0, &pause, workers_.get().mutex());
+  return loop.failed_.load(std::memory_order_relaxed) || loop.next_.load(std::memory_order_relaxed) >= loop.n_;
+}
+
+void ThreadPool::leave(Loop& loop) noexcept {
+  loop.next_.store(loop.n_, std::memory_order_relaxed);
+  workers_.get().leave(loop);
 }
 
 }  // namespace lds

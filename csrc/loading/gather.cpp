@@ -41,13 +41,23 @@ Gather::Gather(std::vector<Picture> pictures, GatherSpec spec)
   }
 }
 
-std::unique_ptr<Gather::Scratch> Gather::acquire_scratch() const {
+Gather::IdleScratches::~IdleScratches() {
+  for (Slot& slot : slots) delete slot.scratch.load(std::memory_order_acquire);
+}
+
+std::unique_ptr<Gather::Scratch> Gather::acquire_scratch(int worker) const {
   IdleScratches& idle = idle_.get();
+  const size_t own = static_cast<size_t>(worker) % idle.slots.size();
+  for (size_t i = 0; i < idle.slots.size(); ++i) {
+    std::atomic<Scratch*>& slot = idle.slots[(own + i) % idle.slots.size()].scratch;
+    if (slot.load(std::memory_order_relaxed) == nullptr) continue;
+    if (Scratch* found = slot.exchange(nullptr, std::memory_order_acquire)) return std::unique_ptr<Scratch>(found);
+  }
   {
     const std::lock_guard<std::mutex> lock(idle.mutex);
-    if (!idle.scratches.empty()) {
-      auto scratch = std::move(idle.scratches.back());
-      idle.scratches.pop_back();
+    if (!idle.list.empty()) {
+      auto scratch = std::move(idle.list.back());
+      idle.list.pop_back();
       return scratch;
     }
   }
@@ -56,11 +66,17 @@ std::unique_ptr<Gather::Scratch> Gather::acquire_scratch() const {
   return scratch;
 }
 
-void Gather::release_scratch(std::unique_ptr<Scratch> scratch) const {
+void Gather::release_scratch(std::unique_ptr<Scratch> scratch, int worker) const {
   IdleScratches& idle = idle_.get();
+  Scratch* empty = nullptr;
+  std::atomic<Scratch*>& own = idle.slots[static_cast<size_t>(worker) % idle.slots.size()].scratch;
+  if (own.compare_exchange_strong(empty, scratch.get(), std::memory_order_release, std::memory_order_relaxed)) {
+    static_cast<void>(scratch.release());
+    return;
+  }
   const std::lock_guard<std::mutex> lock(idle.mutex);
   try {
-    idle.scratches.push_back(std::move(scratch));
+    idle.list.push_back(std::move(scratch));
   } catch (const std::bad_alloc&) {
     return;  // the batch is complete, and the next one creates another scratch
   }
@@ -95,6 +111,12 @@ int64_t Gather::read_ahead(const SampleList& samples) const noexcept {
     requested += asked > 0 ? 1 : 0;
   }
   return requested;
+}
+
+bool Gather::streams(int64_t n) const noexcept {
+  int64_t bytes = 0;
+  for (const SampleWriter& writer : writers_) bytes += writer.bytes();
+  return n * bytes >= kStreamBytes;
 }
 
 void Gather::check_indices(const SampleList& samples) const {
@@ -188,30 +210,40 @@ int64_t Gather::write_or_replace(const SampleList& samples, int64_t i, const Des
   }
 }
 
+int64_t Gather::grain(int64_t n, int threads) noexcept { return std::max<int64_t>(1, n / (int64_t{threads} * 8)); }
+
 std::vector<Replacement> Gather::run(const SampleList& samples, const std::vector<uint8_t*>& out,
                                      ThreadPool& pool) const {
-  if (out.size() != parts()) throw Error(Reason::internal, "the number of outputs is not that of the parts");
-  check_indices(samples);
-  int64_t bytes = 0;
-  for (const SampleWriter& writer : writers_) bytes += writer.bytes();
-  const Destination destination{out, samples.n * bytes >= kStreamBytes};
-  const int64_t grain = std::max<int64_t>(1, samples.n / (int64_t{pool.size()} * 8));
-  std::vector<Replacement> replaced;
-  std::mutex mutex;
-  pool.parallel_for(samples.n, grain, [&](int64_t begin, int64_t end, int) {
-    auto scratch = acquire_scratch();
-    for (int64_t i = begin; i < end; ++i) {
-      std::string damage;
-      const int64_t written = write_or_replace(samples, i, destination, *scratch, damage);
-      if (written == samples.indices[i]) continue;
-      const std::lock_guard<std::mutex> lock(mutex);
-      replaced.push_back({i, written, std::move(damage)});
-    }
-    if (destination.stream) finish_stream();
-    release_scratch(std::move(scratch));
-  });
-  std::sort(replaced.begin(), replaced.end(), [](const auto& a, const auto& b) { return a.position < b.position; });
-  return replaced;
+  BatchWriter writer(*this, samples, out);
+  pool.parallel_for(samples.n, grain(samples.n, pool.size()),
+                    [&](int64_t begin, int64_t end, int worker) { writer.write(begin, end, worker); });
+  return writer.replaced();
+}
+
+Gather::BatchWriter::BatchWriter(const Gather& gather, const SampleList& samples, std::vector<uint8_t*> out)
+    : gather_(gather), samples_(samples), out_(std::move(out)), destination_{out_, gather.streams(samples.n)} {
+  if (out_.size() != gather.parts()) {
+    throw Error(Reason::internal, "the number of outputs is not that of the parts");
+  }
+  gather.check_indices(samples);
+}
+
+void Gather::BatchWriter::write(int64_t begin, int64_t end, int worker) {
+  auto scratch = gather_.acquire_scratch(worker);
+  for (int64_t i = begin; i < end; ++i) {
+    std::string damage;
+    const int64_t written = gather_.write_or_replace(samples_, i, destination_, *scratch, damage);
+    if (written == samples_.indices[i]) continue;
+    const std::lock_guard<std::mutex> lock(mutex_);
+    replaced_.push_back({i, written, std::move(damage)});
+  }
+  if (destination_.stream) finish_stream();
+  gather_.release_scratch(std::move(scratch), worker);
+}
+
+std::vector<Replacement> Gather::BatchWriter::replaced() {
+  std::sort(replaced_.begin(), replaced_.end(), [](const auto& a, const auto& b) { return a.position < b.position; });
+  return std::move(replaced_);
 }
 
 }  // namespace lds

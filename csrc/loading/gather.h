@@ -1,6 +1,7 @@
 // Makes a batch from rows of a store. Each row is read, cropped, flipped, resized, normalised and laid out in one pass.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <memory>
@@ -62,6 +63,8 @@ struct Replacement {
 // views. Immutable after construction and thread-safe.
 class Gather {
  public:
+  class BatchWriter;
+
   // The first picture is the image; the others have a row of the same size for each of its rows. Error(Reason::value).
   Gather(std::vector<Picture> pictures, GatherSpec spec);
 
@@ -81,6 +84,9 @@ class Gather {
   // by position.
   std::vector<Replacement> run(const SampleList& samples, const std::vector<uint8_t*>& out, ThreadPool& pool) const;
 
+  // How many samples of a batch of n a thread takes at a time, of so many threads.
+  static int64_t grain(int64_t n, int threads) noexcept;
+
  private:
   // A thread's working memory, reused from batch to batch.
   struct Scratch {
@@ -89,19 +95,31 @@ class Gather {
     std::vector<BoxRequest> requests;
     SampleScratch sample;
   };
+  // The scratches that no thread uses. A worker's last one waits in the worker's own slot, since much of it is in the
+  // caches of that worker's processor; the others, of workers with the same slot, are in the list.
   struct IdleScratches {
+    struct alignas(64) Slot {
+      std::atomic<Scratch*> scratch{nullptr};
+    };
+    IdleScratches() = default;
+    ~IdleScratches();
+    IdleScratches(const IdleScratches&) = delete;
+    IdleScratches& operator=(const IdleScratches&) = delete;
+
+    std::array<Slot, 64> slots;
     std::mutex mutex;
-    std::vector<std::unique_ptr<Scratch>> scratches;
+    std::vector<std::unique_ptr<Scratch>> list;
   };
   // Where sample i of a batch is written.
   struct Destination {
     const std::vector<uint8_t*>& parts;
     bool stream;
   };
-  std::unique_ptr<Scratch> acquire_scratch() const;
-  void release_scratch(std::unique_ptr<Scratch> scratch) const;
+  std::unique_ptr<Scratch> acquire_scratch(int worker) const;
+  void release_scratch(std::unique_ptr<Scratch> scratch, int worker) const;
   int64_t row_of(int64_t index, uint64_t epoch, SampleRandom& random) const;
   void check_size(ImageSize image) const;
+  bool streams(int64_t n) const noexcept;  // whether a batch of n is too large for the caches
   void check_indices(const SampleList& samples) const;
   void write(const SampleList& samples, int64_t i, int64_t index, const Destination& out, Scratch& scratch) const;
   void write_views(size_t picture, ImageSize size, int64_t i, const Destination& out, Scratch& scratch) const;
@@ -114,6 +132,28 @@ class Gather {
   std::vector<SampleWriter> writers_;  // of each part
   ForkLocal<IdleScratches> idle_;
   mutable std::atomic<int> cold_batches_{0};  // number of further batches of which all rows are probed
+};
+
+// Writes one batch, some samples at a time, from any number of threads. The gather and what `samples` points to must
+// outlive it.
+class Gather::BatchWriter {
+ public:
+  // As Gather::run(); checks all indices.
+  BatchWriter(const Gather& gather, const SampleList& samples, std::vector<uint8_t*> out);
+
+  // Writes samples [begin, end) of the batch, by the working memory of this worker of a pool.
+  void write(int64_t begin, int64_t end, int worker);
+
+  // The replacements by position, once all samples are written.
+  std::vector<Replacement> replaced();
+
+ private:
+  const Gather& gather_;
+  const SampleList samples_;
+  const std::vector<uint8_t*> out_;
+  const Destination destination_;
+  std::mutex mutex_;
+  std::vector<Replacement> replaced_;
 };
 
 }  // namespace lds

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from largeds_native._internal.serial import run_in_threads
 from largeds_native.loading.coloring import Coloring
-from largeds_native.loading.cuda import DeviceFormat
 from largeds_native.loading.cursor import Progress
 from largeds_native.loading.iterator import HostIterator, PositionedParts
+from largeds_native.loading.normalise import DeviceFormat
 from largeds_native.store.gather import dtype_name
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ class ColorIterator:
         self, host: HostIterator, epoch: int, coloring: Coloring, format: DeviceFormat | None, ring: _C.Ring
     ) -> None:
         self._host, self._epoch, self._coloring, self._format, self._ring = host, epoch, coloring, format, ring
+        self.stats = host.stats
         self._colored: dict[int, Tensor] = {}  # of each view before it is normalised; reused
 
     def take(self, after: Progress) -> PositionedParts:

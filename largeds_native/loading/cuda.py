@@ -1,10 +1,16 @@
-"""Batches on a CUDA device: copied from pinned memory on a side stream, one ahead, coloured and normalised there."""
+"""Batches on a CUDA device: copied from pinned memory on a side stream, ahead, and normalised in the caller's stream.
+
+Note [Streams]
+A batch is copied into a slot of device memory that belongs to the side stream alone, so a copy waits for nothing but
+the last reader of its slot. When the batch is delivered, one kernel in the caller's stream reads the slot and writes
+the tensors that the caller gets. These are the caller's stream's own, as if its own code had made them: torch reuses
+their memory without events between streams, and `record_stream` works if the caller takes them to another stream.
+"""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -13,23 +19,28 @@ from torch import Tensor
 from largeds_native.loading.coloring import Coloring
 from largeds_native.loading.cursor import Cursor, Progress
 from largeds_native.loading.iterator import HostIterator, Parts, PositionedParts
+from largeds_native.loading.normalise import DeviceFormat, Normalise
+
+# Batches that are copied, or being copied, behind the delivered one: so that the copies run without a gap.
+AHEAD = 2
 
 
-@dataclass(frozen=True)
-class DeviceFormat:
-    """How the device converts the images of the host: `images * multiply + add` in `dtype`."""
+@dataclass
+class _Slot:
+    """Device memory for one batch, used again and again."""
 
-    dtype: torch.dtype
-    multiply: Sequence[float]
-    add: Sequence[float]
+    memory: list[Tensor] = field(default_factory=list)  # a tensor for each part
+    parts: Parts = ()  # `memory`, or the same in colour
+    copied: Any = None  # event of the side stream: the parts are there
+    read: Any = None  # event of the caller's stream: the parts were read
 
 
 class DeviceIterator:
-    """A BatchSource that copies the host's batches to the device, the next one while the caller works on the current.
+    """A BatchSource that copies the host's batches to the device while the caller works on the ones before.
 
     A pinned slot is held until its copy is done. A delivered batch is ready for the stream that is current at that
     time. With `format` and `coloring` None, images are not changed. An error of the host is raised in the place of its
-    batch.
+    batch. See Note [Streams].
     """
 
     def __init__(
@@ -38,69 +49,139 @@ class DeviceIterator:
         cursor: Cursor,
         device: torch.device,
         format: DeviceFormat | None,
-        coloring: Coloring | None = None,
+        coloring: Coloring | None,
+        stream: Any,
     ) -> None:
-        self._host, self.device, self.format, self._coloring = host, device, format, coloring
-        self._epoch, start = cursor.at
-        self._stream: Any = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-        if format is not None:
-            self._multiply, self._add = (
-                torch.tensor(values, device=device).view(1, -1, 1, 1) for values in (format.multiply, format.add)
-            )
-            self._stream.wait_stream(torch.cuda.current_stream(device))  # for these two tensors
-        self._copying: deque[tuple[Any, Parts]] = deque()  # slots whose copy may still be running
-        self._sent: deque[tuple[Parts, Any, Progress]] = deque()  # copied or being copied, and not delivered
-        self._after = start  # the progress of the caller
+        self._host, self.device, self._coloring = host, device, coloring
+        self._epoch, self._after = cursor.at  # the progress of the caller
+        self._stream = stream  # for copies; of the loader, so that the next iteration finds the memory of this one
+        self._normalise = None if format is None else Normalise(format, device)
+        self._slots: list[_Slot] = []
+        self._sent: deque[tuple[_Slot, Progress]] = deque()  # copied or being copied, and not delivered
+        self._copying: deque[tuple[Any, Parts]] = deque()  # pinned memory whose copy may still be running
+        self._copies, self._waits = _Stopwatch(), _Stopwatch()
+        self._copied_bytes = 0
         self._error: Exception | None = None  # of the next batch; raised once the batches before it are delivered
         self._ended = False
-        self._send(1)
 
     def take(self, after: Progress) -> PositionedParts:
         self._after = after
-        while self._sent and self._sent[0][2].position <= after.position:
+        while self._sent and self._sent[0][1].position <= after.position:
             del self._sent[0]
-        self._send(2)
-        if not self._sent:
-            error, self._error = self._error, None
-            raise error or StopIteration
-        batch, ready, progress = self._sent[0]
-        current = torch.cuda.current_stream(self.device)
-        current.wait_event(ready)
-        for part in batch:
-            part.record_stream(current)
-        return batch, progress
+        with torch.cuda.device(self.device):
+            self._send()
+            if not self._sent:
+                error, self._error = self._error, None
+                raise error or StopIteration
+            slot, progress = self._sent[0]
+            return self._delivered(slot), progress
 
-    def _send(self, count: int) -> None:
-        """Starts copies until `count` batches are sent and not yet delivered."""
-        while len(self._sent) < count and not self._ended and self._error is None:
+    def stats(self) -> dict[str, Any]:
+        return self._host.stats() | {
+            "copied_bytes": self._copied_bytes,
+            "copy_seconds": self._copies.seconds(),
+            "device_waiting_seconds": self._waits.seconds(),
+            "device_kernel": self._normalise.kernel if self._normalise is not None else None,
+        }
+
+    def _send(self) -> None:
+        """Starts the copies of the next batch, for which it waits, and of those behind it that are filled already."""
+        while len(self._sent) <= AHEAD and not self._ended and self._error is None:
+            if self._sent and not self._host.has_ready:
+                break
             try:
-                self._copy(*self._host.take(self._sent[-1][2] if self._sent else self._after))
-            except StopIteration:  # noqa: PERF203
+                self._copy(*self._host.take(self._sent[-1][1] if self._sent else self._after))
+            except StopIteration:
                 self._ended = True
+            except torch.OutOfMemoryError as error:
+                if self._sent:
+                    break  # tried again when the batch is asked for
+                self._error = self._no_memory(error)
             except Exception as error:
                 self._error = error
+        while self._copying and self._copying[0][0].query():
+            del self._copying[0]
 
     def _copy(self, batch: Parts, progress: Progress) -> None:
-        event: Any = torch.cuda.Event
-        copied, ready = event(), event()
+        slot = self._idle_slot()
         with torch.cuda.stream(self._stream):
-            parts = [part.to(self.device, non_blocking=True) for part in batch]
-            copied.record(self._stream)
-            sent = tuple(self._formatted(i, part) for i, part in enumerate(parts))
-            ready.record(self._stream)
-        self._copying.append((copied, batch))
-        self._sent.append((sent, ready, progress))
-        while self._copying and self._copying[0][0].query():
-            self._copying.popleft()
+            if slot.read is not None:
+                self._stream.wait_event(slot.read)
+            if [(part.shape, part.stride()) for part in slot.memory] != [(part.shape, part.stride()) for part in batch]:
+                slot.parts, slot.memory = (), []  # freed before the new memory is asked for
+                slot.memory = [torch.empty_like(part, device=self.device) for part in batch]
+            with self._copies.measure(self._stream):
+                for memory, part in zip(slot.memory, batch, strict=True):
+                    memory.copy_(part, non_blocking=True)
+            self._copying.append((self._copies.end, batch))
+            slot.parts = tuple(self._colored(i, part) for i, part in enumerate(slot.memory))
+            slot.copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            slot.copied.record(self._stream)
+        self._copied_bytes += sum(part.nbytes for part in batch)
+        self._sent.append((slot, progress))
 
-    def _formatted(self, number: int, part: Tensor) -> Tensor:
-        """The part of a batch with this number, coloured and normalised if it has images."""
+    def _idle_slot(self) -> _Slot:
+        for slot in self._slots:
+            if all(slot is not sent for sent, _ in self._sent):
+                return slot
+        self._slots.append(_Slot())
+        return self._slots[-1]
+
+    def _no_memory(self, error: torch.OutOfMemoryError) -> torch.OutOfMemoryError:
+        return torch.OutOfMemoryError(
+            f"no memory on {self.device} for a batch of the loader, which holds {AHEAD + 1} there beside those of the "
+            f"caller: make batch_size smaller, or leave more memory free. {error}"
+        )
+
+    def _colored(self, number: int, part: Tensor) -> Tensor:
+        """The part of a batch with this number, in colour if it has images."""
         view = self._host.structure.view_of(number)
-        if view is None:
+        if view is None or self._coloring is None:
             return part
-        images = part
-        if self._coloring is not None:
-            images = self._coloring.apply(part, view, self._epoch, self._host.keys)
-        if self.format is None:
-            return images
-        return torch.addcmul(self._add, images.to(torch.float32), self._multiply).to(self.format.dtype)
+        return self._coloring.apply(part, view, self._epoch, self._host.keys)
+
+    def _delivered(self, slot: _Slot) -> Parts:
+        """The batch in tensors of the current stream, which waits for its copy."""
+        current = torch.cuda.current_stream(self.device)
+        with self._waits.measure(current):
+            current.wait_event(slot.copied)
+        for part in slot.parts:
+            part.record_stream(current)  # if this iterator ends, its memory is not free before it was read
+        parts = tuple(self._converted(i, part) for i, part in enumerate(slot.parts))
+        slot.read = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        slot.read.record(current)
+        return parts
+
+    def _converted(self, number: int, part: Tensor) -> Tensor:
+        if self._normalise is None or self._host.structure.view_of(number) is None:
+            return part.clone()
+        return self._normalise(part)
+
+
+class _Stopwatch:
+    """Sums the time that a stream spends in some of its work. Never waits for the device."""
+
+    def __init__(self) -> None:
+        self._sum = 0.0
+        self._running: deque[tuple[Any, Any]] = deque()
+
+    def measure(self, stream: Any) -> _Stopwatch:
+        self._stream = stream
+        return self
+
+    def __enter__(self) -> None:
+        self.seconds()
+        event: Any = torch.cuda.Event
+        start, self.end = event(enable_timing=True), event(enable_timing=True)
+        start.record(self._stream)
+        self._running.append((start, self.end))
+
+    def __exit__(self, *_: object) -> None:
+        self.end.record(self._stream)
+
+    def seconds(self) -> float:
+        """Of the work that is done."""
+        while self._running and self._running[0][1].query():
+            start, end = self._running.popleft()
+            self._sum += start.elapsed_time(end) / 1000
+        return self._sum

@@ -52,6 +52,7 @@ class EpochSpec:
     plan: OrderPlan | SamplerPlan
     structure: BatchStructure
     skips_damaged: bool = False
+    at_once: int = 0  # batches filled at the same time; 0: as many as keep the pool's threads busy
 
 
 class BatchSource(Protocol):
@@ -60,6 +61,8 @@ class BatchSource(Protocol):
     def take(self, after: Progress) -> PositionedParts:
         """The first batch after `after`, which is the progress after the last batch that the caller has. Raises
         StopIteration at the end of the epoch."""
+
+    def stats(self) -> dict[str, Any]: ...
 
 
 class HostIterator:
@@ -72,7 +75,7 @@ class HostIterator:
         self._plan, self._seed, self._prefetch = spec.plan, spec.seed, spec.prefetch
         self._sample_bytes = spec.gather.sample_bytes
         self._epoch, self._submitted = cursor.at  # the progress after the last batch that was submitted
-        self._core = _C.Prefetcher(spec.gather, spec.fields, spec.ring, spec.pool)
+        self._core = _C.Prefetcher(spec.gather, spec.fields, spec.ring, spec.pool, spec.at_once)
         self._batches = iter(self._core.next, None)
         self._upcoming: Iterator[PlannedBatch] | None = None  # the plan's batches after the last submitted one
         self._planned: PlannedBatch | None = None  # the last batch that the plan gave
@@ -109,6 +112,11 @@ class HostIterator:
         taken = self._ready[0], self._pending[0].after
         self._interrupted = False
         return taken
+
+    @property
+    def has_ready(self) -> bool:
+        """Whether a batch behind the one that `take` returned last is filled, so that `take` would not wait."""
+        return bool(self._core.stats()["ready"])
 
     @property
     def keys(self) -> NDArray[np.int64]:
@@ -178,7 +186,7 @@ class BatchIterator(Iterator[Batch]):
         self._ended = False
         self._lock = threading.Lock()
         self._structure = host.structure
-        self.stats, self.close = host.stats, host.close
+        self.stats, self.close = source.stats, host.close
 
     def __next__(self) -> Batch:
         before = after = self._cursor.at
@@ -203,7 +211,7 @@ class BatchIterator(Iterator[Batch]):
             return self._source.take(after)
         except StopIteration:
             self._ended = True
-            self._final_stats |= self._host.stats()
+            self._final_stats |= self.stats()
             self._cursor.at = (self._epoch + 1, NOTHING)
             self._host.close()
             raise

@@ -21,12 +21,13 @@ from largeds_native.loading.batch_structure import BatchStructure
 from largeds_native.loading.choose_order import OrderOptions, choose_plan
 from largeds_native.loading.color_iterator import ColorIterator
 from largeds_native.loading.coloring import Colors, check_shapes, coloring_of
-from largeds_native.loading.cuda import DeviceFormat, DeviceIterator
+from largeds_native.loading.cuda import DeviceIterator
 from largeds_native.loading.cursor import Cursor
 from largeds_native.loading.dataloader_arguments import THREADS, explains_dataloader_arguments
 from largeds_native.loading.fields import check_fields, check_pictures, core_field, field_names
 from largeds_native.loading.iterator import Batch, BatchIterator, BatchSource, EpochSpec, HostIterator
 from largeds_native.loading.names import keys_of
+from largeds_native.loading.normalise import DeviceFormat
 from largeds_native.loading.order import Sequential, check_seed
 from largeds_native.loading.partition import Partition
 from largeds_native.loading.plan import OrderPlan, SamplerPlan
@@ -68,7 +69,8 @@ class Loader:
     mean, std: one number per channel, in [0, 1] units; without them, floats are x / 255. Float stores pass through.
     dtype: torch.float32, float16, bfloat16 or uint8.
     channels_last: images in torch.channels_last memory format.
-    device: "cpu", or a CUDA device: uint8 is then copied from pinned memory on a side stream and normalised there.
+    device: "cpu", or a CUDA device: uint8 is then copied from pinned memory on a side stream, up to two batches
+        ahead, and normalised in the current stream by one kernel.
     prefetch: number of batches filled ahead; 0 fills each batch in `next()`.
     threads: of the C++ core; by default all that the process may use, and one in a DataLoader's worker.
     drop_last: leave out the last batch of an epoch if it is not full.
@@ -173,6 +175,7 @@ class Loader:
         self._schedule = ViewSchedule(augment)
         self._views = self._schedule.at(0)
         self._spec: EpochSpec | None = self._epoch_spec(self._views)  # None: closed
+        self._stream: Any = None  # on which batches are copied to the device
         self._start = Cursor()  # where the next iteration begins
         self._cursor = self._start  # position after the last delivered batch
         self._iterators: weakref.WeakSet[BatchIterator] = weakref.WeakSet()
@@ -308,7 +311,9 @@ class Loader:
 
     def _source(self, host: HostIterator, cursor: Cursor) -> BatchSource:
         if self.device.type != "cpu":
-            return DeviceIterator(host, cursor, self.device, self._device_format, self._coloring)
+            if self._stream is None:
+                self._stream = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
+            return DeviceIterator(host, cursor, self.device, self._device_format, self._coloring, self._stream)
         if self._coloring is None:
             return host
         return ColorIterator(host, cursor.epoch, self._coloring, self._device_format, self._color_ring)
@@ -344,13 +349,21 @@ class Loader:
         batches, samples, bytes: delivered; bytes counts images alone.
         images_per_second: over the time from the first call to the last batch.
         waiting_share: share of that time spent in `next()`; if it is near 0, the loader is not the bottleneck.
-        filling_seconds: time that the core spent filling batches.
-        waiting_seconds: time that callers spent in `next()`.
+        filling_seconds: time in which the core was filling at least one batch.
+        waiting_seconds: time that callers spent in `next()`, in all.
+        waits: how many batches were not ready when they were asked for. A loader that keeps up has 1 in an epoch, for
+            the first batch; with prefetch=0 each batch counts.
+        longest_wait_seconds: the longest time that one of them was waited for.
         pending: submitted batches that are not delivered yet.
         ready: those of them that are filled.
         replaced: samples that stand in for a damaged one, with on_damage="skip"; `damage` is the first one's error.
         read_ahead: samples that were not in memory when their batch was submitted, and were requested from the disk.
         slots, slots_in_use, slot_bytes, allocations: of the ring.
+
+        And on a CUDA device, of the work that is done there:
+        copied_bytes, copy_seconds: of the copies to the device, which run beside the caller's work.
+        device_waiting_seconds: time that the device stood still because a batch was not copied yet.
+        device_kernel: what normalises, "triton", or "torch" where Triton can't; None if nothing is normalised.
         """
         latest = self._latest() if self._latest is not None else None
         return (latest.stats() if latest is not None else self._final_stats) | self._ring.stats()

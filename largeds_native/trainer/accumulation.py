@@ -21,6 +21,13 @@ gloo). If a rank has no data left, or may have to repeat the group (`hold`), the
 reducer, and one all-reduce sums the gradients afterwards. So a rank that fails early cannot leave others blocked in
 backward(). With FSDP2 each forward and backward communicates, so all ranks run equally many micro-batches: see
 lockstep.py, and Note [Sharded gradients] in sharding.py.
+
+Note [A step later]
+On a CUDA device a step's numbers are read when the next group's backward has been queued, before its optimizer is
+called (`Accumulator.settle`; see Note [Waiting] in readback.py). Until then a flag on the device, whether a number is
+not finite, keeps the step from harming the weights: see Note [Guard] in gradients.py. So an error comes before a second
+step could follow, and the weights are finite. Where the flag can't do that exactly ("skip", or a GradScaler, with an
+optimizer that is not fused), it is read at once, and this is the step's only wait.
 """
 
 from __future__ import annotations
@@ -29,7 +36,6 @@ import inspect
 import itertools
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from numbers import Real
 from typing import Any
 
@@ -38,25 +44,16 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from largeds_native.errors import ArgumentError, NonFiniteError
-from largeds_native.trainer import batches
+from largeds_native.trainer import batches, gradients, graphs, readback
 from largeds_native.trainer.buffers import BufferSnapshot
 from largeds_native.trainer.counts import check_count
 from largeds_native.trainer.lockstep import Lockstep, Pair, count
 from largeds_native.trainer.ranks import Ranks
 from largeds_native.trainer.sharding import gradient_sync
+from largeds_native.trainer.step_result import Numbers, StepResult
 from largeds_native.trainer.weights import Counted, Weight, check_scalar_loss
 
-
-@dataclass
-class StepResult:
-    """One optimizer step: `loss` is the weighted mean over this rank's samples (NaN if their weights are 0), `weight`
-    the sum of their weights."""
-
-    loss: float
-    weight: float
-    samples: int
-    gradient_norm: float
-    stepped: bool  # False: skipped, because a loss or gradient was not finite
+ON_NONFINITE = ("raise", "raise_at_once", "skip")
 
 
 class Accumulator:
@@ -75,7 +72,12 @@ class Accumulator:
         device: micro-batches are moved to it; None leaves them where they are.
         scaler: a `torch.amp.GradScaler` for float16.
         clip_grad_norm: the largest norm of the whole gradient, applied once per step, after unscaling.
-        on_nonfinite: "raise" a NonFiniteError that names the samples, or "skip" the step.
+        on_nonfinite: what follows a loss or gradient that is infinite or NaN. "raise": a NonFiniteError that names the
+            samples; on a CUDA device it comes in the next step, or when the loader ends, and nothing waits: what was
+            wrong has not reached the weights, but an optimizer that is not fused has made a step of gradient zero (its
+            momentum and weight decay). "raise_at_once": before the optimizer is called; on a CUDA device each step
+            waits for it. "skip": the step is left out. With a fused optimizer of torch (`fused=True`) nothing waits;
+            with any other, each step waits for the device.
         sync: of a model that `fully_shard` has sharded: "each" micro-batch's gradient is reduce-scattered, which is the
             default, or only the "last" one's: less traffic, and the whole gradients in memory until then.
         hold: fetch a group's batches before the first forward and keep them, so that `Group.restart` can repeat it.
@@ -113,8 +115,8 @@ class Accumulator:
                 check_count(name, value)
         if reduction not in ("mean", "sum"):
             raise ArgumentError(f"expected reduction 'mean' or 'sum', found {reduction!r}")
-        if on_nonfinite not in ("raise", "skip"):
-            raise ArgumentError(f"expected on_nonfinite 'raise' or 'skip', found {on_nonfinite!r}")
+        if on_nonfinite not in ON_NONFINITE:
+            raise ArgumentError(f"expected on_nonfinite 'raise', 'raise_at_once' or 'skip', found {on_nonfinite!r}")
         if clip_grad_norm is not None and not (isinstance(clip_grad_norm, Real) and clip_grad_norm > 0):
             raise ArgumentError(f"expected clip_grad_norm above 0, found {clip_grad_norm!r}")
         self.model, self.optimizer = model, optimizer
@@ -130,16 +132,19 @@ class Accumulator:
         self.nominal: float | None = None  # weight of a full group on one rank; see Note [Weights]
         self.steps = 0
         self._gradient: tuple[Any, Tensor] = (None, torch.empty(0))
+        self._unread: Group | None = None  # the last step, if its numbers are still on the device
+        self._buffers = readback.PinnedBuffers()
 
     @property
     def parameters(self) -> list[nn.Parameter]:
         """The optimizer's parameters, those of `add_param_group` too."""
-        return [p for group in self.optimizer.param_groups for p in group["params"]]
+        return gradients.all_of(self.optimizer)
 
     def groups(self, loader: Iterable[Any], *, start: int = 0) -> Iterator[Group]:
         """The groups of one pass over the loader; the last may be partial. `start`: samples seen before it."""
         self.optimizer.zero_grad(set_to_none=True)  # gradients of an interrupted group, or of the caller
         self.sync.forget()
+        self.settle()
         lockstep = Lockstep(self.ranks, self.model, self.device) if self.sync.in_step else None
         iterator = iter(loader)
         while True:
@@ -148,6 +153,7 @@ class Accumulator:
                 self._agree_on_nominal(pairs)
             with_batches, with_samples = self.ranks.sum(float(bool(taken)), float(bool(pairs)))
             if not with_batches:
+                self.settle()
                 return
             self._take_new_parameters()
             reduce_after = self.sync.reduces_after(self.hold, int(with_samples))
@@ -155,6 +161,19 @@ class Accumulator:
             del pairs
             yield group
             start += group.samples
+
+    def settle(self) -> None:
+        """Wait for the last step's numbers, and raise its NonFiniteError. `groups` and `Group.step` call it; before
+        weights are saved or evaluated within an epoch, call it yourself."""
+        group, self._unread = self._unread, None
+        if group is None:
+            return
+        try:
+            group.check()
+        except NonFiniteError:
+            self.optimizer.zero_grad(set_to_none=True)  # of the group after it
+            self.steps -= 1
+            raise
 
     def _fetch_first(self, source: Iterator[Any]) -> tuple[list[tuple[Any, Any]], int]:
         """A group's first batch that has samples, or with `hold` all of them, and the number of batches fetched."""
@@ -185,7 +204,9 @@ class Accumulator:
             return float(batches.length((inputs, targets)))
         weight = self.weight(inputs, targets)
         # on a GPU it stays a tensor: reading its value would synchronise with the GPU at every micro-batch
-        return weight.double() if isinstance(weight, Tensor) and weight.device.type != "cpu" else float(weight)
+        if isinstance(weight, Tensor) and (readback.defers(weight.device) or weight.device.type != "cpu"):
+            return weight.detach().double()
+        return float(weight)
 
     def gradient_of(self, loss: Tensor, weight: float | Tensor) -> Tensor:
         """The gradient passed to `loss.backward()`: the micro-batch's weight / the nominal one; see Note [Weights]."""
@@ -263,6 +284,8 @@ class Group:
         self._current: tuple[float | Tensor, int] | None = None
         self._losses: list[Tensor] = []  # detached; one per micro-batch
         self._weights: list[float | Tensor] = []
+        self._arriving: list[readback.Readback] = []  # the weights that are tensors
+        self._numbers: readback.Readback | None = None  # the losses and the norm
         self._ranges: list[tuple[int, int]] = []  # first and last sample of each micro-batch, as indices in the epoch
 
     def __iter__(self) -> Iterator[tuple[Any, Any]]:
@@ -279,8 +302,9 @@ class Group:
                     yield from self._nothing()
                     continue
                 part = pair if taken == length else batches.narrow(pair, number * size, taken)
-                self._current = (accumulator.weigh(*part), taken)
+                self._current = (self._weigh(part), taken)
                 self.samples += taken
+                graphs.begin()
                 yield batches.to_device(part, accumulator.device)
                 del part
                 self._check_backward_was_called()
@@ -307,6 +331,13 @@ class Group:
         for pair, last in self._loader_batches():
             yield pair, count(pair, size), last
             del pair
+
+    def _weigh(self, part: tuple[Any, Any]) -> float | Tensor:
+        """A weight on a device is sent to the host before the forward is queued, so that it is there at the step."""
+        weight = self._accumulator.weigh(*part)
+        if isinstance(weight, Tensor):
+            self._arriving.append(readback.Readback(weight.reshape(1), self._accumulator._buffers))
+        return weight
 
     def _loader_batches(self) -> Iterator[tuple[Pair, bool]]:
         """Yields (batch, whether it is the group's last), and never fetches a batch past the group.
@@ -351,7 +382,7 @@ class Group:
                 accumulator.sync.backward_of_nothing(loss, accumulator.scaled(torch.zeros_like(loss)))
         else:
             loss.backward(accumulator.gradient_of(loss, weight))  # type: ignore[no-untyped-call]
-            self._losses.append(loss.detach())
+            self._losses.append(loss.detach().clone())  # a CUDA graph's next run writes over its outputs
             self._weights.append(weight)
             last = self._start + self.samples - 1
             self._ranges.append((last - samples + 1, last))
@@ -383,40 +414,138 @@ class Group:
 
     def step(self) -> StepResult:
         """Divide by the total weight, clip, check for NaN, step, and clear the gradients. If the total weight is 0, the
-        optimizer is not called."""
+        optimizer is not called. On a CUDA device the numbers are read later; see Note [A step later].
+
+        Raises NonFiniteError for this step, or on a CUDA device with on_nonfinite="raise" for the one before it."""
         accumulator = self._accumulator
+        accumulator.settle()
         self._pairs.clear()
         parameters = accumulator.parameters
         if self._reduce_after:
             accumulator.ranks.sum_gradients(parameters)
-        gradients = accumulator.sync.local(p.grad for p in parameters if p.grad is not None)
-        scaler = accumulator.scaler if gradients else None  # a GradScaler refuses a step without gradients
+        found = accumulator.sync.local(p.grad for p in parameters if p.grad is not None)
+        scaler = accumulator.scaler if found else None  # a GradScaler refuses a step without gradients
         if scaler is not None:
             scaler.unscale_(accumulator.optimizer)
-        self._apply_total(gradients)
-        losses, weights, gradient_norm = self._read(accumulator.sync.norm(gradients))
-        result = self._result(losses, weights, gradient_norm)
+        weights = self._read_weights()
+        self._apply_total(found)
+        norm = accumulator.sync.norm(found)
+        self._number = accumulator.steps
         try:
-            result.stepped = self._is_finite(losses, weights, gradient_norm)
-            if result.stepped and not self._weighs_nothing(weights):
-                if accumulator.clip_grad_norm is not None and gradient_norm > accumulator.clip_grad_norm:
-                    torch._foreach_mul_(gradients, accumulator.clip_grad_norm / (gradient_norm + 1e-6))
-                result.stepped = self._optimizer_step(scaler, gradient_norm)
+            if self._may_read_later(norm, scaler):
+                result = self._step_by_flag(found, norm, scaler)
+            else:
+                result = self._step_by_numbers(found, norm, scaler, weights)
         finally:
             if scaler is not None:
                 scaler.update()
             accumulator.optimizer.zero_grad(set_to_none=True)
         accumulator.steps += 1
-        if not result.stepped and self._buffers is not None:
-            self._buffers.restore()
         return result
 
-    def _result(self, losses: list[float], weights: list[float], norm: float) -> StepResult:
-        """The step's numbers; the loss is NaN where no sample weighs anything."""
+    def _may_read_later(self, norm: Tensor | None, scaler: torch.amp.GradScaler | None) -> bool:
+        """Whether the optimizer may be called before the numbers are known: see Note [A step later]."""
+        values = [*self._losses, *([] if norm is None else [norm])]
+        if not values or not all(readback.defers(value.device) for value in values):
+            return False
+        on_nonfinite = self._accumulator.on_nonfinite
+        if on_nonfinite == "raise" and scaler is None:
+            return True
+        return on_nonfinite != "raise_at_once" and gradients.can_skip_by_flag(self._accumulator.optimizer)
+
+    def _step_by_numbers(
+        self, found: list[Tensor], norm: Tensor | None, scaler: torch.amp.GradScaler | None, weights: list[float]
+    ) -> StepResult:
+        """The step of the CPU: first the numbers, then the optimizer."""
+        accumulator = self._accumulator
+        losses, gradient_norm = self._read(norm)
+        loss, weight = self._mean_loss(losses, weights)
+        stepped = self._is_finite(losses, weights, gradient_norm)
+        if stepped and not self._weighs_nothing(weights):
+            if accumulator.clip_grad_norm is not None:
+                gradients.clip(found, gradient_norm, accumulator.clip_grad_norm)
+            stepped = self._optimizer_step(scaler, gradient_norm)
+        if not stepped and self._buffers is not None:
+            self._buffers.restore()
+        return StepResult(loss, weight, self.samples, gradient_norm, stepped)
+
+    def _step_by_flag(
+        self, found: list[Tensor], norm: Tensor | None, scaler: torch.amp.GradScaler | None
+    ) -> StepResult:
+        """The step of a device: the optimizer is called, and a flag on the device says whether it may change anything.
+        The numbers are sent to the host behind it."""
+        accumulator = self._accumulator
+        values, wrong, no_step = self._flags(norm, scaler)
+        several = accumulator.ranks.world_size > 1
+        if several:  # what is wrong on another rank can't be seen in this rank's numbers
+            values = torch.cat([values, wrong.to(values.dtype).reshape(1)])
+        self._numbers = readback.Readback(values, accumulator._buffers)
+        if not self._weighs_nothing([float(weight) for weight in self._weights]):
+            if accumulator.clip_grad_norm is not None and norm is not None:
+                gradients.clip(found, norm, accumulator.clip_grad_norm)
+            if gradients.can_skip_by_flag(accumulator.optimizer):
+                gradients.step_unless(no_step, accumulator.optimizer)
+            else:
+                gradients.zero_if(no_step, found)
+                accumulator.optimizer.step()
+        if self._buffers is not None:
+            self._buffers.restore_if(no_step)
+            self._buffers = None
+        accumulator._unread = self
+        known = accumulator.on_nonfinite == "raise" and scaler is None
+        return StepResult.later(self.samples, self._outcome, lambda: self._numbers_are_there, known)
+
+    def _flags(self, norm: Tensor | None, scaler: torch.amp.GradScaler | None) -> tuple[Tensor, Tensor, Tensor]:
+        """On the device: the losses and the norm; whether one is not finite that should be, on any rank; whether the
+        optimizer must not step, which overflown gradients of a GradScaler forbid, too."""
+        losses = self._losses
+        values = _stack([*losses, *([] if norm is None else [norm])])
+        counted = _stack([loss for loss, weight in zip(losses, self._weights, strict=True) if weight != 0])
+        if scaler is None and len(counted) == len(losses):
+            wrong = gradients.any_nonfinite(values)
+        else:
+            if scaler is None and norm is not None:
+                counted = torch.cat([counted, norm.reshape(1).to(counted.dtype)])
+            wrong = gradients.any_nonfinite(counted.to(values.device))
+        wrong = self._accumulator.ranks.max_of(wrong)
+        if scaler is None or norm is None:
+            return values, wrong, wrong
+        return values, wrong, torch.maximum(wrong, gradients.any_nonfinite(norm))
+
+    @property
+    def _numbers_are_there(self) -> bool:
+        return self._numbers is None or self._numbers.ready
+
+    def _outcome(self) -> Numbers:
+        """The step's numbers, when they have arrived."""
+        losses, weights, norm, wrong = self._arrived()
+        loss, weight = self._mean_loss(losses, weights)
+        overflown = self._accumulator.scaler is not None and not math.isfinite(norm)
+        return loss, weight, norm, not wrong and not overflown
+
+    def check(self) -> None:
+        """Raises NonFiniteError if this step's numbers, which are read now, are wrong; with "skip" it is skipped."""
+        losses, weights, norm, wrong = self._arrived()
+        if wrong and self._accumulator.on_nonfinite != "skip":
+            raise NonFiniteError(self._describe(losses, self._bad_losses(losses, weights), norm))
+
+    def _arrived(self) -> tuple[list[float], list[float], float, bool]:
+        """Losses, weights, the norm, and whether one of any rank is not finite that should be."""
+        assert self._numbers is not None
+        count, numbers = len(self._losses), self._numbers.read()
+        several = self._accumulator.ranks.world_size > 1
+        own = numbers[:-1] if several else numbers
+        losses, norm = own[:count], own[count] if len(own) > count else 0.0
+        weights = [float(weight) for weight in self._weights]
+        wrong = bool(numbers[-1]) if several else self._is_wrong(losses, weights, norm)
+        return losses, weights, norm, wrong
+
+    def _mean_loss(self, losses: list[float], weights: list[float]) -> tuple[float, float]:
+        """The step's loss and weight; the loss is NaN where no sample weighs anything."""
         total = sum(weights)
         by_weight = self._accumulator.reduction == "mean"
         mean = sum(v * (w if by_weight else 1.0) for v, w in zip(losses, weights, strict=True) if w or not by_weight)
-        return StepResult(mean / total if total else math.nan, total, self.samples, norm, True)
+        return mean / total if total else math.nan, total
 
     def _weighs_nothing(self, weights: list[float]) -> bool:
         """Whether all samples of the group, on all ranks, weigh 0: a mean over nothing has no gradient."""
@@ -431,38 +560,39 @@ class Group:
         scaler.step(self._accumulator.optimizer)
         return math.isfinite(norm)
 
-    def _apply_total(self, gradients: list[Tensor]) -> None:
+    def _apply_total(self, found: list[Tensor]) -> None:
         """Multiply by nominal / total, and undo the mean over the ranks."""
         accumulator = self._accumulator
-        factor: float | Tensor = 1.0
+        factor = 1.0
         if accumulator.divides:
-            total = self._total
+            total = float(self._total)  # a number: see _read_weights
             if accumulator.ranks.world_size > 1:
-                (self._total,) = (total,) = accumulator.ranks.sum(float(total))
-            nominal = accumulator.nominal or 1.0
-            if isinstance(total, Tensor):
-                factor = torch.where(total == 0, 1.0, nominal / total)
-            elif total != 0:
-                factor = nominal / total
+                (self._total,) = (total,) = accumulator.ranks.sum(total)
+            if total != 0:
+                factor = (accumulator.nominal or 1.0) / total
         if not self._reduce_after and accumulator.sync.divisor > 1:
             factor = factor * accumulator.sync.divisor
-        if gradients and not (isinstance(factor, float) and factor == 1.0):
-            torch._foreach_mul_(gradients, factor)
+        if factor != 1.0:
+            gradients.multiply(found, factor)
 
-    def _read(self, norm: Tensor | None) -> tuple[list[float], list[float], float]:
-        """The losses, weights and gradient norm as numbers, with one synchronisation with the device."""
+    def _read_weights(self) -> list[float]:
+        """The weights as numbers, also their total. Those on a device were sent before the last forward."""
+        arrived = (copy.read()[0] for copy in self._arriving)
+        weights = [next(arrived) if isinstance(w, Tensor) else w for w in self._weights]
+        self._weights = [*weights]
+        if self._arriving:
+            self._total = sum(weights)
+        return weights
+
+    def _read(self, norm: Tensor | None) -> tuple[list[float], float]:
+        """The losses and gradient norm as numbers, with one synchronisation with the device."""
         values = self._losses + ([] if norm is None else [norm])
-        values += [w for w in self._weights if isinstance(w, Tensor)]
         numbers: list[float]
-        if all(value.device.type == "cpu" for value in values):
+        if len({value.device for value in values}) > 1 or all(value.device.type == "cpu" for value in values):
             numbers = [value.item() for value in values]
         else:
-            numbers = torch.stack([value.reshape(()).double() for value in values]).tolist()
-        losses = numbers[: len(self._losses)]
-        rest = iter(numbers[len(self._losses) :])
-        gradient_norm = 0.0 if norm is None else next(rest)
-        weights = [next(rest) if isinstance(w, Tensor) else float(w) for w in self._weights]
-        return losses, weights, gradient_norm
+            numbers = _stack(values).tolist()
+        return numbers[: len(self._losses)], 0.0 if norm is None else numbers[-1]
 
     def _is_finite(self, losses: list[float], weights: list[float], norm: float) -> bool:
         """Whether every loss and the gradient are finite on all ranks; raises with on_nonfinite="raise".
@@ -470,19 +600,25 @@ class Group:
         Infinite gradients under a GradScaler don't count: it finds its scale by them, and skips the step itself.
         """
         accumulator = self._accumulator
-        # the loss of a micro-batch of weight 0 is 0 / 0, and doesn't count
-        bad_loss = [i for i, value in enumerate(losses) if not math.isfinite(value) and weights[i] != 0]
-        bad_gradient = not math.isfinite(norm) and accumulator.scaler is None
-        (anywhere,) = accumulator.ranks.max(float(bool(bad_loss) or bad_gradient))
+        (anywhere,) = accumulator.ranks.max(float(self._is_wrong(losses, weights, norm)))
         if not anywhere:
             return True
-        if accumulator.on_nonfinite == "raise":
-            raise NonFiniteError(self._describe(losses, bad_loss, norm))
+        if accumulator.on_nonfinite != "skip":
+            raise NonFiniteError(self._describe(losses, self._bad_losses(losses, weights), norm))
         return False
+
+    def _is_wrong(self, losses: list[float], weights: list[float], norm: float) -> bool:
+        bad_gradient = not math.isfinite(norm) and self._accumulator.scaler is None
+        return bad_gradient or bool(self._bad_losses(losses, weights))
+
+    @staticmethod
+    def _bad_losses(losses: list[float], weights: list[float]) -> list[int]:
+        """The micro-batches; the loss of one of weight 0 is 0 / 0, and doesn't count."""
+        return [i for i, value in enumerate(losses) if not math.isfinite(value) and weights[i] != 0]
 
     def _describe(self, losses: list[float], bad: list[int], norm: float) -> str:
         first, last = self._start, self._start + self.samples - 1
-        where = f"at step {self._accumulator.steps}, samples {first} to {last} of this epoch"
+        where = f"at step {self._number}, samples {first} to {last} of this epoch"
         if not bad:
             return f"the gradient is not finite (norm {norm}) {where}, though every loss on this rank is"
         begin, end = self._ranges[bad[0]]
@@ -497,3 +633,10 @@ def check_needs_no_closure(optimizer: Optimizer) -> None:
             f"{type(optimizer).__name__} computes the loss again in its step, by a closure, and a group's batches are "
             "not kept: expected an optimizer that steps from the gradients alone, such as SGD or AdamW"
         )
+
+
+def _stack(values: list[Tensor]) -> Tensor:
+    """Numbers in one tensor of one dimension; of several dtypes, as float64."""
+    if len({value.dtype for value in values}) > 1:
+        values = [value.double() for value in values]
+    return torch.stack([value.reshape(()) for value in values]) if values else torch.empty(0)

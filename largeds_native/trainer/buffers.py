@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from largeds_native.trainer.gradients import INTEGERS
 from largeds_native.trainer.random_state import RandomState
 
 
@@ -20,6 +21,28 @@ class BufferSnapshot:
         """Write the values back into the same tensors."""
         for buffer, value in zip(self._buffers, self._values, strict=True):
             buffer.copy_(value)
+
+    @torch.no_grad()
+    def restore_if(self, flag: Tensor) -> None:
+        """`restore()` where the flag, a tensor of one element on the device, is 1; nothing is read.
+
+        The bits of both are multiplied by 0 and 1 and added, as integers: three calls for all buffers of a size, while
+        torch.where would be one for each. The values can't be restored again.
+        """
+        by_size: dict[int, tuple[list[Tensor], list[Tensor]]] = {}
+        for buffer, value in zip(self._buffers, self._values, strict=True):
+            integer = INTEGERS.get(buffer.dtype.itemsize)
+            if integer is None or buffer.device != flag.device:
+                buffer.copy_(torch.where(flag.to(buffer.device).bool(), value, buffer))
+                continue
+            now, before = by_size.setdefault(buffer.dtype.itemsize, ([], []))
+            now.append(buffer.detach().view(integer))
+            before.append(value.view(integer))
+        for size, (now, before) in by_size.items():
+            chosen = flag.to(INTEGERS[size])
+            torch._foreach_mul_(now, 1 - chosen)
+            torch._foreach_mul_(before, chosen)
+            torch._foreach_add_(now, before)
 
 
 class Snapshot:

@@ -8,8 +8,8 @@ if TYPE_CHECKING:
     from torch import nn
     from torch.optim import Optimizer
 
-    from largeds_native.trainer.accumulation import StepResult
     from largeds_native.trainer.ranks import Ranks
+    from largeds_native.trainer.step_result import StepResult
 
 
 class TrainingRun(Protocol):

@@ -13,7 +13,7 @@ from largeds_native.trainer.ranks import unwrap
 from largeds_native.trainer.sharding import local_part
 
 if TYPE_CHECKING:
-    from largeds_native.trainer.accumulation import StepResult
+    from largeds_native.trainer.step_result import StepResult
 
 
 class EMA(Callback):

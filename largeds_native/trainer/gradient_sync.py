@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from largeds_native.trainer import gradients
 from largeds_native.trainer.ranks import (
     Ranks,
     check_all_are_reduced,
@@ -69,12 +69,9 @@ class GradientSync:
         """This rank's parts, with the memory of the given tensors."""
         return list(tensors)
 
-    def norm(self, gradients: list[Tensor]) -> Tensor | None:
-        """The norm of the whole gradient, of which `gradients` are this rank's parts; None: there are none."""
-        if not gradients:
-            return None
-        norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
-        return norm
+    def norm(self, found: list[Tensor]) -> Tensor | None:
+        """The norm of the whole gradient, of which `found` are this rank's parts; None: there are none."""
+        return gradients.norm(found)
 
     def share_buffers(self) -> None:
         """Give all ranks the buffers of rank 0, where nothing else does: BatchNorm's statistics differ between them."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from largeds_native.trainer.callbacks import Callback, TrainingRun
 
 if TYPE_CHECKING:
-    from largeds_native.trainer.accumulation import StepResult
+    from largeds_native.trainer.step_result import StepResult
 
 
 class CSVLogger(Callback):
@@ -40,6 +40,7 @@ class TensorBoardLogger(Callback):
     def __init__(self, folder: str | os.PathLike[str], every: int = 50) -> None:
         self.folder, self.every = Path(folder), every
         self._writer: Any = None
+        self._unwritten: list[tuple[StepResult, int, float]] = []  # result, step, learning rate
 
     def on_fit_start(self, trainer: TrainingRun) -> None:
         """Open the event file; points after the resumed step are purged."""
@@ -49,15 +50,25 @@ class TensorBoardLogger(Callback):
             self._writer = SummaryWriter(str(self.folder), purge_step=trainer.step)
 
     def on_step(self, trainer: TrainingRun, result: StepResult) -> None:
-        """Write the step's numbers."""
-        if self._writer is not None and trainer.step % self.every == 0:
-            self._writer.add_scalar("step/loss", result.loss, trainer.step)
-            self._writer.add_scalar("step/gradient_norm", result.gradient_norm, trainer.step)
-            self._writer.add_scalar("step/learning_rate", trainer.optimizer.param_groups[0]["lr"], trainer.step)
+        """Write the step's numbers when they are there; nothing waits for them before the epoch's end."""
+        if self._writer is None:
+            return
+        if trainer.step % self.every == 0:
+            self._unwritten.append((result, trainer.step, trainer.optimizer.param_groups[0]["lr"]))
+        while self._unwritten and self._unwritten[0][0].ready:
+            self._write_first()
+
+    def _write_first(self) -> None:
+        result, step, learning_rate = self._unwritten.pop(0)
+        self._writer.add_scalar("step/loss", result.loss, step)
+        self._writer.add_scalar("step/gradient_norm", result.gradient_norm, step)
+        self._writer.add_scalar("step/learning_rate", learning_rate, step)
 
     def on_epoch_end(self, trainer: TrainingRun, logs: dict[str, float]) -> None:
         """Write the epoch's numbers."""
         if self._writer is not None:
+            while self._unwritten:
+                self._write_first()
             for name, value in logs.items():
                 self._writer.add_scalar(f"epoch/{name}", value, trainer.step)
             self._writer.flush()
@@ -65,5 +76,7 @@ class TensorBoardLogger(Callback):
     def on_fit_end(self, trainer: TrainingRun) -> None:
         """Close the event file."""
         if self._writer is not None:
+            while self._unwritten:
+                self._write_first()
             self._writer.close()
             self._writer = None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from largeds_native.trainer.callbacks import Callback, TrainingRun
 
 if TYPE_CHECKING:
-    from largeds_native.trainer.accumulation import StepResult
+    from largeds_native.trainer.step_result import StepResult
 
 
 class ProgressBar(Callback):
@@ -20,6 +20,8 @@ class ProgressBar(Callback):
         self._bar: Any = None
         self._task: Any = None
         self._drawn = 0.0
+        self._last: StepResult | None = None  # the last step whose numbers were there
+        self._coming: StepResult | None = None
 
     def on_epoch_start(self, trainer: TrainingRun) -> None:
         """Start the bar of the epoch."""
@@ -46,11 +48,19 @@ class ProgressBar(Callback):
 
     def on_step(self, trainer: TrainingRun, result: StepResult) -> None:
         """Redraw the bar, at most every `REFRESH` seconds."""
+        if self._bar is None:
+            return
+        if self._coming is not None and self._coming.ready:
+            self._last = self._coming
+        self._coming = result
+        if result.ready:
+            self._last = result
         now = time.perf_counter()
-        if self._bar is not None and now - self._drawn > self.REFRESH:
+        if now - self._drawn > self.REFRESH:
             self._drawn = now
             speed = trainer.speed()
-            numbers = f"loss {result.loss:.4f}  {speed['images_per_s']:,.0f} img/s  data {speed['data_share']:.0%}"
+            loss = "" if self._last is None else f"loss {self._last.loss:.4f}  "
+            numbers = f"{loss}{speed['images_per_s']:,.0f} img/s  data {speed['data_share']:.0%}"
             self._bar.update(self._task, completed=trainer.steps_in_epoch, numbers=numbers)
             self._bar.refresh()
 

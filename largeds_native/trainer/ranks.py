@@ -57,6 +57,12 @@ class Ranks:
         """The maximum of each number over the ranks."""
         return self._reduce(values, dist.ReduceOp.MAX)
 
+    def max_of(self, flag: Tensor) -> Tensor:
+        """The maximum of a tensor over the ranks, on its device and without waiting for it."""
+        if self.world_size > 1:
+            dist.all_reduce(flag, op=dist.ReduceOp.MAX)
+        return flag
+
     def longest(self, loader: Any) -> int | None:
         """The largest length of the ranks' loaders, in batches; None if a length is unknown."""
         try:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from largeds_native.errors import ArgumentError
 from largeds_native.trainer.arguments import check_monitored
-
-if TYPE_CHECKING:
-    from largeds_native.trainer.accumulation import StepResult
 
 
 class Schedule:
@@ -25,9 +22,10 @@ class Schedule:
         if self.watches and by == "step":
             raise ArgumentError("expected scheduler_by 'epoch' with ReduceLROnPlateau, found 'step'")
 
-    def after_step(self, result: StepResult) -> None:
-        """After an optimizer step; skipped steps don't count."""
-        if self._scheduler is not None and self._by == "step" and result.stepped:
+    def after_step(self, *, stepped: bool) -> None:
+        """After an optimizer step; skipped steps don't count. Where that is known later, the call comes later, too,
+        before the next optimizer step."""
+        if self._scheduler is not None and self._by == "step" and stepped:
             self._scheduler.step()
 
     def after_epoch(self, logs: Mapping[str, float], monitor: str) -> None:

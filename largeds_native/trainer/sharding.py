@@ -234,8 +234,8 @@ class ShardedSync(GradientSync):
         with torch.no_grad():
             return [local_part(tensor) for tensor in tensors]
 
-    def norm(self, gradients: list[Tensor]) -> Tensor | None:
-        part = super().norm(gradients)
+    def norm(self, found: list[Tensor]) -> Tensor | None:
+        part = super().norm(found)
         if part is None:
             return None
         squares = self._ranks.sum_tensor(part.double().square())

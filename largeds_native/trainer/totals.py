@@ -6,7 +6,7 @@ import math
 import time
 from typing import Any
 
-from largeds_native.trainer.accumulation import StepResult
+from largeds_native.trainer.step_result import StepResult
 
 
 class EpochTotals:
@@ -24,9 +24,12 @@ class EpochTotals:
         """This process starts or continues the epoch now; it has waited `waited` seconds for data until now."""
         self._began, self._samples_then, self._waited_then = time.perf_counter(), self.samples, waited
 
+    def count(self, samples: int) -> None:
+        """The samples of one optimizer step."""
+        self.samples += samples
+
     def add(self, result: StepResult) -> None:
-        """Count one optimizer step."""
-        self.samples += result.samples
+        """The numbers of one optimizer step, whose samples `count` counts: on a device they come later."""
         if math.isfinite(result.loss):
             self.loss += result.loss * result.weight
             self.weight += result.weight

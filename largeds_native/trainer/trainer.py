@@ -7,10 +7,11 @@ files (checkpoint.py), the position in the loader (position.py), evaluation (eva
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import warnings
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
-from largeds_native.errors import ArgumentError, StorageError
+from largeds_native.errors import ArgumentError, NonFiniteError, StorageError
 from largeds_native.loading.torch_samplers import set_epoch
 from largeds_native.trainer import batches, checkpoint, run_state
 from largeds_native.trainer.accumulation import Accumulator, Group
@@ -49,6 +50,7 @@ from largeds_native.trainer.run_progress import RunProgress
 from largeds_native.trainer.schedule import Schedule
 from largeds_native.trainer.settings import Settings
 from largeds_native.trainer.sharding import ShardedSync, check_wrappers, is_sharded
+from largeds_native.trainer.step_result import StepResult
 from largeds_native.trainer.stopping import SignalWatch
 from largeds_native.trainer.totals import EpochTotals
 from largeds_native.trainer.trial import try_validation
@@ -86,7 +88,9 @@ class Trainer:
             another loss seems to have weights, a warning asks for it.
         sync: of a model sharded by `fully_shard`: the gradients of "each" micro-batch are reduce-scattered, which is
             the default, or only those of the "last" one of a step.
-        on_nonfinite: "raise" NonFiniteError, or "skip" the step, when a loss or gradient is infinite or NaN.
+        on_nonfinite: "raise" NonFiniteError when a loss or gradient is infinite or NaN, on a CUDA device one step later
+            and before anything is saved; "raise_at_once", for which each step waits for the device; or "skip" the step,
+            which waits unless the optimizer is one of torch's with `fused=True`. See Accumulator.
         stop_on_signal: at SIGTERM, save after the current step and raise StoppedBySignal, a SystemExit with code 75, on
             all ranks; during a validation, after it. It needs a `checkpoint_dir`. The handler is installed only during
             `fit`, which must then run in the main thread.
@@ -165,6 +169,8 @@ class Trainer:
         self._progress = RunProgress()
         self._settings = Settings(optimizer, scheduler)
         self._signals = SignalWatch(self.ranks, stop_on_signal)
+        self._unread: StepResult | None = None  # of the last step, while its numbers are on the device
+        self._scheduled = False  # the scheduler has had that step
         self._unsaved_best = False  # the last epoch was the best so far, and its checkpoint could not be written
         self.steps_per_epoch: int | None = None
         self.stopped = False
@@ -184,7 +190,8 @@ class Trainer:
     @property
     def skipped(self) -> int:
         """Number of skipped steps, in which a loss or gradient was not finite."""
-        return self._progress.skipped
+        unread = self._unread  # reading it waits for the device
+        return self._progress.skipped + (unread is not None and not unread.stepped)
 
     @property
     def steps_in_epoch(self) -> int:
@@ -317,20 +324,15 @@ class Trainer:
         self.callbacks.call("on_epoch_start", self)
         source = position.epoch(self.epoch)
         self.totals.start_clock(position.waited)
-        for group in self.accumulator.groups(source, start=self.totals.samples):
-            if self.accumulator.hold:
-                for outputs, targets in until_it_fits(group, self.accumulator, self._forward_backward):
-                    self.train_metrics.update(outputs, targets)
-            else:
-                self._forward_backward(group, self.train_metrics.update)
-            result = group.step()
-            self._progress.step += 1
-            self._progress.steps_in_epoch += 1
-            self._progress.skipped += not result.stepped
-            self.totals.add(result)
-            self.schedule.after_step(result)
-            self.callbacks.call("on_step", self, result)
-            self._after_step()
+        with self._reading_at_the_end():
+            for group in self.accumulator.groups(source, start=self.totals.samples):
+                if self.accumulator.hold:
+                    for outputs, targets in until_it_fits(group, self.accumulator, self._forward_backward):
+                        self.train_metrics.update(outputs, targets)
+                else:
+                    self._forward_backward(group, self.train_metrics.update)
+                self._read_last_step()  # here, since the device has the work of this step now
+                self._count(group.step())
         if not any(self.ranks.max(self.totals.samples)):
             raise ArgumentError("the training loader is empty")
         position.in_epoch = False
@@ -338,6 +340,59 @@ class Trainer:
         self.save()
         if self._signals.came():
             self._stop_by_signal()
+
+    def _count(self, result: StepResult) -> None:
+        """What follows a step. Its numbers are read now if they are there, else before the next one."""
+        self._progress.step += 1
+        self._progress.steps_in_epoch += 1
+        self.totals.count(result.samples)
+        self._unread, self._scheduled = result, result.steps_or_raises
+        if self._scheduled:
+            self.schedule.after_step(stepped=True)
+        if result.ready:
+            self._read_last_step()
+        self.callbacks.call("on_step", self, result)
+        self._after_step()
+
+    def _read_last_step(self) -> None:
+        """The numbers of the last step; waits for them, and raises its NonFiniteError."""
+        result = self._unread
+        if result is None:
+            return
+        self.accumulator.settle()
+        self._unread = None
+        self._progress.skipped += not result.stepped
+        self.totals.add(result)
+        if not self._scheduled:
+            self.schedule.after_step(stepped=result.stepped)
+
+    @contextlib.contextmanager
+    def _reading_at_the_end(self) -> Iterator[None]:
+        """The last step's numbers are read, also when an error or Ctrl-C ends the steps. The error may come of that
+        step: then that is said, and the step is not counted."""
+        try:
+            try:
+                yield
+            except BaseException as error:
+                if self._unread is not None and not isinstance(error, NonFiniteError):
+                    self._read_after(error)
+                raise
+            self._read_last_step()
+        except NonFiniteError:
+            if self._unread is not None:
+                self._unread = None
+                self._progress.step -= 1
+                self._progress.steps_in_epoch -= 1
+            raise
+
+    def _read_after(self, error: BaseException) -> None:
+        try:
+            self._read_last_step()
+        except NonFiniteError as cause:
+            if isinstance(error, Exception):
+                raise cause from error
+        except RuntimeError:  # the device has failed, which `error` says
+            self._unread = None
 
     def _forward_backward(self, group: Group, record: Record) -> None:
         for inputs, targets in group:
@@ -368,6 +423,7 @@ class Trainer:
         check_loader("loader", loader)
         check_world(loader, self.ranks.world_size)
         check_members("loader", loader, self.model, self.loss)
+        self._read_last_step()
         self.callbacks.call("on_evaluate_start", self)
         try:
             return evaluate(loader, self.accumulator, self.loss, self.precision, self.metrics)
@@ -450,11 +506,15 @@ class Trainer:
 
     def state_dict(self) -> dict[str, Any]:
         """The state of the run, as tensors and plain values. All ranks call it."""
+        self._read_last_step()
         self.accumulator.sync.share_buffers()
         return run_state.capture(self._parts())
 
     def load_state_dict(self, state: dict[str, Any], path: str | os.PathLike[str] = "state") -> None:
         """Continue from `state_dict()`. Raises StateError, before anything is changed, if it belongs to another run."""
+        with contextlib.suppress(NonFiniteError):  # of steps that are given up
+            self.accumulator.settle()
+        self._unread = None
         run_state.restore(self._parts(), state, path)
         self._unsaved_best = False
         if self.checkpoints is not None:

@@ -5,7 +5,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
+#include <functional>
+#include <memory>
 #include <numeric>
 #include <thread>
 #include <vector>
@@ -129,3 +132,123 @@ TEST_CASE("where no thread can be started, a loop runs on the caller's") {
   CHECK(without_threads([&] { return sum_to(pool, 1000, 1) == 499500; }));
 }
 #endif
+
+namespace {
+
+// Counts how often each item is processed, and whether two threads had the same worker's number at once.
+class CountingLoop : public ThreadPool::Loop {
+ public:
+  CountingLoop(int64_t n, int threads) : seen(static_cast<size_t>(n)), at_work(static_cast<size_t>(threads)) {}
+
+  void run(int64_t begin, int64_t end, int worker) override {
+    if (at_work[static_cast<size_t>(worker)].exchange(true)) mixed = true;
+    if (before) before(begin, worker);
+    for (int64_t i = begin; i < end; ++i) ++seen[static_cast<size_t>(i)];
+    at_work[static_cast<size_t>(worker)] = false;
+  }
+  void finished(std::exception_ptr failure) noexcept override {
+    error = std::move(failure);
+    ended = true;
+  }
+  void wait() const {
+    while (!ended) std::this_thread::yield();
+  }
+  bool each_once() const {
+    return !mixed && std::all_of(seen.begin(), seen.end(), [](int times) { return times == 1; });
+  }
+
+  std::function<void(int64_t, int)> before;
+  std::vector<int> seen;
+  std::vector<std::atomic<bool>> at_work;
+  std::atomic<bool> mixed{false}, ended{false};
+  std::exception_ptr error;
+};
+
+void help_to_the_end(ThreadPool& pool, ThreadPool::Loop& loop) {
+  const std::atomic<bool> never{false};
+  while (!pool.help(loop, never)) {
+  }
+  pool.leave(loop);
+}
+
+}  // namespace
+
+TEST_CASE("a loop that was started later may end first") {
+  ThreadPool pool(2);
+  CountingLoop first(2, 2), second(9, 2);
+  std::atomic<int> begun{0};
+  first.before = [&](int64_t, int worker) {
+    ++begun;
+    while (begun < 2) std::this_thread::yield();  // each thread has a chunk of it
+    if (worker == 1) second.wait();
+  };
+  pool.start(first, 2, 1);
+  pool.start(second, 9, 2);
+  help_to_the_end(pool, first);
+  CHECK(!first.ended);
+  help_to_the_end(pool, second);
+  second.wait();
+  first.wait();
+  CHECK(first.each_once());
+  CHECK(second.each_once());
+}
+
+TEST_CASE("loops of any length run beside each other, for several threads that start them") {
+  for (const int threads : {1, 2, 5, 16, 64}) {
+    ThreadPool pool(threads);
+    std::atomic<int> wrong{0};
+    std::vector<std::thread> callers;
+    for (int caller = 0; caller < 3; ++caller) {
+      callers.emplace_back([&, caller] {
+        for (int64_t round = 0; round < 40; ++round) {
+          std::vector<std::unique_ptr<CountingLoop>> loops;
+          for (int64_t i = 0; i < 4; ++i) {
+            const int64_t n = (round * 13 + i * 29 + caller) % 70;
+            pool.start(*loops.emplace_back(std::make_unique<CountingLoop>(n, threads)), n, 1 + (round + i) % 5);
+          }
+          const std::atomic<bool> always{true};  // after each chunk
+          for (const auto& loop : loops) {
+            while (!pool.help(*loop, always)) {
+            }
+            pool.leave(*loop);
+          }
+          wrong += sum_to(pool, 100, 7) == 4950 ? 0 : 1;
+          for (const auto& loop : loops) {
+            loop->wait();
+            wrong += loop->each_once() ? 0 : 1;
+          }
+        }
+      });
+    }
+    for (std::thread& caller : callers) caller.join();
+    CHECK(wrong == 0);
+  }
+}
+
+TEST_CASE("an exception ends only its own loop, and what nobody has taken is dropped when a loop is left") {
+  for (const int threads : {1, 3}) {
+    ThreadPool pool(threads);
+    CountingLoop fails(100, threads), whole(100, threads), dropped(100, threads);
+    std::atomic<bool> left{false};
+    dropped.before = [&](int64_t, int) {
+      while (!left) std::this_thread::yield();
+    };
+    fails.before = [](int64_t begin, int) {
+      if (begin == 7) throw lds::Error(lds::Reason::io, "7");
+    };
+    pool.start(fails, 100, 1);
+    pool.start(whole, 100, 1);
+    help_to_the_end(pool, fails);
+    help_to_the_end(pool, whole);
+    fails.wait();
+    whole.wait();
+    CHECK_THROWS_AS(std::rethrow_exception(fails.error), lds::Error);
+    CHECK(!whole.error);
+    CHECK(whole.each_once());
+    pool.start(dropped, 100, 1);
+    pool.leave(dropped);
+    left = true;
+    dropped.wait();
+    CHECK(std::accumulate(dropped.seen.begin(), dropped.seen.end(), 0) < threads);  // a chunk for each that had one
+  }
+}

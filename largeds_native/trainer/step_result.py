@@ -1,0 +1,78 @@
+"""The numbers of one optimizer step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+Numbers = tuple[float, float, float, bool]  # loss, weight, gradient_norm, stepped
+
+
+class StepResult:
+    """One optimizer step. On a CUDA device its numbers arrive while the next step runs: reading one before then waits
+    for the device, `ready` does not.
+
+    Attributes:
+        loss: the weighted mean over this rank's samples; NaN if their weights are 0.
+        weight: the sum of their weights.
+        samples: their number, known at once.
+        gradient_norm: before clipping.
+        stepped: False if the step was skipped, because a loss or gradient was not finite.
+    """
+
+    __slots__ = ("_is_ready", "_numbers", "_read", "samples", "steps_or_raises")
+
+    def __init__(self, loss: float, weight: float, samples: int, gradient_norm: float, stepped: bool) -> None:
+        self.samples = samples
+        self.steps_or_raises = stepped  # it is known that the step was not skipped
+        self._numbers: Numbers | None = (loss, weight, gradient_norm, stepped)
+        self._read: Callable[[], Numbers] | None = None
+        self._is_ready: Callable[[], bool] | None = None
+
+    @classmethod
+    def later(
+        cls, samples: int, read: Callable[[], Numbers], is_ready: Callable[[], bool], steps_or_raises: bool
+    ) -> StepResult:
+        """Of a step whose numbers are still on the device."""
+        result = cls(0.0, 0.0, samples, 0.0, steps_or_raises)
+        result._numbers, result._read, result._is_ready = None, read, is_ready
+        return result
+
+    @property
+    def ready(self) -> bool:
+        """Whether the numbers are there, so that reading them does not wait."""
+        return self._numbers is not None or (self._is_ready is not None and self._is_ready())
+
+    @property
+    def loss(self) -> float:
+        return self._all()[0]
+
+    @property
+    def weight(self) -> float:
+        return self._all()[1]
+
+    @property
+    def gradient_norm(self) -> float:
+        return self._all()[2]
+
+    @property
+    def stepped(self) -> bool:
+        return self._all()[3]
+
+    def _all(self) -> Numbers:
+        if self._numbers is None:
+            assert self._read is not None
+            self._numbers = self._read()
+            self._read = self._is_ready = None  # they keep the step's losses
+        return self._numbers
+
+    def __repr__(self) -> str:
+        loss, weight, gradient_norm, stepped = self._all()
+        return (
+            f"StepResult(loss={loss}, weight={weight}, samples={self.samples}, gradient_norm={gradient_norm}, "
+            f"stepped={stepped})"
+        )
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, StepResult) and (self.samples, *self._all()) == (other.samples, *other._all())
+
+    __hash__ = None  # type: ignore[assignment]
