@@ -1,0 +1,58 @@
+"""A sharded model (FSDP2) that goes on after a process or a machine was lost, on as many as are left.
+
+largeds pack photos/train train.lds
+torchrun --nnodes 1:4 --nproc-per-node 8 --max-restarts 10 --rdzv-backend c10d --rdzv-endpoint HOST:29500 \
+    examples/elastic_training.py train.lds /shared/checkpoints
+
+torchrun starts all processes anew when one fails, or when machines come or go. Each start finds the newest checkpoint,
+which any number of processes can load, and goes on with the samples of the epoch that nobody has seen.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.distributed.fsdp import fully_shard
+from torchvision.models import resnet18
+
+import largeds_native as lds
+
+
+def main(
+    path: str, checkpoints: str, epochs: int = 2, crop: int = 224, callbacks: Sequence[lds.trainer.Callback] = ()
+) -> float:
+    on_gpu = torch.cuda.is_available()
+    dist.init_process_group("cuda:nccl,cpu:gloo" if on_gpu else "gloo")
+    device = torch.device("cuda", dist.get_node_local_rank()) if on_gpu else torch.device("cpu")
+    if on_gpu:
+        torch.cuda.set_device(device)
+
+    store = lds.open(path)
+    mean, std = store.statistics
+    augment = lds.Augment(random_crop=crop, padding=crop // 8, flip=0.5)
+    # 64 samples a step, whatever the number of processes
+    loader = lds.Loader(
+        store, 64 // dist.get_world_size(), shuffle=True, augment=augment, mean=mean, std=std, device=device
+    )
+
+    torch.manual_seed(0)
+    model = resnet18(num_classes=len(store.classes)).to(device)
+    for layer in (model.layer1, model.layer2, model.layer3, model.layer4):
+        fully_shard(layer)
+    fully_shard(model)  # what is left
+    optimizer = torch.optim.AdamW(model.parameters(), 1e-3)  # after fully_shard, which replaces the parameters
+
+    trainer = lds.Trainer(
+        model, optimizer, nn.CrossEntropyLoss(), checkpoint_dir=checkpoints, checkpoint_every=100, callbacks=callbacks
+    )
+    history = trainer.fit(loader, epochs)  # resume="auto"
+    dist.destroy_process_group()
+    return history[-1]["train_loss"]
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:3], *map(int, sys.argv[3:]))
