@@ -10,6 +10,7 @@ which any number of processes can load, and goes on with the samples of the epoc
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -26,21 +27,21 @@ def main(
     path: str, checkpoints: str, epochs: int = 2, crop: int = 224, callbacks: Sequence[lds.trainer.Callback] = ()
 ) -> float:
     on_gpu = torch.cuda.is_available()
-    dist.init_process_group("cuda:nccl,cpu:gloo" if on_gpu else "gloo")
+    store, rank, world_size = next(dist.rendezvous("env://"))  # of torchrun; a restart must not find the keys of before
+    store = dist.PrefixStore(f"start {os.environ['TORCHELASTIC_RESTART_COUNT']}", store)
+    backend = "cuda:nccl,cpu:gloo" if on_gpu else "gloo"
+    dist.init_process_group(backend, store=store, rank=rank, world_size=world_size)
     device = torch.device("cuda", dist.get_node_local_rank()) if on_gpu else torch.device("cpu")
     if on_gpu:
         torch.cuda.set_device(device)
 
-    store = lds.open(path)
-    mean, std = store.statistics
+    data = lds.open(path)
+    mean, std = data.statistics
     augment = lds.Augment(random_crop=crop, padding=crop // 8, flip=0.5)
-    # 64 samples a step, whatever the number of processes
-    loader = lds.Loader(
-        store, 64 // dist.get_world_size(), shuffle=True, augment=augment, mean=mean, std=std, device=device
-    )
+    loader = lds.Loader(  # 64 samples a step, whatever the number of processesdata, 64 // world_size, shuffle=True, augment=augment, mean=mean, std=std, device=device)
 
     torch.manual_seed(0)
-    model = resnet18(num_classes=len(store.classes)).to(device)
+    model = resnet18(num_classes=len(data.classes)).to(device)
     for layer in (model.layer1, model.layer2, model.layer3, model.layer4):
         fully_shard(layer)
     fully_shard(model)  # what is left
