@@ -39,8 +39,8 @@ def drained(batches: Iterable[Any], epochs: int = 1) -> Callable[[], int]:
     return run
 
 
-def limit(store: Any, batch: int, threads: int, dtype: Any, epochs: int = 1) -> Callable[[], int]:
-    filler = Limit(store.images, batch, threads, dtype, MEAN, STD)
+def limit(store: Any, batch: int, threads: int, kind: str, epochs: int = 1) -> Callable[[], int]:
+    filler = Limit(store.images, batch, threads, kind, MEAN, STD)
 
     def run() -> int:
         for _ in range(epochs):
@@ -94,7 +94,7 @@ def ours(store: Any, threads: int, batch: int = 256, **kwargs: Any) -> Any:
 def uint8(store: Any, o: Any) -> None:
     results = take_turns(
         [
-            Contender("memcpy of the rows", limit(store, 256, o.threads, np.uint8, 4), "limit"),
+            Contender("memcpy of the rows", limit(store, 256, o.threads, "uint8", 4), "limit"),
             Contender("Loader", drained(ours(store, o.threads, dtype=torch.uint8), 4), "ours"),
             *ffcv(store, o, "uint8"),
         ],
@@ -108,7 +108,7 @@ def float32(store: Any, o: Any) -> None:
     normal = {"mean": MEAN, "std": STD}
     results = take_turns(
         [
-            Contender("streaming stores, no loader", limit(store, 256, o.threads, np.float32, 2), "limit"),
+            Contender("streaming stores, no loader", limit(store, 256, o.threads, "float32", 2), "limit"),
             Contender("Loader", drained(ours(store, o.threads, **normal), 2), "ours"),
             *ffcv(store, o, "float32"),
             Contender("numpy fancy index, normalised", numpy_batches(store)),
@@ -171,7 +171,7 @@ def small(folder: Path, o: Any) -> None:
     store = make_store(folder, 50_000, 32)
     results = take_turns(
         [
-            Contender("memcpy of the rows", limit(store, 512, o.threads, np.uint8, 4), "limit"),
+            Contender("memcpy of the rows", limit(store, 512, o.threads, "uint8", 4), "limit"),
             Contender("Loader", drained(ours(store, o.threads, 512, dtype=torch.uint8), 4), "ours"),
         ],
         rounds=o.rounds,

@@ -26,11 +26,27 @@ def _address(array: np.ndarray, byte: int = 0) -> ctypes.c_void_p:
     return ctypes.c_void_p(array.ctypes.data + byte)
 
 
-class Limit:
-    """Fills the same batch buffer, 64-byte aligned, from a mapped (N, C, H, W) uint8 array."""
+KINDS = {"uint8": np.uint8, "float32": np.float32, "float16": np.float16, "bfloat16": np.uint16}
 
-    def __init__(self, images: np.ndarray, batch: int, threads: int, dtype: Any, mean: Any = None, std: Any = None):
-        self.images, self.threads, self.dtype = images, threads, np.dtype(dtype)
+
+class Limit:
+    """Fills the same batch buffer, 64-byte aligned, from a mapped (N, C, H, W) uint8 array.
+
+    `kind` is the name of the batch's dtype. uint8 rows are copied, by memcpy or, with `stream`, past the caches."""
+
+    def __init__(
+        self,
+        images: np.ndarray,
+        batch: int,
+        threads: int,
+        kind: str,
+        mean: Any = None,
+        std: Any = None,
+        *,
+        stream: bool = False,
+    ):
+        self.images, self.threads, self.kind, self.dtype = images, threads, kind, np.dtype(KINDS[kind])
+        self.copy = library().stream_rows if stream else library().copy_rows
         self.row = int(np.prod(images.shape[1:]))
         buffer = np.zeros(batch * self.row * self.dtype.itemsize + 64, np.uint8)
         start = -buffer.ctypes.data % 64
@@ -47,10 +63,12 @@ class Limit:
     def _part(self, rows: np.ndarray, first: int) -> None:
         out = _address(self.out, first * self.row * self.dtype.itemsize)
         n, indices = ctypes.c_int64(len(rows)), _address(rows)
-        if self.dtype == np.uint8:
-            library().copy_rows(_address(self.images), ctypes.c_int64(self.row), indices, n, out)
+        if self.kind == "uint8":
+            self.copy(_address(self.images), ctypes.c_int64(self.row), indices, n, out)
         else:
             channels = self.images.shape[1]
             scale = _address(self.multiply), _address(self.add)
             plane = ctypes.c_int64(self.row // channels)
-            library().normalise_rows(_address(self.images), plane, ctypes.c_int(channels), indices, n, *scale, out)
+            kind = ctypes.c_int(["float32", "float16", "bfloat16"].index(self.kind))
+            count = ctypes.c_int(channels)
+            library().normalise_rows(_address(self.images), plane, count, indices, n, *scale, out, kind)

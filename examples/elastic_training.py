@@ -38,7 +38,8 @@ def main(
     data = lds.open(path)
     mean, std = data.statistics
     augment = lds.Augment(random_crop=crop, padding=crop // 8, flip=0.5)
-    loader = lds.Loader(  # 64 samples a step, whatever the number of processesdata, 64 // world_size, shuffle=True, augment=augment, mean=mean, std=std, device=device)
+    each = 64 // world_size  # 64 samples a step, whatever the number of processes
+    loader = lds.Loader(data, each, shuffle=True, augment=augment, mean=mean, std=std, device=device)
 
     torch.manual_seed(0)
     model = resnet18(num_classes=len(data.classes)).to(device)

@@ -9,6 +9,7 @@ from largeds_native import errors as errors
 from largeds_native._internal.registry import register
 from largeds_native.errors import ArgumentError as ArgumentError
 from largeds_native.errors import DecodeError as DecodeError
+from largeds_native.errors import DeviceError as DeviceError
 from largeds_native.errors import LargedsError as LargedsError
 from largeds_native.errors import NonFiniteError as NonFiniteError
 from largeds_native.errors import PackError as PackError
@@ -75,6 +76,7 @@ __all__ = [
     "Augment",
     "ColorAugment",
     "DecodeError",
+    "DeviceError",
     "HDF5Dataset",
     "LargedsError",
     "Loader",

@@ -35,5 +35,9 @@ class StateError(LargedsError, ValueError):
     """A saved state belongs to another store, loader, model or version."""
 
 
+class DeviceError(LargedsError, RuntimeError):
+    """A device failed, as a GPU that is lost; the message has its words, and says what to do."""
+
+
 class NonFiniteError(LargedsError, ArithmeticError):
     """A loss or a gradient is infinite or not a number; the message names the step and the samples."""

@@ -41,7 +41,15 @@ PYBIND11_MODULE(_C, m) {
   static_cast<void>(lds::simd());  // an invalid LARGEDS_SIMD is an error at import
   m.def(
       "simd", [] { return std::string(lds::simd_name(lds::simd())); },
-      "The instruction set that the kernels use: avx2, neon or scalar.");
+      "The instruction set that the kernels use: avx512, avx2, neon or scalar.");
+  m.def(
+      "supported_simd",
+      [] {
+        py::list names;
+        for (const lds::Simd set : lds::supported_simd()) names.append(lds::simd_name(set));
+        return names;
+      },
+      "The instruction sets that this processor supports, the fastest last.");
   lds::register_decode(m);  // first, because it fails if libjpeg is incompatible
   lds::register_resize(m);
   lds::register_specs(m);

@@ -52,7 +52,7 @@ bool HuffmanScan::begin(j_decompress_ptr info, bool jump) {
   jumps_ = jump && info->restart_interval == columns_;
   read_blocks_ = &HuffmanScan::read_blocks_plain;
 #if defined(__x86_64__)
-  if (simd() == Simd::avx2 && __builtin_cpu_supports("bmi2")) read_blocks_ = &HuffmanScan::read_blocks_bmi2;
+  if (includes_avx2(simd()) && __builtin_cpu_supports("bmi2")) read_blocks_ = &HuffmanScan::read_blocks_bmi2;
 #endif
   return true;
 }

@@ -2,7 +2,6 @@
 
 #include <cstring>
 
-#include "common/simd.h"
 #include "convert/scalar.h"
 
 #if defined(__x86_64__)
@@ -44,13 +43,21 @@ const ConvertKernels& scalar_convert_kernels() noexcept {
   return kernels;
 }
 
-const ConvertKernels& convert_kernels() noexcept {
+const ConvertKernels& convert_kernels(Simd set) noexcept {
+  switch (set) {
 #if defined(__x86_64__)
-  if (simd() == Simd::avx2) return avx2_convert_kernels();
+    case Simd::avx2: return avx2_convert_kernels();
+    case Simd::avx512: return avx512_convert_kernels();
 #elif defined(__aarch64__)
-  if (simd() == Simd::neon) return neon_convert_kernels();
+    case Simd::neon: return neon_convert_kernels();
 #endif
-  return scalar_convert_kernels();
+    default: return scalar_convert_kernels();
+  }
+}
+
+const ConvertKernels& convert_kernels() noexcept {
+  static const ConvertKernels& chosen = convert_kernels(simd());
+  return chosen;
 }
 
 void finish_stream() noexcept {

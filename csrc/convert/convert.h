@@ -3,13 +3,14 @@
 
 #include <cstdint>
 
+#include "common/simd.h"
 #include "convert/pixel_type.h"
 
 namespace lds {
 
 // Float output is value * multiply[c] + add[c] as one fused multiply-add, then rounded to nearest even for 16-bit
 // floats. uint8 output is the value itself.
-struct Scale {
+struct Scale {  // finite, so that no value is NaN
   float multiply[4];
   float add[4];
 };
@@ -27,7 +28,9 @@ struct ConvertKernels {
 };
 
 const ConvertKernels& scalar_convert_kernels() noexcept;
-// The kernels for simd(). Their results equal those of the scalar kernels, bit for bit.
+// The kernels for a set that this processor supports, and for simd(). Their results equal those of the scalar kernels,
+// bit for bit.
+const ConvertKernels& convert_kernels(Simd set) noexcept;
 const ConvertKernels& convert_kernels() noexcept;
 
 // Orders this thread's streaming stores before its later stores, so that other threads see the data.
@@ -40,6 +43,7 @@ void mirror(const uint8_t* pixels, int64_t n, int channels, uint8_t* out) noexce
 
 #if defined(__x86_64__)
 const ConvertKernels& avx2_convert_kernels() noexcept;
+const ConvertKernels& avx512_convert_kernels() noexcept;
 #elif defined(__aarch64__)
 const ConvertKernels& neon_convert_kernels() noexcept;
 #endif

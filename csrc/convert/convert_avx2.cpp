@@ -16,27 +16,30 @@
 namespace lds {
 namespace {
 
-constexpr int64_t kStep = 8;
+constexpr int64_t kLine = 32;  // bytes of one store
 
-LDS_AVX2_INLINE __m128i nearest_even_bfloat16(__m256 values) {
+// The sum whose upper half is the bfloat16 that is nearest to the value, shifted down.
+LDS_AVX2_INLINE __m256i nearest_even_bfloat16(__m256 values) {
   const __m256i bits = _mm256_castps_si256(values);
   const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
-  const __m256i rounded =
-      _mm256_srli_epi32(_mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff))), 16);
-  return _mm256_castsi256_si128(_mm256_permute4x64_epi64(_mm256_packus_epi32(rounded, rounded), 0x08));
+  return _mm256_srli_epi32(_mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff))), 16);
 }
 
-template <PixelType kType, bool kStream>
-LDS_AVX2_INLINE void store(__m256 values, void* out, int64_t at) {
-  if constexpr (kType == PixelType::float32) {
-    float* target = static_cast<float*>(out) + at;
-    kStream ? _mm256_stream_ps(target, values) : _mm256_storeu_ps(target, values);
+template <PixelType kType>
+LDS_AVX2_INLINE __m256i halves(__m256 low, __m256 high) {
+  if constexpr (kType == PixelType::float16) {
+    return _mm256_set_m128i(_mm256_cvtps_ph(high, _MM_FROUND_TO_NEAREST_INT),
+                            _mm256_cvtps_ph(low, _MM_FROUND_TO_NEAREST_INT));
   } else {
-    const __m128i halves = kType == PixelType::float16 ? _mm256_cvtps_ph(values, _MM_FROUND_TO_NEAREST_INT)
-                                                       : nearest_even_bfloat16(values);
-    auto* target = reinterpret_cast<__m128i*>(static_cast<uint16_t*>(out) + at);
-    kStream ? _mm_stream_si128(target, halves) : _mm_storeu_si128(target, halves);
+    const __m256i words = _mm256_packus_epi32(nearest_even_bfloat16(low), nearest_even_bfloat16(high));
+    return _mm256_permute4x64_epi64(words, 0xd8);
   }
+}
+
+template <bool kStream>
+LDS_AVX2_INLINE void store(uint8_t* out, __m256i line) {
+  auto* const target = reinterpret_cast<__m256i*>(out);
+  kStream ? _mm256_stream_si256(target, line) : _mm256_storeu_si256(target, line);
 }
 
 LDS_AVX2_INLINE __m256 load(const uint8_t* source) {
@@ -44,41 +47,57 @@ LDS_AVX2_INLINE __m256 load(const uint8_t* source) {
 }
 
 // The number of values before the first aligned one. Streaming stores must be aligned.
-int64_t unaligned_head(const void* out, int64_t item_bytes, int64_t alignment) {
-  const auto past = static_cast<int64_t>(reinterpret_cast<uintptr_t>(out) % static_cast<uintptr_t>(alignment));
-  return past == 0 ? 0 : (alignment - past) / item_bytes;
+int64_t unaligned_head(const void* out, int64_t item_bytes) {
+  const auto past = static_cast<int64_t>(reinterpret_cast<uintptr_t>(out) % uintptr_t{kLine});
+  return past == 0 ? 0 : (kLine - past) / item_bytes;
+}
+
+// The factors of eight values beginning with one of channel `first`.
+LDS_AVX2_INLINE __m256 factors(const float* of_channels, int channels, int first) {
+  if (channels == 1) return _mm256_set1_ps(of_channels[0]);
+  alignas(32) float lanes[8];
+  for (int lane = 0, channel = first; lane < 8; ++lane) {
+    lanes[lane] = of_channels[channel];
+    channel = channel + 1 == channels ? 0 : channel + 1;
+  }
+  return _mm256_load_ps(lanes);
 }
 
 // Converts n values of repeating channels. kPeriod vectors of eight values contain a whole number of pixels.
 template <PixelType kType, bool kStream, int kPeriod>
 LDS_AVX2 void convert(const uint8_t* source, int64_t n, int channels, const Scale& scale, void* out) {
+  constexpr int64_t kBytes = kType == PixelType::float32 ? 4 : 2;
+  constexpr int64_t kValues = kLine / kBytes;
+  constexpr int kVectors = kType == PixelType::float32 ? 1 : 2;  // of eight values, in a line
+  int channel = 0;
   const auto one = [&](int64_t i) {
-    convert_one(source[i], scale.multiply[i % channels], scale.add[i % channels], kType, out, i);
+    convert_one(source[i], scale.multiply[channel], scale.add[channel], kType, out, i);
+    channel = channel + 1 == channels ? 0 : channel + 1;
   };
-  const int64_t head = kStream ? std::min(n, unaligned_head(out, pixel_bytes(kType), kStep * pixel_bytes(kType))) : 0;
+  const int64_t head = kStream ? std::min(n, unaligned_head(out, kBytes)) : 0;
   int64_t i = 0;
   for (; i < head; ++i) one(i);
   __m256 multiply[kPeriod];
   __m256 add[kPeriod];
   for (int vector = 0; vector < kPeriod; ++vector) {
-    alignas(32) float m[8];
-    alignas(32) float a[8];
-    for (int lane = 0; lane < 8; ++lane) {
-      const int64_t channel = (head + int64_t{vector} * 8 + lane) % channels;
-      m[lane] = scale.multiply[channel];
-      a[lane] = scale.add[channel];
-    }
-    multiply[vector] = _mm256_load_ps(m);
-    add[vector] = _mm256_load_ps(a);
+    multiply[vector] = factors(scale.multiply, channels, (channel + vector * 8) % channels);
+    add[vector] = factors(scale.add, channels, (channel + vector * 8) % channels);
   }
-  constexpr int64_t kBlock = kStep * kPeriod;
-  for (; i + kBlock <= n; i += kBlock) {
-    for (int vector = 0; vector < kPeriod; ++vector) {
-      const int64_t at = i + vector * kStep;
-      store<kType, kStream>(_mm256_fmadd_ps(load(source + at), multiply[vector], add[vector]), out, at);
+  auto* target = static_cast<uint8_t*>(out) + i * kBytes;
+  for (; i + kValues * kPeriod <= n; i += kValues * kPeriod) {
+    for (int line = 0; line < kPeriod; ++line, target += kLine) {
+      const uint8_t* const from = source + i + line * kValues;
+      const int first = line * kVectors % kPeriod;
+      const __m256 low = _mm256_fmadd_ps(load(from), multiply[first], add[first]);
+      if constexpr (kVectors == 1) {
+        store<kStream>(target, _mm256_castps_si256(low));
+      } else {
+        const int second = (first + 1) % kPeriod;
+        store<kStream>(target, halves<kType>(low, _mm256_fmadd_ps(load(from + 8), multiply[second], add[second])));
+      }
     }
   }
-  for (; i < n; ++i) one(i);
+  for (; i < n; ++i) one(i);  // blocks are whole pixels, so the channel is that after the head
 }
 
 LDS_AVX2 void copy(const uint8_t* source, int64_t n, void* out, bool stream) {
@@ -87,7 +106,7 @@ LDS_AVX2 void copy(const uint8_t* source, int64_t n, void* out, bool stream) {
     std::memcpy(target, source, static_cast<size_t>(n));
     return;
   }
-  int64_t i = std::min(n, unaligned_head(out, 1, 32));
+  int64_t i = std::min(n, unaligned_head(out, 1));
   std::memcpy(target, source, static_cast<size_t>(i));
   for (; i + 128 <= n; i += 128) {
     __m256i lines[4];

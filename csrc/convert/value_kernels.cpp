@@ -1,7 +1,5 @@
 #include "convert/value_kernels.h"
 
-#include "common/simd.h"
-
 #define LDS_LOOPS inline
 #include "convert/value_loops.h"
 
@@ -12,11 +10,13 @@ const ValueKernels& scalar_value_kernels() noexcept {
   return kernels;
 }
 
-const ValueKernels& value_kernels() noexcept {
+const ValueKernels& value_kernels([[maybe_unused]] Simd set) noexcept {
 #if defined(__x86_64__)
-  if (simd() == Simd::avx2) return avx2_value_kernels();
+  if (includes_avx2(set)) return avx2_value_kernels();
 #endif
   return scalar_value_kernels();
 }
+
+const ValueKernels& value_kernels() noexcept { return value_kernels(simd()); }
 
 }  // namespace lds

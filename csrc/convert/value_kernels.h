@@ -4,6 +4,7 @@
 
 #include <cstdint>
 
+#include "common/simd.h"
 #include "convert/pick_table.h"
 #include "convert/pixel_type.h"
 
@@ -33,7 +34,9 @@ struct ValueKernels {
 };
 
 const ValueKernels& scalar_value_kernels() noexcept;
-// The kernels for simd(). Their results equal those of the scalar kernels, bit for bit.
+// The kernels for a set that this processor supports, and for simd(). Their results equal those of the scalar kernels,
+// bit for bit.
+const ValueKernels& value_kernels(Simd set) noexcept;
 const ValueKernels& value_kernels() noexcept;
 
 #if defined(__x86_64__)

@@ -1,7 +1,5 @@
 #include "resize/kernels.h"
 
-#include "common/simd.h"
-
 namespace lds {
 
 void split_weights(const AxisTable& table, int stride, std::vector<int16_t>& high, std::vector<int16_t>& low) {
@@ -16,23 +14,23 @@ void split_weights(const AxisTable& table, int stride, std::vector<int16_t>& hig
   }
 }
 
-std::vector<const Kernels*> supported_kernels() {
-  std::vector<const Kernels*> kernels = {&kScalarKernels};
-#if defined(__x86_64__)
-  if (__builtin_cpu_supports("avx2")) kernels.push_back(&kAvx2Kernels);
-#elif defined(__aarch64__)
-  kernels.push_back(&kNeonKernels);  // part of every aarch64
-#endif
-  return kernels;
+void split_pairs(VerticalPass& pass) {
+  pass.pairs = (pass.table.taps + 1) / 2;
+  split_weights(pass.table, pass.pairs * 2, pass.high, pass.low);
 }
 
-const Kernels& chosen_kernels() {
+const Kernels& resize_kernels(Simd set) {
+  switch (set) {
 #if defined(__x86_64__)
-  if (simd() == Simd::avx2) return kAvx2Kernels;
+    case Simd::avx2: return kAvx2Kernels;
+    case Simd::avx512: return has_avx512_bytes() ? kAvx512Kernels : kAvx2Kernels;
 #elif defined(__aarch64__)
-  if (simd() == Simd::neon) return kNeonKernels;
+    case Simd::neon: return kNeonKernels;
 #endif
-  return kScalarKernels;
+    default: return kScalarKernels;
+  }
 }
+
+const Kernels& resize_kernels() { return resize_kernels(simd()); }
 
 }  // namespace lds

@@ -89,20 +89,36 @@ bool lanes_possible(const AxisTable& table) {
   return true;
 }
 
+// The source pixel at which the load of the 4 outputs from this one on starts. A single load starts before the end of
+// the line, so that nothing past it is read.
+int lane_base(const AxisTable& table, int output, bool single_load) {
+  const int base = table.first[output] - table.begin;
+  return single_load ? std::min(base, table.end - table.begin - 16) : base;
+}
+
+bool single_load_possible(const AxisTable& table) {
+  if (table.taps > 8 || table.end - table.begin < 16) return false;
+  for (int i = 0; i < table.outputs; i += 4) {
+    const int last = std::min(i + 3, table.outputs - 1);
+    if (table.end_of[last] - table.begin - lane_base(table, i, true) > 16) return false;
+  }
+  return true;
+}
+
 // Prepares the loads, masks and weights of the 4 outputs in one lane of a vector.
 void prepare_lane(HorizontalPass& pass, int block, int vector, int lane) {
   const AxisTable& table = pass.table;
   const int pairs = pass.pairs;
   const int from = std::min(lane_output(block, vector, lane), table.outputs - 1);
-  pass.base[block * 4 + vector * 2 + lane] = table.first[from] - table.begin;
+  const int base = lane_base(table, from, pass.single_load);
+  pass.base[block * 4 + vector * 2 + lane] = base;
   for (int o = 0; o < 4; ++o) {
     const int i = lane_output(block, vector, lane) + o;
     if (i >= table.outputs) break;
-    const int offset = table.first[i] - table.first[from];
+    const int offset = table.first[i] - table.begin - base;
     uint8_t* mask = &pass.masks[block * 64 + vector * 32 + lane * 16 + o * 4];
     mask[0] = static_cast<uint8_t>(offset);
     mask[2] = static_cast<uint8_t>(offset + 1);
-    if (offset + 2 * pairs > 16) pass.single_load = false;
     for (int j = 0; j < table.taps; ++j) {
       const int32_t weight = table.weights[static_cast<size_t>(i) * table.taps + j];
       const size_t pair = (static_cast<size_t>(block) * 2 + vector) * pairs + j / 2;
@@ -119,7 +135,7 @@ void prepare_lanes(HorizontalPass& pass) {
   pass.layout = Layout::lanes;
   pass.stride = 0;
   pass.pairs = pairs;
-  pass.single_load = pairs <= 4;
+  pass.single_load = single_load_possible(table);
   pass.base.assign(static_cast<size_t>(blocks) * 4, 0);
   pass.masks.assign(static_cast<size_t>(blocks) * 64, 0x80);
   pass.high.assign(static_cast<size_t>(blocks) * 2 * pairs * 16, 0);
@@ -206,7 +222,7 @@ void horizontal_one_line(HorizontalPass& pass, const uint8_t* line, uint8_t* dst
   const LaneFunction function = lane_function(pass);
   const int blocks = static_cast<int>(pass.base.size()) / 4, reach = 16 + 2 * (pass.pairs - 1);
   int safe = blocks;
-  while (safe > 0 && pass.base[safe * 4 - 1] + reach > width) --safe;
+  while (!pass.single_load && safe > 0 && pass.base[safe * 4 - 1] + reach > width) --safe;
   function(pass, line, 0, 0, safe, dst, 0);
   if (safe == blocks) return;
   const int from = pass.base[static_cast<size_t>(safe) * 4];
@@ -298,7 +314,7 @@ void vertical(const VerticalPass& pass, int i, const uint8_t* const* rows, uint8
 
 }  // namespace
 
-const Kernels kAvx2Kernels = {"avx2", deinterleave, interleave, prepare, horizontal, vertical};
+const Kernels kAvx2Kernels = {"avx2", deinterleave, interleave, prepare, split_pairs, horizontal, vertical};
 
 }  // namespace lds
 #endif

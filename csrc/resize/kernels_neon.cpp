@@ -46,6 +46,8 @@ void interleave(const uint8_t* src, ptrdiff_t src_stride, int width, int channel
 }
 
 // ---- horizontal ----------------------------------------------------------------------------------------------
+void prepare_vertical(VerticalPass&) {}
+
 void prepare(HorizontalPass& pass) {
   const AxisTable& table = pass.table;
   pass.layout = HorizontalPass::Layout::blocks;
@@ -155,7 +157,7 @@ void vertical(const VerticalPass& pass, int i, const uint8_t* const* rows, uint8
 
 }  // namespace
 
-const Kernels kNeonKernels = {"neon", deinterleave, interleave, prepare, horizontal, vertical};
+const Kernels kNeonKernels = {"neon", deinterleave, interleave, prepare, prepare_vertical, horizontal, vertical};
 
 }  // namespace lds
 #endif

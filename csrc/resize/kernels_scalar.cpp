@@ -28,6 +28,7 @@ void interleave(const uint8_t* src, ptrdiff_t src_stride, int width, int channel
 }
 
 void prepare(HorizontalPass& pass) { pass.layout = HorizontalPass::Layout::scalar; }
+void prepare_vertical(VerticalPass&) {}
 
 void horizontal(HorizontalPass& pass, const uint8_t* row, uint8_t* dst, ptrdiff_t dst_stride) {
   const AxisTable& table = pass.table;
@@ -56,6 +57,6 @@ void vertical(const VerticalPass& pass, int i, const uint8_t* const* rows, uint8
 
 }  // namespace
 
-const Kernels kScalarKernels = {"scalar", deinterleave, interleave, prepare, horizontal, vertical};
+const Kernels kScalarKernels = {"scalar", deinterleave, interleave, prepare, prepare_vertical, horizontal, vertical};
 
 }  // namespace lds

@@ -84,9 +84,7 @@ void StreamingResizer::set_passes() {
   });
   vertical_ = &vertical_cache_.find(y, [&](VerticalPass& pass) {
     pass.table.compute(y);
-    if (pass.table.kind != AxisTable::Kind::weighted) return;
-    pass.pairs = (pass.table.taps + 1) / 2;
-    split_weights(pass.table, pass.pairs * 2, pass.high, pass.low);
+    if (pass.table.kind == AxisTable::Kind::weighted) kernels_.prepare_vertical(pass);
   });
 }
 
@@ -146,7 +144,7 @@ void StreamingResizer::horizontal_pass(const uint8_t* row, uint8_t* dst) {
   }
 }
 
-// Runs the vertical pass for one channel of output row next_out_.
+// Runs the vertical pass for one channel of output row next_out_. The channels of a row follow each other.
 void StreamingResizer::vertical_line(int channel, uint8_t* dst) {
   const AxisTable& table = vertical_->table;
   const int first = table.first[next_out_];
@@ -158,8 +156,16 @@ void StreamingResizer::vertical_line(int channel, uint8_t* dst) {
     }
     return;
   }
-  for (int j = 0; j < table.taps; ++j) {  // rows past the window have weight 0, so any row will do
-    window_[j] = ring_row(std::min(first + j, table.end_of[next_out_] - 1)) + channel * line_stride_;
+  if (channel > 0) {
+    for (const uint8_t*& row : window_) row += line_stride_;
+  } else {
+    const uint8_t* row = ring_row(first);
+    const uint8_t* const end = ring_.data() + ring_rows_ * row_stride_;
+    for (int j = 0; j < table.taps; ++j) {
+      window_[j] = row;
+      // rows past the window have weight 0, so any row will do
+      if (first + j + 1 < table.end_of[next_out_] && (row += row_stride_) == end) row = ring_.data();
+    }
   }
   kernels_.vertical(*vertical_, next_out_, window_.data(), dst, ring_width_);
 }

@@ -89,7 +89,7 @@ class StreamingResizer {
   void vertical_line(int channel, uint8_t* dst);
   void emit_row();
 
-  const Kernels& kernels_ = chosen_kernels();
+  const Kernels& kernels_ = resize_kernels();
   const ValueKernels& value_kernels_ = value_kernels();
   ResizeSpec spec_;
   ImageView out_;

@@ -20,7 +20,7 @@ using Hash = uint64_t (*)(const uint8_t*, size_t) noexcept;
 
 Hash fastest_hash() noexcept {
 #if defined(__x86_64__)
-  if (simd() == Simd::avx2) return xxh3_avx2;
+  if (includes_avx2(simd())) return xxh3_avx2;
 #endif
   return xxh3;
 }

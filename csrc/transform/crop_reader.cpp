@@ -54,7 +54,7 @@ void CropReader::convert_layout(int y) {
   } else {
     const ptrdiff_t stride = padded(box_.width());
     converted_.resize(static_cast<size_t>(stride) * static_cast<size_t>(channels));
-    chosen_kernels().deinterleave(cut(y, 0, channels, cut_[0]), box_.width(), channels, converted_.data(), stride);
+    resize_kernels().deinterleave(cut(y, 0, channels, cut_[0]), box_.width(), channels, converted_.data(), stride);
     for (int c = 0; c < channels; ++c) planes_[c] = converted_.data() + c * stride;
   }
   converted_line_ = y;

@@ -351,8 +351,8 @@ class Loader:
         waiting_share: share of that time spent in `next()`; if it is near 0, the loader is not the bottleneck.
         filling_seconds: time in which the core was filling at least one batch.
         waiting_seconds: time that callers spent in `next()`, in all.
-        waits: how many batches were not ready when they were asked for. A loader that keeps up has 1 in an epoch, for
-            the first batch; with prefetch=0 each batch counts.
+        waits: how many batches were not ready when they were asked for. A loader that keeps up has one or two in an
+            epoch, at its start; with prefetch=0 nearly all are.
         longest_wait_seconds: the longest time that one of them was waited for.
         pending: submitted batches that are not delivered yet.
         ready: those of them that are filled.

@@ -557,8 +557,12 @@ class Group:
         if scaler is None:
             self._accumulator.optimizer.step()
             return True
+        if not math.isfinite(norm):
+            return (
+                False  # not left to the scaler: a fused SGD's first step would leave momentum that nobody has written
+            )
         scaler.step(self._accumulator.optimizer)
-        return math.isfinite(norm)
+        return True
 
     def _apply_total(self, found: list[Tensor]) -> None:
         """Multiply by nominal / total, and undo the mean over the ranks."""

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from largeds_native.errors import ArgumentError
+from largeds_native.trainer import graphs
 
 
 def split_pair(batch: Any) -> tuple[Any, Any]:
@@ -51,7 +52,11 @@ def to_device(batch: Any, device: torch.device | None) -> Any:
     if device is None:
         return batch
     if isinstance(batch, Tensor):
-        return batch if batch.device == device else batch.to(device, non_blocking=True)
+        if batch.device == device:
+            return batch
+        if batch.is_meta:
+            raise ArgumentError(f"a batch has a tensor on the device meta, which holds no values to send to {device}")
+        return batch.to(device, non_blocking=True)
     if isinstance(batch, dict):
         return {key: to_device(value, device) for key, value in batch.items()}
     if isinstance(batch, (tuple, list)):
@@ -79,9 +84,10 @@ def list_in_words(inputs: list[Any]) -> str:
 
 
 def detach(outputs: Any) -> Any:
-    """A model's outputs without their graph."""
+    """A model's outputs without their graph. Those of a CUDA graph are copied: its next run overwrites them, and a
+    metric may keep them."""
     if isinstance(outputs, Tensor):
-        return outputs.detach()
+        return outputs.detach().clone() if graphs.in_use() else outputs.detach()
     if isinstance(outputs, dict):
         return _like(outputs, {key: detach(value) for key, value in outputs.items()})
     if isinstance(outputs, (tuple, list)):

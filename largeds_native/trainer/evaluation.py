@@ -13,7 +13,7 @@ from largeds_native.errors import ArgumentError
 from largeds_native.loading import Loader
 from largeds_native.loading.plan import SamplerPlan
 from largeds_native.loading.torch_samplers import nested, share_of
-from largeds_native.trainer import batches
+from largeds_native.trainer import batches, graphs
 from largeds_native.trainer.accumulation import Accumulator
 from largeds_native.trainer.lockstep import Lockstep, Pair, count
 from largeds_native.trainer.metrics import Metrics
@@ -48,6 +48,7 @@ def mean_loss(
         with torch.no_grad():
             for part, is_stand_in in _micro_batches(loader, accumulator):
                 inputs, targets = batches.to_device(part, device)
+                graphs.begin()
                 with precision.autocast():
                     outputs = batches.forward(forward, inputs)
                     loss = loss_function(outputs, targets)
@@ -61,7 +62,8 @@ def mean_loss(
                     loss = torch.where(torch.as_tensor(weight != 0, device=loss.device), loss * weight, 0)
                 loss_sum += loss.reshape(())
                 weight_sum = weight_sum + weight
-                metrics.update(outputs, targets)
+                if metrics:
+                    metrics.update(batches.detach(outputs), targets)
     finally:
         sync.after_forwards()
         accumulator.model.training = was_training

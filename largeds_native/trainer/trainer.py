@@ -34,7 +34,7 @@ from largeds_native.trainer.arguments import (
 from largeds_native.trainer.best import Best
 from largeds_native.trainer.callbacks import Callback, Callbacks
 from largeds_native.trainer.counts import check_count
-from largeds_native.trainer.device import device_of
+from largeds_native.trainer.device import device_of, explained
 from largeds_native.trainer.early_stopping import EarlyStopping
 from largeds_native.trainer.ema import EMA, averaged_weights
 from largeds_native.trainer.evaluation import check_world, evaluate
@@ -240,6 +240,7 @@ class Trainer:
             check_members("val_loader", val_loader, self.model, self.loss)
             if self.ranks.longest(val_loader) == 0:
                 raise ArgumentError("the loader to evaluate on is empty")
+        device_of(self.model, self.optimizer, self.device)  # it may have been moved since
         self.stopped = False
         self.position = Position(train_loader)
         batches_per_epoch = self.ranks.longest(train_loader)
@@ -324,7 +325,7 @@ class Trainer:
         self.callbacks.call("on_epoch_start", self)
         source = position.epoch(self.epoch)
         self.totals.start_clock(position.waited)
-        with self._reading_at_the_end():
+        with explained(self.device, self._where, self._advice), self._reading_at_the_end():
             for group in self.accumulator.groups(source, start=self.totals.samples):
                 if self.accumulator.hold:
                     for outputs, targets in until_it_fits(group, self.accumulator, self._forward_backward):
@@ -340,6 +341,16 @@ class Trainer:
         self.save()
         if self._signals.came():
             self._stop_by_signal()
+
+    def _where(self) -> str:
+        return f"in step {self.step} (step {self.steps_in_epoch} of epoch {self.epoch})"
+
+    @property
+    def _advice(self) -> str:
+        """For a lack of memory."""
+        if self.accumulator.hold:
+            return ""  # it was repeated until one sample was too much, which the error says
+        return 'Trainer(micro_batch="auto") repeats a step in smaller micro-batches, with the same result'
 
     def _count(self, result: StepResult) -> None:
         """What follows a step. Its numbers are read now if they are there, else before the next one."""

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from largeds_native.errors import ArgumentError
-from largeds_native.trainer import batches
+from largeds_native.trainer import batches, readback
 
 Loss = Callable[[Any, Any], Tensor]
 Weight = Callable[[Any, Any], "float | Tensor"]
@@ -62,7 +62,7 @@ def weight_of(loss: Loss) -> Weight | None:
     if of_class_numbers(function):
         weight = options.get("weight", getattr(function, "weight", None))
         ignored = options.get("ignore_index", getattr(function, "ignore_index", IGNORED))
-        return functools.partial(_class_weight, weight, ignored)
+        return functools.partial(_class_weight, _OnDevices(weight), ignored)
     if isinstance(function, _ELEMENTWISE) or function in _ELEMENTWISE_FUNCTIONS:
         batchmean = "batchmean" in (options.get("reduction"), getattr(function, "reduction", None))
         return None if batchmean else _elements
@@ -141,13 +141,27 @@ class Counted:
 
     def __init__(self, sign: str = "") -> None:
         self._warned = self._on_device_seen = self._graph_seen = False
+        self._looked: readback.Readback | None = None  # on a device, at the first targets
         if sign:
             self._warn(sign)
 
     def __call__(self, inputs: Any, targets: Any) -> float:
-        if not self._warned and self._may_look(targets) and bool((targets == IGNORED).any()):
+        if not self._warned and self._finds_ignored(targets):
             self._warn(f"gets targets of {IGNORED}, which torch's losses leave out")
         return float(batches.length((inputs, targets)))
+
+    def _finds_ignored(self, targets: Any) -> bool:
+        """On a device whose numbers are read later, this is that of the first targets, at the next ones."""
+        looked, self._looked = self._looked, None
+        if looked is not None:
+            return bool(looked.read()[0])
+        if not self._may_look(targets):
+            return False
+        found = (targets == IGNORED).any()
+        if not readback.defers(found.device):
+            return bool(found)
+        self._looked = readback.Readback(found.reshape(1), readback.PinnedBuffers())
+        return False
 
     def look_at(self, loss: Tensor) -> None:
         """Whether the first loss comes straight from torch's cross entropy with weights or an ignore_index: its graph
@@ -161,10 +175,10 @@ class Counted:
             self._warn(f"has ignore_index={ignored}")
 
     def _may_look(self, targets: Any) -> bool:
-        """Whether to search the targets: only class numbers; on a GPU only once, since that waits for its queue."""
+        """Whether to search the targets: only class numbers; on a GPU only once, since it costs two calls."""
         if not isinstance(targets, Tensor) or targets.is_floating_point():
             return False
-        if targets.device.type == "cpu":
+        if targets.device.type == "cpu" and not readback.defers(targets.device):
             return True
         first, self._on_device_seen = not self._on_device_seen, True
         return first
@@ -187,20 +201,37 @@ def _elements(inputs: Any, targets: Any) -> float:
     return float(targets.numel() if isinstance(targets, Tensor) else batches.length((inputs, targets)))
 
 
-def _class_weight(class_weight: Tensor | None, ignore_index: int, inputs: Any, targets: Any) -> float | Tensor:
+class _OnDevices:
+    """Class weights as float64 on the devices of the targets, copied again only when they have changed: a copy from a
+    GPU for each micro-batch would wait for it."""
+
+    def __init__(self, weight: Tensor | None) -> None:
+        self.weight = weight
+        self._copies: dict[torch.device, tuple[int, Tensor]] = {}
+
+    def on(self, device: torch.device) -> Tensor:
+        assert self.weight is not None
+        version, copied = self._copies.get(device, (-1, self.weight))
+        if version != self.weight._version:
+            version, copied = self.weight._version, self.weight.to(device, torch.float64)
+            self._copies[device] = (version, copied)
+        return copied
+
+
+def _class_weight(classes: _OnDevices, ignore_index: int, inputs: Any, targets: Any) -> float | Tensor:
     if not isinstance(targets, Tensor):
         return float(batches.length((inputs, targets)))
     if targets.is_floating_point():  # class probabilities (N, C, ...): a mean over N and all that follows C
         return (
             float(targets.numel() / targets.shape[1]) if targets.ndim > 1 and targets.numel() else float(len(targets))
         )
-    if class_weight is None and targets.device.type == "cpu":  # it runs for each micro-batch; numpy's calls are cheaper
+    if classes.weight is None and targets.device.type == "cpu":  # for each micro-batch; numpy is faster
         return float(np.count_nonzero(targets.numpy() != ignore_index))
     counted = targets != ignore_index
-    if class_weight is None:
+    if classes.weight is None:
         return counted.sum()
     safe = torch.where(counted, targets, torch.zeros_like(targets))
-    return (class_weight.to(targets.device, torch.float64)[safe] * counted).sum()
+    return (classes.on(targets.device)[safe] * counted).sum()
 
 
 def check_scalar_loss(loss: Any) -> None:

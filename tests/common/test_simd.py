@@ -22,10 +22,11 @@ def python_with_simd(choice: str, *arguments: str) -> subprocess.CompletedProces
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=280)
 
 
-@pytest.mark.skipif(_C.simd() == "scalar", reason="this processor has no other kernels, or they are not wanted")
-def test_a_processor_without_avx2_gets_the_same_pixels() -> None:
-    assert python_with_simd("scalar", "-m", "tests.programs.print_simd").stdout == "scalar\n"
-    done = python_with_simd("scalar", "-m", "pytest", "-q", "-p", "no:cacheprovider", *COMPARISONS)
+@pytest.mark.skipif(_C.simd() != _C.supported_simd()[-1], reason="these tests run with other kernels already")
+@pytest.mark.parametrize("choice", _C.supported_simd()[:-1])
+def test_a_processor_with_fewer_kernels_gets_the_same_pixels(choice: str) -> None:
+    assert python_with_simd(choice, "-m", "tests.programs.print_simd").stdout == f"{choice}\n"
+    done = python_with_simd(choice, "-m", "pytest", "-q", "-p", "no:cacheprovider", *COMPARISONS)
     assert done.returncode == 0, done.stdout
 
 

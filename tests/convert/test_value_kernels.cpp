@@ -27,8 +27,10 @@ bool same(const std::vector<float>& a, const std::vector<float>& b) {
 
 }  // namespace
 
-TEST_CASE("the kernels of values equal the scalar ones") {
-  const ValueKernels &fast = value_kernels(), &slow = scalar_value_kernels();
+namespace {
+
+void check_values(const ValueKernels& fast) {
+  const ValueKernels& slow = scalar_value_kernels();
   const std::vector<uint8_t> bytes = some_bytes(4 * 70 + 1);
   for (const PixelType type : kTypes) {
     for (int64_t n = 0; n <= 70; ++n) {
@@ -51,6 +53,12 @@ TEST_CASE("the kernels of values equal the scalar ones") {
       CHECK(narrow == narrow_expected);
     }
   }
+}
+
+}  // namespace
+
+TEST_CASE("the kernels of values equal the scalar ones") {
+  for (const Simd set : supported_simd()) check_values(value_kernels(set));
 }
 
 TEST_CASE("integers are rounded to nearest even, and clamped") {
@@ -101,7 +109,8 @@ void check_pick(const ValueKernels& kernels, int64_t value_bytes, std::vector<pt
 }  // namespace
 
 TEST_CASE("values are picked from rows of any length, in any order, and -1 gives 0") {
-  for (const ValueKernels* const kernels : {&value_kernels(), &scalar_value_kernels()}) {
+  for (const Simd set : supported_simd()) {
+    const ValueKernels& kernels = value_kernels(set);
     for (const ptrdiff_t bytes : {1, 2, 4, 8}) {
       for (ptrdiff_t n = 0; n <= 70; n += n < 34 ? 1 : 9) {
         for (const ptrdiff_t width : {1, 3, 15, 16, 17, 33, 70, 100, 300}) {
@@ -113,9 +122,9 @@ TEST_CASE("values are picked from rows of any length, in any order, and -1 gives
           }
           back.assign(forward.rbegin(), forward.rend());
           const auto row_bytes = static_cast<size_t>(width * bytes);
-          for (const auto& from : {forward, back, scattered}) check_pick(*kernels, bytes, from, row_bytes);
-          check_pick(*kernels, bytes, pixels, row_bytes * 3);
-          check_pick(*kernels, bytes, std::vector<ptrdiff_t>(static_cast<size_t>(n), -1), 0);
+          for (const auto& from : {forward, back, scattered}) check_pick(kernels, bytes, from, row_bytes);
+          check_pick(kernels, bytes, pixels, row_bytes * 3);
+          check_pick(kernels, bytes, std::vector<ptrdiff_t>(static_cast<size_t>(n), -1), 0);
         }
       }
     }

@@ -46,8 +46,8 @@ def delivered(iterator: Any, loader: Any, size: int, profile: Any = None) -> tup
         del batch
 
 
-@pytest.mark.parametrize("prefetch", [0, 3])
-def test_a_signal_while_waiting_for_a_batch(store: Any, prefetch: int) -> None:
+@pytest.mark.parametrize(("prefetch", "threads"), [(0, 1), (3, 1), (3, 3)])
+def test_a_signal_while_waiting_for_a_batch(store: Any, prefetch: int, threads: int) -> None:
     size = 20_000  # with enlarged images: a batch that is waited for longer than the core looks away from signals
     indices = np.arange(5).repeat(size)
     kwargs: dict[str, Any] = {"augment": lds.Augment(resized_crop=48), "dtype": torch.uint8}
@@ -55,7 +55,7 @@ def test_a_signal_while_waiting_for_a_batch(store: Any, prefetch: int) -> None:
     interrupted = 0
     try:
         for _ in range(20):  # on a busy machine, a batch may be there before it is waited for
-            loader = lds.Loader(store, size, indices=indices, threads=1, prefetch=prefetch, **kwargs)
+            loader = lds.Loader(store, size, indices=indices, threads=threads, prefetch=prefetch, **kwargs)
             iterator = iter(loader)
             signal.setitimer(signal.ITIMER_REAL, 0.01, 0.02)
             seen, interrupted = delivered(iterator, loader, size)
@@ -119,10 +119,10 @@ def test_a_batch_that_fails_does_not_shift_the_state(store: Any) -> None:
     assert next(iterator, None) is None
 
 
-@pytest.mark.parametrize("prefetch", [0, 2])
-def test_a_storm_of_signals_loses_no_batch(store: Any, prefetch: int) -> None:
+@pytest.mark.parametrize(("prefetch", "threads"), [(0, 1), (2, 1), (4, 4)])
+def test_a_storm_of_signals_loses_no_batch(store: Any, prefetch: int, threads: int) -> None:
     """Python may run a handler right after the call that gives a batch, before it is anywhere."""
-    loader = lds.Loader(store, 1, threads=1, prefetch=prefetch)
+    loader = lds.Loader(store, 1, threads=threads, prefetch=prefetch)
     before = signal.signal(signal.SIGALRM, lambda _, frame: raise_inside(frame))
     interrupted = 0
     try:

@@ -58,8 +58,8 @@ void check_horizontal(const Kernels& kernels, const AxisGeometry& g, int channel
 void check_vertical(const Kernels& kernels, const AxisGeometry& g, int width) {
   VerticalPass pass;
   pass.table.compute(g);
-  pass.pairs = (pass.table.taps + 1) / 2;
-  split_weights(pass.table, pass.pairs * 2, pass.high, pass.low);
+  if (pass.table.kind != AxisTable::Kind::weighted) return;
+  kernels.prepare_vertical(pass);
   const int stride = padded(width);
   const auto pixels = noise(static_cast<size_t>(stride) * g.in_size, g.in_size);
   for (int i = 0; i < pass.table.outputs; i += 3) {
@@ -74,6 +74,13 @@ void check_vertical(const Kernels& kernels, const AxisGeometry& g, int width) {
     CAPTURE(width);
     REQUIRE(std::memcmp(a.get(), b.get(), width) == 0);
   }
+}
+
+// Of all sets that this processor supports.
+std::vector<const Kernels*> supported_kernels() {
+  std::vector<const Kernels*> kernels;
+  for (const Simd set : supported_simd()) kernels.push_back(&resize_kernels(set));
+  return kernels;
 }
 
 constexpr Filter kFilters[] = {Filter::box, Filter::bilinear, Filter::bicubic, Filter::lanczos};
