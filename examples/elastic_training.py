@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
 
 import torch
 import torch.distributed as dist
@@ -23,9 +22,7 @@ from torchvision.models import resnet18
 import largeds_native as lds
 
 
-def main(
-    path: str, checkpoints: str, epochs: int = 2, crop: int = 224, callbacks: Sequence[lds.trainer.Callback] = ()
-) -> float:
+def main(path: str, checkpoints: str, epochs: int = 2, crop: int = 224, callbacks: tuple = ()) -> float:
     on_gpu = torch.cuda.is_available()
     store, rank, world_size = next(dist.rendezvous("env://"))  # of torchrun; a restart must not find the keys of before
     store = dist.PrefixStore(f"start {os.environ['TORCHELASTIC_RESTART_COUNT']}", store)
