@@ -37,8 +37,7 @@ void interleave(const uint8_t* const* lines, int width, int channels, uint8_t* d
   int x = 0;
   if (channels == 3) {
     for (; x + 16 <= width; x += 16) {
-      const uint8x16x3_t pixels = {
-          {vld1q_u8(lines[0] + x), vld1q_u8(lines[1] + x), vld1q_u8(lines[2] + x)}};
+      const uint8x16x3_t pixels = {{vld1q_u8(lines[0] + x), vld1q_u8(lines[1] + x), vld1q_u8(lines[2] + x)}};
       vst3q_u8(dst + ptrdiff_t{x} * 3, pixels);
     }
   }

@@ -2,7 +2,7 @@
 
 from largeds_native.trainer.accumulation import Accumulator, Group
 from largeds_native.trainer.callbacks import Callback, TrainingRun
-from largeds_native.trainer.checkpoint import CheckpointFolder
+from largeds_native.trainer.checkpoint import CheckpointFolder, read_checkpoint
 from largeds_native.trainer.early_stopping import EarlyStopping
 from largeds_native.trainer.ema import EMA
 from largeds_native.trainer.freezing import Freeze
@@ -27,4 +27,5 @@ __all__ = [
     "TensorBoardLogger",
     "Trainer",
     "TrainingRun",
+    "read_checkpoint",
 ]

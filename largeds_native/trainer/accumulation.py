@@ -19,7 +19,8 @@ With DistributedDataParallel only the last micro-batch of a group syncs, so ther
 overlapped with that backward. At the start of a group the ranks tell each other whether they have data (24 bytes over
 gloo). If a rank has no data left, or may have to repeat the group (`hold`), the group accumulates without DDP's
 reducer, and one all-reduce sums the gradients afterwards. So a rank that fails early cannot leave others blocked in
-backward().
+backward(). With FSDP2 each forward and backward communicates, so all ranks run equally many micro-batches: see
+lockstep.py, and Note [Sharded gradients] in sharding.py.
 
 Note [A step later]
 On a CUDA device a step's numbers are read when the next group's backward has been queued, before its optimizer is
@@ -46,14 +47,9 @@ from largeds_native.errors import ArgumentError, NonFiniteError
 from largeds_native.trainer import batches, gradients, graphs, readback
 from largeds_native.trainer.buffers import BufferSnapshot
 from largeds_native.trainer.counts import check_count
-from largeds_native.trainer.ranks import (
-    Ranks,
-    check_all_are_reduced,
-    check_graph_is_not_static,
-    find_ddp,
-    join_bucket_rebuild,
-    set_sync,
-)
+from largeds_native.trainer.lockstep import Lockstep, Pair, count
+from largeds_native.trainer.ranks import Ranks
+from largeds_native.trainer.sharding import gradient_sync
 from largeds_native.trainer.step_result import Numbers, StepResult
 from largeds_native.trainer.weights import Counted, Weight, check_scalar_loss
 
@@ -64,7 +60,8 @@ class Accumulator:
     """Groups a loader's batches into optimizer steps.
 
     Args:
-        model: the model; with several processes, wrapped in DistributedDataParallel.
+        model: the model; with several processes, wrapped in DistributedDataParallel, or sharded by `fully_shard`
+            (FSDP2, torch 2.6), also with a mesh of two dimensions (HSDP).
         optimizer: stepped once per group.
         accumulate: number of loader batches in a group.
         micro_batch: number of samples in a micro-batch; None makes each loader batch one micro-batch.
@@ -81,13 +78,19 @@ class Accumulator:
             momentum and weight decay). "raise_at_once": before the optimizer is called; on a CUDA device each step
             waits for it. "skip": the step is left out. With a fused optimizer of torch (`fused=True`) nothing waits;
             with any other, each step waits for the device.
+        sync: of a model that `fully_shard` has sharded: "each" micro-batch's gradient is reduce-scattered, which is the
+            default, or only the "last" one's: less traffic, and the whole gradients in memory until then.
         hold: fetch a group's batches before the first forward and keep them, so that `Group.restart` can repeat it.
 
     The parameters are those that the optimizer has at each step. A group whose samples all weigh 0
     moves nothing: its step counts, and the optimizer is not called.
 
-    Raises ArgumentError for an argument out of range, an optimizer whose step needs a closure (LBFGS), and a
-    DistributedDataParallel with `static_graph`.
+    With FSDP2, all ranks run equally many micro-batches. A rank that has fewer gets stand-ins from its group
+    (`Group.stand_in`): run forward and `backward` as for any other, and leave their outputs out of metrics.
+
+    Raises ArgumentError for an argument out of range, an optimizer whose step needs a closure (LBFGS), a
+    DistributedDataParallel with `static_graph`, and a model that is sharded in another way than by `fully_shard` on the
+    whole of it.
     """
 
     def __init__(
@@ -103,6 +106,7 @@ class Accumulator:
         scaler: torch.amp.GradScaler | None = None,
         clip_grad_norm: float | None = None,
         on_nonfinite: str = "raise",
+        sync: str | None = None,
         hold: bool = False,
         ranks: Ranks | None = None,
     ) -> None:
@@ -122,13 +126,9 @@ class Accumulator:
         self.device, self.scaler = device, scaler
         self.clip_grad_norm, self.on_nonfinite = clip_grad_norm, on_nonfinite
         self.ranks = ranks or Ranks()
-        self.ddp = find_ddp(model)
-        if self.ranks.world_size > 1 and self.ddp is None:
-            raise ArgumentError("several processes, but the model is not wrapped in DistributedDataParallel")
+        self.sync = gradient_sync(model, optimizer, self.ranks, sync)
         check_needs_no_closure(optimizer)
-        check_graph_is_not_static(self.ddp)
         self._known = {id(p) for p in self.parameters}
-        self._reduced = {id(p) for p in model.parameters() if p.requires_grad}  # by DDP
         self.nominal: float | None = None  # weight of a full group on one rank; see Note [Weights]
         self.steps = 0
         self._gradient: tuple[Any, Tensor] = (None, torch.empty(0))
@@ -143,7 +143,9 @@ class Accumulator:
     def groups(self, loader: Iterable[Any], *, start: int = 0) -> Iterator[Group]:
         """The groups of one pass over the loader; the last may be partial. `start`: samples seen before it."""
         self.optimizer.zero_grad(set_to_none=True)  # gradients of an interrupted group, or of the caller
+        self.sync.forget()
         self.settle()
+        lockstep = Lockstep(self.ranks, self.model, self.device) if self.sync.in_step else None
         iterator = iter(loader)
         while True:
             pairs, taken = self._fetch_first(iterator)
@@ -154,8 +156,8 @@ class Accumulator:
                 self.settle()
                 return
             self._take_new_parameters()
-            reduce_after = self.ranks.world_size > 1 and (self.hold or with_samples < self.ranks.world_size)
-            group = Group(self, pairs, iterator, reduce_after, start, self.accumulate - taken)
+            reduce_after = self.sync.reduces_after(self.hold, int(with_samples))
+            group = Group(self, pairs, iterator, reduce_after, start, self.accumulate - taken, lockstep)
             del pairs
             yield group
             start += group.samples
@@ -188,14 +190,13 @@ class Accumulator:
 
     def _take_new_parameters(self) -> None:
         """Parameters that came to the optimizer since the last step: they may hold gradients of earlier groups, and
-        DDP sums only those that it knew when it was made."""
+        may not be among those that are synced."""
         parameters = self.parameters
         new = [p for p in parameters if id(p) not in self._known]
         for parameter in new:
             parameter.grad = None
         self._known.update(id(p) for p in new)
-        if self.ranks.world_size > 1:
-            check_all_are_reduced(self._reduced, parameters)
+        self.sync.check(parameters)
 
     def weigh(self, inputs: Any, targets: Any) -> float | Tensor:
         """The weight of these samples."""
@@ -217,9 +218,11 @@ class Accumulator:
             if self._gradient[0] != key:  # the same number for most micro-batches
                 self._gradient = (key, torch.full_like(loss, factor, requires_grad=False))
             gradient = self._gradient[1]
-        if self.scaler is not None:
-            gradient = self.scaler.scale(gradient)
-        return gradient
+        return self.scaled(gradient)
+
+    def scaled(self, gradient: Tensor) -> Tensor:
+        """Multiplied by the scale of a GradScaler."""
+        return gradient if self.scaler is None else self.scaler.scale(gradient)
 
     @property
     def divides(self) -> bool:
@@ -261,19 +264,22 @@ class Group:
         reduce_after: bool,
         start: int,
         remaining: int,
+        lockstep: Lockstep | None = None,
     ) -> None:
         self._accumulator, self._pairs, self._source = accumulator, pairs, source
         self._reduce_after, self._start = reduce_after, start
         self._remaining = remaining  # batches yet to fetch
+        self._lockstep = lockstep
         self._empty = not pairs
         # when a step is skipped, a batch of NaN must not stay in BatchNorm's statistics
         self._buffers = BufferSnapshot(accumulator.model) if accumulator.on_nonfinite == "skip" else None
         self._reset()
-        if self._empty and accumulator.ddp is not None:
-            join_bucket_rebuild(accumulator.ddp)
+        if self._empty:
+            accumulator.sync.join_without_samples()
 
     def _reset(self) -> None:
         self.samples = 0  # yielded so far
+        self.stand_in = False  # the micro-batch just yielded counts nothing; see Accumulator
         self._total: float | Tensor = 0.0
         self._current: tuple[float | Tensor, int] | None = None
         self._losses: list[Tensor] = []  # detached; one per micro-batch
@@ -285,22 +291,45 @@ class Group:
     def __iter__(self) -> Iterator[tuple[Any, Any]]:
         """Yields micro-batches on the device; call `backward` for each before the next one."""
         accumulator = self._accumulator
-        for pair, last_batch in self._loader_batches():
-            count = batches.length(pair)
-            size = accumulator.micro_batch or count
-            for first in range(0, count, size):
-                taken = min(size, count - first)
-                part = pair if taken == count else batches.narrow(pair, first, taken)
-                if accumulator.ddp is not None:
-                    last = last_batch and first + taken == count
-                    set_sync(accumulator.ddp, last and not self._reduce_after)
+        for pair, micro_batches, last_batch in self._in_step():
+            length = 0 if pair is None else batches.length(pair)
+            size = accumulator.micro_batch or length
+            for number in range(micro_batches):
+                last = last_batch and number + 1 == micro_batches
+                accumulator.sync.before_micro_batch(last, self._reduce_after)
+                taken = min(size, length - number * size)
+                if pair is None or taken <= 0:
+                    yield from self._nothing()
+                    continue
+                part = pair if taken == length else batches.narrow(pair, number * size, taken)
                 self._current = (self._weigh(part), taken)
                 self.samples += taken
                 graphs.begin()
                 yield batches.to_device(part, accumulator.device)
                 del part
-                if self._current is not None:
-                    raise ArgumentError("each micro-batch needs a group.backward(loss) before the next one")
+                self._check_backward_was_called()
+            del pair
+
+    def _nothing(self) -> Iterator[Pair]:
+        """A micro-batch for the collective calls of the other ranks alone."""
+        assert self._lockstep is not None
+        self._current, self.stand_in = (0.0, 0), True
+        yield self._lockstep.stand_in()
+        self._check_backward_was_called()
+
+    def _check_backward_was_called(self) -> None:
+        if self._current is not None:
+            raise ArgumentError("each micro-batch needs a group.backward(loss) before the next one")
+
+    def _in_step(self) -> Iterator[tuple[Pair | None, int, bool]]:
+        """Yields (batch, number of micro-batches, whether it is the group's last). Where the ranks run in step, the
+        number is that of the rank with most, and a rank without a batch has None."""
+        size = self._accumulator.micro_batch
+        if self._lockstep is not None:
+            yield from self._lockstep.batches((pair for pair, _ in self._loader_batches()), size)
+            return
+        for pair, last in self._loader_batches():
+            yield pair, count(pair, size), last
             del pair
 
     def _weigh(self, part: tuple[Any, Any]) -> float | Tensor:
@@ -310,19 +339,19 @@ class Group:
             self._arriving.append(readback.Readback(weight.reshape(1), self._accumulator._buffers))
         return weight
 
-    def _loader_batches(self) -> Iterator[tuple[tuple[Any, Any], bool]]:
+    def _loader_batches(self) -> Iterator[tuple[Pair, bool]]:
         """Yields (batch, whether it is the group's last), and never fetches a batch past the group.
 
         So between two groups the loader's position is exactly that of the step, and its state can be saved. DDP must
         know before its backward that a batch is the last: for DDP only, one batch is fetched ahead, so that two are in
-        memory.
+        memory. (Lockstep does the same for FSDP2.)
         """
         if self._accumulator.hold or self._empty:
             for i, held in enumerate(self._pairs):
                 yield held, i + 1 == len(self._pairs)
             return
-        ahead = self._accumulator.ddp is not None and not self._reduce_after
-        pair: tuple[Any, Any] | None = self._pairs.pop()
+        ahead = self._lockstep is None and self._accumulator.sync.looks_ahead(self._reduce_after)
+        pair: Pair | None = self._pairs.pop()
         while pair is not None:
             upcoming = self._fetch() if ahead else None
             yield pair, ahead and upcoming is None
@@ -344,22 +373,35 @@ class Group:
         if self._current is None:
             raise ArgumentError("backward() must be called exactly once for each micro-batch of the group")
         check_scalar_loss(loss)
-        if isinstance(self._accumulator.weight, Counted):
-            self._accumulator.weight.look_at(loss)
-        weight, count = self._current
-        if not (isinstance(weight, float) and weight == 0 and self._may_skip_backward()):
-            loss.backward(self._accumulator.gradient_of(loss, weight))  # type: ignore[no-untyped-call]
+        accumulator = self._accumulator
+        if isinstance(accumulator.weight, Counted) and not self.stand_in:
+            accumulator.weight.look_at(loss)
+        weight, samples = self._current
+        if isinstance(weight, float) and weight == 0:  # the loss is 0 / 0 and adds nothing, but others may wait for it
+            if not accumulator.sync.may_skip_backward():
+                accumulator.sync.backward_of_nothing(loss, accumulator.scaled(torch.zeros_like(loss)))
+        else:
+            loss.backward(accumulator.gradient_of(loss, weight))  # type: ignore[no-untyped-call]
             self._losses.append(loss.detach().clone())  # a CUDA graph's next run writes over its outputs
             self._weights.append(weight)
             last = self._start + self.samples - 1
-            self._ranges.append((last - count + 1, last))
+            self._ranges.append((last - samples + 1, last))
         self._total = self._total + weight
+        accumulator.sync.after_backward()
         self._current = None
+        if self.stand_in and self._lockstep is not None:
+            self._lockstep.done()
+            self.stand_in = False
 
-    def _may_skip_backward(self) -> bool:
-        """The loss of a micro-batch of weight 0 is 0 / 0 and adds nothing, but DDP may wait for its backward."""
-        ddp = self._accumulator.ddp
-        return ddp is None or not ddp.require_backward_grad_sync
+    def largest(self) -> Pair | None:
+        """Of the batches that are held, the micro-batch with the most elements; None: there are none."""
+        size = self._accumulator.micro_batch
+        firsts = [
+            batches.narrow(pair, 0, min(size or length, length))
+            for pair in self._pairs
+            if (length := batches.length(pair))
+        ]
+        return max(firsts, key=batches.elements, default=None)
 
     def restart(self, micro_batch: int) -> None:
         """Restart this group with another micro-batch size and without its gradients. Needs `hold`."""
@@ -367,6 +409,7 @@ class Group:
             raise ArgumentError("only an accumulator with hold=True keeps a group's batches")
         self._accumulator.micro_batch = micro_batch
         self._accumulator.optimizer.zero_grad(set_to_none=True)
+        self._accumulator.sync.forget()
         self._reset()
 
     def step(self) -> StepResult:
@@ -380,13 +423,13 @@ class Group:
         parameters = accumulator.parameters
         if self._reduce_after:
             accumulator.ranks.sum_gradients(parameters)
-        found = [grad for p in parameters if (grad := p.grad) is not None]
+        found = accumulator.sync.local(grad for p in parameters if (grad := p.grad) is not None)
         scaler = accumulator.scaler if found else None  # a GradScaler refuses a step without gradients
         if scaler is not None:
             scaler.unscale_(accumulator.optimizer)
         weights = self._read_weights()
         self._apply_total(found)
-        norm = gradients.norm(found)
+        norm = accumulator.sync.norm(found)
         self._number = accumulator.steps
         try:
             if self._may_read_later(norm, scaler):
@@ -522,7 +565,7 @@ class Group:
         return True
 
     def _apply_total(self, found: list[Tensor]) -> None:
-        """Multiply by nominal / total, and undo DDP's mean over the ranks."""
+        """Multiply by nominal / total, and undo the mean over the ranks."""
         accumulator = self._accumulator
         factor = 1.0
         if accumulator.divides:
@@ -531,8 +574,8 @@ class Group:
                 (self._total,) = (total,) = accumulator.ranks.sum(total)
             if total != 0:
                 factor = (accumulator.nominal or 1.0) / total
-        if accumulator.ranks.world_size > 1 and not self._reduce_after:
-            factor = factor * accumulator.ranks.world_size
+        if not self._reduce_after and accumulator.sync.divisor > 1:
+            factor = factor * accumulator.sync.divisor
         if factor != 1.0:
             gradients.multiply(found, factor)
 

@@ -95,6 +95,30 @@ def detach(outputs: Any) -> Any:
     return outputs
 
 
+def elements(batch: Any) -> int:
+    """The number of elements of all its tensors and arrays."""
+    if isinstance(batch, Tensor):
+        return batch.numel()
+    if isinstance(batch, np.ndarray):
+        return batch.size
+    if isinstance(batch, dict):
+        return sum(map(elements, batch.values()))
+    return sum(map(elements, batch)) if isinstance(batch, (tuple, list)) else 0
+
+
+def copy_of(batch: Any) -> Any:
+    """The batch in memory of its own."""
+    if isinstance(batch, Tensor):
+        return batch.detach().clone()
+    if isinstance(batch, np.ndarray):
+        return batch.copy()
+    if isinstance(batch, dict):
+        return {key: copy_of(value) for key, value in batch.items()}
+    if isinstance(batch, (tuple, list)) and not _is_column(batch):
+        return _like(batch, [copy_of(value) for value in batch])
+    return batch
+
+
 def _like(original: Any, members: Any) -> Any:
     """The members in a container of the type of `original`."""
     if type(original) in (list, dict):

@@ -1,4 +1,4 @@
-"""Snapshots of the buffers of a module, such as BatchNorm's statistics."""
+"""Snapshots of what a forward changes: buffers, such as BatchNorm's statistics, and the random state."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from largeds_native.trainer.gradients import INTEGERS
+from largeds_native.trainer.random_state import RandomState
 
 
 class BufferSnapshot:
@@ -42,3 +43,15 @@ class BufferSnapshot:
             torch._foreach_mul_(now, 1 - chosen)
             torch._foreach_mul_(before, chosen)
             torch._foreach_add_(now, before)
+
+
+class Snapshot:
+    """What a forward changes besides gradients: buffers and the random state."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self._buffers, self._random = BufferSnapshot(model), RandomState.now()
+
+    def restore(self) -> None:
+        """Restore everything."""
+        self._buffers.restore()
+        self._random.restore()

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from largeds_native.errors import ArgumentError
 from largeds_native.trainer.callbacks import Callback, TrainingRun
 from largeds_native.trainer.ranks import unwrap
+from largeds_native.trainer.sharding import local_part
 
 if TYPE_CHECKING:
     from largeds_native.trainer.step_result import StepResult
@@ -43,8 +44,9 @@ class EMA(Callback):
     def on_step(self, trainer: TrainingRun, result: StepResult) -> None:
         """Update the average with the new weights."""
         if trainer.step % self.every == 0:
-            weights = [p.detach() for p in unwrap(trainer.model).parameters()]
-            torch._foreach_lerp_(list(self.average.values()), weights, 1 - self.decay**self.every)
+            weights = [local_part(p.detach()) for p in unwrap(trainer.model).parameters()]
+            averages = [local_part(value) for value in self.average.values()]
+            torch._foreach_lerp_(averages, weights, 1 - self.decay**self.every)
 
     def on_evaluate_start(self, trainer: TrainingRun) -> None:
         """Put the average into the model."""

@@ -15,6 +15,7 @@ from largeds_native.loading.plan import SamplerPlan
 from largeds_native.loading.torch_samplers import nested, share_of
 from largeds_native.trainer import batches, graphs
 from largeds_native.trainer.accumulation import Accumulator
+from largeds_native.trainer.lockstep import Lockstep, Pair, count
 from largeds_native.trainer.metrics import Metrics
 from largeds_native.trainer.precision import Precision
 from largeds_native.trainer.ranks import unwrap, without_ddp
@@ -33,7 +34,7 @@ def mean_loss(
 ) -> float:
     """Runs the accumulator's model in eval mode, micro-batch by micro-batch, then restores each module's mode. The
     metrics are reset and see all samples. NaN: the samples' weights are all 0."""
-    weigh, reduction, device = accumulator.weigh, accumulator.reduction, accumulator.device
+    weigh, reduction, device, sync = accumulator.weigh, accumulator.reduction, accumulator.device, accumulator.sync
     model, forward = unwrap(accumulator.model), without_ddp(accumulator.model)
     was_training = accumulator.model.training
     loss_sum = torch.zeros((), dtype=torch.float64, device=device)
@@ -42,32 +43,29 @@ def mean_loss(
     metrics.reset()
     modes = {module: module.training for module in model.modules()}  # frozen layers may be in eval mode during training
     model.eval()
+    sync.share_buffers()
     try:
         with torch.no_grad():
-            for batch in without_padding(loader):
-                pair = batches.split_pair(batch)
-                count = batches.length(pair)
-                if not count:
+            for part, is_stand_in in _micro_batches(loader, accumulator):
+                inputs, targets = batches.to_device(part, device)
+                graphs.begin()
+                with precision.autocast():
+                    outputs = batches.forward(forward, inputs)
+                    loss = loss_function(outputs, targets)
+                check_scalar_loss(loss)
+                if is_stand_in:
                     continue
-                samples += count
-                size = accumulator.micro_batch or count
-                for first in range(0, count, size):
-                    part = batches.narrow(pair, first, min(size, count - first))
-                    weight = weigh(*part)
-                    inputs, targets = batches.to_device(part, device)
-                    graphs.begin()
-                    with precision.autocast():
-                        outputs = batches.forward(forward, inputs)
-                        loss = loss_function(outputs, targets)
-                    check_scalar_loss(loss)
-                    # the loss of a micro-batch of weight 0 is 0 / 0, and doesn't count
-                    if reduction == "mean":
-                        loss = torch.where(torch.as_tensor(weight != 0, device=loss.device), loss * weight, 0)
-                    loss_sum += loss.reshape(())
-                    weight_sum = weight_sum + weight
-                    if metrics:
-                        metrics.update(batches.detach(outputs), targets)
+                samples += batches.length(part)
+                weight = weigh(*part)
+                # the loss of a micro-batch of weight 0 is 0 / 0, and doesn't count
+                if reduction == "mean":
+                    loss = torch.where(torch.as_tensor(weight != 0, device=loss.device), loss * weight, 0)
+                loss_sum += loss.reshape(())
+                weight_sum = weight_sum + weight
+                if metrics:
+                    metrics.update(batches.detach(outputs), targets)
     finally:
+        sync.after_forwards()
         accumulator.model.training = was_training
         for module, mode in modes.items():
             module.training = mode
@@ -75,6 +73,25 @@ def mean_loss(
     if samples_total == 0:
         raise ArgumentError("the loader to evaluate on is empty")
     return loss_total / weight_total if weight_total else math.nan
+
+
+def _micro_batches(loader: Iterable[Any], accumulator: Accumulator) -> Iterator[tuple[Pair, bool]]:
+    """(micro-batch, whether it is a stand-in, which counts nothing: see lockstep.py)."""
+    pairs = (pair for pair in map(batches.split_pair, without_padding(loader)) if batches.length(pair))
+    in_step = Lockstep(accumulator.ranks, accumulator.model, accumulator.device) if accumulator.sync.in_step else None
+    size = accumulator.micro_batch
+    counted: Iterator[tuple[Pair | None, int, bool]] = (
+        ((pair, count(pair, size), False) for pair in pairs) if in_step is None else in_step.batches(pairs, size)
+    )
+    for pair, micro_batches, _ in counted:
+        length = 0 if pair is None else batches.length(pair)
+        for number in range(micro_batches):
+            first, each = number * (size or length), size or length
+            if first < length:
+                yield batches.narrow(pair, first, min(each, length - first)), False
+            elif in_step is not None:
+                yield in_step.stand_in(), True
+                in_step.done()
 
 
 def without_padding(loader: Iterable[Any]) -> Iterator[Any]:

@@ -44,6 +44,9 @@ class Mean:
     def reset(self) -> None:
         self._total, self._count = 0.0, 0
 
+    def merge_state(self, other: Mean) -> None:
+        self._total, self._count = self._total + other._total, self._count + other._count
+
     def state_dict(self) -> dict[str, Any]:
         return {"total": self._total, "count": self._count}
 
@@ -129,6 +132,28 @@ class Metrics:
                 metric_state.restore(self.metrics[name], {**self._initial[name], **values}, self._device)
                 if values.get(metric_state.LOST):
                     self._lost.append(name)
+
+    def load_from_ranks(self, states: list[dict[str, Any]], rank: int, world_size: int) -> None:
+        """Continue from the states of another number of ranks: each goes to one rank, where they are merged."""
+        mine = states[rank::world_size]
+        self.load_state_dict(mine[0] if mine else {})
+        for name in self.metrics:
+            for state in mine[1:]:
+                if name in state and not self._merge(name, state[name]):
+                    self._lost.append(name)
+
+    def _merge(self, name: str, values: Mapping[str, Any]) -> bool:
+        """Whether the metric could add what another one of its kind has gathered."""
+        metric = self.metrics[name]
+        if not hasattr(metric, "merge_state"):  # torchmetrics has it from 1.6 on
+            return False
+        other = copy.copy(metric) if isinstance(metric, Mean) else copy.deepcopy(metric)
+        metric_state.restore(other, {**self._initial[name], **values}, self._device)
+        try:
+            metric.merge_state(other)
+        except (RuntimeError, ValueError, TypeError, NotImplementedError):
+            return False
+        return True
 
     def warn_of_lost(self, path: str | os.PathLike[str]) -> None:
         """Of metrics that the loaded checkpoint, taken within an epoch, could not hold."""

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from largeds_native.errors import StateError
+from largeds_native.loading import Loader
 from largeds_native.loading.torch_samplers import nested, set_epoch
 from largeds_native.trainer.random_state import RandomState
 
@@ -99,6 +100,24 @@ class Position:
         else:
             RandomState.from_state_dict(state["now"]).restore()
             self._set_generators(state.get("generators", []))
+
+    def load_from_ranks(self, states: list[dict[str, Any]], rank: int, world_size: int) -> None:
+        """Continue from the states of another number of ranks: the next batches are of the samples that none of them
+        has seen. That needs a loader whose position counts the samples of all ranks, or the start of an epoch."""
+        state = states[rank % len(states)]
+        counts = isinstance(self.loader, Loader) and self.loader.world_size is not None
+        if state["in_epoch"] and not (counts and all(other.get("loader") == state["loader"] for other in states)):
+            raise StateError(
+                "the position in the epoch is each rank's own, and can't be shared out over other ranks: use a "
+                "largeds_native.Loader without a sampler, resume with as many ranks, or from an epoch's end"
+            )
+        self.load_state_dict(state)
+        now = RandomState.from_state_dict(state["now"])
+        if rank >= len(states):  # or it would draw the same numbers as another rank
+            now = now.another(rank)
+            now.restore()
+        if self._resumed is not None:
+            self._resumed = {**state, "now": now.state_dict()}
 
     def _remember_start(self) -> None:
         if not self.stateful:

@@ -37,6 +37,18 @@ class RandomState:
         random.setstate(self.python)
         np.random.set_state(self.numpy)  # noqa: NPY002
 
+    def another(self, number: int) -> RandomState:
+        """A state that depends on this one and on the number, for a process that has none of its own."""
+        before = RandomState.now()
+        self.restore()
+        seed = (int(torch.randint(1 << 62, (1,))) + number) % (1 << 62)
+        torch.manual_seed(seed)
+        random.seed(seed)
+        np.random.seed(seed % (1 << 32))  # noqa: NPY002
+        found = RandomState.now()
+        before.restore()
+        return found
+
     def state_dict(self) -> dict[str, Any]:
         """Tensors and plain numbers only, for `torch.load(weights_only=True)`."""
         version, internal_state, gauss = self.python

@@ -6,7 +6,7 @@ Without `torch.distributed`, or with one process, nothing is sent.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -14,7 +14,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from largeds_native.errors import ArgumentError
+from largeds_native.errors import ArgumentError, StorageError
 
 
 class Ranks:
@@ -25,6 +25,29 @@ class Ranks:
         self.world_size = dist.get_world_size() if joined else 1
         self.rank = dist.get_rank() if joined else 0
         self._group: Any = dist.new_group(backend="gloo") if self.world_size > 1 else None
+        self._check_versions()
+
+    def _check_versions(self) -> None:
+        """ArgumentError if the ranks run different versions of torch: they would misread each other, or hang."""
+        versions = self.gather(str(torch.__version__))
+        other = next((rank for rank, version in enumerate(versions) if version != versions[0]), None)
+        if other is not None:
+            raise ArgumentError(
+                f"the ranks run different versions of torch: rank 0 {versions[0]}, rank {other} {versions[other]}: "
+                "install the same one everywhere"
+            )
+
+    def same(self, what: str, value: Any) -> None:
+        """ArgumentError, on all ranks, unless the value is the same on each of them."""
+        values = self.gather(value)
+        other = next((rank for rank, found in enumerate(values) if found != values[0]), None)
+        if other is not None:
+            raise ArgumentError(f"{what} differs between the ranks: {values[0]} on rank 0, {values[other]} on {other}")
+
+    @property
+    def group(self) -> Any:
+        """The gloo group of these ranks; None for a single process."""
+        return self._group
 
     def sum(self, *values: float) -> list[float]:
         """The sum of each number over the ranks."""
@@ -64,6 +87,32 @@ class Ranks:
         box = [value]
         dist.broadcast_object_list(box, src=0, group=self._group)
         return box[0]
+
+    def on_first(self, function: Callable[[], Any]) -> Any:
+        """What the function returns on rank 0, on every rank; its StorageError or ArgumentError is raised on all."""
+        outcome: tuple[Any, Exception | None] = (None, None)
+        if self.rank == 0:
+            try:
+                outcome = (function(), None)
+            except (StorageError, ArgumentError) as error:
+                if self.world_size == 1:
+                    raise
+                outcome = (None, error)
+        value, refused = self.first(outcome)
+        if refused is not None:
+            raise refused
+        return value
+
+    def sum_tensor(self, tensor: Tensor) -> Tensor:
+        """The sum of the tensor over the ranks, on its device; the given tensor may be overwritten."""
+        if self.world_size > 1:
+            dist.all_reduce(tensor, group=self._group if tensor.device.type == "cpu" else None)
+        return tensor
+
+    def broadcast_tensor(self, tensor: Tensor) -> None:
+        """Overwrite the tensor with that of rank 0."""
+        if self.world_size > 1:
+            dist.broadcast(tensor, src=0, group=self._group if tensor.device.type == "cpu" else None)
 
     def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Sum the gradients over the ranks in one all-reduce for each dtype.

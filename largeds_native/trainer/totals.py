@@ -49,3 +49,9 @@ class EpochTotals:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state_dict()`."""
         self.loss, self.weight, self.samples = state["loss"], state["weight"], state["samples"]
+
+    def load_from_ranks(self, states: list[dict[str, Any]], rank: int, world_size: int) -> None:
+        """Continue from the states of another number of ranks: rank 0 has the sums of all of them."""
+        sums = {name: sum(state[name] for state in states) for name in ("loss", "weight", "samples")}
+        self.loss, self.weight = (sums["loss"], sums["weight"]) if rank == 0 else (0.0, 0.0)
+        self.samples = -(-sums["samples"] // world_size)

@@ -41,6 +41,7 @@ from largeds_native.trainer.evaluation import check_world, evaluate
 from largeds_native.trainer.members import check_members
 from largeds_native.trainer.memory import Record, until_it_fits
 from largeds_native.trainer.metrics import Metrics
+from largeds_native.trainer.parts import has_parts
 from largeds_native.trainer.position import Position
 from largeds_native.trainer.precision import Precision
 from largeds_native.trainer.progress import ProgressBar
@@ -48,6 +49,7 @@ from largeds_native.trainer.ranks import Ranks, find_ddp, unwrap
 from largeds_native.trainer.run_progress import RunProgress
 from largeds_native.trainer.schedule import Schedule
 from largeds_native.trainer.settings import Settings
+from largeds_native.trainer.sharding import ShardedSync, check_wrappers, is_sharded
 from largeds_native.trainer.step_result import StepResult
 from largeds_native.trainer.stopping import SignalWatch
 from largeds_native.trainer.totals import EpochTotals
@@ -59,28 +61,33 @@ class Trainer:
     """Trains a model with exact gradient accumulation, and resumes bit-identically.
 
     Args:
-        model: any module, also one wrapped by `torch.compile` or DistributedDataParallel. With several processes
-            (`torch.distributed` initialised), a plain module is wrapped in DistributedDataParallel.
+        model: any module, also one wrapped by `torch.compile` or DistributedDataParallel, or sharded by `fully_shard`
+            (FSDP2 and HSDP, torch 2.6). With several processes (`torch.distributed` initialised), a plain module is
+            wrapped in DistributedDataParallel.
         optimizer: over the model's parameters.
         loss: `loss(outputs, targets)` returns a tensor of one element; its `reduction` may be "mean" or "sum".
         accumulate: number of loader batches in one optimizer step.
         micro_batch: number of samples in one forward: each loader batch is split into views of this size. "auto" starts
             with the whole batch, and when memory runs out repeats the step with half of it; it keeps the batches of a
-            step until the step is done. Results do not depend on when memory ran out.
+            step until the step is done. Results do not depend on when memory ran out. With FSDP2
+            (torch 2.14), sizes are tried before the steps that need them.
         precision: "fp32", "bf16" or "fp16" (autocast; fp16 with a GradScaler).
         scheduler: a learning rate scheduler, stepped per epoch, or per optimizer step with `scheduler_by="step"`.
         clip_grad_norm: the largest norm of a step's gradient.
         device: device of the batches; None: that of the model.
-        checkpoint_dir: folder for checkpoints, written after each epoch's training, again after its validation, and
-            every `checkpoint_every` steps. The last `keep_last` and the best by `monitor` ("min" or "max" of it,
-            `monitor_mode`), `best.pt`, are kept. `torch.load(".../best.pt")["model"]` are the weights that were
-            evaluated: with an EMA, the average.
+        checkpoint_dir: folder for checkpoints, the same one for all ranks, written after each epoch's training, again
+            after its validation, and every `checkpoint_every` steps. The last `keep_last` and the best by `monitor`
+            ("min" or "max" of it, `monitor_mode`), `best.pt`, are kept. `torch.load(".../best.pt")["model"]` are the
+            weights that were evaluated: with an EMA, the average. Of a sharded model each checkpoint is a folder,
+            `step-*` and `best-*`, to which each rank writes its part; see `read_checkpoint`.
         metrics: name -> torchmetrics object, or a function of (outputs, targets) that returns a micro-batch's mean. The
             members of a MetricCollection keep its names.
         progress: show a bar on a terminal, else one line per epoch.
         weight: `weight(inputs, targets)` returns the denominator of a mean loss if it is not the number of samples
             (tokens, a mask). It is not needed for torch's losses: modules, functions, and functools.partial of them. If
             another loss seems to have weights, a warning asks for it.
+        sync: of a model sharded by `fully_shard`: the gradients of "each" micro-batch are reduce-scattered, which is
+            the default, or only those of the "last" one of a step.
         on_nonfinite: "raise" NonFiniteError when a loss or gradient is infinite or NaN, on a CUDA device one step later
             and before anything is saved; "raise_at_once", for which each step waits for the device; or "skip" the step,
             which waits unless the optimizer is one of torch's with `fused=True`. See Accumulator.
@@ -115,6 +122,7 @@ class Trainer:
         metrics: Mapping[str, Any] | None = None,
         progress: bool = True,
         weight: Weight | None = None,
+        sync: str | None = None,
         on_nonfinite: str = "raise",
         stop_on_signal: bool = False,
         callbacks: Sequence[Callback] = (),
@@ -126,9 +134,10 @@ class Trainer:
             check_count("checkpoint_every", checkpoint_every)
         if stop_on_signal and not checkpoint_dir:
             raise ArgumentError("stop_on_signal saves the run before it stops: give a checkpoint_dir, too")
+        check_wrappers(model, optimizer)
         self.device = device_of(model, optimizer, device)
         self.ranks = Ranks()
-        if self.ranks.world_size > 1 and find_ddp(model) is None:
+        if self.ranks.world_size > 1 and find_ddp(model) is None and not is_sharded(model):
             model = DistributedDataParallel(model)
         self.model, self.optimizer, self.loss = model, optimizer, loss
         self.scheduler, self.schedule = scheduler, Schedule(scheduler, scheduler_by)
@@ -144,10 +153,15 @@ class Trainer:
             scaler=self.precision.scaler,
             clip_grad_norm=clip_grad_norm,
             on_nonfinite=on_nonfinite,
+            sync=sync,
             hold=micro_batch == "auto",
             ranks=self.ranks,
         )
-        self.checkpoints = checkpoint.CheckpointFolder(checkpoint_dir, keep_last) if checkpoint_dir else None
+        if self.accumulator.hold and isinstance(self.accumulator.sync, ShardedSync):
+            self.accumulator.sync.check_trials()
+        self.checkpoints: checkpoint.CheckpointFolder | None = None
+        if checkpoint_dir:
+            self.checkpoints = checkpoint.CheckpointFolder(checkpoint_dir, keep_last, self.ranks)
         self.checkpoint_every, self.monitor, self.best = checkpoint_every, monitor, Best(monitor_mode, "monitor_mode")
         self.train_metrics = Metrics(metrics, self.ranks, self.device)
         self.metrics = Metrics(metrics, self.ranks, self.device)
@@ -393,8 +407,9 @@ class Trainer:
 
     def _forward_backward(self, group: Group, record: Record) -> None:
         for inputs, targets in group:
+            stand_in = group.stand_in
             outputs = self._micro_batch(group, inputs, targets)
-            if self.train_metrics:
+            if self.train_metrics and not stand_in:
                 record(outputs, targets)
             del inputs, targets, outputs  # frees their memory before the next micro-batch
 
@@ -484,7 +499,8 @@ class Trainer:
     # ---- checkpoints ------------------------------------------------------------------------------------------
 
     def save(self, *, best: bool = False) -> None:
-        """Write a checkpoint now, if there is a `checkpoint_dir`. All ranks call it; rank 0 writes.
+        """Write a checkpoint now, if there is a `checkpoint_dir`. All ranks call it; rank 0 writes, and of a sharded
+        model each rank its part.
 
         With `best`, `best.pt` is this checkpoint, too. With an EMA, what was evaluated is the average: `best.pt` has it
         as "model", and the weights that a resume goes on with as "training_model".
@@ -492,7 +508,7 @@ class Trainer:
         if self.checkpoints is None:
             return
         state = self.state_dict()
-        if self.ranks.rank == 0:
+        if self.ranks.rank == 0 or has_parts(state):
             averages = [callback for callback in self.callbacks if isinstance(callback, EMA)]
             self.checkpoints.save(state, self.step, best=best and not averages)
             if best and averages:
@@ -500,8 +516,9 @@ class Trainer:
                 self.checkpoints.save_best({**state, "model": averaged, "training_model": state["model"]})
 
     def state_dict(self) -> dict[str, Any]:
-        """The state of the run, as tensors and plain values."""
+        """The state of the run, as tensors and plain values. All ranks call it."""
         self._read_last_step()
+        self.accumulator.sync.share_buffers()
         return run_state.capture(self._parts())
 
     def load_state_dict(self, state: dict[str, Any], path: str | os.PathLike[str] = "state") -> None:
@@ -526,5 +543,6 @@ class Trainer:
             "best": self.best,
             "settings": self._settings,
         }
+        own: dict[str, run_state.OfRank | None]
         own = {"position": self.position, "totals": self.totals, "metrics": self.train_metrics}
         return run_state.RunParts(unwrap(self.model), kinds, shared, own, self.ranks)

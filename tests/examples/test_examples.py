@@ -127,6 +127,35 @@ def test_torchrun(store: str) -> None:
     assert re.findall(r"epoch (\d): (\d+) images", done.stdout) == [("1", "24"), ("2", "24")]
 
 
+FAILING = """
+import os, sys
+import largeds_native as lds
+from examples.elastic_training import main
+
+class Fail(lds.trainer.Callback):
+    def on_step(self, trainer, result):
+        if os.environ["RANK"] == "1" and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0" and trainer.step == 3:
+            os.kill(os.getpid(), 9)
+
+loss = main(sys.argv[1], sys.argv[2], epochs=4, crop=32, callbacks=[Fail()])
+print(f"restart {os.environ['TORCHELASTIC_RESTART_COUNT']}: loss {loss:.3f}", flush=True)
+"""
+
+
+def test_elastic(store: str, tmp_path: Path) -> None:
+    """One of two processes is killed; torchrun starts both again, and they go on."""
+    pytest.importorskip("torch", minversion="2.6")
+    script = tmp_path / "failing.py"
+    script.write_text(FAILING)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    arguments = ["--max-restarts", "1", str(script), store, str(tmp_path / "checkpoints")]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(command + arguments, capture_output=True, text=True, timeout=300, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert len(re.findall(r"restart 1: loss \d", done.stdout)) == 2
+    assert len(list((tmp_path / "checkpoints").glob("step-*/run.pt"))) == 2
+
+
 def test_each_is_short_and_says_how_to_run_it() -> None:
     files = sorted((ROOT / "examples").glob("*.py"))
     assert len(files) >= 8
