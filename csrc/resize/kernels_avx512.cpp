@@ -105,12 +105,12 @@ LDS_AVX512_BYTES_INLINE __m512i window_sums(const uint8_t* source, const CacheLi
 
 template <int kQuads>
 LDS_AVX512_BYTES void horizontal_line(const HorizontalPass& pass, const uint8_t* line, uint8_t* dst) {
-  constexpr int kLines = 1 + 3 * kQuads;
+  constexpr ptrdiff_t kLines = 1 + 3 * kQuads;
   const int* base = pass.base.data();
   const CacheLine* lines = pass.windows.data();
   const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
   auto blocks = static_cast<int>(pass.base.size());
-  for (; blocks >= 4; blocks -= 4, base += 4, lines += 4 * kLines, dst += 4 * kBlock) {
+  for (; blocks >= 4; blocks -= 4, base += 4, lines += 4 * kLines, dst += ptrdiff_t{4} * kBlock) {
     const __m512i a = window_sums<kQuads>(line + base[0], lines);
     const __m512i b = window_sums<kQuads>(line + base[1], lines + kLines);
     const __m512i c = window_sums<kQuads>(line + base[2], lines + 2 * kLines);
@@ -202,7 +202,7 @@ LDS_AVX512_BYTES_INLINE void interleave_four(const uint8_t* const* rows, int x, 
   const __m512i a = load(rows[0] + x), b = load(rows[1] + x), c = load(rows[2] + x), d = load(rows[3] + x);
   const __m512i ab[2] = {_mm512_unpacklo_epi8(a, b), _mm512_unpackhi_epi8(a, b)};
   const __m512i cd[2] = {_mm512_unpacklo_epi8(c, d), _mm512_unpackhi_epi8(c, d)};
-  for (int k = 0; k < 2; ++k) {
+  for (ptrdiff_t k = 0; k < 2; ++k) {
     columns[2 * k] = _mm512_unpacklo_epi16(ab[k], cd[k]);
     columns[2 * k + 1] = _mm512_unpackhi_epi16(ab[k], cd[k]);
   }
@@ -218,12 +218,13 @@ LDS_AVX512_BYTES_INLINE __m512i quad_sum(__m512i columns, const int32_t* bytes, 
 // kOne: there is only one quad.
 template <bool kOne>
 LDS_AVX512_BYTES void vertical_quads(const VerticalPass& pass, int i, const uint8_t* const* rows, uint8_t* dst, int n) {
-  const int quads = kOne ? 1 : pass.quads, last = pass.table.taps - 1;
+  const int quads = kOne ? 1 : pass.quads;
+  const ptrdiff_t last = pass.table.taps - 1;
   const int32_t* const bytes = &pass.bytes[static_cast<size_t>(i) * quads * 3];
   each_column(dst, n, [&](int x) __attribute__((target(LDS_AVX512_BYTES_TARGETS), always_inline)) {
     __m512i sums[4];
     for (int quad = 0; quad < quads; ++quad) {
-      const int row = quad * 4;  // rows past the window have weights of 0
+      const ptrdiff_t row = ptrdiff_t{quad} * 4;  // rows past the window have weights of 0
       const uint8_t* const four[4] = {rows[row], rows[std::min(row + 1, last)], rows[std::min(row + 2, last)],
                                       rows[std::min(row + 3, last)]};
       __m512i columns[4];

@@ -164,7 +164,9 @@ void StreamingResizer::vertical_line(int channel, uint8_t* dst) {
     for (int j = 0; j < table.taps; ++j) {
       window_[j] = row;
       // rows past the window have weight 0, so any row will do
-      if (first + j + 1 < table.end_of[next_out_] && (row += row_stride_) == end) row = ring_.data();
+      if (first + j + 1 >= table.end_of[next_out_]) continue;
+      row += row_stride_;
+      if (row == end) row = ring_.data();
     }
   }
   kernels_.vertical(*vertical_, next_out_, window_.data(), dst, ring_width_);
