@@ -290,7 +290,12 @@ class Prefetcher:
 
     # at_once: how many batches are filled at the same time; 0: as many as keep the pool busy
     def __init__(
-        self, gather: Gather, fields: Sequence[tuple[Rows, str, Sequence[int]]], ring: Ring, pool: Pool, at_once: int = 0
+        self,
+        gather: Gather,
+        fields: Sequence[tuple[Rows, str, Sequence[int]]],
+        ring: Ring,
+        pool: Pool,
+        at_once: int = 0,
     ) -> None: ...
     def submit(self, samples: NDArray[np.int64], keys: NDArray[np.int64] | None, seed: int, epoch: int) -> None: ...
     def next(self) -> tuple[torch.Tensor, ...]: ...
