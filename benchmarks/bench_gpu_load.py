@@ -179,7 +179,8 @@ def main() -> None:
     device = torch.device(options.device)
     raw, jpeg = stores(options.images)
     with torch.inference_mode():
-        results = take_turns(loading(raw, jpeg, device, options), rounds=options.rounds, warmup=1)
+        # what was done is seen if the time runs out
+        results = take_turns(loading(raw, jpeg, device, options), rounds=options.rounds, progress=print)
         facts = {"device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"}
         ratios = {one: ratio(results, one, COPY) for one in ("uint8", "bfloat16, normalised")}
         for threads in ("random resized crops", "crops of JPEG rows"):

@@ -9,6 +9,7 @@ their memory without events between streams, and `record_stream` works if the ca
 
 from __future__ import annotations
 
+import weakref
 from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
@@ -61,6 +62,8 @@ class DeviceIterator:
         self._slots: list[_Slot] = []
         self._sent: deque[tuple[_Slot, Progress]] = deque()  # copied or being copied, and not delivered
         self._copying: deque[tuple[Any, Parts]] = deque()  # pinned memory whose copy may still be running
+        # the ring would fill the memory again while the device still reads it
+        weakref.finalize(self, _wait_for_copies, self._copying)
         self._copies, self._waits = _Stopwatch(), _Stopwatch()
         self._copied_bytes = 0
         self._error: Exception | None = None  # of the next batch; raised once the batches before it are delivered
@@ -101,9 +104,10 @@ class DeviceIterator:
                 self._error = self._no_memory(error)
             except Exception as error:
                 self._error = error
-        while self._copying and (len(self._copying) > MOST_COPYING or self._copying[0][0].query()):
-            self._copying[0][0].synchronize()
+        while self._copying and self._copying[0][0].query():
             del self._copying[0]
+        if len(self._copying) > MOST_COPYING:
+            self._copying[0][0].synchronize()
 
     def _copy(self, batch: Parts, progress: Progress) -> None:
         slot = self._idle_slot()
@@ -159,6 +163,12 @@ class DeviceIterator:
         if self._normalise is None or self._host.structure.view_of(number) is None:
             return part.clone()
         return self._normalise(part)
+
+
+def _wait_for_copies(copying: deque[tuple[Any, Parts]]) -> None:
+    while copying:
+        copying[0][0].synchronize()
+        del copying[0]
 
 
 class _Stopwatch:

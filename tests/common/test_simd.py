@@ -26,7 +26,7 @@ def python_with_simd(choice: str, *arguments: str) -> subprocess.CompletedProces
 @pytest.mark.parametrize("choice", _C.supported_simd()[:-1])
 def test_a_processor_with_fewer_kernels_gets_the_same_pixels(choice: str) -> None:
     assert python_with_simd(choice, "-m", "tests.programs.print_simd").stdout == f"{choice}\n"
-    done = python_with_simd(choice, "-m", "pytest", "-q", "-p", "no:cacheprovider", *COMPARISONS)
+    done = python_with_simd(choice, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:benchmark", *COMPARISONS)
     assert done.returncode == 0, done.stdout
 
 

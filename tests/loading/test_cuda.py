@@ -176,6 +176,33 @@ def test_slots_are_used_again_and_never_while_a_batch_is_undelivered(store: Any,
         assert len(source._slots) <= 1 + cuda.AHEAD
 
 
+def test_an_iterator_that_ends_early_waits_for_its_copies(
+    store: Any, pretended: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its pinned slots go back to the ring, and would be filled again while the device reads them."""
+    waited: list[Any] = []
+    monkeypatch.setattr(Done, "query", lambda _: False)
+    monkeypatch.setattr(Done, "synchronize", lambda event: waited.append(event))
+    iterator = iter(pretended(store, 4))
+    next(iterator)
+    copying = [event for event, _ in iterator._source._copying]
+    assert copying
+    assert not waited
+    del iterator
+    assert waited == copying
+
+
+def test_a_caller_far_ahead_of_the_device_waits(store: Any, pretended: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise each batch that it takes would need another pinned slot."""
+    done: list[Any] = []
+    monkeypatch.setattr(Done, "query", lambda event: event in done)
+    monkeypatch.setattr(Done, "synchronize", lambda event: done.append(event))
+    loader = pretended(store, 2)
+    for _ in (iterator := iter(loader)):
+        assert len(iterator._source._copying) <= 1 + cuda.MOST_COPYING + cuda.AHEAD
+    assert done
+
+
 def test_stats_tell_of_the_device(store: Any, pretended: Any) -> None:
     loader = pretended(store, 16, dtype=torch.bfloat16)
     batches = list(loader)

@@ -21,12 +21,19 @@ HAS_CUDA = torch.cuda.is_available()
 needs_cuda = pytest.mark.skipif(not HAS_CUDA, reason="no CUDA device")
 needs_compiler = pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="no C++ compiler")
 DEVICE = "cuda" if HAS_CUDA else "cpu"
+# torch's own, of what these tests use
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype"),
+    pytest.mark.filterwarnings("ignore:`torch.jit"),
+    pytest.mark.filterwarnings("ignore:Warning. Profiler clears events"),
+]
 
 
 @pytest.fixture(autouse=True)
 def read_later(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Also on the CPU in the device's place."""
-    monkeypatch.setattr(readback, "DEFERRED", frozenset({"cuda", "cpu"}))
+    """Where there is no device, on the CPU in its place."""
+    if not HAS_CUDA:
+        monkeypatch.setattr(readback, "DEFERRED", frozenset({"cuda", "cpu"}))
     yield
     if HAS_CUDA:
         torch.cuda.set_sync_debug_mode("default")
