@@ -70,7 +70,7 @@ def _normalise(images: Tensor, format: DeviceFormat, out: Tensor) -> Tensor:
                 image, result = waiting.pop()
             except IndexError:  # another thread took the last one
                 return
-            result.copy_(torch.addcmul(add, image.to(torch.float32), multiply))
+            torch.addcmul(add, image, multiply, out=result)
 
     run_in_threads(work, min(torch.get_num_threads(), len(waiting)))
     return out

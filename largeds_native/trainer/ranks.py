@@ -25,24 +25,16 @@ class Ranks:
         self.world_size = dist.get_world_size() if joined else 1
         self.rank = dist.get_rank() if joined else 0
         self._group: Any = dist.new_group(backend="gloo") if self.world_size > 1 else None
-        self._check_versions()
+        # ranks of different versions would misread each other, or hang
+        self.same("the version of torch", str(torch.__version__), ": install the same one everywhere")
 
-    def _check_versions(self) -> None:
-        """ArgumentError if the ranks run different versions of torch: they would misread each other, or hang."""
-        versions = self.gather(str(torch.__version__))
-        other = next((rank for rank, version in enumerate(versions) if version != versions[0]), None)
-        if other is not None:
-            raise ArgumentError(
-                f"the ranks run different versions of torch: rank 0 {versions[0]}, rank {other} {versions[other]}: "
-                "install the same one everywhere"
-            )
-
-    def same(self, what: str, value: Any) -> None:
+    def same(self, what: str, value: Any, advice: str = "") -> None:
         """ArgumentError, on all ranks, unless the value is the same on each of them."""
         values = self.gather(value)
         other = next((rank for rank, found in enumerate(values) if found != values[0]), None)
         if other is not None:
-            raise ArgumentError(f"{what} differs between the ranks: {values[0]} on rank 0, {values[other]} on {other}")
+            found = f"{values[0]} on rank 0, {values[other]} on {other}"
+            raise ArgumentError(f"{what} differs between the ranks: {found}{advice}")
 
     @property
     def group(self) -> Any:
@@ -57,10 +49,14 @@ class Ranks:
         """The maximum of each number over the ranks."""
         return self._reduce(values, dist.ReduceOp.MAX)
 
+    def _group_for(self, tensor: Tensor) -> Any:
+        """The default group may be one of NCCL, which takes nothing on the CPU."""
+        return self._group if tensor.device.type == "cpu" else None
+
     def max_of(self, flag: Tensor) -> Tensor:
         """The maximum of a tensor over the ranks, on its device and without waiting for it."""
         if self.world_size > 1:
-            dist.all_reduce(flag, op=dist.ReduceOp.MAX)
+            dist.all_reduce(flag, op=dist.ReduceOp.MAX, group=self._group_for(flag))
         return flag
 
     def longest(self, loader: Any) -> int | None:
@@ -106,13 +102,13 @@ class Ranks:
     def sum_tensor(self, tensor: Tensor) -> Tensor:
         """The sum of the tensor over the ranks, on its device; the given tensor may be overwritten."""
         if self.world_size > 1:
-            dist.all_reduce(tensor, group=self._group if tensor.device.type == "cpu" else None)
+            dist.all_reduce(tensor, group=self._group_for(tensor))
         return tensor
 
     def broadcast_tensor(self, tensor: Tensor) -> None:
         """Overwrite the tensor with that of rank 0."""
         if self.world_size > 1:
-            dist.broadcast(tensor, src=0, group=self._group if tensor.device.type == "cpu" else None)
+            dist.broadcast(tensor, src=0, group=self._group_for(tensor))
 
     def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Sum the gradients over the ranks in one all-reduce for each dtype.

@@ -5,15 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
-import traceback
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import BatchSampler, DataLoader, DistributedSampler
@@ -24,6 +21,7 @@ from largeds_native.trainer import Callback, CheckpointFolder, StoppedBySignal, 
 from largeds_native.trainer.ranks import unwrap
 from tests.builders.stores import make_labelled_store
 from tests.trainer.helpers import Stop, StopAt, numbers, parameters_of, samples, small_model
+from tests.trainer.processes import run
 
 # samples of each batch, by rank: unequal batches, partial groups, and a rank that runs out of data early
 PLANS = {
@@ -401,19 +399,6 @@ def check_signal(rank: int, folder: Path) -> None:
     assert numbers(whole.history) == numbers(resumed.history)
 
 
-def child(rank: int, check, folder: Path, port: int) -> None:
-    torch.set_num_threads(1)
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "RANK": str(rank), "WORLD_SIZE": "2"}
-    dist.init_process_group("gloo")
-    try:
-        check(rank, folder)
-    except BaseException:
-        traceback.print_exc()
-        os._exit(1)  # the other rank would wait for us in a collective call
-    dist.barrier()
-    dist.destroy_process_group()
-
-
 CHECKS = [
     check_gradients,
     check_ignored,
@@ -431,17 +416,4 @@ CHECKS = [
 
 @pytest.mark.parametrize("check", CHECKS)
 def test_two_processes(check, tmp_path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    context = mp.get_context("forkserver")
-    context.set_forkserver_preload(["torch", "torch._dynamo", "torch.utils.data", "pytest"])
-    processes = [context.Process(target=child, args=(rank, check, tmp_path, port)) for rank in range(2)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(100)
-    codes = [process.exitcode for process in processes]
-    for process in processes:
-        process.kill()
-    assert codes == [0, 0]
+    run(2, check, tmp_path, 100)

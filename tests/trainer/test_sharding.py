@@ -308,7 +308,10 @@ def check_bad_input(rank: int, folder: Path) -> None:
     model = nn.Linear(1, 1, device="meta" if rank else "cpu")
     refused("kind of device of the model differs between the ranks: cpu on rank 0, meta on 1", model)
     version, torch.__version__ = torch.__version__, "2.99" if rank else torch.__version__
-    refused(r"different versions of torch: rank 0 2\.[^9]+, rank 1 2.99", late)
+    refused(
+        r"version of torch differs between the ranks: 2\.[^9]+ on rank 0, 2.99 on 1: install the same one everywhere",
+        late,
+    )
     torch.__version__ = version
 
 
