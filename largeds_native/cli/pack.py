@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import glob
 import os
 import sys
@@ -12,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from largeds_native.cli.output import console, emit_json
+from largeds_native.cli.pack_parts import pack_part, part_from, show_store
 from largeds_native.cli.values import (
     CROP,
     FLIP,
@@ -72,6 +71,10 @@ class Codec(str, Enum):
 class SixteenBit(str, Enum):
     scale = "scale"
     clip = "clip"
+
+
+class Engine(str, Enum):
+    ray = "ray"
 
 
 class OnError(str, Enum):
@@ -172,9 +175,19 @@ def pack(
     key: Annotated[
         str | None, typer.Option(metavar="NAME", help="Names the data: a store of this key is known again elsewhere.")
     ] = None,
-    wait: Annotated[
-        bool, typer.Option("--wait", help="If another process is packing into OUT, wait for it and use its store.")
+    part: Annotated[
+        str | None,
+        typer.Option(metavar="I/N", help="Pack only part I of N, from 1, as a job of many; --finish makes the store."),
+    ] = None,
+    finish: Annotated[
+        bool, typer.Option("--finish", help="Make the store of the shards that the parts have packed.")
     ] = False,
+    engine: Annotated[
+        Engine | None, typer.Option(help="ray: pack each shard in a task of a Ray cluster, of --threads processors.")
+    ] = None,
+    address: Annotated[
+        str | None, typer.Option(help="Of the Ray cluster; default: one on this machine, or RAY_ADDRESS.")
+    ] = None,
     threads: THREADS = None,
     quiet: QUIET = False,
     json: JSON = False,
@@ -194,16 +207,23 @@ def pack(
       largeds pack photos/train train.lds --codec jpeg --resize 256 --quality 90
       largeds pack photos/train train.lds --codec jpeg --masks photos/masks --ignore 255
       largeds pack --from-store jpeg.lds raw.lds --resize 256 --crop 224
+      largeds pack photos/train train.lds --part $SLURM_ARRAY_TASK_ID/16
+      largeds pack photos/train train.lds --finish
 
     Ctrl-C stops within a second; the same command then continues. Failed images are skipped; `largeds info STORE
     --failures` lists them with the reason. If more than --max-failures fail, the exit code is 1 and no store is made.
     """
     from largeds_native.errors import PackError
-    from largeds_native.packing import pack as pack_images
+    from largeds_native.packing import commit, plan
+    from largeds_native.packing.run import run
     from largeds_native.sources import table
     from largeds_native.sources.resolve import TABLES
 
     augment = augment_from(flip, random_crop, padding, resized_crop, scale=numbers(scale), ratio=numbers(ratio))
+    if (part is not None) + finish + (engine is not None) > 1:
+        raise typer.BadParameter("expected one of --part, --finish and --engine, found several")
+    if address is not None and engine is None:
+        raise typer.BadParameter("--address is that of a Ray cluster: pass --engine ray too")
     for given in source:
         if not os.path.exists(given) and not glob.glob(given):
             raise PackError(f"{given} does not exist: expected a folder of images")
@@ -248,17 +268,13 @@ def pack(
         "max_failures": _max_failures(max_failures),
     }
     shown = sys.stderr.isatty() and not (quiet or json)
-    store = pack_images(chosen, out, threads=threads, resume=resume, wait=wait, progress=shown, **arguments)
-    report = store.report
-    if json:
-        emit_json({"store": str(store.path)} | (dataclasses.asdict(report) if report else {}))
-    elif not quiet:
-        if report and not shown:  # on a terminal, pack itself has already shown it
-            print(report)
-        console().print(repr(store), markup=False, soft_wrap=True)
-        if report and report.failed:
-            failed = f"{report.total - report.packed:,} of {report.total:,} images failed and were left out"
-            console().print(f"{failed}: see largeds info {out} --failures", markup=False, soft_wrap=True)
+    arguments |= {"threads": threads, "resume": resume}
+    if part is not None:
+        pack_part(chosen, out, arguments, part_from(part), shown, json=json, quiet=quiet)
+        return
+    planned = plan(chosen, out, **arguments)
+    store = commit(planned) if finish else run(planned, shown, engine and engine.value, address)
+    show_store(store, out, shown, json=json, quiet=quiet)
 
 
 def _one_store(source: list[str]) -> Any:

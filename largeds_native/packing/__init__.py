@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
+from largeds_native.errors import ArgumentError
+from largeds_native.packing.finish_store import commit
+from largeds_native.packing.options import QUALITY
+from largeds_native.packing.pack_plan import Plan
+from largeds_native.packing.planning import checked_plan
+from largeds_native.packing.run import run
+from largeds_native.packing.shard_packer import pack_shard
+
 # imported here, not lazily, so that the name `verify_sources` is the function, not the module
-from largeds_native.packing.options import QUALITY, PackOptions
 from largeds_native.packing.verify_sources import SourceVerification, verify_sources
 from largeds_native.transform.image_transform import CROP, MAX_PIXELS, RESIZE, Size
 
@@ -15,7 +23,7 @@ if TYPE_CHECKING:
     from largeds_native.store import PackedStore, Store
     from largeds_native.transform import Augment
 
-__all__ = ["SourceVerification", "pack", "verify_sources"]
+__all__ = ["Plan", "SourceVerification", "commit", "pack", "pack_shard", "plan", "verify_sources"]
 
 
 def pack(
@@ -53,8 +61,8 @@ def pack(
     sixteen_bit: Literal["scale", "clip"] | None = None,
     resume: bool = True,
     key: str | None = None,
-    wait: bool = False,
     progress: bool = True,
+    engine: Literal["ray"] | None = None,
 ) -> PackedStore:
     """Packs `source` into a new store in the folder `out`, and opens it; `store.report` has counts, failures and speed.
 
@@ -125,41 +133,39 @@ def pack(
         pack resumes, and its finished store is recognised, only with the same key. Use another key when the data
         change. With a key, files may also have been moved or copied; without one, their sizes, times and inodes must be
         what they were.
-    wait: if another process is packing into `out`, wait for it and return its store, instead of raising PackError: so
-        that every rank of a run can call pack.
     progress: show a progress bar and the report, if stderr is a terminal.
+    engine: "ray" packs each shard in a task of a Ray cluster, that of the caller's `ray.init` or else a local one. Each
+        task has `threads` processors, and every machine must see the source and `out`. None packs in this process.
+
+    Several processes may call `pack` with the same arguments at once, as the ranks of a run do: they share the shards,
+    and each returns the store. For jobs on a cluster, see `plan`.
 
     Raises ArgumentError for an invalid option, or an `out` among the images; PackError if the source has no image, if
     `out` is something else or belongs to another job, if too many images failed, or one has another shape;
     StorageError for a full disk; with on_error="raise", DecodeError.
     """
-    from largeds_native.packing.run import run
-    from largeds_native.packing.store_source import source_of
-    from largeds_native.sources.classes import with_classes
+    arguments = dict(locals())
+    chosen = {name: arguments.pop(name) for name in _OF_PACK_ALONE}
+    return run(plan(**arguments), **chosen)
 
-    options = PackOptions.checked(
-        codec=codec,
-        resize=resize,
-        crop=crop,
-        quality=quality,
-        restarts=restarts,
-        interpolation=interpolation,
-        antialias=antialias,
-        decode=decode,
-        mode=mode,
-        exif_orientation=exif_orientation,
-        dtype=dtype,
-        layout=layout,
-        mean=mean,
-        std=std,
-        variants=variants,
-        augment=augment,
-        seed=seed,
-        shuffle=shuffle,
-        shard_bytes=shard_bytes,
-        truncated=truncated,
-        max_pixels=max_pixels,
-        sixteen_bit=sixteen_bit,
-    )
-    chosen = with_classes(source_of(source, exif_orientation, masks, ignore, pictures), classes)
-    return run(chosen, out, options, threads, on_error, resume, progress, key, max_failures, wait)
+
+_OF_PACK_ALONE = ("engine", "progress")
+
+
+def plan(source: Any, out: str | os.PathLike[str], **options: Any) -> Plan:
+    """Plans a pack that several processes do, on one machine or many: checks everything, prepares the folder `out`,
+    and returns a plan, which can be pickled and sent, or be made again by each process from the same arguments.
+    `pack_shard(plan, number)` packs each of the shards 0 to `plan.shards` - 1, in any process, and `commit(plan)` makes
+    the store. The bytes are those of `pack`, which is these three.
+
+    source, out, options: as for `pack`, without progress and engine. All processes must see `source` and `out` under
+    these names. resume=False is for one process alone, before the others begin.
+
+    Raises what `pack` raises before it packs; PackError if `out` holds another plan's shards.
+    """
+    given = inspect.signature(pack).bind(source, out, **options)
+    for name in _OF_PACK_ALONE:
+        if name in options:
+            raise ArgumentError(f"{name} is an argument of pack, not of plan: leave it out")
+    given.apply_defaults()
+    return checked_plan(**{name: value for name, value in given.arguments.items() if name not in _OF_PACK_ALONE})

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from largeds_native.errors import ArgumentError, DecodeError, PackError
-from largeds_native.packing.plan import Plan
+from largeds_native.packing.pack_plan import Plan
 from largeds_native.packing.summary import failures_of
 from largeds_native.store.format.shard_record import ShardRecord
 from largeds_native.store.report import Failure, Report

@@ -1,17 +1,19 @@
-"""Finds out what an output folder holds: nothing, the finished or interrupted job, or something else."""
+"""What the output folder of a pack holds: nothing, the finished or interrupted job, or something else."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
+import secrets
 import shutil
 from pathlib import Path
 from typing import Any
 
 from largeds_native.errors import ArgumentError, PackError
-from largeds_native.packing import lock
-from largeds_native.packing.plan import Plan
+from largeds_native.packing.claims import FOLDER, Claims
+from largeds_native.packing.pack_plan import Plan
 from largeds_native.sources import Source
 from largeds_native.store.format import manifest, sample_log, shard_record
 from largeds_native.store.format.files import atomic_write_bytes
@@ -21,9 +23,8 @@ from largeds_native.store.report import Report
 
 KEY_HINT = "a store that is packed with key='...', a name of yours for its data, is known again by that key"
 
-_BEFORE_A_JOB = (lock.NAME, f".{PLAN_NAME}.tmp")  # what a pack may leave that is stopped before it wrote its job
+_BEFORE_A_JOB = (FOLDER,)  # what a pack may leave that is stopped before it wrote its job
 _SHARD = re.compile(r"shard-\d{5,9}")
-_SHARD_OR_PART = re.compile(r"shard-\d{5,9}|\.shard-\d{5,9}\.tmp")
 _FILE_OF_SHARD = re.compile(
     r"\w[\w-]*\.(npy|bin|offsets\.npy)|images\.(size|orientation)\.npy"
     rf"|{re.escape(sample_log.NAME)}|\.?{re.escape(shard_record.NAME)}(\.tmp)?",
@@ -50,33 +51,90 @@ def check_output(out: Path) -> None:
         raise PackError(f"{out} exists and is not a folder: choose another output")
     foreign = sorted(name for name in os.listdir(out) if name not in _BEFORE_A_JOB)
     # in this order, as another process may be packing: the job's file is there until the manifest is
-    if foreign and _read_job(out) is None and not (out / manifest.NAME).exists():
+    if foreign and _read_job(out) is None and not is_store(out):
         raise PackError(f"{out} exists and is not a store (it holds {foreign[0]!r}): choose another output")
 
 
-def begin(out: Path, plan: Plan, fingerprint: str, resume: bool) -> bool:
-    """Prepares `out` for the job; returns True if the same job is already finished there.
+def begin(plan: Plan, resume: bool) -> bool:
+    """Prepares the output folder for the job; returns True if the same job is already finished there.
 
-    Raises PackError if `out` holds the result of another job, which is only removed with resume=False.
+    Raises PackError if it holds the result of another job, which is only removed with resume=False.
     """
-    if (out / manifest.NAME).exists():
-        _check_finished(out, plan, fingerprint, resume)
+    out = plan.out
+    if is_store(out):
+        _check_finished(out, plan, resume)
         return True
-    job = _read_job(out)
+    claims, job = Claims(out), _read_job(out)
     shards = [] if job is None else _shards_of(out)
+    keeps = resume and plan.identity is not None
+    if not keeps:
+        _check_alone(plan, claims)
     if job is not None and resume:
-        _check_unfinished(out, job, plan, fingerprint)
-    if not resume or plan.identity is None:
-        for shard in shards:
-            shutil.rmtree(shard)
-    tree = {"plan": fingerprint, "source": plan.identity, "key": plan.key, "from": plan.origin, "files": plan.files}
-    atomic_write_bytes(out / PLAN_NAME, (json.dumps({**tree, **plan.manifest_parts()}, indent=1) + "\n").encode())
+        _check_unfinished(out, job, plan)
+    claims.remove_abandoned()
+    for shard in shards:
+        if not (keeps and _is_of(plan, shard)):
+            shutil.rmtree(shard, ignore_errors=True)
+    if job is None or not keeps:
+        _write_job(plan, new=job is None)
     return False
 
 
+def _check_alone(plan: Plan, claims: Claims) -> None:
+    """Raises PackError if another process is packing into the folder, whose shards can't be used."""
+    if others := claims.of_others():
+        raise PackError(
+            f"another process ({others[0]}) is packing into {plan.out}, and "
+            + (
+                "resume=False would throw its shards away: stop it first"
+                if plan.identity is not None
+                else f"nothing tells whether it packs this {plan.source.description}: wait for it, or choose another "
+                "folder; with key='...', a name of yours for the data, both share the work"
+            )
+        )
+
+
+def _write_job(plan: Plan, new: bool) -> None:
+    """Writes what is packed here. Raises PackError where another process has just begun another job."""
+    parts = {"plan": plan.fingerprint, "source": plan.identity, "key": plan.key, "from": plan.origin}
+    tree = {**parts, "files": plan.files, **plan.manifest_parts()}
+    data, path = (json.dumps(tree, indent=1) + "\n").encode(), plan.out / PLAN_NAME
+    if not new:
+        publish(path, data)
+        return
+    temporary = path.with_name(f"{path.name}.new-{secrets.token_hex(4)}")
+    temporary = plan.out / FOLDER / temporary.name
+    temporary.parent.mkdir(exist_ok=True)
+    temporary.write_bytes(data)
+    try:
+        os.link(temporary, path)  # unlike a rename, it fails where the file exists
+    except FileExistsError:
+        job = _read_job(plan.out)
+        if job is not None:
+            _check_unfinished(plan.out, job, plan)
+    except OSError:  # a file system without hard links
+        publish(path, data)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def publish(path: Path, data: bytes) -> None:
+    """Writes a file of the output folder, which other processes may be writing too, with the same contents."""
+    folder = path.parent / FOLDER
+    folder.mkdir(exist_ok=True)
+    atomic_write_bytes(path, data, folder / f"{path.name}.{secrets.token_hex(4)}")
+
+
+def _is_of(plan: Plan, shard: Path) -> bool:
+    """Whether a folder named as a shard is one of this job, and whole."""
+    record = ShardRecord.read(shard)
+    return record is not None and record.plan == plan.fingerprint and shard_name(int(shard.name[6:])) == shard.name
+
+
 def _shards_of(out: Path) -> list[Path]:
-    """The shards of an unfinished pack, whole or not. Raises PackError if one holds anything that no pack wrote."""
-    shards = [out / name for name in sorted(os.listdir(out)) if _SHARD_OR_PART.fullmatch(name)]
+    """The folders of an unfinished pack that are named as shards. Raises PackError if one holds anything that no pack
+    wrote."""
+    shards = [out / name for name in sorted(os.listdir(out)) if _SHARD.fullmatch(name)]
     for shard in shards:
         if shard.is_symlink() or not shard.is_dir():
             raise PackError(f"{shard}: expected the folder of a shard, found something else: choose another output")
@@ -94,7 +152,7 @@ def _is_ours(name: str) -> bool:
     return _FILE_OF_SHARD.fullmatch(name) is not None
 
 
-def _check_finished(out: Path, plan: Plan, fingerprint: str, resume: bool) -> None:
+def _check_finished(out: Path, plan: Plan, resume: bool) -> None:
     """Raises PackError unless the finished store in `out` is what the job would make."""
     found = manifest.read_manifest(out)
     ways = f"open it with largeds_native.open({str(out)!r}), or remove it, or choose another folder"
@@ -105,7 +163,7 @@ def _check_finished(out: Path, plan: Plan, fingerprint: str, resume: bool) -> No
             f"{out} holds a finished store, and nothing tells whether it was packed from this "
             f"{plan.source.description}: {ways}; {KEY_HINT}"
         )
-    if found.options.get("plan") != fingerprint:
+    if found.options.get("plan") != plan.fingerprint:
         raise PackError(f"{out} holds a finished store of another job: {ways}")
     if plan.key is not None:
         return
@@ -121,7 +179,7 @@ def _check_finished(out: Path, plan: Plan, fingerprint: str, resume: bool) -> No
         raise PackError(f"{out} holds a finished store, and {what}: {ways}; {KEY_HINT}")
 
 
-def _check_unfinished(out: Path, job: dict[str, Any], plan: Plan, fingerprint: str) -> None:
+def _check_unfinished(out: Path, job: dict[str, Any], plan: Plan) -> None:
     """Raises PackError unless the job can go on from the shards in `out`."""
     ways = "pass resume=False to throw it away, or choose another folder"
     shards = [(int(name[6:]), out / name) for name in sorted(os.listdir(out)) if _SHARD.fullmatch(name)]
@@ -133,7 +191,7 @@ def _check_unfinished(out: Path, job: dict[str, Any], plan: Plan, fingerprint: s
                 "a pack with key='...', a name of yours for its data, goes on where one with the same key was stopped"
             )
         return
-    if job.get("plan") != fingerprint:
+    if job.get("plan") != plan.fingerprint:
         raise PackError(f"{out} holds an unfinished pack of another job ({_difference(job, plan)}): {ways}")
     begun = job.get("from", plan.origin)
     if plan.key is None and begun != plan.origin:
@@ -148,7 +206,7 @@ def _what_changed(shards: list[tuple[int, Path]], plan: Plan, of: str) -> str:
     changed = []
     for number, shard in shards:
         record = ShardRecord.read(shard)
-        if record is not None and record.plan == plan.fingerprint():
+        if record is not None and record.plan == plan.fingerprint:
             start, _ = plan.samples(number)
             time_ns = os.stat(shard / shard_record.NAME).st_mtime_ns
             changed += plan.source.changed_since(start, start + record.samples, time_ns)
@@ -186,23 +244,24 @@ def _plain(value: Any) -> Any:
     return json.loads(json.dumps(value))
 
 
-def finished_shards(out: Path, plan: Plan, fingerprint: str) -> dict[int, ShardRecord]:
-    """Shards that this job finished before, by number; removes those that are of no use."""
-    found = {}
-    for shard in _shards_of(out):
-        if not _SHARD.fullmatch(shard.name):
-            continue
-        number, record = int(shard.name[6:]), ShardRecord.read(shard)
-        if record is None or record.plan != fingerprint or shard_name(number) != shard.name:
-            shutil.rmtree(shard)
-        else:
-            found[number] = record
-    return found
+def is_store(out: Path) -> bool:
+    """Whether the pack is finished."""
+    return (out / manifest.NAME).exists()
+
+
+def finished_shards(out: Path) -> list[int]:
+    """The numbers of the shards that are there."""
+    return sorted(int(name[6:]) for name in os.listdir(out) if _SHARD.fullmatch(name))
 
 
 def clean(out: Path) -> None:
-    """Removes files that a finished store does not need."""
+    """Removes what a finished store does not need: also the shards that other processes pack once more."""
     (out / PLAN_NAME).unlink(missing_ok=True)
-    for name in os.listdir(out):
-        if name.startswith(".") and _SHARD_OR_PART.fullmatch(name):
-            shutil.rmtree(out / name, ignore_errors=True)
+    folder = out / FOLDER
+    with contextlib.suppress(OSError):
+        for name in os.listdir(folder):
+            if name.startswith("shard-"):
+                shutil.rmtree(folder / name, ignore_errors=True)
+            else:
+                (folder / name).unlink(missing_ok=True)
+        folder.rmdir()

@@ -15,8 +15,8 @@ from largeds_native.packing.engine import Engine, Int64Array
 from largeds_native.packing.failures import shape_error
 from largeds_native.packing.jpeg_engine import make_engine
 from largeds_native.packing.options import PackOptions
+from largeds_native.packing.pack_plan import Plan
 from largeds_native.packing.picture_engine import make_picture_engine
-from largeds_native.packing.plan import Plan
 from largeds_native.sources import FailedItem, Item, SourceBatch
 from largeds_native.sources.classes import check_labels
 from largeds_native.store.format.sample_log import SampleResults

@@ -3,30 +3,33 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from largeds_native.packing.engine import Clock
-from largeds_native.packing.plan import Plan
+from largeds_native.packing.pack_plan import Plan
 from largeds_native.store.format import sample_log
 from largeds_native.store.format.psnr import Psnr
 from largeds_native.store.format.shard_record import ShardRecord
 from largeds_native.store.report import LISTED, Failure, Report
 
 
-def make_report(
-    plan: Plan,
-    folder: Path,
-    records: Mapping[int, ShardRecord],
-    resumed: int,
-    seconds: float,
-    threads: int,
-    clock: Clock,
-    waited: float,
-    new: Collection[ShardRecord],
-) -> Report:
-    """`resumed` shards were finished before this run, which packed the shards `new` in `seconds`."""
+@dataclass(frozen=True)
+class RunTimes:
+    """Where the time of a run went that packed the shards `packed`. waited: seconds for which decoding waited for the
+    disk."""
+
+    seconds: float
+    threads: int
+    clock: Clock
+    waited: float
+    packed: tuple[int, ...]
+
+
+def make_report(plan: Plan, records: Mapping[int, ShardRecord], times: RunTimes | None) -> Report:
+    """`times`: of this run; None where other processes have packed all, and nobody knows theirs."""
     failed: Counter[str] = Counter()
     decoders: Counter[str] = Counter()
     failures: list[Failure] = []
@@ -35,8 +38,7 @@ def make_report(
         failed.update(record.failed)
         decoders.update(record.decoders)
         if record.failed and len(failures) < LISTED:
-            failures += failures_of(folder / record.name, LISTED - len(failures))
-    seconds = max(seconds, 1e-9)
+            failures += failures_of(plan.out / record.name, LISTED - len(failures))
     return Report(
         source=plan.source.description,
         packed=sum(record.rows for record in records.values()),
@@ -44,18 +46,25 @@ def make_report(
         failures=tuple(failures),
         decoders=dict(decoders.most_common()),
         shards=len(records),
-        resumed_shards=resumed,
-        seconds=seconds,
-        images_per_second=sum(record.rows for record in new) / seconds,
-        source_mb_per_second=clock.bytes_read / seconds / 1e6,
-        written_mb_per_second=sum(_image_bytes(record, plan) for record in new) / seconds / 1e6,
-        threads=threads,
-        limit=limit_of(seconds, threads, clock, waited),
         root=plan.source.root,
         notes=plan.source.notes,
         files=plan.files,
+        **({} if times is None else _speeds(plan, records, times)),
         **_jpeg_entries(records.values()),
     )
+
+
+def _speeds(plan: Plan, records: Mapping[int, ShardRecord], times: RunTimes) -> dict[str, Any]:
+    seconds, new = max(times.seconds, 1e-9), [records[number] for number in times.packed]
+    return {
+        "resumed_shards": len(records) - len(new),
+        "seconds": seconds,
+        "images_per_second": sum(record.rows for record in new) / seconds,
+        "source_mb_per_second": times.clock.bytes_read / seconds / 1e6,
+        "written_mb_per_second": sum(_image_bytes(record, plan) for record in new) / seconds / 1e6,
+        "threads": times.threads,
+        "limit": limit_of(seconds, times.threads, times.clock, times.waited),
+    }
 
 
 def _image_bytes(record: ShardRecord, plan: Plan) -> int:

@@ -114,6 +114,14 @@ class IndexedSource(Source):
         """(name, path of the file that holds it) of these samples; empty if they are not in files."""
         return []
 
+    def part(self, start: int, stop: int) -> IndexedSource:
+        """The same source, in which only the samples [start, stop) can be read, to be sent to another process: where
+        samples are files, it has the names of these alone."""
+        items = self.take(np.arange(start, start + 1))
+        if all(isinstance(one[0], (str, tuple, FailedItem)) for one in (items.items, *items.pictures.values())):
+            return _ListedSource(self, start, stop)
+        return self
+
     def read(self, start: int, stop: int) -> Iterator[SourceBatch]:
         for low in range(start, stop, self.batch):
             yield self.take(np.arange(low, min(low + self.batch, stop)))
@@ -166,6 +174,43 @@ class ShuffledSource(IndexedSource):
 
     def files_state(self) -> str:
         return self._source.files_state()
+
+
+class _ListedSource(IndexedSource):
+    """The samples [start, stop) of a source of files, by their names."""
+
+    def __init__(self, source: IndexedSource, start: int, stop: int) -> None:
+        self._start, self._count = start, source.count
+        self._fields, self._pictures = source.fields, source.pictures
+        self._listed = source.take(np.arange(start, stop))
+        self.classes, self.description, self.root = source.classes, source.description, source.root
+        self.notes, self.image_size, self.walked = source.notes, source.image_size, source.walked
+        self.values, self.keeps_values = source.values, source.keeps_values
+        self.batch = source.batch
+
+    @property
+    def fields(self) -> dict[str, FieldSpec]:
+        return self._fields
+
+    @property
+    def count(self) -> int:
+        return self._count
+
+    @property
+    def pictures(self) -> dict[str, FieldSpec]:
+        return self._pictures
+
+    def take(self, indices: Indices) -> SourceBatch:
+        chosen, listed = (indices - self._start).tolist(), self._listed
+        return SourceBatch(
+            [listed.items[i] for i in chosen],
+            [listed.names[i] for i in chosen],
+            {name: values[chosen] for name, values in listed.fields.items()},
+            {name: [items[i] for i in chosen] for name, items in listed.pictures.items()},
+        )
+
+    def fingerprint(self) -> None:
+        return None  # the plan has that of the whole source
 
 
 def read_bytes(item: Any) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -125,11 +125,7 @@ def hugging_face(
     has_label = label in data.features
     names = getattr(data.features.get(label), "names", None)
 
-    def get(i: int) -> Any:
-        row = data[i]
-        sample = {field: _encoded_of(row[name]) for field, name in {"image": image, **columns}.items()}
-        return {**sample, "label": row[label]} if has_label else sample
-
+    get = _HuggingFaceSamples(data, {"image": image, **columns}, label if has_label else None)
     roles = {name: one.role for name, one in further.items()}
     source = DatasetSource(get, len(data), "Hugging Face dataset", names, roles, ignore)
     if identity is not None:
@@ -138,6 +134,20 @@ def hugging_face(
     if left_out := [name for name in data.features if name not in (image, label, *columns.values())]:
         source.notes = (f"columns left out: {', '.join(left_out)}",)
     return with_classes(source, classes)
+
+
+@dataclass(frozen=True)
+class _HuggingFaceSamples:
+    """The samples of a Hugging Face dataset by index, as dicts: `columns` are those of their pictures."""
+
+    data: Any
+    columns: Mapping[str, str]
+    label: str | None
+
+    def __call__(self, i: int) -> Any:
+        row = self.data[i]
+        sample = {field: _encoded_of(row[name]) for field, name in self.columns.items()}
+        return sample if self.label is None else {**sample, "label": row[self.label]}
 
 
 def _encoded_of(cell: Any) -> Any:

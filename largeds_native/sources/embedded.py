@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,10 @@ class ParquetImages:
         self._ends = np.cumsum(groups)
         self._group: tuple[int, Any] = (-1, None)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """An open file can't be sent to another process, which opens it again."""
+        return _reopen, (os.path.abspath(self._where), self._name)
+
     def take(self, indices: Indices) -> list[Item]:
         items = []
         for index in indices.tolist():
@@ -50,6 +55,12 @@ class ParquetImages:
     def fingerprint(self) -> str:
         """Of the file's own list of what lies where; contents are not read."""
         return hashlib.sha256(repr(self._parquet.metadata.to_dict()).encode()).hexdigest()
+
+
+def _reopen(file: str, name: str) -> ParquetImages:
+    import pyarrow.parquet as pq
+
+    return ParquetImages(pq.ParquetFile(file), name, file)
 
 
 class ColumnImages:

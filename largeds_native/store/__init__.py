@@ -7,7 +7,7 @@ from pathlib import Path
 
 from largeds_native.store.base import Store
 from largeds_native.store.concat_store import ConcatStore, concat, mix, parts_of
-from largeds_native.store.format.manifest import read_manifest
+from largeds_native.store.format.manifest import Manifest, read_manifest
 from largeds_native.store.jpeg import JpegStore
 from largeds_native.store.mapped import MappedArrayStore
 from largeds_native.store.packed import PackedStore, Shard, as_packed
@@ -22,6 +22,7 @@ __all__ = [
     "as_packed",
     "concat",
     "mix",
+    "open_manifest",
     "open_packed",
     "parts_of",
 ]
@@ -29,5 +30,9 @@ __all__ = [
 
 def open_packed(path: str | os.PathLike[str]) -> PackedStore:
     """Opens the store in a folder, by the codec of its rows. Raises StoreError as `PackedStore` does."""
-    manifest = read_manifest(Path(os.path.abspath(path)))
+    return open_manifest(path, read_manifest(Path(os.path.abspath(path))))
+
+
+def open_manifest(path: str | os.PathLike[str], manifest: Manifest) -> PackedStore:
+    """Opens the store that this manifest describes, whether or not it is written yet."""
     return (JpegStore if manifest.codec == JpegStore.codec else PackedStore)(path, manifest)

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from largeds_native._internal.units import size
-from largeds_native.store.format.files import atomic_write_bytes
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
@@ -30,7 +29,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class Report:
-    """Counts are those of the whole store; seconds and speeds are those of the last run.
+    """Counts are those of the whole store; seconds and speeds are those of the last run, 0 if it packed nothing itself.
 
     failed: number of failures by reason.
     failures: the first 1,000 of them.
@@ -71,8 +70,8 @@ class Report:
     def total(self) -> int:
         return self.packed + sum(self.failed.values())
 
-    def write(self, folder: Path) -> None:
-        atomic_write_bytes(folder / NAME, (json.dumps(dataclasses.asdict(self), indent=1) + "\n").encode())
+    def to_bytes(self) -> bytes:
+        return (json.dumps(dataclasses.asdict(self), indent=1) + "\n").encode()
 
     @classmethod
     def read(cls, folder: Path) -> Report | None:
@@ -123,10 +122,13 @@ class Report:
             ("failed", ", ".join(f"{n:,} {reason}" for reason, n in self.failed.items()) or "none"),
             *self._jpeg_lines(),
             ("decoded by", ", ".join(f"{name} {n:,}" for name, n in self.decoders.items()) or "nothing to decode"),
-            ("time", f"{self.seconds:,.2f} s with {self.threads} threads"),
-            ("speed", f"{self.images_per_second:,.0f} images/s, {speeds}"),
-            ("limit", self.limit),
         ]
+        if self.seconds:  # of a store whose shards other processes packed, nobody knows it
+            lines += [
+                ("time", f"{self.seconds:,.2f} s with {self.threads} threads"),
+                ("speed", f"{self.images_per_second:,.0f} images/s, {speeds}"),
+                ("limit", self.limit),
+            ]
         if self.resumed_shards:
             lines.append(("resumed", f"{self.resumed_shards} of {self.shards} shards were finished before"))
         return lines

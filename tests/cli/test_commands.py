@@ -107,7 +107,38 @@ def test_pack_has_every_option_of_the_function() -> None:
         "path",
         "label",
         "from_store",
+        "part",
+        "finish",
+        "address",
     }
+
+
+def test_parts_of_a_pack(largeds: Largeds, tree: Path, tmp_path: Path) -> None:
+    out, options = tmp_path / "t.lds", ["--resize", "18", "--crop", "16", "--shard-bytes", "1K"]
+    code, said, err = largeds("pack", tree, out, *options, "--part", "2/3")
+    assert (code, err) == (0, "")
+    assert said == "part 2 of 3 is packed: 3 shards; 3 of 9 are ready: the other parts are missing\n"
+    code, said, err = largeds("pack", tree, out, *options, "--finish")
+    assert (code, said) == (1, "")
+    assert "6 of the 9 shards are not packed yet" in err
+    assert ": 0, 1, 2, 6, 7, 8. Pack them" in err
+    for part in ("1/2", "2/3", "3/3"):  # they overlap
+        code, said, _ = largeds("pack", tree, out, *options, "--part", part, "--json")
+        assert code == 0
+    assert json.loads(said) == {"part": 3, "parts": 3, "shards": 3, "packed": 3, "ready": 8, "of": 9}
+    assert "1 of the 9 shards are not packed yet" in largeds("pack", tree, out, *options, "--finish")[2]
+    said = largeds("pack", tree, out, *options, "--part", "5/9", "--part", "5/9")[1]
+    assert said.endswith("9 of 9 are ready: largeds pack ... --finish makes the store\n")
+    assert "packed 8 of 9 images" in largeds("pack", tree, out, *options, "--finish")[1]
+    assert largeds("pack", tree, out, *options, "--part", "5/9")[0] == 0  # the store is there
+    for wrong in ("0/3", "4/3", "3", "a/b", "1/0"):
+        code, _, err = largeds("pack", tree, tmp_path / "x.lds", "--part", wrong)
+        assert code == 2
+        assert "expected one of N, from 1/N to N/N" in " ".join(err.split())
+    for several in (["--part", "1/2", "--finish"], ["--finish", "--engine", "ray"]):
+        assert "found several" in largeds("pack", tree, tmp_path / "x.lds", *several)[2]
+    assert "pass --engine ray too" in " ".join(largeds("pack", tree, out, "--address", "auto")[2].split())
+    assert largeds("pack", tree, out, "--part", "1/2", "--no-resume")[0] == 2
 
 
 def test_pack_can_stop_at_the_first_bad_file(largeds: Largeds, tree: Path, tmp_path: Path) -> None:

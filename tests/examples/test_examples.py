@@ -165,3 +165,13 @@ def test_each_is_short_and_says_how_to_run_it() -> None:
         assert text.startswith('"""')
     tested = Path(__file__).read_text() + (Path(__file__).parent / "test_accumulation.py").read_text()
     assert all(file.stem in tested for file in files)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_packing_by_jobs(tmp_path: Path, store: str, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("submitit")
+    photos = Path(store).parent / "photos"
+    example("pack_on_slurm").main(str(photos), str(tmp_path / "out.lds"), 2, threads=1)
+    assert "24 images" in capsys.readouterr().out
+    assert lds.open(tmp_path / "out.lds").metadata.codec == "jpeg"

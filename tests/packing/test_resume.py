@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,6 @@ from PIL import Image
 
 import largeds_native as lds
 from largeds_native.errors import PackError, StorageError, StoreError
-from largeds_native.packing.lock import FolderLock
 from tests.builders.trees import make_tree, smooth_pixels
 from tests.packing.test_pack import files_of
 
@@ -44,18 +42,18 @@ def test_killed_anywhere_it_ends_byte_identical(tmp_path: Path) -> None:
 
 def begin(tree: Path, out: Path, shards: int) -> None:
     """Leaves a pack that was interrupted after some shards."""
-    from largeds_native.packing.run import Job
+    from largeds_native.packing.shard_packer import ShardPacker
 
-    original = Job._pack_shard
+    original = ShardPacker.pack
 
-    def stop_after(self: Any, number: int, *rest: Any) -> bool:
+    def stop_after(self: Any, number: int, *rest: Any) -> Any:
         if number == shards:
-            self._finisher.wait()
+            self.finish()
             raise KeyboardInterrupt
         return original(self, number, *rest)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Job, "_pack_shard", stop_after)
+        patch.setattr(ShardPacker, "pack", stop_after)
         with pytest.raises(KeyboardInterrupt, match=rf"stopped with {shards} of .* run the same pack again"):
             lds.pack(tree, out, **OPTIONS)
 
@@ -66,7 +64,7 @@ def test_stopped_and_resumed(tmp_path: Path) -> None:
     begin(tmp_path / "tree", tmp_path / "out", 4)
     with pytest.raises(StoreError, match="is an unfinished pack"):
         lds.open(tmp_path / "out")
-    assert not (tmp_path / "out/.pack.lock").exists()
+    assert os.listdir(tmp_path / "out/.pack") == []
     store = lds.pack(tmp_path / "tree", tmp_path / "out", **OPTIONS)
     assert files_of(store.path) == files_of(whole.path)
     assert store.report is not None
@@ -92,40 +90,17 @@ def test_another_job_is_an_error(tmp_path: Path) -> None:
     assert files_of(store.path) == files_of(whole.path)
 
 
-def test_two_packs_into_one_output(tmp_path: Path) -> None:
-    make_tree(tmp_path / "tree", 1, 3)
-    (tmp_path / "out").mkdir()
-    lock = FolderLock(tmp_path / "out")
-    with pytest.raises(PackError, match=f"another process \\({os.getpid()}\\) is packing into"):
-        lds.pack(tmp_path / "tree", tmp_path / "out", **OPTIONS)
-    lock.release()
-    assert len(lds.pack(tmp_path / "tree", tmp_path / "out", **OPTIONS)) == 3
-
-
-def test_packs_that_wait_for_each_other(tmp_path: Path) -> None:
-    """As ranks do that all call pack: one packs, and each gets the store."""
-    make_tree(tmp_path / "tree", 2, 5)
-    (tmp_path / "out").mkdir()
-    lock = FolderLock(tmp_path / "out")
-    with ThreadPoolExecutor(3) as pool:
-        packs = [pool.submit(lds.pack, tmp_path / "tree", tmp_path / "out", wait=True, **OPTIONS) for _ in range(3)]
-        time.sleep(0.5)
-        assert not any(pack.done() for pack in packs)
-        lock.release()
-        stores = [pack.result(timeout=60) for pack in packs]
-    assert [len(store) for store in stores] == [10, 10, 10]
-    assert len({store.identity for store in stores}) == 1
-    assert not (tmp_path / "out" / ".pack.lock").exists()
-
-
 def test_half_written_shards_are_packed_again(tmp_path: Path) -> None:
     make_tree(tmp_path / "tree")
     whole = files_of(lds.pack(tmp_path / "tree", tmp_path / "whole", **OPTIONS).path)
     begin(tmp_path / "tree", tmp_path / "out", 3)
     (tmp_path / "out/shard-00001/shard.json").write_text("{")
-    (tmp_path / "out/.shard-00003.tmp").mkdir()
-    (tmp_path / "out/.shard-00003.tmp/images.npy").write_bytes(b"half")
-    (tmp_path / "out/.manifest.json.tmp").write_bytes(b"half")
+    for half in ("shard-00003.elsewhere-4000.77.0123abcd/images.npy", "manifest.json.0123abcd"):
+        path = tmp_path / "out/.pack" / half
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"half")
+    an_hour_ago = time.time() - 3600
+    os.utime(tmp_path / "out/.pack/shard-00003.elsewhere-4000.77.0123abcd", (an_hour_ago, an_hour_ago))
     assert files_of(lds.pack(tmp_path / "tree", tmp_path / "out", **OPTIONS).path) == whole
 
 
@@ -150,7 +125,7 @@ def test_ctrl_c_stops_soon(tmp_path: Path) -> None:
     signal.signal(signal.SIGINT, before)
     assert len(sent) == 1
     assert not (tmp_path / "out/manifest.json").exists()
-    assert not (tmp_path / "out/.pack.lock").exists()
+    assert os.listdir(tmp_path / "out/.pack") == []
 
 
 def test_read_only_output(tmp_path: Path) -> None:

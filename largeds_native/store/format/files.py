@@ -44,9 +44,10 @@ def sync(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def atomic_write(path: Path) -> Iterator[BinaryIO]:
-    """A file to write to; it is synced and renamed to `path` if the block ends without an exception."""
-    temporary = path.with_name(f".{path.name}.tmp")
+def atomic_write(path: Path, temporary: Path | None = None) -> Iterator[BinaryIO]:
+    """A file to write to; it is synced and renamed to `path` if the block ends without an exception. `temporary`: its
+    name until then, where other processes may write to `path` at the same time."""
+    temporary = temporary or path.with_name(f".{path.name}.tmp")
     try:
         with open(temporary, "wb") as file:
             yield file
@@ -60,6 +61,6 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
     sync(path.parent)
 
 
-def atomic_write_bytes(path: Path, data: bytes) -> None:
-    with atomic_write(path) as file:
+def atomic_write_bytes(path: Path, data: bytes, temporary: Path | None = None) -> None:
+    with atomic_write(path, temporary) as file:
         file.write(data)

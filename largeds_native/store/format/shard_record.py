@@ -21,7 +21,8 @@ _OF_JPEG = ("bytes", "turned", "source_bytes", "min_size", "max_size", "kept", "
 
 @dataclass(frozen=True)
 class ShardRecord:
-    """`plan`: the fingerprint of the pack that wrote the shard. `hash`: its `shard_digest`."""
+    """`plan`: the fingerprint of the pack that wrote the shard, `libraries`: the versions of those that decoded it.
+    `hash`: its `shard_digest`."""
 
     name: str
     plan: str
@@ -40,6 +41,7 @@ class ShardRecord:
     kept: Mapping[str, int] | None = None  # rows by how they were kept
     psnr: Psnr = field(default_factory=Psnr)
     picture_bytes: Mapping[str, int] = field(default_factory=dict)  # of each picture's file of PNG files
+    libraries: Mapping[str, str] = field(default_factory=dict)
 
     def to_bytes(self) -> builtins.bytes:
         tree = asdict(self)

@@ -32,13 +32,16 @@ class ShardWriter:
 
     plan: the fingerprint of the pack, by which a resumed pack finds its finished shards; without it, no shard.json is
     written.
+    temporary: the folder, in the same file system, in which the shard is written until it is finished.
     """
 
-    def __init__(self, folder: Path, number: int, metadata: Metadata, plan: str = "") -> None:
+    def __init__(
+        self, folder: Path, number: int, metadata: Metadata, plan: str = "", temporary: Path | None = None
+    ) -> None:
         self._metadata, self._plan = metadata, plan
         jpeg = metadata.codec == "jpeg"
         self._final = folder / shard_name(number)
-        self._temporary = folder / f".{self._final.name}.tmp"
+        self._temporary = temporary or folder / f".{self._final.name}.tmp"
         self._images = self._rows_file("images")
         self._pictures = {name: self._rows_file(name) for name in metadata.pictures}
         self._log = SampleLog(jpeg, list(self._pictures))
@@ -116,7 +119,8 @@ class ShardWriter:
         shutil.rmtree(self._temporary, ignore_errors=True)
 
     def finish(self) -> ShardRecord:
-        """Finishes the images, writes fields and records, syncs, and renames the folder."""
+        """Finishes the images, writes fields and records, syncs, and renames the folder. Another process may have
+        finished the same shard meanwhile: then its folder stays."""
         jpeg = self._log.jpeg_rows()
         for file in (self._images, *self._pictures.values()):
             file.finish()
@@ -144,13 +148,19 @@ class ShardWriter:
             decoders={name: self._log.decoders[name] for name in DECODERS if self._log.decoders[name]},
             sums=self._sums,
             hash=shard_digest(self._log.row_hashes(), fields | hashed),
+            libraries=dict(self._metadata.libraries),
             picture_bytes={name: f.offset for name, f in self._pictures.items() if isinstance(f, EncodedImages)},
             **({} if jpeg is None else jpeg.summary()),
         )
         if self._plan:
             atomic_write_bytes(self._temporary / shard_record.NAME, record.to_bytes())
         sync(self._temporary)
-        self._temporary.rename(self._final)
+        try:
+            self._temporary.rename(self._final)
+        except OSError:
+            if not (self._final / shard_record.NAME).exists():
+                raise
+            shutil.rmtree(self._temporary, ignore_errors=True)
         sync(self._final.parent)
         return record
 
@@ -171,6 +181,13 @@ def _file_bytes(results: SampleResults | None) -> int:
 
 def commit(folder: Path, records: Iterable[ShardRecord], metadata: Metadata) -> Manifest:
     """Makes a store of finished shards by writing the manifest; before that, the folder is not a store."""
+    written = manifest_of(records, metadata)
+    atomic_write_bytes(folder / manifest.NAME, written.to_bytes())
+    return written
+
+
+def manifest_of(records: Iterable[ShardRecord], metadata: Metadata) -> Manifest:
+    """The manifest of a store of these shards."""
     records = list(records)
     known: dict[str, Any] = vars(metadata) | {
         "rows": sum(record.rows for record in records),
@@ -179,9 +196,7 @@ def commit(folder: Path, records: Iterable[ShardRecord], metadata: Metadata) -> 
     }
     if metadata.codec == "jpeg":
         known |= _jpeg_sizes(records, metadata)
-    written = Manifest(**known)
-    atomic_write_bytes(folder / manifest.NAME, written.to_bytes())
-    return written
+    return Manifest(**known)
 
 
 def _jpeg_sizes(records: list[ShardRecord], metadata: Metadata) -> dict[str, Any]:

@@ -1,4 +1,5 @@
-"""Assigns samples to shards. The contents of a shard are a function of (plan, shard number) alone."""
+"""The plan of a pack: it assigns samples to shards. What a shard holds is a function of (plan, shard number) alone, so
+that any process of any machine can pack any shard."""
 
 from __future__ import annotations
 
@@ -6,29 +7,47 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from largeds_native._internal.arrays import FieldSpec
+from largeds_native.errors import ArgumentError
 from largeds_native.packing.jpeg_estimate import estimated_row_bytes
 from largeds_native.packing.options import PackOptions
-from largeds_native.sources import Source
+from largeds_native.sources import IndexedSource, Source
 from largeds_native.store.metadata import Metadata
 
 
 @dataclass(frozen=True)
+class PackSettings:
+    """What does not change the written bytes. threads: None for all that a process may use."""
+
+    threads: int | None = None
+    raise_errors: bool = False
+    max_failures: int | float = 0.01
+
+
+@dataclass(frozen=True)
 class Plan:
-    """One pack. `decoded` is (height, width) of every image after resize and crop, `size` that of every stored row,
-    both (0, 0) where rows are JPEG files; `key` is the user's name for the samples."""
+    """One pack, as `largeds_native.packing.plan` makes it: `pack_shard(plan, number)` packs each of its `shards`, in
+    any process, and `commit(plan)` makes the store of them. It can be pickled, if its source can.
+
+    out: the folder of the store. shards: their number; None for a source that tells its length only at its end.
+    decoded: (height, width) of every image after resize and crop; size: of every stored row; both (0, 0) where rows are
+    JPEG files. key: the user's name for the samples.
+    """
 
     source: Source
+    out: Path
     options: PackOptions
     decoded: tuple[int, int]
     libraries: Mapping[str, str]
     key: str | None = None
+    settings: PackSettings = PackSettings()
 
     @property
     def size(self) -> tuple[int, int]:
@@ -68,6 +87,38 @@ class Plan:
         stop = start + self.shard_rows
         return start, stop if self.source.count is None else min(stop, self.source.count)
 
+    @property
+    def can_be_shared(self) -> bool:
+        """Whether several processes can pack it: its samples can be read in any order, and are known to be the same in
+        each process."""
+        return isinstance(self.source, IndexedSource) and self.identity is not None
+
+    def numbers(self, part: int = 1, parts: int = 1) -> range:
+        """The shards of part 1, 2, ... of `parts`. Raises ArgumentError for a part out of this range, or a source that
+        one process must read from its start to its end."""
+        if not 1 <= part <= parts:
+            raise ArgumentError(f"part: expected one from 1/{parts} to {parts}/{parts}, found {part}/{parts}")
+        if self.shards is None or not isinstance(self.source, IndexedSource):
+            raise ArgumentError(
+                f"{self.source.description} is read from its start to its end, so one process packs it: leave parts "
+                "and engines out"
+            )
+        return range(self.shards * (part - 1) // parts, self.shards * part // parts)
+
+    def count(self, numbers: range) -> int:
+        """Samples in consecutive shards."""
+        return self.samples(numbers[-1])[1] - self.samples(numbers[0])[0] if numbers else 0
+
+    def part(self, number: int, threads: int | None = None) -> Plan:
+        """The same plan with the samples of one shard alone, where these are files: small enough to be sent. `threads`:
+        of the process that packs it."""
+        source = self.source
+        if isinstance(source, IndexedSource):
+            source = source.part(*self.samples(number))
+        part = replace(self, source=source, settings=replace(self.settings, threads=threads or self.settings.threads))
+        vars(part).update(identity=self.identity, files=self.files, fingerprint=self.fingerprint)
+        return part
+
     @cached_property
     def identity(self) -> str | None:
         """Of the samples: what the source tells, and the user's key. None: unknown, never the same as before."""
@@ -89,6 +140,7 @@ class Plan:
         """Where the samples come from, in words. No part of the fingerprint: the same files may lie elsewhere."""
         return [self.source.description, self.source.root]
 
+    @cached_property
     def fingerprint(self) -> str:
         """Equal for jobs that write the same bytes: with the same samples, options and decoder versions. Without an
         `identity`, it says nothing about the samples."""
