@@ -11,6 +11,7 @@ from largeds_native.errors import ArgumentError as ArgumentError
 from largeds_native.errors import DecodeError as DecodeError
 from largeds_native.errors import DeviceError as DeviceError
 from largeds_native.errors import LargedsError as LargedsError
+from largeds_native.errors import MissingObjectError as MissingObjectError
 from largeds_native.errors import NonFiniteError as NonFiniteError
 from largeds_native.errors import PackError as PackError
 from largeds_native.errors import RowIndexError as RowIndexError
@@ -80,6 +81,7 @@ __all__ = [
     "HDF5Dataset",
     "LargedsError",
     "Loader",
+    "MissingObjectError",
     "NonFiniteError",
     "PackError",
     "RowIndexError",
