@@ -1,8 +1,8 @@
 """Object storage, through fsspec: the one place that touches it.
 
 s3fs reads s3:// here, since it is the well-kept standard, reads every setting of boto (profiles, ~/.aws, roles), and
-works in forked workers. obstore's wrapper for fsspec read large objects from a server on the same machine 1.7 times as fast,
-and small ones 2 to 3 times; but its runtime does not survive a fork, as DataLoader's workers are, and it knows no
+works in forked workers. obstore's wrapper for fsspec read large objects from a server on the same machine 1.7 times as
+fast, and small ones 2 to 3 times; but its runtime does not survive a fork, as DataLoader's workers are, and it knows no
 profiles. Who wants it registers it with fsspec, and it is used here.
 """
 
@@ -58,7 +58,7 @@ class ObjectFolder:
 
     def __init__(self, url: str) -> None:
         self._url = url.rstrip("/") if not url.endswith("://") else url
-        self._opened: tuple[int, Any] | None = None  # (process, file system)
+        self._connection = _Connection(url)
 
     @property
     def url(self) -> str:
@@ -73,7 +73,9 @@ class ObjectFolder:
 
     def join(self, name: str) -> ObjectFolder:
         """The folder of this name in it."""
-        return ObjectFolder(join(self._url, name))
+        folder = ObjectFolder(join(self._url, name))
+        folder._connection = self._connection
+        return folder
 
     # ---- reading ---------------------------------------------------------------------------------------------------
     def read(
@@ -158,11 +160,7 @@ class ObjectFolder:
     # ---- fsspec ----------------------------------------------------------------------------------------------------
     @property
     def _files(self) -> Any:
-        """fsspec's file system, of this process alone: after a fork, its event loop is the parent's."""
-        opened = self._opened
-        if opened is None or opened[0] != os.getpid():  # two threads may both make one, which does no harm
-            opened = self._opened = (os.getpid(), _file_system(self._url))
-        return opened[1]
+        return self._connection.files()
 
     def _path(self, name: str) -> str:
         """As fsspec names it in its file system."""
@@ -175,6 +173,20 @@ class ObjectFolder:
 
     def _named(self, name: str) -> str:
         return without_credentials(join(self._url, name))
+
+
+class _Connection:
+    """fsspec's file system of a URL, of this process alone: after a fork, its event loop is the parent's."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._opened: tuple[int, Any] | None = None  # (process, file system)
+
+    def files(self) -> Any:
+        opened = self._opened
+        if opened is None or opened[0] != os.getpid():  # two threads may both make one, which does no harm
+            opened = self._opened = (os.getpid(), _file_system(self._url))
+        return opened[1]
 
 
 def _state(key: str, info: dict[str, Any]) -> ObjectState:

@@ -103,7 +103,8 @@ def fault_proxy(upstream: str) -> Iterator[tuple[str, Faults]]:
                 time.sleep(faults.delay)
             fault = faults.take(self.path)
             if fault == "fail":
-                self.answer(faults.status, [], b"<Error><Code>SlowDown</Code><Message>slow down</Message></Error>")
+                code = {403: b"AccessDenied", 503: b"SlowDown"}.get(faults.status, b"InternalError")
+                self.answer(faults.status, [], b"<Error><Code>%s</Code><Message>as told</Message></Error>" % code)
                 return
             upstream = http.client.HTTPConnection(target.hostname or "", target.port, timeout=60)
             try:
