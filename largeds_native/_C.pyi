@@ -15,11 +15,15 @@ class RowSource:
 
     def __len__(self) -> int: ...
     def will_need(self, indices: ArrayLike) -> None: ...
+    def release(self, index: int) -> None:
+        """Unmaps the files of the part that has this row, of which nobody may read a row meanwhile."""
 
 class Rows(RowSource):
     """Rows of one size."""
 
-    def __init__(self, shards: Sequence[tuple[str, int, int]], row_bytes: int) -> None: ...
+    def __init__(self, shards: Sequence[tuple[str, int, int]], row_bytes: int, arriving: bool = False) -> None:
+        """arriving: the files are not there yet; each is checked when it is mapped."""
+
     @property
     def row_bytes(self) -> int: ...
     def read(self, indices: ArrayLike) -> NDArray[np.uint8]: ...
@@ -33,6 +37,7 @@ class LabelRows(Rows):
         row_bytes: int,
         signed: bool,
         parts: Sequence[tuple[int, Sequence[int]]],
+        arriving: bool = False,
     ) -> None: ...
 
 # paths of the images, offsets, sizes and orientations; the number of rows, and the bytes of the images
@@ -46,7 +51,7 @@ class ConcatRows(RowSource):
 class EncodedRows(RowSource):
     """Rows that are JPEG files: csrc/store/encoded_rows.h."""
 
-    def __init__(self, shards: Sequence[JpegShard], array_offset: int) -> None: ...
+    def __init__(self, shards: Sequence[JpegShard], array_offset: int, arriving: bool = False) -> None: ...
     def read(self, index: int) -> bytes: ...
     def decode(self, index: int, spec: ReadSpec) -> NDArray[np.uint8]: ...
 

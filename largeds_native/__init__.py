@@ -11,6 +11,7 @@ from largeds_native.errors import ArgumentError as ArgumentError
 from largeds_native.errors import DecodeError as DecodeError
 from largeds_native.errors import DeviceError as DeviceError
 from largeds_native.errors import LargedsError as LargedsError
+from largeds_native.errors import MissingObjectError as MissingObjectError
 from largeds_native.errors import NonFiniteError as NonFiniteError
 from largeds_native.errors import PackError as PackError
 from largeds_native.errors import RowIndexError as RowIndexError
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     from largeds_native.store import Store as Store
     from largeds_native.store import concat as concat
     from largeds_native.store import mix as mix
+    from largeds_native.store import pull as pull
+    from largeds_native.store import push as push
     from largeds_native.trainer import Accumulator as Accumulator
     from largeds_native.trainer import Trainer as Trainer
 
@@ -62,6 +65,8 @@ _LAZY = {
     "StoreDataset": ("largeds_native.loading", "StoreDataset"),
     "Trainer": ("largeds_native.trainer", "Trainer"),
     "open": ("largeds_native.opening", "open_store"),
+    "pull": ("largeds_native.store", "pull"),
+    "push": ("largeds_native.store", "push"),
     "pack": ("largeds_native.packing", "pack"),
 }
 _MODULES = ("interchange", "loading", "packing", "sources", "store", "trainer", "transform")
@@ -80,6 +85,7 @@ __all__ = [
     "HDF5Dataset",
     "LargedsError",
     "Loader",
+    "MissingObjectError",
     "NonFiniteError",
     "PackError",
     "RowIndexError",
@@ -96,6 +102,8 @@ __all__ = [
     "join_hdf5",
     "mix",
     "pack",
+    "pull",
+    "push",
 ]
 
 

@@ -19,6 +19,10 @@ class StorageError(LargedsError, OSError):
     """The operating system reports an error: a file can't be opened, read, mapped or written, or the disk is full."""
 
 
+class MissingObjectError(StorageError, FileNotFoundError):
+    """There is no such object, or no such bucket, in object storage."""
+
+
 class DecodeError(LargedsError, ValueError):
     """An image can't be decoded or has the wrong size; the message names it and says why."""
 

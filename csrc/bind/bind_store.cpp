@@ -35,20 +35,24 @@ std::vector<ShardFile> shard_files(const std::vector<FileTuple>& files) {
   return shards;
 }
 
-std::shared_ptr<FixedRows> make_rows(const std::vector<FileTuple>& files, int64_t row_bytes) {
+Files files_of(bool arriving) { return arriving ? Files::arriving : Files::present; }
+
+std::shared_ptr<FixedRows> make_rows(const std::vector<FileTuple>& files, int64_t row_bytes, bool arriving) {
   std::vector<ShardFile> shards = shard_files(files);
   const py::gil_scoped_release nogil;
-  return std::make_shared<FixedRows>(std::move(shards), row_bytes);
+  return std::make_shared<FixedRows>(std::move(shards), row_bytes, files_of(arriving));
 }
 
 std::shared_ptr<LabelRows> make_label_rows(const std::vector<FileTuple>& files, int64_t row_bytes, bool is_signed,
-                                           const std::vector<std::tuple<int64_t, std::vector<int64_t>>>& parts) {
+                                           const std::vector<std::tuple<int64_t, std::vector<int64_t>>>& parts,
+                                           bool arriving) {
   std::vector<ShardFile> shards = shard_files(files);
   std::vector<Renumbering> renumberings;
   renumberings.reserve(parts.size());
   for (const auto& [rows, numbers] : parts) renumberings.push_back({rows, numbers});
   const py::gil_scoped_release nogil;
-  return std::make_shared<LabelRows>(std::move(shards), row_bytes, is_signed, std::move(renumberings));
+  return std::make_shared<LabelRows>(std::move(shards), row_bytes, is_signed, std::move(renumberings),
+                                     files_of(arriving));
 }
 
 py::array_t<uint8_t> read_rows(const FixedRows& rows, const Indices& indices) {
@@ -63,14 +67,15 @@ py::array_t<uint8_t> read_rows(const FixedRows& rows, const Indices& indices) {
   return out;
 }
 
-std::shared_ptr<EncodedRows> make_jpeg_rows(const std::vector<EncodedShardTuple>& files, int64_t array_offset) {
+std::shared_ptr<EncodedRows> make_jpeg_rows(const std::vector<EncodedShardTuple>& files, int64_t array_offset,
+                                            bool arriving) {
   std::vector<EncodedShardFiles> shards;
   shards.reserve(files.size());
   for (const auto& [images, offsets, sizes, orientations, rows, bytes] : files) {
     shards.push_back({images, offsets, sizes, orientations, rows, bytes});
   }
   const py::gil_scoped_release nogil;
-  return std::make_shared<EncodedRows>(std::move(shards), array_offset);
+  return std::make_shared<EncodedRows>(std::move(shards), array_offset, files_of(arriving));
 }
 
 std::shared_ptr<ConcatRows> make_concat_rows(const std::vector<std::shared_ptr<RowSource>>& parts) {
@@ -166,19 +171,21 @@ std::vector<int64_t> verify_file(const FileTuple& file, int64_t row_bytes, const
 void register_store(py::module_& m) {
   py::class_<RowSource, std::shared_ptr<RowSource>>(m, "RowSource")
       .def("__len__", &RowSource::size)
-      .def("will_need", &will_need, py::arg("indices"));
+      .def("will_need", &will_need, py::arg("indices"))
+      .def("release", &RowSource::release, py::arg("index"), py::call_guard<py::gil_scoped_release>());
   py::class_<ConcatRows, RowSource, std::shared_ptr<ConcatRows>>(m, "ConcatRows")
       .def(py::init(&make_concat_rows), py::arg("parts"));
   py::class_<EncodedRows, RowSource, std::shared_ptr<EncodedRows>>(m, "EncodedRows")
-      .def(py::init(&make_jpeg_rows), py::arg("shards"), py::arg("array_offset"))
+      .def(py::init(&make_jpeg_rows), py::arg("shards"), py::arg("array_offset"), py::arg("arriving") = false)
       .def("read", &read_jpeg, py::arg("index"))
       .def("decode", &decode_jpeg, py::arg("index"), py::arg("spec"));
   py::class_<FixedRows, RowSource, std::shared_ptr<FixedRows>>(m, "Rows")
-      .def(py::init(&make_rows), py::arg("shards"), py::arg("row_bytes"))
+      .def(py::init(&make_rows), py::arg("shards"), py::arg("row_bytes"), py::arg("arriving") = false)
       .def_property_readonly("row_bytes", &FixedRows::row_bytes)
       .def("read", &read_rows, py::arg("indices"));
   py::class_<LabelRows, FixedRows, std::shared_ptr<LabelRows>>(m, "LabelRows")
-      .def(py::init(&make_label_rows), py::arg("shards"), py::arg("row_bytes"), py::arg("signed"), py::arg("parts"));
+      .def(py::init(&make_label_rows), py::arg("shards"), py::arg("row_bytes"), py::arg("signed"), py::arg("parts"),
+           py::arg("arriving") = false);
   m.def("hash_rows", &hash_buffer, py::arg("buffer"), py::arg("row_bytes"), py::arg("threads") = 1);
   m.def("verify_file", &verify_file, py::arg("file"), py::arg("row_bytes"), py::arg("expected"), py::arg("threads"));
   m.def("verify_rows", &verify_rows, py::arg("path"), py::arg("offsets"), py::arg("expected"), py::arg("threads"));

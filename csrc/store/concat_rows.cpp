@@ -39,6 +39,12 @@ int64_t ConcatRows::will_need(const int64_t* indices, int64_t n) const noexcept 
   return requested;
 }
 
+void ConcatRows::release(int64_t index) const noexcept {
+  if (index < 0 || index >= size()) return;
+  const auto [part, row] = index_.find(index);
+  parts_[part]->release(row);
+}
+
 bool ConcatRows::resident(int64_t index) const noexcept {
   if (index < 0 || index >= size()) return true;
   const auto [part, row] = index_.find(index);

@@ -19,6 +19,7 @@ class ConcatRows : public RowSource {
   Extent row(int64_t index) const override;
   std::string describe(int64_t index) const override;
   int64_t will_need(const int64_t* indices, int64_t n) const noexcept override;
+  void release(int64_t index) const noexcept override;
   bool resident(int64_t index) const noexcept override;
 
  private:

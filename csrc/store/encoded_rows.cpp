@@ -18,7 +18,7 @@ void check_size(const std::string& path, int64_t expected) {
 }
 
 // The rows of each shard, after a check of its files.
-std::vector<int64_t> checked_rows(const std::vector<EncodedShardFiles>& shards, int64_t array_offset) {
+std::vector<int64_t> checked_rows(const std::vector<EncodedShardFiles>& shards, int64_t array_offset, Files files) {
   std::vector<int64_t> rows;
   rows.reserve(shards.size());
   for (const EncodedShardFiles& shard : shards) {
@@ -29,12 +29,13 @@ std::vector<int64_t> checked_rows(const std::vector<EncodedShardFiles>& shards, 
     }
     if (shard.bytes < 0)
       throw Error(Reason::store, shard.images + ": " + std::to_string(shard.bytes) + " bytes are not a possible size");
+    rows.push_back(shard.rows);
+    if (files == Files::arriving) continue;
     check_size(shard.images, shard.bytes);
     check_size(shard.offsets, array_offset + (shard.rows + 1) * int64_t{sizeof(uint64_t)});
     if (!shard.sizes.empty())
       check_size(shard.sizes, array_offset + shard.rows * int64_t{2} * int64_t{sizeof(uint16_t)});
     if (!shard.orientations.empty()) check_size(shard.orientations, array_offset + shard.rows);
-    rows.push_back(shard.rows);
   }
   return rows;
 }
@@ -90,11 +91,11 @@ struct EncodedRows::Mapped {
 
 struct EncodedRows::Shard {
   EncodedShardFiles files;
-  mutable std::atomic<const Mapped*> mapped{};  // set once with the mutex locked; read without locking
+  mutable std::atomic<const Mapped*> mapped{};  // set with the mutex locked; read without locking
 };
 
-EncodedRows::EncodedRows(std::vector<EncodedShardFiles> shards, int64_t array_offset)
-    : array_offset_(array_offset), index_(checked_rows(shards, array_offset)) {
+EncodedRows::EncodedRows(std::vector<EncodedShardFiles> shards, int64_t array_offset, Files present)
+    : array_offset_(array_offset), index_(checked_rows(shards, array_offset, present)) {
   for (EncodedShardFiles& files : shards) {
     shards_.push_back(std::make_unique<Shard>());
     shards_.back()->files = std::move(files);
@@ -152,6 +153,16 @@ int64_t EncodedRows::will_need(const int64_t* indices, int64_t n) const noexcept
     }
   }
   return requested;
+}
+
+void EncodedRows::release(int64_t index) const noexcept {
+  try {
+    const Shard& shard = *shards_[index_.find(index).shard];
+    const std::lock_guard<std::mutex> lock(mapping_.get());
+    delete shard.mapped.exchange(nullptr, std::memory_order_acq_rel);
+  } catch (const std::exception&) {
+    return;  // no such row, so nothing is mapped for it
+  }
 }
 
 bool EncodedRows::resident(int64_t index) const noexcept {

@@ -28,9 +28,9 @@ struct EncodedShardFiles {
 // A shard is mapped read-only when one of its rows is first used. Thread-safe, also in a forked child.
 class EncodedRows : public RowSource {
  public:
-  // The arrays begin at this byte of their files. Checks the size of every file: Error(Reason::store) names one that is
-  // too short. Offsets are checked when their row is used.
-  EncodedRows(std::vector<EncodedShardFiles> shards, int64_t array_offset);
+  // The arrays begin at this byte of their files. Checks the size of every file that is present: Error(Reason::store)
+  // names one that is too short. Offsets are checked when their row is used.
+  EncodedRows(std::vector<EncodedShardFiles> shards, int64_t array_offset, Files files = Files::present);
   ~EncodedRows() override;
   EncodedRows(const EncodedRows&) = delete;
   EncodedRows& operator=(const EncodedRows&) = delete;
@@ -40,6 +40,7 @@ class EncodedRows : public RowSource {
   Extent row(int64_t index) const override;
   std::string describe(int64_t index) const override;
   int64_t will_need(const int64_t* indices, int64_t n) const noexcept override;
+  void release(int64_t index) const noexcept override;
   bool resident(int64_t index) const noexcept override;  // checks the page in the middle of the row
 
   // The bytes of a row, read with pread: if a file was truncated while it is open, this is an error and not a SIGBUS.

@@ -8,8 +8,7 @@
 namespace lds {
 namespace {
 
-void check_size(const ShardFile& file, int64_t row_bytes) {
-  const FileStatus status = file_status(file.path, Reason::store);
+void check_size(const ShardFile& file, int64_t row_bytes, Files files) {
   int64_t data = 0;
   int64_t expected = 0;
   if (file.rows < 0 || file.offset < 0 || __builtin_mul_overflow(file.rows, row_bytes, &data) ||
@@ -17,6 +16,8 @@ void check_size(const ShardFile& file, int64_t row_bytes) {
     throw Error(Reason::store, file.path + ": " + std::to_string(file.rows) + " rows of " + std::to_string(row_bytes) +
                                    " bytes are not a possible size");
   }
+  if (files == Files::arriving) return;
+  const FileStatus status = file_status(file.path, Reason::store);
   if (!status.regular || status.size < expected) {
     throw Error(Reason::store, file.path + " is short: expected at least " + std::to_string(expected) +
                                    " bytes, found " + std::to_string(status.size));
@@ -24,12 +25,12 @@ void check_size(const ShardFile& file, int64_t row_bytes) {
 }
 
 // The rows of each shard, after a check of its file.
-std::vector<int64_t> checked_rows(const std::vector<ShardFile>& shards, int64_t row_bytes) {
+std::vector<int64_t> checked_rows(const std::vector<ShardFile>& shards, int64_t row_bytes, Files files) {
   if (row_bytes < 1) throw Error(Reason::value, "row_bytes must be at least 1, found " + std::to_string(row_bytes));
   std::vector<int64_t> rows;
   rows.reserve(shards.size());
   for (const ShardFile& file : shards) {
-    check_size(file, row_bytes);
+    check_size(file, row_bytes, files);
     rows.push_back(file.rows);
   }
   return rows;
@@ -37,8 +38,8 @@ std::vector<int64_t> checked_rows(const std::vector<ShardFile>& shards, int64_t 
 
 }  // namespace
 
-FixedRows::FixedRows(std::vector<ShardFile> shards, int64_t row_bytes)
-    : row_bytes_(row_bytes), index_(checked_rows(shards, row_bytes)) {
+FixedRows::FixedRows(std::vector<ShardFile> shards, int64_t row_bytes, Files files)
+    : row_bytes_(row_bytes), index_(checked_rows(shards, row_bytes, files)) {
   for (ShardFile& file : shards) {
     shards_.push_back(std::make_unique<Shard>());
     shards_.back()->file = std::move(file);
@@ -97,6 +98,16 @@ int64_t FixedRows::will_need(const int64_t* indices, int64_t n) const noexcept {
     }
   }
   return requested;
+}
+
+void FixedRows::release(int64_t index) const noexcept {
+  try {
+    const Shard& shard = locate(index).shard;
+    const std::lock_guard<std::mutex> lock(mapping_.get());
+    delete shard.mapped.exchange(nullptr, std::memory_order_acq_rel);
+  } catch (const std::exception&) {
+    return;  // no such row, so nothing is mapped for it
+  }
 }
 
 bool FixedRows::resident(int64_t index) const noexcept {

@@ -24,8 +24,8 @@ struct ShardFile {
 // A shard is mapped read-only when one of its rows is first used. Thread-safe, also in a forked child.
 class FixedRows : public RowSource {
  public:
-  // Checks the size of every file. Error(Reason::store) names a file that is too short.
-  FixedRows(std::vector<ShardFile> shards, int64_t row_bytes);
+  // Checks the size of every file that is present. Error(Reason::store) names a file that is too short.
+  FixedRows(std::vector<ShardFile> shards, int64_t row_bytes, Files files = Files::present);
   ~FixedRows() override;
   FixedRows(const FixedRows&) = delete;
   FixedRows& operator=(const FixedRows&) = delete;
@@ -36,6 +36,7 @@ class FixedRows : public RowSource {
   Extent row(int64_t index) const override;
   std::string describe(int64_t index) const override;
   int64_t will_need(const int64_t* indices, int64_t n) const noexcept override;
+  void release(int64_t index) const noexcept override;
   bool resident(int64_t index) const noexcept override;  // checks the page in the middle of the row
 
   // Copies a value of a field into `out`.
@@ -51,7 +52,7 @@ class FixedRows : public RowSource {
 
   struct Shard {
     ShardFile file;
-    mutable std::atomic<const MappedFile*> mapped{};  // set once with the mutex locked; read without locking
+    mutable std::atomic<const MappedFile*> mapped{};  // set with the mutex locked; read without locking
   };
   struct Located {
     const Shard& shard;

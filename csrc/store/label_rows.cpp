@@ -18,8 +18,12 @@ std::vector<int64_t> rows_of(const std::vector<Renumbering>& parts) {
 
 }  // namespace
 
-LabelRows::LabelRows(std::vector<ShardFile> shards, int64_t row_bytes, bool is_signed, std::vector<Renumbering> parts)
-    : FixedRows(std::move(shards), row_bytes), signed_(is_signed), parts_(std::move(parts)), part_of_(rows_of(parts_)) {
+LabelRows::LabelRows(std::vector<ShardFile> shards, int64_t row_bytes, bool is_signed, std::vector<Renumbering> parts,
+                     Files files)
+    : FixedRows(std::move(shards), row_bytes, files),
+      signed_(is_signed),
+      parts_(std::move(parts)),
+      part_of_(rows_of(parts_)) {
   if (row_bytes != 1 && row_bytes != 2 && row_bytes != 4 && row_bytes != 8) {
     throw Error(Reason::value, "labels are integers of 1, 2, 4 or 8 bytes, found " + std::to_string(row_bytes));
   }

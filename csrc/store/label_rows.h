@@ -17,7 +17,8 @@ struct Renumbering {
 class LabelRows : public FixedRows {
  public:
   // Labels are little-endian integers of row_bytes bytes: 1, 2, 4 or 8.
-  LabelRows(std::vector<ShardFile> shards, int64_t row_bytes, bool is_signed, std::vector<Renumbering> parts);
+  LabelRows(std::vector<ShardFile> shards, int64_t row_bytes, bool is_signed, std::vector<Renumbering> parts,
+            Files files = Files::present);
 
  private:
   void convert(int64_t index, uint8_t* value) const override;

@@ -40,10 +40,19 @@ class RowSource {
   // for. Does not block.
   virtual int64_t will_need(const int64_t* indices, int64_t n) const noexcept = 0;
 
+  // Unmaps the files of the part, such as a shard, that has this row, so that their disk space is free once they are
+  // deleted. They are mapped again when one of their rows is used. Nobody may read rows of the part meanwhile, or hold
+  // one.
+  virtual void release(int64_t index) const noexcept = 0;
+
   // Whether the row is probably in memory, by a single probe. False if the kernel does not provide the information,
   // true for an index outside [0, size()). The probe may start to read a part of the row.
   virtual bool resident(int64_t index) const noexcept = 0;
 };
+
+// Whether the files of a store are there when it is opened, so that their sizes are checked at once; or arrive before
+// their rows are used, and are checked when they are mapped.
+enum class Files { present, arriving };
 
 // Whether an error with this reason is about a single row.
 constexpr bool is_damage(Reason reason) noexcept {

@@ -27,7 +27,7 @@ from largeds_native.cli.values import (
 from largeds_native.errors import ArgumentError, StoreError
 
 if TYPE_CHECKING:
-    from largeds_native.interchange.progress import ProgressCallback
+    from largeds_native._internal.progress_bar import ProgressCallback
     from largeds_native.store import Store
     from largeds_native.transform import Augment
     from largeds_native.view.tiles import ContactSheet, FailedTile
@@ -80,7 +80,7 @@ def view(
     --resized-crop, the variants are those that a Loader with this Augment and seed draws in its first epochs; without,
     they are those that `pack` stored.
     """
-    from largeds_native.interchange.progress import progress_of
+    from largeds_native._internal.progress_bar import progress_of
 
     if sum((rows is not None, bool(classes), failures)) > 1:
         raise typer.BadParameter("--rows, --class and --failures exclude each other: pass only one of them")

@@ -19,11 +19,11 @@ import numpy as np
 
 from largeds_native._internal.arrays import Array, FieldSpec
 from largeds_native._internal.machine import usable_threads
+from largeds_native._internal.progress_bar import ProgressCallback, progress_of
 from largeds_native.errors import ArgumentError
 from largeds_native.interchange.copying import DecodedReader, PictureReader, RowReader, copy_range
 from largeds_native.interchange.hdf5_file import CLASSES, IMAGES, LABELS, ORIENTATION
 from largeds_native.interchange.new_file import Reserve, new_file, new_hdf5_file, reserve, storage_errors
-from largeds_native.interchange.progress import ProgressCallback, progress_of
 from largeds_native.store import JpegStore
 from largeds_native.store.concat_store import ConcatStore
 from largeds_native.transform import ImageTransform

@@ -12,6 +12,7 @@ import h5py
 import numpy as np
 
 from largeds_native._internal.arrays import IMAGE_DTYPES, Array, FieldSpec
+from largeds_native._internal.progress_bar import ProgressCallback, progress_of
 from largeds_native.errors import ArgumentError, StoreError
 from largeds_native.interchange.hdf5_file import (
     IMAGES,
@@ -30,7 +31,6 @@ from largeds_native.interchange.hdf5_file import (
     read_normalized,
     reading,
 )
-from largeds_native.interchange.progress import ProgressCallback, progress_of
 from largeds_native.interchange.raw_store import RawStoreWriter
 from largeds_native.store import PackedStore
 from largeds_native.store.metadata import Metadata

@@ -11,6 +11,8 @@ from largeds_native.store.format.manifest import Manifest, read_manifest
 from largeds_native.store.jpeg import JpegStore
 from largeds_native.store.mapped import MappedArrayStore
 from largeds_native.store.packed import PackedStore, Shard, as_packed
+from largeds_native.store.remote.pull import pull
+from largeds_native.store.remote.push import push
 
 __all__ = [
     "ConcatStore",
@@ -25,6 +27,8 @@ __all__ = [
     "open_manifest",
     "open_packed",
     "parts_of",
+    "pull",
+    "push",
 ]
 
 

@@ -212,15 +212,16 @@ class JpegStore(PackedStore):
     def verify(self, *, threads: int | None = None) -> Verification:
         """As `PackedStore.verify`; the manifest is damaged if its range of sizes is not that of the rows."""
         found = super().verify(threads=threads)
+        return replace(found, damaged_shards=(*found.damaged_shards, MANIFEST)) if self._damaged_manifest() else found
+
+    def _damaged_manifest(self) -> bool:
         sizes = [np.asarray(self._sizes_of(i), np.int64) for i, shard in enumerate(self.shards) if shard.rows]
         low, high = (0, 0), (0, 0)
         if sizes:
             low = tuple(np.min([part.min(axis=0) for part in sizes], axis=0).tolist())
             high = tuple(np.max([part.max(axis=0) for part in sizes], axis=0).tolist())
         claimed = self.metadata.sizes
-        if claimed is None or (claimed.min, claimed.max) == (low, high):
-            return found
-        return replace(found, damaged_shards=(*found.damaged_shards, MANIFEST))
+        return claimed is not None and (claimed.min, claimed.max) != (low, high)
 
     def _damaged_rows(self, name: str, index: int, hashes: Array, threads: int) -> list[int]:
         from largeds_native import _C

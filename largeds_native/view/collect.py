@@ -17,7 +17,7 @@ from largeds_native.view.pixels import fitted, overlay
 from largeds_native.view.tiles import FailedTile, Tile, TileRow, printable
 
 if TYPE_CHECKING:
-    from largeds_native.interchange.progress import ProgressCallback
+    from largeds_native._internal.progress_bar import ProgressCallback
     from largeds_native.store import Store
     from largeds_native.store.report import Report
     from largeds_native.transform import Augment

@@ -56,6 +56,7 @@ class WatchedRows : public lds::RowSource {
   }
   std::string describe(int64_t index) const override { return "row " + std::to_string(index); }
   int64_t will_need(const int64_t*, int64_t) const noexcept override { return 0; }
+  void release(int64_t) const noexcept override {}
   bool resident(int64_t) const noexcept override { return true; }
 
  private:

@@ -118,13 +118,18 @@ def read_manifest(folder: Path) -> Manifest:
         raise StoreError(_missing_store(folder)) from None
     except OSError as error:
         raise StorageError(error.errno, f"{path}: {error.strerror}") from error
+    return manifest_of(data, str(path))
+
+
+def manifest_of(data: bytes, where: str) -> Manifest:
+    """The manifest in these bytes, at most MAX_BYTES of which are read; `where` begins the error messages."""
     if len(data) > MAX_BYTES:
-        raise StoreError(f"{path}: expected at most {MAX_BYTES:,} bytes, found more")
+        raise StoreError(f"{where}: expected at most {MAX_BYTES:,} bytes, found more")
     try:
         tree = json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise StoreError(f"{path} is not JSON: {str(error)[:200]}") from None
-    return parse_manifest(tree, str(path))
+        raise StoreError(f"{where} is not JSON: {str(error)[:200]}") from None
+    return parse_manifest(tree, where)
 
 
 def _missing_store(folder: Path) -> str:

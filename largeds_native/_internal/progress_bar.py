@@ -1,4 +1,4 @@
-"""Progress of an export or import: a bar, or a function of the caller."""
+"""Progress of an export, an import or a copy: a bar, or a function of the caller."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-ProgressCallback = Callable[[int, int], object]  # (rows done, total rows)
+ProgressCallback = Callable[[int, int], object]  # (done, total): rows, or bytes
 
 
 @contextmanager
