@@ -13,18 +13,22 @@ from largeds_native.store.mapped import MappedArrayStore
 from largeds_native.store.packed import PackedStore, Shard, as_packed
 from largeds_native.store.remote.pull import pull
 from largeds_native.store.remote.push import push
+from largeds_native.store.remote.remote_store import RemoteJpegStore, RemoteStore, open_remote
 
 __all__ = [
     "ConcatStore",
     "JpegStore",
     "MappedArrayStore",
     "PackedStore",
+    "RemoteJpegStore",
+    "RemoteStore",
     "Shard",
     "Store",
     "as_packed",
     "concat",
     "mix",
     "open_packed",
+    "open_remote",
     "parts_of",
     "pull",
     "push",
