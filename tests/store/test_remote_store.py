@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import multiprocessing
 import os
 import pickle
@@ -211,9 +212,7 @@ def test_another_store_in_the_same_place(url: str, raw: Any, tmp_path: Path) -> 
     ObjectFolder(url).write("shard-00002/images.npy", bytes(changed))
     assert (store.gather([0]) == raw.gather([0])).all()
     for row in (8, 16, 24):
-        with pytest.raises(
-            StoreError, match=r"is not the shard that the manifest lists .*a\.lds was replaced or damaged"
-        ):
+        with pytest.raises(StoreError, match=r"is not the shard that .*a\.lds was replaced or damaged"):
             store.gather([row])
     assert cached(tmp_path / "cache") == {"shard-00000"}
     assert not list((tmp_path / "cache").glob("*/*.tmp"))
@@ -278,7 +277,8 @@ def test_a_disk_that_is_full(url: str, raw: Any, tiny_disk: Path) -> None:
         store.gather(range(40))
     assert not list(tiny_disk.glob("*/*.tmp"))
     assert cached(tiny_disk)  # what was fetched before can be used
-    store.close()
+    del store
+    gc.collect()
 
 
 def test_nothing_is_there(bucket: Bucket, tmp_path: Path) -> None:

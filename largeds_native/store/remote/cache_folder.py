@@ -32,6 +32,8 @@ _TEMPORARY = re.compile(r"\.(shard-[0-9]{5,9})\.([0-9]{1,18})\.tmp")
 class Lock:
     """A lock file, open. Nothing is held at first."""
 
+    _descriptor = -1
+
     def __init__(self, path: Path) -> None:
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         self._process = os.getpid()
@@ -48,6 +50,9 @@ class Lock:
         except BlockingIOError:
             return False
         return True
+
+    def __del__(self) -> None:
+        self.close()
 
     def close(self) -> None:
         if self._descriptor < 0:

@@ -136,12 +136,10 @@ class RemoteStore(PackedStore):
         return ()
 
     def close(self) -> None:
-        """Forgets the mapped arrays, and lets go of all shards that nobody reads; what is in the cache stays there."""
+        """Forgets the mapped arrays. What is in the cache stays there, and a Loader may still read it."""
         self._parts.clear()
         self._arrays.clear()
         self._formats.clear()
-        if self._shard_cache is not None:
-            self._shard_cache.let_go_unpinned()
 
     # ---- small files -------------------------------------------------------------------------------------------------
     def samples_of(self, shards: Sequence[int], columns: Sequence[str] | None = None) -> pa.Table:

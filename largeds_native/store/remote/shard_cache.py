@@ -15,6 +15,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from largeds_native._internal.objects import Cancelled, ObjectFolder
@@ -30,7 +31,7 @@ POLL_SECONDS = 0.02  # flock can't be waited for and interrupted
 PATIENCE_SECONDS = 1.0  # for room, before shards that wait together with it are let go
 
 NextUse = Callable[[int], float]  # how far ahead a shard is needed; infinity: not in sight
-Fetched = Callable[[int, int], None]  # called with the bytes that came, and whether a shard was there already (1)
+Fetched = Callable[[str, int], None]  # called with "fetched_bytes", "fetched_shards" or "cache_hits", and how many
 
 
 class NoRoom(Exception):
@@ -129,11 +130,6 @@ class ShardCache:
             self._folder.touch(self.name(number))
             lock.close()
 
-    def let_go_unpinned(self) -> None:
-        with self._lock:
-            for number in [number for number in self._held if number not in self._pins]:
-                self._let_go(number)
-
     @contextmanager
     def using(self, numbers: Sequence[int]) -> Iterator[None]:
         """Fetches what is missing of these shards, and pins them for the time of the block."""
@@ -166,13 +162,14 @@ class ShardCache:
         next_use: NextUse = never,
         count: Fetched | None = None,
         sooner_than: float | None = None,
+        patience: float = PATIENCE_SECONDS,
     ) -> None:
         """Pins a shard, after it was fetched if it is missing. One thread of one process of the machine fetches it, and
         the others wait.
 
         next_use: what is needed last is deleted first. sooner_than: delete only what is needed after this.
 
-        Raises NoRoom if for a second everything in the cache is in use; StoreError and StorageError.
+        Raises NoRoom if for `patience` seconds everything in the cache is in use; StoreError and StorageError.
         """
         condition = self._lock
         while True:
@@ -187,7 +184,9 @@ class ShardCache:
             if cancel is not None and cancel.is_set():
                 raise Cancelled
         try:
-            lock = self._locked(number, cancel, next_use, count, sooner_than)
+            lock = self._locked(
+                number, cancel, count, partial(self._room, number, cancel, next_use, sooner_than, patience)
+            )
             with condition:
                 self._held[number] = lock
                 self._pins[number] = self._pins.get(number, 0) + 1
@@ -200,9 +199,8 @@ class ShardCache:
         self,
         number: int,
         cancel: threading.Event | None,
-        next_use: NextUse,
         count: Fetched | None,
-        sooner_than: float | None,
+        room: Callable[[], Path],
     ) -> Lock:
         """The shard's lock, shared, and the shard is there."""
         name, lock, found = self.name(number), self._folder.lock(self.name(number)), True
@@ -211,12 +209,12 @@ class ShardCache:
                 if self._folder.has(name):
                     if lock.try_shared() and self._folder.has(name):  # it may have been deleted before we had the lock
                         if found and count is not None:
-                            count(0, 1)
+                            count("cache_hits", 1)
                         self._folder.touch(name)
                         return lock
                 elif lock.try_exclusive() and not self._folder.has(name):
                     found = False
-                    self._fetch(number, cancel, next_use, count, sooner_than)
+                    self._fetch(number, cancel, count, room)
                     continue  # flock may let go in between when it makes the lock shared
                 if cancel is not None and cancel.is_set():
                     raise Cancelled
@@ -229,14 +227,13 @@ class ShardCache:
         self,
         number: int,
         cancel: threading.Event | None,
-        next_use: NextUse,
         count: Fetched | None,
-        sooner_than: float | None,
+        room: Callable[[], Path],
     ) -> None:
         """With the shard's lock held exclusively."""
         entry = self._manifest.shards[number]
         self._folder.remove_left(entry.name)
-        temporary = self._room(number, cancel, next_use, sooner_than)
+        temporary = room()
         try:
             fetch_shard(
                 self._source,
@@ -244,17 +241,19 @@ class ShardCache:
                 entry,
                 temporary,
                 cancel=cancel,
-                count=None if count is None else lambda came: count(came, 0),
+                count=None if count is None else partial(count, "fetched_bytes"),
             )
             (temporary / entry.name).rename(self._folder.path / entry.name)
             sync(self._folder.path)
+            if count is not None:
+                count("fetched_shards", 1)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
     def _room(self, number: int, cancel: threading.Event | None, next_use: NextUse, sooner_than: float | None) -> Path:
         """A folder for the shard, for which other shards were deleted if there was no room."""
         needed = self.sizes[number] + self.sizes[number] // 64 + 4096  # and samples.parquet
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        deadline = time.monotonic() + patience
         while True:
             with self._folder.space():
                 if self.keeps_all or self._make_room(min(needed, self.limit or needed), next_use, sooner_than):
