@@ -12,7 +12,7 @@ from torch import Tensor
 
 from largeds_native.errors import ArgumentError
 from largeds_native.loading.mix import Mixed
-from largeds_native.loading.order import Block, Int64Array, Order, Random, Sequential, Subset, Weighted
+from largeds_native.loading.order import Block, Int64Array, Order, Random, Sequential, ShardBlock, Subset, Weighted
 from largeds_native.loading.partition import Partition
 from largeds_native.loading.plan import OrderPlan, SamplerPlan
 from largeds_native.store import ConcatStore, Store
@@ -32,7 +32,7 @@ class OrderOptions:
     shuffle: bool
     order: str | Iterable[Any] | None
     seed: int
-    block: int | None
+    block: int | str | None
     weights: ArrayLike | Tensor | None
     indices: ArrayLike | Tensor | None
 
@@ -64,6 +64,8 @@ def choose_plan(
     if weights is not None:
         assert isinstance(store, ConcatStore)
         return OrderPlan(_mixed(store, weights, chosen, options.seed), batch_size, partition, drop_last)
+    if options.block == "shard" and options.order == "block":
+        return OrderPlan(_of_shards(store, chosen, options.seed), batch_size, partition, drop_last)
     order = _order(options, n, store.row_bytes)
     return OrderPlan(order if chosen is None else Subset(order, chosen), batch_size, partition, drop_last)
 
@@ -145,6 +147,8 @@ def _order(options: OrderOptions, n: int, row_bytes: int) -> Order:
         return Weighted(options.weights, n, options.seed)
     if name == "block":
         default = max(1, BLOCK_BYTES // row_bytes)
+        if isinstance(options.block, str):
+            raise ArgumentError(f"block: expected a number of rows, or 'shard', found {options.block!r}")
         return Block(n, options.seed, default if options.block is None else options.block)
     if name is not None:
         raise ArgumentError(
@@ -152,6 +156,16 @@ def _order(options: OrderOptions, n: int, row_bytes: int) -> Order:
             "shuffle=True shuffles all samples, shuffle=False keeps the store's order"
         )
     return Random(n, options.seed) if options.shuffle else Sequential(n)
+
+
+def _of_shards(store: Store, chosen: Int64Array | None, seed: int) -> Order:
+    """Shards in random order; of a subset, with the rows that are chosen in each."""
+    rows = store.shard_rows
+    if chosen is None:
+        return ShardBlock(rows, seed)
+    chosen = np.sort(chosen)
+    bounds = np.searchsorted(chosen, np.cumsum([0, *rows]))
+    return Subset(ShardBlock(np.diff(bounds).tolist(), seed), chosen)
 
 
 def _subset(indices: ArrayLike | Tensor, n: int) -> Int64Array:

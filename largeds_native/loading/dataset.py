@@ -229,7 +229,9 @@ class StoreDataset(Dataset[Any]):
                 for spec, dtype in zip(batches.pictures, batches.picture_dtypes, strict=True)
             ]
         draws = self.store.variants > 1 or self._views is not None
-        batches.gather.run(rows, int(torch.randint(1 << 62, ())) if draws else 0, 0, parts, shared_pool(None))
+        seed = int(torch.randint(1 << 62, ())) if draws else 0
+        with self.store.reading(rows):
+            batches.gather.run(rows, seed, 0, parts, shared_pool(None))
         return parts
 
     def _decoded(self, rows: NDArray[np.int64]) -> Iterable[Any]:

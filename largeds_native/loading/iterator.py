@@ -25,6 +25,7 @@ from torch import Tensor
 from largeds_native.errors import ArgumentError
 from largeds_native.loading.batch_structure import BatchStructure
 from largeds_native.loading.cursor import NOTHING, Cursor, Progress
+from largeds_native.loading.fetching import Fetcher, ShardNumbers, batches_ahead
 from largeds_native.loading.fields import CoreField
 from largeds_native.loading.plan import OrderPlan, PlannedBatch, SamplerPlan
 
@@ -52,6 +53,7 @@ class EpochSpec:
     plan: OrderPlan | SamplerPlan
     structure: BatchStructure
     skips_damaged: bool = False
+    to_fetch: ShardNumbers | None = None  # of a store in object storage
     at_once: int = 0  # batches filled at the same time; 0: as many as keep the pool's threads busy
 
 
@@ -77,7 +79,8 @@ class HostIterator:
         self._epoch, self._submitted = cursor.at  # the progress after the last batch that was submitted
         self._core = _C.Prefetcher(spec.gather, spec.fields, spec.ring, spec.pool, spec.at_once)
         self._batches = iter(self._core.next, None)
-        self._upcoming: Iterator[PlannedBatch] | None = None  # the plan's batches after the last submitted one
+        # the plan's batches after the last submitted one, and before them one whose shards are not here yet
+        self._upcoming: tuple[PlannedBatch | None, Iterator[PlannedBatch]] | None = None
         self._planned: PlannedBatch | None = None  # the last batch that the plan gave
         self._pending: deque[PlannedBatch] = deque()  # submitted, and not delivered
         self._ready: deque[Parts] = deque()  # taken from the core, not yet delivered
@@ -86,8 +89,11 @@ class HostIterator:
         self._skips_damaged = spec.skips_damaged
         self.structure = spec.structure
         self._started, self._last = time.perf_counter(), 0.0
+        self._fetcher: Fetcher | None = None
+        if spec.to_fetch is not None:
+            self._fetcher = Fetcher(spec.to_fetch, batches_ahead(self._plan, self._epoch, self._submitted))
         # runs when this object is garbage collected, and before the interpreter exits
-        self.close = weakref.finalize(self, self._core.close)
+        self.close = weakref.finalize(self, _close, self._core, self._fetcher)
         self._submit(spec.prefetch)
 
     def take(self, after: Progress) -> PositionedParts:
@@ -98,6 +104,11 @@ class HostIterator:
             del self._ready[0], self._pending[0]
         if not self._pending:
             self._submit(1)  # with prefetch=0, nothing has been submitted yet
+        while not self._pending and self._awaits_shards:
+            assert self._fetcher is not None
+            self._fetcher.delivered(after.position)  # the last batch may hold the room that the next one needs
+            self._fetcher.wait()
+            self._submit(1)
         if not self._pending:
             self._interrupted = False
             error, self._error = self._error, None
@@ -109,6 +120,8 @@ class HostIterator:
             if self._skips_damaged:
                 self._warn_of_damage()
         self._submit(self._prefetch + 1)  # the one in `_ready` is still counted
+        if self._fetcher is not None:
+            self._fetcher.delivered(after.position)
         taken = self._ready[0], self._pending[0].after
         self._interrupted = False
         return taken
@@ -125,14 +138,14 @@ class HostIterator:
         return planned.samples if planned.keys is None else planned.keys
 
     def _submit(self, count: int) -> None:
-        """Submits batches until `count` of them are undelivered, or the epoch ends."""
+        """Submits batches until `count` of them are undelivered, the epoch ends, or shards of the next are missing."""
         while len(self._pending) < count and self._error is None:
-            upcoming = self._upcoming or self._plan.batches(self._epoch, self._submitted)
+            planned, upcoming = self._upcoming or (None, self._plan.batches(self._epoch, self._submitted))
             self._upcoming = None  # an exception ends a generator, so it is kept only if `next` succeeds
             try:
-                planned = next(upcoming, None)
-                if planned is None:
-                    self._upcoming = upcoming
+                planned = planned or next(upcoming, None)
+                if planned is None or not self._has_shards(planned):
+                    self._upcoming = (planned, upcoming)
                     return
                 self._planned = planned
                 self._core.submit(planned.samples, planned.keys, self._seed, self._epoch)
@@ -141,7 +154,15 @@ class HostIterator:
                 return
             self._submitted = planned.after
             self._pending.append(planned)
-            self._upcoming = upcoming
+            self._upcoming = (None, upcoming)
+
+    def _has_shards(self, planned: PlannedBatch) -> bool:
+        fetcher = self._fetcher
+        return fetcher is None or fetcher.complete or fetcher.pin(planned.samples, planned.after.position)
+
+    @property
+    def _awaits_shards(self) -> bool:
+        return self._upcoming is not None and self._upcoming[0] is not None and self._error is None
 
     def _recover(self) -> None:
         """After an interrupt: makes `_pending` match the batches that the core holds."""
@@ -169,7 +190,15 @@ class HostIterator:
         stats["images_per_second"] = stats["samples"] / seconds if seconds else 0.0
         stats["waiting_share"] = stats["waiting_seconds"] / seconds if seconds else 0.0
         stats["bytes"] = stats["samples"] * self._sample_bytes
+        if self._fetcher is not None:
+            stats |= self._fetcher.stats()
         return stats
+
+
+def _close(core: _C.Prefetcher, fetcher: Fetcher | None) -> None:
+    core.close()
+    if fetcher is not None:  # now nothing reads its shards
+        fetcher.close()
 
 
 class BatchIterator(Iterator[Batch]):

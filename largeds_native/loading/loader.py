@@ -24,6 +24,7 @@ from largeds_native.loading.coloring import Colors, check_shapes, coloring_of
 from largeds_native.loading.cuda import DeviceIterator
 from largeds_native.loading.cursor import Cursor
 from largeds_native.loading.dataloader_arguments import THREADS, explains_dataloader_arguments
+from largeds_native.loading.fetching import shards_to_fetch
 from largeds_native.loading.fields import check_fields, check_pictures, core_field, field_names
 from largeds_native.loading.iterator import Batch, BatchIterator, BatchSource, EpochSpec, HostIterator
 from largeds_native.loading.names import keys_of
@@ -84,7 +85,9 @@ class Loader:
         several views there is one for each: ([view, view], [mask, mask], labels).
     names: keys for batches as dicts, as {"image": "pixel_values", "label": "labels"} for models of Hugging Face; fields
         without a key keep their name.
-    block: rows per window of order="block".
+    block: rows per window of order="block"; or "shard", so that the windows are the store's shards, of which those that
+        make a sixteenth of the store, 1 to 16, are shuffled together: for a store in object storage whose cache is
+        smaller than it is.
     weights: one number per sample, or one per store of a `largeds_native.concat` (as many as samples are one per
         sample); they imply order="weighted".
     variant: if the store has several, "draw" draws one per sample, "cycle" takes the next one in each epoch.
@@ -134,7 +137,7 @@ class Loader:
         world_size: int | None = None,
         fields: Sequence[str] | None = None,
         names: Mapping[str, str] | None = None,
-        block: int | None = None,
+        block: int | Literal["shard"] | None = None,
         weights: ArrayLike | Tensor | None = None,
         variant: Literal["draw", "cycle"] = "draw",
         decode: Literal["exact", "scaled"] = "exact",
@@ -158,6 +161,7 @@ class Loader:
         options = OrderOptions(shuffle, order, self.seed, block, weights, indices)
         self.plan = choose_plan(options, store, self.batch_size, self.partition, self.drop_last)
         self._skips_damaged = on_damage == "skip"
+        self._to_fetch = shards_to_fetch(store, self.plan, self._skips_damaged)
         self._dtype, self._mean_std, self._color = dtype, (mean, std), color
         self._batch_options: dict[str, Any] = {
             "channels_last": flag("channels_last", channels_last),
@@ -223,7 +227,16 @@ class Loader:
         pool = _C.Pool(self.threads)
         structure = BatchStructure(len(views), self._schedule.listed, self.fields, self._pictures, self._keys)
         return EpochSpec(
-            gather, fields, self._ring, pool, self.seed, self.prefetch, self.plan, structure, self._skips_damaged
+            gather,
+            fields,
+            self._ring,
+            pool,
+            self.seed,
+            self.prefetch,
+            self.plan,
+            structure,
+            self._skips_damaged,
+            self._to_fetch,
         )
 
     def _begin_epoch(self, epoch: int) -> EpochSpec:
@@ -363,6 +376,11 @@ class Loader:
         read_ahead: samples that were not in memory when their batch was submitted, and were requested from the disk.
         slots, slots_in_use, slot_bytes, allocations: of the ring.
 
+        And of a store in object storage:
+        fetched_bytes, fetched_shards: that came for this iteration; other processes of the machine count their own.
+        cache_hits: shards that were in the cache when they were first needed.
+        fetch_waiting_seconds: time in which `next()` waited for shards.
+
         And on a CUDA device, of the work that is done there:
         copied_bytes, copy_seconds: of the copies to the device, which run beside the caller's work.
         device_waiting_seconds: time that the device stood still because a batch was not copied yet.
@@ -395,7 +413,7 @@ class Loader:
         parts += [f"{shapes} {self._host_format.dtype}", f"{self.threads} threads"]
         if self.partition.world_size > 1:
             parts.append(f"rank {self.partition.rank} of {self.partition.world_size}")
-        return f"<Loader of {str(self.store.path)!r}: {', '.join(parts)}>"
+        return f"<Loader of {self.store.location!r}: {', '.join(parts)}>"
 
 
 def _candidates(plan: OrderPlan | SamplerPlan) -> NDArray[np.int64] | None:

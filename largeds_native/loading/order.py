@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import zlib
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -33,6 +35,10 @@ class Order(ABC):
     def candidates(self) -> Int64Array | None:
         """The elements that may come, in order; None if they are all."""
         return None
+
+    def copy(self) -> Order:
+        """The same order, for another thread."""
+        return copy(self)
 
     def describe(self) -> tuple[Any, ...]:
         """Two orders are the same if their descriptions are equal; a saved state is checked with it."""
@@ -89,8 +95,11 @@ class Block(Order):
         super().__init__(n)
         if not isinstance(block, (int, np.integer)) or not 1 <= block <= MAX_ROWS:
             raise ArgumentError(f"block: expected at least 1 row, as a whole number below 2**63, found {block!r}")
-        self.seed, self.block = seed, int(block)
-        self._windows = -(-n // self.block)
+        self.block = int(block)
+        self._begin(seed, -(-n // self.block), self.TOGETHER)
+
+    def _begin(self, seed: int, windows: int, together: int) -> None:
+        self.seed, self._windows, self.together = seed, windows, together
         self._epoch: tuple[int, Int64Array, Int64Array] | None = None
 
     def _layout(self, epoch: int) -> tuple[Int64Array, Int64Array]:
@@ -99,10 +108,18 @@ class Block(Order):
             from largeds_native import _C
 
             windows = _C.permute(self._windows, self.seed, epoch, 0, self._windows)
-            sizes = np.minimum(self.block, self.n - windows * self.block)
-            ends = np.cumsum(np.add.reduceat(sizes, np.arange(0, len(sizes), self.TOGETHER)))
+            sizes = self._sizes(windows)
+            ends = np.cumsum(np.add.reduceat(sizes, np.arange(0, len(sizes), self.together)))
             self._epoch = (epoch, windows, np.concatenate([[0], ends]))
         return self._epoch[1:]
+
+    def _sizes(self, windows: Int64Array) -> Int64Array:
+        """The rows of each of these windows."""
+        return np.minimum(self.block, self.n - windows * self.block)
+
+    def _firsts(self, windows: Int64Array) -> Int64Array:
+        """The first row of each of these windows."""
+        return windows * self.block
 
     def elements(self, epoch: int, start: int, count: int) -> Int64Array:
         from largeds_native import _C
@@ -115,15 +132,41 @@ class Block(Order):
             some = min(count, high - start)
             key = (self.seed + (group + 1) * 0x9E3779B97F4A7C15) & MASK
             inside = _C.permute(high - low, key, epoch, start - low, some)
-            chosen = windows[group * self.TOGETHER : (group + 1) * self.TOGETHER]
-            ends = np.cumsum(np.minimum(self.block, self.n - chosen * self.block))
+            chosen = windows[group * self.together : (group + 1) * self.together]
+            ends = np.cumsum(self._sizes(chosen))
             which = np.searchsorted(ends, inside, "right")
-            parts.append(chosen[which] * self.block + inside - np.concatenate([[0], ends])[which])
+            parts.append(self._firsts(chosen)[which] + inside - np.concatenate([[0], ends])[which])
             start, count, group = start + some, count - some, group + 1
         return parts[0] if len(parts) == 1 else np.concatenate([np.empty(0, np.int64), *parts])
 
     def describe(self) -> tuple[Any, ...]:
         return (*super().describe(), self.seed, self.block)
+
+
+class ShardBlock(Block):
+    """`Block`, whose windows are the shards of a store: for stores in object storage whose cache is smaller than they
+    are, since at any time rows come from few whole shards.
+
+    As many shards are shuffled together as make a sixteenth of the store, 1 to 16 of them, so that a cache of a quarter
+    of it holds those in use and the next ones. A function of the shards' rows, seed and epoch alone.
+    """
+
+    def __init__(self, shard_rows: Sequence[int], seed: int) -> None:
+        rows = np.asarray(shard_rows, np.int64)
+        self._rows_of = rows[rows > 0]
+        self._first_of = np.concatenate([[0], np.cumsum(self._rows_of)])
+        Order.__init__(self, int(self._first_of[-1]))
+        shards = len(self._rows_of)
+        self._begin(seed, shards, min(self.TOGETHER, max(1, shards // 16)))
+
+    def _sizes(self, windows: Int64Array) -> Int64Array:
+        return self._rows_of[windows]
+
+    def _firsts(self, windows: Int64Array) -> Int64Array:
+        return self._first_of[windows]
+
+    def describe(self) -> tuple[Any, ...]:
+        return (self.name, self.n, self.length, self.seed, "shard", zlib.crc32(self._rows_of.tobytes()))
 
 
 class Weighted(Order):
@@ -183,6 +226,11 @@ class Subset(Order):
     def elements(self, epoch: int, start: int, count: int) -> Int64Array:
         chosen: Int64Array = self.indices[self._inner.elements(epoch, start, count)]
         return chosen
+
+    def copy(self) -> Order:
+        other = copy(self)
+        other._inner = self._inner.copy()
+        return other
 
     def candidates(self) -> Int64Array | None:
         inner = self._inner.candidates()

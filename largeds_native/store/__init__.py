@@ -13,12 +13,15 @@ from largeds_native.store.mapped import MappedArrayStore
 from largeds_native.store.packed import PackedStore, Shard, as_packed
 from largeds_native.store.remote.pull import pull
 from largeds_native.store.remote.push import push
+from largeds_native.store.remote.remote_store import RemoteJpegStore, RemoteStore, open_remote
 
 __all__ = [
     "ConcatStore",
     "JpegStore",
     "MappedArrayStore",
     "PackedStore",
+    "RemoteJpegStore",
+    "RemoteStore",
     "Shard",
     "Store",
     "as_packed",
@@ -26,6 +29,7 @@ __all__ = [
     "mix",
     "open_manifest",
     "open_packed",
+    "open_remote",
     "parts_of",
     "pull",
     "push",

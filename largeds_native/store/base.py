@@ -7,6 +7,7 @@ import operator
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -68,6 +69,9 @@ class Store(ABC):
         self._arrays: dict[str, Array | ConcatArray] = {}
         self._rows: _C.RowSource | None = None
         self._formats: dict[Any, BatchFormat] = {}  # by the options of `gather`
+        self._kept_rows: dict[str, _C.Rows] = {}  # of fields, where files arrive later
+
+    arriving = False  # whether files are fetched when they are first used
 
     # ---- defined by each implementation ------------------------------------------------------------------------
     @property
@@ -91,7 +95,7 @@ class Store(ABC):
         return self._metadata.rows
 
     def __repr__(self) -> str:
-        return f"<Store {str(self.path)!r}: {'; '.join(self.summary())}>"
+        return f"<Store {self.location!r}: {'; '.join(self.summary())}>"
 
     def _repr_html_(self) -> str:
         """For notebooks: the summary, and a few images spread over the store (only the first variant of each)."""
@@ -100,7 +104,12 @@ class Store(ABC):
             image, label = self[row]
             picture = display.picture_of(image[0] if self.variants > 1 else image, self.layout, self.mean, self.std)
             figures.append((row, picture, display.caption(label, self.classes)))
-        return display.as_html(str(self.path), self.summary(), figures)
+        return display.as_html(self.location, self.summary(), figures)
+
+    @property
+    def location(self) -> str:
+        """The path, or the URL, for people."""
+        return str(self.path)
 
     def __contains__(self, name: object) -> bool:
         """Whether the store has this field, so that `store[name]` works. Images are not searched."""
@@ -198,13 +207,26 @@ class Store(ABC):
     def field_rows(self, name: str) -> _C.Rows:
         """A field as rows of bytes for the C++ core."""
         self._check_field(name)
+        if name in self._kept_rows:
+            return self._kept_rows[name]
         spec = self._metadata.fields[name]
         rows = self._core_rows(name, spec.dtype.itemsize * int(np.prod(spec.shape, dtype=np.int64)), 1)
         self.keep_readable(rows, name, 0)
+        if self.arriving:
+            self._kept_rows[name] = rows
         return rows
 
     def keep_readable(self, rows: _C.Rows, name: str, first: int) -> None:  # noqa: B027
         """For a store whose files end with it: keeps it alive as long as `rows`, whose row `first` is its first."""
+
+    def reading(self, rows: Any) -> AbstractContextManager[None]:
+        """While the block runs, the files of these rows (an array of row numbers in the store) are there."""
+        return nullcontext()
+
+    @property
+    def shard_rows(self) -> list[int]:
+        """The number of rows in each shard, or file, of the store."""
+        return [file.rows for file in self.files("images")]
 
     def picture_rows(self, name: str) -> _C.RowSource:
         """The rows of a picture for the C++ core."""
@@ -222,7 +244,8 @@ class Store(ABC):
     def _core_rows(self, name: str, row_bytes: int, rows_each: int) -> _C.Rows:
         from largeds_native import _C
 
-        return _C.Rows([(str(f.path), f.offset, f.rows * rows_each) for f in self.files(name) if f.rows], row_bytes)
+        files = [(str(f.path), f.offset, f.rows * rows_each) for f in self.files(name) if f.rows]
+        return _C.Rows(files, row_bytes, self.arriving)
 
     # ---- operations --------------------------------------------------------------------------------------------
     def to_hdf5(self, path: str | os.PathLike[str], **options: Any) -> Path:
@@ -287,7 +310,8 @@ class Store(ABC):
             resize=resize,
             pictures=pictures,
         )
-        images, *found = gathering.gather(batches, indices, out, variant, threads)
+        with self.reading(gathering.index_array(indices)):
+            images, *found = gathering.gather(batches, indices, out, variant, threads)
         if fields is None:
             return images
         values = dict(zip(pictures, found, strict=True))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Literal
@@ -48,6 +49,7 @@ class ConcatStore(Store):
         name = self.stores[0].path.name + (f" and {len(self.stores) - 1} more" if len(self.stores) > 1 else "")
         super().__init__(self.stores[0].path.with_name(name), _joined(self.stores, joined.names))
         self._starts = np.cumsum([0, *map(len, self.parts)])
+        self.arriving = any(part.arriving for part in self.parts)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (ConcatStore, (self.stores, self._how, self.weights))
@@ -66,6 +68,19 @@ class ConcatStore(Store):
         """The part that holds a row, and its number there."""
         number = int(np.searchsorted(self._starts, row, side="right")) - 1
         return self.parts[number], row - int(self._starts[number])
+
+    @property
+    def shard_rows(self) -> list[int]:
+        return [rows for part in self.parts for rows in part.shard_rows]
+
+    @contextmanager
+    def reading(self, rows: Any) -> Iterator[None]:
+        rows = np.asarray(rows)
+        with ExitStack() as stack:
+            for part, start in zip(self.parts, self._starts.tolist(), strict=False):
+                if part.arriving:
+                    stack.enter_context(part.reading(rows[(rows >= start) & (rows < start + len(part))] - start))
+            yield
 
     def files(self, name: str) -> list[RowFile]:
         return [file for part in self.parts for file in part.files(name)]
@@ -99,7 +114,7 @@ class ConcatStore(Store):
             files = [(str(file.path), file.offset, file.rows) for file in self.files(name) if file.rows]
             signed = self.metadata.fields[name].dtype.kind == "i"
             tables = [(count, [] if table is None else table.tolist()) for count, table in numbers]
-            rows = _C.LabelRows(files, row_bytes, signed, tables)
+            rows = _C.LabelRows(files, row_bytes, signed, tables, self.arriving)
         for part, start in zip(self.parts, self._starts.tolist(), strict=False):
             part.keep_readable(rows, name, start)
         return rows

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -33,6 +34,7 @@ class Gatherable(Protocol):
     def metadata(self) -> Metadata: ...
     @property
     def rows(self) -> _C.RowSource: ...
+    def reading(self, rows: Any) -> AbstractContextManager[None]: ...
     def read_spec(self, decode: str = "exact") -> _C.ReadSpec: ...
     def picture_rows(self, name: str) -> _C.RowSource: ...
     def picture_read_spec(self, name: str) -> _C.ReadSpec: ...
@@ -245,7 +247,9 @@ def gather_pictures(store: Gatherable, name: str, indices: Any, resize: Any, cro
     gathered = _C.Gather([_picture(store, name)], views=[view.core()])
     spec = store.metadata.pictures[name]
     out = np.empty((len(indices), *gathered.sample_shapes[0]), spec.dtype)
-    gathered.run(index_array(indices), 0, 0, [torch.from_numpy(out)], shared_pool(None))
+    rows = index_array(indices)
+    with store.reading(rows):
+        gathered.run(rows, 0, 0, [torch.from_numpy(out)], shared_pool(None))
     return out[:, 0] if spec.is_mask else out
 
 

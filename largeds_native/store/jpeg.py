@@ -70,7 +70,7 @@ class JpegStore(PackedStore):
                 str(self.path / entry.name / name) for name in (BIN, OFFSETS, SIZES, ORIENTATIONS)
             )
             shards.append((images, offsets, sizes, turns if entry.turned else "", entry.rows, entry.bytes))
-        return _C.EncodedRows(shards, DATA_OFFSET)
+        return _C.EncodedRows(shards, DATA_OFFSET, self.arriving)
 
     def read_spec(self, decode: str = "exact") -> _C.ReadSpec:
         check_decode(decode)
@@ -98,7 +98,9 @@ class JpegStore(PackedStore):
 
     def _picture(self, name: str, row: int) -> Array:
         spec = self.metadata.pictures[name]
-        numbers = self.picture_rows(name).decode(self._row(row), self.picture_read_spec(name)).view(spec.dtype)[..., 0]
+        with self.reading([self._row(row)]):
+            decoded = self.picture_rows(name).decode(self._row(row), self.picture_read_spec(name))
+        numbers = decoded.view(spec.dtype)[..., 0]
         return numbers if spec.is_mask else numbers[np.newaxis]
 
     def picture_rows(self, name: str) -> _C.EncodedRows:
@@ -114,7 +116,7 @@ class JpegStore(PackedStore):
             for entry in self._manifest.shards:
                 images, offsets = (str(self.path / entry.name / file) for file in (bin_name(name), offsets_name(name)))
                 files.append((images, offsets, "", "", entry.rows, entry.picture_bytes[name]))
-            rows[name] = _C.EncodedRows(files, DATA_OFFSET)
+            rows[name] = _C.EncodedRows(files, DATA_OFFSET, self.arriving)
         return rows
 
     def close(self) -> None:
@@ -126,7 +128,8 @@ class JpegStore(PackedStore):
 
     def encoded(self, row: int, name: str = "images") -> bytes:
         """The JPEG file of a row, or the PNG file of a picture."""
-        return (self.rows if name == "images" else self.picture_rows(name)).read(self._row(row))
+        with self.reading([self._row(row)]):
+            return (self.rows if name == "images" else self.picture_rows(name)).read(self._row(row))
 
     def _row(self, row: int) -> int:
         row = operator.index(row)
@@ -136,7 +139,8 @@ class JpegStore(PackedStore):
 
     def decoded(self, row: int) -> Array:
         """The pixels of a row, in the store's layout."""
-        pixels = self.rows.decode(self._row(row), self.read_spec())
+        with self.reading([self._row(row)]):
+            pixels = self.rows.decode(self._row(row), self.read_spec())
         return np.ascontiguousarray(pixels.transpose(2, 0, 1)) if self.layout == "CHW" else pixels
 
     @property

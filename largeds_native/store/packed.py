@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
@@ -59,7 +60,11 @@ class PackedStore(Store):
             Shard(self.path / entry.name, entry.rows, start, entry.hash)
             for entry, start in zip(manifest.shards, starts, strict=False)
         ]
+        self._check_files(manifest)
+
+    def _check_files(self, manifest: Manifest) -> None:
         fields = [(name, manifest.array_spec(name)) for name in manifest.fields if name not in manifest.pictures]
+        folder = self.path
         for entry in manifest.shards:  # plain strings: there may be many thousands
             shard = f"{folder}/{entry.name}"
             self._check_images(shard, entry)
@@ -98,6 +103,14 @@ class PackedStore(Store):
         check_array(path, spec.dtype, shape)  # it may have been truncated after the store was opened
         return map_array(path, spec.dtype, shape)
 
+    @property
+    def shard_rows(self) -> list[int]:
+        return [shard.rows for shard in self.shards]
+
+    def using(self, shards: Sequence[int]) -> AbstractContextManager[None]:
+        """While the block runs, the files of these shards are there."""
+        return nullcontext()
+
     # ---- origin of the images ----------------------------------------------------------------------------------
     @cached_property
     def samples(self) -> pa.Table:
@@ -131,18 +144,27 @@ class PackedStore(Store):
         threads = usable_threads() if threads is None else integer("threads", threads, 1, MAX_THREADS)
         damaged: list[int] = []
         damaged_shards: list[str] = []
-        for index, shard in enumerate(self.shards):
-            hashes = row_hashes(self.samples_of([index], ["row", "hash"]), shard.path, shard.rows)
-            pictures = self._picture_hashes(index)
-            if shard.rows:
-                rows = set(self._damaged_rows("images", index, hashes, threads))
-                for name, expected in pictures.items():
-                    rows |= set(self._damaged_rows(name, index, expected, threads))
-                damaged += [shard.start + row for row in sorted(rows)]
-            hashed = {hash_column(name): expected for name, expected in pictures.items()}
-            if shard.hash and shard_digest(hashes, self._hashed_arrays(index) | hashed) != shard.hash:
-                damaged_shards.append(shard.path.name)
+        for index in range(len(self.shards)):
+            with self.using([index]):
+                rows, is_damaged = self._verify_shard(index, threads)
+            damaged += [self.shards[index].start + row for row in rows]
+            if is_damaged:
+                damaged_shards.append(self.shards[index].path.name)
         return Verification(len(self), tuple(damaged), tuple(damaged_shards))
+
+    def _verify_shard(self, index: int, threads: int) -> tuple[list[int], bool]:
+        """The damaged rows, counted in the shard, and whether its fields or hashes are damaged."""
+        shard = self.shards[index]
+        hashes = row_hashes(self.samples_of([index], ["row", "hash"]), shard.path, shard.rows)
+        pictures = self._picture_hashes(index)
+        rows: set[int] = set()
+        if shard.rows:
+            rows |= set(self._damaged_rows("images", index, hashes, threads))
+            for name, expected in pictures.items():
+                rows |= set(self._damaged_rows(name, index, expected, threads))
+        hashed = {hash_column(name): expected for name, expected in pictures.items()}
+        digest = shard_digest(hashes, self._hashed_arrays(index) | hashed) if shard.hash else ""
+        return sorted(rows), digest != shard.hash
 
     def _picture_hashes(self, index: int) -> dict[str, Array]:
         """The hashes of each picture's rows in a shard."""

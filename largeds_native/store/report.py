@@ -77,12 +77,20 @@ class Report:
     def read(cls, folder: Path) -> Report | None:
         """None if the folder has no valid report, which a store does not need."""
         try:
-            tree: dict[str, Any] = json.loads((folder / NAME).read_bytes())
+            return cls.of((folder / NAME).read_bytes())
+        except OSError:
+            return None
+
+    @classmethod
+    def of(cls, data: bytes) -> Report | None:
+        """The report in the bytes of report.json; None if they are no valid one."""
+        try:
+            tree: dict[str, Any] = json.loads(data)
             failures = tuple(Failure(**entry) for entry in tree.pop("failures"))
             report = cls(failures=failures, notes=tuple(tree.pop("notes", ())), **tree)
             report._check()
             return report
-        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        except (ValueError, TypeError, KeyError, AttributeError):
             return None
 
     def _check(self) -> None:

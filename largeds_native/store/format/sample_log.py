@@ -225,15 +225,18 @@ def _text(name: str) -> str:
     return name.encode("utf-8", "backslashreplace").decode()
 
 
-def read_sample_log(shard: Path, start: int, columns: Sequence[str] | None = None) -> pa.Table:
-    """The table of one shard, or these columns and `row`; rows count from `start` on, and are -1 for failed samples."""
+def read_sample_log(
+    shard: Path, start: int, columns: Sequence[str] | None = None, data: bytes | None = None
+) -> pa.Table:
+    """The table of one shard, or these columns and `row`; rows count from `start` on, and are -1 for failed samples.
+    data: the bytes of the file, if it is not on this disk."""
     import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
     path = shard / NAME
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path if data is None else pa.BufferReader(data)) as file:
             table = file.read(None if columns is None else [*columns, "row"])
         row = pc.cast(table["row"], pa.int64())
         row = pc.if_else(pc.less(row, 0), row, pc.add(row, start))

@@ -113,7 +113,14 @@ def _fetch_file(
         with told_of_full_disk(path, size):
             if size:  # a full disk is noticed before anything is fetched
                 os.posix_fallocate(descriptor, 0, size)
-        _at_once(fetch, range(0, size, RANGE_BYTES))
+        try:
+            _at_once(fetch, range(0, size, RANGE_BYTES))
+        except MissingObjectError:
+            raise
+        except StorageError:
+            if (found := source.state(name).size) not in (size, -1):
+                raise StoreError(f"{path.name}: expected {size:,} bytes, found {found:,}") from None
+            raise
         with told_of_full_disk(path, size):
             os.fsync(descriptor)
     finally:

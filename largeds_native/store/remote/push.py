@@ -43,6 +43,8 @@ def push(
     """
     if not is_url(url):
         raise ArgumentError(f"url: expected a URL such as s3://bucket/train.lds, found {url!r:.200}")
+    if isinstance(store, Store) and store.arriving:
+        raise ArgumentError(f"store: {store.location} is in object storage already; pull it first")
     folder = as_packed(store).path if isinstance(store, Store) else Path(store)
     manifest, target = read_manifest(folder), ObjectFolder(url)
     _check_place(target, manifest)
