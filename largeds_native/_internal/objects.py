@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -135,6 +135,24 @@ class ObjectFolder:
         for path in sorted(found):
             if found[path].get("type", "file") == "file" and path.startswith(root):
                 yield _state(path[len(root) :], found[path])
+
+    def children(self) -> tuple[Sequence[ObjectState], Sequence[str]]:
+        """The objects directly in this folder, and the names of the folders in it, sorted. Raises MissingObjectError
+        for a bucket that does not exist, or a URL below which there is nothing."""
+
+        def once() -> Sequence[dict[str, Any]]:
+            found: Sequence[dict[str, Any]] = self._files.ls(self._path(""), detail=True)
+            return found
+
+        root = self._path("").rstrip("/") + "/"
+        objects, folders = [], []
+        for info in retried(once, self.url):
+            name = str(info["name"]).rstrip("/").removeprefix(root)
+            if info.get("type") == "directory":
+                folders.append(name)
+            elif name and "/" not in name:
+                objects.append(_state(name, info))
+        return sorted(objects, key=lambda one: one.key), sorted(folders)
 
     # ---- writing ---------------------------------------------------------------------------------------------------
     def write(self, name: str, data: bytes | Path, *, cancel: threading.Event | None = None) -> None:

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from largeds_native._internal.urls import is_url, local_path
 from largeds_native.cli.pack_parts import pack_part, part_from, show_store
 from largeds_native.cli.values import (
     CROP,
@@ -86,7 +87,8 @@ def pack(
     source: Annotated[
         list[str],
         typer.Argument(
-            help="A folder of images (flat, or one folder per class), a .csv or .parquet table, or .tar files."
+            help="A folder of images (flat, or one folder per class), a .csv or .parquet table, or .tar files; or "
+            "URLs of them, as s3://bucket/train."
         ),
     ],
     out: Annotated[Path, typer.Argument(help="The store to write, usually named *.lds.")],
@@ -225,7 +227,7 @@ def pack(
     if address is not None and engine is None:
         raise typer.BadParameter("--address is that of a Ray cluster: pass --engine ray too")
     for given in source:
-        if not os.path.exists(given) and not glob.glob(given):
+        if not is_url(given) and not os.path.exists(local_path(given)) and not glob.glob(given):
             raise PackError(f"{given} does not exist: expected a folder of images")
     chosen: Any = source[0] if len(source) == 1 else source
     if path is not None or label is not None:

@@ -62,6 +62,7 @@ class Engine:
         self._running: RunningBatch | None = None
         self._last: RunningBatch | None = None
         self._pillow_seconds = 0.0
+        self._bytes_given = 0  # of files that are in memory, as those from object storage
 
     def _make_packer(self, size: tuple[int, int]) -> _C.Packer:
         from largeds_native import _C
@@ -85,12 +86,13 @@ class Engine:
     @property
     def clock(self) -> Clock:
         read, decode, write, bytes_read = self._packer.clock()
-        return Clock(read, decode + self._pillow_seconds, write, bytes_read)
+        return Clock(read, decode + self._pillow_seconds, write, bytes_read + self._bytes_given)
 
     def start(self, items: list[Item], samples: Int64Array, descriptor: int = -1, offset: int = 0) -> None:
         """Starts to write the items' rows into an open file, from byte `offset` on; without a file, they are only
         hashed. `samples` are the indices of the items in the source."""
         has_pixels = any(isinstance(item, (np.ndarray, FailedItem)) for item in items)
+        self._bytes_given += sum(len(item) for item in items if isinstance(item, bytes))
         packed: tuple[Any, ...] = tuple(items)
         refused: dict[int, tuple[str, str]] = {}
         if has_pixels:

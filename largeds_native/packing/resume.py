@@ -11,6 +11,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from largeds_native._internal.urls import is_url
 from largeds_native.errors import ArgumentError, PackError
 from largeds_native.packing.claims import FOLDER, Claims
 from largeds_native.packing.pack_plan import Plan
@@ -36,6 +37,8 @@ def check_apart(out: Path, source: Source) -> None:
     """Raises ArgumentError where the store would lie among the images, or the images below the store."""
     target = os.path.realpath(out)
     for place in {source.root, source.walked} - {None}:
+        if is_url(place):
+            continue
         top = os.path.realpath(str(place))
         inside = place == source.walked and os.path.commonpath([top, target]) == top
         if inside or os.path.commonpath([top, target]) == target:

@@ -19,6 +19,7 @@ from largeds_native.packing.pack_plan import Plan
 from largeds_native.packing.picture_engine import make_picture_engine
 from largeds_native.sources import FailedItem, Item, SourceBatch
 from largeds_native.sources.classes import check_labels
+from largeds_native.sources.fetch import read_batches
 from largeds_native.store.format.sample_log import SampleResults
 from largeds_native.store.format.writer import ShardWriter
 
@@ -111,7 +112,7 @@ class ShardFiller:
 
     def _pack(self, engines: Engines, raise_errors: bool, on_progress: OnShardProgress) -> None:
         """Overlaps work: the threads pack batch i while this thread logs batch i - 1 and fetches batch i + 1."""
-        batches = self._plan.source.read(self._start, self._stop)
+        batches = read_batches(self._plan.source, self._start, self._stop)
         batch = next(batches, None)
         done: tuple[SourceBatch, SampleResults] | None = None
         while batch is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from pathlib import Path
 
 import numpy as np
 
@@ -52,12 +51,7 @@ def _size(item: Item, options: PackOptions) -> tuple[int, int]:
     if options.values is not None:
         values = pillow.values(item, transform)
         return int(values.shape[0]), int(values.shape[1])
-    if isinstance(item, str):
-        data = Path(item).read_bytes()
-    elif isinstance(item, tuple):
-        data = read_bytes(item)
-    else:
-        data = item
+    data = read_bytes(item)
     try:
         pixels = _C.decode_image(
             data,

@@ -14,6 +14,7 @@ from largeds_native.packing.shard import Engines
 from largeds_native.packing.size import row_size
 from largeds_native.packing.store_source import source_of
 from largeds_native.sources import IndexedSource, ShuffledSource, SourceBatch
+from largeds_native.sources.fetch import fetch_batch
 from largeds_native.store import ConcatStore, PackedStore, Store, as_packed
 from largeds_native.store.format.sample_log import hash_column
 from largeds_native.store.verify import first_few
@@ -72,7 +73,7 @@ def verify_sources(
     different: list[str] = []
     for low in range(0, len(indices), STEP):
         part = indices[low : low + STEP]
-        different += _differences(engines, indexed.take(part), part, expected[low : low + STEP])
+        different += _differences(engines, fetch_batch(indexed.take(part)), part, expected[low : low + STEP])
     return SourceVerification(len(indices), tuple(different))
 
 

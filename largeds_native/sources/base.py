@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 
 from largeds_native._internal.arrays import Array, FieldSpec, ValueSpec
+from largeds_native._internal.object_file import read_object
+from largeds_native._internal.urls import is_url
 
 
 @dataclass(frozen=True)
@@ -23,8 +25,9 @@ class FailedItem:
     cause: BaseException | None = None
 
 
-# A path, encoded bytes, a part of a file (path, offset, length), an array (H, W, C), or what is there instead. The
-# options of the pack say what becomes of numbers that are not uint8, and of other than 1 or 3 channels.
+# A path or the URL of an object, encoded bytes, a part of a file or of an object (path, offset, length), an array
+# (H, W, C), or what is there instead. The options of the pack say what becomes of numbers that are not uint8, and of
+# other than 1 or 3 channels.
 Item = str | bytes | tuple[str, int, int] | Array | FailedItem
 Indices = np.ndarray[Any, np.dtype[np.int64]]
 LABEL = FieldSpec(np.dtype("<i8"))
@@ -62,6 +65,7 @@ class Source(ABC):
     notes: tuple[str, ...] = ()
     image_size: tuple[int, int] | None = None  # (height, width) of every image, where the source knows it
     values: ValueSpec | None = None  # where images are arrays, of these or of the first one; None: they are files
+    is_remote = False  # whether items are URLs of object storage
     keeps_values = False  # whether a pack keeps arrays as they are, unless it is told otherwise
 
     @property
@@ -147,7 +151,7 @@ class ShuffledSource(IndexedSource):
         self._order = np.random.Generator(np.random.Philox(seed)).permutation(source.count)
         self.classes, self.description, self.root = source.classes, source.description, source.root
         self.notes, self.image_size, self.walked = source.notes, source.image_size, source.walked
-        self.values, self.keeps_values = source.values, source.keeps_values
+        self.values, self.keeps_values, self.is_remote = source.values, source.keeps_values, source.is_remote
         self.batch = source.batch
 
     @property
@@ -185,7 +189,7 @@ class _ListedSource(IndexedSource):
         self._listed = source.take(np.arange(start, stop))
         self.classes, self.description, self.root = source.classes, source.description, source.root
         self.notes, self.image_size, self.walked = source.notes, source.image_size, source.walked
-        self.values, self.keeps_values = source.values, source.keeps_values
+        self.values, self.keeps_values, self.is_remote = source.values, source.keeps_values, source.is_remote
         self.batch = source.batch
 
     @property
@@ -214,10 +218,12 @@ class _ListedSource(IndexedSource):
 
 
 def read_bytes(item: Any) -> bytes:
-    """The bytes of an encoded image: a path, bytes, or a part of a file (path, offset, length)."""
+    """The bytes of an encoded image: a path, a URL, bytes, or a part of a file (path, offset, length)."""
     if isinstance(item, bytes):
         return item
     path, offset, length = (item, 0, -1) if isinstance(item, str) else item
+    if is_url(path):
+        return read_object(path, offset, length)
     with open(path, "rb") as file:
         file.seek(offset)
         return file.read(length)

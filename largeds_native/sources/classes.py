@@ -107,7 +107,7 @@ class _Renumbered(Source):
         self.classes = numbering.names
         self.description, self.root, self.notes = source.description, source.root, source.notes
         self.image_size, self.walked = source.image_size, source.walked
-        self.values, self.keeps_values = source.values, source.keeps_values
+        self.values, self.keeps_values, self.is_remote = source.values, source.keeps_values, source.is_remote
 
     @property
     def fields(self) -> dict[str, FieldSpec]:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from largeds_native._internal.arrays import MASK, FieldSpec
+from largeds_native._internal.urls import is_url
 from largeds_native.errors import ArgumentError, LargedsError, PackError
 from largeds_native.sources.base import LABEL, FailedItem, IndexedSource, Indices, Item, Source, SourceBatch
 from largeds_native.sources.classes import with_classes
@@ -188,6 +189,7 @@ class DatasetSource(IndexedSource):
             self.classes = tuple(classes)
         first = self._look_at_first() if count else Sample(b"", None, {})
         self._labelled, size = first.label is not None, bytes_of(first.image)
+        self.is_remote = any(map(is_url, (first.image, *first.pictures.values())))
         if isinstance(first.image, np.ndarray):
             self.values = value_spec(self.description, first.image.dtype, first.image.shape[2])
         self._pictures = {

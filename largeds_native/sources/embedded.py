@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from largeds_native._internal.object_file import ObjectFile
+from largeds_native._internal.urls import is_url
 from largeds_native.errors import StorageError
 from largeds_native.sources.base import FailedItem, Indices, Item
 
@@ -32,7 +34,7 @@ class ParquetImages:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """An open file can't be sent to another process, which opens it again."""
-        return _reopen, (os.path.abspath(self._where), self._name)
+        return _reopen, (self._where if is_url(self._where) else os.path.abspath(self._where), self._name)
 
     def take(self, indices: Indices) -> list[Item]:
         items = []
@@ -60,7 +62,7 @@ class ParquetImages:
 def _reopen(file: str, name: str) -> ParquetImages:
     import pyarrow.parquet as pq
 
-    return ParquetImages(pq.ParquetFile(file), name, file)
+    return ParquetImages(pq.ParquetFile(ObjectFile(file) if is_url(file) else file), name, file)
 
 
 class ColumnImages:

@@ -1,27 +1,18 @@
-"""Images in folders."""
+"""Images in folders, here or in object storage."""
 
 from __future__ import annotations
 
-import hashlib
 import os
-import re
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from largeds_native._internal.arrays import FieldSpec
-from largeds_native.errors import ArgumentError, PackError, StorageError
-from largeds_native.sources.base import LABEL, IndexedSource, Indices, Source, SourceBatch
+from largeds_native._internal.urls import is_url, local_path
+from largeds_native.sources.base import Source
 from largeds_native.sources.classes import with_classes
+from largeds_native.sources.folder_source import FolderSource
 from largeds_native.sources.pictures import with_pictures
-
-# torchvision's IMG_EXTENSIONS. The extension selects files; their first bytes determine the format.
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
-OTHERS = (".gif", ".jfif", ".jpe", ".heic", ".heif", ".avif", ".jxl", ".jp2", ".svg")  # not taken, but counted
-_OTHER = re.compile(rb"\.(%s)\0" % "|".join(ending[1:] for ending in OTHERS).encode(), re.IGNORECASE)
+from largeds_native.sources.url_folder import UrlFolderSource
 
 
 def folder(
@@ -32,12 +23,13 @@ def folder(
     pictures: Mapping[str, Any] | None = None,
     ignore: int | None = None,
 ) -> Source:
-    """A source from the images in the folders of `path`, by the rules of torchvision's ImageFolder: each folder is a
-    class, classes are numbered in sorted order, files are found at any depth and come in sorted order, and links to
-    folders are followed (but not in circles). A class without images keeps its number. If no folder has an image, the
-    images directly in `path` are taken, without labels. With `classes`, names or a store, labels are numbered by these:
-    a folder that lacks some of them keeps the numbers. `store.report.notes` counts the images that are left out: those
-    beside the folders of classes, and those of other formats, as .gif.
+    """A source from the images in the folders of `path`, or of a URL as s3://bucket/train, by the rules of
+    torchvision's ImageFolder: each folder is a class, classes are numbered in sorted order, files are found at any
+    depth and come in sorted order, and links to folders are followed (but not in circles). A class without images keeps
+    its number. If no folder has an image, the images directly in `path` are taken, without labels. With `classes`,
+    names or a store, labels are numbered by these: a folder that lacks some of them keeps the numbers.
+    `store.report.notes` counts the images that are left out: those beside the folders of classes, and those of other
+    formats, as .gif.
 
     masks: a folder with a mask for each image, at the same path below it up to the ending (.png, .tif, .bmp, .gif,
         .pgm), as the field "mask"; or a mapping from names of fields to such folders. ignore: the number of a mask's
@@ -47,117 +39,6 @@ def folder(
 
     Raises PackError if there is no image at all, ArgumentError if a folder of masks has none.
     """
-    return with_classes(with_pictures(FolderSource(Path(path)), masks, pictures, ignore), classes)
-
-
-class FolderSource(IndexedSource):
-    """Keeps all paths in one bytes object, each followed by a 0 byte, so that a million paths take no more memory than
-    their characters."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = self.walked = self._top = os.path.abspath(root)
-        left_out: Counter[str] = Counter()
-        self.description = f"folder {self.root}"
-        flat, folders = _list(self._top, "", left_out, f"{root}: expected a folder of images")
-        classes = sorted(folders)
-        found = [_collect(os.path.join(self._top, name), name, left_out) for name in classes]
-        self._labels: np.ndarray[tuple[int], np.dtype[np.int64]] | None = None
-        if any(found):
-            counts = [block.count(b"\0") for block in found]
-            keep = [i for i, (name, count) in enumerate(zip(classes, counts, strict=True)) if count or name[0] != "."]
-            self.classes = tuple(classes[i] for i in keep)
-            self._labels = np.repeat(np.arange(len(keep), dtype=np.int64), [counts[i] for i in keep])
-            left_out["beside the folders of classes"] += flat.count(b"\0")
-        else:
-            found = [flat]
-        self._paths = b"".join(found)
-        if not self._paths:
-            others = "".join(f"; found {n:,} {ending}" for ending, n in left_out.most_common())
-            expected = f"expected files named {', '.join(EXTENSIONS)} in a folder a class"
-            raise PackError(f"{root} has no image: {_tars(root)}{expected}{others}")
-        if left_out.total():
-            words = ", ".join(f"{n:,} {what}" for what, n in left_out.most_common() if n)
-            self.notes = (f"images left out: {words}",)
-        self._ends = np.flatnonzero(np.frombuffer(self._paths, np.uint8) == 0) + 1
-
-    @property
-    def fields(self) -> dict[str, FieldSpec]:
-        return {} if self._labels is None else {"label": LABEL}
-
-    @property
-    def count(self) -> int:
-        return len(self._ends)
-
-    def _names(self, indices: Indices) -> list[str]:
-        if len(indices) and indices[-1] - indices[0] == len(indices) - 1 and (np.diff(indices) == 1).all():
-            begin = int(self._ends[indices[0] - 1]) if indices[0] else 0
-            return os.fsdecode(self._paths[begin : int(self._ends[indices[-1]]) - 1]).split("\0")
-        begins = np.where(indices > 0, self._ends[indices - 1], 0).tolist()
-        return [os.fsdecode(self._paths[a : b - 1]) for a, b in zip(begins, self._ends[indices].tolist(), strict=True)]
-
-    def take(self, indices: Indices) -> SourceBatch:
-        prefix = os.path.join(self._top, "")
-        names = self._names(indices)
-        fields = {} if self._labels is None else {"label": self._labels[indices]}
-        return SourceBatch([prefix + name for name in names], names, fields)
-
-    def paths(self, indices: Indices) -> list[tuple[str, str]]:
-        return [(name, os.path.join(self._top, name)) for name in self._names(indices)]
-
-    def fingerprint(self) -> str:
-        digest = hashlib.sha256(repr(self.classes).encode())
-        digest.update(self._paths)
-        if self._labels is not None:
-            digest.update(self._labels.tobytes())
-        return digest.hexdigest()
-
-
-def _tars(root: Path) -> str:
-    """Where a folder without images holds tar shards, how to pack these."""
-    found = sorted(root.rglob("*.tar"))
-    if not found:
-        return ""
-    return f"its {len(found):,} tar files are packed by a pattern, '{found[0].parent / '*.tar'}'; of a folder, "
-
-
-def _list(path: str, prefix: str, left_out: Counter[str], expected: str = "") -> tuple[bytes, list[str]]:
-    """The folder's images, sorted, each with `prefix` before and a 0 byte after its name; and its subfolders.
-    `left_out` counts images of other formats by their ending."""
-    from largeds_native import _C
-
-    try:
-        block, _, folders, is_sorted = _C.list_folder(path, EXTENSIONS + OTHERS)
-    except StorageError as error:
-        raise ArgumentError(f"{expected}: {error}" if expected else str(error)) from None
-    others = [f".{ending.decode().lower()}" for ending in _OTHER.findall(block)]
-    if others:
-        left_out.update(others)
-        block = b"".join(name for name in re.findall(rb"[^\0]*\0", block) if not _OTHER.search(name))
-    if not is_sorted:  # non-ASCII names: Python sorts strings in another order than bytes
-        names = sorted(os.fsdecode(block).split("\0")[:-1])
-        block = os.fsencode("".join(f"{name}\0" for name in names))
-    if prefix and block:
-        start = os.fsencode(prefix)
-        block = start + block[:-1].replace(b"\0", b"\0" + start) + b"\0"
-    return block, [os.fsdecode(name) for name in folders]
-
-
-def _collect(top: str, name: str, left_out: Counter[str]) -> bytes:
-    """The images below `top`, in the order of sorted(os.walk(top)), as paths that begin with `name`."""
-    found: list[tuple[str, bytes]] = []
-    stack: list[tuple[str, str, tuple[tuple[int, int], ...]]] = [(top, name, (_identity(top),))]
-    while stack:
-        path, relative, ancestors = stack.pop()
-        images, folders = _list(path, f"{relative}/", left_out)
-        found.append((relative, images))
-        for folder_name in folders:
-            below = os.path.join(path, folder_name)
-            identity = _identity(below)
-            if identity not in ancestors:  # following a link to a parent folder would never end
-                stack.append((below, f"{relative}/{folder_name}", (*ancestors, identity)))
-    return b"".join(images for _, images in sorted(found))
-
-
-def _identity(path: str) -> tuple[int, int]:
-    state = os.stat(path)
-    return state.st_dev, state.st_ino
+    if is_url(path):
+        return with_classes(with_pictures(UrlFolderSource(str(path)), masks, pictures, ignore), classes)
+    return with_classes(with_pictures(FolderSource(Path(local_path(path))), masks, pictures, ignore), classes)

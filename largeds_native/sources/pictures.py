@@ -21,8 +21,11 @@ from largeds_native._internal.arrays import (
     ValueSpec,
     check_field_name,
 )
+from largeds_native._internal.urls import is_url, join, without_credentials
 from largeds_native.errors import ArgumentError, PackError, StoreError
 from largeds_native.sources.base import FailedItem, IndexedSource, Indices, Item, SourceBatch, read_bytes
+from largeds_native.sources.fetch import fetch
+from largeds_native.sources.listing import Listing
 from largeds_native.sources.values import numpy_of
 
 # of files without loss; what is in them is told by their first bytes
@@ -110,16 +113,29 @@ class PictureFolder:
 
     def __init__(self, root: str | os.PathLike[str], role: str) -> None:
         self.role, self._extensions = role, EXTENSIONS if role == MASK else PICTURE_EXTENSIONS
-        if not isinstance(root, (str, os.PathLike)) or not os.path.isdir(root):
-            raise ArgumentError(f"{role}s: expected a folder, found {str(root)!r:.200}, which is none")
-        self.root = os.path.abspath(root)
         self._files: dict[str, str] = {}  # path without ending -> ending
-        for folder, _, names in sorted(os.walk(self.root, followlinks=True)):
-            for name in sorted(names):
-                self._add(os.path.relpath(os.path.join(folder, name), self.root))
+        self.is_remote, self.state = is_url(root), ""
+        if self.is_remote:
+            self._list(str(root))
+        elif not isinstance(root, (str, os.PathLike)) or not os.path.isdir(root):
+            raise ArgumentError(f"{role}s: expected a folder, found {str(root)!r:.200}, which is none")
+        else:
+            self._walk(os.path.abspath(root))
         if not self._files:
             expected = ", ".join(self._extensions)
             raise ArgumentError(f"{role}s: expected files named {expected} in {self.root}, found none")
+
+    def _walk(self, root: str) -> None:
+        self.root = root
+        for folder, _, names in sorted(os.walk(root, followlinks=True)):
+            for name in sorted(names):
+                self._add(os.path.relpath(os.path.join(folder, name), root))
+
+    def _list(self, url: str) -> None:
+        listing = Listing(url, self._extensions)
+        self.root, self._url, self.state = without_credentials(url).rstrip("/"), url, listing.state
+        for name in listing.names:
+            self._add(name)
 
     def _add(self, path: str) -> None:
         stem, extension = os.path.splitext(path)
@@ -143,7 +159,9 @@ class PictureFolder:
     def path(self, name: str) -> str | None:
         stem = os.path.splitext(name)[0]
         extension = self._files.get(stem)
-        return None if extension is None else os.path.join(self.root, stem + extension)
+        if extension is None:
+            return None
+        return join(self._url, stem + extension) if self.is_remote else os.path.join(self.root, stem + extension)
 
     def fingerprint(self) -> str:
         return hashlib.sha256(repr(sorted(self._files.items())).encode("utf-8", "surrogateescape")).hexdigest()
@@ -156,8 +174,9 @@ class PicturedSource(IndexedSource):
         self._source, self._folders = source, dict(folders)
         self.classes, self.description, self.root = source.classes, source.description, source.root
         self.notes, self.image_size, self.walked = source.notes, source.image_size, source.walked
-        self.values, self.keeps_values = source.values, source.keeps_values
+        self.values, self.keeps_values, self.is_remote = source.values, source.keeps_values, source.is_remote
         self.batch = source.batch
+        self.is_remote = self.is_remote or any(folder.is_remote for folder in self._folders.values())
         for name in self._folders:
             if name in source.fields:
                 raise ArgumentError(f"masks: {source.description} has a field {name!r}: give the mask another name")
@@ -187,8 +206,16 @@ class PicturedSource(IndexedSource):
 
     def paths(self, indices: Indices) -> list[tuple[str, str]]:
         found = self._source.paths(indices)
-        pictures = ((name, folder.path(name)) for name, _ in found for folder in self._folders.values())
+        folders = [folder for folder in self._folders.values() if not folder.is_remote]
+        pictures = ((name, folder.path(name)) for name, _ in found for folder in folders)
         return [*found, *((name, path) for name, path in pictures if path is not None)]
+
+    def files_state(self) -> str:
+        states = [folder.state for folder in self._folders.values() if folder.is_remote]
+        if not states:
+            return super().files_state()
+        told = [self._source.files_state(), super().files_state(), *states]
+        return hashlib.sha256(repr(told).encode()).hexdigest()
 
     def fingerprint(self) -> str | None:
         inner = self._source.fingerprint()
@@ -218,7 +245,8 @@ def _is_wide(item: Item) -> bool:
 def spec_of(items: Iterable[Item], role: str, ignore: int | None = None) -> FieldSpec:
     """The field of these samples' masks, or other pictures, which are like all others. ArgumentError for arrays of a
     dtype that a store has not."""
-    return _mask_spec(items, ignore) if role == MASK else _picture_spec(items)
+    fetched = fetch(items)
+    return _mask_spec(fetched, ignore) if role == MASK else _picture_spec(fetched)
 
 
 def _picture_spec(items: Iterable[Item]) -> FieldSpec:

@@ -8,11 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from largeds_native._internal.urls import is_url, local_path
 from largeds_native.errors import ArgumentError
 from largeds_native.sources.arrays import arrays
 from largeds_native.sources.base import Source
 from largeds_native.sources.datasets import dataset, encoded, hugging_face
-from largeds_native.sources.folder import EXTENSIONS, folder
+from largeds_native.sources.folder import folder
+from largeds_native.sources.folder_source import EXTENSIONS
 from largeds_native.sources.table import table
 from largeds_native.sources.tar import tar
 
@@ -27,7 +29,7 @@ def as_source(
     if masks is None and ignore is None and pictures is None:
         return _as_source(source)
     further: dict[str, Any] = {"masks": masks, "pictures": pictures, "ignore": ignore}
-    if isinstance(source, (str, os.PathLike)) and Path(source).is_dir():
+    if isinstance(source, (str, os.PathLike)) and (Path(source).is_dir() or _is_folder_url(source)):
         return folder(source, **further)
     if isinstance(source, (str, os.PathLike)) and Path(source).suffix.lower() in TABLES:
         return table(source, **further)
@@ -47,10 +49,12 @@ def as_source(
 def _as_source(source: Any) -> Source:
     if isinstance(source, Source):
         return source
+    if is_url(source):
+        return _from_url(source)
     if isinstance(source, (str, os.PathLike)):
-        return _from_path(Path(source))
+        return _from_path(Path(local_path(source)))
     if isinstance(source, (list, tuple)) and source and all(isinstance(item, (str, os.PathLike)) for item in source):
-        return _from_paths([Path(item) for item in source])
+        return _from_paths([item if is_url(item) else Path(local_path(item)) for item in source])
     if isinstance(source, tuple) and len(source) == 2:
         return arrays(*source)
     if isinstance(source, Mapping):
@@ -71,16 +75,34 @@ def _as_source(source: Any) -> Source:
     )
 
 
-def _from_paths(paths: list[Path]) -> Source:
-    """Several files: images, or tar shards."""
+def _ending(url: str) -> str:
+    return os.path.splitext(url.partition("?")[0].rstrip("/"))[1].lower()
+
+
+def _is_folder_url(source: Any) -> bool:
+    return is_url(source) and _ending(source) not in (*TABLES, ".tar")
+
+
+def _from_url(url: str) -> Source:
+    if _is_folder_url(url):
+        return folder(url)
+    return tar(url) if _ending(url) == ".tar" else table(url)
+
+
+def _from_paths(paths: list[Any]) -> Source:
+    """Several files, or URLs of them: images, or tar shards."""
     for path in paths:
+        if is_url(path):
+            if _ending(path) in TABLES:
+                raise ArgumentError(f"{path}: several URLs are tar files, or images; tables are packed one at a time")
+            continue
         if path.is_dir() or path.suffix.lower() in TABLES:
             kind = "folders" if path.is_dir() else "tables"
             raise ArgumentError(
                 f"{path}: several paths are tar files, or images; {kind} are packed one at a time"
                 + (": or put them, or links to them, into one folder, each a class" if path.is_dir() else "")
             )
-    if all(path.suffix.lower() in EXTENSIONS for path in paths):
+    if all((_ending(path) if is_url(path) else path.suffix.lower()) in EXTENSIONS for path in paths):
         return dataset(paths)
     return tar(paths)
 

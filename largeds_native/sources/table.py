@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from largeds_native._internal.arrays import Array, FieldSpec
+from largeds_native._internal.object_file import ObjectFile, read_object, state_of
+from largeds_native._internal.urls import is_url, join, local_path, without_credentials
 from largeds_native.errors import ArgumentError, StorageError
 from largeds_native.sources import columns
 from largeds_native.sources.base import LABEL, IndexedSource, Indices, Item, Source, SourceBatch
 from largeds_native.sources.classes import with_classes
 from largeds_native.sources.embedded import ColumnImages, ParquetImages, is_embedded
+from largeds_native.sources.listing import states_of
 from largeds_native.sources.pictures import Beside, beside, spec_of, spread
 
 PATHS = ("path", "file", "filename", "file_name", "filepath", "image_path", "image")
@@ -34,16 +40,17 @@ def table(
     pictures: Mapping[str, str] | None = None,
     ignore: int | None = None,
 ) -> Source:
-    """A source from a CSV file (with a header line), a Parquet file, or a DataFrame, with one line an image.
+    """A source from a CSV file (with a header line), a Parquet file, the URL of one, or a DataFrame, with one line an
+    image.
 
-    Column `path` holds the image's path below `root` (default: the table's folder), or in a Parquet file the image
-    itself, as bytes or as {bytes, path}. Column `label` holds whole numbers, class names (numbered in sorted order), or
-    lists of numbers, all of one length. Without these arguments the columns are found by the usual names: path, file,
-    filename, file_name, filepath, image_path, image; and label, class, category, target. Every other column of numbers
-    becomes a field, a missing number NaN. `store.report.notes` says which columns were taken, and which were left out.
-    Spaces around class names, and around the names in the header of a CSV file, are no part of them.
-    `classes`, names or a store, numbers the class names as these do. Paths that are absolute or leave the root by
-    '..' are refused unless `outside` is True.
+    Column `path` holds the image's URL, or its path below `root` (default: the table's folder, which may be a URL as
+    s3://bucket/train), or in a Parquet file the image itself, as bytes or as {bytes, path}. Column `label` holds whole
+    numbers, class names (numbered in sorted order), or lists of numbers, all of one length. Without these arguments the
+    columns are found by the usual names: path, file, filename, file_name, filepath, image_path, image; and label,
+    class, category, target. Every other column of numbers becomes a field, a missing number NaN. `store.report.notes`
+    says which columns were taken, and which were left out. Spaces around class names, and around the names in the
+    header of a CSV file, are no part of them. `classes`, names or a store, numbers the class names as these do. Paths
+    that are absolute or leave the root by '..' are refused unless `outside` is True.
     `masks` is the column with each image's mask, as path or bytes, which becomes the field "mask"; or a mapping from
     names of fields to columns. `ignore` is the number of a mask's pixels outside of the image, which a random crop with
     padding shows. `pictures` maps names of fields to the columns of other pictures beside the images, such as depth.
@@ -66,9 +73,11 @@ class TableSource(IndexedSource):
     ) -> None:
         where, found, parquet = _read(file)
         in_memory = where == IN_MEMORY
-        self.root = self._top = os.path.abspath(root if root is not None else "." if in_memory else Path(where).parent)
-        self.description = where if in_memory else f"manifest {os.path.abspath(where)}"
-        self._file = None if in_memory else os.path.abspath(where)
+        self._file = None if in_memory else _absolute(where)
+        self._top = _absolute(root) if root is not None else _absolute(".") if in_memory else _parent(str(self._file))
+        where = without_credentials(where)
+        self.root = without_credentials(self._top)
+        self.description = where if in_memory else f"manifest {without_credentials(str(self._file))}"
         names = _distinct([*found.column_names, *_embedded(parquet)], where)
         path = columns.choose(names, path, PATHS, "path", where)
         if path is None:
@@ -83,6 +92,10 @@ class TableSource(IndexedSource):
             name: _cells(found, parquet, one.where, where, outside) for name, one in pictures.items()
         }
         taken = [one.where for one in pictures.values()]
+        self.is_remote = is_url(self._top) or any(
+            images is None and _has_urls(names)
+            for images, names in [(self._images, self._names), *self._picture_cells.values()]
+        )
         self._count = found.num_rows if parquet is None else parquet.metadata.num_rows
         self._values: dict[str, Array] = {}
         self.notes = self._take_columns(found, where, path, label, [n for n in names if n not in taken])
@@ -142,23 +155,48 @@ class TableSource(IndexedSource):
         if self._images is not None:
             return SourceBatch(self._images.take(indices), [f"#{i}" for i in indices.tolist()], fields, pictures)
         names = [str(name) for name in self._names.take(indices).to_pylist()]
-        return SourceBatch([os.path.join(self._top, name) for name in names], names, fields, pictures)
+        return SourceBatch([self._located(name) for name in names], names, fields, pictures)
+
+    def _located(self, name: str) -> str:
+        """The path, or the URL, of what a cell names."""
+        if is_url(name):
+            return name
+        return join(self._top, name) if is_url(self._top) else os.path.join(self._top, name)
 
     def _picture_items(self, name: str, indices: Indices) -> list[Item]:
         images, names = self._picture_cells[name]
         if images is not None:
             items: list[Item] = images.take(indices)
             return items
-        return [os.path.join(self._top, str(path)) for path in names.take(indices).to_pylist()]
+        return [self._located(str(path)) for path in names.take(indices).to_pylist()]
 
     def paths(self, indices: Indices) -> list[tuple[str, str]]:
         if self._images is not None:
-            return [] if self._file is None else [(f"#{i}", self._file) for i in indices.tolist()]
+            local = self._file is not None and not is_url(self._file)
+            return [(f"#{i}", str(self._file)) for i in indices.tolist()] if local else []
         batch = self.take(indices)
         of_pictures = [items for items in batch.pictures.values() if all(isinstance(item, str) for item in items)]
         return [
-            (name, str(i)) for items in (batch.items, *of_pictures) for name, i in zip(batch.names, items, strict=True)
+            (name, str(i))
+            for items in (batch.items, *of_pictures)
+            for name, i in zip(batch.names, items, strict=True)
+            if not is_url(i)
         ]
+
+    def files_state(self) -> str:
+        """Of objects, the state of the table's own; of those that it names, their folder's listing."""
+        told = [super().files_state()]
+        if self._images is not None and self._file is not None and is_url(self._file):
+            told.append(repr(state_of(self._file)))
+        elif self.is_remote:
+            told.append(states_of(str(item) for item in self._all_items() if is_url(item)))
+        return told[0] if len(told) == 1 else hashlib.sha256(repr(told).encode()).hexdigest()
+
+    def _all_items(self) -> Iterator[Item]:
+        for low in range(0, self.count, self.batch):
+            batch = self.take(np.arange(low, min(low + self.batch, self.count)))
+            for items in (batch.items, *batch.pictures.values()):
+                yield from items
 
     def fingerprint(self) -> str:
         digest = hashlib.sha256(repr((self.classes, sorted(self._values))).encode())
@@ -177,6 +215,21 @@ class TableSource(IndexedSource):
 
 
 IN_MEMORY = "table in memory"
+
+
+def _absolute(path: str | os.PathLike[str]) -> str:
+    return str(path) if is_url(path) else os.path.abspath(local_path(path))
+
+
+def _parent(path: str) -> str:
+    return path.rpartition("/")[0] if is_url(path) else os.path.dirname(path)
+
+
+def _has_urls(names: Any) -> bool:
+    """Whether any cell is a URL."""
+    import pyarrow.compute as pc
+
+    return bool(pc.any(pc.match_substring_regex(names, r"^[A-Za-z][A-Za-z0-9+.-]*://")).as_py())
 
 
 def _cells(found: Any, parquet: Any, column: str, where: str, outside: bool) -> tuple[Any, Any]:
@@ -199,15 +252,17 @@ def _read(file: Any) -> tuple[str, Any, Any]:
     where = os.fspath(file)
     try:
         if Path(file).suffix.lower() == ".parquet":
-            parquet = pq.ParquetFile(file)
+            parquet = pq.ParquetFile(ObjectFile(where) if is_url(where) else file)
             inside = _embedded(parquet)
             return where, parquet.read([n for n in parquet.schema_arrow.names if n not in inside]), parquet
-        found = pyarrow.csv.read_csv(file)
+        found = pyarrow.csv.read_csv(io.BytesIO(read_object(where)) if is_url(where) else file)
         return where, found.rename_columns([name.strip() for name in found.column_names]), None
     except (pa.ArrowException, UnicodeDecodeError) as error:
         if Path(file).suffix.lower() == ".csv":
             _check_utf8(file, where)
         raise ArgumentError(f"{where} can't be read as a table: {str(error)[:200]}") from None
+    except StorageError:
+        raise
     except OSError as error:
         raise StorageError(error.errno, f"{where}: {error.strerror or error}") from error
 
@@ -221,7 +276,7 @@ def _is_bytes(found: Any, name: str | None) -> bool:
 
 def _check_utf8(file: Any, where: str) -> None:
     """Raises ArgumentError for a CSV file that is no UTF-8 text, naming the first line that shows it."""
-    with open(file, "rb") as lines:
+    with io.BytesIO(read_object(file)) if is_url(file) else open(file, "rb") as lines:
         wrong = next((found for found in enumerate(lines, 1) if not _is_utf8(found[1])), None)
     if wrong is not None:
         raise ArgumentError(

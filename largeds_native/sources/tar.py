@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import re
 import tarfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from largeds_native._internal.arrays import MASK, FieldSpec
+from largeds_native._internal.object_file import ObjectFile, state_of
+from largeds_native._internal.urls import is_url, local_path, without_credentials
 from largeds_native.errors import ArgumentError, PackError
 from largeds_native.sources.base import LABEL, FailedItem, IndexedSource, Indices, Item, Source, SourceBatch
 from largeds_native.sources.classes import with_classes
@@ -24,6 +28,7 @@ from largeds_native.sources.pictures import beside, spec_of, spread
 IMAGES = ("jpg", "jpeg", "png", "webp", "ppm", "pgm", "bmp", "tif", "tiff")
 MASKS: Mapping[str, str] = {"mask": MASK, "seg": MASK}  # endings before that of the format
 MAX_LABEL_BYTES = 1 << 20
+AT_ONCE = 16  # archives in object storage that are read for their lists of members
 
 
 def tar(
@@ -33,15 +38,15 @@ def tar(
     pictures: Sequence[str] = (),
     ignore: int | None = None,
 ) -> Source:
-    """A source from uncompressed tar files, by WebDataset's rule: members of one folder whose names agree up to their
-    first dot are one sample, and what comes after that dot says what they are. `.jpg`, `.png`, `.webp` (or another of
-    Pillow's formats) is its image, `.cls` its label (a whole number as text), or "label" or "cls" in its `.json` where
-    there is no `.cls`. `.mask.png` and `.seg.png` (or another format without loss) are its masks, the fields "mask" and
-    "seg"; `ignore` is the number of their pixels outside of the image, which a random crop with padding shows.
-    `pictures` names other ones: ("depth",) takes `.depth.png` as the field "depth". Other members, as `.txt`, are left
-    out; the report lists their endings. Names that begin with a dot (as macOS's `._x`) are passed over. Samples come in
-    the order of the files. Either all have a label or none. `classes`, names or a store, gives the labels' numbers
-    their names.
+    """A source from uncompressed tar files, or URLs of them, by WebDataset's rule: members of one folder whose names
+    agree up to their first dot are one sample, and what comes after that dot says what they are. `.jpg`, `.png`,
+    `.webp` (or another of Pillow's formats) is its image, `.cls` its label (a whole number as text), or "label" or
+    "cls" in its `.json` where there is no `.cls`. `.mask.png` and `.seg.png` (or another format without loss) are its
+    masks, the fields "mask" and "seg"; `ignore` is the number of their pixels outside of the image, which a random crop
+    with padding shows. `pictures` names other ones: ("depth",) takes `.depth.png` as the field "depth". Other members,
+    as `.txt`, are left out; the report lists their endings. Names that begin with a dot (as macOS's `._x`) are passed
+    over. Samples come in the order of the files. Either all have a label or none. `classes`, names or a store, gives
+    the labels' numbers their names.
 
     Links are left out and counted. Raises ArgumentError naming the file and the member or byte that is wrong: cut off,
     damaged, compressed, a label that is no whole number, two members for one thing. Names of members are never used as
@@ -50,7 +55,8 @@ def tar(
     files = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
     if not files:
         raise ArgumentError("expected tar files, found an empty list")
-    return with_classes(TarSource([os.path.abspath(path) for path in files], ignore, pictures), classes)
+    named = [str(path) if is_url(path) else os.path.abspath(local_path(path)) for path in files]
+    return with_classes(TarSource(named, ignore, pictures), classes)
 
 
 def _roles(pictures: Sequence[str]) -> dict[str, str]:
@@ -77,15 +83,17 @@ class TarSource(IndexedSource):
     def __init__(self, files: list[str], ignore: int | None = None, pictures: Sequence[str] = ()) -> None:
         self._files = files
         roles = _roles(pictures)
-        self.description = f"tar {files[0]}" + (f" and {len(files) - 1} more" if len(files) > 1 else "")
+        self.is_remote = any(map(is_url, files))
+        first = without_credentials(files[0])
+        self.description = f"tar {first}" + (f" and {len(files) - 1} more" if len(files) > 1 else "")
         self._file_index: list[int] = []
         self._extents: list[tuple[int, int]] = []
         self._keys: list[str] = []
         self._left_out: Counter[str] = Counter()
         labels: list[int | None] = []
         self._picture_extents: list[dict[str, tuple[int, int]]] = []
-        for index, path in enumerate(files):
-            for key, sample in _samples(path, self._left_out, roles).items():
+        for index, (path, samples) in enumerate(zip(files, self._indexed(files, roles), strict=True)):
+            for key, sample in samples.items():
                 if sample.image is None:
                     _refuse_other_images(path, key, sample)
                     self._left_out["samples without an image"] += 1
@@ -108,6 +116,21 @@ class TarSource(IndexedSource):
         self._pictures = {name: spec_of(self._picture_items(name, chosen), roles[name], ignore) for name in found}
         if self._left_out:
             self.notes = ("left out: " + ", ".join(f"{n:,} {what}" for what, n in self._left_out.most_common(20)),)
+
+    def _indexed(self, files: list[str], roles: Mapping[str, str]) -> Iterator[dict[str, _Sample]]:
+        """The samples of each file; of those in object storage, several at once."""
+        if not self.is_remote:
+            yield from (_samples(path, self._left_out, roles) for path in files)
+            return
+
+        def indexed(path: str) -> tuple[dict[str, _Sample], Counter[str]]:
+            left_out: Counter[str] = Counter()
+            return _samples(path, left_out, roles), left_out
+
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            for samples, left_out in pool.map(indexed, files):
+                self._left_out.update(left_out)
+                yield samples
 
     @property
     def fields(self) -> dict[str, FieldSpec]:
@@ -141,7 +164,15 @@ class TarSource(IndexedSource):
         return f"{os.path.basename(self._files[self._file_index[i]])}:{self._keys[i]}"
 
     def paths(self, indices: Indices) -> list[tuple[str, str]]:
-        return [(self._name(i), self._files[self._file_index[i]]) for i in indices.tolist()]
+        found = [(self._name(i), self._files[self._file_index[i]]) for i in indices.tolist()]
+        return [(name, path) for name, path in found if not is_url(path)] if self.is_remote else found
+
+    def files_state(self) -> str:
+        if not self.is_remote:
+            return super().files_state()
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            states = list(pool.map(state_of, filter(is_url, self._files)))
+        return hashlib.sha256(repr((super().files_state(), states)).encode()).hexdigest()
 
     def fingerprint(self) -> str:
         digest = hashlib.sha256()
@@ -154,7 +185,13 @@ class TarSource(IndexedSource):
         return digest.hexdigest()
 
 
+def _open(path: str) -> BinaryIO:
+    return io.BufferedReader(ObjectFile(path)) if is_url(path) else open(path, "rb")
+
+
 def _size(path: str) -> int:
+    if is_url(path):
+        return state_of(path).size
     try:
         return Path(path).stat().st_size
     except OSError as error:
@@ -166,7 +203,7 @@ def _samples(path: str, left_out: Counter[str], roles: Mapping[str, str]) -> dic
     samples: dict[str, _Sample] = {}
     size = _size(path)
     try:
-        with tarfile.open(path, "r:") as archive:
+        with _open(path) as file, tarfile.open(fileobj=file, mode="r:") as archive:
             for member in archive:
                 folder, _, base = member.name.rpartition("/")
                 stem, _, extension = base.partition(".")
@@ -205,7 +242,7 @@ def _count_special(member: tarfile.TarInfo, left_out: Counter[str]) -> None:
 def _check_end(path: str, offset: int) -> None:
     """Raises ArgumentError unless an archive's end, nothing but zeros, is at `offset`: tarfile takes a header that it
     can't read for the end."""
-    with open(path, "rb") as file:
+    with _open(path) as file:
         file.seek(offset)
         block = file.read(tarfile.BLOCKSIZE)
         if len(block) < tarfile.BLOCKSIZE:
@@ -273,7 +310,7 @@ def _refuse_other_images(path: str, key: str, sample: _Sample) -> None:
 
 
 def _how_compressed(path: str) -> str:
-    with open(path, "rb") as file:
+    with _open(path) as file:
         magic = file.read(6)
     for begin, tool in (
         (b"\x1f\x8b", "gunzip"),

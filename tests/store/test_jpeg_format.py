@@ -201,4 +201,4 @@ def test_raw_manifests_and_records_have_no_new_keys(tmp_path: Path) -> None:
     assert (tree["version"], tree["codec"], set(tree["image"])) == (1, "raw", {"shape", "dtype", "layout"})
     assert set(tree["shards"][0]) == {"name", "rows", "hash"}
     record = json.loads((tmp_path / "shard-00000/shard.json").read_bytes())
-    assert set(record) == {"name", "plan", "rows", "samples", "failed", "decoders", "sums", "hash"}
+    assert set(record) == {"name", "plan", "rows", "samples", "failed", "decoders", "sums", "hash", "libraries"}

@@ -17,7 +17,7 @@ from largeds_native.errors import ArgumentError, PackError, StorageError
 from largeds_native.packing import pack
 from largeds_native.profile.bench.candidates import Progress
 from largeds_native.profile.peers import SIDE
-from largeds_native.sources.folder import FolderSource
+from largeds_native.sources.folder_source import FolderSource
 from largeds_native.store import Store
 
 ROW_BYTES = 3 * SIDE * SIDE

@@ -1,0 +1,280 @@
+"""Packing images that lie in object storage."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import largeds_native as lds
+from largeds_native import packing, sources
+from largeds_native._internal import retries
+from largeds_native._internal.object_file import ObjectFile
+from largeds_native._internal.objects import ObjectFolder
+from largeds_native.errors import ArgumentError, MissingObjectError, PackError, StorageError
+from tests.builders.masks import make_mask_tree
+from tests.builders.s3 import Bucket
+from tests.builders.trees import make_tree
+from tests.packing.test_pack import files_of
+from tests.packing.test_parts import JPEG, SMALL, pack_apart, parquet_of, table_of, tar_of
+
+pytestmark = [
+    pytest.mark.s3,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retries, "FIRST_PAUSE", 0.001)
+
+
+def upload(folder: Path, url: str) -> None:
+    target = ObjectFolder(url)
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            target.write(str(path.relative_to(folder)), path)
+
+
+def without_origin(store: Any) -> dict[str, bytes]:
+    """The files of a store, without the numbers of the plan, which has the names of its source."""
+    return {name: data for name, data in files_of(store.path).items() if name.endswith((".npy", ".bin", ".parquet"))}
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> tuple[Path, list[Path]]:
+    """With folders in folders, other files, and names that sort otherwise as bytes."""
+    paths = make_tree(tmp_path / "tree", 3, 6)
+    for name in ("class1/deep/z.png", "class1/\U0001f600.png", "class1/é b+c.png", "class1-x/a.png", "left.png"):
+        path = tmp_path / "tree" / name
+        path.parent.mkdir(exist_ok=True)
+        shutil.copy(paths[0], path)
+        paths.append(path)
+    (tmp_path / "tree/class2/notes.txt").write_text("no image")
+    (tmp_path / "tree/class2/moving.gif").write_bytes(b"GIF")
+    return tmp_path / "tree", paths
+
+
+@pytest.mark.parametrize("options", [SMALL, JPEG, SMALL | {"shuffle": 1}], ids=["raw", "jpeg", "shuffled"])
+def test_a_folder(tree: Any, tmp_path: Path, bucket: Bucket, options: dict[str, Any]) -> None:
+    root, _ = tree
+    upload(root, f"{bucket.url}/data/train")
+    local = lds.pack(root, tmp_path / "local", progress=False, **options)
+    bucket.faults.forget()
+    store = lds.pack(f"{bucket.url}/data/train/", tmp_path / "remote", progress=False, **options)
+    assert without_origin(store) == without_origin(local)
+    assert store.classes == local.classes
+    report = store.report
+    assert report is not None
+    assert report.notes == local.report.notes  # type: ignore[union-attr]
+    assert report.root == f"{bucket.url}/data/train"
+    assert report.source_mb_per_second > 0
+    images = [path for path in bucket.faults.paths("GET") if path.endswith((".png", ".jpg", ".webp"))]
+    assert len(images) == len(set(images)) == len(store)  # each once
+    again = lds.pack(f"{bucket.url}/data/train", tmp_path / "remote", progress=False, **options)
+    assert again.identity == store.identity
+    assert packing.verify_sources(store).ok
+
+
+def test_parts(tree: Any, tmp_path: Path, bucket: Bucket) -> None:
+    root, _ = tree
+    upload(root, f"{bucket.url}/train")
+    local = lds.pack(root, tmp_path / "local", progress=False, **SMALL)
+    assert without_origin(pack_apart(f"{bucket.url}/train", tmp_path / "apart", **SMALL)) == without_origin(local)
+
+
+def test_tables(tmp_path: Path, bucket: Bucket) -> None:
+    paths = make_tree(tmp_path / "tree", 2, 6)
+    local = lds.pack(table_of(paths, tmp_path / "table.csv"), tmp_path / "local", progress=False, **SMALL)
+    parquet_of(paths, tmp_path / "inside.parquet")
+    upload(tmp_path / "tree", f"{bucket.url}/data/tree")
+    ObjectFolder(f"{bucket.url}/data").write("table.csv", tmp_path / "table.csv")
+    ObjectFolder(f"{bucket.url}/data").write("inside.parquet", tmp_path / "inside.parquet")
+    rows = [f"{bucket.url}/data/{path.relative_to(tmp_path)},{i % 2}" for i, path in enumerate(paths)]
+    (tmp_path / "urls.csv").write_text("\n".join(["path,label", *rows]) + "\n")
+    for number, source in enumerate(
+        (
+            f"{bucket.url}/data/table.csv",  # names below its own folder
+            tmp_path / "urls.csv",  # a file here that lists URLs
+            sources.table(tmp_path / "table.csv", root=f"{bucket.url}/data"),
+        )
+    ):
+        store = lds.pack(source, tmp_path / str(number), progress=False, **SMALL)
+        assert np.array_equal(store.images[:], local.images[:])
+        assert np.array_equal(store["label"], local["label"])
+        assert lds.pack(source, tmp_path / str(number), progress=False, **SMALL).identity == store.identity
+    inside = lds.pack(f"{bucket.url}/data/inside.parquet", tmp_path / "inside", progress=False, **SMALL)
+    assert np.array_equal(inside.images[:], local.images[:])
+    parted = pack_apart(f"{bucket.url}/data/inside.parquet", tmp_path / "parted", **SMALL)
+    assert parted.identity == inside.identity
+
+
+def test_tar_shards(tmp_path: Path, bucket: Bucket) -> None:
+    paths = make_tree(tmp_path / "tree", 2, 6)
+    for i, half in enumerate((paths[:7], paths[7:])):
+        tar_of(half, tmp_path / f"{i}.tar")
+        ObjectFolder(bucket.url).write(f"{i}.tar", tmp_path / f"{i}.tar")
+    local = lds.pack([tmp_path / "0.tar", tmp_path / "1.tar"], tmp_path / "local", progress=False, **SMALL)
+    urls = [f"{bucket.url}/0.tar", f"{bucket.url}/1.tar"]
+    store = lds.pack(urls, tmp_path / "remote", progress=False, **SMALL)
+    assert files_of(store.path) == files_of(local.path)  # names in a tar are the same everywhere
+    one = lds.pack(urls[1], tmp_path / "one", progress=False, **SMALL)
+    assert len(one) == 5
+    cut = (tmp_path / "0.tar").read_bytes()[:3000]
+    ObjectFolder(bucket.url).write("cut.tar", cut)
+    with pytest.raises(ArgumentError, match=r"cut\.tar is (cut off|not an)"):
+        sources.tar(f"{bucket.url}/cut.tar")
+
+
+def test_a_list_of_images_and_masks(tmp_path: Path, bucket: Bucket) -> None:
+    tree = make_mask_tree(tmp_path, 5)
+    upload(tree.images, f"{bucket.url}/images")
+    upload(tree.masks, f"{bucket.url}/masks")
+    for options in (SMALL, JPEG):
+        codec = str(options.get("codec"))
+        local = lds.pack(tree.images, tmp_path / f"local-{codec}", masks=tree.masks, progress=False, **options)
+        far: Any = {"masks": f"{bucket.url}/masks"}
+        store = lds.pack(f"{bucket.url}/images", tmp_path / f"remote-{codec}", progress=False, **options, **far)
+        assert without_origin(store) == without_origin(local)
+        mixed = lds.pack(tree.images, tmp_path / f"mixed-{codec}", progress=False, **options, **far)
+        assert without_origin(mixed) == without_origin(local)
+    names = sorted(str(path.relative_to(tree.images)) for path in tree.images.rglob("*.jpg"))
+    listed = lds.pack([f"{bucket.url}/images/{name}" for name in names], tmp_path / "list", progress=False, **SMALL)
+    assert np.array_equal(listed.images[:], lds.open(tmp_path / "local-None").images[:])
+
+
+def test_faults(tmp_path: Path, bucket: Bucket) -> None:
+    make_tree(tmp_path / "tree", 2, 6)
+    upload(tmp_path / "tree", f"{bucket.url}/train")
+    local = lds.pack(tmp_path / "tree", tmp_path / "local", progress=False, **SMALL)
+    bucket.faults.match, bucket.faults.fail, bucket.faults.cut, bucket.faults.cut_after = "class", 7, 5, 100
+    store = lds.pack(f"{bucket.url}/train", tmp_path / "remote", progress=False, **SMALL)
+    assert (bucket.faults.fail, bucket.faults.cut) == (0, 0)
+    assert without_origin(store) == without_origin(local)
+
+
+def test_an_object_that_vanished_is_a_failed_sample(tmp_path: Path, bucket: Bucket) -> None:
+    make_tree(tmp_path / "tree", 2, 6)
+    upload(tmp_path / "tree", f"{bucket.url}/train")
+    plan = packing.plan(f"{bucket.url}/train", tmp_path / "out", max_failures=1, **SMALL)
+    ObjectFolder(f"{bucket.url}/train").delete("class1/0002.webp")
+    assert plan.shards is not None
+    for number in range(plan.shards):
+        packing.pack_shard(plan, number)
+    store = packing.commit(plan)
+    assert store.report is not None
+    (failure,) = store.report.failures
+    assert (failure.source, failure.reason) == ("class1/0002.webp", "missing")
+    assert failure.error == "the object does not exist"
+
+
+def test_no_permission_stops_the_pack(tmp_path: Path, bucket: Bucket) -> None:
+    make_tree(tmp_path / "tree", 2, 6)
+    upload(tmp_path / "tree", f"{bucket.url}/train")
+    bucket.faults.match, bucket.faults.fail, bucket.faults.status = "class1/0001.jpg", 1000, 403
+    with pytest.raises(StorageError, match=r"train/class1/0001\.jpg: permission denied") as found:
+        lds.pack(f"{bucket.url}/train", tmp_path / "out", progress=False, **SMALL)
+    assert "very-secret" not in str(found.value)
+    bucket.faults.fail = 0
+    assert len(lds.pack(f"{bucket.url}/train", tmp_path / "out", progress=False, **SMALL)) == 12  # it goes on
+
+
+def test_another_object_under_the_same_name(tmp_path: Path, bucket: Bucket) -> None:
+    """Its size or etag differs, though its name does not."""
+    paths = make_tree(tmp_path / "tree", 2, 6)
+    upload(tmp_path / "tree", f"{bucket.url}/train")
+    plan = packing.plan(f"{bucket.url}/train", tmp_path / "out", **SMALL)
+    packing.pack_shard(plan, 0)
+    ObjectFolder(f"{bucket.url}/train").write("class0/0001.jpg", paths[4])
+    with pytest.raises(PackError, match=r"the files of the folder s3://.*/train are not those that were packed"):
+        lds.pack(f"{bucket.url}/train", tmp_path / "out", progress=False, **SMALL)
+
+
+@pytest.mark.parametrize("name", ["", "/nothing"])
+def test_nothing_there(tmp_path: Path, bucket: Bucket, name: str) -> None:
+    with pytest.raises((MissingObjectError, PackError), match=r"does not exist|there is no|has no image"):
+        lds.pack(bucket.url + name, tmp_path / "out", progress=False, **SMALL)
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_can_not_be_reached(tmp_path: Path, bucket: Bucket) -> None:
+    with pytest.raises(MissingObjectError, match="there is no bucket 'no-such-bucket'"):
+        lds.pack("s3://no-such-bucket/train", tmp_path / "out", progress=False, **SMALL)
+    with pytest.raises(ArgumentError, match=r"gs://.*pip install gcsfs"):
+        lds.pack("gs://bucket/train", tmp_path / "out", progress=False, **SMALL)
+    with pytest.raises(ArgumentError, match="fsspec knows no nonsense://"):
+        lds.pack("nonsense://bucket/train", tmp_path / "out", progress=False, **SMALL)
+
+
+def test_credentials_are_written_nowhere(tmp_path: Path) -> None:
+    import fsspec
+
+    make_tree(tmp_path / "tree", 2, 3)
+    memory = fsspec.filesystem("memory")
+    for path in (tmp_path / "tree").rglob("*.*"):
+        memory.pipe_file(f"/secrets/train/{path.relative_to(tmp_path / 'tree')}", path.read_bytes())
+    store = lds.pack("memory://secrets/train", tmp_path / "out", progress=False, **SMALL)
+    assert len(store) == 6
+    shown = sources.folder("memory://secrets/train")
+    assert shown.root == "memory://secrets/train"
+
+
+def test_a_file_of_an_object_reads_as_any_file(tmp_path: Path, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = np.random.default_rng(0).integers(0, 256, 10_000, np.uint8).tobytes()
+    ObjectFolder(bucket.url).write("data", data)
+    monkeypatch.setattr("largeds_native._internal.object_file.BLOCK", 1000)
+    file = ObjectFile(f"{bucket.url}/data")
+    random = np.random.default_rng(1)
+    for _ in range(60):
+        at, count = int(random.integers(0, 10_100)), int(random.integers(0, 2500))
+        assert file.seek(at) == at
+        assert file.read(count) == data[at : at + count]
+        assert file.tell() == max(at, min(at + count, len(data))) or at > len(data)
+    assert file.seek(-10, 2) == 9990
+    assert file.read() == data[-10:]
+
+
+def test_a_large_archive_is_indexed_by_few_requests(tmp_path: Path, bucket: Bucket) -> None:
+    paths = make_tree(tmp_path / "tree", 1, 60)
+    tar_of(paths, tmp_path / "a.tar")
+    ObjectFolder(bucket.url).write("a.tar", tmp_path / "a.tar")
+    bucket.faults.forget()
+    source = sources.tar(f"{bucket.url}/a.tar")
+    assert source.count == 60
+    assert len(bucket.faults.paths("GET", "a.tar")) <= 4
+
+
+def test_requests_run_ahead(tmp_path: Path, bucket: Bucket) -> None:
+    make_tree(tmp_path / "tree", 1, 40)
+    upload(tmp_path / "tree", f"{bucket.url}/train")
+    running, most = itertools.count(), [0]
+    active: set[int] = set()
+
+    def before(method: str, path: str) -> None:
+        import time
+
+        mine = next(running)
+        active.add(mine)
+        most[0] = max(most[0], len(active))
+        time.sleep(0.05)
+        active.discard(mine)
+
+    bucket.faults.before = before
+    lds.pack(f"{bucket.url}/train", tmp_path / "out", progress=False, resize=16, crop=12)
+    assert most[0] > 8
+
+
+def test_the_command(tmp_path: Path, bucket: Bucket, capsys: pytest.CaptureFixture[str]) -> None:
+    from largeds_native.cli import main
+
+    make_tree(tmp_path / "tree", 2, 3)
+    upload(tmp_path / "tree", f"{bucket.url}/train")
+    with pytest.raises(SystemExit) as end:
+        main(["pack", f"{bucket.url}/train", str(tmp_path / "out.lds"), "--resize", "16", "--crop", "12"])
+    out, err = capsys.readouterr()
+    assert (end.value.code or 0, err) == (0, "")
+    assert f"source: folder {bucket.url}/train" in out
