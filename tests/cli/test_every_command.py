@@ -36,9 +36,11 @@ ARGUMENTS: dict[str, Callable[[Path, Path], tuple[object, ...]]] = {
     "import": lambda what, out: (what, out / "o.lds"),
     "doctor": lambda what, out: (what, "--model", "none", "--seconds", "1", "-b", "2"),
     "bench": lambda what, out: (what, "--only", "load", "--work", out, "--rounds", "1"),
+    "push": lambda what, out: (what, "memory://every-command/o.lds"),
+    "pull": lambda what, out: (what, out / "p.lds"),
     "demo": lambda what, out: (what,),
 }
-LONG = ("bench", "demo")  # minutes
+LONG = ("bench", "demo", "push", "pull")  # minutes; or with a server, in test_remote.py
 SHORT = [name for name in ARGUMENTS if name not in LONG]
 READING = [name for name in ARGUMENTS if name != "demo"]
 
