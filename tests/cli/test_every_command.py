@@ -193,9 +193,11 @@ def test_a_closed_pipe(
 
 # the function that is interrupted, for the others open_store
 INTERRUPTED = {
+    "push": "largeds_native.store.push",
+    "pull": "largeds_native.store.pull",
     "pack": "largeds_native.packing.pack",
     "import": "largeds_native.interchange.from_hdf5",
-    "train": "largeds_native.cli.training.open_store",
+    "train": "largeds_native.cli.training.open_place",
     "doctor": "largeds_native.profile.doctor.run.open_store",
     "bench": "largeds_native.profile.bench.image_set.prepare_images",
     "demo": "largeds_native._internal.corpus.digits_tree",
