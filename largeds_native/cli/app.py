@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from largeds_native.cli import bench, demo, doctor, export, import_hdf5, info, pack, train, verify, view
+from largeds_native.cli import bench, demo, doctor, export, import_hdf5, info, pack, pull, push, train, verify, view
 from largeds_native.cli.guard import with_exit_code
 
 HELP = """Pack an image data set once, then train at memory bandwidth.
@@ -23,6 +23,8 @@ HELP = """Pack an image data set once, then train at memory bandwidth.
   largeds verify train.lds                   compare every row with its hash from the pack
   largeds export train.lds train.h5          write a store as one HDF5 file
   largeds import other.h5 other.lds          make a store of any HDF5 file
+  largeds push train.lds s3://bucket/t.lds   copy a store to object storage
+  largeds pull s3://bucket/t.lds train.lds   copy it back
 
 Each command has --help with examples, and --json if it has a result.
 Progress goes to stderr, and only if that is a terminal.
@@ -76,6 +78,8 @@ for name, command in (
     ("doctor", doctor.doctor),
     ("export", export.export),
     ("import", import_hdf5.import_hdf5),
+    ("push", push.push),
+    ("pull", pull.pull),
     ("bench", bench.bench),
     ("demo", demo.demo),
 ):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from largeds_native.cli.output import emit_json, print_pairs, size
-from largeds_native.cli.stores import STORES, open_stores
+from largeds_native.cli.stores import CACHE, STORES, open_stores
 from largeds_native.cli.values import JSON
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ def info(
     stores: STORES,
     classes: Annotated[bool, typer.Option("--classes", help="List the classes with their number of images.")] = False,
     failures: Annotated[bool, typer.Option("--failures", help="List the images that failed, with the reason.")] = False,
+    cache: CACHE = None,
     json: JSON = False,
 ) -> None:
     """Print the contents of a store, without reading its images.
@@ -32,10 +33,11 @@ def info(
       largeds info train.lds --failures | head
       largeds info train.lds --json
       largeds info photos.lds drawings.lds --classes
+      largeds info s3://bucket/train.lds
     """
-    with open_stores(stores) as opened:
+    with open_stores(stores, cache) as opened:
         content = describe(opened)
-        if classes or json:
+        if classes or (json and (cache is not None or not opened.arriving)):  # labels are in the shards
             content["images per class"] = class_counts(opened)
         if failures or json:
             content["failures"] = list(failed_samples(opened))
@@ -61,7 +63,7 @@ def describe(store: Store) -> dict[str, Any]:
     statistics = store.metadata.statistics  # not computed here: that may read the whole file
     sizes = store.metadata.sizes
     return {
-        "path": str(store.path),
+        "path": store.location,
         "images": len(store),
         "codec": store.metadata.codec,
         "shape": None if store.metadata.varies else list(store.shape),

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from largeds_native.cli.output import emit_json, print_pairs
+from largeds_native.cli.stores import CACHE, CACHE_BYTES, place
 from largeds_native.cli.values import BATCH_SIZE, DEVICE, JSON, QUIET, SEED, THREADS
 
 
@@ -19,7 +20,14 @@ class PrecisionName(str, Enum):
 
 
 def train(
-    store: Annotated[Path, typer.Argument(help="The store to train on, with class numbers in its field label.")],
+    store: Annotated[
+        Path,
+        typer.Argument(
+            parser=place,
+            metavar="STORE",
+            help="The store to train on, or its URL, with class numbers in its field label.",
+        ),
+    ],
     model: Annotated[str, typer.Option(help="Name of a torchvision classifier.")] = "resnet18",
     epochs: Annotated[
         int, typer.Option("--epochs", "-e", min=1, help="Total number of epochs, including those before a resume.")
@@ -35,7 +43,12 @@ def train(
     augment: Annotated[
         bool, typer.Option(help="Augment: shift by up to an eighth of the side, of JPEG rows a resized crop; and flip.")
     ] = True,
-    val: Annotated[Path | None, typer.Option(help="A store for validation, with the same classes.")] = None,
+    val: Annotated[
+        Path | None,
+        typer.Option(parser=place, metavar="STORE", help="A store for validation, or its URL, with the same classes."),
+    ] = None,
+    cache: CACHE = None,
+    cache_bytes: CACHE_BYTES = None,
     val_split: Annotated[
         float,
         typer.Option(
@@ -88,6 +101,8 @@ def train(
         precision=precision.value,
         augment=augment,
         val=val,
+        cache=cache,
+        cache_bytes=cache_bytes,
         val_split=val_split,
         checkpoint_dir=checkpoint_dir,
         resume=resume,

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from largeds_native.cli.stores import open_place
 from largeds_native.errors import ArgumentError, LargedsError
 from largeds_native.loading import Loader
-from largeds_native.opening import open_store
 from largeds_native.profile.classifier import (
     ClassLoss,
     accuracy,
@@ -49,6 +49,8 @@ class TrainingConfig:
     precision: str
     augment: bool
     val: Path | None
+    cache: Path | None
+    cache_bytes: str | None
     val_split: float
     checkpoint_dir: Path | None
     resume: bool
@@ -65,7 +67,7 @@ def train_classifier(config: TrainingConfig) -> dict[str, Any]:
     with ExitStack() as stack:
         stack.enter_context(_torch_threads(config.threads))
         stack.enter_context(torch.random.fork_rng())
-        store = stack.enter_context(open_store(config.store))
+        store = stack.enter_context(open_place(config.store, config.cache, config.cache_bytes))
         classes = number_of_classes(store)
         torch.manual_seed(config.seed)
         model = build_classifier(config.model, classes, store).to(device)
@@ -144,7 +146,7 @@ def loaders(
     stack.callback(train_loader.close)
     val_store, subset = store, held_out
     if config.val is not None:
-        val_store = stack.enter_context(open_store(config.val))
+        val_store = stack.enter_context(open_place(config.val, config.cache, config.cache_bytes))
         _check_validation(val_store, store, config, size)
         subset = np.arange(len(val_store))
     if not len(subset):

@@ -10,16 +10,20 @@ import typer
 
 from largeds_native.cli.guard import FAILURE
 from largeds_native.cli.output import emit_json
-from largeds_native.cli.stores import open_stores
+from largeds_native.cli.stores import CACHE, CACHE_BYTES, open_stores, place
 from largeds_native.cli.values import JSON, THREADS
 
 
 def verify(
-    stores: Annotated[list[Path], typer.Argument(help="The stores to verify.")],
+    stores: Annotated[
+        list[Path], typer.Argument(parser=place, metavar="STORE...", help="The stores to verify, or their URLs.")
+    ],
     sources: Annotated[
         bool, typer.Option("--sources", help="Also decode some source images again, and compare the pixels.")
     ] = False,
     sample: Annotated[int, typer.Option(min=1, help="With --sources: number of images, evenly spaced.")] = 1000,
+    cache: CACHE = None,
+    cache_bytes: CACHE_BYTES = None,
     threads: THREADS = None,
     json: JSON = False,
 ) -> None:
@@ -31,12 +35,13 @@ def verify(
       largeds verify train.lds --sources --sample 200
       largeds verify train.lds --json
       largeds verify photos.lds drawings.lds
+      largeds verify s3://bucket/train.lds --cache /nvme/cache
       largeds verify train.lds && python train.py
     """
     from largeds_native.packing import verify_sources
     from largeds_native.store import ConcatStore, as_packed
 
-    with open_stores(stores) as opened:
+    with open_stores(stores, cache, cache_bytes) as opened:
         packed = opened if isinstance(opened, ConcatStore) else as_packed(opened)
         rows = packed.verify(threads=threads)
         source_check = verify_sources(opened, sample=sample, threads=threads) if sources else None

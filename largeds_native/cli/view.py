@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from largeds_native._internal.urls import is_url
 from largeds_native.cli.info import class_counts, each_image, failed_samples
 from largeds_native.cli.output import emit_json, size
 from largeds_native.cli.pictures import check_picture_path, write_picture
-from largeds_native.cli.stores import open_stores
+from largeds_native.cli.stores import CACHE, CACHE_BYTES, open_stores, place
 from largeds_native.cli.values import (
     FLIP,
     JSON,
@@ -40,9 +41,10 @@ def view(
     paths: Annotated[
         list[Path],
         typer.Argument(
+            parser=place,
             metavar="STORE... [OUT]",
-            help="The store, or several, which are joined as by lds.concat; then the .png or .html to write. Default: "
-            "the store's name, in this folder.",
+            help="The store, its URL, or several, which are joined as by lds.concat; then the .png or .html to write. "
+            "Default: the store's name, in this folder.",
         ),
     ],
     html: Annotated[
@@ -61,6 +63,8 @@ def view(
     padding: PADDING = 0,
     resized_crop: RESIZED_CROP = None,
     seed: SEED = 0,
+    cache: CACHE = None,
+    cache_bytes: CACHE_BYTES = None,
     quiet: QUIET = False,
     json: JSON = False,
 ) -> None:
@@ -87,8 +91,8 @@ def view(
     stores, out = _stores_and_out(paths)
     chosen, augment = row_numbers(rows), augment_from(flip, random_crop, padding, resized_crop)
     html = html or (out is not None and out.suffix.lower() in (".html", ".htm"))
-    with open_stores(stores) as opened, progress_of(not (quiet or json), "drawing") as on_progress:
-        name = opened.path.name.removesuffix(".lds")
+    with open_stores(stores, cache, cache_bytes) as opened, progress_of(not (quiet or json), "drawing") as on_progress:
+        name = opened.location.rstrip("/").rpartition("/")[2].removesuffix(".lds")
         kinds = (".html", ".htm") if html else (".png",)
         path = check_picture_path(Path(f"{name or 'store'}{kinds[0]}") if out is None else out, kinds)
         chosen_rows = _chosen_rows(opened, chosen, classes or [], failures, count)
@@ -108,7 +112,7 @@ def view(
 def _stores_and_out(paths: list[Path]) -> tuple[list[Path], Path | None]:
     """The last of several paths is what to write, if it is named as a picture or page, or is nothing that exists."""
     last = paths[-1]
-    if len(paths) > 1 and (last.suffix.lower() in (".png", ".html", ".htm") or not last.exists()):
+    if len(paths) > 1 and not is_url(last) and (last.suffix.lower() in (".png", ".html", ".htm") or not last.exists()):
         return paths[:-1], last
     return paths, None
 

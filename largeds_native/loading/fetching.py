@@ -140,6 +140,7 @@ class Fetcher:
         self._errors: dict[int, Exception] = {}
         self._changes = self._seen = 0  # counts what the iterator's thread may wait for
         self._pinned: dict[int, tuple[int, Shards]] = {}  # position after a batch -> (its number, its shards)
+        self._ready: set[int] = set()  # positions of batches whose pins are complete
         self._batch = 0  # number of the next batch to be pinned
         self._counts = dict.fromkeys(("fetched_bytes", "fetched_shards", "cache_hits"), 0)
         self._waited = 0.0
@@ -150,29 +151,30 @@ class Fetcher:
         """Pins the shards of a batch, if they are all there; `position` is the one after it. Raises the error of a
         fetch that it needs."""
         self._seen = self._changes
-        if position in self._pinned:  # an interrupt came between this and the core
+        if position in self._ready:  # an interrupt came between this and the core
             return True
-        shards = self._numbers.of(samples)
-        if not self._pin(shards):
+        # Every step may be interrupted, and is done again then: see Note [Interrupts]
+        if position not in self._pinned:
+            self._pinned[position] = (self._batch, self._numbers.of(samples))
+            self._batch += 1
+        shards = self._pinned[position][1]
+        if not self._pin(shards, position):
+            self._unpin(shards, (self, position))
             self._ask_for(shards)
             return False
-        self._pinned[position] = (self._batch, shards)
-        self._batch += 1
+        self._ready.add(position)
         return True
 
-    def _pin(self, shards: Shards) -> bool:
-        done: list[int] = []
+    def _pin(self, shards: Shards, position: int) -> bool:
         for shard in shards:
             cache, number = self._numbers.owners[shard]
-            if not cache.pin_if_held((number,)):
-                self._unpin(done)
+            if not cache.pin_if_held((number,), (self, position)):
                 return False
-            done.append(shard)
         with self._lock:
-            extra = [shard for shard in shards if shard in self._here]
-            self._here.difference_update(extra)
             self._needed, self._tight = (), False
-        self._unpin(extra)
+        self._unpin([shard for shard in shards if shard in self._here], self)
+        with self._lock:
+            self._here.difference_update(shards)
         return True
 
     def _ask_for(self, shards: Shards) -> None:
@@ -205,16 +207,18 @@ class Fetcher:
     def delivered(self, position: int) -> None:
         """The batches up to this position were delivered, so their shards are not read any more."""
         for after in [after for after in self._pinned if after <= position]:
-            batch, shards = self._pinned.pop(after)
-            self._unpin(shards)
+            batch, shards = self._pinned[after]
+            self._unpin(shards, (self, after))
             self._ahead.advance(batch + 1)
+            self._ready.discard(after)
+            self._pinned.pop(after)
             with self._lock:  # there may be room now
                 self._lock.notify_all()
 
-    def _unpin(self, shards: Sequence[int]) -> None:
+    def _unpin(self, shards: Sequence[int], owner: object) -> None:
         for shard in shards:
             cache, number = self._numbers.owners[shard]
-            cache.unpin((number,))
+            cache.unpin((number,), owner)
 
     @property
     def complete(self) -> bool:
@@ -233,9 +237,10 @@ class Fetcher:
                 thread.join()
         with self._lock:
             here, self._here = list(self._here), set()
-        self._unpin(here)
-        for after in list(self._pinned):
-            self._unpin(self._pinned.pop(after)[1])
+        self._unpin(here, self)
+        for after, (_, shards) in self._pinned.items():
+            self._unpin(shards, (self, after))
+        self._pinned.clear()
 
     # ---- threads -----------------------------------------------------------------------------------------------------
     def _start(self) -> None:
@@ -269,7 +274,7 @@ class Fetcher:
             ahead = [] if self._tight else wanted[: room + 1]
             for shard in (*self._needed, *(shard for _, shard in ahead)):
                 cache, number = self._numbers.owners[shard]
-                if shard in self._coming or shard in self._here or shard in self._errors or cache.is_held(number):
+                if shard in self._coming or shard in self._errors or cache.is_held(number):
                     continue
                 self._coming.add(shard)
                 return shard
@@ -283,6 +288,7 @@ class Fetcher:
         try:
             cache.acquire(
                 number,
+                self,
                 cancel=self._stop,
                 next_use=self._next_use_in(cache),
                 count=self._count,
@@ -315,7 +321,7 @@ class Fetcher:
             if keep:
                 self._here.add(shard)
         if not keep:
-            cache.unpin((number,))
+            cache.unpin((number,), self)
 
     def _make_way(self, is_needed: bool) -> None:
         """A batch waits, and there is no room: what was fetched ahead, and is not needed by it, is let go. If there is
@@ -329,7 +335,7 @@ class Fetcher:
             ahead = [shard for shard in here if shard not in self._needed]
             given = ahead or here
             self._here.difference_update(given)
-        self._unpin(given)
+        self._unpin(given, self)
         if not ahead:
             self._stop.wait(random.random() * LOOK_SECONDS)
 

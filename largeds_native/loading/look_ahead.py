@@ -20,6 +20,7 @@ class LookAhead:
     def __init__(self, batches: Iterator[Shards], room: int) -> None:
         self._batches, self._room = batches, max(room, 1)
         self._now = 0  # the batch that is delivered next
+        self._forgotten = 0  # the batch before which uses were forgotten
         self._scanned = 0  # batches in or before the window
         self._uses: dict[int, deque[list[int]]] = {}  # shard -> [first, last] batches of each use
         self._ended = False
@@ -59,6 +60,9 @@ class LookAhead:
 
     def _forget(self) -> None:
         """Uses that are over."""
+        if self._forgotten == self._now:
+            return
+        self._forgotten = self._now
         for shard in [shard for shard, uses in self._uses.items() if uses[0][1] < self._now]:
             uses = self._uses[shard]
             while uses and uses[0][1] < self._now:

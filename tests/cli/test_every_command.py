@@ -36,9 +36,11 @@ ARGUMENTS: dict[str, Callable[[Path, Path], tuple[object, ...]]] = {
     "import": lambda what, out: (what, out / "o.lds"),
     "doctor": lambda what, out: (what, "--model", "none", "--seconds", "1", "-b", "2"),
     "bench": lambda what, out: (what, "--only", "load", "--work", out, "--rounds", "1"),
+    "push": lambda what, out: (what, "memory://every-command/o.lds"),
+    "pull": lambda what, out: (what, out / "p.lds"),
     "demo": lambda what, out: (what,),
 }
-LONG = ("bench", "demo")  # minutes
+LONG = ("bench", "demo", "push", "pull")  # minutes; or with a server, in test_remote.py
 SHORT = [name for name in ARGUMENTS if name not in LONG]
 READING = [name for name in ARGUMENTS if name != "demo"]
 
@@ -191,9 +193,11 @@ def test_a_closed_pipe(
 
 # the function that is interrupted, for the others open_store
 INTERRUPTED = {
+    "push": "largeds_native.store.push",
+    "pull": "largeds_native.store.pull",
     "pack": "largeds_native.packing.pack",
     "import": "largeds_native.interchange.from_hdf5",
-    "train": "largeds_native.cli.training.open_store",
+    "train": "largeds_native.cli.training.open_place",
     "doctor": "largeds_native.profile.doctor.run.open_store",
     "bench": "largeds_native.profile.bench.image_set.prepare_images",
     "demo": "largeds_native._internal.corpus.digits_tree",

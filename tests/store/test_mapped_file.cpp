@@ -7,6 +7,7 @@
 
 #include <cstdlib>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "common/error.h"
@@ -89,4 +90,26 @@ TEST_CASE("a file that can't be mapped is named, and what to do is said") {
       lds::MappedFile(path, 1),
       ("can't map " + path + ": its file system does not support mmap. Copy the store to another file system.").c_str(),
       lds::Error);
+}
+
+TEST_CASE("files that arrive later are mapped at first use, and again after they were released") {
+  Rows file;
+  const std::string later = file.path + "_later";
+  const lds::FixedRows rows({{later, 0, kRows}, {file.path, 0, kRows}}, kRowBytes, lds::Files::arriving);
+  CHECK_THROWS_AS(rows.row(0), lds::Error);
+  REQUIRE(link(file.path.c_str(), later.c_str()) == 0);
+  CHECK(rows.row(0).data[0] == 7);
+  std::thread reader([&] {  // the other part is read meanwhile
+    for (int64_t i = 0; i < 1000; ++i) CHECK(rows.row(kRows + i % kRows).data[0] == 7);
+  });
+  for (int i = 0; i < 1000; ++i) {
+    rows.release(i % kRows);
+    CHECK(rows.row(i % kRows).data[0] == 7);
+  }
+  reader.join();
+  unlink(later.c_str());
+  rows.release(0);
+  rows.release(0);
+  rows.release(2 * kRows);  // no such row
+  CHECK_THROWS_AS(rows.row(0), lds::Error);
 }

@@ -7,7 +7,8 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
 from largeds_native._internal.objects import ObjectFolder
@@ -61,13 +62,18 @@ def fetch_shard(
     """
     shard, inside = folder / entry.name, source.join(entry.name)
     shard.mkdir(parents=True)
+    files = [_File(inside, shard, name, size) for name, size in row_files(manifest, entry).items()]
+    whole = {LOG: MAX_LOG_BYTES} | ({RECORD: MAX_RECORD_BYTES} if record else {})
     try:
-        for name, size in row_files(manifest, entry).items():
-            _fetch_file(inside, name, size, shard / name, cancel, count)
-        _fetch_whole(inside, LOG, shard / LOG, MAX_LOG_BYTES, cancel, count)
-        if record:
-            with suppress(MissingObjectError):
-                _fetch_whole(inside, RECORD, shard / RECORD, MAX_RECORD_BYTES, cancel, count)
+        with ExitStack() as opened:
+            work: list[Callable[[], int]] = []
+            for file in files:
+                opened.enter_context(file)
+                work += file.parts(cancel)
+            work += [partial(_fetch_whole, inside, name, shard, most, cancel) for name, most in whole.items()]
+            _at_once(work, count)
+            for file in files:
+                file.sync()
         sync(shard)
         check_shard(folder, manifest, entry)
     except MissingObjectError as error:
@@ -82,60 +88,74 @@ def _replaced(source: ObjectFolder) -> str:
     return f"{source.url} was replaced or damaged after it was opened; open it again, or push it again"
 
 
-def _fetch_whole(
-    source: ObjectFolder, name: str, path: Path, most: int, cancel: threading.Event | None, count: Counter | None
-) -> None:
-    data = source.read(name, 0, most, cancel=cancel)
+def _fetch_whole(source: ObjectFolder, name: str, shard: Path, most: int, cancel: threading.Event | None) -> int:
+    """Of a file whose size is not known; shard.json may be missing. Returns the bytes."""
+    path = shard / name
+    try:
+        data = source.read(name, 0, most, cancel=cancel)
+    except MissingObjectError:
+        if name == RECORD:
+            return 0
+        raise
     with told_of_full_disk(path, len(data)), open(path, "xb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-    if count is not None:
-        count(len(data))
+    return len(data)
 
 
-def _fetch_file(
-    source: ObjectFolder, name: str, size: int, path: Path, cancel: threading.Event | None, count: Counter | None
-) -> None:
-    """In ranges, several at once, so that a large file does not depend on one connection."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+class _File:
+    """A new file of a shard, open; it comes in ranges, so that a large one does not depend on one connection."""
 
-    def fetch(start: int) -> None:
-        data = source.read_exactly(name, start, min(start + RANGE_BYTES, size), cancel=cancel)
-        with told_of_full_disk(path, size):
-            written = 0
-            while written < len(data):
-                written += os.pwrite(descriptor, data[written:] if written else data, start + written)
-        if count is not None:
-            count(len(data))
+    def __init__(self, source: ObjectFolder, shard: Path, name: str, size: int) -> None:
+        self._source, self._path, self._name, self._size = source, shard / name, name, size
+        self._descriptor = -1
 
-    try:
-        with told_of_full_disk(path, size):
-            if size:  # a full disk is noticed before anything is fetched
-                os.posix_fallocate(descriptor, 0, size)
+    def __enter__(self) -> None:
+        self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         try:
-            _at_once(fetch, range(0, size, RANGE_BYTES))
+            with told_of_full_disk(self._path, self._size):
+                if self._size:  # a full disk is noticed before anything is fetched
+                    os.posix_fallocate(self._descriptor, 0, self._size)
+        except BaseException:
+            os.close(self._descriptor)
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._descriptor)
+
+    def parts(self, cancel: threading.Event | None) -> list[Callable[[], int]]:
+        """Functions that fetch a range each, and return its bytes."""
+        return [partial(self._fetch, start, cancel) for start in range(0, self._size, RANGE_BYTES)]
+
+    def _fetch(self, start: int, cancel: threading.Event | None) -> int:
+        try:
+            data = self._source.read_exactly(self._name, start, min(start + RANGE_BYTES, self._size), cancel=cancel)
         except MissingObjectError:
             raise
         except StorageError:
-            if (found := source.state(name).size) not in (size, -1):
-                raise StoreError(f"{path.name}: expected {size:,} bytes, found {found:,}") from None
+            if (found := self._source.state(self._name).size) not in (self._size, -1):
+                raise StoreError(f"{self._path.name}: expected {self._size:,} bytes, found {found:,}") from None
             raise
-        with told_of_full_disk(path, size):
-            os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        with told_of_full_disk(self._path, self._size):
+            written = 0
+            while written < len(data):
+                written += os.pwrite(self._descriptor, data[written:] if written else data, start + written)
+        return len(data)
+
+    def sync(self) -> None:
+        with told_of_full_disk(self._path, self._size):
+            os.fsync(self._descriptor)
 
 
-def _at_once(fetch: Callable[[int], None], starts: range) -> None:
-    if len(starts) == 1:
-        fetch(0)
-        return
+def _at_once(work: list[Callable[[], int]], count: Counter | None) -> None:
     with ThreadPoolExecutor(REQUESTS, "largeds-range") as pool:
-        futures = [pool.submit(fetch, start) for start in starts]
+        futures = [pool.submit(one) for one in work]
         try:
             for future in futures:
-                future.result()
+                came = future.result()
+                if count is not None:
+                    count(came)
         finally:
             for future in futures:
                 future.cancel()

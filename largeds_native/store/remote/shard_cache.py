@@ -65,7 +65,8 @@ class ShardCache:
     def _begin(self) -> None:
         self._lock = threading.Condition()
         self._held: dict[int, Lock] = {}
-        self._pins: dict[int, int] = {}
+        # by whom: so that a pin may be set or ended twice, as after Ctrl-C, without harm
+        self._pins: dict[int, set[object]] = {}
         self._coming: set[int] = set()  # shards that a thread of this process acquires
 
     def after_fork(self) -> None:
@@ -103,60 +104,58 @@ class ShardCache:
             )
 
     # ---- pins --------------------------------------------------------------------------------------------------------
-    def pin_if_held(self, numbers: Sequence[int]) -> bool:
-        """Pins them if all are held; else nothing."""
+    def pin_if_held(self, numbers: Sequence[int], owner: object) -> bool:
+        """Pins them for an owner if all are held; else nothing."""
         with self._lock:
             if not all(number in self._held for number in numbers):
                 return False
             for number in numbers:
-                self._pins[number] = self._pins.get(number, 0) + 1
+                self._pins.setdefault(number, set()).add(owner)
             return True
 
-    def unpin(self, numbers: Iterable[int]) -> None:
+    def unpin(self, numbers: Iterable[int], owner: object) -> None:
         with self._lock:
             for number in numbers:
-                left = self._pins.get(number, 0) - 1
-                if left > 0:
-                    self._pins[number] = left
-                    continue
-                self._pins.pop(number, None)
-                if not self.keeps_all:
-                    self._let_go(number)
+                owners = self._pins.get(number, set())
+                owners.discard(owner)
+                if not owners:
+                    self._pins.pop(number, None)
+                    if not self.keeps_all:
+                        self._let_go(number)
 
     def _let_go(self, number: int) -> None:
-        lock = self._held.pop(number, None)
-        if lock is not None:
+        if number in self._held:
             self.drop(number)
             self._folder.touch(self.name(number))
-            lock.close()
+            self._held.pop(number).close()
 
     @contextmanager
     def using(self, numbers: Sequence[int]) -> Iterator[None]:
         """Fetches what is missing of these shards, and pins them for the time of the block."""
-        if not self.pin_if_held(numbers):
+        owner = object()
+        if not self.pin_if_held(numbers, owner):
             self.check_fits(numbers, "this read")
             while True:
-                pinned: list[int] = []
                 try:
                     for number in numbers:
-                        self.acquire(number)
-                        pinned.append(number)
+                        self.acquire(number, owner)
                     break
                 except NoRoom:  # another process holds what we need room for, and may wait for what we hold
-                    self.unpin(pinned)
+                    self.unpin(numbers, owner)
                     time.sleep(POLL_SECONDS + random.random() * PATIENCE_SECONDS / 4)
                 except BaseException:
-                    self.unpin(pinned)
+                    self.unpin(numbers, owner)
                     raise
         try:
             yield
         finally:
-            self.unpin(numbers)
+            self.unpin(numbers, owner)
 
     # ---- fetching ----------------------------------------------------------------------------------------------------
     def acquire(
         self,
         number: int,
+        owner: object,
         *,
         cancel: threading.Event | None = None,
         next_use: NextUse = never,
@@ -164,8 +163,8 @@ class ShardCache:
         sooner_than: float | None = None,
         patience: float = PATIENCE_SECONDS,
     ) -> None:
-        """Pins a shard, after it was fetched if it is missing. One thread of one process of the machine fetches it, and
-        the others wait.
+        """Pins a shard for an owner, after it was fetched if it is missing. One thread of one process of the machine
+        fetches it, and the others wait.
 
         next_use: what is needed last is deleted first. sooner_than: delete only what is needed after this.
 
@@ -175,7 +174,7 @@ class ShardCache:
         while True:
             with condition:
                 if number in self._held:
-                    self._pins[number] = self._pins.get(number, 0) + 1
+                    self._pins.setdefault(number, set()).add(owner)
                     return
                 if number not in self._coming:
                     self._coming.add(number)
@@ -184,12 +183,11 @@ class ShardCache:
             if cancel is not None and cancel.is_set():
                 raise Cancelled
         try:
-            lock = self._locked(
-                number, cancel, count, partial(self._room, number, cancel, next_use, sooner_than, patience)
-            )
+            room = partial(self._room, number, cancel, next_use, sooner_than, patience)
+            lock = self._locked(number, cancel, count, room)
             with condition:
                 self._held[number] = lock
-                self._pins[number] = self._pins.get(number, 0) + 1
+                self._pins.setdefault(number, set()).add(owner)
         finally:
             with condition:
                 self._coming.discard(number)
@@ -250,7 +248,14 @@ class ShardCache:
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
-    def _room(self, number: int, cancel: threading.Event | None, next_use: NextUse, sooner_than: float | None) -> Path:
+    def _room(
+        self,
+        number: int,
+        cancel: threading.Event | None,
+        next_use: NextUse,
+        sooner_than: float | None,
+        patience: float,
+    ) -> Path:
         """A folder for the shard, for which other shards were deleted if there was no room."""
         needed = self.sizes[number] + self.sizes[number] // 64 + 4096  # and samples.parquet
         deadline = time.monotonic() + patience
@@ -271,6 +276,8 @@ class ShardCache:
             return True
         numbers = self._numbers
         with self._lock:
+            for number in [number for number in self._held if number not in self._pins]:
+                self._let_go(number)  # an interrupt came between its last unpin and this
             free = [name for name in self._folder.shards() if numbers.get(name, -1) not in self._held]
         uses = {name: next_use(numbers[name]) for name in free if name in numbers}
         if sooner_than is not None:
