@@ -6,7 +6,6 @@ import glob
 import os
 import sys
 from enum import Enum
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -91,7 +90,7 @@ def pack(
             "URLs of them, as s3://bucket/train."
         ),
     ],
-    out: Annotated[Path, typer.Argument(help="The store to write, usually named *.lds.")],
+    out: Annotated[str, typer.Argument(help="The store to write, usually named *.lds; or its URL.")],
     path: Annotated[str | None, typer.Option(help="Of a table: the column of paths, or of images.")] = None,
     label: Annotated[str | None, typer.Option(help="Of a table: the column of labels.")] = None,
     masks: Annotated[

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -14,7 +13,7 @@ if TYPE_CHECKING:
     from largeds_native.store import PackedStore
 
 
-def show_store(store: PackedStore, out: Path, shown: bool, *, json: bool, quiet: bool) -> None:
+def show_store(store: PackedStore, out: str, shown: bool, *, json: bool, quiet: bool) -> None:
     """The report and the store; `shown`: pack itself has shown the report."""
     report = store.report
     if json:
@@ -29,7 +28,7 @@ def show_store(store: PackedStore, out: Path, shown: bool, *, json: bool, quiet:
 
 
 def pack_part(
-    source: Any, out: Path, arguments: dict[str, Any], part: tuple[int, int], shown: bool, *, json: bool, quiet: bool
+    source: Any, out: str, arguments: dict[str, Any], part: tuple[int, int], shown: bool, *, json: bool, quiet: bool
 ) -> None:
     """Packs one part, and says how many shards are there."""
     from largeds_native.packing import plan
@@ -40,8 +39,8 @@ def pack_part(
         raise typer.BadParameter("--no-resume with --part would remove the shards of the other parts: leave it out")
     planned = plan(source, out, **arguments)
     numbers = planned.numbers(*part)
-    times = None if is_store(out) else pack_here(planned, part, shown)
-    ready = len(finished_shards(out))
+    times = None if is_store(planned.out) else pack_here(planned, part, shown)
+    ready = len(finished_shards(planned.out))
     if json:
         emit_json(
             {

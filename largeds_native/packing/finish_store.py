@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from largeds_native.errors import PackError
@@ -13,8 +13,9 @@ from largeds_native.packing.pack_plan import Plan
 from largeds_native.packing.resume import clean, finished_shards, is_store, publish
 from largeds_native.packing.shard_packer import check_record
 from largeds_native.packing.summary import RunTimes, make_report
-from largeds_native.store import PackedStore, open_manifest, open_packed
+from largeds_native.store import PackedStore, open_manifest, open_packed, open_remote
 from largeds_native.store.format import manifest
+from largeds_native.store.format.sample_log import NAME as LOG
 from largeds_native.store.format.shard_record import ShardRecord, shard_name
 from largeds_native.store.format.writer import manifest_of
 from largeds_native.store.report import NAME as REPORT_NAME
@@ -32,22 +33,50 @@ def commit(plan: Plan) -> PackedStore:
     StoreError for a shard with a damaged file.
     """
     plan.numbers()
-    return finish_store(plan, None)
+    with plan.naming():
+        return finish_store(plan, None)
 
 
 def finish_store(plan: Plan, times: RunTimes | None, progress: bool = False) -> PackedStore:
     """`times`: of the run that packed the last shards, for the report."""
+    if plan.mirror is not None:
+        plan.mirror.pull()
     if is_store(plan.out):
+        if plan.mirror is not None:
+            plan.mirror.fetch_logs([path.name for path in plan.out.glob("shard-*")], _is_needed(plan))
         check_finished(plan.out, plan.settings.max_failures, plan.settings.raise_errors)
         clean(plan.out)
-        return open_packed(plan.out)
+        return _opened(plan)
     records = _records(plan)
+    if plan.mirror is not None:
+        plan.mirror.fetch_logs([record.name for record in records.values()], _is_needed(plan))
     report = make_report(plan, records, times)
     check_failures(report, plan, plan.settings.max_failures)
     _write(plan, records, report)
     if progress:
         _show(report)
-    return open_packed(plan.out)
+    return _opened(plan)
+
+
+def _is_needed(plan: Plan) -> Callable[[str], bool]:
+    """Whether a file in object storage is needed here: the list of samples of a shard in which some failed, and labels
+    where these say how many classes there are."""
+
+    def needed(key: str) -> bool:
+        name, _, file = key.partition("/")
+        if file != LOG:
+            return not plan.source.classes
+        record = ShardRecord.read(plan.out / name)
+        return record is not None and bool(record.failed)
+
+    return needed
+
+
+def _opened(plan: Plan) -> PackedStore:
+    if plan.mirror is None:
+        return open_packed(plan.out)
+    plan.mirror.finish()
+    return open_remote(plan.mirror.url)
 
 
 def _records(plan: Plan) -> dict[int, ShardRecord]:
@@ -65,9 +94,9 @@ def _records(plan: Plan) -> dict[int, ShardRecord]:
     if missing:
         names = ", ".join(map(str, missing[:NAMED])) + (", ..." if len(missing) > NAMED else "")
         raise PackError(
-            f"{len(missing):,} of the {number:,} shards are not packed yet in {plan.out}: {names}. Pack them, each by "
-            "pack_shard(plan, number) or the same --part again, or all of them by the same pack without a part; then "
-            "finish again"
+            f"{len(missing):,} of the {number:,} shards are not packed yet in {plan.where}: {names}. Pack them, each "
+            "by pack_shard(plan, number) or the same --part again, or all of them by the same pack without a part; "
+            "then finish again"
         )
     return records
 
@@ -77,9 +106,14 @@ def _write(plan: Plan, records: Mapping[int, ShardRecord], report: Report) -> No
     metadata = plan.metadata(plan.fingerprint)
     classes = numbered_classes(plan.out, in_order, metadata)
     written = manifest_of(in_order, replace(metadata, classes=classes))
-    open_manifest(plan.out, written).close()  # raises if a file is missing or cut off, as after a copy
-    publish(plan.out / REPORT_NAME, report.to_bytes())
-    publish(plan.out / manifest.NAME, written.to_bytes())
+    if plan.mirror is None:
+        open_manifest(plan.out, written).close()  # raises if a file is missing or cut off, as after a copy
+    else:
+        plan.mirror.check_complete(written)
+    for name, data in ((REPORT_NAME, report.to_bytes()), (manifest.NAME, written.to_bytes())):
+        publish(plan.out / name, data)
+        if plan.mirror is not None:
+            plan.mirror.send(name)
     clean(plan.out)
 
 

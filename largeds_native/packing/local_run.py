@@ -39,7 +39,7 @@ def pack_here(plan: Plan, part: tuple[int, int] | None, progress: bool) -> RunTi
 def stopped(plan: Plan) -> str:
     """What an interrupted pack says."""
     ready = len(list(plan.out.glob("shard-*")))
-    begin = f"stopped with {ready} of {plan.shards or 'an unknown number of'} shards finished in {plan.out}: "
+    begin = f"stopped with {ready} of {plan.shards or 'an unknown number of'} shards finished in {plan.where}: "
     if plan.identity is not None:
         return f"{begin}run the same pack again to go on from there"
     return (

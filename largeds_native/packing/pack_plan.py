@@ -7,6 +7,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +18,7 @@ import numpy as np
 from largeds_native._internal.arrays import FieldSpec
 from largeds_native.errors import ArgumentError
 from largeds_native.packing.jpeg_estimate import estimated_row_bytes
+from largeds_native.packing.mirror import Mirror
 from largeds_native.packing.options import PackOptions
 from largeds_native.sources import IndexedSource, Source
 from largeds_native.store.metadata import Metadata
@@ -36,18 +38,36 @@ class Plan:
     """One pack, as `largeds_native.packing.plan` makes it: `pack_shard(plan, number)` packs each of its `shards`, in
     any process, and `commit(plan)` makes the store of them. It can be pickled, if its source can.
 
-    out: the folder of the store. shards: their number; None for a source that tells its length only at its end.
-    decoded: (height, width) of every image after resize and crop; size: of every stored row; both (0, 0) where rows are
-    JPEG files. key: the user's name for the samples.
+    out: the folder of the store; of one in object storage, the folder for it on this machine. shards: their number;
+    None for a source that tells its length only at its end. decoded: (height, width) of every image after resize and
+    crop; size: of every stored row; both (0, 0) where rows are JPEG files. key: the user's name for the samples.
     """
 
     source: Source
-    out: Path
+    place: Path | Mirror
     options: PackOptions
     decoded: tuple[int, int]
     libraries: Mapping[str, str]
     key: str | None = None
     settings: PackSettings = PackSettings()
+
+    @property
+    def mirror(self) -> Mirror | None:
+        """Where the store is written to object storage."""
+        return self.place if isinstance(self.place, Mirror) else None
+
+    @property
+    def out(self) -> Path:
+        return self.place.folder if isinstance(self.place, Mirror) else self.place
+
+    @property
+    def where(self) -> str:
+        """The store's folder or URL, for messages."""
+        return self.place.url if isinstance(self.place, Mirror) else str(self.place)
+
+    def naming(self) -> AbstractContextManager[None]:
+        """Errors in this block name the store as the user did."""
+        return nullcontext() if self.mirror is None else self.mirror.named()
 
     @property
     def size(self) -> tuple[int, int]:

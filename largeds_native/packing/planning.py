@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 
 from largeds_native._internal.arrays import PNG_DTYPES, has_shape_of
+from largeds_native._internal.urls import is_url, local_path
 from largeds_native.errors import ArgumentError, PackError, StorageError
 from largeds_native.packing.failures import checked_max_failures
 from largeds_native.packing.kept_values import COLOURS, fitted
+from largeds_native.packing.mirror import Mirror
 from largeds_native.packing.options import PackOptions
 from largeds_native.packing.pack_plan import PackSettings, Plan
 from largeds_native.packing.resume import begin, check_apart, check_output
@@ -42,17 +44,21 @@ def checked_plan(
     settings = _settings(threads, on_error, max_failures)
     if key is not None and (not isinstance(key, str) or not key):
         raise ArgumentError(f"key: expected a text that names the data, or None, found {key!r}")
-    folder = Path(os.path.abspath(out))
-    check_output(folder)
-    check_apart(folder, samples)
-    plan = make_plan(samples, folder, chosen, key, settings)
+    place = Mirror(str(out)) if is_url(out) else Path(os.path.abspath(local_path(out)))
+    if isinstance(place, Mirror):
+        place.pull()
+    else:
+        check_output(place)
+        check_apart(place, samples)
+    plan = make_plan(samples, place, chosen, key, settings)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        begin(plan, resume)
+        plan.out.mkdir(parents=True, exist_ok=True)
+        with plan.naming():
+            begin(plan, resume)
     except OSError as error:
         if isinstance(error, StorageError):
             raise
-        raise StorageError(error.errno, f"{folder} can't be written to: {error.strerror}") from error
+        raise StorageError(error.errno, f"{plan.where} can't be written to: {error.strerror}") from error
     return plan
 
 
@@ -64,7 +70,9 @@ def _settings(threads: Any, on_error: str, max_failures: Any) -> PackSettings:
     return PackSettings(threads, on_error == "raise", checked_max_failures(max_failures))
 
 
-def make_plan(source: Source, out: Path, options: PackOptions, key: str | None, settings: PackSettings) -> Plan:
+def make_plan(
+    source: Source, place: Path | Mirror, options: PackOptions, key: str | None, settings: PackSettings
+) -> Plan:
     """Plans the pack. Raises early if there is no image, or the augmentation does not fit the images."""
     if source.count == 0:
         raise PackError(f"{source.description} has no image")
@@ -74,7 +82,7 @@ def make_plan(source: Source, out: Path, options: PackOptions, key: str | None, 
             raise ArgumentError(f"shuffle: expected a source that can be read in any order, found {source.description}")
         source = ShuffledSource(source, options.shuffle)
     size = (0, 0) if options.codec == "jpeg" else row_size(source, options)
-    plan = Plan(source, out, options, size, library_versions(), key, settings)
+    plan = Plan(source, place, options, size, library_versions(), key, settings)
     plan.metadata("")  # raises if the augmentation does not fit
     _check_fields(plan)
     _check_pictures(plan)

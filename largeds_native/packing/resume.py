@@ -78,8 +78,12 @@ def begin(plan: Plan, resume: bool) -> bool:
     for shard in shards:
         if not (keeps and _is_of(plan, shard)):
             shutil.rmtree(shard, ignore_errors=True)
+    if plan.mirror is not None and not keeps:
+        plan.mirror.remove_shards()
     if job is None or not keeps:
         _write_job(plan, new=job is None)
+        if plan.mirror is not None:
+            plan.mirror.send(PLAN_NAME)
     return False
 
 

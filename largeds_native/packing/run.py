@@ -15,11 +15,12 @@ def run(plan: Plan, progress: bool, engine: str | None = None, address: str | No
     if engine not in (None, "ray"):
         raise ArgumentError(f"engine: expected 'ray' or None, found {engine!r}")
     times = None
-    if not is_store(plan.out):
-        if engine == "ray":
-            from largeds_native.packing.ray_run import pack_on_ray
+    with plan.naming():
+        if not is_store(plan.out):
+            if engine == "ray":
+                from largeds_native.packing.ray_run import pack_on_ray
 
-            times = pack_on_ray(plan, progress, address)
-        else:
-            times = pack_here(plan, None, progress)
-    return finish_store(plan, times, progress)
+                times = pack_on_ray(plan, progress, address)
+            else:
+                times = pack_here(plan, None, progress)
+        return finish_store(plan, times, progress)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Mapping
+from functools import partial
 
 from largeds_native._internal.machine import usable_threads
 from largeds_native.errors import ArgumentError, PackError, StorageError
@@ -62,7 +63,8 @@ class ShardPacker:
             writer.discard()
             return 0, 0
         try:
-            self._finisher.add(number, writer.finish)
+            publish = None if self._plan.mirror is None else self._plan.mirror.send_shard
+            self._finisher.add(number, partial(writer.finish, publish))
         except BaseException:  # the previous shard could not be finished
             writer.close()
             raise
@@ -86,7 +88,8 @@ def pack_shard(plan: Plan, number: int) -> ShardRecord:
     Raises ArgumentError for a number out of range; PackError if this machine's libraries are of other versions than
     those of the plan, or an image has another shape; StorageError for a full disk; with on_error="raise", DecodeError.
     """
-    return pack_timed(plan, number)[0]
+    with plan.naming():
+        return pack_timed(plan, number)[0]
 
 
 def pack_timed(plan: Plan, number: int) -> tuple[ShardRecord, Clock, float]:
@@ -123,7 +126,7 @@ def check_record(plan: Plan, record: ShardRecord) -> None:
     """Raises PackError unless the shard is one of this plan."""
     if record.plan == plan.fingerprint:
         return
-    where = plan.out / record.name
+    where = f"{plan.where}/{record.name}"
     if record.libraries and (differ := _different(record.libraries, plan.libraries)):
         raise PackError(
             f"{where} was packed with other libraries than this plan's: {differ}. Their pixels may differ: use the "

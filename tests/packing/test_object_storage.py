@@ -15,7 +15,7 @@ from largeds_native import packing, sources
 from largeds_native._internal import retries
 from largeds_native._internal.object_file import ObjectFile
 from largeds_native._internal.objects import ObjectFolder
-from largeds_native.errors import ArgumentError, MissingObjectError, PackError, StorageError
+from largeds_native.errors import ArgumentError, MissingObjectError, PackError, StorageError, StoreError
 from tests.builders.masks import make_mask_tree
 from tests.builders.s3 import Bucket
 from tests.builders.trees import make_tree
@@ -31,6 +31,7 @@ pytestmark = [
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retries, "FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(retries, "LONGEST_PAUSE", 0.01)
 
 
 def upload(folder: Path, url: str) -> None:
@@ -278,3 +279,120 @@ def test_the_command(tmp_path: Path, bucket: Bucket, capsys: pytest.CaptureFixtu
     out, err = capsys.readouterr()
     assert (end.value.code or 0, err) == (0, "")
     assert f"source: folder {bucket.url}/train" in out
+
+
+# ---- stores in object storage --------------------------------------------------------------------------------------
+def objects_of(url: str) -> dict[str, bytes]:
+    """All that belongs to a store's identity."""
+    folder = ObjectFolder(url)
+    return {state.key: folder.read(state.key) for state in folder.list() if state.key != "report.json"}
+
+
+@pytest.mark.parametrize("options", [SMALL, JPEG], ids=["raw", "jpeg"])
+def test_a_store_is_written_to_object_storage(tmp_path: Path, bucket: Bucket, options: dict[str, Any]) -> None:
+    paths = make_tree(tmp_path / "tree", 3, 6)
+    paths[4].write_bytes(b"rotten")
+    options = {**options, "max_failures": 1, "progress": False}
+    local = lds.pack(tmp_path / "tree", tmp_path / "local", **options)
+    url = f"{bucket.url}/deep/a.lds"
+    store = lds.pack(tmp_path / "tree", url, **options)
+    assert objects_of(url) == files_of(local.path)
+    puts = [path for method, path in bucket.faults.requests if method == "PUT"]
+    assert puts[-1].endswith("/manifest.json")
+    assert store.identity == local.identity
+    assert store.report is not None
+    assert store.report.failed == local.report.failed  # type: ignore[union-attr]
+    opened = lds.open(url, cache=tmp_path / "cache")
+    for row in range(len(local)):
+        assert np.array_equal(opened.images[row], local.images[row])
+    bucket.faults.forget()
+    assert lds.pack(tmp_path / "tree", url, **options).identity == local.identity  # it is there
+    assert not [path for method, path in bucket.faults.requests if method == "PUT"]
+
+
+def test_parts_in_object_storage(tmp_path: Path, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each on a machine of its own, which shares nothing but the bucket."""
+    make_tree(tmp_path / "tree", 3, 6)
+    local = lds.pack(tmp_path / "tree", tmp_path / "local", progress=False, **SMALL)
+    url = f"{bucket.url}/a.lds"
+
+    def machine(number: int) -> None:
+        monkeypatch.setattr("tempfile.tempdir", str(tmp_path / f"machine{number}"))
+        (tmp_path / f"machine{number}").mkdir(exist_ok=True)
+
+    for number in (3, 0, 2):
+        machine(number)
+        plan = packing.plan(tmp_path / "tree", url, **SMALL)
+        packing.pack_shard(plan, number)
+        assert not list((tmp_path / f"machine{number}").rglob("images.npy"))  # what is large is dropped
+    machine(4)
+    plan = packing.plan(tmp_path / "tree", url, **SMALL)
+    with pytest.raises(PackError, match=r"1 of the 4 shards are not packed yet in s3://.*/a\.lds: 1\. "):
+        packing.commit(plan)
+    with pytest.raises(MissingObjectError):
+        ObjectFolder(url).read("manifest.json")
+    with pytest.raises(PackError, match=r"s3://\S*/a\.lds holds an unfinished pack of another job \(crop was"):
+        packing.plan(tmp_path / "tree", url, **{**SMALL, "crop": 8})
+    store = lds.pack(tmp_path / "tree", url, progress=False, **SMALL)
+    assert store.report is not None
+    assert store.report.resumed_shards == 3
+    assert objects_of(url) == files_of(local.path)
+    assert not list((tmp_path / "machine4").iterdir())
+
+
+def test_an_upload_that_failed_goes_on(tmp_path: Path, bucket: Bucket) -> None:
+    make_tree(tmp_path / "tree", 3, 6)
+    local = lds.pack(tmp_path / "tree", tmp_path / "local", progress=False, **SMALL)
+    url = f"{bucket.url}/a.lds"
+    bucket.faults.match, bucket.faults.fail, bucket.faults.status = "shard-00002/images.npy", 1000, 403
+    with pytest.raises(StorageError, match=r"s3://.*shard-00002/images\.npy: permission denied"):
+        lds.pack(tmp_path / "tree", url, progress=False, **SMALL)
+    assert "shard-00002/shard.json" not in objects_of(url)
+    bucket.faults.fail, bucket.faults.status = 3, 503
+    store = lds.pack(tmp_path / "tree", url, progress=False, **SMALL)
+    assert store.report is not None
+    assert store.report.resumed_shards == 2
+    assert objects_of(url) == files_of(local.path)
+
+
+def test_a_shard_that_is_not_whole_in_the_bucket(tmp_path: Path, bucket: Bucket) -> None:
+    make_tree(tmp_path / "tree", 2, 5)
+    url = f"{bucket.url}/a.lds"
+    plan = packing.plan(tmp_path / "tree", url, **SMALL)
+    for number in range(2):
+        packing.pack_shard(plan, number)
+    ObjectFolder(url).write("shard-00001/images.npy", b"cut")
+    with pytest.raises(StoreError, match=r"shard-00001/images\.npy: expected [\d,]+ bytes, and it has 3 bytes"):
+        packing.commit(plan)
+    ObjectFolder(url).delete("shard-00001/images.npy")
+    with pytest.raises(StoreError, match="and it is missing"):
+        packing.commit(plan)
+    again = lds.pack(tmp_path / "tree", url, progress=False, resume=False, **SMALL)
+    assert len(again) == 10
+
+
+def test_what_is_at_the_url_already(tmp_path: Path, bucket: Bucket) -> None:
+    make_tree(tmp_path / "tree", 2, 5)
+    ObjectFolder(bucket.url).write("folder/notes.txt", b"mine")
+    with pytest.raises(PackError, match=r"s3://.*/folder exists and is not a store \(it holds 'notes\.txt'\)"):
+        lds.pack(tmp_path / "tree", f"{bucket.url}/folder", progress=False, **SMALL)
+    lds.pack(tmp_path / "tree", f"{bucket.url}/a.lds", progress=False, **SMALL)
+    with pytest.raises(PackError, match=r"^s3://\S*/a\.lds holds a finished store of another job"):
+        lds.pack(tmp_path / "tree", f"{bucket.url}/a.lds", progress=False, **{**SMALL, "crop": 8})
+    with pytest.raises(PackError, match="resume=False does not throw away"):
+        lds.pack(tmp_path / "tree", f"{bucket.url}/a.lds", progress=False, resume=False, **SMALL)
+    with pytest.raises(MissingObjectError, match="there is no bucket 'no-such-bucket'"):
+        lds.pack(tmp_path / "tree", "s3://no-such-bucket/a.lds", progress=False, **SMALL)
+
+
+def test_the_folder_for_uploads_of_somebody_else(
+    tmp_path: Path, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_tree(tmp_path / "tree", 1, 2)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    plan = packing.plan(tmp_path / "tree", f"{bucket.url}/a.lds", **SMALL)
+    folder = plan.out
+    shutil.rmtree(folder)
+    folder.symlink_to(tmp_path / "tree")
+    with pytest.raises(StorageError, match="belongs to somebody else: set TMPDIR"):
+        packing.pack_shard(plan, 0)

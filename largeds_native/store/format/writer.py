@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -118,9 +118,10 @@ class ShardWriter:
         self.close()
         shutil.rmtree(self._temporary, ignore_errors=True)
 
-    def finish(self) -> ShardRecord:
+    def finish(self, publish: Callable[[str, Path], None] | None = None) -> ShardRecord:
         """Finishes the images, writes fields and records, syncs, and renames the folder. Another process may have
-        finished the same shard meanwhile: then its folder stays."""
+        finished the same shard meanwhile: then its folder stays. `publish` is called with the shard's name and the
+        folder before that is renamed."""
         jpeg = self._log.jpeg_rows()
         for file in (self._images, *self._pictures.values()):
             file.finish()
@@ -155,6 +156,8 @@ class ShardWriter:
         if self._plan:
             atomic_write_bytes(self._temporary / shard_record.NAME, record.to_bytes())
         sync(self._temporary)
+        if publish is not None:
+            publish(self._final.name, self._temporary)
         try:
             self._temporary.rename(self._final)
         except OSError:
