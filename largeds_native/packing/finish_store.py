@@ -102,6 +102,15 @@ def _records(plan: Plan) -> dict[int, ShardRecord]:
 
 
 def _write(plan: Plan, records: Mapping[int, ShardRecord], report: Report) -> None:
+    try:
+        _write_files(plan, records, report)
+    except FileNotFoundError:
+        if not is_store(plan.out):
+            raise
+    clean(plan.out)  # also where another process finished the store, and removed what we were writing
+
+
+def _write_files(plan: Plan, records: Mapping[int, ShardRecord], report: Report) -> None:
     in_order = [records[number] for number in sorted(records)]
     metadata = plan.metadata(plan.fingerprint)
     classes = numbered_classes(plan.out, in_order, metadata)
@@ -114,7 +123,6 @@ def _write(plan: Plan, records: Mapping[int, ShardRecord], report: Report) -> No
         publish(plan.out / name, data)
         if plan.mirror is not None:
             plan.mirror.send(name)
-    clean(plan.out)
 
 
 def _show(report: Report) -> None:

@@ -16,7 +16,7 @@ from largeds_native.packing.kept_values import COLOURS, fitted
 from largeds_native.packing.mirror import Mirror
 from largeds_native.packing.options import PackOptions
 from largeds_native.packing.pack_plan import PackSettings, Plan
-from largeds_native.packing.resume import begin, check_apart, check_output
+from largeds_native.packing.resume import begin, check_apart, check_output, is_store
 from largeds_native.packing.size import row_size
 from largeds_native.packing.store_source import source_of
 from largeds_native.sources import IndexedSource, ShuffledSource, Source
@@ -54,12 +54,21 @@ def checked_plan(
     try:
         plan.out.mkdir(parents=True, exist_ok=True)
         with plan.naming():
-            begin(plan, resume)
+            _begin(plan, resume)
     except OSError as error:
         if isinstance(error, StorageError):
             raise
         raise StorageError(error.errno, f"{plan.where} can't be written to: {error.strerror}") from error
     return plan
+
+
+def _begin(plan: Plan, resume: bool) -> None:
+    try:
+        begin(plan, resume)
+    except FileNotFoundError:
+        if not is_store(plan.out):
+            raise
+        begin(plan, resume)  # another process finished the store meanwhile, and removed what we were writing
 
 
 def _settings(threads: Any, on_error: str, max_failures: Any) -> PackSettings:
