@@ -147,9 +147,9 @@ class ShardCache:
                         self.acquire(number, owner)
                     break
                 except NoRoom:
-                    self.check_fits(numbers, "this read")
                     # another process holds what we need room for, and may wait for what we hold
                     self.unpin(numbers, owner)
+                    self.check_fits(numbers, "this read")
                     time.sleep(POLL_SECONDS + random.random() * PATIENCE_SECONDS / 4)
                 except BaseException:
                     self.unpin(numbers, owner)
