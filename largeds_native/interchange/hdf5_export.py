@@ -25,6 +25,7 @@ from largeds_native.interchange.copying import DecodedReader, PictureReader, Row
 from largeds_native.interchange.hdf5_file import CLASSES, IMAGES, LABELS, ORIENTATION
 from largeds_native.interchange.new_file import Reserve, new_file, new_hdf5_file, reserve, storage_errors
 from largeds_native.store import JpegStore
+from largeds_native.store.base import check_local
 from largeds_native.store.concat_store import ConcatStore
 from largeds_native.transform import ImageTransform
 
@@ -76,6 +77,7 @@ def export_hdf5(
     """
     if Path(path).suffix.lower() in OTHER_FORMATS:
         raise ArgumentError(f"{path}: this writes HDF5, and the name says another format: call it {Path(path).stem}.h5")
+    check_local(store, "an export")
     rows = _indices(indices, len(store))
     if encoded:
         if (layout, chunk_images, compression, normalize, resize, crop) != ("contiguous", 1, None, None, None, None):

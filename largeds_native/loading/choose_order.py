@@ -148,7 +148,9 @@ def _order(options: OrderOptions, n: int, row_bytes: int) -> Order:
     if name == "block":
         default = max(1, BLOCK_BYTES // row_bytes)
         if isinstance(options.block, str):
-            raise ArgumentError(f"block: expected a number of rows, or 'shard', found {options.block!r}")
+            raise ArgumentError(
+                f"block: expected at least 1 row, as a whole number, or 'shard', found {options.block!r}"
+            )
         return Block(n, options.seed, default if options.block is None else options.block)
     if name is not None:
         raise ArgumentError(

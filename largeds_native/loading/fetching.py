@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from largeds_native._internal.objects import Cancelled
-from largeds_native.errors import ArgumentError
+from largeds_native.errors import ArgumentError, StoreError
 from largeds_native.loading.cursor import NOTHING, Progress
 from largeds_native.loading.look_ahead import LookAhead, Shards
 from largeds_native.loading.order import Int64Array
@@ -297,7 +297,7 @@ class Fetcher:
             )
             self._arrived(shard)
         except NoRoom:
-            self._make_way(is_needed)
+            self._make_way(shard, is_needed)
         except Cancelled:
             pass
         except Exception as error:
@@ -323,7 +323,7 @@ class Fetcher:
         if not keep:
             cache.unpin((number,), self)
 
-    def _make_way(self, is_needed: bool) -> None:
+    def _make_way(self, shard: int, is_needed: bool) -> None:
         """A batch waits, and there is no room: what was fetched ahead, and is not needed by it, is let go. If there is
         nothing such, what it needs is let go for a moment: another process may wait for it, and have what we need."""
         with self._lock:
@@ -331,6 +331,10 @@ class Fetcher:
                 self._lock.wait(LOOK_SECONDS)
                 return
             self._tight = True
+            try:
+                self._check_room(self._needed)
+            except StoreError as error:
+                self._errors[shard] = error
             here = list(self._here)
             ahead = [shard for shard in here if shard not in self._needed]
             given = ahead or here

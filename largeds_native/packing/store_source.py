@@ -13,6 +13,7 @@ from largeds_native.errors import ArgumentError, StoreError
 from largeds_native.sources import FailedItem, IndexedSource, Item, Source, SourceBatch, as_source
 from largeds_native.sources.base import Indices
 from largeds_native.store import ConcatStore, JpegStore, PackedStore, Store
+from largeds_native.store.base import check_local
 
 BATCH_BYTES = 64 << 20
 
@@ -25,6 +26,7 @@ class StoreSource(IndexedSource):
     """
 
     def __init__(self, store: Store) -> None:
+        check_local(store, "a pack of it")
         if store.dtype.kind == "f" or store.variants != 1:
             kind = f"{store.dtype} images" if store.dtype.kind == "f" else f"{store.variants} variants of each image"
             raise ArgumentError(f"{store.path} has {kind}: expected a store of integers, one image of each")

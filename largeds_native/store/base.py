@@ -40,6 +40,14 @@ def check_decode(decode: str) -> None:
         raise ArgumentError(f"decode: expected 'exact' or 'scaled', found {decode!r}")
 
 
+def check_local(store: Store, what: str) -> None:
+    """Raises ArgumentError for a store whose files are not all on this machine."""
+    if store.arriving:
+        raise ArgumentError(
+            f"{store.location} is in object storage, and {what} needs a local copy: largeds_native.pull(url, folder)"
+        )
+
+
 class RowFile(NamedTuple):
     """A file that holds `rows` consecutive rows of a store, from byte `offset` on."""
 

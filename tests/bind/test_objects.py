@@ -19,7 +19,7 @@ from largeds_native.errors import ArgumentError
 CLASSES = [cls for _, cls in inspect.getmembers(_C, inspect.isclass)]
 CALLS: dict[str, tuple[Any, ...]] = {
     "output_size": (8, 8), "read": ([0],), "will_need": ([0],), "tensor": ((2,), "uint8"), "start": ((),),
-    "wait": (0.0,), "submit": ([0], None, 0, 0), "run": ([0], 0, 0, None, None),
+    "release": (0,), "wait": (0.0,), "submit": ([0], None, 0, 0), "run": ([0], 0, 0, None, None),
 }  # fmt: skip
 
 

@@ -52,5 +52,5 @@ def test_block_by_shards_in_a_loader(store: Any) -> None:
     chosen = [90, 3, 50, 51, 2]
     loader = lds.Loader(store, 2, order="block", block="shard", indices=chosen)
     assert sorted(label for batch in labels_of(loader) for label in batch) == sorted(chosen)
-    with pytest.raises(ArgumentError, match="block: expected a number of rows, or 'shard', found 'shards'"):
+    with pytest.raises(ArgumentError, match=r"block: expected at least 1 row.* or 'shard', found 'shards'"):
         lds.Loader(store, 2, order="block", block="shards")  # type: ignore[arg-type]

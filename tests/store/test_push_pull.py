@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,17 +40,24 @@ def jpeg_store(folder: Path) -> Any:
 
 
 def masked_store(folder: Path, codec: str) -> Any:
-    tree = make_mask_tree(folder / "tree", one_size=codec == "raw")
-    options: dict[str, Any] = {"codec": codec, "resize": None, "crop": None} if codec == "raw" else {"codec": codec}
-    source = lds.sources.folder(tree.images, mask=tree.masks) if hasattr(lds.sources, "folder") else tree.images
-    return lds.pack(source, folder / "m.lds", progress=False, **({"resize": None} | options))
+    tree = make_mask_tree(folder, each=8)
+    size: dict[str, Any] = {"resize": 32, "crop": 24} if codec == "raw" else {"resize": None}
+    options = {"codec": codec, "masks": tree.masks, "shard_bytes": 10_000 if codec == "raw" else 1 << 19, **size}
+    return lds.pack(tree.images, folder / "m.lds", progress=False, **options)
+
+
+def largest(store: Any) -> int:
+    """Bytes of the largest shard."""
+    return max(sum(file.stat().st_size for file in shard.path.iterdir()) for shard in store.shards)
 
 
 def tree_of(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
-@pytest.mark.parametrize("make", [raw_store, jpeg_store])
+@pytest.mark.parametrize(
+    "make", [raw_store, jpeg_store, partial(masked_store, codec="raw"), partial(masked_store, codec="jpeg")]
+)
 def test_there_and_back(make: Any, tmp_path: Path, bucket: Bucket) -> None:
     store = make(tmp_path)
     url = f"{bucket.url}/deep/a.lds"
@@ -62,6 +70,22 @@ def test_there_and_back(make: Any, tmp_path: Path, bucket: Bucket) -> None:
     assert tree_of(tmp_path / "copy.lds") == tree_of(store.path)
     assert pulled.identity == store.identity
     assert pulled.verify().ok
+    fields = pulled.fields
+    remote = lds.open(url, cache=tmp_path / "cache", cache_bytes=largest(store) * 7 // 2)
+    kwargs: dict[str, Any] = {"order": "block", "block": "shard", "augment": lds.Augment(resized_crop=20)}
+    ours, expected = (lds.Loader(one, 3, fields=fields, **kwargs) for one in (remote, store))
+    for one, other in zip(ours, expected, strict=True):
+        assert all((a == b).all() for a, b in zip(one, other, strict=True))
+    assert len(list((tmp_path / "cache").glob("*/shard-*"))) <= 3
+    assert (remote["label"][:] == store["label"][:]).all()
+    if "mask" in fields:
+        assert (remote["mask"][0] == store["mask"][0]).all()
+    with pytest.raises(ArgumentError, match="is in object storage, and an export needs a local copy"):
+        remote.to_hdf5(tmp_path / "x.h5")
+    with pytest.raises(ArgumentError, match="is in object storage, and a pack of it needs a local copy"):
+        lds.pack(remote, tmp_path / "x.lds", progress=False)
+    with pytest.raises(ArgumentError, match="is in object storage already"):
+        lds.push(remote, f"{bucket.url}/b.lds")
 
 
 def test_a_push_goes_on_where_it_was_cut_off(tmp_path: Path, bucket: Bucket) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import sys
 import threading
 import time
 import weakref
@@ -96,12 +97,17 @@ class ShardCache:
         if self.keeps_all:
             return
         chosen = list(numbers)
-        needed = sum(self.sizes[number] for number in chosen)
+        needed = sum(map(self._size_on_disk, chosen))
         if self.limit is not None and needed > self.limit:
             raise StoreError(
                 f"{what} needs {len(chosen):,} shards of {self._source.url} at once, {needed:,} bytes, and cache_bytes "
                 f"is {self.limit:,}: pass a larger one; in a Loader, order='block' with block='shard' needs few at once"
             )
+
+    def _size_on_disk(self, number: int) -> int:
+        """As it is there; else what room is made for, since samples.parquet is not in the manifest."""
+        known = self._folder.bytes_of(self.name(number)) if self._folder.has(self.name(number)) else 0
+        return known or min(self.sizes[number] + self.sizes[number] // 64 + 4096, self.limit or sys.maxsize)
 
     # ---- pins --------------------------------------------------------------------------------------------------------
     def pin_if_held(self, numbers: Sequence[int], owner: object) -> bool:
@@ -140,8 +146,10 @@ class ShardCache:
                     for number in numbers:
                         self.acquire(number, owner)
                     break
-                except NoRoom:  # another process holds what we need room for, and may wait for what we hold
+                except NoRoom:
+                    # another process holds what we need room for, and may wait for what we hold
                     self.unpin(numbers, owner)
+                    self.check_fits(numbers, "this read")
                     time.sleep(POLL_SECONDS + random.random() * PATIENCE_SECONDS / 4)
                 except BaseException:
                     self.unpin(numbers, owner)
@@ -257,11 +265,11 @@ class ShardCache:
         patience: float,
     ) -> Path:
         """A folder for the shard, for which other shards were deleted if there was no room."""
-        needed = self.sizes[number] + self.sizes[number] // 64 + 4096  # and samples.parquet
+        needed = self._size_on_disk(number)
         deadline = time.monotonic() + patience
         while True:
             with self._folder.space():
-                if self.keeps_all or self._make_room(min(needed, self.limit or needed), next_use, sooner_than):
+                if self.keeps_all or self._make_room(needed, next_use, sooner_than):
                     return self._folder.temporary(self.name(number), needed)
             if cancel is not None and cancel.is_set():
                 raise Cancelled
