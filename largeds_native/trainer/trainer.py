@@ -22,7 +22,7 @@ from torch.optim import Optimizer
 from largeds_native.errors import ArgumentError, NonFiniteError, StorageError
 from largeds_native.loading.torch_samplers import set_epoch
 from largeds_native.trainer import batches, checkpoint, run_state
-from largeds_native.trainer.accumulation import Accumulator, Group
+from largeds_native.trainer.accumulation import Accumulator
 from largeds_native.trainer.arguments import (
     check_classes,
     check_epochs,
@@ -38,6 +38,7 @@ from largeds_native.trainer.device import device_of, explained
 from largeds_native.trainer.early_stopping import EarlyStopping
 from largeds_native.trainer.ema import EMA, averaged_weights
 from largeds_native.trainer.evaluation import check_world, evaluate
+from largeds_native.trainer.group import Group
 from largeds_native.trainer.members import check_members
 from largeds_native.trainer.memory import Record, until_it_fits
 from largeds_native.trainer.metrics import Metrics
@@ -333,7 +334,7 @@ class Trainer:
                 else:
                     self._forward_backward(group, self.train_metrics.update)
                 self._read_last_step()  # here, since the device has the work of this step now
-                self._count(group.step())
+                self._count(group.step(norm=self.callbacks.read_norm(self.step + 1)))
         if not any(self.ranks.max(self.totals.samples)):
             raise ArgumentError("the training loader is empty")
         position.in_epoch = False

@@ -357,7 +357,7 @@ class OnMeta(readback.Readback):
     ready = property(lambda self: self._numbers is not None)
 
     def read(self):
-        self._numbers = [1.0] * self._given
+        self._numbers = [1.0] if self._given == 1 else [1.0] * (self._given - 1) + [0.0]  # weight; losses, norm, flag
         return self._numbers
 
 
@@ -372,7 +372,7 @@ def test_a_fit_on_a_device_without_values(monkeypatch, optimizer, weighted, accu
     log, model = Losses(), small_model(norm=True, dropout=0.3).to("meta")
     options: dict[str, Any] = {"loss": loss, "accumulate": accumulate, "micro_batch": 2, "clip_grad_norm": 1.0}
     trainer = make(optimizer, model, callbacks=[log, EMA()], **options)
-    trainer.accumulator.nominal = 4.0 * accumulate  # that of the first batch, which is read once in a run
+    trainer.accumulator.weighting.nominal = 4.0 * accumulate  # that of the first batch, which is read once in a run
     trainer.fit([(x.to("meta"), y.to("meta") if weighted else y) for x, y in loader_of([4] * 7, [])], 2)
     assert trainer.step == 2 * math.ceil(7 / accumulate)
     assert not any(log.ready)
