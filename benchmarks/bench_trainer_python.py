@@ -8,7 +8,7 @@ largeds_native/_internal/measure/paired_timing.py. Calls of operators are counte
 kernel, which takes longer there than here, and one on a list of tensors (`_foreach_*`) launches one or two, while the
 CPU takes the tensors one by one.
 
-    bench_trainer_python.py [--rounds 60]
+    bench_trainer_python.py [--rounds 300]
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from largeds_native._internal.measure import machine_facts, write_json
 from largeds_native._internal.measure.paired_timing import time_blocks, time_difference
 from largeds_native.trainer import readback
 
-STEPS = 20  # of a block
+STEPS = 5  # of a block
 CONTENDERS: dict[str, Callable[..., None]] = {
     "by hand": shortest_by_hand,
     "by hand, again": shortest_by_hand,
@@ -99,7 +99,7 @@ def measure(accumulate: int, rounds: int) -> dict[str, Any]:
 
 def main() -> None:
     parser = options_parser(__doc__)
-    parser.set_defaults(rounds=60)
+    parser.set_defaults(rounds=300)
     options = parser.parse_args()
     torch.set_num_threads(1)
     with cpu_as_a_gpu():

@@ -78,7 +78,7 @@ def zero_if(flag: Tensor, gradients: list[Tensor]) -> None:
             for gradient in same:
                 gradient.copy_(torch.where(flag.bool(), torch.zeros_like(gradient), gradient))
         else:
-            keep = torch.eq(flag, 0).to(integer)
+            keep = torch.eq(flag, 0, out=torch.empty((), dtype=integer, device=flag.device))
             torch._foreach_mul_([gradient.view(integer) for gradient in same], keep)
 
 

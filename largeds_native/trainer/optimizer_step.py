@@ -161,8 +161,8 @@ class OptimizerSteps:
 
     def _may_read_later(self, group: MicroBatches, found: list[Tensor], scaler: torch.amp.GradScaler | None) -> bool:
         """Whether the optimizer may be called before the numbers are known: see Note [A step later]."""
-        values = [*group.losses, *found[:1]]
-        if not values or not all(readback.defers(value.device) for value in values):
+        devices = {value.device for value in (*group.losses, *found[:1])}
+        if not devices or not all(map(readback.defers, devices)):
             return False
         if self.on_nonfinite == "raise" and scaler is None:
             return True
@@ -230,4 +230,4 @@ def _stack(values: list[Tensor]) -> Tensor:
     """Numbers in one tensor of one dimension; of several dtypes, as float64."""
     if len({value.dtype for value in values}) > 1:
         values = [value.double() for value in values]
-    return torch.stack([value.reshape(()) for value in values]) if values else torch.empty(0)
+    return torch.stack([value.reshape(()) if value.ndim else value for value in values]) if values else torch.empty(0)

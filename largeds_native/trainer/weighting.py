@@ -50,7 +50,7 @@ class Weighting:
         weight = self.weight(inputs, targets)
         # on a GPU it stays a tensor: reading its value would synchronise with the GPU at every micro-batch
         if isinstance(weight, Tensor) and (readback.defers(weight.device) or weight.device.type != "cpu"):
-            return weight.detach().double()
+            return weight.detach() if weight.dtype == torch.float64 else weight.detach().double()
         return float(weight)
 
     def look_at(self, loss: Tensor) -> None:
@@ -60,10 +60,13 @@ class Weighting:
 
     def gradient_of(self, loss: Tensor, weight: float | Tensor) -> Tensor:
         """The gradient passed to `loss.backward()`: the micro-batch's weight / the nominal one."""
-        factor = (weight if self.reduction == "mean" else 1.0) / (self.nominal or 1.0)
-        if isinstance(factor, Tensor):
-            gradient = factor.to(loss.dtype).reshape(loss.shape)
+        nominal = self.nominal or 1.0
+        if isinstance(weight, Tensor) and self.reduction == "mean":
+            # divided as float64, and rounded by the same call
+            rounded = torch.empty(weight.shape, dtype=loss.dtype, device=weight.device)
+            gradient = torch.div(weight, nominal, out=rounded).reshape(loss.shape)
         else:
+            factor = (float(weight) if self.reduction == "mean" else 1.0) / nominal
             key = (factor, loss.dtype, loss.device, loss.shape)
             if self._gradient[0] != key:  # the same number for most micro-batches
                 self._gradient = (key, torch.full_like(loss, factor, requires_grad=False))
