@@ -124,6 +124,24 @@ class Accumulator:
         self._shared.micro_batch = size
 
     @property
+    def clip_grad_norm(self) -> float | None:
+        """The largest norm of the whole gradient."""
+        return self._steps.clip_grad_norm
+
+    @clip_grad_norm.setter
+    def clip_grad_norm(self, largest: float | None) -> None:
+        self._steps.clip_grad_norm = largest
+
+    @property
+    def on_nonfinite(self) -> str:
+        """What follows a loss or gradient that is infinite or NaN."""
+        return self._steps.on_nonfinite
+
+    @on_nonfinite.setter
+    def on_nonfinite(self, what: str) -> None:
+        self._steps.on_nonfinite = what
+
+    @property
     def steps(self) -> int:
         """Number of optimizer steps so far."""
         return self._steps.count
