@@ -2,7 +2,8 @@
 
 from largeds_native.trainer.accumulation import Accumulator
 from largeds_native.trainer.callbacks import Callback, TrainingRun
-from largeds_native.trainer.checkpoint import CheckpointFolder, read_checkpoint
+from largeds_native.trainer.checkpoint import read_checkpoint
+from largeds_native.trainer.checkpoint_folder import CheckpointFolder
 from largeds_native.trainer.early_stopping import EarlyStopping
 from largeds_native.trainer.ema import EMA
 from largeds_native.trainer.freezing import Freeze

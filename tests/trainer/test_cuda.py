@@ -326,7 +326,7 @@ def test_the_profile_has_no_synchronisation():
     with torch.profiler.profile() as profile:
         for group in trainer.accumulator.groups(loader):
             trainer._forward_backward(group, trainer.train_metrics.update)
-            trainer._read_last_step()
+            trainer._steps.read()
             trainer._count(group.step())
     names = {event.key for event in profile.key_averages()}
     assert not {name for name in names if name in ("aten::item", "aten::_local_scalar_dense", "cudaStreamSynchronize")}
