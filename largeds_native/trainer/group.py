@@ -55,6 +55,7 @@ class Group:
         self._empty = not pairs
         skips = shared.steps.on_nonfinite == "skip"
         self._done = MicroBatches(start, BufferSnapshot(shared.model) if skips else None)
+        self._own_gradients = graphs.OwnGradients()
         self.stand_in = False  # the micro-batch just yielded counts nothing; see Accumulator
         self._current: tuple[float | Tensor, int] | None = None  # its weight and samples, until its backward
         if self._empty:
@@ -83,6 +84,8 @@ class Group:
                 self._done.expect(weight, shared.steps.pinned)
                 self._current = (weight, taken)
                 self._done.samples += taken
+                if self._done.losses:
+                    self._own_gradients.keep(shared.steps.parameters)
                 graphs.begin()
                 yield batches.to_device(part, shared.device)
                 del part
@@ -179,6 +182,7 @@ class Group:
         self._shared.steps.optimizer.zero_grad(set_to_none=True)
         self._shared.sync.forget()
         self._done.clear()
+        self._own_gradients = graphs.OwnGradients()
         self.stand_in, self._current = False, None
 
     def step(self, *, norm: bool = True) -> StepResult:
@@ -191,4 +195,5 @@ class Group:
 
         Raises NonFiniteError for this step, or on a CUDA device with on_nonfinite="raise" for the one before it."""
         self._pairs.clear()
+        self._own_gradients = graphs.OwnGradients()  # it would keep them in memory
         return self._shared.steps.run(self._done, reduce_after=self._reduce_after, norm_is_read=norm)

@@ -9,12 +9,13 @@ import shutil
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from largeds_native.errors import NonFiniteError
-from largeds_native.trainer import EMA, Accumulator, Callback, StepResult, Trainer, readback
+from largeds_native.trainer import EMA, Accumulator, Callback, StepResult, Trainer, graphs, readback
 from tests.trainer.helpers import numbers, parameters_of, samples, small_model
 
 HAS_CUDA = torch.cuda.is_available()
@@ -196,6 +197,34 @@ def test_a_loss_whose_memory_the_next_forward_overwrites():
     (losses, weights), (expected, expected_weights) = run(Overwrites.apply), run(lambda loss: loss)
     assert losses == expected
     assert torch.equal(weights, expected_weights)
+
+
+def test_gradients_whose_memory_the_next_backward_overwrites(monkeypatch):
+    """As a CUDA graph does it: autograd takes a first gradient as it is, without a copy."""
+    monkeypatch.setattr(graphs, "in_use", lambda: True)
+    memory = np.zeros((3, 6), np.float32)
+
+    class Linear(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x, weight):
+            ctx.save_for_backward(x)
+            return x @ weight.T
+
+        @staticmethod
+        def backward(ctx, gradient):
+            memory[:] = gradient.T @ ctx.saved_tensors[0]
+            return None, torch.from_numpy(memory)
+
+    def run(forward: Any) -> torch.Tensor:
+        weight = nn.Parameter(torch.ones(3, 6))
+        accumulator = Accumulator(nn.ParameterList([weight]), torch.optim.SGD([weight], 0.1), accumulate=3)
+        for group in accumulator.groups(batches(9)):
+            for inputs, targets in group:
+                group.backward(nn.functional.cross_entropy(forward(inputs, weight), targets))
+            group.step()
+        return weight.detach().clone()
+
+    torch.testing.assert_close(run(Linear.apply), run(nn.functional.linear))
 
 
 CONFIGURATIONS: dict[str, dict[str, Any]] = {
