@@ -26,6 +26,7 @@ DEVICE = "cuda" if HAS_CUDA else "cpu"
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype"),
     pytest.mark.filterwarnings("ignore:`torch.jit"),
+    pytest.mark.filterwarnings("ignore:TensorFloat32 tensor cores"),  # torch 2.11, when it compiles
     pytest.mark.filterwarnings("ignore:Warning. Profiler clears events"),
 ]
 
