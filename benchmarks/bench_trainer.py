@@ -72,9 +72,9 @@ def by_hand(model: nn.Module, loader: Any) -> None:
         step()
 
 
-def by_accumulator(model: nn.Module, loader: Any) -> None:
+def by_accumulator(model: nn.Module, loader: Any, accumulate: int = ACCUMULATE) -> None:
     loss = nn.CrossEntropyLoss()
-    accumulator = Accumulator(model, sgd(model), accumulate=ACCUMULATE)
+    accumulator = Accumulator(model, sgd(model), accumulate=accumulate)
     model.train()
     for group in accumulator.groups(loader):
         for inputs, targets in group:

@@ -29,6 +29,12 @@ def split_pair(batch: Any) -> tuple[Any, Any]:
 
 def length(batch: Any) -> int:
     """The number of samples: the first dimension of every tensor and list in the batch, which must agree."""
+    if isinstance(batch, tuple) and len(batch) == 2:  # nearly always two tensors, and asked for each micro-batch
+        inputs, targets = batch
+        if isinstance(inputs, Tensor) and isinstance(targets, Tensor) and inputs.ndim and targets.ndim:
+            size: int = inputs.shape[0]
+            if size == targets.shape[0]:
+                return size
     sizes = set(_sizes(batch))
     if len(sizes) != 1 or -1 in sizes:
         found = sorted(sizes) if sizes else "no tensor"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from torch import nn
@@ -51,6 +52,29 @@ class TrainingRun(Protocol):
         """End this fit after this epoch."""
 
 
+Method = TypeVar("Method", bound=Callable[..., None])
+
+
+def reads_norm(when: Callable[[Any, int], bool]) -> Callable[[Method], Method]:
+    """Of an `on_step`: whether it may read the gradient's norm of the step with this number, `when(callback, step)`.
+    Without this it may always, and the norm costs time; see Note [Norm] in optimizer_step.py."""
+
+    def mark(method: Method) -> Method:
+        method.reads_norm = when  # type: ignore[attr-defined]
+        return method
+
+    return mark
+
+
+def never(callback: Any, step: int) -> bool:
+    """For `reads_norm`."""
+    return False
+
+
+def _always(callback: Any, step: int) -> bool:
+    return True
+
+
 class Callback:
     """Base class of callbacks: all methods do nothing. State that must survive a resume goes into `state_dict`."""
 
@@ -60,6 +84,7 @@ class Callback:
     def on_epoch_start(self, trainer: TrainingRun) -> None:
         """Before each epoch; the model is in training mode."""
 
+    @reads_norm(never)
     def on_step(self, trainer: TrainingRun, result: StepResult) -> None:
         """After each optimizer step."""
 
@@ -90,6 +115,10 @@ class Callbacks(list[Callback]):
         """Call this method of every callback."""
         for callback in self:
             getattr(callback, method)(trainer, *arguments)
+
+    def read_norm(self, step: int) -> bool:
+        """Whether one of them may read the gradient's norm of this step. Nobody else gets the StepResult."""
+        return any(getattr(callback.on_step, "reads_norm", _always)(callback, step) for callback in self)
 
     def state_dict(self) -> list[list[Any]]:
         """The class name and the state of each callback."""

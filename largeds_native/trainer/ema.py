@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from largeds_native.errors import ArgumentError
-from largeds_native.trainer.callbacks import Callback, TrainingRun
+from largeds_native.trainer.callbacks import Callback, TrainingRun, never, reads_norm
 from largeds_native.trainer.ranks import unwrap
 from largeds_native.trainer.sharding import local_part
 
@@ -33,6 +33,7 @@ class EMA(Callback):
         self.decay, self.every = decay, every
         self.average: dict[str, Tensor] = {}
         self._own: dict[str, Tensor] = {}
+        self._parts: tuple[list[Tensor], list[Tensor]] | None = None  # averages and weights, of this epoch
 
     def on_fit_start(self, trainer: TrainingRun) -> None:
         """Start from the current weights, unless a checkpoint had an average."""
@@ -40,13 +41,20 @@ class EMA(Callback):
         if not self.average:
             self.average = {name: p.detach().clone() for name, p in parameters.items()}
         self.average = {name: value.to(parameters[name].device) for name, value in self.average.items()}
+        self._parts = None
 
+    def on_epoch_start(self, trainer: TrainingRun) -> None:
+        """The model may have other parameters than in the epoch before."""
+        self._parts = None
+
+    @reads_norm(never)
     def on_step(self, trainer: TrainingRun, result: StepResult) -> None:
         """Update the average with the new weights."""
         if trainer.step % self.every == 0:
-            weights = [local_part(p.detach()) for p in unwrap(trainer.model).parameters()]
-            averages = [local_part(value) for value in self.average.values()]
-            torch._foreach_lerp_(averages, weights, 1 - self.decay**self.every)
+            if self._parts is None:  # a walk through all modules, which takes longer than the average itself
+                weights = [local_part(p.detach()) for p in unwrap(trainer.model).parameters()]
+                self._parts = [local_part(value) for value in self.average.values()], weights
+            torch._foreach_lerp_(*self._parts, 1 - self.decay**self.every)
 
     def on_evaluate_start(self, trainer: TrainingRun) -> None:
         """Put the average into the model."""
@@ -71,6 +79,7 @@ class EMA(Callback):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a saved average."""
         self.average = dict(state["average"])
+        self._parts = None
 
 
 def averaged_weights(averages: list[EMA], trainer: TrainingRun) -> dict[str, Tensor]:

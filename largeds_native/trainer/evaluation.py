@@ -34,7 +34,7 @@ def mean_loss(
 ) -> float:
     """Runs the accumulator's model in eval mode, micro-batch by micro-batch, then restores each module's mode. The
     metrics are reset and see all samples. NaN: the samples' weights are all 0."""
-    weigh, reduction, device, sync = accumulator.weigh, accumulator.reduction, accumulator.device, accumulator.sync
+    weighting, device, sync = accumulator.weighting, accumulator.device, accumulator.sync
     model, forward = unwrap(accumulator.model), without_ddp(accumulator.model)
     was_training = accumulator.model.training
     loss_sum = torch.zeros((), dtype=torch.float64, device=device)
@@ -56,9 +56,9 @@ def mean_loss(
                 if is_stand_in:
                     continue
                 samples += batches.length(part)
-                weight = weigh(*part)
+                weight = weighting.weigh(*part)
                 # the loss of a micro-batch of weight 0 is 0 / 0, and doesn't count
-                if reduction == "mean":
+                if weighting.reduction == "mean":
                     loss = torch.where(torch.as_tensor(weight != 0, device=loss.device), loss * weight, 0)
                 loss_sum += loss.reshape(())
                 weight_sum = weight_sum + weight

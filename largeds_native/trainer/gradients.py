@@ -10,7 +10,6 @@ would be a call for each.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -53,21 +52,34 @@ def multiply(gradients: list[Tensor], factor: float | Tensor) -> None:
         torch._foreach_mul_(same, factor.to(dtype))
 
 
-def any_nonfinite(values: Tensor) -> Tensor:
-    """1.0 if a value is infinite or NaN, else 0.0, as float32 on the device of the values."""
-    return (values * 0).sum().ne(0).float()  # NaN differs from all numbers
+def any_nonfinite(tensors: list[Tensor], one: Tensor) -> Tensor:
+    """1.0 if a value in these tensors is infinite or NaN, else 0.0. `one`: that number, as float32 on their device."""
+    flag = torch.zeros_like(one)
+    for same in _by_dtype(tensors).values():
+        flag = _or_nonfinite(flag, same, one)
+    return flag
+
+
+def _or_nonfinite(flag: Tensor, tensors: list[Tensor], one: Tensor) -> Tensor:
+    try:
+        # the check of a GradScaler, whose scale is 1 here: one call for all tensors, whatever their sizes
+        torch._amp_foreach_non_finite_check_and_unscale_(tensors, flag, one)
+    except (AttributeError, NotImplementedError, RuntimeError):  # a device, dtype or layout that it does not know
+        norms = torch.stack(torch._foreach_norm(tensors))
+        return torch.maximum(flag, (norms * 0).sum().ne(0).float())  # NaN differs from all numbers
+    return flag
 
 
 def zero_if(flag: Tensor, gradients: list[Tensor]) -> None:
     """Set the gradients to 0 where the flag is 1; see Note [Guard]."""
-    keep = 1 - flag
     for dtype, same in _by_dtype(gradients).items():
         integer = INTEGERS.get(dtype.itemsize)
         if integer is None or any(gradient.layout is not torch.strided for gradient in same):
             for gradient in same:
                 gradient.copy_(torch.where(flag.bool(), torch.zeros_like(gradient), gradient))
         else:
-            torch._foreach_mul_([gradient.view(integer) for gradient in same], keep.to(integer))
+            keep = torch.eq(flag, 0, out=torch.empty((), dtype=integer, device=flag.device))
+            torch._foreach_mul_([gradient.view(integer) for gradient in same], keep)
 
 
 def can_skip_by_flag(optimizer: Optimizer) -> bool:
@@ -101,8 +113,8 @@ def all_of(optimizer: Optimizer) -> list[nn.Parameter]:
     return [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
 
-def _by_dtype(gradients: Iterable[Tensor]) -> dict[torch.dtype, list[Tensor]]:
-    found: dict[torch.dtype, list[Tensor]] = {}
-    for gradient in gradients:
-        found.setdefault(gradient.dtype, []).append(gradient)
-    return found
+def _by_dtype(gradients: list[Tensor]) -> dict[torch.dtype, list[Tensor]]:
+    dtypes = {gradient.dtype for gradient in gradients}
+    if len(dtypes) == 1:  # nearly always
+        return {dtypes.pop(): gradients}
+    return {dtype: [gradient for gradient in gradients if gradient.dtype == dtype] for dtype in dtypes}

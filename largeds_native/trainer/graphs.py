@@ -1,11 +1,19 @@
-"""CUDA graphs, as `torch.compile(mode="reduce-overhead")` makes them: each run overwrites the outputs of the last."""
+"""CUDA graphs, as `torch.compile(mode="reduce-overhead")` makes them: each run overwrites the outputs of the last.
+
+Note [Gradients of a graph]
+Gradients are outputs of the backward's graph, and autograd takes a parameter's first gradient as it is, without a copy.
+So the next micro-batch's run would write over the sum so far (pytorch issue 169545): before it begins, the gradients
+get memory of their own.
+"""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 import torch
+from torch import nn
 
 _TREES = "torch._inductor.cudagraph_trees"
 
@@ -13,6 +21,23 @@ _TREES = "torch._inductor.cudagraph_trees"
 def in_use() -> bool:
     """Whether something was compiled to CUDA graphs in this process: outputs that are kept must be copies."""
     return _TREES in sys.modules
+
+
+class OwnGradients:
+    """Of one group: keeps its gradients from being overwritten by a later run. See Note [Gradients of a graph]."""
+
+    def __init__(self) -> None:
+        self._own: dict[int, Any] = {}
+
+    @torch.no_grad()
+    def keep(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Before another micro-batch: copy what was not copied before. What follows is added to the copies."""
+        if not in_use():
+            return
+        for parameter in parameters:
+            if parameter.grad is not None and self._own.get(id(parameter)) is not parameter.grad:
+                parameter.grad = parameter.grad.clone()
+                self._own[id(parameter)] = parameter.grad
 
 
 def begin() -> None:

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from largeds_native.trainer.callbacks import Callback, TrainingRun
+from largeds_native.trainer.callbacks import Callback, TrainingRun, reads_norm
 
 if TYPE_CHECKING:
     from largeds_native.trainer.step_result import StepResult
@@ -49,6 +49,7 @@ class TensorBoardLogger(Callback):
 
             self._writer = SummaryWriter(str(self.folder), purge_step=trainer.step)
 
+    @reads_norm(lambda self, step: step % self.every == 0)
     def on_step(self, trainer: TrainingRun, result: StepResult) -> None:
         """Write the step's numbers when they are there; nothing waits for them before the epoch's end."""
         if self._writer is None:

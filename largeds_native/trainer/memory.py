@@ -18,8 +18,9 @@ import torch
 from torch import Tensor
 
 from largeds_native.trainer import batches
-from largeds_native.trainer.accumulation import Accumulator, Group
+from largeds_native.trainer.accumulation import Accumulator
 from largeds_native.trainer.buffers import Snapshot
+from largeds_native.trainer.group import Group
 from largeds_native.trainer.lockstep import Pair
 from largeds_native.trainer.sharding import ShardedSync
 
@@ -117,7 +118,7 @@ class Trial:
 
     def backward(self, loss: Tensor) -> None:
         """As `Group.backward`."""
-        loss.backward(self._accumulator.gradient_of(loss, 1.0))  # type: ignore[no-untyped-call]
+        loss.backward(self._accumulator.weighting.gradient_of(loss, 1.0))  # type: ignore[no-untyped-call]
         self._accumulator.sync.after_backward()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from largeds_native.trainer.callbacks import Callback, TrainingRun
+from largeds_native.trainer.callbacks import Callback, TrainingRun, never, reads_norm
 
 if TYPE_CHECKING:
     from largeds_native.trainer.step_result import StepResult
@@ -46,6 +46,7 @@ class ProgressBar(Callback):
         self._task = self._bar.add_task("", total=total, epoch=trainer.epoch + 1, numbers="")
         self._bar.start()
 
+    @reads_norm(never)
     def on_step(self, trainer: TrainingRun, result: StepResult) -> None:
         """Redraw the bar, at most every `REFRESH` seconds."""
         if self._bar is None:

@@ -12,6 +12,7 @@ from torch import nn
 
 from largeds_native.errors import ArgumentError, StateError, StorageError
 from largeds_native.trainer import checkpoint, sharded_checkpoint
+from largeds_native.trainer.checkpoint_folder import CheckpointFolder
 from largeds_native.trainer.parts import Placement, SavedTensor, change, values
 from largeds_native.trainer.ranks import Ranks
 
@@ -120,7 +121,7 @@ def _load(parts: Mapping[str, Stateful | None], state: dict[str, Any]) -> None:
 
 
 def find_checkpoint(
-    source: str | os.PathLike[str] | None, folder: checkpoint.CheckpointFolder | None, run_started: bool, ranks: Ranks
+    source: str | os.PathLike[str] | None, folder: CheckpointFolder | None, run_started: bool, ranks: Ranks
 ) -> LoadedCheckpoint | None:
     """The checkpoint from which a fit continues, or None. `source`: a path; "auto" for the newest readable checkpoint,
     unless the run has already started in this process; None for a new run. Raises ArgumentError if two runs would be

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Protocol
 
 Numbers = tuple[float, float, float, bool]  # loss, weight, gradient_norm, stepped
+
+
+class Unread(Protocol):
+    """A step whose numbers are on their way."""
+
+    @property
+    def ready(self) -> bool: ...
+
+    def outcome(self) -> Numbers: ...
 
 
 class StepResult:
@@ -19,28 +28,25 @@ class StepResult:
         stepped: False if the step was skipped, because a loss or gradient was not finite.
     """
 
-    __slots__ = ("_is_ready", "_numbers", "_read", "samples", "steps_or_raises")
+    __slots__ = ("_numbers", "_unread", "samples", "steps_or_raises")
 
     def __init__(self, loss: float, weight: float, samples: int, gradient_norm: float, stepped: bool) -> None:
         self.samples = samples
         self.steps_or_raises = stepped  # it is known that the step was not skipped
         self._numbers: Numbers | None = (loss, weight, gradient_norm, stepped)
-        self._read: Callable[[], Numbers] | None = None
-        self._is_ready: Callable[[], bool] | None = None
+        self._unread: Unread | None = None
 
     @classmethod
-    def later(
-        cls, samples: int, read: Callable[[], Numbers], is_ready: Callable[[], bool], steps_or_raises: bool
-    ) -> StepResult:
+    def later(cls, samples: int, unread: Unread, steps_or_raises: bool) -> StepResult:
         """Of a step whose numbers are still on the device."""
         result = cls(0.0, 0.0, samples, 0.0, steps_or_raises)
-        result._numbers, result._read, result._is_ready = None, read, is_ready
+        result._numbers, result._unread = None, unread
         return result
 
     @property
     def ready(self) -> bool:
         """Whether the numbers are there, so that reading them does not wait."""
-        return self._numbers is not None or (self._is_ready is not None and self._is_ready())
+        return self._unread is None or self._unread.ready
 
     @property
     def loss(self) -> float:
@@ -60,9 +66,9 @@ class StepResult:
 
     def _all(self) -> Numbers:
         if self._numbers is None:
-            assert self._read is not None
-            self._numbers = self._read()
-            self._read = self._is_ready = None  # they keep the step's losses
+            assert self._unread is not None
+            self._numbers = self._unread.outcome()
+            self._unread = None  # it keeps the step's losses
         return self._numbers
 
     def __repr__(self) -> str:

@@ -2,16 +2,15 @@
 
 Its parts are in the files beside this one, and none of them depends on the Trainer: gradient accumulation
 (accumulation.py), repeating a step that ran out of memory (memory.py), the state of the run (run_state.py) and its
-files (checkpoint.py), the position in the loader (position.py), evaluation (evaluation.py), callbacks (callbacks.py).
+files (checkpoint_folder.py), the counts of steps (step_counts.py), the position in the loader (position.py), evaluation
+(evaluation.py), callbacks (callbacks.py).
 """
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
-import warnings
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -19,25 +18,27 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
-from largeds_native.errors import ArgumentError, NonFiniteError, StorageError
+from largeds_native.errors import ArgumentError
 from largeds_native.loading.torch_samplers import set_epoch
-from largeds_native.trainer import batches, checkpoint, run_state
-from largeds_native.trainer.accumulation import Accumulator, Group
+from largeds_native.trainer import batches, run_state
+from largeds_native.trainer.accumulation import Accumulator
 from largeds_native.trainer.arguments import (
-    check_classes,
     check_epochs,
     check_loader,
     check_monitored,
     check_parts,
     may_add_numbers,
 )
+from largeds_native.trainer.before_training import check_checkpoint_dir, check_loaders, warn_of_nothing
 from largeds_native.trainer.best import Best
 from largeds_native.trainer.callbacks import Callback, Callbacks
+from largeds_native.trainer.checkpoint_folder import CheckpointFolder
 from largeds_native.trainer.counts import check_count
 from largeds_native.trainer.device import device_of, explained
 from largeds_native.trainer.early_stopping import EarlyStopping
 from largeds_native.trainer.ema import EMA, averaged_weights
 from largeds_native.trainer.evaluation import check_world, evaluate
+from largeds_native.trainer.group import Group
 from largeds_native.trainer.members import check_members
 from largeds_native.trainer.memory import Record, until_it_fits
 from largeds_native.trainer.metrics import Metrics
@@ -50,6 +51,7 @@ from largeds_native.trainer.run_progress import RunProgress
 from largeds_native.trainer.schedule import Schedule
 from largeds_native.trainer.settings import Settings
 from largeds_native.trainer.sharding import ShardedSync, check_wrappers, is_sharded
+from largeds_native.trainer.step_counts import StepCounts
 from largeds_native.trainer.step_result import StepResult
 from largeds_native.trainer.stopping import SignalWatch
 from largeds_native.trainer.totals import EpochTotals
@@ -159,18 +161,17 @@ class Trainer:
         )
         if self.accumulator.hold and isinstance(self.accumulator.sync, ShardedSync):
             self.accumulator.sync.check_trials()
-        self.checkpoints: checkpoint.CheckpointFolder | None = None
+        self.checkpoints: CheckpointFolder | None = None
         if checkpoint_dir:
-            self.checkpoints = checkpoint.CheckpointFolder(checkpoint_dir, keep_last, self.ranks)
+            self.checkpoints = CheckpointFolder(checkpoint_dir, keep_last, self.ranks)
         self.checkpoint_every, self.monitor, self.best = checkpoint_every, monitor, Best(monitor_mode, "monitor_mode")
         self.train_metrics = Metrics(metrics, self.ranks, self.device)
         self.metrics = Metrics(metrics, self.ranks, self.device)
         self.callbacks = Callbacks([*callbacks, *([ProgressBar()] if progress else [])])
         self._progress = RunProgress()
+        self._steps = StepCounts(self.accumulator, self._progress, self.schedule)
         self._settings = Settings(optimizer, scheduler)
         self._signals = SignalWatch(self.ranks, stop_on_signal)
-        self._unread: StepResult | None = None  # of the last step, while its numbers are on the device
-        self._scheduled = False  # the scheduler has had that step
         self._unsaved_best = False  # the last epoch was the best so far, and its checkpoint could not be written
         self.steps_per_epoch: int | None = None
         self.stopped = False
@@ -190,8 +191,7 @@ class Trainer:
     @property
     def skipped(self) -> int:
         """Number of skipped steps, in which a loss or gradient was not finite."""
-        unread = self._unread  # reading it waits for the device
-        return self._progress.skipped + (unread is not None and not unread.stepped)
+        return self._steps.skipped
 
     @property
     def steps_in_epoch(self) -> int:
@@ -229,17 +229,8 @@ class Trainer:
         tensor; if the classes of the two loaders differ; if `monitor`, EarlyStopping or ReduceLROnPlateau need a number
         that no epoch has; for a metric that fails in the trial. StorageError if `checkpoint_dir` can't be written to.
         """
-        check_loader("train_loader", train_loader)
         check_epochs(epochs)
-        check_world(train_loader, self.ranks.world_size)
-        check_members("train_loader", train_loader, self.model, self.loss)
-        if val_loader is not None:
-            check_loader("val_loader", val_loader)
-            check_classes(train_loader, val_loader)
-            check_world(val_loader, self.ranks.world_size)
-            check_members("val_loader", val_loader, self.model, self.loss)
-            if self.ranks.longest(val_loader) == 0:
-                raise ArgumentError("the loader to evaluate on is empty")
+        check_loaders(train_loader, val_loader, self.model, self.loss, self.ranks)
         device_of(self.model, self.optimizer, self.device)  # it may have been moved since
         self.stopped = False
         self.position = Position(train_loader)
@@ -249,7 +240,7 @@ class Trainer:
         if found is not None:
             self.load_state_dict(*found)
         if self.epoch < epochs:
-            self._check_checkpoint_dir()
+            check_checkpoint_dir(self.checkpoints, self.ranks)
             self._check_before_training(val_loader)
         self._save_unsaved_best()
         done = self.epoch
@@ -265,34 +256,14 @@ class Trainer:
             finally:
                 self.callbacks.call("on_fit_end", self)
         if self.epoch == done and epochs > 0:
-            self._warn_of_nothing(epochs, "this trainer" if found is None else str(found[1]))
+            warn_of_nothing(self.epoch, epochs, "this trainer" if found is None else str(found[1]))
         return self.history
-
-    def _check_checkpoint_dir(self) -> None:
-        """StorageError, on all ranks, unless checkpoints can be written."""
-        refused: str | None = None
-        if self.checkpoints is not None and self.ranks.rank == 0:
-            try:
-                self.checkpoints.prepare()
-            except StorageError as error:
-                refused = str(error)
-        refused = self.ranks.first(refused)
-        if refused is not None:
-            raise StorageError(refused)
 
     def _save_unsaved_best(self) -> None:
         """The checkpoint of the best epoch that a fit before this one could not write."""
         if any(self.ranks.max(float(self._unsaved_best))):
             self.save(best=True)
             self._unsaved_best = False
-
-    def _warn_of_nothing(self, epochs: int, where: str) -> None:
-        """A fit that trained nothing looks like one that did."""
-        if self.epoch < epochs:
-            found = f"a callback had stopped the run at epoch {self.epoch}: change the callback (more patience)"
-        else:
-            found = f"epochs done: {self.epoch}, asked for: {epochs} in all: ask for more"
-        warnings.warn(f"{where}: nothing was trained: {found}, or begin in another checkpoint_dir", stacklevel=3)
 
     def _check_before_training(self, val_loader: Iterable[Any] | None) -> None:
         """What would otherwise fail when the first epoch is over: a batch of validation, and the names watched."""
@@ -325,15 +296,15 @@ class Trainer:
         self.callbacks.call("on_epoch_start", self)
         source = position.epoch(self.epoch)
         self.totals.start_clock(position.waited)
-        with explained(self.device, self._where, self._advice), self._reading_at_the_end():
+        with explained(self.device, self._where, self._advice), self._steps.reading_at_the_end():
             for group in self.accumulator.groups(source, start=self.totals.samples):
                 if self.accumulator.hold:
                     for outputs, targets in until_it_fits(group, self.accumulator, self._forward_backward):
                         self.train_metrics.update(outputs, targets)
                 else:
                     self._forward_backward(group, self.train_metrics.update)
-                self._read_last_step()  # here, since the device has the work of this step now
-                self._count(group.step())
+                self._steps.read()  # here, since the device has the work of this step now
+                self._count(group.step(norm=self.callbacks.read_norm(self.step + 1)))
         if not any(self.ranks.max(self.totals.samples)):
             raise ArgumentError("the training loader is empty")
         position.in_epoch = False
@@ -353,57 +324,10 @@ class Trainer:
         return 'Trainer(micro_batch="auto") repeats a step in smaller micro-batches, with the same result'
 
     def _count(self, result: StepResult) -> None:
-        """What follows a step. Its numbers are read now if they are there, else before the next one."""
-        self._progress.step += 1
-        self._progress.steps_in_epoch += 1
-        self.totals.count(result.samples)
-        self._unread, self._scheduled = result, result.steps_or_raises
-        if self._scheduled:
-            self.schedule.after_step(stepped=True)
-        if result.ready:
-            self._read_last_step()
+        """What follows a step."""
+        self._steps.count(result, self.totals)
         self.callbacks.call("on_step", self, result)
         self._after_step()
-
-    def _read_last_step(self) -> None:
-        """The numbers of the last step; waits for them, and raises its NonFiniteError."""
-        result = self._unread
-        if result is None:
-            return
-        self.accumulator.settle()
-        self._unread = None
-        self._progress.skipped += not result.stepped
-        self.totals.add(result)
-        if not self._scheduled:
-            self.schedule.after_step(stepped=result.stepped)
-
-    @contextlib.contextmanager
-    def _reading_at_the_end(self) -> Iterator[None]:
-        """The last step's numbers are read, also when an error or Ctrl-C ends the steps. The error may come of that
-        step: then that is said, and the step is not counted."""
-        try:
-            try:
-                yield
-            except BaseException as error:
-                if self._unread is not None and not isinstance(error, NonFiniteError):
-                    self._read_after(error)
-                raise
-            self._read_last_step()
-        except NonFiniteError:
-            if self._unread is not None:
-                self._unread = None
-                self._progress.step -= 1
-                self._progress.steps_in_epoch -= 1
-            raise
-
-    def _read_after(self, error: BaseException) -> None:
-        try:
-            self._read_last_step()
-        except NonFiniteError as cause:
-            if isinstance(error, Exception):
-                raise cause from error
-        except RuntimeError:  # the device has failed, which `error` says
-            self._unread = None
 
     def _forward_backward(self, group: Group, record: Record) -> None:
         for inputs, targets in group:
@@ -434,7 +358,7 @@ class Trainer:
         check_loader("loader", loader)
         check_world(loader, self.ranks.world_size)
         check_members("loader", loader, self.model, self.loss)
-        self._read_last_step()
+        self._steps.read()
         self.callbacks.call("on_evaluate_start", self)
         try:
             return evaluate(loader, self.accumulator, self.loss, self.precision, self.metrics)
@@ -517,15 +441,13 @@ class Trainer:
 
     def state_dict(self) -> dict[str, Any]:
         """The state of the run, as tensors and plain values. All ranks call it."""
-        self._read_last_step()
+        self._steps.read()
         self.accumulator.sync.share_buffers()
         return run_state.capture(self._parts())
 
     def load_state_dict(self, state: dict[str, Any], path: str | os.PathLike[str] = "state") -> None:
         """Continue from `state_dict()`. Raises StateError, before anything is changed, if it belongs to another run."""
-        with contextlib.suppress(NonFiniteError):  # of steps that are given up
-            self.accumulator.settle()
-        self._unread = None
+        self._steps.forget()
         run_state.restore(self._parts(), state, path)
         self._unsaved_best = False
         if self.checkpoints is not None:

@@ -225,11 +225,12 @@ def _class_weight(classes: _OnDevices, ignore_index: int, inputs: Any, targets: 
         return (
             float(targets.numel() / targets.shape[1]) if targets.ndim > 1 and targets.numel() else float(len(targets))
         )
-    if classes.weight is None and targets.device.type == "cpu":  # for each micro-batch; numpy is faster
+    on_cpu = targets.device.type == "cpu" and not readback.defers(targets.device)
+    if classes.weight is None and on_cpu:  # for each micro-batch; numpy is faster
         return float(np.count_nonzero(targets.numpy() != ignore_index))
     counted = targets != ignore_index
     if classes.weight is None:
-        return counted.sum()
+        return counted.sum(dtype=torch.float64)
     safe = torch.where(counted, targets, torch.zeros_like(targets))
     return (classes.on(targets.device)[safe] * counted).sum()
 

@@ -518,7 +518,7 @@ def test_weights_on_a_device_that_are_all_zero():
     """A weight that stays a tensor, as on a GPU: nothing is divided by 0."""
     model, before = small_model(), parameters_of(small_model())
     accumulator = Accumulator(model, torch.optim.SGD(model.parameters(), 0.1))
-    accumulator.weigh = lambda inputs, targets: torch.zeros((), dtype=F64)
+    accumulator.weighting.weigh = lambda inputs, targets: torch.zeros((), dtype=F64)
     (group,) = [next(accumulator.groups(cut([4], torch.float32)))]
     for inputs, targets in group:
         group.backward(F.cross_entropy(model(inputs), targets))

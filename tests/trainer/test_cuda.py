@@ -9,12 +9,13 @@ import shutil
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from largeds_native.errors import NonFiniteError
-from largeds_native.trainer import EMA, Accumulator, Callback, StepResult, Trainer, readback
+from largeds_native.trainer import EMA, Accumulator, Callback, StepResult, Trainer, graphs, readback
 from tests.trainer.helpers import numbers, parameters_of, samples, small_model
 
 HAS_CUDA = torch.cuda.is_available()
@@ -25,6 +26,7 @@ DEVICE = "cuda" if HAS_CUDA else "cpu"
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype"),
     pytest.mark.filterwarnings("ignore:`torch.jit"),
+    pytest.mark.filterwarnings("ignore:TensorFloat32 tensor cores"),  # torch 2.11, when it compiles
     pytest.mark.filterwarnings("ignore:Warning. Profiler clears events"),
 ]
 
@@ -198,6 +200,34 @@ def test_a_loss_whose_memory_the_next_forward_overwrites():
     assert torch.equal(weights, expected_weights)
 
 
+def test_gradients_whose_memory_the_next_backward_overwrites(monkeypatch):
+    """As a CUDA graph does it: autograd takes a first gradient as it is, without a copy."""
+    monkeypatch.setattr(graphs, "in_use", lambda: True)
+    memory = np.zeros((3, 6), np.float32)
+
+    class Linear(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x, weight):
+            ctx.save_for_backward(x)
+            return x @ weight.T
+
+        @staticmethod
+        def backward(ctx, gradient):
+            memory[:] = gradient.T @ ctx.saved_tensors[0]
+            return None, torch.from_numpy(memory)
+
+    def run(forward: Any) -> torch.Tensor:
+        weight = nn.Parameter(torch.ones(3, 6))
+        accumulator = Accumulator(nn.ParameterList([weight]), torch.optim.SGD([weight], 0.1), accumulate=3)
+        for group in accumulator.groups(batches(9)):
+            for inputs, targets in group:
+                group.backward(nn.functional.cross_entropy(forward(inputs, weight), targets))
+            group.step()
+        return weight.detach().clone()
+
+    torch.testing.assert_close(run(Linear.apply), run(nn.functional.linear))
+
+
 CONFIGURATIONS: dict[str, dict[str, Any]] = {
     "SGD": {"fused": False},
     "SGD, accumulate": {"fused": False, "accumulate": 3, "micro_batch": 4, "clip_grad_norm": 0.1},
@@ -326,7 +356,7 @@ def test_the_profile_has_no_synchronisation():
     with torch.profiler.profile() as profile:
         for group in trainer.accumulator.groups(loader):
             trainer._forward_backward(group, trainer.train_metrics.update)
-            trainer._read_last_step()
+            trainer._steps.read()
             trainer._count(group.step())
     names = {event.key for event in profile.key_averages()}
     assert not {name for name in names if name in ("aten::item", "aten::_local_scalar_dense", "cudaStreamSynchronize")}

@@ -19,7 +19,18 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from largeds_native.errors import NonFiniteError
-from largeds_native.trainer import EMA, Accumulator, Callback, StepResult, TensorBoardLogger, Trainer, readback
+from largeds_native.trainer import (
+    EMA,
+    Accumulator,
+    Callback,
+    EarlyStopping,
+    ProgressBar,
+    StepResult,
+    TensorBoardLogger,
+    Trainer,
+    gradients,
+    readback,
+)
 from tests.trainer.helpers import Stop, StopAt, numbers, parameters_of, samples, small_model
 
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
@@ -127,12 +138,17 @@ def results_of(log: Losses) -> list[tuple[Any, ...]]:
     precision=st.sampled_from(["fp32", "bf16", "fp16"]),
     by_step=st.booleans(),
     weight=st.sampled_from([None, lambda inputs, targets: (targets + 1.0).sum()]),
+    read=st.booleans(),
 )
 def test_the_same_steps(
-    sizes, bad, ignored, value, accumulate, micro_batch, optimizer, clip, precision, by_step, weight
+    sizes, bad, ignored, value, accumulate, micro_batch, optimizer, clip, precision, by_step, weight, read
 ):
-    """Weights, buffers, optimizer, scaler, scheduler, losses, norms and history, with skipped steps."""
-    bad, ignored = [n for n in bad if n < len(sizes)], ignored if ignored is not None and ignored < len(sizes) else None
+    """Weights, buffers, optimizer, scaler, scheduler, losses, norms and history, with skipped steps; also if nobody
+    reads the norm, which is then not computed."""
+    if ignored is not None and (ignored >= len(sizes) or precision == "fp16"):
+        ignored = None  # a GradScaler counts a step whose gradients are 0, and none that has no gradients
+    # what is bad and weighs nothing has no backward on the CPU; on a device nobody knows that it weighs nothing
+    bad = [n for n in bad if n < len(sizes) and n != ignored]
 
     def run(deferred: bool) -> tuple[dict[str, Any], list[Any]]:
         with reading(deferred):
@@ -146,7 +162,7 @@ def test_the_same_steps(
                 on_nonfinite="skip",
                 scheduler_by="step" if by_step else "epoch",
                 weight=weight,
-                callbacks=[log, EMA(0.5)],
+                callbacks=[log, EMA(0.5)] if read else [EMA(0.5)],
             )
             trainer.fit(loader_of(sizes, bad, value, ignored), 2)
             return state_of(trainer), results_of(log)
@@ -318,6 +334,70 @@ def test_tensorboard_writes_each_step_once(later, tmp_path):
     assert [value for _, value in found] == pytest.approx([log.results[step - 1].loss for step, _ in found])
 
 
+class Named(EMA):
+    """A subclass of a callback that reads no norm may read it."""
+
+    def on_step(self, trainer, result):
+        super().on_step(trainer, result)
+
+
+@pytest.mark.parametrize("make_callback", [Losses, Named, TensorBoardLogger, EMA, ProgressBar, EarlyStopping, None])
+def test_the_norm_is_computed_for_whoever_may_read_it(later, monkeypatch, tmp_path, make_callback):
+    """A user's callback may; of ours, only the logger of every second step."""
+    norms = []
+    monkeypatch.setattr(gradients, "norm", lambda found: norms.append(len(found)) or torch.ones(()))
+    if make_callback is TensorBoardLogger:
+        pytest.importorskip("tensorboard")
+        callbacks, expected = [TensorBoardLogger(tmp_path, every=2)], 3
+    else:
+        callbacks = [] if make_callback is None else [make_callback()]
+        expected = 6 if make_callback in (Losses, Named) else 0
+    trainer = make("SGD", callbacks=callbacks)
+    loader = loader_of([4] * 6, [])
+    trainer.fit(loader, 1, loader if make_callback is EarlyStopping else None)
+    assert len(norms) == expected
+
+
+def test_a_gradient_that_is_not_finite_is_found_without_its_norm(later):
+    """The losses are finite: only the check of the gradients can see it."""
+
+    class Infinite(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx, gradient):
+            return gradient * math.inf
+
+    class Bad(nn.Linear):
+        calls = 0
+
+        def forward(self, x):
+            self.calls += 1
+            return Infinite.apply(super().forward(x)) if self.calls == 3 else super().forward(x)
+
+    model = nn.Sequential(Bad(6, 3))
+    trainer = make("SGD", model, callbacks=[EMA()])
+    with pytest.raises(NonFiniteError, match=r"the gradient is not finite at step 2, samples 8 to 11"):
+        trainer.fit(loader_of([4] * 6, []), 1)
+    assert parameters_of(model).isfinite().all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("known", [False, True])
+def test_any_nonfinite(monkeypatch, dtype, known):
+    """By the check of a GradScaler, and where torch lacks it for a device or dtype."""
+    if not known:
+        monkeypatch.delattr(torch, "_amp_foreach_non_finite_check_and_unscale_")
+    one = torch.ones(())
+    for bad in (1.0, math.nan, math.inf, -math.inf):
+        tensors = [torch.randn(3, 4).to(dtype), torch.randn(2), torch.tensor([0.0, bad, 2.0]).to(dtype)]
+        copies = [tensor.clone() for tensor in tensors]
+        assert gradients.any_nonfinite(tensors, one).item() == (bad != 1.0)
+        assert all(torch.equal(a.nan_to_num(), b.nan_to_num()) for a, b in zip(tensors, copies, strict=True))
+
+
 class NoReads(TorchDispatchMode):
     """Fails where a value goes from a tensor to Python."""
 
@@ -343,7 +423,7 @@ def test_no_step_reads_a_value(later, optimizer, precision, on_nonfinite):
     for number, group in enumerate(steps):
         with NoReads() if number else contextmanager(lambda: iter([None]))():
             trainer._forward_backward(group, trainer.train_metrics.update)
-            trainer._read_last_step()
+            trainer._steps.read()
             trainer._count(group.step())
 
 
@@ -357,7 +437,7 @@ class OnMeta(readback.Readback):
     ready = property(lambda self: self._numbers is not None)
 
     def read(self):
-        self._numbers = [1.0] * self._given
+        self._numbers = [1.0] if self._given == 1 else [1.0] * (self._given - 1) + [0.0]  # weight; losses, norm, flag
         return self._numbers
 
 
@@ -372,7 +452,7 @@ def test_a_fit_on_a_device_without_values(monkeypatch, optimizer, weighted, accu
     log, model = Losses(), small_model(norm=True, dropout=0.3).to("meta")
     options: dict[str, Any] = {"loss": loss, "accumulate": accumulate, "micro_batch": 2, "clip_grad_norm": 1.0}
     trainer = make(optimizer, model, callbacks=[log, EMA()], **options)
-    trainer.accumulator.nominal = 4.0 * accumulate  # that of the first batch, which is read once in a run
+    trainer.accumulator.weighting.nominal = 4.0 * accumulate  # that of the first batch, which is read once in a run
     trainer.fit([(x.to("meta"), y.to("meta") if weighted else y) for x, y in loader_of([4] * 7, [])], 2)
     assert trainer.step == 2 * math.ceil(7 / accumulate)
     assert not any(log.ready)

@@ -15,7 +15,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from largeds_native.errors import ArgumentError, StateError
-from largeds_native.trainer import EMA, Callback, CSVLogger, EarlyStopping, Trainer, checkpoint
+from largeds_native.trainer import EMA, Callback, CSVLogger, EarlyStopping, Trainer, checkpoint_file
 from tests.trainer.helpers import (
     LossLog,
     Stop,
@@ -202,7 +202,7 @@ def test_a_checkpoint_that_runs_code_is_refused(tmp_path):
     path = tmp_path / "evil.pt"
     torch.save({"format": "largeds-checkpoint", "version": 1, "model": Evil()}, path)
     with open(path, "rb+") as file:
-        checkpoint._append_hash(file)  # as an attacker would
+        checkpoint_file._append_hash(file)  # as an attacker would
     with pytest.raises(StateError, match="not a complete checkpoint"):
         make_trainer(None).fit(make_loader("own state"), 1, resume=path)
     assert not (tmp_path / "pwned").exists()

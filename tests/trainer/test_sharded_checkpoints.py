@@ -15,7 +15,7 @@ from torch import nn
 
 import largeds_native as lds
 from largeds_native.errors import StateError, StorageError
-from largeds_native.trainer import EMA, CheckpointFolder, Trainer, checkpoint, part_files, read_checkpoint
+from largeds_native.trainer import EMA, CheckpointFolder, Trainer, checkpoint_file, part_files, read_checkpoint
 from tests.trainer.helpers import Stop, StopAt, numbers
 from tests.trainer.processes import run
 from tests.trainer.test_ranks import accuracy
@@ -207,7 +207,7 @@ def sign(folder: Path) -> None:
     from largeds_native.trainer.sharded_checkpoint import hash_of
 
     state["files"] = {name: hash_of(folder / name) for name in state["files"]}
-    checkpoint.write(folder / "run.pt", {k: v for k, v in state.items() if k not in ("format", "version")})
+    checkpoint_file.write(folder / "run.pt", {k: v for k, v in state.items() if k not in ("format", "version")})
 
 
 def change_metadata(folder: Path, function) -> None:
