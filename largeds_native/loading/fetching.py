@@ -188,13 +188,13 @@ class Fetcher:
             self._lock.notify_all()
         self._start()
 
-    def _check_room(self, shards: Shards) -> None:
+    def _check_room(self, shards: Shards, found_no_room: bool = False) -> None:
         caches: dict[ShardCache, list[int]] = {}
         for shard in shards:
             cache, number = self._numbers.owners[shard]
             caches.setdefault(cache, []).append(number)
         for cache, numbers in caches.items():
-            cache.check_fits(numbers, "a batch")
+            cache.check_fits(numbers, "a batch", found_no_room)
 
     def wait(self) -> None:
         """Until something was fetched, or a moment passed. It may be interrupted at any time."""
@@ -332,7 +332,7 @@ class Fetcher:
                 return
             self._tight = True
             try:
-                self._check_room(self._needed)
+                self._check_room(self._needed, found_no_room=True)
             except StoreError as error:
                 self._errors[shard] = error
             here = list(self._here)

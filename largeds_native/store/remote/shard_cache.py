@@ -92,12 +92,13 @@ class ShardCache:
         """Whether it is on the disk now; it may be gone in a moment unless it is held."""
         return self.is_held(number) or self._folder.has(self.name(number))
 
-    def check_fits(self, numbers: Iterable[int], what: str) -> None:
-        """Raises StoreError if these shards together are more than the cache may hold."""
+    def check_fits(self, numbers: Iterable[int], what: str, found_no_room: bool = False) -> None:
+        """Raises StoreError if these shards together are more than the cache may hold. Their exact size is known when
+        they are there; before, their rows alone count, unless room was looked for in vain."""
         if self.keeps_all:
             return
         chosen = list(numbers)
-        needed = sum(map(self._size_on_disk, chosen))
+        needed = sum(map(self._size_on_disk if found_no_room else self.sizes.__getitem__, chosen))
         if self.limit is not None and needed > self.limit:
             raise StoreError(
                 f"{what} needs {len(chosen):,} shards of {self._source.url} at once, {needed:,} bytes, and cache_bytes "
@@ -149,7 +150,7 @@ class ShardCache:
                 except NoRoom:
                     # another process holds what we need room for, and may wait for what we hold
                     self.unpin(numbers, owner)
-                    self.check_fits(numbers, "this read")
+                    self.check_fits(numbers, "this read", found_no_room=True)
                     time.sleep(POLL_SECONDS + random.random() * PATIENCE_SECONDS / 4)
                 except BaseException:
                     self.unpin(numbers, owner)
