@@ -153,7 +153,7 @@ def from_object_storage(options: Any) -> None:
             ],
             rounds=options.rounds,
         )
-    slower = min(("plain GETs", "disk"), key=lambda name: next(one.rate for one in results if one.name == name))
+    slower = min(("plain GETs", "disk"), key=lambda name: next(one.median for one in results if one.name == name))
     report(
         "cluster_s3",
         f"Pack {FROM_S3:,} JPEGs from object storage, 104 kB each",
