@@ -1,7 +1,7 @@
 """How fast is training from object storage, against a local copy and the server's own throughput?
 
-moto's S3 server on this machine, raw rows of 3 x 64 x 64 in shards of 32 MiB. Its limit is what plain HTTP gets from it:
-all objects, four at a time, thrown away. Then, with uint8 batches of 256:
+moto's S3 server on this machine, raw rows of 3 x 64 x 64 in shards of 32 MiB. Its limit is what plain HTTP gets from
+it: all objects, four at a time, thrown away. Then, with uint8 batches of 256:
 - a first epoch, which fetches all; an epoch with a full cache, in turns with the same epoch on a local copy (0.97)
 - epochs with a cache of a quarter of the store, order="block", block="shard": how often a shard is fetched in an epoch
   (at most 1.1 times), and bytes a second against the limit (0.9)
