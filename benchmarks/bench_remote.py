@@ -1,7 +1,7 @@
 """How fast is training from object storage, against a local copy and the server's own throughput?
 
-moto's S3 server on this machine, raw rows of 3 x 64 x 64 in shards of 4 MiB. Its limit is what plain HTTP gets from it:
-all objects, four at a time, thrown away. Then, with uint8 batches of 256:
+moto's S3 server on this machine, raw rows of 3 x 64 x 64 in shards of 32 MiB. Its limit is what plain HTTP gets from
+it: all objects, four at a time, thrown away. Then, with uint8 batches of 256:
 - a first epoch, which fetches all; an epoch with a full cache, in turns with the same epoch on a local copy (0.97)
 - epochs with a cache of a quarter of the store, order="block", block="shard": how often a shard is fetched in an epoch
   (at most 1.1 times), and bytes a second against the limit (0.9)
@@ -9,7 +9,7 @@ all objects, four at a time, thrown away. Then, with uint8 batches of 256:
 - 30 million rows in 5,000 shards, of which only the manifest exists: time and memory of opening, of the order, and of
   the decisions of the cache over an epoch
 
-python benchmarks/bench_remote.py [--rounds 5] [--shards 64]
+python benchmarks/bench_remote.py [--rounds 5] [--shards 16]
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from largeds_native.store.format.manifest import ShardEntry
 from largeds_native.store.remote.shard_files import row_files
 from tests.builders.s3 import fault_proxy, s3_server
 
-SIDE, BATCH, SHARD_BYTES = 64, 256, 4 << 20
+SIDE, BATCH, SHARD_BYTES = 64, 256, 32 << 20
 # moto looks for the service of a request here, and does not check the signature
 SIGNED = {"Authorization": "AWS4-HMAC-SHA256 Credential=k/20260101/us-east-1/s3/aws4_request"}
 BY_SHARD: dict[str, Any] = {"order": "block", "block": "shard"}
@@ -130,7 +130,7 @@ def thirty_million(store: Any, work: Path) -> dict[str, Any]:
 
 def main() -> None:
     parser = options_parser(__doc__)
-    parser.add_argument("--shards", type=int, default=64)
+    parser.add_argument("--shards", type=int, default=16)
     options = parser.parse_args()
     work = Path(tempfile.mkdtemp(prefix="bench-remote-"))
     keys = {"AWS_ACCESS_KEY_ID": "k", "AWS_SECRET_ACCESS_KEY": "s", "AWS_DEFAULT_REGION": "us-east-1"}
