@@ -93,7 +93,10 @@ class HostIterator:
         if spec.to_fetch is not None:
             self._fetcher = Fetcher(spec.to_fetch, batches_ahead(self._plan, self._epoch, self._submitted))
         # runs when this object is garbage collected, and before the interpreter exits
-        self.close = weakref.finalize(self, _close, self._core, self._fetcher)
+        if self._fetcher is None:
+            self.close = weakref.finalize(self, self._core.close)  # which no signal handler can interrupt
+        else:
+            self.close = weakref.finalize(self, self._fetcher.close, self._core.close)
         self._submit(spec.prefetch)
 
     def take(self, after: Progress) -> PositionedParts:
@@ -193,12 +196,6 @@ class HostIterator:
         if self._fetcher is not None:
             stats |= self._fetcher.stats()
         return stats
-
-
-def _close(core: _C.Prefetcher, fetcher: Fetcher | None) -> None:
-    core.close()
-    if fetcher is not None:  # now nothing reads its shards
-        fetcher.close()
 
 
 class BatchIterator(Iterator[Batch]):
