@@ -17,6 +17,7 @@ import weakref
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -93,10 +94,9 @@ class HostIterator:
         if spec.to_fetch is not None:
             self._fetcher = Fetcher(spec.to_fetch, batches_ahead(self._plan, self._epoch, self._submitted))
         # runs when this object is garbage collected, and before the interpreter exits
-        if self._fetcher is None:
-            self.close = weakref.finalize(self, self._core.close)  # which no signal handler can interrupt
-        else:
-            self.close = weakref.finalize(self, self._fetcher.close, self._core.close)
+        # without a fetcher, it is one call that no signal handler can interrupt
+        fetcher, close = self._fetcher, self._core.close
+        self.close = weakref.finalize(self, close if fetcher is None else partial(fetcher.close, close))
         self._submit(spec.prefetch)
 
     def take(self, after: Progress) -> PositionedParts:
