@@ -227,8 +227,9 @@ class Fetcher:
     def stats(self) -> dict[str, Any]:
         return {**self._counts, "fetch_waiting_seconds": self._waited}
 
-    def close(self) -> None:
-        """Ends the threads, and unpins all. The core must have no jobs any more."""
+    def close(self, end_jobs: Callable[[], object]) -> None:
+        """Ends the jobs of the core, which read shards; then the threads, and all pins."""
+        end_jobs()
         self._stop.set()
         with self._lock:
             self._lock.notify_all()

@@ -17,6 +17,7 @@ import weakref
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -93,7 +94,9 @@ class HostIterator:
         if spec.to_fetch is not None:
             self._fetcher = Fetcher(spec.to_fetch, batches_ahead(self._plan, self._epoch, self._submitted))
         # runs when this object is garbage collected, and before the interpreter exits
-        self.close = weakref.finalize(self, _close, self._core, self._fetcher)
+        # without a fetcher, it is one call that no signal handler can interrupt
+        fetcher, close = self._fetcher, self._core.close
+        self.close = weakref.finalize(self, close if fetcher is None else partial(fetcher.close, close))
         self._submit(spec.prefetch)
 
     def take(self, after: Progress) -> PositionedParts:
@@ -193,12 +196,6 @@ class HostIterator:
         if self._fetcher is not None:
             stats |= self._fetcher.stats()
         return stats
-
-
-def _close(core: _C.Prefetcher, fetcher: Fetcher | None) -> None:
-    core.close()
-    if fetcher is not None:  # now nothing reads its shards
-        fetcher.close()
 
 
 class BatchIterator(Iterator[Batch]):
