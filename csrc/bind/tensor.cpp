@@ -52,9 +52,17 @@ void destroy_capsule(PyObject* capsule) {
 }
 
 // Imports the function once and keeps it. `found` can't be a static local with an initialiser: the import may release
-// the GIL while it holds the guard of the local, and another thread would then deadlock.
+// the GIL while it holds the guard of the local, and another thread would then deadlock. The function of torch's core is
+// taken where it is there, since in the public one, which is written in Python, a signal handler may run and raise: the
+// batch that is being given would be lost.
 py::handle torch_function(const char* name, py::handle& found) {
-  if (!found) found = py::object(py::module_::import("torch.utils.dlpack").attr(name)).release();
+  if (!found) {
+    const std::string core_name = std::string("_") + name;
+    const py::object core = py::module_::import("torch._C");
+    const bool in_core = py::hasattr(core, core_name.c_str());
+    const py::object from = in_core ? core : py::object(py::module_::import("torch.utils.dlpack"));
+    found = py::object(from.attr(in_core ? core_name.c_str() : name)).release();
+  }
   return found;
 }
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import io
 from functools import cache
-from urllib.parse import urlsplit
 
 from largeds_native._internal.objects import ObjectFolder, ObjectState
+from largeds_native._internal.urls import split_query
 
 BLOCK = 1 << 20  # bytes of a request: as many as come in the time of one answer
 
@@ -19,12 +19,13 @@ def _root(scheme_and_host: str) -> ObjectFolder:
 
 def object_at(url: str) -> tuple[ObjectFolder, str]:
     """The bucket of an object's URL, or the folder on a host, and the object's name there."""
-    parts = urlsplit(url)
-    begin = f"{parts.scheme}://{parts.netloc}"
-    if parts.query:  # it belongs to this object alone
-        folder, _, name = url.partition("?")[0].rpartition("/")
-        return ObjectFolder(f"{folder}?{parts.query}"), name
-    return _root(begin), url[len(begin) :].lstrip("/")
+    base, query = split_query(url)
+    if query:  # it belongs to this object alone
+        folder, _, name = base.rpartition("/")
+        return ObjectFolder(f"{folder}?{query}"), name
+    scheme, _, rest = url.partition("://")
+    host, _, name = rest.partition("/")
+    return _root(f"{scheme.lower()}://{host}"), name
 
 
 def read_object(url: str, offset: int = 0, length: int = -1) -> bytes:

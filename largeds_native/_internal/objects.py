@@ -8,6 +8,7 @@ profiles. Who wants it registers it with fsspec, and it is used here.
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from collections.abc import Iterator, Sequence
@@ -18,7 +19,7 @@ from typing import Any
 from largeds_native._internal.retries import Cancelled as Cancelled
 from largeds_native._internal.retries import CutTransfer, retried
 from largeds_native._internal.urls import join, scheme_of, without_credentials
-from largeds_native.errors import ArgumentError, MissingObjectError
+from largeds_native.errors import ArgumentError, MissingObjectError, StorageError
 
 PACKAGES = {  # scheme -> what `pip install` installs
     "s3": "'largeds-native[s3]'",
@@ -57,7 +58,11 @@ class ObjectFolder:
     """
 
     def __init__(self, url: str) -> None:
-        self._url = url.rstrip("/") if not url.endswith("://") else url
+        if "::" in url:
+            raise ArgumentError(f"{without_credentials(url)}: chained URLs are not read: expected s3://bucket/folder")
+        scheme, mark, rest = url.partition("://")
+        url = scheme.lower() + mark + rest
+        self._url = url.rstrip("/") if rest else url
         self._connection = _Connection(url)
 
     @property
@@ -94,7 +99,12 @@ class ObjectFolder:
 
         def once() -> bytes:
             found: bytes = self._files.cat_file(self._path(name), start=start, end=stop)
-            if len(found) != stop - start:
+            if len(found) > stop - start:
+                raise StorageError(
+                    errno.EOPNOTSUPP,
+                    f"{self._named(name)}: the server gives whole objects only, and a part was asked for (HTTP Range)",
+                )
+            if len(found) < stop - start:
                 raise CutTransfer(f"expected {stop - start:,} bytes from byte {start:,} on, found {len(found):,}")
             return found
 

@@ -273,6 +273,8 @@ def pack(
     if part is not None:
         pack_part(chosen, out, arguments, part_from(part), shown, json=json, quiet=quiet)
         return
+    if finish and not is_url(out) and not os.path.isdir(local_path(out)):
+        raise PackError(f"{out} does not exist: expected the folder into which the parts were packed")
     planned = plan(chosen, out, **arguments)
     store = commit(planned) if finish else run(planned, shown, engine and engine.value, address)
     show_store(store, out, shown, json=json, quiet=quiet)

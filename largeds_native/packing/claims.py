@@ -25,17 +25,19 @@ from largeds_native.store.format.shard_record import shard_name
 FOLDER = ".pack"  # of all temporary files of an unfinished pack
 ABANDONED_AFTER = 120.0  # seconds without a sign of life; network file systems show times up to a minute late
 TOUCH_EVERY = 5.0
-_CLAIM = re.compile(r"shard-(?P<number>\d{5,9})\.(?P<host>[\w-]*)\.(?P<pid>\d+)\.[0-9a-f]{8}")
+_CLAIM = re.compile(r"shard-(?P<number>\d{5,9})\.(?P<host>[\w-]*)\.(?P<pid>\d+)(_(?P<start>\d+))?\.[0-9a-f]{8}")
 
 
 @dataclass(frozen=True)
 class Claim:
-    """The temporary folder `path` of shard `number`, which process `pid` of `host` writes."""
+    """The temporary folder `path` of shard `number`, which process `pid` of `host` writes. `start`: when that process
+    began, by which it is known from a later one of the same number."""
 
     path: Path
     number: int
     host: str
     pid: int
+    start: int = 0
 
     def __str__(self) -> str:
         return f"process {self.pid}" + ("" if self.host == _host() else f" on {self.host.rpartition('-')[0]}")
@@ -64,8 +66,8 @@ class Claims:
 
     def take(self, number: int) -> Claim:
         """Claims a shard, whoever else has."""
-        name = f"{shard_name(number)}.{_host()}.{os.getpid()}.{secrets.token_hex(4)}"
-        path = self._folder / name
+        process = f"{os.getpid()}_{_start_of(os.getpid())}"
+        path = self._folder / f"{shard_name(number)}.{_host()}.{process}.{secrets.token_hex(4)}"
         path.mkdir(parents=True)
         ours = Claim(path, number, _host(), os.getpid())
         self._ours = [one for one in self._ours if one.path.exists()] + [ours]
@@ -107,7 +109,13 @@ class Claims:
         ours = {one.path.name for one in self._ours}
         matches = [_CLAIM.fullmatch(name) for name in names if name not in ours]
         return [
-            Claim(self._folder / found[0], int(found["number"]), found["host"], int(found["pid"]))
+            Claim(
+                self._folder / found[0],
+                int(found["number"]),
+                found["host"],
+                int(found["pid"]),
+                int(found["start"] or 0),
+            )
             for found in matches
             if found is not None
         ]
@@ -123,17 +131,20 @@ class Claims:
 
 def _is_alive(one: Claim, now: float) -> bool:
     """Whether the process of a claim runs; on another machine, whether it gave a sign of life lately."""
-    if one.host == _host():
-        try:
-            os.kill(one.pid, 0)
-        except ProcessLookupError:
-            return False
-        except PermissionError:  # it is another user's
-            pass
+    if one.host == _host() and one.start:
+        return _start_of(one.pid) == one.start and one.path.exists()
     try:
         return now - os.stat(one.path).st_mtime < ABANDONED_AFTER
     except OSError:
         return False
+
+
+def _start_of(pid: int) -> int:
+    """When a process began, in ticks since the machine did; 0 if there is none."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+    except (OSError, ValueError, IndexError):
+        return 0
 
 
 @cache

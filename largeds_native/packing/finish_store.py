@@ -6,12 +6,12 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from largeds_native.errors import PackError
+from largeds_native.errors import LargedsError, PackError
 from largeds_native.packing.class_names import numbered_classes
 from largeds_native.packing.failures import check_failures, check_finished
 from largeds_native.packing.pack_plan import Plan
 from largeds_native.packing.resume import clean, finished_shards, is_store, publish
-from largeds_native.packing.shard_packer import check_record
+from largeds_native.packing.shard_packer import check_record, storage_error
 from largeds_native.packing.summary import RunTimes, make_report
 from largeds_native.store import PackedStore, open_manifest, open_packed, open_remote
 from largeds_native.store.format import manifest
@@ -39,6 +39,15 @@ def commit(plan: Plan) -> PackedStore:
 
 def finish_store(plan: Plan, times: RunTimes | None, progress: bool = False) -> PackedStore:
     """`times`: of the run that packed the last shards, for the report."""
+    try:
+        return _finish(plan, times, progress)
+    except LargedsError:
+        raise
+    except OSError as error:
+        raise storage_error(error, plan) from error
+
+
+def _finish(plan: Plan, times: RunTimes | None, progress: bool) -> PackedStore:
     if plan.mirror is not None:
         plan.mirror.pull()
     if is_store(plan.out):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 
 from largeds_native.errors import LargedsError
@@ -62,13 +63,18 @@ class _LocalRun:
             if self._numbers is None:
                 self._in_order()
             else:
-                self._in_any_order(list(self._numbers))
+                self._in_any_order(self._begin_somewhere(list(self._numbers)))
             self.packer.finish()
         self._seconds = time.perf_counter() - self._start
 
     def times(self) -> RunTimes:
         packer = self.packer
         return RunTimes(self._seconds, packer.threads, packer.clock, packer.waited, tuple(packer.records))
+
+    def _begin_somewhere(self, numbers: list[int]) -> list[int]:
+        """In object storage nothing tells what other processes are packing, so each begins at another shard."""
+        begin = secrets.randbelow(len(numbers)) if self._plan.mirror is not None and numbers else 0
+        return numbers[begin:] + numbers[:begin]
 
     def _in_any_order(self, pending: list[int]) -> None:
         while pending:

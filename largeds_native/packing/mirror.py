@@ -1,18 +1,18 @@
 """A pack whose store is written to object storage.
 
-Each machine has a folder of its own, the mirror, in which shards are packed as in any folder. A shard is uploaded
+Each process has a folder of its own, the mirror, in which shards are packed as in any folder. A shard is uploaded
 before it gets its name there, its record last; then the mirror keeps what is small of it, and drops the rows. What is
-in the bucket decides: each plan and each commit first bring the mirror to its state.
+in the bucket decides: each plan and each commit first bring the mirror to its state, and a shard whose record is there
+is neither packed nor uploaded again.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import shutil
-import stat
 import tempfile
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -21,7 +21,6 @@ from pathlib import Path
 from largeds_native._internal.objects import ObjectFolder
 from largeds_native._internal.urls import without_credentials
 from largeds_native.errors import LargedsError, MissingObjectError, PackError, StorageError, StoreError
-from largeds_native.packing.claims import Claims
 from largeds_native.store.format import manifest, sample_log, shard_record
 from largeds_native.store.format.files import atomic_write_bytes
 from largeds_native.store.format.manifest import PLAN_NAME, Manifest
@@ -34,34 +33,46 @@ KEPT = ("label.npy",)  # of which classes are numbered
 _SHARD_FILE = re.compile(r"(shard-\d{5,9})/([\w.-]+)")
 
 
+def _remove(process: int, folder: Path) -> None:
+    if process == os.getpid():  # not in a forked child, which has a folder of its own
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 class Mirror:
-    """The bucket at `url`, and the folder for it on this machine."""
+    """The bucket at `url`, and this process's folder for it."""
 
     def __init__(self, url: str) -> None:
         self.url = without_credentials(url).rstrip("/")
         self._bucket = ObjectFolder(url)
         self._sizes: dict[str, int] = {}  # of the objects, by key, as they were last listed
+        self._folder: tuple[int, Path] | None = None  # (process, folder)
 
     def __reduce__(self) -> tuple[type[Mirror], tuple[str]]:
         return Mirror, (self._bucket._url,)
 
     @property
     def folder(self) -> Path:
-        """It is made at the first use on a machine, readable by this user alone."""
-        name = f"largeds-pack-{os.getuid()}-{hashlib.sha256(self.url.encode()).hexdigest()[:16]}"
-        path = Path(tempfile.gettempdir()) / name
-        try:
-            path.mkdir(mode=0o700, exist_ok=True)
-            state = os.lstat(path)
-        except OSError as error:
-            raise StorageError(error.errno, f"{path}: {error.strerror}; TMPDIR names another folder") from None
-        if not stat.S_ISDIR(state.st_mode) or state.st_uid != os.getuid():
-            raise StorageError(f"{path} belongs to somebody else: set TMPDIR to a folder of yours")
-        return path
+        """Of this process, made at its first use, and removed when the process ends."""
+        if self._folder is None or self._folder[0] != os.getpid():
+            try:
+                path = Path(tempfile.mkdtemp(prefix="largeds-pack-"))
+            except OSError as error:
+                raise StorageError(error.errno, f"{error.filename}: {error.strerror}; see TMPDIR") from None
+            self._folder = os.getpid(), path
+            weakref.finalize(self, _remove, os.getpid(), path)
+        return self._folder[1]
 
     def pull(self) -> None:
         """Brings the folder to the state of the bucket: the job, or the manifest and report, and the records of
         shards. Raises PackError if something else is there."""
+        try:
+            self._pull()
+        except MissingObjectError as error:
+            if "there is no bucket" in str(error):
+                raise
+            self._pull()  # another process has just finished the store, and removed its job
+
+    def _pull(self) -> None:
         self._sizes = {one.key: one.size for one in self._bucket.list()}
         tops = {key for key in self._sizes if "/" not in key}
         foreign = sorted(key for key in self._sizes if key not in (PLAN_NAME, manifest.NAME))
@@ -73,10 +84,9 @@ class Mirror:
             else:
                 (self.folder / name).unlink(missing_ok=True)
         there = self._shards()
-        if not Claims(self.folder).of_others():
-            for path in self.folder.glob("shard-*"):
-                if path.name not in there:
-                    shutil.rmtree(path, ignore_errors=True)
+        for path in self.folder.glob("shard-*"):
+            if path.name not in there:
+                shutil.rmtree(path, ignore_errors=True)
         self._fetch([name for name in there if not (self.folder / name).exists()])
 
     def fetch_logs(self, names: list[str], needed: Callable[[str], bool]) -> None:
@@ -87,12 +97,25 @@ class Mirror:
             for key, data in zip(missing, pool.map(self._bucket.read, missing), strict=True):
                 atomic_write_bytes(self.folder / key, data)
 
+    def fetch_log(self, name: str) -> None:
+        """Fetches the list of samples of a shard."""
+        path = self.folder / name / sample_log.NAME
+        if not path.exists():
+            atomic_write_bytes(path, self._bucket.read(f"{name}/{sample_log.NAME}"))
+
+    def find(self, name: str) -> None:
+        """Fetches the record of a shard, if it is in the bucket."""
+        with suppress(MissingObjectError):
+            self._fetch([name])
+
     def send_shard(self, name: str, folder: Path) -> None:
-        """Uploads a shard from its temporary folder, and drops what is large of it there."""
+        """Uploads a shard from its temporary folder, and drops what is large of it there. One that another process has
+        uploaded meanwhile stays as it is: readers may use it already."""
         files = sorted(path for path in folder.iterdir() if path.name != shard_record.NAME)
-        with ThreadPoolExecutor(4) as pool:
-            list(pool.map(lambda path: self._bucket.write(f"{name}/{path.name}", path), files))
-        self._bucket.write(f"{name}/{shard_record.NAME}", folder / shard_record.NAME)
+        if not self._bucket.exists(f"{name}/{shard_record.NAME}"):
+            with ThreadPoolExecutor(4) as pool:
+                list(pool.map(lambda path: self._bucket.write(f"{name}/{path.name}", path), files))
+            self._bucket.write(f"{name}/{shard_record.NAME}", folder / shard_record.NAME)
         for path in files:
             if path.suffix in LARGE and path.name not in KEPT:
                 path.unlink()
@@ -120,7 +143,8 @@ class Mirror:
         """Removes the job, of which nothing is left to do, and the folder."""
         with suppress(MissingObjectError):
             self._bucket.delete(PLAN_NAME)
-        shutil.rmtree(self.folder, ignore_errors=True)
+        _remove(os.getpid(), self.folder)
+        self._folder = None
 
     @contextmanager
     def named(self) -> Iterator[None]:
@@ -128,7 +152,7 @@ class Mirror:
         try:
             yield
         except LargedsError as error:
-            here = str(self.folder)
+            here = str(self.folder) if self._folder is not None else self.url
             if here not in str(error):
                 raise
             error.args = tuple(one.replace(here, self.url) if isinstance(one, str) else one for one in error.args)

@@ -16,7 +16,7 @@ from largeds_native.packing.kept_values import COLOURS, fitted
 from largeds_native.packing.mirror import Mirror
 from largeds_native.packing.options import PackOptions
 from largeds_native.packing.pack_plan import PackSettings, Plan
-from largeds_native.packing.resume import begin, check_apart, check_output, is_store
+from largeds_native.packing.resume import begin, check_apart, check_output, check_url_apart, is_store
 from largeds_native.packing.size import row_size
 from largeds_native.packing.store_source import source_of
 from largeds_native.sources import IndexedSource, ShuffledSource, Source
@@ -46,6 +46,7 @@ def checked_plan(
         raise ArgumentError(f"key: expected a text that names the data, or None, found {key!r}")
     place = Mirror(str(out)) if is_url(out) else Path(os.path.abspath(local_path(out)))
     if isinstance(place, Mirror):
+        check_url_apart(place.url, samples)
         place.pull()
     else:
         check_output(place)

@@ -33,6 +33,13 @@ _FILE_OF_SHARD = re.compile(
 )
 
 
+def check_url_apart(out: str, source: Source) -> None:
+    """As `check_apart`, for a store in object storage."""
+    top = f"{source.walked or source.root}/"
+    if is_url(top) and (f"{out}/".startswith(top) or top.startswith(f"{out}/")):
+        raise ArgumentError(f"out: {out} and {top[:-1]}, from where the images come, lie in each other: choose another")
+
+
 def check_apart(out: Path, source: Source) -> None:
     """Raises ArgumentError where the store would lie among the images, or the images below the store."""
     target = os.path.realpath(out)
@@ -263,9 +270,9 @@ def finished_shards(out: Path) -> list[int]:
 
 def clean(out: Path) -> None:
     """Removes what a finished store does not need: also the shards that other processes pack once more."""
-    (out / PLAN_NAME).unlink(missing_ok=True)
     folder = out / FOLDER
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError):  # as of a file system that can only be read
+        (out / PLAN_NAME).unlink(missing_ok=True)
         for name in os.listdir(folder):
             if name.startswith("shard-"):
                 shutil.rmtree(folder / name, ignore_errors=True)

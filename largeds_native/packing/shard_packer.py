@@ -116,7 +116,12 @@ def existing(plan: Plan, number: int) -> ShardRecord | None:
     if isinstance(number, bool) or not isinstance(number, int) or number < 0 or number >= (plan.shards or 1 << 30):
         raise ArgumentError(f"number: expected a shard from 0 to {(plan.shards or 1 << 30) - 1}, found {number!r}")
     record = ShardRecord.read(plan.out / shard_name(number))
+    if record is None and plan.mirror is not None:
+        plan.mirror.find(shard_name(number))
+        record = ShardRecord.read(plan.out / shard_name(number))
     if record is not None:
+        if plan.mirror is not None and plan.settings.raise_errors and record.failed:
+            plan.mirror.fetch_log(record.name)
         check_record(plan, record)
         check_packed_before(plan.out, [record], plan.settings.raise_errors)
     return record

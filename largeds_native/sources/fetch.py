@@ -18,7 +18,7 @@ from largeds_native.sources.base import FailedItem, IndexedSource, Item, Source,
 
 CONNECTIONS = 48  # requests at once
 BATCH_BYTES = 32 << 20
-FIRST_BATCH = 64  # samples, before their sizes are known
+FIRST_BATCH = 32  # samples, before their sizes are known
 MOST = 4096
 AHEAD = 3  # batches that are being read while one is decoded
 
@@ -31,15 +31,15 @@ def read_batches(source: Source, start: int, stop: int) -> Iterator[SourceBatch]
         return
     with Fetcher() as fetcher:
         pending: deque[_Fetching] = deque()
-        step = FIRST_BATCH
+        step, ahead = FIRST_BATCH, 0
         while start < stop or pending:
-            while start < stop and len(pending) <= AHEAD:
+            while start < stop and len(pending) <= ahead:
                 end = min(start + step, stop)
                 pending.append(fetcher.begin(source.take(np.arange(start, end))))
                 start = end
             batch = pending.popleft().result()
             yield batch
-            step = _next_step(batch, step)
+            step, ahead = _next_step(batch, step), AHEAD
 
 
 def fetch(items: Iterable[Item]) -> list[Item]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import itertools
 import os
@@ -12,9 +13,10 @@ from concurrent.futures import ThreadPoolExecutor
 from largeds_native._internal.object_file import state_of
 from largeds_native._internal.objects import ObjectFolder
 from largeds_native._internal.urls import scheme_of
-from largeds_native.errors import MissingObjectError
+from largeds_native.errors import MissingObjectError, StorageError
 
 LISTINGS = 16  # at once
+FEW = 16  # objects of a folder that are asked for one by one
 OTHERS = (".gif", ".jfif", ".jpe", ".heic", ".heif", ".avif", ".jxl", ".jp2", ".svg")  # not taken, but counted
 
 
@@ -53,28 +55,36 @@ class Listing:
 
 
 def states_of(urls: Iterable[str]) -> str:
-    """A digest of the sizes and tags of objects, by a listing of the folder that they share, or, on a server that lists
-    nothing (http), by a request for each."""
-    wanted = sorted(set(urls))
+    """A digest of the sizes and tags of objects, by listings of their folders; where these have few of them, or can't
+    be listed (http, or without the permission), by a request for each."""
     digest = hashlib.sha256()
-    for begin, group in itertools.groupby(wanted, _bucket):
+    for folder, group in itertools.groupby(sorted(set(urls), key=_folder_and_name), _folder):
         names = list(group)
-        states = _asked(names) if scheme_of(begin) in ("http", "https") else _listed(names)
-        for url, state in zip(names, states, strict=True):
+        states = _listed(folder, names) if len(names) > FEW and scheme_of(folder) not in ("http", "https") else None
+        for url, state in zip(names, states or _asked(names), strict=True):
             digest.update(f"{url!r} {state}\n".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 
 
-def _bucket(url: str) -> str:
-    scheme, _, rest = url.partition("://")
-    return f"{scheme}://{rest.partition('/')[0]}"
+def _folder(url: str) -> str:
+    return url.rpartition("/")[0]
 
 
-def _listed(urls: list[str]) -> list[tuple[int, str] | None]:
-    first, last = (url.split("/")[:-1] for url in (urls[0], urls[-1]))  # sorted, so that they share what all share
-    shared = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False))
-    folder = "/".join(part for part, _ in shared)
-    found = {f"{folder}/{one.key}": (one.size, one.tag) for one in ObjectFolder(folder).list()}
+def _folder_and_name(url: str) -> tuple[str, str]:
+    return _folder(url), url
+
+
+def _listed(folder: str, urls: list[str]) -> list[tuple[int, str] | None] | None:
+    """None where the folder may not be listed."""
+    try:
+        objects, _ = ObjectFolder(folder).children()
+    except MissingObjectError:
+        return [None] * len(urls)
+    except StorageError as error:
+        if error.errno == errno.EACCES:
+            return None
+        raise
+    found = {f"{folder}/{one.key}": (one.size, one.tag) for one in objects}
     return [found.get(url) for url in urls]
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from largeds_native._internal.urls import is_url, local_path
+from largeds_native._internal.urls import is_url, local_path, split_query, without_credentials
 from largeds_native.errors import ArgumentError
 from largeds_native.sources.arrays import arrays
 from largeds_native.sources.base import Source
@@ -76,7 +76,7 @@ def _as_source(source: Any) -> Source:
 
 
 def _ending(url: str) -> str:
-    return os.path.splitext(url.partition("?")[0].rstrip("/"))[1].lower()
+    return os.path.splitext(split_query(url)[0].rstrip("/"))[1].lower()
 
 
 def _is_folder_url(source: Any) -> bool:
@@ -94,7 +94,8 @@ def _from_paths(paths: list[Any]) -> Source:
     for path in paths:
         if is_url(path):
             if _ending(path) in TABLES:
-                raise ArgumentError(f"{path}: several URLs are tar files, or images; tables are packed one at a time")
+                shown = without_credentials(path)
+                raise ArgumentError(f"{shown}: several URLs are tar files, or images; tables are packed one at a time")
             continue
         if path.is_dir() or path.suffix.lower() in TABLES:
             kind = "folders" if path.is_dir() else "tables"
@@ -103,7 +104,7 @@ def _from_paths(paths: list[Any]) -> Source:
                 + (": or put them, or links to them, into one folder, each a class" if path.is_dir() else "")
             )
     if all((_ending(path) if is_url(path) else path.suffix.lower()) in EXTENSIONS for path in paths):
-        return dataset(paths)
+        return dataset([path if is_url(path) else Path(os.path.abspath(path)) for path in paths])
     return tar(paths)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from largeds_native._internal.arrays import Array, FieldSpec
 from largeds_native._internal.object_file import ObjectFile, read_object, state_of
-from largeds_native._internal.urls import is_url, join, local_path, without_credentials
+from largeds_native._internal.urls import hiding_credentials, is_url, join, local_path, split_query, without_credentials
 from largeds_native.errors import ArgumentError, StorageError
 from largeds_native.sources import columns
 from largeds_native.sources.base import LABEL, IndexedSource, Indices, Item, Source, SourceBatch
@@ -71,7 +71,8 @@ class TableSource(IndexedSource):
         pictures: Mapping[str, Beside],
         ignore: int | None,
     ) -> None:
-        where, found, parquet = _read(file)
+        with hiding_credentials(os.fspath(file) if isinstance(file, (str, os.PathLike)) else ""):
+            where, found, parquet = _read(file)
         in_memory = where == IN_MEMORY
         self._file = None if in_memory else _absolute(where)
         self._top = _absolute(root) if root is not None else _absolute(".") if in_memory else _parent(str(self._file))
@@ -155,12 +156,14 @@ class TableSource(IndexedSource):
         if self._images is not None:
             return SourceBatch(self._images.take(indices), [f"#{i}" for i in indices.tolist()], fields, pictures)
         names = [str(name) for name in self._names.take(indices).to_pylist()]
-        return SourceBatch([self._located(name) for name in names], names, fields, pictures)
+        shown = [without_credentials(name) for name in names] if self.is_remote else names
+        return SourceBatch([self._located(name) for name in names], shown, fields, pictures)
 
     def _located(self, name: str) -> str:
         """The path, or the URL, of what a cell names."""
         if is_url(name):
             return name
+        name = local_path(name)
         return join(self._top, name) if is_url(self._top) else os.path.join(self._top, name)
 
     def _picture_items(self, name: str, indices: Indices) -> list[Item]:
@@ -249,9 +252,9 @@ def _read(file: Any) -> tuple[str, Any, Any]:
 
     if not isinstance(file, (str, os.PathLike)):
         return IN_MEMORY, _from_memory(file), None
-    where = os.fspath(file)
+    file = where = local_path(file)
     try:
-        if Path(file).suffix.lower() == ".parquet":
+        if Path(split_query(where)[0]).suffix.lower() == ".parquet":
             parquet = pq.ParquetFile(ObjectFile(where) if is_url(where) else file)
             inside = _embedded(parquet)
             return where, parquet.read([n for n in parquet.schema_arrow.names if n not in inside]), parquet
@@ -324,7 +327,7 @@ def _paths(column: Any, where: str, name: str, outside: bool) -> Any:
         raise ArgumentError(f"{where}: column {name!r}: expected paths, found {column.type}")
     columns.check_complete(column, where, name)
     if not outside:
-        hostile = pc.match_substring_regex(column, r"^/|(^|/)\.\.(/|$)")
+        hostile = pc.match_substring_regex(column, r"^/|(^|/)\.\.(/|$)|^(?i:file|local)://")
         if (first := pc.index(hostile, True).as_py()) >= 0:
             raise ArgumentError(
                 f"{where}: line {first + 1} of the data: {column[first].as_py()!r} leaves the folder of images; "

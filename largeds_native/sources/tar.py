@@ -19,7 +19,7 @@ import numpy as np
 
 from largeds_native._internal.arrays import MASK, FieldSpec
 from largeds_native._internal.object_file import ObjectFile, state_of
-from largeds_native._internal.urls import is_url, local_path, without_credentials
+from largeds_native._internal.urls import hiding_credentials, is_url, local_path, without_credentials
 from largeds_native.errors import ArgumentError, PackError
 from largeds_native.sources.base import LABEL, FailedItem, IndexedSource, Indices, Item, Source, SourceBatch
 from largeds_native.sources.classes import with_classes
@@ -95,7 +95,7 @@ class TarSource(IndexedSource):
         for index, (path, samples) in enumerate(zip(files, self._indexed(files, roles), strict=True)):
             for key, sample in samples.items():
                 if sample.image is None:
-                    _refuse_other_images(path, key, sample)
+                    _refuse_other_images(without_credentials(path), key, sample)
                     self._left_out["samples without an image"] += 1
                     continue
                 self._keys.append(key)
@@ -125,7 +125,8 @@ class TarSource(IndexedSource):
 
         def indexed(path: str) -> tuple[dict[str, _Sample], Counter[str]]:
             left_out: Counter[str] = Counter()
-            return _samples(path, left_out, roles), left_out
+            with hiding_credentials(path):
+                return _samples(path, left_out, roles), left_out
 
         with ThreadPoolExecutor(AT_ONCE) as pool:
             for samples, left_out in pool.map(indexed, files):
@@ -161,7 +162,7 @@ class TarSource(IndexedSource):
         return (self._files[self._file_index[i]], *extent)
 
     def _name(self, i: int) -> str:
-        return f"{os.path.basename(self._files[self._file_index[i]])}:{self._keys[i]}"
+        return f"{os.path.basename(without_credentials(self._files[self._file_index[i]]))}:{self._keys[i]}"
 
     def paths(self, indices: Indices) -> list[tuple[str, str]]:
         found = [(self._name(i), self._files[self._file_index[i]]) for i in indices.tolist()]

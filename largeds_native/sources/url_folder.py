@@ -28,7 +28,7 @@ class UrlFolderSource(FolderSource):
                 found[name.partition("/")[0]].append(name)
         blocks = {name: _block(names) for name, names in found.items()}
         self._take_classes(blocks, _block(flat), listing.left_out)
-        self.root, self.description, self.walked = shown, f"folder {shown}", None
+        self.root, self.description, self.walked = shown, f"folder {shown}", shown
         if not self._paths:
             raise PackError(f"{shown} has no image: {expected_images(listing.left_out)}")
 

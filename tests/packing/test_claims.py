@@ -68,9 +68,10 @@ def test_the_dead_and_the_living(tmp_path: Path, process: subprocess.Popen[bytes
     host = claims._host()
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
-    dead = claim_of(tmp_path, 0, f"{host}.{ended.pid}.00000000")
-    alive = claim_of(tmp_path, 1, f"{host}.{process.pid}.00000000")
-    silent = claim_of(tmp_path, 2, f"{host}.{process.pid}.00000001", age=claims.ABANDONED_AFTER + 60)
+    dead = claim_of(tmp_path, 0, f"{host}.{ended.pid}_77.00000000")
+    # one that is stopped for a while is alive, and a later process of the same number is another one
+    alive = claim_of(tmp_path, 1, f"{host}.{process.pid}_{claims._start_of(process.pid)}.00000000", age=1e6)
+    another = claim_of(tmp_path, 2, f"{host}.{process.pid}_77.00000001")
     elsewhere = claim_of(tmp_path, 3, OTHER)
     gone = claim_of(tmp_path, 4, OTHER, age=claims.ABANDONED_AFTER + 60)
     foreign = tmp_path / ".pack" / "notes.txt"
@@ -80,7 +81,7 @@ def test_the_dead_and_the_living(tmp_path: Path, process: subprocess.Popen[bytes
     assert str(ours.of_others()[0]) == f"process {process.pid}"
     assert str(ours.of_others()[1]) == "process 77 on elsewhere"
     ours.remove_abandoned()
-    assert [path.exists() for path in (dead, alive, silent, elsewhere, gone, foreign)] == [0, 1, 0, 1, 0, 1]
+    assert [path.exists() for path in (dead, alive, another, elsewhere, gone, foreign)] == [0, 1, 0, 1, 0, 1]
 
 
 def test_signs_of_life(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import http.server
 import itertools
 import shutil
+import subprocess
+import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +25,7 @@ from tests.builders.masks import make_mask_tree
 from tests.builders.s3 import Bucket
 from tests.builders.trees import make_tree
 from tests.packing.test_pack import files_of
-from tests.packing.test_parts import JPEG, SMALL, pack_apart, parquet_of, table_of, tar_of
+from tests.packing.test_parts import JPEG, ROOT, SMALL, pack_apart, parquet_of, table_of, tar_of
 
 pytestmark = [
     pytest.mark.s3,
@@ -337,6 +342,7 @@ def test_parts_in_object_storage(tmp_path: Path, bucket: Bucket, monkeypatch: py
     assert store.report is not None
     assert store.report.resumed_shards == 3
     assert objects_of(url) == files_of(local.path)
+    del plan
     assert not list((tmp_path / "machine4").iterdir())
 
 
@@ -385,14 +391,95 @@ def test_what_is_at_the_url_already(tmp_path: Path, bucket: Bucket) -> None:
         lds.pack(tmp_path / "tree", "s3://no-such-bucket/a.lds", progress=False, **SMALL)
 
 
-def test_the_folder_for_uploads_of_somebody_else(
-    tmp_path: Path, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("together", [True, False])
+def test_processes_that_pack_into_one_bucket(tmp_path: Path, bucket: Bucket, together: bool) -> None:
+    """At once, each returns the store; after one has finished it, nothing is uploaded again."""
+    make_tree(tmp_path / "tree", 2, 10)
+    options = SMALL | {"shard_bytes": 2 * 3 * 12 * 12}
+    local = lds.pack(tmp_path / "tree", tmp_path / "local", progress=False, **options)
+    url = f"{bucket.url}/a.lds"
+    late = packing.plan(tmp_path / "tree", url, **options)
+    if together:
+        program = (
+            "import largeds_native as lds\n"
+            f"store = lds.pack({str(tmp_path / 'tree')!r}, {url!r}, **{options!r}, threads=1, progress=False)\n"
+            "print(store.identity)\n"
+        )
+        running = [
+            subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            for _ in range(3)
+        ]
+        told = [process.communicate(timeout=200) for process in running]
+        assert {out.decode() for out, _ in told} == {f"{local.identity}\n"}, [err.decode() for _, err in told]
+    else:
+        lds.pack(tmp_path / "tree", url, progress=False, **options)
+    bucket.faults.forget()
+    assert packing.pack_shard(late, 3).rows == 2
+    assert packing.commit(late).identity == local.identity
+    assert not [path for method, path in bucket.faults.requests if method == "PUT"]
+    assert objects_of(url) == files_of(local.path)
+
+
+def test_a_store_does_not_lie_among_its_images(tmp_path: Path, bucket: Bucket) -> None:
+    make_tree(tmp_path / "tree", 2, 3)
+    upload(tmp_path / "tree", f"{bucket.url}/data/train")
+    for out in ("data/train/out.lds", "data/train", "data"):
+        with pytest.raises(ArgumentError, match="lie in each other"):
+            lds.pack(f"{bucket.url}/data/train", f"{bucket.url}/{out}", progress=False, **SMALL)
+    assert len(lds.pack(f"{bucket.url}/data/train", f"{bucket.url}/data/train.lds", progress=False, **SMALL)) == 6
+
+
+def test_odd_names_and_schemes(tmp_path: Path, bucket: Bucket) -> None:
+    paths = make_tree(tmp_path / "tree", 1, 1)
+    names = ["what?.png", "a#b.png", "100%25.png", "a+b c.png", "[1]*.png", "q?x=1&y.png"]
+    for name in names:
+        ObjectFolder(f"{bucket.url}/odd/a").write(name, paths[0])
+    store = lds.pack(f"S3{bucket.url[2:]}/odd", tmp_path / "out", progress=False, max_failures=0, **SMALL)
+    assert sorted(store.samples["source"].to_pylist()) == sorted(f"a/{name}" for name in names)
+    rows = "\n".join(f"{bucket.url}/odd/a/{name},1" for name in names)
+    (tmp_path / "urls.csv").write_text(f"path,label\n{rows}\n")
+    assert len(lds.pack(tmp_path / "urls.csv", tmp_path / "table", progress=False, max_failures=0, **SMALL)) == 6
+    with pytest.raises(ArgumentError, match="chained URLs are not read"):
+        lds.pack(f"simplecache::{bucket.url}/odd", tmp_path / "chained", progress=False, **SMALL)
+
+
+def test_files_of_this_machine_by_url(tmp_path: Path) -> None:
+    paths = make_tree(tmp_path / "tree", 2, 3)
+    url = (tmp_path / "tree").as_uri()
+    assert len(lds.pack(url, tmp_path / "folder", progress=False, **SMALL)) == 6
+    table = table_of(paths, tmp_path / "table.csv")
+    assert len(lds.pack(table.as_uri(), tmp_path / "table", progress=False, **SMALL)) == 6
+    for scheme in ("file", "local"):
+        (tmp_path / "hostile.csv").write_text(f"path,label\n{scheme}://{paths[0]},1\n")
+        with pytest.raises(ArgumentError, match="leaves the folder of images"):
+            sources.table(tmp_path / "hostile.csv")
+
+
+def test_credentials_of_http_are_shown_nowhere(tmp_path: Path) -> None:
+    """Signed URLs, whose query is a key."""
     make_tree(tmp_path / "tree", 1, 2)
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    plan = packing.plan(tmp_path / "tree", f"{bucket.url}/a.lds", **SMALL)
-    folder = plan.out
-    shutil.rmtree(folder)
-    folder.symlink_to(tmp_path / "tree")
-    with pytest.raises(StorageError, match="belongs to somebody else: set TMPDIR"):
-        packing.pack_shard(plan, 0)
+    tar_of(sorted((tmp_path / "tree").rglob("*.*")), tmp_path / "tree/a.tar")
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(
+        ("127.0.0.1", 0), functools.partial(Quiet, directory=str(tmp_path / "tree"))
+    )
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        host = f"127.0.0.1:{server.server_address[1]}"
+        cells = [f"http://us:sEc@ReT@{host}/class0/{name}?sig=tOkEn" for name in ("0000.png", "0001.jpg", "none.png")]
+        (tmp_path / "urls.csv").write_text("\n".join(["path,label", *(f"{cell},1" for cell in cells)]) + "\n")
+        store = lds.pack(tmp_path / "urls.csv", tmp_path / "out", progress=False, max_failures=1, **SMALL)
+        assert store.report is not None
+        assert store.report.failed == {"missing": 1}
+        with pytest.raises(StorageError, match="whole objects only") as found:
+            sources.tar(f"http://us:sEcReT@{host}/a.tar?sig=tOkEn")
+        told = b"".join(path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file())
+        told += str(found.value).encode() + "".join(store.samples["source"].to_pylist()).encode()
+        assert not [secret for secret in (b"sEc", b"ReT", b"tOkEn") if secret in told]
+    finally:
+        server.shutdown()
+        server.server_close()

@@ -205,7 +205,7 @@ def test_another_process_finishes_first_and_cleans_up(tmp_path: Path, monkeypatc
         lds.pack(tmp_path / "tree", tmp_path / "out", progress=False, **SMALL)
 
     monkeypatch.setattr(shard_packer.ShardFiller, "fill", overtaken)
-    monkeypatch.setattr("largeds_native.packing.claims.ABANDONED_AFTER", -1.0)
+    monkeypatch.setattr("largeds_native.packing.claims._is_alive", lambda claim, now: False)
     assert packing.pack_shard(again, 0).rows == 5
     assert sorted(os.listdir(tmp_path / "out")) == ["manifest.json", "report.json", "shard-00000", "shard-00001"]
 

@@ -20,17 +20,17 @@ def reserve(path: Path, size: int) -> None:
     except StorageError as error:
         path.unlink(missing_ok=True)
         free = _free_bytes(path.parent)
-        if free < size:
+        if free is not None and free < size:
             needed = f"{path} needs {size:,} bytes, {free:,} are free"
             raise StorageError(f"the disk is full: {needed}; make room and pack again") from error
         raise
 
 
-def _free_bytes(folder: Path) -> int:
+def _free_bytes(folder: Path) -> int | None:
     try:
         state = os.statvfs(folder)
     except OSError:
-        return 0
+        return None
     return state.f_bavail * state.f_frsize
 
 
