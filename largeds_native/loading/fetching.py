@@ -6,10 +6,12 @@ what the next batches need, soonest first. An error of a fetch is raised in the 
 
 from __future__ import annotations
 
+import atexit
 import random
 import threading
 import time
 import warnings
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -145,6 +147,9 @@ class Fetcher:
         self._counts = dict.fromkeys(("fetched_bytes", "fetched_shards", "cache_hits"), 0)
         self._waited = 0.0
         self._threads: list[threading.Thread] = []
+        self._running = 0  # threads that have not ended
+        self._closed = False
+        _fetchers.add(self)
 
     # ---- of the iterator's thread -----------------------------------------------------------------------------------
     def pin(self, samples: Int64Array, position: int) -> bool:
@@ -228,18 +233,29 @@ class Fetcher:
         return {**self._counts, "fetch_waiting_seconds": self._waited}
 
     def close(self, end_jobs: Callable[[], object]) -> None:
-        """Ends the jobs of the core, which read shards; then the threads, and all pins."""
+        """Ends the jobs of the core, which read shards, and tells the threads to end, the last of which ends all pins.
+        It waits for no thread: the garbage collector may call it in any thread, also in the one of fsspec that answers
+        their requests, and while that holds a lock."""
         end_jobs()
+        self._stop.set()
+        with self._lock:
+            self._closed = True
+            self._lock.notify_all()
+            if not self._running:
+                self._end_pins()
+
+    def join(self) -> None:
+        """Waits until the threads have ended."""
         self._stop.set()
         with self._lock:
             self._lock.notify_all()
         for thread in self._threads:
-            if thread is not threading.current_thread():
-                thread.join()
-        with self._lock:
-            here, self._here = list(self._here), set()
+            thread.join()
+
+    def _end_pins(self) -> None:
+        here, self._here = list(self._here), set()
         self._unpin(here, self)
-        for after, (_, shards) in self._pinned.items():
+        for after, (_, shards) in list(self._pinned.items()):
             self._unpin(shards, (self, after))
         self._pinned.clear()
 
@@ -251,9 +267,20 @@ class Fetcher:
                 for i in range(THREADS)
             ]
             for thread in self._threads:
+                with self._lock:
+                    self._running += 1
                 thread.start()
 
     def _run(self, looks_ahead: bool) -> None:
+        try:
+            self._fetch_all(looks_ahead)
+        finally:
+            with self._lock:
+                self._running -= 1
+                if not self._running and self._closed:  # else jobs of the core may still read
+                    self._end_pins()
+
+    def _fetch_all(self, looks_ahead: bool) -> None:
         while not self._stop.is_set() and not self._numbers.complete:
             try:
                 if looks_ahead:
@@ -347,3 +374,15 @@ class Fetcher:
     def _count(self, what: str, number: int) -> None:
         with self._lock:
             self._counts[what] += number
+
+
+_fetchers: weakref.WeakSet[Fetcher] = weakref.WeakSet()
+
+
+def _end_all() -> None:
+    """Before the interpreter ends: its threads would be stopped in the middle of what they do."""
+    for fetcher in list(_fetchers):
+        fetcher.join()
+
+
+atexit.register(_end_all)

@@ -99,6 +99,12 @@ class HostIterator:
         self.close = weakref.finalize(self, close if fetcher is None else partial(fetcher.close, close))
         self._submit(spec.prefetch)
 
+    def end(self) -> None:
+        """Closes, and waits until the threads have ended."""
+        self.close()
+        if self._fetcher is not None:
+            self._fetcher.join()
+
     def take(self, after: Progress) -> PositionedParts:
         if self._interrupted:
             self._recover()
@@ -212,7 +218,7 @@ class BatchIterator(Iterator[Batch]):
         self._ended = False
         self._lock = threading.Lock()
         self._structure = host.structure
-        self.stats, self.close = source.stats, host.close
+        self.stats, self.close = source.stats, host.end
 
     def __next__(self) -> Batch:
         before = after = self._cursor.at
@@ -239,5 +245,5 @@ class BatchIterator(Iterator[Batch]):
             self._ended = True
             self._final_stats |= self.stats()
             self._cursor.at = (self._epoch + 1, NOTHING)
-            self._host.close()
+            self._host.end()
             raise

@@ -28,6 +28,7 @@ from largeds_native.store.remote.shard_files import row_files
 from largeds_native.store.report import NAME as REPORT
 
 REQUESTS = 32  # at once
+SMALL_BYTES = 1 << 30  # the most of a manifest, a list of samples, or labels
 LARGE = (".bin", ".npy")  # endings of the files of rows and fields
 KEPT = ("label.npy",)  # of which classes are numbered
 _SHARD_FILE = re.compile(r"(shard-\d{5,9})/([\w.-]+)")
@@ -80,7 +81,7 @@ class Mirror:
             raise PackError(f"{self.url} exists and is not a store (it holds {foreign[0]!r}): choose another output")
         for name in (PLAN_NAME, REPORT, manifest.NAME):
             if name in tops:
-                atomic_write_bytes(self.folder / name, self._bucket.read(name))
+                atomic_write_bytes(self.folder / name, self._read(name))
             else:
                 (self.folder / name).unlink(missing_ok=True)
         there = self._shards()
@@ -94,14 +95,14 @@ class Mirror:
         keys = [f"{name}/{file}" for name in names for file in (sample_log.NAME, *KEPT)]
         missing = [key for key in keys if needed(key) and key in self._sizes and not (self.folder / key).exists()]
         with ThreadPoolExecutor(REQUESTS) as pool:
-            for key, data in zip(missing, pool.map(self._bucket.read, missing), strict=True):
+            for key, data in zip(missing, pool.map(self._read, missing), strict=True):
                 atomic_write_bytes(self.folder / key, data)
 
     def fetch_log(self, name: str) -> None:
         """Fetches the list of samples of a shard."""
         path = self.folder / name / sample_log.NAME
         if not path.exists():
-            atomic_write_bytes(path, self._bucket.read(f"{name}/{sample_log.NAME}"))
+            atomic_write_bytes(path, self._read(f"{name}/{sample_log.NAME}"))
 
     def find(self, name: str) -> None:
         """Fetches the record of a shard, if it is in the bucket."""
@@ -141,8 +142,9 @@ class Mirror:
 
     def finish(self) -> None:
         """Removes the job, of which nothing is left to do, and the folder."""
-        with suppress(MissingObjectError):
-            self._bucket.delete(PLAN_NAME)
+        if PLAN_NAME in self._sizes:  # who only reads may have no permission
+            with suppress(MissingObjectError):
+                self._bucket.delete(PLAN_NAME)
         _remove(os.getpid(), self.folder)
         self._folder = None
 
@@ -160,6 +162,13 @@ class Mirror:
                 error.strerror = error.strerror.replace(here, self.url)
             raise
 
+    def _read(self, key: str) -> bytes:
+        """Of a small file: whatever is in the bucket, it fits into memory."""
+        data = self._bucket.read(key, 0, SMALL_BYTES + 1)
+        if len(data) > SMALL_BYTES:
+            raise StoreError(f"{self.url}/{key}: expected at most {SMALL_BYTES:,} bytes, found more")
+        return data
+
     def _shards(self) -> list[str]:
         """Those that are there as a whole: their record comes last."""
         found = (_SHARD_FILE.fullmatch(key) for key in self._sizes)
@@ -167,7 +176,7 @@ class Mirror:
 
     def _fetch(self, names: list[str]) -> None:
         with ThreadPoolExecutor(REQUESTS) as pool:
-            records = pool.map(lambda name: self._bucket.read(f"{name}/{shard_record.NAME}"), names)
+            records = pool.map(lambda name: self._read(f"{name}/{shard_record.NAME}"), names)
             for name, record in zip(names, records, strict=True):
                 (self.folder / name).mkdir(exist_ok=True)
                 atomic_write_bytes(self.folder / name / shard_record.NAME, record)

@@ -213,8 +213,34 @@ def test_threads_end_with_the_loader(url: str, raw: Any, bucket: Bucket, tmp_pat
     assert not fetching()
     assert not store.cache._pins
     with lds.Loader(store, 5, **BY_SHARD) as other:
-        next(iter(other))
+        next(iter(other))  # collected at once, and its threads end soon
+    deadline = time.monotonic() + 10
+    while fetching() and time.monotonic() < deadline:
+        time.sleep(0.01)
     assert not fetching()
+
+
+def test_the_garbage_collector_waits_for_no_thread(url: str, raw: Any, bucket: Bucket, tmp_path: Path) -> None:
+    """It may run in fsspec's own thread, which the threads that fetch wait for."""
+    import fsspec.asyn
+
+    bucket.faults.match, bucket.faults.delay = "images.npy", 0.3
+    store = lds.open(url, cache=tmp_path / "cache", cache_bytes=8 * shard_size(raw))
+    iterator = iter(lds.Loader(store, 5, **BY_SHARD))
+    next(iterator)
+    host, threads = iterator._host, iterator._host._fetcher._threads
+    done = threading.Event()
+
+    def collect() -> None:
+        host.close()
+        done.set()
+
+    fsspec.asyn.get_loop().call_soon_threadsafe(collect)
+    assert done.wait(10)
+    for thread in threads:
+        thread.join(10)
+    assert not any(thread.is_alive() for thread in threads)
+    assert not store.cache._pins
 
 
 def test_stats(url: str, raw: Any, tmp_path: Path) -> None:
