@@ -52,9 +52,9 @@ void destroy_capsule(PyObject* capsule) {
 }
 
 // Imports the function once and keeps it. `found` can't be a static local with an initialiser: the import may release
-// the GIL while it holds the guard of the local, and another thread would then deadlock. The function of torch's core is
-// taken where it is there, since in the public one, which is written in Python, a signal handler may run and raise: the
-// batch that is being given would be lost.
+// the GIL while it holds the guard of the local, and another thread would then deadlock. The function of torch's core
+// is taken where it is there, since in the public one, which is written in Python, a signal handler may run and raise:
+// the batch that is being given would be lost.
 py::handle torch_function(const char* name, py::handle& found) {
   if (!found) {
     const std::string core_name = std::string("_") + name;
