@@ -195,7 +195,7 @@ def test_a_closed_pipe(
 INTERRUPTED = {
     "push": "largeds_native.store.push",
     "pull": "largeds_native.store.pull",
-    "pack": "largeds_native.packing.pack",
+    "pack": "largeds_native.packing.plan",
     "import": "largeds_native.interchange.from_hdf5",
     "train": "largeds_native.cli.training.open_place",
     "doctor": "largeds_native.profile.doctor.run.open_store",
