@@ -107,12 +107,6 @@ class Plan:
         stop = start + self.shard_rows
         return start, stop if self.source.count is None else min(stop, self.source.count)
 
-    @property
-    def can_be_shared(self) -> bool:
-        """Whether several processes can pack it: its samples can be read in any order, and are known to be the same in
-        each process."""
-        return isinstance(self.source, IndexedSource) and self.identity is not None
-
     def numbers(self, part: int = 1, parts: int = 1) -> range:
         """The shards of part 1, 2, ... of `parts`. Raises ArgumentError for a part out of this range, or a source that
         one process must read from its start to its end."""

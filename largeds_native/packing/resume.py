@@ -116,8 +116,7 @@ def _write_job(plan: Plan, new: bool) -> None:
     if not new:
         publish(path, data)
         return
-    temporary = path.with_name(f"{path.name}.new-{secrets.token_hex(4)}")
-    temporary = plan.out / FOLDER / temporary.name
+    temporary = plan.out / FOLDER / f"{path.name}.{secrets.token_hex(4)}"
     temporary.parent.mkdir(exist_ok=True)
     temporary.write_bytes(data)
     try:

@@ -68,6 +68,12 @@ class Source(ABC):
     is_remote = False  # whether items are URLs of object storage
     keeps_values = False  # whether a pack keeps arrays as they are, unless it is told otherwise
 
+    def _describe_as(self, source: Source) -> None:
+        """For a source whose samples are those of another one, in another order or with something added."""
+        self.classes, self.description, self.root = source.classes, source.description, source.root
+        self.notes, self.image_size, self.walked = source.notes, source.image_size, source.walked
+        self.values, self.keeps_values, self.is_remote = source.values, source.keeps_values, source.is_remote
+
     @property
     @abstractmethod
     def fields(self) -> dict[str, FieldSpec]: ...
@@ -149,9 +155,7 @@ class ShuffledSource(IndexedSource):
     def __init__(self, source: IndexedSource, seed: int) -> None:
         self._source = source
         self._order = np.random.Generator(np.random.Philox(seed)).permutation(source.count)
-        self.classes, self.description, self.root = source.classes, source.description, source.root
-        self.notes, self.image_size, self.walked = source.notes, source.image_size, source.walked
-        self.values, self.keeps_values, self.is_remote = source.values, source.keeps_values, source.is_remote
+        self._describe_as(source)
         self.batch = source.batch
 
     @property
@@ -187,9 +191,7 @@ class _ListedSource(IndexedSource):
         self._start, self._count = start, source.count
         self._fields, self._pictures = source.fields, source.pictures
         self._listed = source.take(np.arange(start, stop))
-        self.classes, self.description, self.root = source.classes, source.description, source.root
-        self.notes, self.image_size, self.walked = source.notes, source.image_size, source.walked
-        self.values, self.keeps_values, self.is_remote = source.values, source.keeps_values, source.is_remote
+        self._describe_as(source)
         self.batch = source.batch
 
     @property

@@ -104,10 +104,8 @@ class _Numbering:
 class _Renumbered(Source):
     def __init__(self, source: Source, numbering: _Numbering) -> None:
         self._source, self._numbering = source, numbering
+        self._describe_as(source)
         self.classes = numbering.names
-        self.description, self.root, self.notes = source.description, source.root, source.notes
-        self.image_size, self.walked = source.image_size, source.walked
-        self.values, self.keeps_values, self.is_remote = source.values, source.keeps_values, source.is_remote
 
     @property
     def fields(self) -> dict[str, FieldSpec]:

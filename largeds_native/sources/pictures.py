@@ -172,9 +172,7 @@ class PicturedSource(IndexedSource):
 
     def __init__(self, source: IndexedSource, folders: Mapping[str, PictureFolder], ignore: int | None) -> None:
         self._source, self._folders = source, dict(folders)
-        self.classes, self.description, self.root = source.classes, source.description, source.root
-        self.notes, self.image_size, self.walked = source.notes, source.image_size, source.walked
-        self.values, self.keeps_values, self.is_remote = source.values, source.keeps_values, source.is_remote
+        self._describe_as(source)
         self.batch = source.batch
         self.is_remote = self.is_remote or any(folder.is_remote for folder in self._folders.values())
         for name in self._folders:
