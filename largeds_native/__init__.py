@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from largeds_native.trainer import Trainer as Trainer
 
     open = open_store
+    __version__: str
     from largeds_native.transform import Augment as Augment
     from largeds_native.transform import ColorAugment as ColorAugment
 
@@ -117,6 +118,8 @@ def __getattr__(name: str) -> Any:
     elif name in _LAZY:
         module, attribute = _LAZY[name]
         value = getattr(importlib.import_module(module), attribute)
+    elif name == "__version__":
+        value = importlib.import_module("importlib.metadata").version("largeds-native")
     else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     globals()[name] = value

@@ -8,6 +8,8 @@ from fractions import Fraction
 from typing import Any
 
 import numpy as np
+import PIL
+import pytest
 from PIL import Image
 
 # ---- random numbers: Philox4x32-10 and the keyed permutation, in plain integers --------------------------------
@@ -174,8 +176,15 @@ def chosen_crop(draws: SampleDraws, height: int, width: int, options: dict[str, 
     return 0, 0, height, width
 
 
+def needs_pillow(version: tuple[int, int], reason: str) -> None:
+    """Skips a test that compares with a newer Pillow: tools/test-torch installs the oldest supported one."""
+    if tuple(map(int, PIL.__version__.split(".")[:2])) < version:
+        pytest.skip(f"Pillow {PIL.__version__} {reason}")
+
+
 def resized(image: np.ndarray, size: tuple[int, int], options: dict[str, Any]) -> np.ndarray:
     """(H, W, C) by Pillow to (height, width)."""
+    needs_pillow((13, 0), "resizes by columns first")
     filters = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
     chosen = filters[options.get("filter", "bilinear")]
     planes = [Image.fromarray(np.ascontiguousarray(image[..., c])) for c in range(image.shape[2])]

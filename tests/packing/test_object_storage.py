@@ -457,6 +457,7 @@ def test_files_of_this_machine_by_url(tmp_path: Path) -> None:
 
 def test_credentials_of_http_are_shown_nowhere(tmp_path: Path) -> None:
     """Signed URLs, whose query is a key."""
+    pytest.importorskip("aiohttp")
     make_tree(tmp_path / "tree", 1, 2)
     tar_of(sorted((tmp_path / "tree").rglob("*.*")), tmp_path / "tree/a.tar")
 

@@ -320,6 +320,7 @@ def test_what_is_read_from_its_start_to_its_end_is_packed_by_one_process(tmp_pat
     for call in (lambda: packing.commit(plan), lambda: plan.numbers(1, 2)):
         with pytest.raises(ArgumentError, match=words):
             call()
+    pytest.importorskip("ray")
     with pytest.raises(ArgumentError, match=words):
         lds.pack(iter(samples), tmp_path / "out2", engine="ray", progress=False, **SMALL)
 
