@@ -1,7 +1,10 @@
 """How fast is training from object storage, against a local copy and the server's own throughput?
 
 moto's S3 server on this machine, raw rows of 3 x 64 x 64 in shards of 32 MiB. Its limit is what plain HTTP gets from
-it: all objects, four at a time, thrown away. Then, with uint8 batches of 256:
+it: all objects, four at a time, thrown away. On two processors, the server takes most of one for that, so what loading
+does beside fetching (hashing, writing, making batches) is taken from the server. `--link 4gbit` gives both a network of
+that rate, as tc limits it in a namespace of its own, so that not the processors are the limit. Then, with uint8 batches
+of 256:
 - a first epoch, which fetches all; an epoch with a full cache, in turns with the same epoch on a local copy (0.97)
 - epochs with a cache of a quarter of the store, order="block", block="shard": how often a shard is fetched in an epoch
   (at most 1.1 times), and bytes a second against the limit (0.9)
@@ -9,7 +12,7 @@ it: all objects, four at a time, thrown away. Then, with uint8 batches of 256:
 - 30 million rows in 5,000 shards, of which only the manifest exists: time and memory of opening, of the order, and of
   the decisions of the cache over an epoch
 
-python benchmarks/bench_remote.py [--rounds 5] [--shards 16]
+python benchmarks/bench_remote.py [--rounds 5] [--shards 64] [--link 4gbit]
 """
 
 from __future__ import annotations
@@ -17,7 +20,9 @@ from __future__ import annotations
 import http.client
 import os
 import resource
+import shlex
 import shutil
+import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -128,10 +133,21 @@ def thirty_million(store: Any, work: Path) -> dict[str, Any]:
     }
 
 
+def over_link(rate: str) -> None:
+    """Runs this program again, where the loopback device has this rate."""
+    arguments = [word for word in sys.argv if word != "--link" and word != rate and word != f"--link={rate}"]
+    limited = f"ip link set lo up && tc qdisc add dev lo root tbf rate {shlex.quote(rate)} burst 2mb latency 100ms"
+    command = f"{limited} && LINK={shlex.quote(rate)} exec {shlex.join([sys.executable, *arguments])}"
+    os.execvp("unshare", ["unshare", "--map-root-user", "--net", "sh", "-c", command])
+
+
 def main() -> None:
     parser = options_parser(__doc__)
-    parser.add_argument("--shards", type=int, default=16)
+    parser.add_argument("--shards", type=int, default=64)
+    parser.add_argument("--link", metavar="RATE", help="of the network between server and client, such as 4gbit")
     options = parser.parse_args()
+    if options.link:
+        over_link(options.link)
     work = Path(tempfile.mkdtemp(prefix="bench-remote-"))
     keys = {"AWS_ACCESS_KEY_ID": "k", "AWS_SECRET_ACCESS_KEY": "s", "AWS_DEFAULT_REGION": "us-east-1"}
     os.environ.update(keys)
@@ -178,6 +194,7 @@ def measure(endpoint: str, work: Path, options: Any) -> None:
     extra = {
         "push_megabytes_per_second": round(total / pushed / 1e6),
         "open_requests": requests,
+        "link": os.environ.get("LINK", "none"),
         "server_megabytes_per_second": round(limit / 1e6),
         "first_epoch_megabytes_per_second": round(np.median(firsts) / 1e6),
         "quarter_megabytes_per_second": round(rate / 1e6),
@@ -187,7 +204,8 @@ def measure(endpoint: str, work: Path, options: Any) -> None:
         "thirty_million": thirty_million(local, work),
     }
     report(
-        "remote", f"An epoch of {len(local):,} rows in {shards} shards, from moto's S3 server", results,
+        "remote_link" if "LINK" in os.environ else "remote",
+        f"An epoch of {len(local):,} rows in {shards} shards, from moto's S3 server", results,
         relative_to="local copy", of="full cache", target=0.97, extra=extra,
     )  # fmt: skip
     for name, value in extra.items():

@@ -138,32 +138,33 @@ Hashes hash_buffer(const py::buffer& buffer, int64_t row_bytes, int threads) {
   return hashes;
 }
 
-std::vector<int64_t> verify_rows(const std::string& path, const Indices& offsets, const Hashes& expected, int threads) {
-  if (offsets.size() != expected.size() + 1) {
-    throw Error(Reason::value, "expected " + std::to_string(expected.size() + 1) + " offsets for " + path + ", found " +
-                                   std::to_string(offsets.size()));
+Hashes hash_file(const FileTuple& file, int64_t row_bytes, int threads) {
+  const ShardFile shard = shard_file(file);
+  if (row_bytes < 1) throw Error(Reason::value, "expected rows of at least a byte");
+  Hashes hashes(shard.rows);
+  uint64_t* out = hashes.mutable_data();
+  {
+    const py::gil_scoped_release nogil;
+    ThreadPool pool(threads);
+    hash_rows(shard, row_bytes, out, pool);
   }
-  const int64_t n = expected.size();
-  const int64_t* begins = offsets.data();
-  if (begins[0] < 0 || !std::is_sorted(begins, begins + n + 1)) {
-    throw Error(Reason::store, path + ": the offsets of its rows are not in order");
-  }
-  const uint64_t* hashes = expected.data();
-  const py::gil_scoped_release nogil;
-  ThreadPool pool(threads);
-  return damaged_rows(path, begins, n, hashes, pool);
+  return hashes;
 }
 
-std::vector<int64_t> verify_file(const FileTuple& file, int64_t row_bytes, const Hashes& expected, int threads) {
-  const ShardFile shard = shard_file(file);
-  if (row_bytes < 1 || expected.size() != shard.rows) {
-    throw Error(Reason::value, "expected " + std::to_string(shard.rows) + " hashes for " + shard.path + ", found " +
-                                   std::to_string(expected.size()));
+Hashes hash_file_rows(const std::string& path, const Indices& offsets, int threads) {
+  const int64_t n = offsets.size() - 1;
+  const int64_t* begins = offsets.data();
+  if (n < 0 || begins[0] < 0 || !std::is_sorted(begins, begins + n + 1)) {
+    throw Error(Reason::store, path + ": the offsets of its rows are not in order");
   }
-  const uint64_t* hashes = expected.data();
-  const py::gil_scoped_release nogil;
-  ThreadPool pool(threads);
-  return damaged_rows(shard, row_bytes, hashes, pool);
+  Hashes hashes(n);
+  uint64_t* out = hashes.mutable_data();
+  {
+    const py::gil_scoped_release nogil;
+    ThreadPool pool(threads);
+    hash_rows(path, begins, n, out, pool);
+  }
+  return hashes;
 }
 
 }  // namespace
@@ -187,8 +188,8 @@ void register_store(py::module_& m) {
       .def(py::init(&make_label_rows), py::arg("shards"), py::arg("row_bytes"), py::arg("signed"), py::arg("parts"),
            py::arg("arriving") = false);
   m.def("hash_rows", &hash_buffer, py::arg("buffer"), py::arg("row_bytes"), py::arg("threads") = 1);
-  m.def("verify_file", &verify_file, py::arg("file"), py::arg("row_bytes"), py::arg("expected"), py::arg("threads"));
-  m.def("verify_rows", &verify_rows, py::arg("path"), py::arg("offsets"), py::arg("expected"), py::arg("threads"));
+  m.def("hash_file", &hash_file, py::arg("file"), py::arg("row_bytes"), py::arg("threads") = 1);
+  m.def("hash_file_rows", &hash_file_rows, py::arg("path"), py::arg("offsets"), py::arg("threads") = 1);
   m.def("reserve", &reserve_file, py::arg("path"), py::arg("bytes"), py::call_guard<py::gil_scoped_release>());
 }
 

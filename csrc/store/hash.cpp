@@ -4,7 +4,7 @@
 #include <sys/uio.h>
 
 #include <algorithm>
-#include <mutex>
+#include <vector>
 
 #include "common/file.h"
 #include "common/simd.h"
@@ -49,28 +49,20 @@ void read_rows(const File& file, int64_t begin, int64_t end, Begin begin_of, std
 
 // `begin_of(i)` is the first byte of row i in the file, and `begin_of(rows)` the end of the last one.
 template <class Begin>
-std::vector<int64_t> find_damaged(const std::string& path, int64_t rows, Begin begin_of, const uint64_t* expected,
-                                  ThreadPool& pool) {
+void hash_file(const std::string& path, int64_t rows, Begin begin_of, uint64_t* hashes, ThreadPool& pool) {
   const File file(path);
   const int64_t mean_bytes = std::max<int64_t>(1, (begin_of(rows) - begin_of(0)) / std::max<int64_t>(1, rows));
   const int64_t grain = std::max<int64_t>(1, kPieceBytes / mean_bytes);
   std::vector<std::vector<uint8_t>> buffers(static_cast<size_t>(pool.size()));
-  std::vector<int64_t> damaged;
-  std::mutex mutex;
   pool.parallel_for(rows, grain, [&](int64_t begin, int64_t end, int worker) {
     // request the piece that this thread will probably take next, so that the disk reads it while this one is hashed
     const int64_t next = begin + grain * pool.size();
     if (next < rows) {
       will_need(file.descriptor(), begin_of(next), begin_of(std::min(next + grain, rows)) - begin_of(next));
     }
-    read_rows(file, begin, end, begin_of, buffers[static_cast<size_t>(worker)], [&](int64_t i, const uint8_t* row) {
-      if (hash_bytes(row, begin_of(i + 1) - begin_of(i)) == expected[i]) return;
-      const std::lock_guard<std::mutex> lock(mutex);
-      damaged.push_back(i);
-    });
+    read_rows(file, begin, end, begin_of, buffers[static_cast<size_t>(worker)],
+              [&](int64_t i, const uint8_t* row) { hashes[i] = hash_bytes(row, begin_of(i + 1) - begin_of(i)); });
   });
-  std::sort(damaged.begin(), damaged.end());
-  return damaged;
 }
 
 }  // namespace
@@ -87,14 +79,12 @@ void hash_rows(const uint8_t* data, int64_t n, int64_t row_bytes, uint64_t* hash
   });
 }
 
-std::vector<int64_t> damaged_rows(const ShardFile& file, int64_t row_bytes, const uint64_t* expected,
-                                  ThreadPool& pool) {
-  return find_damaged(file.path, file.rows, [&](int64_t i) { return file.offset + i * row_bytes; }, expected, pool);
+void hash_rows(const ShardFile& file, int64_t row_bytes, uint64_t* hashes, ThreadPool& pool) {
+  hash_file(file.path, file.rows, [&](int64_t i) { return file.offset + i * row_bytes; }, hashes, pool);
 }
 
-std::vector<int64_t> damaged_rows(const std::string& path, const int64_t* offsets, int64_t rows,
-                                  const uint64_t* expected, ThreadPool& pool) {
-  return find_damaged(path, rows, [&](int64_t i) { return offsets[i]; }, expected, pool);
+void hash_rows(const std::string& path, const int64_t* offsets, int64_t rows, uint64_t* hashes, ThreadPool& pool) {
+  hash_file(path, rows, [&](int64_t i) { return offsets[i]; }, hashes, pool);
 }
 
 }  // namespace lds

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from largeds_native._internal.direct_reads import DirectReads
 from largeds_native._internal.retries import Cancelled as Cancelled
 from largeds_native._internal.retries import CutTransfer, retried
 from largeds_native._internal.urls import join, scheme_of, without_credentials
@@ -33,6 +34,7 @@ PACKAGES = {  # scheme -> what `pip install` installs
     "https": "'largeds-native[remote]' aiohttp",
 }
 PART_BYTES = 50 << 20  # of an object that is written in parts
+SIGNED_SECONDS = 900  # a range begins within it
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,20 @@ class ObjectFolder:
             return found
 
         return retried(once, self._named(name), cancel) if stop > start else b""
+
+    def pieces(
+        self, name: str, start: int, stop: int, *, cancel: threading.Event | None = None
+    ) -> Iterator[bytes | memoryview]:
+        """The bytes [start, stop) of an object that has them, as they come; a piece is valid until the next one is
+        asked for. By HTTP itself, where that is possible."""
+        place, direct = start, self._connection.direct()
+        for piece in direct.pieces(self._path(name), start, stop) if direct is not None else ():
+            if cancel is not None and cancel.is_set():
+                raise Cancelled
+            place += len(piece)
+            yield piece
+        if place < stop:
+            yield self.read_exactly(name, place, stop, cancel=cancel)
 
     def state(self, name: str) -> ObjectState:
         """One request. Raises MissingObjectError."""
@@ -208,13 +224,45 @@ class _Connection:
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self._opened: tuple[int, Any] | None = None  # (process, file system)
+        self._opened: tuple[int, Any, DirectReads | None] | None = None  # (process, file system, reads past it)
 
     def files(self) -> Any:
+        return self._open()[1]
+
+    def direct(self) -> DirectReads | None:
+        return self._open()[2]
+
+    def _open(self) -> tuple[int, Any, DirectReads | None]:
         opened = self._opened
         if opened is None or opened[0] != os.getpid():  # two threads may both make one, which does no harm
-            opened = self._opened = (os.getpid(), _file_system(self._url))
-        return opened[1]
+            files = _file_system(self._url)
+            opened = self._opened = (os.getpid(), files, _direct_reads(files, self._url))
+        return opened
+
+
+class _Signer:
+    """Makes URLs of S3 that anybody may read for a while, without a request. In its oldest regions, boto signs them in
+    the old way, by which objects that are encrypted by KMS can't be read; then by a file system that signs in the new
+    way, which would not do for all: directory buckets have a way of their own."""
+
+    def __init__(self, url: str, files: Any) -> None:
+        self._url, self._files = url, files
+
+    def __call__(self, path: str) -> str:
+        signed = str(self._files.sign(path, expiration=SIGNED_SECONDS))
+        if "AWSAccessKeyId=" in signed:
+            self._files = _file_system(self._url, signature_version="s3v4")
+            signed = str(self._files.sign(path, expiration=SIGNED_SECONDS))
+        return signed
+
+
+def _direct_reads(files: Any, url: str) -> DirectReads | None:
+    scheme = scheme_of(url)
+    if scheme in ("s3", "s3a"):
+        return DirectReads(_Signer(url, files))
+    if scheme in ("http", "https"):
+        return DirectReads(str)
+    return None
 
 
 def _state(key: str, info: dict[str, Any]) -> ObjectState:
@@ -226,7 +274,8 @@ def _state(key: str, info: dict[str, Any]) -> ObjectState:
     return ObjectState(key, -1 if size is None else int(size), str(tag).strip('"'))
 
 
-def _file_system(url: str) -> Any:
+def _file_system(url: str, **config: str) -> Any:
+    """config: of botocore."""
     scheme = scheme_of(url)
     try:
         from fsspec.core import url_to_fs
@@ -238,7 +287,7 @@ def _file_system(url: str) -> Any:
     # a listing must be of now; and an instance of its own has the environment of now
     options: dict[str, Any] = {"skip_instance_cache": True, "use_listings_cache": False}
     if scheme in ("s3", "s3a"):  # it is tried again here, and not three times three times
-        options["config_kwargs"] = {"retries": {"max_attempts": 0}, "max_pool_connections": 64}
+        options["config_kwargs"] = {"retries": {"max_attempts": 0}, "max_pool_connections": 64, **config}
     try:
         files, _ = url_to_fs(url, **options)
     except ImportError as error:

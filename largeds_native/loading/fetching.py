@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from largeds_native._internal.objects import Cancelled
-from largeds_native.errors import ArgumentError, StoreError
+from largeds_native.errors import ArgumentError
 from largeds_native.loading.cursor import NOTHING, Progress
 from largeds_native.loading.look_ahead import LookAhead, Shards
 from largeds_native.loading.order import Int64Array
@@ -193,13 +193,13 @@ class Fetcher:
             self._lock.notify_all()
         self._start()
 
-    def _check_room(self, shards: Shards, found_no_room: bool = False) -> None:
+    def _check_room(self, shards: Shards) -> None:
         caches: dict[ShardCache, list[int]] = {}
         for shard in shards:
             cache, number = self._numbers.owners[shard]
             caches.setdefault(cache, []).append(number)
         for cache, numbers in caches.items():
-            cache.check_fits(numbers, "a batch", found_no_room)
+            cache.check_fits(numbers, "a batch")
 
     def wait(self) -> None:
         """Until something was fetched, or a moment passed. It may be interrupted at any time."""
@@ -359,10 +359,6 @@ class Fetcher:
                 self._lock.wait(LOOK_SECONDS)
                 return
             self._tight = True
-            try:
-                self._check_room(self._needed, found_no_room=True)
-            except StoreError as error:
-                self._errors[shard] = error
             here = list(self._here)
             ahead = [shard for shard in here if shard not in self._needed]
             given = ahead or here

@@ -230,19 +230,27 @@ class JpegStore(PackedStore):
     def _damaged_rows(self, name: str, index: int, hashes: Array, threads: int) -> list[int]:
         from largeds_native import _C
 
-        offsets = np.asarray(self._beside(index, offsets_name(name))).astype(np.int64)
-        shard, entry = self.shards[index], self._manifest.shards[index]
+        offsets, entry = self._row_offsets(name, index), self._manifest.shards[index]
         bytes = entry.bytes if name == "images" else entry.picture_bytes[name]
-        path = str(shard.path / bin_name(name))
         # a row whose offsets are damaged is damaged; the others are compared by their own
         sound = (offsets[:-1] >= 0) & (offsets[1:] >= offsets[:-1]) & (offsets[1:] <= bytes)
         if sound.all():
-            return _C.verify_rows(path, offsets, hashes, threads)
+            return super()._damaged_rows(name, index, hashes, threads)
+        path = str(self.shards[index].path / bin_name(name))
         return np.flatnonzero(~sound).tolist() + [
             int(row)
             for row in np.flatnonzero(sound)
-            if _C.verify_rows(path, offsets[row : row + 2], hashes[row : row + 1], 1)
+            if _C.hash_file_rows(path, offsets[row : row + 2]) != hashes[row : row + 1]
         ]
+
+    def _hash_rows(self, name: str, index: int, threads: int) -> Array:
+        from largeds_native import _C
+
+        path = str(self.shards[index].path / bin_name(name))
+        return _C.hash_file_rows(path, self._row_offsets(name, index), threads)
+
+    def _row_offsets(self, name: str, index: int) -> Array:
+        return np.asarray(self._beside(index, offsets_name(name))).astype(np.int64)
 
     def _hashed_arrays(self, index: int) -> dict[str, Array]:
         turns = self._orientations_of(index)

@@ -12,6 +12,8 @@ from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from largeds_native._internal.arrays import Array
 from largeds_native._internal.machine import MAX_THREADS, usable_threads
 from largeds_native.errors import StoreError
@@ -162,9 +164,21 @@ class PackedStore(Store):
             rows |= set(self._damaged_rows("images", index, hashes, threads))
             for name, expected in pictures.items():
                 rows |= set(self._damaged_rows(name, index, expected, threads))
-        hashed = {hash_column(name): expected for name, expected in pictures.items()}
-        digest = shard_digest(hashes, self._hashed_arrays(index) | hashed) if shard.hash else ""
-        return sorted(rows), digest != shard.hash
+        return sorted(rows), not self._is_meant(index, hashes, pictures)
+
+    def is_whole(self, index: int, threads: int = 1) -> bool:
+        """Whether the rows and fields of a shard are those that the manifest means. samples.parquet, which has the
+        hash of each row, is not needed."""
+        hashes = self._hash_rows("images", index, threads)
+        return self._is_meant(
+            index, hashes, {name: self._hash_rows(name, index, threads) for name in self.metadata.pictures}
+        )
+
+    def _is_meant(self, index: int, hashes: Array, pictures: dict[str, Array]) -> bool:
+        """Whether the hashes of a shard's images, its pictures and its fields make the shard's own."""
+        expected = self.shards[index].hash
+        hashed = {hash_column(name): found for name, found in pictures.items()}
+        return not expected or shard_digest(hashes, self._hashed_arrays(index) | hashed) == expected
 
     def _picture_hashes(self, index: int) -> dict[str, Array]:
         """The hashes of each picture's rows in a shard."""
@@ -175,13 +189,16 @@ class PackedStore(Store):
         return {name: row_hashes(log, shard.path, shard.rows, hash_column(name)) for name in names}
 
     def _damaged_rows(self, name: str, index: int, hashes: Array, threads: int) -> list[int]:
-        """The rows of a shard's images or pictures, counted there, whose bytes differ from their hashes. Reads every
-        row once."""
+        """The rows of a shard's images or pictures, counted there, whose bytes differ from their hashes."""
+        return [int(row) for row in np.flatnonzero(self._hash_rows(name, index, threads) != hashes)]
+
+    def _hash_rows(self, name: str, index: int, threads: int) -> Array:
+        """The hashes of the rows of a shard's images or pictures as they are now. Reads every row once."""
         from largeds_native import _C
 
         file, spec = self.files(name)[index], self.metadata.array_spec(name)
         row_bytes = spec.dtype.itemsize * math.prod(spec.shape)
-        return _C.verify_file((str(file.path), file.offset, file.rows), row_bytes, hashes, threads)
+        return _C.hash_file((str(file.path), file.offset, file.rows), row_bytes, threads)
 
     def _hashed_arrays(self, index: int) -> dict[str, Array]:
         """The arrays beside the images and pictures of a shard whose bytes are in its hash."""

@@ -90,3 +90,11 @@ def write_hdf5(path: Path, images: Any, labels: Any = None, name: str = "data", 
         if labels is not None:
             file["labels"] = labels
     return path
+
+
+def largest_shard(store: Any) -> int:
+    """Bytes of the rows of its largest shard, which a cache counts."""
+    apart = ("samples.parquet", "shard.json")
+    return max(
+        sum(file.stat().st_size for file in shard.path.iterdir() if file.name not in apart) for shard in store.shards
+    )

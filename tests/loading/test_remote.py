@@ -19,7 +19,7 @@ from largeds_native._internal import retries
 from largeds_native._internal.objects import ObjectFolder
 from largeds_native.errors import ArgumentError, StorageError, StoreError
 from tests.builders.s3 import Bucket
-from tests.builders.stores import make_jpeg_store, make_labelled_store
+from tests.builders.stores import largest_shard, make_jpeg_store, make_labelled_store
 from tests.loading.epochs import assert_same, epoch_of, labels_of
 
 pytestmark = [
@@ -48,10 +48,6 @@ def url(raw: Any, bucket: Bucket) -> str:
     return url
 
 
-def shard_size(store: Any) -> int:
-    return max(sum(file.stat().st_size for file in shard.path.iterdir()) for shard in store.shards)
-
-
 def fetched(bucket: Bucket) -> Counter[str]:
     """How often each shard's images were fetched."""
     return Counter(path.split("/")[-2] for path in bucket.faults.paths(match="images."))
@@ -75,7 +71,7 @@ def test_batches_are_those_of_a_local_copy(
 
 @pytest.mark.parametrize("prefetch", [0, 3])
 def test_a_cache_of_a_quarter(url: str, raw: Any, bucket: Bucket, tmp_path: Path, prefetch: int) -> None:
-    limit = SHARDS // 4 * shard_size(raw)
+    limit = SHARDS // 4 * largest_shard(raw)
     store = lds.open(url, cache=tmp_path / "cache", cache_bytes=limit)
     loader = lds.Loader(store, 5, prefetch=prefetch, **BY_SHARD)
     expected = lds.Loader(raw, 5, **BY_SHARD)
@@ -91,7 +87,7 @@ def test_a_cache_of_a_quarter(url: str, raw: Any, bucket: Bucket, tmp_path: Path
 
 
 def test_resume_in_the_middle_and_ranks(url: str, raw: Any, tmp_path: Path) -> None:
-    limit = SHARDS // 4 * shard_size(raw)
+    limit = SHARDS // 4 * largest_shard(raw)
     for world_size in (1, 2, 3):
         for rank in range(world_size):
             kwargs = {**BY_SHARD, "rank": rank, "world_size": world_size}
@@ -113,12 +109,12 @@ def test_resume_in_the_middle_and_ranks(url: str, raw: Any, tmp_path: Path) -> N
 def test_jpeg_rows_and_joined_stores(bucket: Bucket, raw: Any, url: str, tmp_path: Path) -> None:
     local = make_jpeg_store(tmp_path, 24, shard_bytes=1 << 19, classes=256)
     lds.push(local, f"{bucket.url}/j.lds", progress=False)
-    limit = 3 * shard_size(local)
+    limit = 3 * largest_shard(local)
     store = lds.open(f"{bucket.url}/j.lds", cache=tmp_path / "cache", cache_bytes=limit)
     kwargs = {**BY_SHARD, "augment": lds.Augment(resized_crop=20)}
     assert_same(epoch_of(lds.Loader(store, 3, **kwargs)), epoch_of(lds.Loader(local, 3, **kwargs)))
     other = make_labelled_store(tmp_path, 20, name="o.lds", shard_bytes=ROWS * 3 * 8 * 8)
-    remote = lds.open(url, cache=tmp_path / "cache", cache_bytes=8 * shard_size(raw))
+    remote = lds.open(url, cache=tmp_path / "cache", cache_bytes=8 * largest_shard(raw))
     for parts in ([remote, other], [other, remote]):
         joined = lds.concat(parts)
         same = lds.concat([raw if part is remote else part for part in parts])
@@ -126,7 +122,7 @@ def test_jpeg_rows_and_joined_stores(bucket: Bucket, raw: Any, url: str, tmp_pat
 
 
 def test_a_random_order_and_a_small_cache(url: str, raw: Any, tmp_path: Path) -> None:
-    store = lds.open(url, cache=tmp_path / "cache", cache_bytes=6 * shard_size(raw))
+    store = lds.open(url, cache=tmp_path / "cache", cache_bytes=6 * largest_shard(raw))
     with pytest.warns(UserWarning, match=r"holds less than the store.*pass order='block', block='shard'"):
         loader = lds.Loader(store, 4, shuffle=True, prefetch=2, indices=range(0, 256, 8))
     assert labels_of(loader) == labels_of(lds.Loader(raw, 4, shuffle=True, indices=range(0, 256, 8)))
@@ -150,7 +146,7 @@ def test_errors_come_in_the_place_of_their_batch(url: str, raw: Any, bucket: Buc
 
 
 def test_a_store_that_is_replaced_while_training(url: str, raw: Any, tmp_path: Path) -> None:
-    store = lds.open(url, cache=tmp_path / "cache", cache_bytes=4 * shard_size(raw))
+    store = lds.open(url, cache=tmp_path / "cache", cache_bytes=4 * largest_shard(raw))
     loader = lds.Loader(store, ROWS)
     iterator = iter(loader)
     next(iterator)
@@ -177,7 +173,7 @@ def raise_inside(_: int, frame: Any) -> None:
 
 def test_interrupts_lose_nothing(url: str, raw: Any, bucket: Bucket, tmp_path: Path) -> None:
     bucket.faults.match, bucket.faults.delay = "images.npy", 0.05
-    store = lds.open(url, cache=tmp_path / "cache", cache_bytes=8 * shard_size(raw))
+    store = lds.open(url, cache=tmp_path / "cache", cache_bytes=8 * largest_shard(raw))
     loader = lds.Loader(store, 5, **BY_SHARD)
     iterator, seen, interrupts = iter(loader), [], 0
     before = signal.signal(signal.SIGALRM, raise_inside)
@@ -204,7 +200,7 @@ def test_threads_end_with_the_loader(url: str, raw: Any, bucket: Bucket, tmp_pat
     def fetching() -> list[str]:
         return [thread.name for thread in threading.enumerate() if thread.name.startswith("largeds-fetch")]
 
-    store = lds.open(url, cache=tmp_path / "cache", cache_bytes=8 * shard_size(raw))
+    store = lds.open(url, cache=tmp_path / "cache", cache_bytes=8 * largest_shard(raw))
     loader = lds.Loader(store, 5, **BY_SHARD)
     iterator = iter(loader)
     next(iterator)
@@ -225,7 +221,7 @@ def test_the_garbage_collector_waits_for_no_thread(url: str, raw: Any, bucket: B
     import fsspec.asyn
 
     bucket.faults.match, bucket.faults.delay = "images.npy", 0.3
-    store = lds.open(url, cache=tmp_path / "cache", cache_bytes=8 * shard_size(raw))
+    store = lds.open(url, cache=tmp_path / "cache", cache_bytes=8 * largest_shard(raw))
     iterator = iter(lds.Loader(store, 5, **BY_SHARD))
     next(iterator)
     host, threads = iterator._host, iterator._host._fetcher._threads
@@ -249,8 +245,7 @@ def test_stats(url: str, raw: Any, tmp_path: Path) -> None:
     stats = loader.stats()
     assert stats["fetched_shards"] == SHARDS
     rows = sum((shard.path / name).stat().st_size for shard in raw.shards for name in ("images.npy", "label.npy"))
-    logs = sum((shard.path / "samples.parquet").stat().st_size for shard in raw.shards)
-    assert stats["fetched_bytes"] == rows + logs
+    assert stats["fetched_bytes"] == rows
     assert stats["cache_hits"] == 0
     assert stats["fetch_waiting_seconds"] > 0
     loader = lds.Loader(lds.open(url, cache=tmp_path / "cache"), 10)
@@ -262,7 +257,7 @@ def test_stats(url: str, raw: Any, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_dataset(url: str, raw: Any, tmp_path: Path, workers: int) -> None:
-    store = lds.open(url, cache=tmp_path / "cache", cache_bytes=8 * shard_size(raw))
+    store = lds.open(url, cache=tmp_path / "cache", cache_bytes=8 * largest_shard(raw))
     batches = torch.utils.data.DataLoader(
         lds.StoreDataset(store), 4, num_workers=workers, timeout=120 if workers else 0
     )
@@ -272,7 +267,7 @@ def test_a_dataset(url: str, raw: Any, tmp_path: Path, workers: int) -> None:
 
 
 def test_samplers(url: str, raw: Any, tmp_path: Path) -> None:
-    store = lds.open(url, cache=tmp_path / "cache", cache_bytes=8 * shard_size(raw))
+    store = lds.open(url, cache=tmp_path / "cache", cache_bytes=8 * largest_shard(raw))
     order = np.random.default_rng(0).permutation(len(raw)).tolist()
     assert labels_of(lds.Loader(store, 4, order=order)) == labels_of(lds.Loader(raw, 4, order=order))
 
@@ -289,7 +284,7 @@ def test_two_loaders_share_a_small_cache(url: str, raw: Any, tmp_path: Path) -> 
     results: dict[int, Any] = {}
 
     def run(seed: int) -> None:
-        store = lds.open(url, cache=tmp_path / "cache", cache_bytes=5 * shard_size(raw))
+        store = lds.open(url, cache=tmp_path / "cache", cache_bytes=5 * largest_shard(raw))
         results[seed] = labels_of(lds.Loader(store, 5, order="block", block="shard", seed=seed))
 
     threads = [threading.Thread(target=run, args=(seed,)) for seed in range(2)]

@@ -18,7 +18,7 @@ from largeds_native.errors import ArgumentError, MissingObjectError, StorageErro
 from largeds_native.store.remote.compare import s3_tag
 from tests.builders.masks import make_mask_tree
 from tests.builders.s3 import Bucket
-from tests.builders.stores import make_jpeg_store, make_labelled_store
+from tests.builders.stores import largest_shard, make_jpeg_store, make_labelled_store
 
 pytestmark = [
     pytest.mark.s3,
@@ -46,11 +46,6 @@ def masked_store(folder: Path, codec: str) -> Any:
     return lds.pack(tree.images, folder / "m.lds", progress=False, **options)
 
 
-def largest(store: Any) -> int:
-    """Bytes of the largest shard."""
-    return max(sum(file.stat().st_size for file in shard.path.iterdir()) for shard in store.shards)
-
-
 def tree_of(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
@@ -71,7 +66,7 @@ def test_there_and_back(make: Any, tmp_path: Path, bucket: Bucket) -> None:
     assert pulled.identity == store.identity
     assert pulled.verify().ok
     fields = pulled.fields
-    remote = lds.open(url, cache=tmp_path / "cache", cache_bytes=largest(store) * 7 // 2)
+    remote = lds.open(url, cache=tmp_path / "cache", cache_bytes=largest_shard(store) * 7 // 2)
     kwargs: dict[str, Any] = {"order": "block", "block": "shard", "augment": lds.Augment(resized_crop=20)}
     ours, expected = (lds.Loader(one, 3, fields=fields, **kwargs) for one in (remote, store))
     for one, other in zip(ours, expected, strict=True):

@@ -23,8 +23,9 @@ from largeds_native._internal import retries
 from largeds_native._internal.objects import ObjectFolder
 from largeds_native.errors import ArgumentError, MissingObjectError, StorageError, StoreError
 from largeds_native.store import RemoteJpegStore, RemoteStore
+from largeds_native.store.remote import cache_folder
 from tests.builders.s3 import Bucket
-from tests.builders.stores import make_jpeg_store, make_labelled_store
+from tests.builders.stores import largest_shard, make_jpeg_store, make_labelled_store
 
 pytestmark = [
     pytest.mark.s3,
@@ -50,11 +51,6 @@ def url(raw: Any, bucket: Bucket) -> str:
     lds.push(raw, url, progress=False)
     bucket.faults.forget()
     return url
-
-
-def shard_size(store: Any) -> int:
-    """Bytes of the largest shard on the disk."""
-    return max(sum(file.stat().st_size for file in shard.path.iterdir()) for shard in store.shards)
 
 
 def cached(cache: Path) -> set[str]:
@@ -100,7 +96,7 @@ def test_jpeg_rows(bucket: Bucket, tmp_path: Path) -> None:
     assert len(local.shards) > 1
     url = f"{bucket.url}/j.lds"
     lds.push(local, url, progress=False)
-    store = lds.open(url, cache=tmp_path / "cache", cache_bytes=shard_size(local) * 3 // 2)
+    store = lds.open(url, cache=tmp_path / "cache", cache_bytes=largest_shard(local) * 3 // 2)
     assert isinstance(store, RemoteJpegStore)
     for row in (0, 11, 3, 0):
         np.testing.assert_array_equal(store[row][0], local[row][0])
@@ -111,7 +107,7 @@ def test_jpeg_rows(bucket: Bucket, tmp_path: Path) -> None:
 
 
 def test_a_small_cache_keeps_what_it_may(url: str, raw: Any, bucket: Bucket, tmp_path: Path) -> None:
-    limit = 2 * shard_size(raw) + 2000
+    limit = 2 * largest_shard(raw) + 2000
     store = lds.open(url, cache=tmp_path / "cache", cache_bytes=limit)
     views = []
     for row in (0, 8, 16, 24, 32, 0):
@@ -131,7 +127,7 @@ def test_a_small_cache_keeps_what_it_may(url: str, raw: Any, bucket: Bucket, tmp
 
 
 def test_no_disk_space_is_held_by_what_was_deleted(url: str, raw: Any, tmp_path: Path) -> None:
-    store = lds.open(url, cache=tmp_path / "cache", cache_bytes=shard_size(raw) + 2000)
+    store = lds.open(url, cache=tmp_path / "cache", cache_bytes=largest_shard(raw) + 2000)
     for row in range(0, 40, 4):
         store.gather([row], fields=("label",))
     mapped = Path("/proc/self/maps").read_text()
@@ -157,7 +153,7 @@ def test_threads_and_processes_fetch_each_shard_once(url: str, raw: Any, bucket:
 
 
 def test_after_a_fork(url: str, raw: Any, tmp_path: Path) -> None:
-    limit = 2 * shard_size(raw) + 2000
+    limit = 2 * largest_shard(raw) + 2000
     store = lds.open(url, cache=tmp_path / "cache", cache_bytes=limit)
     store.gather([0])
     context = multiprocessing.get_context("fork")
@@ -188,11 +184,38 @@ def test_killed_in_a_download(url: str, raw: Any, bucket: Bucket, tmp_path: Path
     process.wait()
     bucket.faults.delay = 0
     assert not cached(cache)
-    store = lds.open(url, cache=cache, cache_bytes=3 * shard_size(raw))
+    store = lds.open(url, cache=cache, cache_bytes=3 * largest_shard(raw))
     assert (store.gather([8]) == raw.gather([8])).all()  # making room removes what was left
     assert not list(cache.glob("*/*.tmp"))
     assert (store.gather([0]) == raw.gather([0])).all()
     assert store.verify().ok
+
+
+def test_what_a_power_failure_left_is_fetched_again(
+    url: str, raw: Any, bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing in a cache is synced. After a boot, each shard is checked once."""
+    store = lds.open(url, cache=tmp_path / "cache")
+    store.gather(range(40))
+    del store
+    gc.collect()
+    (folder,) = (tmp_path / "cache").iterdir()
+    with open(folder / "shard-00001/images.npy", "r+b") as file:
+        file.seek(4096)
+        file.write(bytes(64))
+    os.truncate(folder / "shard-00002/label.npy", 0)
+    (folder / "shard-00003/images.npy").unlink()
+    for boot, fetched in (("another", ["shard-00001", "shard-00002", "shard-00003"]), ("another", []), ("third", [])):
+        monkeypatch.setattr(cache_folder, "BOOT", boot)
+        bucket.faults.forget()
+        store = lds.open(url, cache=tmp_path / "cache")
+        assert (store.gather(range(40)) == raw.gather(range(40))).all()
+        assert store["label"][:].tolist() == list(range(40))
+        found = sorted(path.split("/")[-2] for path in bucket.faults.paths(match="images.npy"))
+        assert found == fetched
+        assert {lock.read_text() for lock in folder.glob(".shard-*.lock")} == {boot}
+        del store
+        gc.collect()
 
 
 def test_what_passes_does_no_harm(url: str, raw: Any, bucket: Bucket, tmp_path: Path) -> None:
@@ -302,7 +325,7 @@ def test_a_file_url_is_a_local_store(raw: Any) -> None:
 
 def test_joined_with_a_local_store(url: str, raw: Any, tmp_path: Path) -> None:
     other = make_labelled_store(tmp_path, 20, name="o.lds", shard_bytes=SHARD)
-    remote = lds.open(url, cache=tmp_path / "cache", cache_bytes=2 * shard_size(raw) + 2000)
+    remote = lds.open(url, cache=tmp_path / "cache", cache_bytes=2 * largest_shard(raw) + 2000)
     joined, expected = lds.concat([other, remote]), lds.concat([other, raw])
     rows = [0, 25, 59, 19]
     found = joined.gather([0, 25, 33], fields=("label",))

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from largeds_native import _C
-from largeds_native.errors import ArgumentError, RowIndexError, StorageError, StoreError
+from largeds_native.errors import RowIndexError, StorageError, StoreError
 
 ROW = 24
 
@@ -97,14 +97,16 @@ def test_hashes_and_damage(tmp_path: Path, threads: int) -> None:
     shards, expected = write_shards(tmp_path, [500])
     hashes = _C.hash_rows(expected, ROW, threads)
     assert hashes.tolist() == [xxhash.xxh3_64_intdigest(row.tobytes()) for row in expected]
-    assert _C.verify_file(shards[0], ROW, hashes, threads) == []
+    np.testing.assert_array_equal(_C.hash_file(shards[0], ROW, threads), hashes)
+    np.testing.assert_array_equal(_C.hash_file_rows(shards[0][0], 7 + ROW * np.arange(501), threads), hashes)
     with open(shards[0][0], "r+b") as file:
         for row in (3, 499):
             file.seek(7 + row * ROW + 5)
             file.write(bytes([expected[row, 5] ^ 1]))
-    assert _C.verify_file(shards[0], ROW, hashes, threads) == [3, 499]
-    with pytest.raises(ArgumentError, match="expected 500 hashes"):
-        _C.verify_file(shards[0], ROW, hashes[1:], threads)
+    assert np.flatnonzero(_C.hash_file(shards[0], ROW, threads) != hashes).tolist() == [3, 499]
+    for offsets in ([], [-1, 7], [9, 8]):
+        with pytest.raises(StoreError, match="the offsets of its rows are not in order"):
+            _C.hash_file_rows(shards[0][0], offsets, threads)
 
 
 def test_reserving_space(tmp_path: Path) -> None:

@@ -43,6 +43,13 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
+def sync_folder(path: Path) -> None:
+    """The same for all files in a folder, and for its entries."""
+    for file in path.iterdir():
+        sync(file)
+    sync(path)
+
+
 @contextlib.contextmanager
 def atomic_write(path: Path, temporary: Path | None = None) -> Iterator[BinaryIO]:
     """A file to write to; it is synced and renamed to `path` if the block ends without an exception. `temporary`: its

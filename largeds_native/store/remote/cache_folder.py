@@ -3,8 +3,12 @@
     <cache>/<identity>/.largeds-cache             says that the folder is ours: nothing is deleted where it is missing
     <cache>/<identity>/.space.lock                held while room is made
     <cache>/<identity>/shard-00000/               a shard, whole and checked
-    <cache>/<identity>/.shard-00000.lock          shared while it is used, exclusive while it is fetched or deleted
+    <cache>/<identity>/.shard-00000.lock          shared while it is used, exclusive while it is fetched or deleted; it
+                                                  names the boot of the machine in which the shard was checked
     <cache>/<identity>/.shard-00000.1234.tmp/     being fetched, of 1,234 bytes; or being deleted
+
+Nothing is synced: a shard of which a power failure left half is noticed when it is checked again, as each one is once
+after a boot. Where the cache is smaller than the store, most shards are deleted before they have reached the disk.
 
 Locks are flock's, which the kernel ends with their process, also at SIGKILL. So a temporary folder whose lock is free
 is left from a process that was killed. Locks are released explicitly, not by closing: a forked child has the same lock.
@@ -17,6 +21,7 @@ import fcntl
 import os
 import re
 import shutil
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -27,6 +32,17 @@ MARKER = ".largeds-cache"
 SPACE_LOCK = ".space.lock"
 _SHARD = re.compile(r"shard-[0-9]{5,9}")
 _TEMPORARY = re.compile(r"\.(shard-[0-9]{5,9})\.([0-9]{1,18})\.tmp")
+
+
+def _boot() -> str:
+    """Names the time since this machine started; where the system does not tell, this process."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return str(uuid.uuid4())
+
+
+BOOT = _boot()
 
 
 class Lock:
@@ -50,6 +66,15 @@ class Lock:
         except BlockingIOError:
             return False
         return True
+
+    @property
+    def is_checked(self) -> bool:
+        """Whether the shard was checked since the machine started."""
+        return os.pread(self._descriptor, 100, 0) == BOOT.encode()
+
+    def set_checked(self) -> None:
+        os.ftruncate(self._descriptor, 0)
+        os.pwrite(self._descriptor, BOOT.encode(), 0)
 
     def __del__(self) -> None:
         self.close()
@@ -154,17 +179,20 @@ class CacheFolder:
         try:
             if not lock.try_exclusive():
                 return False
-            gone = self.path / f".{shard}.0.tmp"
-            shutil.rmtree(gone, ignore_errors=True)
-            with suppress(FileNotFoundError):
-                (self.path / shard).rename(gone)  # so that half of a shard never has its name
-            shutil.rmtree(gone, ignore_errors=True)
-            self._bytes.pop(shard, None)
+            self.remove(shard)
             return True
         finally:
             lock.close()
 
     # ---- of a shard whose lock is held exclusively ------------------------------------------------------------------
+    def remove(self, shard: str) -> None:
+        gone = self.path / f".{shard}.0.tmp"
+        shutil.rmtree(gone, ignore_errors=True)
+        with suppress(FileNotFoundError):
+            (self.path / shard).rename(gone)  # so that half of a shard never has its name
+        shutil.rmtree(gone, ignore_errors=True)
+        self._bytes.pop(shard, None)
+
     def temporary(self, shard: str, size: int) -> Path:
         """A new empty folder, which counts as `size` bytes."""
         path = self.path / f".{shard}.{size}.tmp"

@@ -13,7 +13,6 @@ from pathlib import Path
 
 from largeds_native._internal.objects import ObjectFolder
 from largeds_native.errors import MissingObjectError, StorageError, StoreError
-from largeds_native.store.format.files import sync
 from largeds_native.store.format.manifest import MAX_BYTES, Manifest, ShardEntry, manifest_of
 from largeds_native.store.format.manifest import NAME as MANIFEST
 from largeds_native.store.remote.shard_files import (
@@ -21,11 +20,12 @@ from largeds_native.store.remote.shard_files import (
     MAX_LOG_BYTES,
     MAX_RECORD_BYTES,
     RECORD,
+    check_rows,
     check_shard,
     row_files,
 )
 
-RANGE_BYTES = 16 << 20  # of one request
+RANGE_BYTES = 32 << 20  # of one request
 REQUESTS = 4  # in flight for one shard
 
 Counter = Callable[[int], object]  # called with the bytes that came
@@ -51,11 +51,12 @@ def fetch_shard(
     *,
     cancel: threading.Event | None = None,
     count: Counter | None = None,
-    record: bool = False,
+    rows_only: bool = False,
 ) -> None:
-    """Writes the files of a shard to the new folder `folder / entry.name`, synced, and compares them with their hashes.
+    """Writes the files of a shard to the new folder `folder / entry.name`, and compares them with their hashes. Nothing
+    is synced.
 
-    record: also shard.json, which only a pack needs.
+    rows_only: without samples.parquet and shard.json, which loading does not need.
 
     Raises StoreError if they are not what the manifest means: the store was replaced, or is damaged. What was written
     then stays, for the caller to remove.
@@ -63,7 +64,7 @@ def fetch_shard(
     shard, inside = folder / entry.name, source.join(entry.name)
     shard.mkdir(parents=True)
     files = [_File(inside, shard, name, size) for name, size in row_files(manifest, entry).items()]
-    whole = {LOG: MAX_LOG_BYTES} | ({RECORD: MAX_RECORD_BYTES} if record else {})
+    whole = {} if rows_only else {LOG: MAX_LOG_BYTES, RECORD: MAX_RECORD_BYTES}
     try:
         with ExitStack() as opened:
             work: list[Callable[[], int]] = []
@@ -72,10 +73,7 @@ def fetch_shard(
                 work += file.parts(cancel)
             work += [partial(_fetch_whole, inside, name, shard, most, cancel) for name, most in whole.items()]
             _at_once(work, count)
-            for file in files:
-                file.sync()
-        sync(shard)
-        check_shard(folder, manifest, entry)
+        (check_rows if rows_only else check_shard)(folder, manifest, entry)
     except MissingObjectError as error:
         raise StoreError(f"{error.strerror}: {_replaced(source)}") from None
     except StoreError as error:
@@ -99,8 +97,6 @@ def _fetch_whole(source: ObjectFolder, name: str, shard: Path, most: int, cancel
         raise
     with told_of_full_disk(path, len(data)), open(path, "xb") as file:
         file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
     return len(data)
 
 
@@ -129,23 +125,27 @@ class _File:
         return [partial(self._fetch, start, cancel) for start in range(0, self._size, RANGE_BYTES)]
 
     def _fetch(self, start: int, cancel: threading.Event | None) -> int:
+        place, stop = start, min(start + RANGE_BYTES, self._size)
+        for piece in self._pieces(start, stop, cancel):
+            self._write(piece, place)
+            place += len(piece)
+        return stop - start
+
+    def _pieces(self, start: int, stop: int, cancel: threading.Event | None) -> Iterator[bytes | memoryview]:
         try:
-            data = self._source.read_exactly(self._name, start, min(start + RANGE_BYTES, self._size), cancel=cancel)
+            yield from self._source.pieces(self._name, start, stop, cancel=cancel)
         except MissingObjectError:
             raise
         except StorageError:
             if (found := self._source.state(self._name).size) not in (self._size, -1):
                 raise StoreError(f"{self._path.name}: expected {self._size:,} bytes, found {found:,}") from None
             raise
-        with told_of_full_disk(self._path, self._size):
-            written = 0
-            while written < len(data):
-                written += os.pwrite(self._descriptor, data[written:] if written else data, start + written)
-        return len(data)
 
-    def sync(self) -> None:
+    def _write(self, piece: bytes | memoryview, place: int) -> None:
         with told_of_full_disk(self._path, self._size):
-            os.fsync(self._descriptor)
+            while piece:
+                written = os.pwrite(self._descriptor, piece, place)
+                piece, place = piece[written:], place + written
 
 
 def _at_once(work: list[Callable[[], int]], count: Counter | None) -> None:

@@ -16,7 +16,7 @@ from largeds_native._internal.objects import ObjectFolder
 from largeds_native._internal.progress_bar import ProgressCallback, progress_of
 from largeds_native._internal.urls import is_url
 from largeds_native.errors import ArgumentError, MissingObjectError, StorageError, StoreError
-from largeds_native.store.format.files import atomic_write_bytes, sync
+from largeds_native.store.format.files import atomic_write_bytes, sync, sync_folder
 from largeds_native.store.format.manifest import NAME as MANIFEST
 from largeds_native.store.format.manifest import Manifest, ShardEntry, read_manifest
 from largeds_native.store.jpeg import JpegStore
@@ -84,7 +84,8 @@ def _bring(
     temporary = target / f".{entry.name}.tmp"
     shutil.rmtree(temporary, ignore_errors=True)  # of a pull that was killed; ours is the only one here
     try:
-        fetch_shard(source, manifest, entry, temporary, cancel=cancel, count=done.add, record=True)
+        fetch_shard(source, manifest, entry, temporary, cancel=cancel, count=done.add)
+        sync_folder(temporary / entry.name)
         if (target / entry.name).exists():
             shutil.rmtree(target / entry.name)  # damaged
         (temporary / entry.name).rename(target / entry.name)

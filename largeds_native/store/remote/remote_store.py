@@ -147,8 +147,7 @@ class RemoteStore(PackedStore):
 
         tables = []
         for shard in (self.shards[i] for i in shards):
-            local = self._shard_cache is not None and (shard.path / LOG).exists()
-            data = None if local else self.source.read(f"{shard.path.name}/{LOG}", 0, MAX_LOG_BYTES)
+            data = self.source.read(f"{shard.path.name}/{LOG}", 0, MAX_LOG_BYTES)
             tables.append(read_sample_log(shard.path, shard.start, columns, data))
         return pa.concat_tables(tables) if tables else super().samples_of(shards, columns)
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import random
 import shutil
-import sys
 import threading
 import time
 import weakref
@@ -21,12 +20,11 @@ from pathlib import Path
 
 from largeds_native._internal.objects import Cancelled, ObjectFolder
 from largeds_native._internal.units import size as size_text
-from largeds_native.errors import StoreError
-from largeds_native.store.format.files import sync
+from largeds_native.errors import StorageError, StoreError
 from largeds_native.store.format.manifest import Manifest
 from largeds_native.store.remote.cache_folder import CacheFolder, Lock
 from largeds_native.store.remote.download import fetch_shard
-from largeds_native.store.remote.shard_files import shard_bytes
+from largeds_native.store.remote.shard_files import check_rows, shard_bytes
 
 POLL_SECONDS = 0.02  # flock can't be waited for and interrupted
 PATIENCE_SECONDS = 1.0  # for room, before shards that wait together with it are let go
@@ -52,11 +50,9 @@ class ShardCache:
     def __init__(self, source: ObjectFolder, manifest: Manifest, folder: Path, limit: int | None) -> None:
         self._source, self._manifest = source, manifest
         self._folder = CacheFolder(folder)
-        sizes = [shard_bytes(manifest, entry) for entry in manifest.shards]
-        self.sizes = sizes
+        self.sizes = [shard_bytes(manifest, entry) for entry in manifest.shards]
         self.limit = limit
-        # samples.parquet is not in the manifest; 1/16 and a page more is more than it takes
-        self.keeps_all = limit is None or limit >= sum(size + size // 16 + 65536 for size in sizes)
+        self.keeps_all = limit is None or limit >= sum(self.sizes)
         self.drop: Callable[[int], None] = lambda number: None
         self._nonempty = max(1, sum(entry.rows > 0 for entry in manifest.shards))
         self._numbers = {entry.name: number for number, entry in enumerate(manifest.shards)}
@@ -92,23 +88,17 @@ class ShardCache:
         """Whether it is on the disk now; it may be gone in a moment unless it is held."""
         return self.is_held(number) or self._folder.has(self.name(number))
 
-    def check_fits(self, numbers: Iterable[int], what: str, found_no_room: bool = False) -> None:
-        """Raises StoreError if these shards together are more than the cache may hold. Their exact size is known when
-        they are there; before, their rows alone count, unless room was looked for in vain."""
+    def check_fits(self, numbers: Iterable[int], what: str) -> None:
+        """Raises StoreError if these shards together are more than the cache may hold."""
         if self.keeps_all:
             return
         chosen = list(numbers)
-        needed = sum(map(self._size_on_disk if found_no_room else self.sizes.__getitem__, chosen))
+        needed = sum(self.sizes[number] for number in chosen)
         if self.limit is not None and needed > self.limit:
             raise StoreError(
                 f"{what} needs {len(chosen):,} shards of {self._source.url} at once, {needed:,} bytes, and cache_bytes "
                 f"is {self.limit:,}: pass a larger one; in a Loader, order='block' with block='shard' needs few at once"
             )
-
-    def _size_on_disk(self, number: int) -> int:
-        """As it is there; else what room is made for, since samples.parquet is not in the manifest."""
-        known = self._folder.bytes_of(self.name(number)) if self._folder.has(self.name(number)) else 0
-        return known or min(self.sizes[number] + self.sizes[number] // 64 + 4096, self.limit or sys.maxsize)
 
     # ---- pins --------------------------------------------------------------------------------------------------------
     def pin_if_held(self, numbers: Sequence[int], owner: object) -> bool:
@@ -150,7 +140,6 @@ class ShardCache:
                 except NoRoom:
                     # another process holds what we need room for, and may wait for what we hold
                     self.unpin(numbers, owner)
-                    self.check_fits(numbers, "this read", found_no_room=True)
                     time.sleep(POLL_SECONDS + random.random() * PATIENCE_SECONDS / 4)
                 except BaseException:
                     self.unpin(numbers, owner)
@@ -215,13 +204,18 @@ class ShardCache:
             while True:
                 if self._folder.has(name):
                     if lock.try_shared() and self._folder.has(name):  # it may have been deleted before we had the lock
-                        if found and count is not None:
-                            count("cache_hits", 1)
-                        self._folder.touch(name)
-                        return lock
+                        if lock.is_checked or self._check_again(number, lock):
+                            if found and count is not None:
+                                count("cache_hits", 1)
+                            self._folder.touch(name)
+                            return lock
+                        if lock.try_exclusive():
+                            self._folder.remove(name)
+                            continue
                 elif lock.try_exclusive() and not self._folder.has(name):
                     found = False
                     self._fetch(number, cancel, count, room)
+                    lock.set_checked()
                     continue  # flock may let go in between when it makes the lock shared
                 if cancel is not None and cancel.is_set():
                     raise Cancelled
@@ -229,6 +223,15 @@ class ShardCache:
         except BaseException:
             lock.close()
             raise
+
+    def _check_again(self, number: int, lock: Lock) -> bool:
+        """Whether a shard is still whole, of which nobody knows what the disk has kept."""
+        try:
+            check_rows(self._folder.path, self._manifest, self._manifest.shards[number])
+        except (StoreError, StorageError):
+            return False
+        lock.set_checked()
+        return True
 
     def _fetch(
         self,
@@ -249,9 +252,9 @@ class ShardCache:
                 temporary,
                 cancel=cancel,
                 count=None if count is None else partial(count, "fetched_bytes"),
+                rows_only=True,
             )
             (temporary / entry.name).rename(self._folder.path / entry.name)
-            sync(self._folder.path)
             if count is not None:
                 count("fetched_shards", 1)
         finally:
@@ -266,7 +269,7 @@ class ShardCache:
         patience: float,
     ) -> Path:
         """A folder for the shard, for which other shards were deleted if there was no room."""
-        needed = self._size_on_disk(number)
+        needed = self.sizes[number]
         deadline = time.monotonic() + patience
         while True:
             with self._folder.space():

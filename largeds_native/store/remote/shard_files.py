@@ -50,10 +50,20 @@ def shard_bytes(manifest: Manifest, entry: ShardEntry) -> int:
 def check_shard(folder: Path, manifest: Manifest, entry: ShardEntry) -> None:
     """Compares the files of one shard in a folder with the manifest, and all its rows with their hashes. Raises
     StoreError if it is not the shard that the manifest means, is damaged, or incomplete."""
-    alone = replace(manifest, rows=entry.rows, shards=(entry,))
-    found = (OneJpegShard if manifest.codec == "jpeg" else PackedStore)(folder, alone).verify(threads=1)
+    found = _alone(folder, manifest, entry).verify(threads=1)
     if not found.ok:
         raise StoreError(f"{folder / entry.name}: {found}")
+
+
+def check_rows(folder: Path, manifest: Manifest, entry: ShardEntry) -> None:
+    """The same for a shard without samples.parquet; which rows are damaged is not told then."""
+    if entry.rows and not _alone(folder, manifest, entry).is_whole(0):
+        raise StoreError(f"{folder / entry.name}: its rows are damaged, or another shard's")
+
+
+def _alone(folder: Path, manifest: Manifest, entry: ShardEntry) -> PackedStore:
+    alone = replace(manifest, rows=entry.rows, shards=(entry,))
+    return (OneJpegShard if manifest.codec == "jpeg" else PackedStore)(folder, alone)
 
 
 class OneJpegShard(JpegStore):
