@@ -8,6 +8,7 @@ profiles. Who wants it registers it with fsspec, and it is used here.
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import threading
@@ -94,6 +95,11 @@ class ObjectFolder:
             found: bytes = self._files.cat_file(self._path(name), start=start, end=stop)
             return found
 
+        if start is None and stop is None and (direct := self._connection.direct()) is not None:
+            if cancel is not None and cancel.is_set():
+                raise Cancelled
+            if (whole := direct.whole(self._path(name))) is not None:
+                return whole
         return retried(once, self._named(name), cancel)
 
     def read_exactly(self, name: str, start: int, stop: int, *, cancel: threading.Event | None = None) -> bytes:
@@ -234,32 +240,52 @@ class _Connection:
 
     def _open(self) -> tuple[int, Any, DirectReads | None]:
         opened = self._opened
-        if opened is None or opened[0] != os.getpid():  # two threads may both make one, which does no harm
-            files = _file_system(self._url)
-            opened = self._opened = (os.getpid(), files, _direct_reads(files, self._url))
+        if opened is None or opened[0] != os.getpid():
+            with _opening.lock:
+                opened = self._opened
+                if opened is None or opened[0] != os.getpid():  # else another thread has opened it meanwhile
+                    files = _file_system(self._url)
+                    opened = self._opened = (os.getpid(), files, _direct_reads(self._url))
         return opened
 
 
-class _Signer:
-    """Makes URLs of S3 that anybody may read for a while, without a request. In its oldest regions, boto signs them in
-    the old way, by which objects that are encrypted by KMS can't be read; then by a file system that signs in the new
-    way, which would not do for all: directory buckets have a way of their own."""
+class _Opening:
+    """One thread of a process opens a file system at a time: it takes a tenth of a second."""
 
-    def __init__(self, url: str, files: Any) -> None:
-        self._url, self._files = url, files
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+
+
+_opening = _Opening()
+os.register_at_fork(after_in_child=_opening.__init__)  # type: ignore[misc]
+
+
+class _Signer:
+    """Makes URLs of S3 that anybody may read for a while, without a request. It has a file system and an event loop of
+    its own, run by the thread that asks: the loop that all file systems share would be asked for each small object."""
+
+    def __init__(self, url: str) -> None:
+        self._url, self._lock = url, threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def __call__(self, path: str) -> str:
-        signed = str(self._files.sign(path, expiration=SIGNED_SECONDS))
-        if "AWSAccessKeyId=" in signed:
-            self._files = _file_system(self._url, signature_version="s3v4")
-            signed = str(self._files.sign(path, expiration=SIGNED_SECONDS))
-        return signed
+        with self._lock:
+            if self._loop is None:
+                loop = asyncio.new_event_loop()
+                self._files = _file_system(self._url, loop)
+                # In its oldest regions, boto signs in an old way, by which objects that KMS encrypts can't be read. The
+                # new one is not always asked for, since directory buckets have a way of their own
+                if "AWSAccessKeyId=" in loop.run_until_complete(self._files._url(path)):
+                    self._files = _file_system(self._url, loop, signature_version="s3v4")
+                self._loop = loop
+            signed: str = self._loop.run_until_complete(self._files._url(path, expires=SIGNED_SECONDS))
+            return signed
 
 
-def _direct_reads(files: Any, url: str) -> DirectReads | None:
+def _direct_reads(url: str) -> DirectReads | None:
     scheme = scheme_of(url)
     if scheme in ("s3", "s3a"):
-        return DirectReads(_Signer(url, files))
+        return DirectReads(_Signer(url))
     if scheme in ("http", "https"):
         return DirectReads(str)
     return None
@@ -274,8 +300,8 @@ def _state(key: str, info: dict[str, Any]) -> ObjectState:
     return ObjectState(key, -1 if size is None else int(size), str(tag).strip('"'))
 
 
-def _file_system(url: str, **config: str) -> Any:
-    """config: of botocore."""
+def _file_system(url: str, loop: asyncio.AbstractEventLoop | None = None, **config: str) -> Any:
+    """loop: in which its coroutines are to run, for one that is used by them. config: of botocore."""
     scheme = scheme_of(url)
     try:
         from fsspec.core import url_to_fs
@@ -286,6 +312,8 @@ def _file_system(url: str, **config: str) -> Any:
         ) from None
     # a listing must be of now; and an instance of its own has the environment of now
     options: dict[str, Any] = {"skip_instance_cache": True, "use_listings_cache": False}
+    if loop is not None:
+        options |= {"asynchronous": True, "loop": loop}
     if scheme in ("s3", "s3a"):  # it is tried again here, and not three times three times
         options["config_kwargs"] = {"retries": {"max_attempts": 0}, "max_pool_connections": 64, **config}
     try:

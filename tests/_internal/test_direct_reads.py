@@ -35,11 +35,12 @@ def served(answer: str = "", protocol: str = "HTTP/1.1") -> Iterator[tuple[str, 
             connections.append(self.ranges)
 
         def do_GET(self) -> None:
-            self.ranges.append(self.headers["Range"])
-            start, stop = map(int, re.findall(r"\d+", self.headers["Range"]))
+            wanted = self.headers["Range"] or ""
+            self.ranges.append(wanted)
+            start, stop = (int(number) for number in re.findall(r"\d+", wanted) or (0, len(DATA) - 1))
             stop += 1
             body, length = DATA[start:stop], stop - start
-            status = {"whole": 200, "refused": 403, "moved": 302}.get(answer, 206)
+            status = {"whole": 200, "refused": 403, "moved": 302, "missing": 404}.get(answer, 206 if wanted else 200)
             if answer == "cut":
                 body = body[: len(body) // 2]
             if answer == "short":
@@ -85,6 +86,30 @@ def test_any_range(monkeypatch: pytest.MonkeyPatch, protocol: str, size: int) ->
         with ThreadPoolExecutor(4) as pool:
             found = list(pool.map(lambda cut: read(reads, url, *cut), ranges * 4))
     assert found == [DATA[start:stop] for start, stop in ranges * 4]
+
+
+@pytest.mark.parametrize("protocol", ["HTTP/1.0", "HTTP/1.1"])
+def test_whole_objects(protocol: str) -> None:
+    with served(protocol=protocol) as (url, connections):
+        reads = DirectReads(str)
+        assert [reads.whole(url) for _ in range(3)] == [DATA] * 3
+        assert len(connections) == (1 if protocol == "HTTP/1.1" else 3)
+
+
+@pytest.mark.parametrize("answer", ["refused", "moved", "cut", "chunked"])
+def test_no_whole_object(answer: str) -> None:
+    with served(answer) as (url, connections):
+        reads = DirectReads(str)
+        assert [reads.whole(url) for _ in range(MOST_FAILURES + 2)] == [None] * (MOST_FAILURES + 2)
+        assert len(connections) == MOST_FAILURES
+
+
+def test_missing_objects_are_no_failures() -> None:
+    with served("missing") as (missing, connections), served() as (url, _):
+        reads = DirectReads(str)
+        assert [reads.whole(missing) for _ in range(MOST_FAILURES + 2)] == [None] * (MOST_FAILURES + 2)
+        assert len(connections) == MOST_FAILURES + 2
+        assert reads.whole(url) == DATA
 
 
 @pytest.mark.parametrize("answer", ["whole", "refused", "moved", "cut", "short", "elsewhere", "unnamed", "chunked"])
