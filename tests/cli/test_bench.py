@@ -123,7 +123,7 @@ def test_failed_peers_are_listed_with_the_reason() -> None:
     assert [measured.name for measured in answer.results] == ["wall", "fast", "slow"]
     assert answer.missing == {
         "a": "ValueError: this machine",
-        "b": "not installed (pip install nvidia-dali-cuda120)",
+        "b": "not installed (pip install nvidia-dali-cuda130)",
     }
     assert calls.count("slow") == calls.count("-") == 4
     with pytest.raises(ValueError, match="too small"):

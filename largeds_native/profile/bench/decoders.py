@@ -45,14 +45,24 @@ def to_rows(decoder: Callable[..., Run], paths: Sequence[str], threads: int, out
 
 def torchvision(paths: Sequence[str], threads: int, keep: Keep = drop) -> Run:
     """torchvision's C++ decoder, and its resize of tensors."""
-    import torch
     from torchvision.io import ImageReadMode, decode_image, read_file
+
+    return _as_tensors(lambda path: decode_image(read_file(path), mode=ImageReadMode.RGB), paths, threads, keep)
+
+
+def torchcodec(paths: Sequence[str], threads: int, keep: Keep = drop) -> Run:
+    """torchcodec's decoder of images, and torchvision's resize of tensors."""
+    torchcodec: Any = import_module("torchcodec.decoders")
+    return _as_tensors(torchcodec.decode_image, paths, threads, keep)
+
+
+def _as_tensors(decode: Callable[[str], Any], paths: Sequence[str], threads: int, keep: Keep) -> Run:
+    import torch
     from torchvision.transforms.v2 import functional
 
     def one(path: str) -> Any:
-        image = decode_image(read_file(path), mode=ImageReadMode.RGB)
-        image = functional.center_crop(functional.resize(image, [RESIZE], antialias=True), [CROP, CROP])
-        return image.permute(1, 2, 0)
+        image = functional.resize(decode(path), [RESIZE], antialias=True)
+        return functional.center_crop(image, [CROP, CROP]).permute(1, 2, 0)
 
     run = threaded(one, paths, threads, keep)
 
@@ -83,6 +93,19 @@ def opencv(paths: Sequence[str], threads: int, keep: Keep = drop) -> Run:
     cv2: Any = import_module("cv2")
     cv2.setNumThreads(1)  # our thread pool runs one image per thread
     return threaded(opencv_image, paths, threads, keep)
+
+
+def spdl(paths: Sequence[str], threads: int, keep: Keep = drop) -> Run:
+    """SPDL, whose decoder and resize are FFmpeg's."""
+    io: Any = import_module("spdl.io")
+    shape = f"scale=w={RESIZE}:h={RESIZE}:force_original_aspect_ratio=increase:flags=bilinear,crop={CROP}:{CROP}"
+
+    def one(path: str) -> Any:
+        frames = io.decode_packets(io.demux_image(path), filter_desc=f"{shape},format=pix_fmts=rgb24")
+        return io.to_numpy(io.convert_frames(frames))
+
+    one(paths[0])  # raises RuntimeError without FFmpeg's libraries
+    return threaded(one, paths, threads, keep)
 
 
 def dali_rows(paths: Sequence[str], threads: int, keep: Keep = drop) -> Run:

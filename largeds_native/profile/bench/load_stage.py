@@ -14,7 +14,7 @@ import torch
 
 from largeds_native.loading import Loader
 from largeds_native.profile import peers
-from largeds_native.profile.bench import decoders, ffcv
+from largeds_native.profile.bench import decoders, ffcv, streaming
 from largeds_native.profile.bench.candidates import OURS, Candidate
 from largeds_native.profile.bench.image_set import ROW_BYTES, ImageSet
 
@@ -33,6 +33,10 @@ def candidates(images: ImageSet, stack: ExitStack) -> list[Candidate]:
         Candidate(OURS, lambda: epochs(batches, EPOCHS), "ours"),
         Candidate("FFCV", lambda: epochs(_ffcv(images), 2)),
         *([Candidate("memmap + DataLoader", lambda: _workers(peers.MemmapRows(rows), images))] if one_file else []),
+        Candidate("LitData", lambda: epochs(streaming.litdata(images.store, images.out / "litdata", *_shape(images)))),
+        Candidate(
+            "WebDataset", lambda: epochs(streaming.webdataset(images.store, images.out / "tars", *_shape(images)))
+        ),
         Candidate("HDF5 + DataLoader", lambda: _workers(peers.HDF5Rows(exported(images)), images)),
         Candidate("torchvision + DataLoader", lambda: _workers(files(images), images)),
         Candidate("OpenCV + DataLoader", lambda: _workers(_opencv(images), images)),
@@ -42,6 +46,12 @@ def candidates(images: ImageSet, stack: ExitStack) -> list[Candidate]:
         ),
         Candidate("memset of the batches", lambda: _memset(images), "limit"),
     ]
+
+
+def _shape(images: ImageSet) -> tuple[int, int]:
+    """Batch size and workers."""
+    images.out.mkdir(exist_ok=True)
+    return BATCH, images.threads
 
 
 def epochs(batches: Iterable[Any], times: int = 1) -> Callable[[], int]:

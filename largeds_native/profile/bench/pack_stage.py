@@ -43,6 +43,8 @@ def candidates(images: ImageSet) -> list[Candidate]:
         Candidate(OURS, lambda: ours, "ours"),
         Candidate("torchvision, threads", in_threads(decoders.torchvision)),
         Candidate("torchvision + DataLoader", lambda: by_loader),
+        Candidate("torchcodec, threads", in_threads(decoders.torchcodec)),
+        Candidate("SPDL, threads", in_threads(decoders.spdl)),
         Candidate("OpenCV, threads", in_threads(decoders.opencv)),
         Candidate("DALI, CPU", in_threads(decoders.dali_rows)),
         Candidate("FFCV writer", lambda: _ffcv(images)),

@@ -16,7 +16,7 @@ from largeds_native.profile.bench.image_set import ImageSet
 from largeds_native.profile.bench.stage import Stage
 from largeds_native.store import JpegStore
 
-PEERS = ("torchvision", "opencv", "nvidia-dali", "ffcv", "h5py")
+PEERS = ("torchvision", "torchcodec", "spdl", "opencv", "nvidia-dali", "ffcv", "litdata", "webdataset", "h5py")
 
 
 def run_stage(stage: Stage, images: ImageSet, model: str, rounds: int, progress: Progress) -> StageResult:
