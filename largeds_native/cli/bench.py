@@ -62,6 +62,7 @@ def bench(
     distance between the slowest and the fastest. It takes some minutes.
     """
     from largeds_native._internal.machine import usable_threads
+    from largeds_native._internal.measure.contention import Contention, warning
     from largeds_native.profile.bench import chart as charts
     from largeds_native.profile.bench.image_set import prepare_images
     from largeds_native.profile.bench.run import as_content, run_stage
@@ -71,7 +72,7 @@ def bench(
         charts.check_installed()
     if rows is Rows.jpeg and only != [Stage.load]:
         raise typer.BadParameter("--rows jpeg: expected --only load, which alone measures JPEG rows")
-    out, start = Narrator(json), time.perf_counter()
+    out, start, contention = Narrator(json), time.perf_counter(), Contention()
     with ExitStack() as stack:
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")  # peers warn about their own internals
@@ -85,13 +86,19 @@ def bench(
             results.append(run_stage(stage, prepared, model, rounds, out.progress))
             _show(results[-1], out)
     seconds = round(time.perf_counter() - start, 1)
-    content = as_content(results, prepared, source) | {"rounds": rounds, "seconds": seconds}
+    content = as_content(results, prepared, source) | {
+        "rounds": rounds,
+        "seconds": seconds,
+        "others_share": contention.share(),
+    }
     if chart is not None:
         write_picture(chart, charts.draw_chart(content["questions"], _caption(content), chart.suffix.lower()[1:]))
     if json:
         emit_json(content)
     else:
         out.line(", ".join(f"{name} {value}" for name, value in content["machine"].items()))
+        if disturbed := warning(content["others_share"]):
+            out.line(disturbed)
         if chart is not None:
             out.line(f"{chart}: the chart")
 

@@ -53,13 +53,14 @@ def doctor(
     it writes until then are kept. It must iterate over a torch DataLoader or a largeds_native Loader.
     """
     from largeds_native._internal.machine import usable_threads
+    from largeds_native._internal.measure.contention import Contention, warning
     from largeds_native.profile.classifier import build_classifier, choose_device
     from largeds_native.profile.doctor import summary
     from largeds_native.profile.doctor.config import ProfileConfig
     from largeds_native.profile.doctor.run import profile_path, profile_script
     from largeds_native.transform import ImageTransform
 
-    transform = ImageTransform(**sizes_from(resize, crop))
+    transform, contention = ImageTransform(**sizes_from(resize, crop)), Contention()
     name = None if model.lower() == "none" or script is not None else model
     with progress_line(not (quiet or json)) as progress:
         config = ProfileConfig(
@@ -75,7 +76,8 @@ def doctor(
         )
         results = profile_path(config, target) if script is None else profile_script(config, target, script)
     if json:
-        emit_json(_without_nan(dataclasses.asdict(results) | summary.summary(results)))
+        content = dataclasses.asdict(results) | summary.summary(results) | {"others_share": contention.share()}
+        emit_json(_without_nan(content))
         return
     if not quiet:
         console().print(summary.table(results))
@@ -83,6 +85,8 @@ def doctor(
     print(summary.advice(results))
     if choice := summary.rows_sentence(results):
         print(choice)
+    if disturbed := warning(contention.share()):
+        print(disturbed)
 
 
 def _without_nan(content: Any) -> Any:

@@ -27,6 +27,14 @@ class Failure:
     error: str
 
 
+LIMITS = {  # of a pack, and what they mean
+    "source": "source: the threads waited for the next images, as of a dataset in Python",
+    "source read": "source read: the threads waited for the bytes of files",
+    "decode": "decode: the threads worked all the time; more processors make it faster",
+    "disk write": "disk write: the threads waited for the disk that takes the rows",
+}
+
+
 @dataclass(frozen=True)
 class Report:
     """Counts are those of the whole store; seconds and speeds are those of the last run, 0 if it packed nothing itself.
@@ -135,7 +143,7 @@ class Report:
             lines += [
                 ("time", f"{self.seconds:,.2f} s with {self.threads} threads"),
                 ("speed", f"{self.images_per_second:,.0f} images/s, {speeds}"),
-                ("limit", self.limit),
+                ("limit", LIMITS.get(self.limit, self.limit)),
             ]
         if self.resumed_shards:
             lines.append(("resumed", f"{self.resumed_shards} of {self.shards} shards were finished before"))

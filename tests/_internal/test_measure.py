@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from largeds_native._internal import measure
-from largeds_native._internal.measure import Contender, Measured, intervals, paired_timing
+from largeds_native._internal.measure import Contender, Measured, contention, intervals, paired_timing
 
 
 def test_contenders_take_turns_after_a_warm_up() -> None:
@@ -92,3 +92,31 @@ def test_a_training_loop_that_ends_too_soon(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(paired_timing, "use_one_heap", lambda: None)
     with pytest.raises(RuntimeError, match="ended before its data did"):
         paired_timing.time_blocks({"a": lambda batches: next(iter(batches))}, "batch", block=1, rounds=2)
+
+
+def test_what_other_programs_take(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a second of each of two processors, others work for 1.2 s, and this process for none."""
+    monkeypatch.setattr(contention.os, "sched_getaffinity", lambda _: {0, 2})
+    monkeypatch.setattr(contention.os, "times", lambda: (0.0,) * 5)
+    monkeypatch.setattr(contention.os, "sysconf", lambda _: 100)
+    stat = tmp_path / "stat"
+    monkeypatch.setattr(contention, "STAT", stat)
+    stat.write_text(
+        "cpu 9 9 9 9 9 9 9 9 9 9\ncpu0 10 0 0 50 0 0 0 0 0 0\ncpu1 7 0 0 0 0 0 0 0 0 0\ncpu2 0 0 0 0 0 0 0 0 0 0\n"
+    )
+    watch = contention.Contention()
+    assert watch.share() is None  # no time has passed
+    stat.write_text("cpu 9\ncpu0 60 0 20 80 0 0 0 0 50 0\ncpu1 99 0 0 0 0 0 0 0 0 0\ncpu2 0 20 0 40 10 0 0 30 0 0\n")
+    assert watch.share() == pytest.approx(0.6)
+    assert "60% of the processors" in contention.warning(0.6)
+    stat.write_text("nonsense\n")
+    assert watch.share() is None
+    assert contention.warning(None) == contention.warning(0.05) == ""
+
+
+def test_a_process_that_works_alone_is_not_disturbed_by_itself() -> None:
+    watch, end = contention.Contention(), time.perf_counter() + 0.3
+    while time.perf_counter() < end:
+        pass
+    share = watch.share()
+    assert share is None or 0 <= share <= 1

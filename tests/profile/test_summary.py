@@ -59,6 +59,17 @@ def test_what_packing_saves() -> None:
     assert "Change nothing in loading" in summary.advice(slow)
 
 
+def test_a_saving_within_the_spread_is_none() -> None:
+    found = results_of(baseline=80, packed=100, workers=80, loader=1000, step=120, disk=500)
+    assert "has paid for itself" in summary.sentence(found)
+    assert found.baseline is not None
+    assert found.packed is not None
+    loops = [dataclasses.replace(loop, spread=0.15) for loop in (found.baseline, found.packed)]
+    found = dataclasses.replace(found, baseline=loops[0], packed=loops[1])
+    assert "would save nothing beyond the spread: packed, it takes 10 s ±15%" in summary.sentence(found)
+    assert "Pack it" not in summary.advice(found)
+
+
 @pytest.mark.parametrize(
     ("seconds", "expected"),
     [(0.0123, "0.012 s"), (3.04, "3 s"), (42, "42 s"), (200, "3 min 20 s"), (7800, "2 h 10 min")],

@@ -2,6 +2,7 @@
 
 rounds.py         contenders that take turns on the same data after a warm-up; medians, spreads, ratios
 paired_timing.py  training loops that take turns within one run, a block of batches at a time
+contention.py     how much of the processors other programs take meanwhile
 intervals.py      confidence intervals of means and medians
 page_cache.py     dropping files from the page cache
 report.py         tables and JSON with facts about the machine

@@ -108,16 +108,26 @@ def _saving(results: ProfileResults) -> str:
     saved = results.baseline.epoch_seconds - packed
     if results.is_store:
         return f"with the Loader on this store it would take {duration(packed)}"
-    if saved < 0.02 * results.baseline.epoch_seconds:
-        return f"packing ({duration(pack)}, once) would save nothing: packed, it takes {duration(packed)}"
+    if not _saves(results):
+        told = duration(packed) + (_spread(results.packed) if results.packed is not None else "")
+        return f"packing ({duration(pack)}, once) would save nothing beyond the spread: packed, it takes {told}"
     epochs = max(1, math.ceil(pack / saved))
     paid = "the first epoch" if epochs == 1 else f"{epochs:,} epochs"
     return f"packed it takes {duration(packed)}, and packing ({duration(pack)}, once) has paid for itself after {paid}"
 
 
+def _saves(results: ProfileResults, at_least: float = 0.05) -> bool:
+    """Whether an epoch over the store is shorter than today's, by this part of it and by more than both spreads."""
+    if results.baseline is None or results.packed is None:
+        return False
+    today, packed = results.baseline.epoch_seconds, packed_epoch_seconds(results)
+    spreads = [0.0 if math.isnan(loop.spread) else loop.spread for loop in (results.baseline, results.packed)]
+    return today - packed > max(at_least * today, today * spreads[0] + packed * spreads[1])
+
+
 def advice(results: ProfileResults) -> str:
     """Which option to change."""
-    if results.baseline is not None and results.baseline.epoch_seconds > 1.1 * packed_epoch_seconds(results):
+    if _saves(results, 0.1):
         if results.is_store:
             return "Let the script take its batches from lds.Loader(store, ...) instead."
         best = recommended_rows(results)
