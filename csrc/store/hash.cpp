@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "common/error.h"
 #include "common/file.h"
 #include "common/simd.h"
 #include "store/xxh3.h"
@@ -49,8 +50,7 @@ void read_rows(const File& file, int64_t begin, int64_t end, Begin begin_of, std
 
 // `begin_of(i)` is the first byte of row i in the file, and `begin_of(rows)` the end of the last one.
 template <class Begin>
-void hash_file(const std::string& path, int64_t rows, Begin begin_of, uint64_t* hashes, ThreadPool& pool) {
-  const File file(path);
+void hash_file(const File& file, int64_t rows, Begin begin_of, uint64_t* hashes, ThreadPool& pool) {
   const int64_t mean_bytes = std::max<int64_t>(1, (begin_of(rows) - begin_of(0)) / std::max<int64_t>(1, rows));
   const int64_t grain = std::max<int64_t>(1, kPieceBytes / mean_bytes);
   std::vector<std::vector<uint8_t>> buffers(static_cast<size_t>(pool.size()));
@@ -64,6 +64,9 @@ void hash_file(const std::string& path, int64_t rows, Begin begin_of, uint64_t* 
               [&](int64_t i, const uint8_t* row) { hashes[i] = hash_bytes(row, begin_of(i + 1) - begin_of(i)); });
   });
 }
+
+// Found before memory is asked for: the place of a row may be a hostile number.
+Error too_short(const std::string& path) { return {Reason::store, path + ": its rows are beyond its end"}; }
 
 }  // namespace
 
@@ -79,12 +82,16 @@ void hash_rows(const uint8_t* data, int64_t n, int64_t row_bytes, uint64_t* hash
   });
 }
 
-void hash_rows(const ShardFile& file, int64_t row_bytes, uint64_t* hashes, ThreadPool& pool) {
-  hash_file(file.path, file.rows, [&](int64_t i) { return file.offset + i * row_bytes; }, hashes, pool);
+void hash_rows(const ShardFile& shard, int64_t row_bytes, uint64_t* hashes, ThreadPool& pool) {
+  const File file(shard.path);
+  if (shard.rows > (file.status().size - shard.offset) / row_bytes) throw too_short(shard.path);
+  hash_file(file, shard.rows, [&](int64_t i) { return shard.offset + i * row_bytes; }, hashes, pool);
 }
 
 void hash_rows(const std::string& path, const int64_t* offsets, int64_t rows, uint64_t* hashes, ThreadPool& pool) {
-  hash_file(path, rows, [&](int64_t i) { return offsets[i]; }, hashes, pool);
+  const File file(path);
+  if (offsets[rows] > file.status().size) throw too_short(path);
+  hash_file(file, rows, [&](int64_t i) { return offsets[i]; }, hashes, pool);
 }
 
 }  // namespace lds

@@ -12,7 +12,9 @@ import asyncio
 import errno
 import os
 import threading
+import weakref
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -244,9 +246,15 @@ class _Connection:
             with _opening.lock:
                 opened = self._opened
                 if opened is None or opened[0] != os.getpid():  # else another thread has opened it meanwhile
+                    if opened is not None:
+                        _inherited.append(opened)
                     files = _file_system(self._url)
-                    opened = self._opened = (os.getpid(), files, _direct_reads(self._url))
+                    opened = self._opened = (os.getpid(), files, _direct_reads(files, self._url))
         return opened
+
+
+# what a forked child has of its parent: deleted there, its event loop would take the parent's descriptors along
+_inherited: list[Any] = []
 
 
 class _Opening:
@@ -269,9 +277,14 @@ class _Signer:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def __call__(self, path: str) -> str:
+        """ "" in a thread in which another event loop runs, as the main one of a notebook."""
+        with suppress(RuntimeError):
+            asyncio.get_running_loop()
+            return ""
         with self._lock:
             if self._loop is None:
                 loop = asyncio.new_event_loop()
+                weakref.finalize(self, _close, loop, os.getpid())
                 self._files = _file_system(self._url, loop)
                 # In its oldest regions, boto signs in an old way, by which objects that KMS encrypts can't be read. The
                 # new one is not always asked for, since directory buckets have a way of their own
@@ -282,12 +295,18 @@ class _Signer:
             return signed
 
 
-def _direct_reads(url: str) -> DirectReads | None:
-    scheme = scheme_of(url)
-    if scheme in ("s3", "s3a"):
+def _close(loop: asyncio.AbstractEventLoop, process: int) -> None:
+    if process == os.getpid():
+        loop.close()
+
+
+def _direct_reads(files: Any, url: str) -> DirectReads | None:
+    """None where fsspec was told to use another implementation, or what HTTP itself does not know of."""
+    kind = f"{type(files).__module__}.{type(files).__name__}"
+    if scheme_of(url) in ("s3", "s3a") and kind == "s3fs.core.S3FileSystem":
         return DirectReads(_Signer(url))
-    if scheme in ("http", "https"):
-        return DirectReads(str)
+    if scheme_of(url) in ("http", "https") and kind == "fsspec.implementations.http.HTTPFileSystem":
+        return None if files.kwargs or files.client_kwargs else DirectReads(str)
     return None
 
 

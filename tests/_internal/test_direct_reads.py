@@ -49,6 +49,8 @@ def served(answer: str = "", protocol: str = "HTTP/1.1") -> Iterator[tuple[str, 
             self.send_response(status)
             if status == 206 and answer != "unnamed":
                 self.send_header("Content-Range", place)
+            if answer == "gzip":
+                self.send_header("Content-Encoding", "gzip")
             if answer == "chunked":
                 self.send_header("Transfer-Encoding", "chunked")
                 self.end_headers()
@@ -96,7 +98,7 @@ def test_whole_objects(protocol: str) -> None:
         assert len(connections) == (1 if protocol == "HTTP/1.1" else 3)
 
 
-@pytest.mark.parametrize("answer", ["refused", "moved", "cut", "chunked"])
+@pytest.mark.parametrize("answer", ["refused", "moved", "cut", "chunked", "gzip"])
 def test_no_whole_object(answer: str) -> None:
     with served(answer) as (url, connections):
         reads = DirectReads(str)
@@ -112,7 +114,9 @@ def test_missing_objects_are_no_failures() -> None:
         assert reads.whole(url) == DATA
 
 
-@pytest.mark.parametrize("answer", ["whole", "refused", "moved", "cut", "short", "elsewhere", "unnamed", "chunked"])
+@pytest.mark.parametrize(
+    "answer", ["whole", "refused", "moved", "cut", "short", "elsewhere", "unnamed", "chunked", "gzip"]
+)
 def test_any_other_answer_is_none(answer: str) -> None:
     with served(answer) as (url, connections):
         reads = DirectReads(str)
@@ -130,6 +134,26 @@ def test_a_connection_that_ended_is_opened_again() -> None:
         assert len(connections) == 3
 
 
+def test_after_a_while_it_tries_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    with served("refused") as (refused, connections), served() as (url, _):
+        reads = DirectReads(str)
+        for _ in range(MOST_FAILURES):
+            reads.whole(refused)
+        assert reads.whole(url) is None
+        monkeypatch.setattr(direct_reads.time, "monotonic", lambda: reads._rests_until)
+        assert reads.whole(url) == DATA
+        assert len(connections) == MOST_FAILURES
+
+
+def test_a_connection_that_was_idle_for_long_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    with served() as (url, connections):
+        reads = DirectReads(str)
+        assert reads.whole(url) == DATA
+        monkeypatch.setattr(direct_reads, "IDLE_SECONDS", 0.0)
+        assert reads.whole(url) == DATA
+        assert len(connections) == 2
+
+
 def test_a_success_forgets_failures() -> None:
     with served("refused") as (refused, _), served() as (url, _):
         reads = DirectReads(str)
@@ -144,6 +168,7 @@ def test_no_server_a_proxy_and_a_user(monkeypatch: pytest.MonkeyPatch) -> None:
         raise RuntimeError("no credentials")
 
     assert read(DirectReads(fails), "x") == b""
+    assert DirectReads(fails).whole("x") is None
     for url in ("", "ftp://host/x", "http://127.0.0.1:1/x", "http://us:er@127.0.0.1/x", "http://[broken/x"):
         assert read(DirectReads(str), url) == b""
     with served() as (url, connections):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import multiprocessing
 import pickle
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -197,3 +199,77 @@ class TestS3:
         child.join(60)
         assert child.exitcode == 0
         assert results.get() == b"7"
+
+
+# ---- past fsspec -----------------------------------------------------------------------------------------------------
+def test_http_is_read_directly_unless_fsspec_has_more_to_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("aiohttp")
+    from fsspec import config
+    from fsspec.implementations.http import HTTPFileSystem
+    from fsspec.registry import register_implementation
+
+    assert ObjectFolder("http://host/x")._connection.direct() is not None
+    assert ObjectFolder("memory://x")._connection.direct() is None
+    monkeypatch.setitem(config.conf, "http", {"client_kwargs": {"headers": {"Authorization": "secret"}}})
+    assert ObjectFolder("http://host/x")._connection.direct() is None
+    monkeypatch.delitem(config.conf, "http")
+
+    class Other(HTTPFileSystem):  # type: ignore[misc]
+        pass
+
+    register_implementation("http", Other, clobber=True)
+    try:
+        assert ObjectFolder("http://host/x")._connection.direct() is None
+    finally:
+        register_implementation("http", HTTPFileSystem, clobber=True)
+
+
+@pytest.mark.s3
+def test_objects_of_s3_are_read_directly(bucket: Bucket) -> None:
+    folder = ObjectFolder(bucket.url)
+    folder.write("a b+%", b"x" * 100_000)
+    bucket.faults.forget()
+    assert folder.read("a b+%") == b"x" * 100_000
+    assert b"".join(map(bytes, folder.pieces("a b+%", 10, 70_000))) == b"x" * 69_990
+    signed = bucket.faults.paths()
+    assert len(signed) == 2
+    assert all("X-Amz-Signature=" in path and "X-Amz-Expires=" in path for path in signed)
+    with pytest.raises(MissingObjectError):
+        folder.read("none")
+
+
+@pytest.mark.s3
+def test_in_a_thread_with_a_loop_fsspec_reads(bucket: Bucket) -> None:
+    """As in a notebook."""
+    folder = ObjectFolder(bucket.url)
+    folder.write("a", b"x")
+
+    async def main() -> bytes:
+        return folder.read("a")
+
+    for _ in range(4):
+        assert asyncio.run(main()) == b"x"
+    assert folder.read("a") == b"x"
+    assert "X-Amz-Signature=" in bucket.faults.paths()[-1]
+
+
+@pytest.mark.s3
+def test_a_child_leaves_its_parents_loop_alone(bucket: Bucket) -> None:
+    folder = ObjectFolder(bucket.url)
+    folder.write("a", b"x")
+    assert folder.read("a") == b"x"
+
+    def child(connection: Any) -> None:
+        connection.send(folder.read("a"))
+
+    ours, theirs = multiprocessing.Pipe()
+    process = multiprocessing.get_context("fork").Process(target=child, args=(theirs,))
+    process.start()
+    assert ours.recv() == b"x"
+    process.join()
+    signer = folder._connection.direct()._sign  # type: ignore[union-attr]
+    loop: Any = signer._loop  # type: ignore[attr-defined]
+    started = time.perf_counter()
+    loop.run_until_complete(loop.run_in_executor(None, time.sleep, 0.01))
+    assert time.perf_counter() - started < 4  # else only a timer would have ended it
+    assert folder.read("a") == b"x"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import gc
+import json
 import multiprocessing
 import os
 import pickle
@@ -216,6 +217,66 @@ def test_what_a_power_failure_left_is_fetched_again(
         assert {lock.read_text() for lock in folder.glob(".shard-*.lock")} == {boot}
         del store
         gc.collect()
+
+
+def read_all(url: str, cache: Path, boot: str, ready: Any, results: Any) -> None:
+    cache_folder.BOOT = boot
+    store = lds.open(url, cache=cache)
+    ready.wait()
+    results.put(int(store.gather(range(40)).sum()))
+
+
+def test_processes_that_find_a_damaged_shard_after_a_boot(
+    url: str, raw: Any, bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of them checks it, and fetches it again; the others wait."""
+    store = lds.open(url, cache=tmp_path / "cache")
+    store.gather(range(40))
+    del store
+    gc.collect()
+    (folder,) = (tmp_path / "cache").iterdir()
+    with open(folder / "shard-00001/images.npy", "r+b") as file:
+        file.seek(4096)
+        file.write(b"wrong")
+    bucket.faults.forget()
+    context = multiprocessing.get_context("fork")
+    ready, results = context.Event(), context.Queue()
+    arguments = (url, tmp_path / "cache", "another", ready, results)
+    processes = [context.Process(target=read_all, args=arguments) for _ in range(4)]
+    for process in processes:
+        process.start()
+    ready.set()
+    assert [results.get(timeout=60) for _ in processes] == [int(raw.gather(range(40)).sum())] * 4
+    for process in processes:
+        process.join()
+    assert len(bucket.faults.paths(match="images.npy")) == 1
+
+
+def test_a_hostile_server_sends_offsets_beyond_the_file(bucket: Bucket, tmp_path: Path) -> None:
+    local = make_jpeg_store(tmp_path, 12)
+    url = f"{bucket.url}/j.lds"
+    lds.push(local, url, progress=False)
+    name = f"{local.shards[0].path.name}/images.offsets.npy"
+    data = bytearray(ObjectFolder(url).read(name))
+    data[-8:] = (2**40).to_bytes(8, "little")
+    ObjectFolder(url).write(name, bytes(data))
+    with pytest.raises(StoreError, match="its rows are beyond its end"):
+        lds.open(url, cache=tmp_path / "cache")[0]
+
+
+def test_a_shard_without_a_hash_in_the_manifest_is_compared_row_by_row(
+    url: str, raw: Any, bucket: Bucket, tmp_path: Path
+) -> None:
+    manifest = json.loads(ObjectFolder(url).read("manifest.json"))
+    for shard in manifest["shards"]:
+        shard.pop("hash")
+    ObjectFolder(url).write("manifest.json", json.dumps(manifest).encode())
+    assert (lds.open(url, cache=tmp_path / "good").gather(range(40)) == raw.gather(range(40))).all()
+    data = bytearray(ObjectFolder(url).read("shard-00001/images.npy"))
+    data[-1] ^= 1
+    ObjectFolder(url).write("shard-00001/images.npy", bytes(data))
+    with pytest.raises(StoreError, match="shard-00001"):
+        lds.open(url, cache=tmp_path / "bad").gather(range(40))
 
 
 def test_what_passes_does_no_harm(url: str, raw: Any, bucket: Bucket, tmp_path: Path) -> None:

@@ -104,6 +104,12 @@ def test_hashes_and_damage(tmp_path: Path, threads: int) -> None:
             file.seek(7 + row * ROW + 5)
             file.write(bytes([expected[row, 5] ^ 1]))
     assert np.flatnonzero(_C.hash_file(shards[0], ROW, threads) != hashes).tolist() == [3, 499]
+    for offsets in ([0, 2**31], [0, 2**62]):  # before memory is asked for
+        with pytest.raises(StoreError, match="its rows are beyond its end"):
+            _C.hash_file_rows(shards[0][0], offsets, threads)
+    for row_bytes in (ROW + 1, 2**62):
+        with pytest.raises(StoreError, match="its rows are beyond its end"):
+            _C.hash_file(shards[0], row_bytes, threads)
     for offsets in ([], [-1, 7], [9, 8]):
         with pytest.raises(StoreError, match="the offsets of its rows are not in order"):
             _C.hash_file_rows(shards[0][0], offsets, threads)

@@ -73,8 +73,9 @@ class Lock:
         return os.pread(self._descriptor, 100, 0) == BOOT.encode()
 
     def set_checked(self) -> None:
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, BOOT.encode(), 0)
+        with suppress(OSError):  # the disk is full: the next process checks it again
+            os.ftruncate(self._descriptor, 0)
+            os.pwrite(self._descriptor, BOOT.encode(), 0)
 
     def __del__(self) -> None:
         self.close()

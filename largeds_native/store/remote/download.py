@@ -64,7 +64,9 @@ def fetch_shard(
     shard, inside = folder / entry.name, source.join(entry.name)
     shard.mkdir(parents=True)
     files = [_File(inside, shard, name, size) for name, size in row_files(manifest, entry).items()]
-    whole = {} if rows_only else {LOG: MAX_LOG_BYTES, RECORD: MAX_RECORD_BYTES}
+    whole = {LOG: MAX_LOG_BYTES, RECORD: MAX_RECORD_BYTES}
+    if rows_only:
+        whole = {} if entry.hash else {LOG: MAX_LOG_BYTES}
     try:
         with ExitStack() as opened:
             work: list[Callable[[], int]] = []

@@ -61,6 +61,7 @@ class ShardCache:
 
     def _begin(self) -> None:
         self._lock = threading.Condition()
+        self._alone = threading.RLock()  # of a thread that needs several shards, where there was no room for them
         self._held: dict[int, Lock] = {}
         # by whom: so that a pin may be set or ended twice, as after Ctrl-C, without harm
         self._pins: dict[int, set[object]] = {}
@@ -132,22 +133,28 @@ class ShardCache:
         owner = object()
         if not self.pin_if_held(numbers, owner):
             self.check_fits(numbers, "this read")
-            while True:
-                try:
-                    for number in numbers:
-                        self.acquire(number, owner)
-                    break
-                except NoRoom:
-                    # another process holds what we need room for, and may wait for what we hold
-                    self.unpin(numbers, owner)
-                    time.sleep(POLL_SECONDS + random.random() * PATIENCE_SECONDS / 4)
-                except BaseException:
-                    self.unpin(numbers, owner)
-                    raise
+            if not self._acquire_all(numbers, owner):
+                # others hold what we need room for, and may wait for what we hold: our own threads do so one by one
+                with self._alone:
+                    while not self._acquire_all(numbers, owner):
+                        time.sleep(POLL_SECONDS + random.random() * PATIENCE_SECONDS / 4)
         try:
             yield
         finally:
             self.unpin(numbers, owner)
+
+    def _acquire_all(self, numbers: Sequence[int], owner: object) -> bool:
+        """False, and none is pinned, if there was no room."""
+        try:
+            for number in numbers:
+                self.acquire(number, owner)
+            return True
+        except NoRoom:
+            self.unpin(numbers, owner)
+            return False
+        except BaseException:
+            self.unpin(numbers, owner)
+            raise
 
     # ---- fetching ----------------------------------------------------------------------------------------------------
     def acquire(
@@ -198,25 +205,27 @@ class ShardCache:
         count: Fetched | None,
         room: Callable[[], Path],
     ) -> Lock:
-        """The shard's lock, shared, and the shard is there."""
+        """The shard's lock, shared, and the shard is there, and was checked since the machine started."""
         name, lock, found = self.name(number), self._folder.lock(self.name(number)), True
         try:
             while True:
-                if self._folder.has(name):
-                    if lock.try_shared() and self._folder.has(name):  # it may have been deleted before we had the lock
-                        if lock.is_checked or self._check_again(number, lock):
-                            if found and count is not None:
-                                count("cache_hits", 1)
-                            self._folder.touch(name)
-                            return lock
-                        if lock.try_exclusive():
-                            self._folder.remove(name)
-                            continue
-                elif lock.try_exclusive() and not self._folder.has(name):
-                    found = False
-                    self._fetch(number, cancel, count, room)
+                if not self._folder.has(name):
+                    if lock.try_exclusive() and not self._folder.has(name):
+                        found = False
+                        self._fetch(number, cancel, count, room)
+                        lock.set_checked()
+                elif not lock.is_checked and lock.try_exclusive() and self._folder.has(name):
+                    if not self._is_whole(number):
+                        self._folder.remove(name)
+                        continue
                     lock.set_checked()
-                    continue  # flock may let go in between when it makes the lock shared
+                # Who has the lock shared has checked the shard, or has seen that it was. It may have been deleted
+                # before we had the lock, as flock lets go of an exclusive one when it makes it shared
+                if self._folder.has(name) and lock.try_shared() and self._folder.has(name):
+                    if found and count is not None:
+                        count("cache_hits", 1)
+                    self._folder.touch(name)
+                    return lock
                 if cancel is not None and cancel.is_set():
                     raise Cancelled
                 time.sleep(POLL_SECONDS)
@@ -224,13 +233,12 @@ class ShardCache:
             lock.close()
             raise
 
-    def _check_again(self, number: int, lock: Lock) -> bool:
-        """Whether a shard is still whole, of which nobody knows what the disk has kept."""
+    def _is_whole(self, number: int) -> bool:
+        """Of a shard of which nobody knows what the disk has kept of it."""
         try:
             check_rows(self._folder.path, self._manifest, self._manifest.shards[number])
         except (StoreError, StorageError):
             return False
-        lock.set_checked()
         return True
 
     def _fetch(

@@ -56,8 +56,11 @@ def check_shard(folder: Path, manifest: Manifest, entry: ShardEntry) -> None:
 
 
 def check_rows(folder: Path, manifest: Manifest, entry: ShardEntry) -> None:
-    """The same for a shard without samples.parquet; which rows are damaged is not told then."""
-    if entry.rows and not _alone(folder, manifest, entry).is_whole(0):
+    """The same for a shard without samples.parquet; which rows are damaged is not told then. A shard must have that
+    file if the manifest has no hash of it."""
+    if not entry.hash:
+        check_shard(folder, manifest, entry)
+    elif entry.rows and not _alone(folder, manifest, entry).is_whole(0):
         raise StoreError(f"{folder / entry.name}: its rows are damaged, or another shard's")
 
 
