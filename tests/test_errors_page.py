@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from largeds_native._internal.arrays import MASK, PICTURE
+
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "errors.md").read_text()
 GAP = "…"  # stands for what a message says of the case at hand
@@ -84,9 +86,10 @@ def test_a_quoted_message_is_in_the_sources(message: str) -> None:
 def test_the_reasons_of_failed_samples_are_those_of_the_sources() -> None:
     """A sample fails for a Reason of the core, or for a reason of the sources of samples."""
     table = PAGE.split("## Reasons of failed samples")[1].split("\n## ")[0]
-    listed = set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE))
+    listed = {reason for row in table.splitlines() for reason in re.findall(r"`(\w+)`", row.split(" | ")[0])}
     core = set(re.findall(r'return "(\w+)";', (ROOT / "csrc" / "common" / "error.cpp").read_text()))
     sources = [path.read_text() for path in (ROOT / "largeds_native").rglob("*.py")]
     failed = set(re.findall(r'(?:FailedItem|PixelsError)\(\s*"(\w+)"', "\n".join(sources)))
     never = {"value", "index", "cancelled", "internal"}  # of a call, not of a sample
-    assert listed == (core - never) | failed | {"sixteen_bit"}
+    sizes = {f"{role}_size" for role in (MASK, PICTURE)}
+    assert listed == (core - never) | failed | sizes | {"sixteen_bit"}
