@@ -14,14 +14,20 @@ from largeds_native._internal.arrays import MASK, PICTURE
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "errors.md").read_text()
+REASONS = "## Reasons of failed samples"  # the last part
 GAP = "…"  # stands for what a message says of the case at hand
 LITERAL = re.compile(r'"((?:[^"\\\n]|\\.)*)"')
 
 
+def first_columns(tables: str) -> list[str]:
+    """The code in the first column of each row."""
+    rows = [line for line in tables.splitlines() if line.startswith("| `")]
+    return [code for row in rows for code in re.findall(r"`([^`]+)`", row.split(" | ")[0])]
+
+
 def quoted() -> list[str]:
-    """The messages that the tables quote: the first column of each row."""
-    rows = [line for line in PAGE.splitlines() if line.startswith("| `")]
-    return [message for row in rows for message in re.findall(r"`([^`]+)`", row.split(" | ")[0])]
+    """The messages that the tables quote."""
+    return first_columns(PAGE.split(REASONS)[0])
 
 
 def text_of(node: ast.expr) -> str:
@@ -85,8 +91,7 @@ def test_a_quoted_message_is_in_the_sources(message: str) -> None:
 
 def test_the_reasons_of_failed_samples_are_those_of_the_sources() -> None:
     """A sample fails for a Reason of the core, or for a reason of the sources of samples."""
-    table = PAGE.split("## Reasons of failed samples")[1].split("\n## ")[0]
-    listed = {reason for row in table.splitlines() for reason in re.findall(r"`(\w+)`", row.split(" | ")[0])}
+    listed = set(first_columns(PAGE.split(REASONS)[1]))
     core = set(re.findall(r'return "(\w+)";', (ROOT / "csrc" / "common" / "error.cpp").read_text()))
     sources = [path.read_text() for path in (ROOT / "largeds_native").rglob("*.py")]
     failed = set(re.findall(r'(?:FailedItem|PixelsError)\(\s*"(\w+)"', "\n".join(sources)))
