@@ -32,7 +32,7 @@ class DecodeFailure:
 
     index: int  # in `sources`
     source: str  # its path, or "<n bytes>"
-    reason: str  # "corrupt", "truncated", "too_large", "unsupported", "sixteen_bit", "shape" or "io"
+    reason: str  # "corrupt", "truncated", "too_large", "unsupported", "sixteen_bit", "shape" or "io"; docs/errors.md
     message: str
 
     def __str__(self) -> str:

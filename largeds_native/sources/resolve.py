@@ -112,8 +112,8 @@ def _from_path(path: Path) -> Source:
     if path.is_dir():
         return folder(path)
     if not path.exists():
-        if found := sorted(glob.glob(str(path))):
-            return tar(found)
+        if glob.glob(str(path)):
+            return tar(path)
         raise ArgumentError(f"{path} does not exist: expected a folder of images, a manifest, or a tar file")
     suffix = path.suffix.lower()
     if suffix in TABLES:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import io
 import json
@@ -38,9 +39,10 @@ def tar(
     pictures: Sequence[str] = (),
     ignore: int | None = None,
 ) -> Source:
-    """A source from uncompressed tar files, or URLs of them, by WebDataset's rule: members of one folder whose names
-    agree up to their first dot are one sample, and what comes after that dot says what they are. `.jpg`, `.png`,
-    `.webp` (or another of Pillow's formats) is its image, `.cls` its label (a whole number as text), or "label" or
+    """A source from uncompressed tar files, URLs of them, or patterns such as "train-*.tar".
+
+    WebDataset's rule: members of one folder whose names agree up to their first dot are one sample, and what comes
+    after that dot says what they are. `.jpg`, `.png`, `.webp` (or another of Pillow's formats) is its image, `.cls` its label (a whole number as text), or "label" or
     "cls" in its `.json` where there is no `.cls`. `.mask.png` and `.seg.png` (or another format without loss) are its
     masks, the fields "mask" and "seg"; `ignore` is the number of their pixels outside of the image, which a random crop
     with padding shows. `pictures` names other ones: ("depth",) takes `.depth.png` as the field "depth". Other members,
@@ -55,8 +57,16 @@ def tar(
     files = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
     if not files:
         raise ArgumentError("expected tar files, found an empty list")
-    named = [str(path) if is_url(path) else os.path.abspath(local_path(path)) for path in files]
+    named = [name for path in files for name in _named(path)]
     return with_classes(TarSource(named, ignore, pictures), classes)
+
+
+def _named(path: str | os.PathLike[str]) -> list[str]:
+    """The file or URL, or the files that match a pattern, in the order of their names."""
+    if is_url(path):
+        return [str(path)]
+    local = os.path.abspath(local_path(path))
+    return [local] if os.path.lexists(local) else sorted(glob.glob(local)) or [local]
 
 
 def _roles(pictures: Sequence[str]) -> dict[str, str]:

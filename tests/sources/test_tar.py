@@ -154,6 +154,7 @@ def test_a_glob_is_several_files(tmp_path: Path) -> None:
     for i in range(2):
         make_tar(tmp_path / f"train-{i}.tar", {f"{i}.png": b""})
     assert as_source(str(tmp_path / "train-*.tar")).count == 2
+    assert tar(tmp_path / "train-*.tar").count == 2
 
 
 FIVE = {name: data for i in range(5) for name, data in ((f"{i}.png", b"x" * 600), (f"{i}.cls", str(i).encode()))}

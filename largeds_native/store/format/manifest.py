@@ -138,7 +138,10 @@ def _missing_store(folder: Path) -> str:
     if not folder.is_dir():
         return f"{folder}: expected the folder of a store, found a file"
     if (folder / PLAN_NAME).exists():
-        return f"{folder} is an unfinished pack: run the same pack again, which continues from the finished shards"
+        return (
+            f"{folder} is an unfinished pack: run the same pack again, which continues from the finished shards, "
+            "or says again why it can't end"
+        )
     return f"{folder} is not a store: it has no {NAME}"
 
 
