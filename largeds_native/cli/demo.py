@@ -26,7 +26,7 @@ def demo(
     threads: THREADS = None,
     json: JSON = False,
 ) -> None:
-    """Pack real images, train on them, export them, and compare the speeds with other libraries.
+    """Pack real images, train on them with a kill in the middle, export them, and compare with other libraries.
 
     \b
     Examples:
@@ -53,17 +53,28 @@ def demo(
     digit_store = _pack(digits, folder / "digits.lds", threads, out, resize=None, crop=None, mode="L")
     jpeg_store = _pack(jpegs, folder / "jpeg.lds", threads, out)
 
-    out.step("3. Train a small CNN on the digits, gradients accumulated over 2 batches")
-    trained = demo_digits.train(digit_store, epochs=epochs, seed=seed, threads=threads, progress=not json)
-    verdict = f"{trained.accuracy:.2%} of {trained.images} held-out images, after {trained.seconds:.1f} s"
-    out.line(f"validation accuracy: {verdict}")
+    out.step("3. The same photographs as JPEG rows, and two views of each")
+    rows = _pack(jpegs, folder / "rows.lds", threads, out, codec="jpeg", resize=256, quality=90)
+    _show_rows(jpeg_store, rows, out)
 
-    out.step("4. Export to HDF5, and read it back")
+    out.step("4. Train a small CNN on the digits in a process that is killed in the middle, and go on in this one")
+    run = folder / "run"
+    shutil.rmtree(run, ignore_errors=True)
+    kwargs: dict[str, Any] = {"epochs": epochs, "seed": seed, "threads": threads}
+    killed = max(demo_digits.SAVED_EVERY + 1, epochs * demo_digits.steps_an_epoch(digit_store) // 2)
+    demo_digits.train_until_killed(folder / "digits.lds", run, killed, **kwargs)
+    saved = max(path.name for path in run.glob("step-*"))
+    out.line(f"killed (SIGKILL) at step {killed}; {run / saved} is its newest checkpoint")
+    trained = demo_digits.train(digit_store, run, progress=not json, **kwargs)
+    verdict = f"{trained.accuracy:.2%} of {trained.images} held-out images, after {trained.seconds:.1f} s more"
+    out.line(f"validation accuracy: {verdict}, as of a run that nobody stopped")
+
+    out.step("5. Export to HDF5, and read it back")
     equal = all(
         _export(store, folder / f"{name}.h5", out) for name, store in (("digits", digit_store), ("jpeg", jpeg_store))
     )
 
-    out.step(f"5. Speed, with {threads} thread{'s' * (threads != 1)} or workers each (rounds in turn, medians)")
+    out.step(f"6. Speed, with {threads} thread{'s' * (threads != 1)} or workers each (rounds in turn, medians)")
     packing, loading = demo_speed.measure_speed(ImageSet(jpegs, folder / "speed", jpeg_store, threads), out.progress)
     facts = machine_facts()
     seconds = time.perf_counter() - start
@@ -73,6 +84,8 @@ def demo(
             {
                 "accuracy": trained.accuracy,
                 "training_seconds": trained.seconds,
+                "killed_at_step": killed,
+                "resumed_from": saved,
                 "exports_equal": equal,
                 "images_per_second": speeds,
                 "machine": facts,
@@ -111,6 +124,19 @@ def _pack(source: Path, store: Path, threads: int, out: Narrator, **options: Any
     for line in str(packed.report).splitlines():
         out.line(line)
     return packed
+
+
+def _show_rows(raw: Any, rows: Any, out: Narrator) -> None:
+    """What a row of each kind takes, and a batch of two views."""
+    from largeds_native.loading import Loader
+    from largeds_native.transform import Augment
+
+    sizes = [sum(file.stat().st_size for file in store.path.rglob("images.*")) / len(store) for store in (raw, rows)]
+    out.line(f"a raw row takes {sizes[0] / 1000:,.0f} kB, a JPEG row {sizes[1] / 1000:,.0f} kB")
+    views = [Augment(resized_crop=224, flip=0.5), Augment(resized_crop=96, scale=(0.05, 0.4), flip=0.5)]
+    with Loader(rows, 64, shuffle=True, augment=views) as loader:
+        images, _ = next(iter(loader))
+    out.line(f"augment=[two views]: a batch is {' and '.join(str(tuple(view.shape)) for view in images)}")
 
 
 def _export(store: Any, path: Path, out: Narrator) -> bool:

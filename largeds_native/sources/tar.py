@@ -42,13 +42,13 @@ def tar(
     """A source from uncompressed tar files, URLs of them, or patterns such as "train-*.tar".
 
     WebDataset's rule: members of one folder whose names agree up to their first dot are one sample, and what comes
-    after that dot says what they are. `.jpg`, `.png`, `.webp` (or another of Pillow's formats) is its image, `.cls` its label (a whole number as text), or "label" or
-    "cls" in its `.json` where there is no `.cls`. `.mask.png` and `.seg.png` (or another format without loss) are its
-    masks, the fields "mask" and "seg"; `ignore` is the number of their pixels outside of the image, which a random crop
-    with padding shows. `pictures` names other ones: ("depth",) takes `.depth.png` as the field "depth". Other members,
-    as `.txt`, are left out; the report lists their endings. Names that begin with a dot (as macOS's `._x`) are passed
-    over. Samples come in the order of the files. Either all have a label or none. `classes`, names or a store, gives
-    the labels' numbers their names.
+    after that dot says what they are. `.jpg`, `.png`, `.webp` (or another of Pillow's formats) is its image, `.cls` its
+    label (a whole number as text), or "label" or "cls" in its `.json` where there is no `.cls`. `.mask.png` and
+    `.seg.png` (or another format without loss) are its masks, the fields "mask" and "seg"; `ignore` is the number of
+    their pixels outside of the image, which a random crop with padding shows. `pictures` names other ones: ("depth",)
+    takes `.depth.png` as the field "depth". Other members, as `.txt`, are left out; the report lists their endings.
+    Names that begin with a dot (as macOS's `._x`) are passed over. Samples come in the order of the files. Either all
+    have a label or none. `classes`, names or a store, gives the labels' numbers their names.
 
     Links are left out and counted. Raises ArgumentError naming the file and the member or byte that is wrong: cut off,
     damaged, compressed, a label that is no whole number, two members for one thing. Names of members are never used as

@@ -28,7 +28,7 @@ class Failure:
 
 
 LIMITS = {  # of a pack, and what they mean
-    "source": "source: the threads waited for the next images, as of a dataset in Python",
+    "source": "source: the threads waited for the source to name or make the next images",
     "source read": "source read: the threads waited for the bytes of files",
     "decode": "decode: the threads worked all the time; more processors make it faster",
     "disk write": "disk write: the threads waited for the disk that takes the rows",
