@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 import largeds_native as lds
+from largeds_native._internal.measure import contention
 
 Largeds = Callable[..., tuple[int, str, str]]
 PROGRAMS = Path(__file__).parents[1] / "programs"
@@ -28,7 +30,25 @@ def photos(tmp_path: Path) -> Path:
     return tmp_path / "photos"
 
 
-def test_a_store(largeds: Largeds, store: Path) -> None:
+@pytest.fixture
+def others_take(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Says what part of the processors other programs take."""
+
+    def take(share: float) -> None:
+        monkeypatch.setattr(contention.Contention, "share", lambda _: share)
+
+    return take
+
+
+def test_a_busy_machine_is_mentioned(largeds: Largeds, store: Path, others_take: Any) -> None:
+    others_take(0.5)
+    code, out, _ = largeds("doctor", store, "--model", "none", "--seconds", "1", "-b", "2", "--quiet")
+    assert (code, out.count("\n")) == (0, 3)
+    assert "Other programs took 50% of the processors meanwhile" in out
+
+
+def test_a_store(largeds: Largeds, store: Path, others_take: Any) -> None:
+    others_take(0.01)
     code, out, err = largeds("doctor", store, "--model", "none", "--seconds", "1", "-b", "2")
     assert (code, err) == (0, "")
     for expected in (
