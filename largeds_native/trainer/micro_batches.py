@@ -64,11 +64,10 @@ class MicroBatches:
     def describe(self, losses: list[float], weights: list[float], norm: float | None, step: int) -> str:
         """What is not finite, and of which samples. `norm`: None if it is not known."""
         first, last = self.start, self.start + self.samples - 1
+        where = f"at step {step}, samples {first} to {last} of this epoch"
         bad = self.bad_losses(losses, weights)
         if not bad:
             known = "" if norm is None else f" (norm {norm})"
-            where = f"at step {step}, samples {first} to {last} of this epoch"
             return f"the gradient is not finite{known} {where}, though every loss on this rank is"
         begin, end = self._ranges[bad[0]]
-        others = "" if (begin, end) == (first, last) else f" (of samples {first} to {last})"
-        return f"the loss is {losses[bad[0]]} for samples {begin} to {end} of this epoch, at step {step}{others}"
+        return f"the loss is {losses[bad[0]]} for samples {begin} to {end} of this epoch, {where}"
