@@ -309,7 +309,7 @@ def check_bad_input(rank: int, folder: Path) -> None:
     refused("kind of device of the model differs between the ranks: cpu on rank 0, meta on 1", model)
     version, torch.__version__ = torch.__version__, "2.99" if rank else torch.__version__
     refused(
-        r"version of torch differs between the ranks: 2\.[^9]+ on rank 0, 2.99 on 1: install the same one everywhere",
+        r"version of torch differs between the ranks: 2\.\S+ on rank 0, 2.99 on 1: install the same one everywhere",
         late,
     )
     torch.__version__ = version
