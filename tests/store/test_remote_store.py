@@ -192,18 +192,24 @@ def test_killed_in_a_download(url: str, raw: Any, bucket: Bucket, tmp_path: Path
     assert store.verify().ok
 
 
+def filled_cache(url: str, cache: Path) -> Path:
+    """The folder of a store's shards, which no process holds; shard-00001 is damaged."""
+    store = lds.open(url, cache=cache)
+    store.gather(range(40))
+    del store
+    gc.collect()
+    (folder,) = cache.iterdir()
+    with open(folder / "shard-00001/images.npy", "r+b") as file:
+        file.seek(4096)
+        file.write(bytes(64))
+    return folder
+
+
 def test_what_a_power_failure_left_is_fetched_again(
     url: str, raw: Any, bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing in a cache is synced. After a boot, each shard is checked once."""
-    store = lds.open(url, cache=tmp_path / "cache")
-    store.gather(range(40))
-    del store
-    gc.collect()
-    (folder,) = (tmp_path / "cache").iterdir()
-    with open(folder / "shard-00001/images.npy", "r+b") as file:
-        file.seek(4096)
-        file.write(bytes(64))
+    folder = filled_cache(url, tmp_path / "cache")
     os.truncate(folder / "shard-00002/label.npy", 0)
     (folder / "shard-00003/images.npy").unlink()
     for boot, fetched in (("another", ["shard-00001", "shard-00002", "shard-00003"]), ("another", []), ("third", [])):
@@ -226,18 +232,9 @@ def read_all(url: str, cache: Path, boot: str, ready: Any, results: Any) -> None
     results.put(int(store.gather(range(40)).sum()))
 
 
-def test_processes_that_find_a_damaged_shard_after_a_boot(
-    url: str, raw: Any, bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_processes_that_find_a_damaged_shard_after_a_boot(url: str, raw: Any, bucket: Bucket, tmp_path: Path) -> None:
     """One of them checks it, and fetches it again; the others wait."""
-    store = lds.open(url, cache=tmp_path / "cache")
-    store.gather(range(40))
-    del store
-    gc.collect()
-    (folder,) = (tmp_path / "cache").iterdir()
-    with open(folder / "shard-00001/images.npy", "r+b") as file:
-        file.seek(4096)
-        file.write(b"wrong")
+    filled_cache(url, tmp_path / "cache")
     bucket.faults.forget()
     context = multiprocessing.get_context("fork")
     ready, results = context.Event(), context.Queue()
