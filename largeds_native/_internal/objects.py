@@ -243,7 +243,7 @@ class _Connection:
     def _open(self) -> tuple[int, Any, DirectReads | None]:
         opened = self._opened
         if opened is None or opened[0] != os.getpid():
-            with _opening.lock:
+            with _opening:
                 opened = self._opened
                 if opened is None or opened[0] != os.getpid():  # else another thread has opened it meanwhile
                     if opened is not None:
@@ -257,15 +257,17 @@ class _Connection:
 _inherited: list[Any] = []
 
 
-class _Opening:
-    """One thread of a process opens a file system at a time: it takes a tenth of a second."""
-
-    def __init__(self) -> None:
-        self.lock = threading.RLock()
+# one thread of a process opens a file system at a time, which takes a tenth of a second
+_opening = threading.Lock()
 
 
-_opening = _Opening()
-os.register_at_fork(after_in_child=_opening.__init__)  # type: ignore[misc]
+def _after_fork() -> None:
+    """Another thread of the parent may have held it."""
+    global _opening
+    _opening = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 class _Signer:
