@@ -80,16 +80,22 @@ class ThreadPool::Workers {
   }
 
   static void take_chunks(Loop& loop, int worker, const std::atomic<bool>* pause, std::mutex& mutex) noexcept {
+    int64_t begin = 0;
     try {
       while (!loop.failed_.load(std::memory_order_relaxed)) {
-        const int64_t begin = loop.next_.fetch_add(loop.grain_, std::memory_order_relaxed);
+        begin = loop.next_.fetch_add(loop.grain_, std::memory_order_relaxed);
         if (begin >= loop.n_) return;
         loop.run(begin, std::min(begin + loop.grain_, loop.n_), worker);
         if (pause != nullptr && pause->load(std::memory_order_relaxed)) return;
       }
     } catch (...) {
+      // All chunks before this one have been taken, and run to their end, so the one kept does not depend on the
+      // threads.
       const std::lock_guard<std::mutex> lock(mutex);
-      if (!loop.error_) loop.error_ = std::current_exception();
+      if (!loop.error_ || begin < loop.error_begin_) {
+        loop.error_ = std::current_exception();
+        loop.error_begin_ = begin;
+      }
       loop.failed_.store(true, std::memory_order_relaxed);
     }
   }

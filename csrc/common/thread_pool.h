@@ -26,8 +26,9 @@ class ThreadPool {
   int size() const noexcept { return threads_; }
 
   // Runs `body` over [0, n) in chunks of at most `grain` items and returns when all are done. Each worker takes the
-  // next chunk when it has finished one. If `body` throws, no further chunk is started, and the first exception is
-  // rethrown here once all workers have stopped. Concurrent calls run one after the other.
+  // next chunk when it has finished one. If `body` throws, no further chunk is started, and the exception of
+  // the first item that failed is rethrown here once all workers have stopped. Concurrent calls run one after the
+  // other.
   void parallel_for(int64_t n, int64_t grain, const Body& body);
 
   // A thread that has several loops to run needs not wait for the end of one before the next: it starts them, helps
@@ -66,8 +67,8 @@ class ThreadPool::Loop {
   // exception, no further chunk is started.
   virtual void run(int64_t begin, int64_t end, int worker) = 0;
 
-  // Called once, when the loop has ended, by the thread that ended it, with the first exception of run() if there was
-  // one. The pool does not touch the loop afterwards, so it may be destroyed.
+  // Called once, when the loop has ended, by the thread that ended it, with the exception of the first item that
+  // failed, if one did. The pool does not touch the loop afterwards, so it may be destroyed.
   virtual void finished(std::exception_ptr error) noexcept = 0;
 
  private:
@@ -83,6 +84,7 @@ class ThreadPool::Loop {
   bool offered_ = false;       // whether it is in the pool's list
   Loop* following_ = nullptr;  // in that list
   std::exception_ptr error_;
+  int64_t error_begin_ = 0;  // where the chunk of that exception begins
 };
 
 }  // namespace lds

@@ -7,9 +7,11 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <numeric>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -59,6 +61,24 @@ TEST_CASE("the first exception is rethrown, and the pool remains usable") {
                     lds::Error);
     CHECK(sum_to(pool, 100, 3) == 4950);
   }
+}
+
+TEST_CASE("of several exceptions, that of the first item is rethrown, whichever thread is the fastest") {
+  ThreadPool pool(2);
+  std::atomic<bool> failed{false};
+  std::string found;
+  try {
+    pool.parallel_for(100, 1, [&](int64_t begin, int64_t, int) {
+      if (begin > 1) return;
+      while (begin == 0 && !failed) std::this_thread::yield();  // until the other thread has thrown, or is about to
+      if (begin == 0) std::this_thread::sleep_for(std::chrono::milliseconds(20));
+      failed = true;
+      throw lds::Error(lds::Reason::io, std::to_string(begin));
+    });
+  } catch (const lds::Error& error) {
+    found = error.what();
+  }
+  CHECK(found == "0");
 }
 
 TEST_CASE("loops of several threads run one after the other") {
