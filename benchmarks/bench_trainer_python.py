@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from bench_trainer import by_accumulator, by_trainer, interval, shortest_by_hand
+from bench_trainer import by_accumulator, by_trainer, by_trainer_with_loader, interval, shortest_by_hand
 from harness import RESULTS, console, options_parser
 from rich.table import Table
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -38,6 +38,7 @@ CONTENDERS: dict[str, Callable[..., None]] = {
     "by hand, again": shortest_by_hand,
     "Accumulator": by_accumulator,
     "Trainer": by_trainer,
+    "Trainer with a Loader": by_trainer_with_loader,
 }
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader
 
 from largeds_native.errors import ArgumentError
@@ -45,7 +46,7 @@ def mean_loss(
     model.eval()
     sync.share_buffers()
     try:
-        with torch.no_grad():
+        with torch.no_grad(), weighting.of_loader(loader):
             for part, is_stand_in in _micro_batches(loader, accumulator):
                 inputs, targets = batches.to_device(part, device)
                 graphs.begin()
@@ -57,9 +58,8 @@ def mean_loss(
                     continue
                 samples += batches.length(part)
                 weight = weighting.weigh(*part)
-                # the loss of a micro-batch of weight 0 is 0 / 0, and doesn't count
                 if weighting.reduction == "mean":
-                    loss = torch.where(torch.as_tensor(weight != 0, device=loss.device), loss * weight, 0)
+                    loss = _times(loss, weight)
                 loss_sum += loss.reshape(())
                 weight_sum = weight_sum + weight
                 if metrics:
@@ -73,6 +73,14 @@ def mean_loss(
     if samples_total == 0:
         raise ArgumentError("the loader to evaluate on is empty")
     return loss_total / weight_total if weight_total else math.nan
+
+
+def _times(loss: Tensor, weight: float | Tensor) -> Tensor:
+    """In float64, the loss times its weight; the loss of a micro-batch of weight 0 is 0 / 0, and doesn't count."""
+    product = loss.double() * weight
+    if isinstance(weight, Tensor):
+        return torch.where(weight != 0, product, 0)
+    return product if weight else torch.zeros_like(product)
 
 
 def _micro_batches(loader: Iterable[Any], accumulator: Accumulator) -> Iterator[tuple[Pair, bool]]:

@@ -296,7 +296,8 @@ class Trainer:
         self.callbacks.call("on_epoch_start", self)
         source = position.epoch(self.epoch)
         self.totals.start_clock(position.waited)
-        with explained(self.device, self._where, self._advice), self._steps.reading_at_the_end():
+        weighting = self.accumulator.weighting.of_loader(position.loader)
+        with explained(self.device, self._where, self._advice), self._steps.reading_at_the_end(), weighting:
             for group in self.accumulator.groups(source, start=self.totals.samples):
                 if self.accumulator.hold:
                     for outputs, targets in until_it_fits(group, self.accumulator, self._forward_backward):

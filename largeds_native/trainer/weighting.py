@@ -11,6 +11,8 @@ not only at the end, keeps the gradients in the range of those of the full batch
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -18,7 +20,8 @@ from torch import Tensor
 
 from largeds_native.errors import ArgumentError
 from largeds_native.trainer import batches, readback
-from largeds_native.trainer.weights import Counted, Weight
+from largeds_native.trainer.members import no_label_is
+from largeds_native.trainer.weights import ClassWeight, Counted, Weight
 
 REDUCTIONS = ("mean", "sum")
 
@@ -42,6 +45,19 @@ class Weighting:
     def divides(self) -> bool:
         """Whether the step's gradient is divided by the total weight, which is False for a plain sum."""
         return self.reduction == "mean" or self.weight is not None
+
+    @contextmanager
+    def of_loader(self, loader: Any) -> Iterator[None]:
+        """The samples weighed within are those of this loader, whose labels may be looked through before."""
+        weight = self.weight
+        if not isinstance(weight, ClassWeight):
+            yield
+            return
+        before, weight.none_ignored = weight.none_ignored, no_label_is(weight.ignored, loader)
+        try:
+            yield
+        finally:
+            weight.none_ignored = before
 
     def weigh(self, inputs: Any, targets: Any) -> float | Tensor:
         """The weight of these samples."""

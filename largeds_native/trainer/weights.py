@@ -62,7 +62,7 @@ def weight_of(loss: Loss) -> Weight | None:
     if of_class_numbers(function):
         weight = options.get("weight", getattr(function, "weight", None))
         ignored = options.get("ignore_index", getattr(function, "ignore_index", IGNORED))
-        return functools.partial(_class_weight, _OnDevices(weight), ignored)
+        return ClassWeight(weight, ignored)
     if isinstance(function, _ELEMENTWISE) or function in _ELEMENTWISE_FUNCTIONS:
         batchmean = "batchmean" in (options.get("reduction"), getattr(function, "reduction", None))
         return None if batchmean else _elements
@@ -218,21 +218,35 @@ class _OnDevices:
         return copied
 
 
-def _class_weight(classes: _OnDevices, ignore_index: int, inputs: Any, targets: Any) -> float | Tensor:
-    if not isinstance(targets, Tensor):
-        return float(batches.length((inputs, targets)))
-    if targets.is_floating_point():  # class probabilities (N, C, ...): a mean over N and all that follows C
-        return (
-            float(targets.numel() / targets.shape[1]) if targets.ndim > 1 and targets.numel() else float(len(targets))
-        )
-    on_cpu = targets.device.type == "cpu" and not readback.defers(targets.device)
-    if classes.weight is None and on_cpu:  # for each micro-batch; numpy is faster
-        return float(np.count_nonzero(targets.numpy() != ignore_index))
-    counted = targets != ignore_index
-    if classes.weight is None:
-        return counted.sum(dtype=torch.float64)
-    safe = torch.where(counted, targets, torch.zeros_like(targets))
-    return (classes.on(targets.device)[safe] * counted).sum()
+class ClassWeight:
+    """The weight of torch's losses of class numbers: the sum of the class weights of all targets that are not
+    `ignored`.
+
+    Attributes:
+        none_ignored: it is known that no target of class numbers is `ignored`, so that they need not be looked at: on a
+            device that takes five calls for each micro-batch.
+    """
+
+    def __init__(self, class_weight: Tensor | None, ignored: int) -> None:
+        self._classes, self.ignored = _OnDevices(class_weight), ignored
+        self.none_ignored = False
+
+    def __call__(self, inputs: Any, targets: Any) -> float | Tensor:
+        if not isinstance(targets, Tensor):
+            return float(batches.length((inputs, targets)))
+        if targets.is_floating_point():  # class probabilities (N, C, ...): a mean over N and all that follows C
+            whole = targets.ndim > 1 and targets.numel()
+            return float(targets.numel() / targets.shape[1]) if whole else float(len(targets))
+        plain = self._classes.weight is None
+        if plain and self.none_ignored:
+            return float(targets.numel())
+        if plain and targets.device.type == "cpu" and not readback.defers(targets.device):
+            return float(np.count_nonzero(targets.numpy() != self.ignored))  # for each micro-batch; numpy is faster
+        counted = targets != self.ignored
+        if plain:
+            return counted.sum(dtype=torch.float64)
+        safe = torch.where(counted, targets, torch.zeros_like(targets))
+        return (self._classes.on(targets.device)[safe] * counted).sum()
 
 
 def check_scalar_loss(loss: Any) -> None:
