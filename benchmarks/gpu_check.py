@@ -12,9 +12,12 @@ python benchmarks/gpu_check.py [--device cuda] [--seconds 480] [--libraries FOLD
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
+import resource
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -101,13 +104,21 @@ def run(stage: Stage, left: float, environment: dict[str, str], log: Any) -> dic
         output, _ = process.communicate(timeout=limit)
         status = "passed" if process.returncode == 0 else "failed"
     except subprocess.TimeoutExpired:
-        os.killpg(process.pid, 9)
-        output, _ = process.communicate()
+        output = ended(process)
         status = f"ended after {limit:.0f} s"
     print(output, file=log, flush=True)
     if stage.name != "build" or status != "passed":
         print(output[-20_000:], flush=True)
     return {"status": status, "returncode": process.returncode, "seconds": round(time.monotonic() - start, 1)}
+
+
+def ended(process: subprocess.Popen[str]) -> str:
+    """Its output, with what each thread was doing: faulthandler writes that at SIGABRT."""
+    os.killpg(process.pid, signal.SIGABRT)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        return process.communicate(timeout=10)[0]
+    os.killpg(process.pid, signal.SIGKILL)
+    return process.communicate()[0]
 
 
 def machine() -> dict[str, Any]:
@@ -136,11 +147,12 @@ def main() -> None:
     facts = machine()
     if options.device == "cuda" and "device" not in facts:
         sys.exit("torch finds no CUDA device: use a machine with an NVIDIA GPU, or DEVICE=cpu to try the check itself")
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # one that is ended leaves no core
     options.out.mkdir(parents=True, exist_ok=True)
     results = Path(tempfile.mkdtemp(prefix="gpu-check-"))
     environment = os.environ | {
-        "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "COLUMNS": "100", "LARGEDS_RESULTS": str(results),
-        "LARGEDS_BENCH_DIR": str(results / "data"), "TOKENIZERS_PARALLELISM": "false",
+        "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1", "COLUMNS": "100",
+        "LARGEDS_RESULTS": str(results), "LARGEDS_BENCH_DIR": str(results / "data"), "TOKENIZERS_PARALLELISM": "false",
     }  # fmt: skip
     if options.libraries is not None:
         environment |= library_flags(options.libraries)

@@ -60,5 +60,7 @@ def test_a_stage_is_skipped_or_ended_where_time_is_short(gpu_check: ModuleType, 
     )
     with open(tmp_path / "log", "w") as log:
         assert gpu_check.run(slow, 0.5, {}, log) == {"status": "skipped", "reason": "0 s left"}
-        assert gpu_check.run(slow, 100, {}, log)["status"] == "ended after 2 s"
-    assert "begun" in (tmp_path / "log").read_text()
+        assert gpu_check.run(slow, 100, {"PYTHONFAULTHANDLER": "1"}, log)["status"] == "ended after 2 s"
+    written = (tmp_path / "log").read_text()
+    assert "begun" in written
+    assert "most recent call first" in written  # where it was
