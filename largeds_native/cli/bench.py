@@ -54,12 +54,12 @@ def bench(
 
     All contenders read the same files with the same number of threads or workers, and make images of 3 x 224 x 224
     (shorter side 256, centre crop). The other libraries are torchvision, torchcodec, SPDL, OpenCV, DALI, FFCV, LitData,
-    WebDataset and HDF5 (h5py); those that are not installed are listed, with what to type to get them. A limit is the
-    part of the work that nobody can leave out, done by the simplest code: memset of the batches for load, the model
-    alone for train. Who is close to it may be faster in some rounds; the spreads tell. With --rows jpeg, rows are JPEG
-    files of a shorter side of 256 at quality 90, and images are resized crops of 224 with flips. The reference for pack
-    and for JPEG rows, libjpeg-turbo decoding whole images, is no limit. Rates are medians over the rounds, ± half the
-    distance between the slowest and the fastest. It takes some minutes.
+    Mosaic Streaming, WebDataset and HDF5 (h5py); those that are not installed are listed, with what to type to get
+    them. A limit is the part of the work that nobody can leave out, done by the simplest code: memset of the batches
+    for load, the model alone for train. Who is close to it may be faster in some rounds; the spreads tell. With --rows
+    jpeg, rows are JPEG files of a shorter side of 256 at quality 90, and images are resized crops of 224 with flips.
+    The reference for pack and for JPEG rows, libjpeg-turbo decoding whole images, is no limit. Rates are medians over
+    the rounds, ± half the distance between the slowest and the fastest. It takes some minutes.
     """
     from largeds_native._internal.machine import usable_threads
     from largeds_native._internal.measure.contention import Contention, warning

@@ -9,7 +9,7 @@ from largeds_native._internal.measure import Contender, Measured, Role, take_tur
 
 Progress = Callable[[str], object]
 OURS = "largeds_native"
-PACKAGES = {"cv2": "opencv-python-headless", "nvidia": "nvidia-dali-cuda130", "ffcv": "ffcv", "h5py": "h5py"}
+PACKAGES = {"cv2": "opencv-python-headless", "nvidia": "nvidia-dali-cuda130", "streaming": "mosaicml-streaming"}
 FIRST: dict[Role, bool] = {"limit": True, "reference": True, "ours": False, "peer": False}
 
 

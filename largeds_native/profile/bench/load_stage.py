@@ -35,6 +35,9 @@ def candidates(images: ImageSet, stack: ExitStack) -> list[Candidate]:
         *([Candidate("memmap + DataLoader", lambda: _workers(peers.MemmapRows(rows), images))] if one_file else []),
         Candidate("LitData", lambda: epochs(streaming.litdata(images.store, images.out / "litdata", *_shape(images)))),
         Candidate(
+            "Mosaic Streaming", lambda: epochs(streaming.mosaic(images.store, images.out / "mds", *_shape(images)))
+        ),
+        Candidate(
             "WebDataset", lambda: epochs(streaming.webdataset(images.store, images.out / "tars", *_shape(images)))
         ),
         Candidate("HDF5 + DataLoader", lambda: _workers(peers.HDF5Rows(exported(images)), images)),

@@ -16,7 +16,18 @@ from largeds_native.profile.bench.image_set import ImageSet
 from largeds_native.profile.bench.stage import Stage
 from largeds_native.store import JpegStore
 
-PEERS = ("torchvision", "torchcodec", "spdl", "opencv", "nvidia-dali", "ffcv", "litdata", "webdataset", "h5py")
+PEERS = (
+    "torchvision",
+    "torchcodec",
+    "spdl",
+    "opencv",
+    "nvidia-dali",
+    "ffcv",
+    "litdata",
+    "mosaicml-streaming",
+    "webdataset",
+    "h5py",
+)
 
 
 def run_stage(stage: Stage, images: ImageSet, model: str, rounds: int, progress: Progress) -> StageResult:

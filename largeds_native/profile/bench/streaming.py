@@ -1,4 +1,4 @@
-"""Peers that stream chunks or tar shards of decoded rows, here from the local disk: LitData and WebDataset.
+"""Peers that stream chunks or shards of decoded rows, here from the local disk: LitData, Mosaic Streaming, WebDataset.
 
 Each imports its library when it is called, and raises ImportError if it is not installed.
 """
@@ -38,6 +38,25 @@ def litdata(store: Store, folder: Path, batch: int, workers: int) -> Iterable[An
             return normalised(sample["image"]), sample["label"]
 
     return loader(Rows(str(folder), shuffle=True), batch_size=batch, num_workers=workers)  # type: ignore[no-any-return]
+
+
+def mosaic(store: Store, folder: Path, batch: int, workers: int) -> Iterable[Any]:
+    """Batches of MDS shards, shuffled."""
+    streaming: Any = import_module("streaming")
+    shutil.rmtree(folder, ignore_errors=True)
+    shape = ",".join(map(str, store.images.shape[1:]))
+    columns = {"image": f"ndarray:{store.dtype.name}:{shape}", "label": "int"}
+    with streaming.MDSWriter(out=str(folder), columns=columns) as writer:
+        for image, label in _samples(store):
+            writer.write({"image": image, "label": label})
+
+    class Rows(streaming.StreamingDataset):  # type: ignore[misc]
+        def __getitem__(self, index: Any) -> tuple[torch.Tensor, int]:
+            sample = super().__getitem__(index)
+            return normalised(torch.from_numpy(sample["image"])), sample["label"]
+
+    rows = Rows(local=str(folder), shuffle=True, batch_size=batch)
+    return torch.utils.data.DataLoader(rows, batch, num_workers=workers, persistent_workers=True)
 
 
 def webdataset(store: Store, folder: Path, batch: int, workers: int) -> Iterable[Any]:
