@@ -22,11 +22,12 @@ extensions = [
 ]
 myst_heading_anchors = 3
 autodoc_default_options = {"member-order": "bysource"}
-autodoc_preserve_defaults = True
 autodoc_typehints = "signature"
+python_maximum_signature_line_length = 88  # longer ones have one parameter a line
 napoleon_include_init_with_doc = False
 
 SECTION = re.compile(r"(Args|Returns|Raises|Yields|Attributes):$")
+HEADING = re.compile(r"[A-Z][\w ,]*:$")
 ENTRY = re.compile(r"[a-z_]\w*(, [a-z_]\w*)*: ")
 LITERAL = re.compile(r"`([^`]+)`(\w?)")
 
@@ -34,8 +35,8 @@ LITERAL = re.compile(r"`([^`]+)`(\w?)")
 def to_rst(lines: list[str]) -> list[str]:
     """Converts docstrings, which are plain text with `name: description` entries and `code`, to reStructuredText.
 
-    An entry, with its indented continuation lines, becomes a list item, and characters that are markup by accident are
-    escaped. Google's sections are not changed.
+    An entry, with its indented continuation lines, becomes a list item; a line as "Rows:" is the heading of a group of
+    entries; characters that are markup by accident are escaped. Google's sections and examples (`>>>`) are not changed.
     """
     out: list[str] = []
     in_section = False
@@ -45,6 +46,10 @@ def to_rst(lines: list[str]) -> list[str]:
         text = _escape(line)
         if in_section or not line:
             out.append(text)
+        elif line.startswith((">>>", "...")):
+            out.append(line)
+        elif HEADING.match(line):
+            out.append(f".. rubric:: {text[:-1]}")
         elif ENTRY.match(line):
             name, rest = text.split(": ", 1)
             if out and out[-1] and not out[-1].startswith(("*", "  ")):

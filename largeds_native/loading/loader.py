@@ -51,15 +51,39 @@ class Loader:
     """Iterates over batches of a store: tuples (images, *fields), images (n, C, H, W), each field (n, ...); or, with
     `names`, dicts of these.
 
+    Batches:
+
     store: from `largeds_native.open` or `pack`.
     batch_size: samples per batch and rank; None with a batch sampler.
+    drop_last: leave out the last batch of an epoch if it is not full.
+    fields: the fields whose values come with the images, in this order; None is ("label",) if the store has it, else no
+        field. Without fields, a batch is the tuple (images,). A mask, (n, H, W) of its own integer dtype, is cropped,
+        resized (nearest) and flipped as its image is, and has the pack's `ignore` where the image has padding; with
+        several views there is one for each: ([view, view], [mask, mask], labels).
+    names: keys for batches as dicts, as {"image": "pixel_values", "label": "labels"} for models of Hugging Face; fields
+        without a key keep their name.
+
+    Order:
+
     shuffle: True shuffles all samples by a keyed permutation of (seed, epoch); False, as in DataLoader, keeps the
         store's order.
     order: another order instead of shuffle: "block" (for data larger than memory: windows of `block` rows, by default
         64 MiB each, in random order, shuffled within sixteen windows at a time), "weighted" (n draws by `weights`: of
         rows with replacement, of the stores of a `largeds_native.concat` as `largeds_native.mix` says), or a torch
         Sampler, BatchSampler, or collection of numbers.
-    seed: an integer from 0 to 2**64 - 1.
+    seed: of the order and of all draws, an integer from 0 to 2**64 - 1.
+    block: rows per window of order="block"; or "shard", so that the windows are the store's shards, of which those that
+        make a sixteenth of the store, 1 to 16, are shuffled together: for a store in object storage whose cache is
+        smaller than it is.
+    weights: one number per sample, or one per store of a `largeds_native.concat` (as many as samples are one per
+        sample); they imply order="weighted".
+    indices: a subset, as row numbers or a mask of len(store) bools.
+    rank, world_size: by default those of torch.distributed, if it is initialised when an epoch begins. All ranks get
+        the same number of batches of the same sizes; without drop_last, up to world_size - 1 samples from the start of
+        the epoch are repeated at its end.
+
+    Augmentation:
+
     augment: an `Augment`; its draws depend on (seed, epoch, sample, view). A list of them makes several views of each
         sample, of a size each, from one decode: batches are ([view, view], *fields). A function of the epoch that
         returns one or the other is asked when an epoch begins, as `lambda epoch: Augment(resized_crop=128 if epoch < 10
@@ -67,36 +91,27 @@ class Loader:
     color: a `ColorAugment` for all views, or a list with one or None for each, applied before normalising, on the
         device of the batches; on the CPU in `next()`, in torch's threads. Its draws depend on (seed, epoch, sample,
         view), where a sample that comes twice in an epoch gets other ones. Float images must be in [0, 1].
+    variant: if the store has several, "draw" draws one per sample, "cycle" takes the next one in each epoch.
+
+    Format and device:
+
     mean, std: one number per channel, in [0, 1] units; without them, floats are x / 255. Float stores pass through.
-    dtype: torch.float32, float16, bfloat16 or uint8.
+    dtype: of the images: torch.float32, float16 or bfloat16; or the store's own integers (uint8, uint16, int16),
+        without mean and std. A float store keeps its dtype.
     channels_last: images in torch.channels_last memory format.
     device: "cpu", or a CUDA device: uint8 is then copied from pinned memory on a side stream, up to two batches
         ahead, and normalised in the current stream by one kernel.
-    prefetch: number of batches filled ahead; 0 fills each batch in `next()`.
-    threads: of the C++ core; by default all that the process may use, and one in a DataLoader's worker.
-    drop_last: leave out the last batch of an epoch if it is not full.
-    indices: a subset, as row numbers or a mask of len(store) bools.
-    rank, world_size: by default those of torch.distributed, if it is initialised when an epoch begins. All ranks get
-        the same number of batches of the same sizes; without drop_last, up to world_size - 1 samples from the start of
-        the epoch are repeated at its end.
-    fields: the fields whose values come with the images, in this order; None is ("label",) if the store has it, else no
-        field. Without fields, a batch is the tuple (images,). A mask, (n, H, W) of its own integer dtype, is cropped,
-        resized (nearest) and flipped as its image is, and has the pack's `ignore` where the image has padding; with
-        several views there is one for each: ([view, view], [mask, mask], labels).
-    names: keys for batches as dicts, as {"image": "pixel_values", "label": "labels"} for models of Hugging Face; fields
-        without a key keep their name.
-    block: rows per window of order="block"; or "shard", so that the windows are the store's shards, of which those that
-        make a sixteenth of the store, 1 to 16, are shuffled together: for a store in object storage whose cache is
-        smaller than it is.
-    weights: one number per sample, or one per store of a `largeds_native.concat` (as many as samples are one per
-        sample); they imply order="weighted".
-    variant: if the store has several, "draw" draws one per sample, "cycle" takes the next one in each epoch.
+
+    Decoding and threads:
+
     decode: of a JPEG store, "exact" equals Pillow's pixels; "scaled" decodes at a smaller scale where an image is
         resized to at most half: faster for large photographs, but not exact.
     on_damage: what happens to a row that can't be decoded. "raise" raises an error that names shard, row and reason;
         "skip" takes the next row that can be decoded, with its fields, in its place: the same one each time, and only
         one of `indices`, or with a weight above 0. A warning names the first such row, and `stats()` counts them as
         "replaced". It needs an order of the loader's own, or a list of numbers.
+    prefetch: number of batches filled ahead; 0 fills each batch in `next()`.
+    threads: of the C++ core; by default all that the process may use, and one in a DataLoader's worker.
 
     Each iteration is the next epoch, unless `set_epoch(e)` selects another. A batch belongs to the user: its memory is
     reused only when no tensor over it, not even a view, is left. Resuming: `state_dict()` is a few integers that
@@ -119,29 +134,29 @@ class Loader:
         store: Store,
         batch_size: int | None,
         *,
+        drop_last: bool = False,
+        fields: Sequence[str] | None = None,
+        names: Mapping[str, str] | None = None,
         shuffle: bool = False,
         order: Literal["block", "weighted"] | Iterable[Any] | None = None,
         seed: int = 0,
+        block: int | Literal["shard"] | None = None,
+        weights: ArrayLike | Tensor | None = None,
+        indices: ArrayLike | Tensor | None = None,
+        rank: int | None = None,
+        world_size: int | None = None,
         augment: Views | Callable[[int], Views] = None,
         color: Colors = None,
+        variant: Literal["draw", "cycle"] = "draw",
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
         dtype: torch.dtype = torch.float32,
         channels_last: bool = False,
         device: str | torch.device = "cpu",
-        prefetch: int = 3,
-        threads: int | None = None,
-        drop_last: bool = False,
-        indices: ArrayLike | Tensor | None = None,
-        rank: int | None = None,
-        world_size: int | None = None,
-        fields: Sequence[str] | None = None,
-        names: Mapping[str, str] | None = None,
-        block: int | Literal["shard"] | None = None,
-        weights: ArrayLike | Tensor | None = None,
-        variant: Literal["draw", "cycle"] = "draw",
         decode: Literal["exact", "scaled"] = "exact",
         on_damage: Literal["raise", "skip"] = "raise",
+        prefetch: int = 3,
+        threads: int | None = None,
     ) -> None:
         if not isinstance(store, Store):
             raise ArgumentError(f"store: expected a Store from largeds_native.open, found {type(store).__name__}")

@@ -17,7 +17,7 @@ from largeds_native.packing.shard_packer import pack_shard
 
 # imported here, not lazily, so that the name `verify_sources` is the function, not the module
 from largeds_native.packing.verify_sources import SourceVerification, verify_sources
-from largeds_native.transform.image_transform import CROP, MAX_PIXELS, RESIZE, Size
+from largeds_native.transform.image_transform import CROP, MAX_PIXELS, RESIZE
 
 if TYPE_CHECKING:
     from largeds_native.store import PackedStore, Store
@@ -30,27 +30,26 @@ def pack(
     source: Any,
     out: str | os.PathLike[str],
     *,
+    classes: Sequence[str] | Store | None = None,
+    shuffle: int | None = None,
     codec: Literal["raw", "jpeg"] = "raw",
-    resize: Size = RESIZE,
-    crop: Size = CROP,
     quality: int = QUALITY,
     restarts: bool = False,
+    mode: Literal["RGB", "L"] = "RGB",
+    dtype: Any = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    layout: Literal["CHW", "HWC"] = "CHW",
+    shard_bytes: int = 1 << 30,
+    resize: int | Sequence[int] | None = RESIZE,
+    crop: int | Sequence[int] | None = CROP,
     interpolation: Literal["nearest", "box", "bilinear", "bicubic", "lanczos"] = "bilinear",
     antialias: bool = True,
     decode: Literal["exact", "scaled"] = "exact",
-    mode: Literal["RGB", "L"] = "RGB",
     exif_orientation: bool = True,
-    dtype: Any = None,
-    layout: Literal["CHW", "HWC"] = "CHW",
-    mean: Sequence[float] | None = None,
-    std: Sequence[float] | None = None,
     variants: int = 1,
     augment: Augment | None = None,
     seed: int = 0,
-    shuffle: int | None = None,
-    shard_bytes: int = 1 << 30,
-    threads: int | None = None,
-    classes: Sequence[str] | Store | None = None,
     masks: Any = None,
     pictures: Mapping[str, Any] | None = None,
     ignore: int | None = None,
@@ -59,17 +58,28 @@ def pack(
     truncated: Literal["error", "keep"] = "error",
     max_pixels: int = MAX_PIXELS,
     sixteen_bit: Literal["scale", "clip"] | None = None,
+    threads: int | None = None,
     resume: bool = True,
     key: str | None = None,
-    progress: bool = True,
     engine: Literal["ray"] | None = None,
+    progress: bool = True,
 ) -> PackedStore:
     """Packs `source` into a new store in the folder `out`, and opens it; `store.report` has counts, failures and speed.
 
+    Source and store:
+
     source: a folder (one folder per class, by the rules of torchvision's ImageFolder, or flat), a CSV or Parquet
-        manifest, a tar file or a list of them (WebDataset's convention), an (images, labels) pair of arrays, a torch
-        Dataset of (image, label), any source from `largeds_native.sources`, or a store of uint8 images: JPEG rows
-        become raw ones, and raw ones JPEG rows.
+        table, a tar file, a pattern or a list of them (WebDataset's convention), an (images, labels) pair of arrays, a
+        torch Dataset of (image, label), an iterable of (bytes of an image file, label), any source from
+        `largeds_native.sources`, or a store of uint8 images: JPEG rows become raw ones, and raw ones JPEG rows.
+        Folders, tables and tar files may be URLs, as s3://bucket/train.
+    out: the store's folder, which is new, empty, or of the same pack; or its URL.
+    classes: class names in the order of their numbers, or a store whose classes to use: for a validation folder that
+        lacks a class. By default the source's names; if it has none, "0", "1", ... up to the highest label.
+    shuffle: a seed, to pack in a shuffled order; None keeps the order of the source.
+
+    Rows:
+
     codec: "raw" stores the pixels of one shape; "jpeg" stores a JPEG file for each image, of any size, a sixth of the
         bytes or less, which the loader decodes. A JPEG row is kept in the first way that fits: the source's file as it
         is (baseline, 1 or 3 channels, no larger than `resize`, little metadata); its coefficients, written again
@@ -77,35 +87,42 @@ def pack(
         shorter side is longer than `resize`. Nothing is enlarged. The report counts each way. The Huffman data of a
         file that is kept as it is are not decoded: damage inside of them is found when the row is loaded. With "jpeg",
         crop, dtype, mean, std, variants, augment and decode keep their defaults, as the loader does their work.
-    resize: for JPEG rows, the longest shorter side (int), or None (the default) to keep every size. For raw rows:
-        shorter side (int), exact (height, width), or None to keep the size, as in torchvision.
-    crop: centre crop of a side or (height, width), or None. If only one of resize and crop is given, the other follows:
-        resize=64 gives 64x64, crop=192 resizes to 219. An image smaller than the crop fails. All images must end in
-        one shape; without a crop or an exact resize, that of the first good image, and any other shape is an error.
     quality: of JPEG rows that are encoded, 1 to 100.
     restarts: every JPEG row gets a restart marker each row of blocks, by which a loader passes what lies above its
         crop: files that have none are written again, without loss. Rows that are encoded have them anyway.
-    interpolation, antialias: as in torchvision's Resize.
-    decode: "scaled" decodes JPEGs at a smaller scale first, which is faster, but not bit-exact to a full decode.
     mode: "RGB" or "L" (grey), converted as by Pillow.
-    exif_orientation: rotate images by their EXIF orientation.
     dtype: "uint8", the default of files; or "float16" or "float32", which store x / 255, or (x / 255 - mean) / std
         with `mean` and `std`; or "uint16", which keeps grey images of 16 bits (PNG, TIFF) as they are: those of 8 bits
         then fail. Arrays of another dtype than uint8, or of other than 1 or 3 channels, keep their values: those of
         `sources.arrays` by default, those of a Dataset with 1 or 3 channels where `dtype` is their own. They are
         resized in float32 with antialiasing, and have no mode, mean, std and augment.
     mean, std: one number per channel, in [0, 1] units, for float dtypes.
-    layout: of the stored rows, "CHW" or "HWC".
-    variants, augment: stores this number of augmented variants of each image, all made from one decode. Variant v is
-        what a Loader with this `augment` and `seed` makes of the image in epoch v.
-    seed: of the augmentation's draws, 0 to 2**63 - 1.
-    shuffle: a seed, to pack in a shuffled order; None keeps the order of the source.
+    layout: of raw rows, "CHW" or "HWC".
     shard_bytes: largest size of a shard's images in bytes; a shard has at least one image. The number of JPEG rows of a
         shard follows from an estimate of their size by `resize` and `quality` alone (112 KiB without a resize), so that
         a shard may be larger or smaller.
-    threads: by default all that the process may use. The written bytes do not depend on it.
-    classes: class names in the order of their numbers, or a store whose classes to use: for a validation folder that
-        lacks a class. By default the source's names; if it has none, "0", "1", ... up to the highest label.
+
+    Size and decoding:
+
+    resize: for raw rows, the shorter side (int), exact (height, width), or None to keep the size, as in torchvision.
+        For JPEG rows, the longest shorter side (int), or None to keep every size, which is then the default.
+    crop: of raw rows, a centre crop of a side or (height, width), or None. If only one of resize and crop is given, the
+        other follows: resize=64 gives 64x64, crop=192 resizes to 219. An image smaller than the crop fails. All images
+        must end in one shape; without a crop or an exact resize, that of the first good image, and any other shape is
+        an error.
+    interpolation, antialias: as in torchvision's Resize.
+    decode: "exact" gives Pillow's pixels bit for bit; "scaled" decodes JPEG files at a smaller scale first, which is
+        faster.
+    exif_orientation: rotate images by their EXIF orientation.
+
+    Augmentation ahead, for raw rows:
+
+    variants, augment: stores this number of augmented variants of each image, all made from one decode. Variant v is
+        what a Loader with this `augment` and `seed` makes of the image in epoch v.
+    seed: of the augmentation's draws, 0 to 2**63 - 1.
+
+    Masks and other pictures:
+
     masks: where the masks of the images are, one integer a pixel: for a folder, the folder of masks with the same paths
         up to the ending; for a table, the column; for arrays, an array (N, H, W); for a Dataset, the key of its dicts.
         They become the field "mask", or, from a mapping {name: where}, several fields. A palette gives its indices, and
@@ -117,15 +134,23 @@ def pack(
         as the first of them is.
     ignore: the number of a mask's pixels that lie outside of the image, which a random crop with padding shows (0 by
         default): the loss's ignore_index.
+
+    Failures:
+
     on_error: "skip" leaves failed images out and lists them in the report; "raise" stops at the first failure.
     max_failures: how many images may be left out, as a share of all (a float, rounded up to whole images) or a count
         (an int). If more fail, the pack ends with an error and without a store; its shards are kept, so that the same
         pack can continue with a larger value.
-    truncated: "keep" keeps the existing part of a JPEG that ends early, and a PNG with all pixels but without its end.
+    truncated: "error": such files fail. "keep" keeps the existing part of a JPEG that ends early, and a PNG with all
+        pixels but without its end.
     max_pixels: larger images fail.
     sixteen_bit: how grey images of more than 8 bits per pixel (PNG, TIFF) become 8 bits: "scale" takes the high byte
         (floats in [0, 1]: times 255), "clip" keeps 0 to 255 and makes the rest white, as Pillow's convert does. With
         None, they fail.
+
+    Running:
+
+    threads: by default all that the process may use. The written bytes do not depend on it.
     resume: True continues from the finished shards of an interrupted pack, and returns a store that is already
         finished; False starts again, but never removes a finished store. What the earlier run left out counts for
         max_failures and on_error.
@@ -133,9 +158,9 @@ def pack(
         pack resumes, and its finished store is recognised, only with the same key. Use another key when the data
         change. With a key, files may also have been moved or copied; without one, their sizes, times and inodes must be
         what they were.
-    progress: show a progress bar and the report, if stderr is a terminal.
     engine: "ray" packs each shard in a task of a Ray cluster, that of the caller's `ray.init` or else a local one. Each
         task has `threads` processors, and every machine must see the source and `out`. None packs in this process.
+    progress: show a progress bar and the report, if stderr is a terminal.
 
     Several processes may call `pack` with the same arguments at once, as the ranks of a run do: they share the shards,
     and each returns the store. For jobs on a cluster, see `plan`.

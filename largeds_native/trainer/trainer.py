@@ -62,45 +62,56 @@ from largeds_native.trainer.weights import Loss, Weight, reduction_of, weight_of
 class Trainer:
     """Trains a model with exact gradient accumulation, and resumes bit-identically.
 
-    Args:
-        model: any module, also one wrapped by `torch.compile` or DistributedDataParallel, or sharded by `fully_shard`
-            (FSDP2 and HSDP, torch 2.6). With several processes (`torch.distributed` initialised), a plain module is
-            wrapped in DistributedDataParallel.
-        optimizer: over the model's parameters.
-        loss: `loss(outputs, targets)` returns a tensor of one element; its `reduction` may be "mean" or "sum".
-        accumulate: number of loader batches in one optimizer step.
-        micro_batch: number of samples in one forward: each loader batch is split into views of this size. "auto" starts
-            with the whole batch, and when memory runs out repeats the step with half of it; it keeps the batches of a
-            step until the step is done. Results do not depend on when memory ran out. With FSDP2
-            (torch 2.14), sizes are tried before the steps that need them.
-        precision: "fp32", "bf16" or "fp16" (autocast; fp16 with a GradScaler).
-        scheduler: a learning rate scheduler, stepped per epoch, or per optimizer step with `scheduler_by="step"`.
-        clip_grad_norm: the largest norm of a step's gradient.
-        device: device of the batches; None: that of the model.
-        checkpoint_dir: folder for checkpoints, the same one for all ranks, written after each epoch's training, again
-            after its validation, and every `checkpoint_every` steps. The last `keep_last` and the best by `monitor`
-            ("min" or "max" of it, `monitor_mode`), `best.pt`, are kept. `torch.load(".../best.pt")["model"]` are the
-            weights that were evaluated: with an EMA, the average. Of a sharded model each checkpoint is a folder,
-            `step-*` and `best-*`, to which each rank writes its part; see `read_checkpoint`.
-        metrics: name -> torchmetrics object, or a function of (outputs, targets) that returns a micro-batch's mean. The
-            members of a MetricCollection keep its names.
-        progress: show a bar on a terminal, else one line per epoch.
-        weight: `weight(inputs, targets)` returns the denominator of a mean loss if it is not the number of samples
-            (tokens, a mask). It is not needed for torch's losses: modules, functions, and functools.partial of them. If
-            another loss seems to have weights, a warning asks for it.
-        sync: of a model sharded by `fully_shard`: the gradients of "each" micro-batch are reduce-scattered, which is
-            the default, or only those of the "last" one of a step.
-        on_nonfinite: "raise" NonFiniteError when a loss or gradient is infinite or NaN, on a CUDA device one step later
-            and before anything is saved; "raise_at_once", for which each step waits for the device; or "skip" the step,
-            which waits unless the optimizer is one of torch's with `fused=True`. See Accumulator.
-        stop_on_signal: at SIGTERM, save after the current step and raise StoppedBySignal, a SystemExit with code 75, on
-            all ranks; during a validation, after it. It needs a `checkpoint_dir`. The handler is installed only during
-            `fit`, which must then run in the main thread.
-        callbacks: instances of Callback, such as EMA, EarlyStopping, Freeze, CSVLogger and TensorBoardLogger.
+    Model and loss:
 
-    Raises:
-        ArgumentError: an argument is invalid.
-        StateError: a checkpoint belongs to another model or run.
+    model: any module, also one wrapped by `torch.compile` or DistributedDataParallel, or sharded by `fully_shard`
+        (FSDP2 and HSDP, torch 2.6). With several processes (`torch.distributed` initialised), a plain module is wrapped
+        in DistributedDataParallel.
+    optimizer: over the model's parameters.
+    loss: `loss(outputs, targets)` returns a tensor of one element; its `reduction` may be "mean" or "sum".
+    weight: `weight(inputs, targets)` returns the denominator of a mean loss if it is not the number of samples (tokens,
+        a mask). It is not needed for torch's losses: modules, functions, and functools.partial of them. If another loss
+        seems to have weights, a warning asks for it.
+    device: of the batches; None is that of the model.
+
+    Steps:
+
+    accumulate: number of loader batches in one optimizer step.
+    micro_batch: number of samples in one forward: each loader batch is split into views of this size. "auto" starts
+        with the whole batch, and when memory runs out repeats the step with half of it; it keeps the batches of a step
+        until the step is done. Results do not depend on when memory ran out. With FSDP2 (torch 2.14), sizes are tried
+        before the steps that need them.
+    precision: "fp32", "bf16" or "fp16" (autocast; fp16 with a GradScaler).
+    clip_grad_norm: the largest norm of a step's gradient; None does not clip.
+    scheduler, scheduler_by: a learning rate scheduler, stepped by "epoch", or by "step" of the optimizer.
+    on_nonfinite: "raise" NonFiniteError when a loss or gradient is infinite or NaN, on a CUDA device one step later and
+        before anything is saved; "raise_at_once", for which each step waits for the device; or "skip" the step, which
+        waits unless the optimizer is one of torch's with `fused=True`. See Accumulator.
+    sync: of a model sharded by `fully_shard`: the gradients of "each" micro-batch are reduce-scattered, which is the
+        default, or only those of the "last" one of a step.
+
+    Checkpoints:
+
+    checkpoint_dir: folder for checkpoints, the same one for all ranks, written after each epoch's training and again
+        after its validation. `torch.load(".../best.pt")["model"]` are the weights that were evaluated as the best: with
+        an EMA, the average. Of a sharded model each checkpoint is a folder, `step-*` and `best-*`, to which each rank
+        writes its part; see `read_checkpoint`. None keeps none.
+    checkpoint_every: number of steps after which a checkpoint is also written within an epoch; None, at its end alone.
+    keep_last: number of the newest checkpoints that are kept, beside the best one.
+    monitor, monitor_mode: the number of an epoch's logs by which a checkpoint is the best one, and whether the smallest
+        ("min") or the largest ("max") is.
+    stop_on_signal: at SIGTERM, save after the current step and raise StoppedBySignal, a SystemExit with code 75, on all
+        ranks; during a validation, after it. It needs a `checkpoint_dir`. The handler is installed only during `fit`,
+        which must then run in the main thread.
+
+    Numbers and messages:
+
+    metrics: name -> torchmetrics object, or a function of (outputs, targets) that returns a micro-batch's mean. The
+        members of a MetricCollection keep its names.
+    callbacks: instances of Callback, such as EMA, EarlyStopping, Freeze, CSVLogger and TensorBoardLogger.
+    progress: show a bar on a terminal, else one line per epoch.
+
+    Raises ArgumentError for an invalid argument; StateError for a checkpoint of another model or run.
     """
 
     def __init__(
@@ -109,25 +120,25 @@ class Trainer:
         optimizer: Optimizer,
         loss: Loss,
         *,
+        weight: Weight | None = None,
+        device: torch.device | str | None = None,
         accumulate: int = 1,
         micro_batch: int | str | None = None,
         precision: str = "fp32",
+        clip_grad_norm: float | None = None,
         scheduler: Any = None,
         scheduler_by: str = "epoch",
-        clip_grad_norm: float | None = None,
-        device: torch.device | str | None = None,
+        on_nonfinite: str = "raise",
+        sync: str | None = None,
         checkpoint_dir: str | os.PathLike[str] | None = None,
         checkpoint_every: int | None = None,
         keep_last: int = 2,
         monitor: str = "val_loss",
         monitor_mode: str = "min",
-        metrics: Mapping[str, Any] | None = None,
-        progress: bool = True,
-        weight: Weight | None = None,
-        sync: str | None = None,
-        on_nonfinite: str = "raise",
         stop_on_signal: bool = False,
+        metrics: Mapping[str, Any] | None = None,
         callbacks: Sequence[Callback] = (),
+        progress: bool = True,
     ) -> None:
         check_parts(optimizer, scheduler, loss, weight, callbacks)
         if isinstance(micro_batch, str) and micro_batch != "auto":

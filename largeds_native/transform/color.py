@@ -34,9 +34,9 @@ CENTERS = {"brightness": 1.0, "contrast": 1.0, "saturation": 1.0, "hue": 0.0}
 class ColorAugment:
     """Colour jitter, grayscale, blur, solarize and erasing, in this order, drawn for each sample of a batch.
 
-    color = ColorAugment(0.4, 0.4, 0.4, 0.1, p=0.8, grayscale=0.2, blur=0.5)
-    images = color(images, seed=0, epoch=3, keys=samples)
-    loader = Loader(store, 64, color=color)  # the same, before normalising
+    >>> color = ColorAugment(0.4, 0.4, 0.4, 0.1, p=0.8, grayscale=0.2, blur=0.5)
+    >>> images = color(images, seed=0, epoch=3, keys=samples)
+    >>> loader = Loader(store, 64, color=color)  # the same, before normalising
 
     brightness, contrast, saturation: a number b draws the factor from [max(0, 1 - b), 1 + b]; or (low, high),
         up to a million.
