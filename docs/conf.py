@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from sphinx.pycode import ModuleAnalyzer
+
 import largeds_native
 
 project = "largeds_native"
@@ -29,6 +31,11 @@ napoleon_include_init_with_doc = False
 SECTION = re.compile(r"(Args|Returns|Raises|Yields|Attributes):$")
 HEADING = re.compile(r"[A-Z][\w ,]*:$")
 ENTRY = re.compile(r"[a-z_]\w*(, [a-z_]\w*)*: ")
+# classes whose objects the package makes: how they are constructed is no one else's concern
+MADE_HERE = re.compile(
+    r"largeds_native\.(Store$|store\.\w*Store$|store\.\w+\.(Report|Verification)$|packing\.Plan$"
+    r"|trainer\.(Group|StepResult|TrainingRun)$)"
+)
 LITERAL = re.compile(r"`([^`]+)`(\w?)")
 
 
@@ -81,7 +88,15 @@ def process(app: Any, what: str, name: str, thing: Any, options: Any, lines: lis
     lines[:] = to_rst(lines)
 
 
+def hide(app: Any, what: str, name: str, *rest: Any) -> tuple[str, None] | None:
+    return ("", None) if MADE_HERE.match(name) else None
+
+
 def setup(app: Any) -> None:
     for name in largeds_native.__all__:  # they are lazy, and autodoc needs the objects
         getattr(largeds_native, name)
+    overloaded = ModuleAnalyzer.for_module("largeds_native.packing.decoding")
+    overloaded.analyze()
+    overloaded.overloads.clear()  # of decode_batch: its arguments are the same, but would fill two screens
+    app.connect("autodoc-process-signature", hide)
     app.connect("autodoc-process-docstring", process, priority=100)  # before napoleon's

@@ -19,19 +19,20 @@ def open_store(
 ) -> Store:
     """Opens a store. Time and memory do not grow with the number of rows.
 
+    The folder of a packed store opens as a `PackedStore`, or as a `JpegStore` if its rows are JPEG files.
+
     A URL, such as "s3://bucket/train.lds", opens a store in object storage as a `RemoteStore` or `RemoteJpegStore`, by
     one request. Its shards are fetched when they are first used, compared with their hashes, and kept in the folder
     `cache` on a local disk, which all processes of the machine share: at most `cache_bytes` of this store, or all of it
     without a limit. A Loader fetches ahead of its order. Batches are those of a local copy, bit for bit.
 
-    The folder of a packed store opens as a `PackedStore`, or as a `JpegStore` if its rows are JPEG files. A .npy file
-    of images, with fields in further .npy files
-    (`open("images.npy", label="labels.npy")`), and an HDF5 file whose images are contiguous
-    (`open("x.h5", images="data", labels="labels")`), open as a `MappedArrayStore`, which maps these files.
-    `layout="CHW"` or "HWC" of such a file says which axis has the channels, where its shape fits both: by default, the
-    last or the first if it is 1 or 3, else the shorter of them, and the first of equal ones.
+    A .npy file of images, with fields in further .npy files (`open("images.npy", label="labels.npy")`), and an HDF5
+    file whose images are contiguous (`open("x.h5", images="data", labels="labels")`), open as a `MappedArrayStore`,
+    which maps these files. `layout="CHW"` or "HWC" of such a file says which axis has the channels, where its shape
+    fits both: by default, the last or the first if it is 1 or 3, else the shorter of them, and the first of equal ones.
 
-    Raises StoreError if a file is missing, incomplete, of another format, or of another version.
+    Raises StoreError if a file is missing, incomplete, of another format, or of another version; ArgumentError for a
+    cache of a local store; StorageError if a file or URL can't be read.
     """
     if not isinstance(path, (str, os.PathLike)):
         raise ArgumentError(f"path: expected the path of a store, found {type(path).__name__}")

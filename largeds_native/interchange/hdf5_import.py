@@ -51,7 +51,7 @@ def from_hdf5(
 ) -> PackedStore:
     """Writes a store in the folder `out` from the datasets `images` and `labels` of an HDF5 file, and opens it.
 
-    images: name of a dataset of shape (N, C, H, W), (N, H, W, C) or (N, H, W), of uint8, float16 or float32, with any
+    images: name of a dataset of shape (N, C, H, W), (N, H, W, C) or (N, H, W), of any dtype of images, with any
         storage layout. Pixels are not changed.
     labels: name of a dataset of N values, "FILE:DATASET" for one of another file; None without labels. Other top-level
         datasets with N rows become fields, or masks and other pictures, as an export of a store with these says; a

@@ -95,7 +95,8 @@ class Loader:
 
     Format and device:
 
-    mean, std: one number per channel, in [0, 1] units; without them, floats are x / 255. Float stores pass through.
+    mean, std: one number per channel, in [0, 1] units: floats are (x / 255 - mean) / std, or x / 255 without them; of
+        uint16 x / 65535, of int16 x / 32768, of floats x. A store that was packed with mean and std takes no others.
     dtype: of the images: torch.float32, float16 or bfloat16; or the store's own integers (uint8, uint16, int16),
         without mean and std. A float store keeps its dtype.
     channels_last: images in torch.channels_last memory format.

@@ -1,4 +1,4 @@
-"""The interface of all stores: a sequence of images of one shape, with fields."""
+"""The interface of all stores: a sequence of images with fields."""
 
 from __future__ import annotations
 
@@ -57,18 +57,20 @@ class RowFile(NamedTuple):
 
 
 class Store(ABC):
-    """Images of one shape with their fields, mapped from disk. `largeds_native.open(path)` returns one.
+    """N images with their fields, mapped from disk. `largeds_native.open(path)` and `pack` return one.
 
-    `len(store)` images have shape `.shape` ((C, H, W) or (H, W, C), see `.layout`) and `.dtype`. `.images` is an
-    array-like of shape (N, *shape), or (N, variants, *shape) if each image was packed in several variants.
-    `store["label"]` is the array of a field's N values. `store[i]` is (image i, its label or None), as views of the
-    mapping; a slice, row numbers or booleans give (images, labels). `np.asarray(store)` is its images, and iterating
-    over the store yields (image, label). It may be used from several threads and in forked workers, and pickled (by
-    path).
+    `len(store)` is N. `store[i]` is (image i, its label or None), numpy arrays of `.dtype` with the dimensions of
+    `.layout`, (C, H, W) or (H, W, C); raw rows are views of the mapped file, JPEG rows are decoded. A slice, row
+    numbers or booleans give (images, labels). `store["label"]` is the array of a field's N values. `.images` is an
+    array-like (N, *shape), or (N, variants, *shape) if each image was packed in several variants; where JPEG rows have
+    many sizes, a sequence of arrays. `np.asarray(store)` is all images, and iterating over the store yields (image,
+    label). It may be used from several threads and in forked workers, and pickled (by path).
 
-    This class is the interface of `PackedStore` and `MappedArrayStore`. An implementation defines where its rows are
-    (`files`, `_map`), a hash of its contents (`identity`), and how it is opened again (`__reduce__`).
+    Raises RowIndexError for a row outside of the store, StoreError for a field that it does not have.
     """
+
+    # An implementation defines where its rows are (`files`, `_map`), a hash of its contents (`identity`), and how it is
+    # opened again (`__reduce__`).
 
     def __init__(self, path: Path, metadata: Metadata) -> None:
         self.path = path
@@ -162,11 +164,12 @@ class Store(ABC):
     # ---- arrays ------------------------------------------------------------------------------------------------
     @property
     def images(self) -> Array | ConcatArray:
-        """All images, (N, *shape), read-only, as a `np.memmap` or an array-like that concatenates the shards."""
+        """All images, (N, *shape), read-only, as a `np.memmap` or an array-like that concatenates the shards; of a JPEG
+        store, a sequence that decodes the rows that are asked for."""
         return self._array("images")
 
     def field(self, name: str) -> Array | ConcatArray:
-        """A field's N values, read-only."""
+        """A field's N values, read-only, as `store[name]`. Raises StoreError if the store has no such field."""
         self._check_field(name)
         return self._array(name)
 
@@ -357,7 +360,7 @@ class Store(ABC):
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Shape of one stored image."""
+        """Shape of one image; height and width are 0 where JPEG rows have many sizes."""
         return self._metadata.shape
 
     @property
@@ -367,17 +370,17 @@ class Store(ABC):
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Dtype of the images, which is uint8, float16 or float32, little-endian."""
+        """Dtype of the images: uint8, uint16, int16, float16 or float32, little-endian."""
         return self._metadata.dtype
 
     @property
     def channels(self) -> int:
-        """1 (grey) or 3 (RGB)."""
+        """1 (grey), 3 (RGB), or another number up to 32."""
         return self._metadata.channels
 
     @property
     def image_size(self) -> tuple[int, int]:
-        """Height and width of an image, in pixels."""
+        """Height and width of an image, in pixels. Raises StoreError where JPEG rows have many sizes: see `sizes`."""
         return self._metadata.image_size
 
     @property

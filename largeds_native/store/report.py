@@ -39,10 +39,16 @@ LIMITS = {  # of a pack, and what they mean
 class Report:
     """Counts are those of the whole store; seconds and speeds are those of the last run, 0 if it packed nothing itself.
 
+    source, root: what was packed, in words; and the folder of the images, or None.
+    packed, total: number of images that were packed, and of all.
     failed: number of failures by reason.
     failures: the first 1,000 of them.
     decoders: number of images by decoder.
-    limit: the bottleneck of the run, "source", "source read", "decode" or "disk write".
+    shards, resumed_shards: number of shards, and of those that an earlier run had finished.
+    seconds, images_per_second, source_mb_per_second, written_mb_per_second, threads: of the last run, in MB of 10^6
+        bytes.
+    limit: what the threads of the last run waited for: "source" (to make the next images), "source read" (the bytes of
+        files), "disk write"; or "decode", if they worked all the time.
     notes: what the source used for the label, and what it left out.
     files: a digest of the sizes, times and inodes of the source's files when the pack began.
     kept: of JPEG rows, the number of those kept in each way: "verbatim", "transcoded", "shrunk" or "encoded".
@@ -76,6 +82,7 @@ class Report:
 
     @property
     def total(self) -> int:
+        """Number of samples, packed or failed."""
         return self.packed + sum(self.failed.values())
 
     def to_bytes(self) -> bytes:
@@ -130,7 +137,7 @@ class Report:
             yield Text(f"  and {more:,} more: see store.samples")
 
     def lines(self) -> list[tuple[str, str]]:
-        """Names and human-readable values, without the counts of packed images."""
+        """(name, value) of each line that a report prints below its counts."""
         speeds = f"{self.source_mb_per_second:,.1f} MB/s read, {self.written_mb_per_second:,.1f} MB/s written"
         lines = [
             ("source", self.source),

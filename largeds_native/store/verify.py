@@ -21,6 +21,8 @@ class Verification:
     """The result of `PackedStore.verify`. As a sequence, it contains all damaged rows and shards; it is empty, and
     false, if nothing is damaged.
 
+    ok: whether nothing is damaged.
+    rows: number of rows that were compared.
     damaged: rows whose pixels differ from those packed.
     damaged_shards: names of shards whose fields or hashes differ.
     """

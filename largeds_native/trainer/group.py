@@ -36,7 +36,14 @@ class Shared:
 
 
 class Group:
-    """The micro-batches of one optimizer step, from `Accumulator.groups`. See Note [Weights] in weighting.py."""
+    """The micro-batches of one optimizer step, from `Accumulator.groups`.
+
+    Iterating over it yields (inputs, targets) of each micro-batch, on the accumulator's device; call `backward` for
+    each before the next one, and `step` after the last. `stand_in` says that the micro-batch just yielded counts
+    nothing.
+    """
+
+    # see Note [Weights] in weighting.py
 
     def __init__(
         self,
@@ -63,7 +70,7 @@ class Group:
 
     @property
     def samples(self) -> int:
-        """Yielded so far."""
+        """Number of samples yielded so far."""
         return self._done.samples
 
     def __iter__(self) -> Iterator[tuple[Any, Any]]:
