@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -90,3 +91,9 @@ def test_the_reference_has_every_public_name() -> None:
         assert not isinstance(error, type) or error.__doc__, f"{name} says nothing"
     for name in (name for name in dir(lds.Store) if not name.startswith("_")):
         assert getattr(lds.Store, name).__doc__, f"Store.{name} says nothing"
+
+
+def test_the_pictures_are_those_that_the_script_draws() -> None:
+    drawn = runpy.run_path(str(ROOT / "docs" / "draw.py"))
+    for name, draw in drawn["PICTURES"].items():
+        assert (ROOT / "docs" / f"speed-{name}.svg").read_text() == draw().svg(), f"type: python docs/draw.py ({name})"
