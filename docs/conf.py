@@ -49,7 +49,9 @@ def to_rst(lines: list[str]) -> list[str]:
     in_section = False
     for line in lines:
         indented = line.startswith("    ")
-        in_section = bool(SECTION.match(line)) or (in_section and (indented or not line))
+        in_section = bool(SECTION.match(line)) or (
+            in_section and (indented or not line)
+        )
         text = _escape(line)
         if in_section or not line:
             out.append(text)
@@ -63,7 +65,11 @@ def to_rst(lines: list[str]) -> list[str]:
                 out.append("")
             out.append(f"* **{name}**: {rest}")
         elif indented:
-            out.append("  " + text.lstrip() if out and out[-1].startswith(("*", "  ")) else text.lstrip())
+            out.append(
+                "  " + text.lstrip()
+                if out and out[-1].startswith(("*", "  "))
+                else text.lstrip()
+            )
         else:
             if out and out[-1].startswith(("* ", "  ")):
                 out.append("")
@@ -81,10 +87,16 @@ def _escape(line: str) -> str:
 
 
 def _plain(text: str) -> str:
-    return re.sub(r"(\w)_(?!\w)", r"\1\\_", text.replace("\\", "\\\\").replace("*", r"\*").replace("|", r"\|"))
+    return re.sub(
+        r"(\w)_(?!\w)",
+        r"\1\\_",
+        text.replace("\\", "\\\\").replace("*", r"\*").replace("|", r"\|"),
+    )
 
 
-def process(app: Any, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
+def process(
+    app: Any, what: str, name: str, thing: Any, options: Any, lines: list[str]
+) -> None:
     lines[:] = to_rst(lines)
 
 

@@ -97,3 +97,16 @@ def test_the_pictures_are_those_that_the_script_draws() -> None:
     drawn = runpy.run_path(str(ROOT / "docs" / "draw.py"))
     for name, draw in drawn["PICTURES"].items():
         assert (ROOT / "docs" / f"speed-{name}.svg").read_text() == draw().svg(), f"type: python docs/draw.py ({name})"
+
+
+WIDEST = 88  # columns of a box of code beside the sidebar, on a screen of 1280 pixels
+PAGES = [page for page in DOCUMENTS[1:] if page.stem not in ("design", "performance")]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_code_fits_its_box(page: Path) -> None:
+    text = page.read_text()
+    indented = re.findall(r"(?<=\n\n)(?: {4}.*\n|\n)+", BLOCK.sub("", text))
+    code = [line for _, block in BLOCK.findall(text) for line in block.splitlines()]
+    code += [line[4:] for block in indented for line in block.splitlines()]
+    assert [line for line in code if len(line) > WIDEST] == []
