@@ -72,9 +72,9 @@ class Loader:
         rows with replacement, of the stores of a `largeds_native.concat` as `largeds_native.mix` says), or a torch
         Sampler, BatchSampler, or collection of numbers.
     seed: of the order and of all draws, an integer from 0 to 2**64 - 1.
-    block: rows per window of order="block"; or "shard", so that the windows are the store's shards, of which those that
-        make a sixteenth of the store, 1 to 16, are shuffled together: for a store in object storage whose cache is
-        smaller than it is.
+    block: rows per window of order="block"; or "shard", so that the windows are the store's shards, of which a few, a
+        sixteenth of all but 1 to 16, are shuffled together: for a store in object storage whose cache is smaller than
+        it is.
     weights: one number per sample, or one per store of a `largeds_native.concat` (as many as samples are one per
         sample); they imply order="weighted".
     indices: a subset, as row numbers or a mask of len(store) bools.

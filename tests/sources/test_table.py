@@ -50,7 +50,7 @@ def test_csv_and_parquet_are_equal(tmp_path: Path) -> None:
         ("", "can't be read as a table"),
     ],
 )
-def test_invalid_manifests(tmp_path: Path, text: str, expected: str) -> None:
+def test_invalid_tables(tmp_path: Path, text: str, expected: str) -> None:
     (tmp_path / "m.csv").write_text(text)
     with pytest.raises(ArgumentError) as caught:
         table(tmp_path / "m.csv")
