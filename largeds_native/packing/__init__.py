@@ -141,8 +141,8 @@ def pack(
     max_failures: how many images may be left out, as a share of all (a float, rounded up to whole images) or a count
         (an int). If more fail, the pack ends with an error and without a store; its shards are kept, so that the same
         pack can continue with a larger value.
-    truncated: "error": such files fail. "keep" keeps the existing part of a JPEG that ends early, and a PNG with all
-        pixels but without its end.
+    truncated: of files that end early, "error" fails them; "keep" keeps the existing part of a JPEG, and a PNG that has
+        all pixels but not its end.
     max_pixels: larger images fail.
     sixteen_bit: how grey images of more than 8 bits per pixel (PNG, TIFF) become 8 bits: "scale" takes the high byte
         (floats in [0, 1]: times 255), "clip" keeps 0 to 255 and makes the rest white, as Pillow's convert does. With

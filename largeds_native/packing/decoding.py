@@ -28,11 +28,16 @@ EncodedImage: TypeAlias = "str | os.PathLike[str] | bytes"
 
 @dataclass(frozen=True)
 class DecodeFailure:
-    """An image that `decode_batch(..., on_error="skip")` left out."""
+    """An image that `decode_batch(..., on_error="skip")` left out.
 
-    index: int  # in `sources`
-    source: str  # its path, or "<n bytes>"
-    reason: str  # "corrupt", "truncated", "too_large", "unsupported", "sixteen_bit", "shape" or "io"; docs/errors.md
+    index, source: its number in `sources`, and its path, or "<n bytes>".
+    reason: "corrupt", "truncated", "too_large", "unsupported", "sixteen_bit", "shape" or "io"; see docs/errors.md.
+    message: what is wrong, in words.
+    """
+
+    index: int
+    source: str
+    reason: str
     message: str
 
     def __str__(self) -> str:

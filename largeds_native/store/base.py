@@ -283,9 +283,9 @@ class Store(ABC):
 
         indices: n integers in [0, len(store)), in any order, also repeated.
         out: a tensor that is filled and returned: on the CPU, pinned or not, of this shape, dtype and layout.
-        dtype: torch.uint8, float32, float16 or bfloat16; default that of the store, or float32 with mean and std.
-            Floats from uint8 are x / 255, or (x / 255 - mean) / std, as by ToTensor and Normalize. Stored floats are
-            not changed.
+        dtype: torch.float32, float16 or bfloat16, or the store's own; by default its own, or float32 with mean and std.
+            Floats from uint8 are x / 255, or (x / 255 - mean) / std, as by ToTensor and Normalize; from uint16 it is
+            x / 65535, from int16 x / 32768. Stored floats keep their dtype, and are not changed without mean and std.
         channels_last: in torch.channels_last memory format.
         crop: a centre crop, a side or (height, width).
         resize: the size to which images are resized before that: the shorter side, or (height, width). Images of many
