@@ -17,7 +17,7 @@ def open_store(
     cache_bytes: int | None = None,
     **fields: Any,
 ) -> Store:
-    """Opens a store. Time and memory do not grow with the number of rows.
+    """Opens the store at `path`, a folder, file or URL. Time and memory do not grow with the number of rows.
 
     The folder of a packed store opens as a `PackedStore`, or as a `JpegStore` if its rows are JPEG files.
 

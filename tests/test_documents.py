@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 import runpy
 import subprocess
 import sys
+from collections.abc import Callable
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
@@ -91,6 +94,27 @@ def test_the_reference_has_every_public_name() -> None:
         assert not isinstance(error, type) or error.__doc__, f"{name} says nothing"
     for name in (name for name in dir(lds.Store) if not name.startswith("_")):
         assert getattr(lds.Store, name).__doc__, f"Store.{name} says nothing"
+
+
+@pytest.mark.parametrize("public", [lds.pack, lds.Loader, lds.Trainer])
+def test_help_describes_the_arguments_in_the_order_of_the_signature(public: Callable[..., object]) -> None:
+    entries = re.findall(r"^([a-z]\w*(?:, [a-z]\w*)*): ", inspect.getdoc(public) or "", re.MULTILINE)
+    assert [name for entry in entries for name in entry.split(", ")] == list(inspect.signature(public).parameters)
+
+
+FUNCTIONS = [f"lds.{name}" for name in (*lds.__all__, "open") if name not in (*ERRORS, "Store")]
+FUNCTIONS += [
+    f"lds.sources.{name}" for name in ("folder", "table", "tar", "arrays", "dataset", "encoded", "hugging_face")
+]
+FUNCTIONS += ["lds.Store.gather", "lds.interchange.export_hdf5", "lds.packing.verify_sources", "lds.trainer.EMA"]
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_help_names_every_argument(name: str) -> None:
+    function = attrgetter(name.removeprefix("lds."))(lds)
+    for argument, kind in inspect.signature(function).parameters.items():
+        if argument != "self" and kind.kind not in (kind.VAR_POSITIONAL, kind.VAR_KEYWORD):
+            assert re.search(rf"\b{argument}\b", inspect.getdoc(function) or ""), argument
 
 
 def test_the_pictures_are_those_that_the_script_draws() -> None:

@@ -54,7 +54,8 @@ def export_hdf5(
     encoded: bool = False,
     progress: bool | ProgressCallback | None = True,
 ) -> Path:
-    """Writes the images to dataset `data`, the labels to `labels`, and further fields to datasets of their names.
+    """Writes the HDF5 file `path`: the images to its dataset `data`, the labels to `labels`, and further fields to
+    datasets of their names.
 
     layout: "contiguous" (one block, which can be memory-mapped) or "chunked", with `chunk_images` images per chunk.
     compression: None, "gzip", ("gzip", level), "lzf", or a filter of hdf5plugin such as `hdf5plugin.Zstd()`; needs

@@ -49,7 +49,8 @@ def from_hdf5(
     shard_bytes: int = 1 << 30,
     progress: bool | ProgressCallback | None = True,
 ) -> PackedStore:
-    """Writes a store in the folder `out` from the datasets `images` and `labels` of an HDF5 file, and opens it.
+    """Writes a store in the folder `out` from the datasets `images` and `labels` of the HDF5 file `path`, and opens
+    it.
 
     images: name of a dataset of shape (N, C, H, W), (N, H, W, C) or (N, H, W), of any dtype of images, with any
         storage layout. Pixels are not changed.

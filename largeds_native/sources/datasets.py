@@ -100,11 +100,12 @@ def hugging_face(
     pictures: Mapping[str, str] | None = None,
     ignore: int | None = None,
 ) -> Source:
-    """A source from a Hugging Face `datasets.Dataset` with an image column and optionally a label column. The stored
-    image files are packed directly, without decoding them in Python. With `classes`, names or a store, labels are
-    numbered by these. `masks` is the image column with the masks, which become the field "mask", or a mapping from
+    """A source from a Hugging Face `datasets.Dataset`, `data`, with an image column and optionally a label column. The
+    stored image files are packed directly, without decoding them in Python. With `classes`, names or a store, labels
+    are numbered by these. `masks` is the image column with the masks, which become the field "mask", or a mapping from
     names of fields to columns; `ignore` is the number of their pixels outside of the image, which a random crop with
-    padding shows. Other columns are left out; `store.report.notes` lists them.
+    padding shows. `pictures` maps names of fields to the columns of other pictures, such as depth. Other columns are
+    left out; `store.report.notes` lists them.
 
     Raises ArgumentError for a streaming dataset, and if there is no column `image`.
     """

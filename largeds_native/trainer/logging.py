@@ -35,7 +35,8 @@ class CSVLogger(Callback):
 
 
 class TensorBoardLogger(Callback):
-    """Logs loss, gradient norm and learning rate every `every` steps, and each epoch's logs. Needs `tensorboard`."""
+    """Logs loss, gradient norm and learning rate every `every` steps, and each epoch's logs, to `folder`. Needs
+    `tensorboard`."""
 
     def __init__(self, folder: str | os.PathLike[str], every: int = 50) -> None:
         self.folder, self.every = Path(folder), every

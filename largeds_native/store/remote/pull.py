@@ -38,6 +38,7 @@ def pull(
 ) -> PackedStore:
     """Copies a store from object storage: `store = largeds_native.pull("s3://bucket/train.lds", "train.lds")`.
 
+    url: the folder of the store, which holds manifest.json.
     folder: new, or empty, or of the same store, of which the shards that are there and whole are not fetched again: so
         a pull that was interrupted goes on, and one of a finished store mends what is damaged. Each shard is compared
         with its hashes before it gets its name, and the manifest comes last.
