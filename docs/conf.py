@@ -31,7 +31,7 @@ napoleon_include_init_with_doc = False
 SECTION = re.compile(r"(Args|Returns|Raises|Yields|Attributes):$")
 HEADING = re.compile(r"[A-Z][\w ,]*:$")
 ENTRY = re.compile(r"[a-z_]\w*(, [a-z_]\w*)*: ")
-# classes whose objects the package makes: how they are constructed is no one else's concern
+# classes whose objects only the package makes: their constructors are not shown
 MADE_HERE = re.compile(
     r"largeds_native\.(Store$|store\.\w*Store$|store\.\w+\.(Report|Verification)$|packing\.Plan$"
     r"|trainer\.(Group|StepResult|TrainingRun)$)"
@@ -100,7 +100,9 @@ def process(
     lines[:] = to_rst(lines)
 
 
-def hide(app: Any, what: str, name: str, *rest: Any) -> tuple[str, None] | None:
+def hide_constructor(
+    app: Any, what: str, name: str, *rest: Any
+) -> tuple[str, None] | None:
     return ("", None) if MADE_HERE.match(name) else None
 
 
@@ -110,5 +112,5 @@ def setup(app: Any) -> None:
     overloaded = ModuleAnalyzer.for_module("largeds_native.packing.decoding")
     overloaded.analyze()
     overloaded.overloads.clear()  # of decode_batch: its arguments are the same, but would fill two screens
-    app.connect("autodoc-process-signature", hide)
+    app.connect("autodoc-process-signature", hide_constructor)
     app.connect("autodoc-process-docstring", process, priority=100)  # before napoleon's
