@@ -114,12 +114,10 @@ def _from_path(path: Path) -> Source:
     if not path.exists():
         if glob.glob(str(path)):
             return tar(path)
-        raise ArgumentError(
-            f"{path} does not exist: expected a folder of images, a .csv or .parquet table, or a .tar file"
-        )
+        raise ArgumentError(f"{path} does not exist: expected a folder of images, a manifest, or a tar file")
     suffix = path.suffix.lower()
     if suffix in TABLES:
         return table(path)
     if suffix == ".tar" or ".tar" in path.suffixes or suffix == ".tgz":  # that a compressed one can't be read is said
         return tar(path)
-    raise ArgumentError(f"{path}: expected a folder of images, a .csv or .parquet table, or a .tar file")
+    raise ArgumentError(f"{path}: expected a folder of images, a .csv or .parquet manifest, or a .tar file")
