@@ -112,7 +112,8 @@ class ObjectFolder:
             if len(found) > stop - start:
                 raise StorageError(
                     errno.EOPNOTSUPP,
-                    f"{self._named(name)}: the server gives whole objects only, and a part was asked for (HTTP Range)",
+                    f"{self._named(name)}: the server gives whole objects only, and a part was asked for (HTTP "
+                    "Range): download it first",
                 )
             if len(found) < stop - start:
                 raise CutTransfer(f"expected {stop - start:,} bytes from byte {start:,} on, found {len(found):,}")

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from largeds_native._internal.urls import without_credentials
+from largeds_native._internal.urls import scheme_of, without_credentials
 from largeds_native.errors import LargedsError, MissingObjectError, StorageError
 
 T = TypeVar("T")
@@ -46,7 +46,8 @@ def retried(once: Callable[[], T], name: str, cancel: threading.Event | None = N
             return once()
         except LargedsError:
             raise
-        except Exception as error:
+        except Exception as raised:
+            error = _meant(raised, name)
             if (final := _final(error, name)) is not None:
                 raise final from None
             if attempt == ATTEMPTS:
@@ -61,6 +62,12 @@ def retried(once: Callable[[], T], name: str, cancel: threading.Event | None = N
             raise Cancelled
         pause = min(2 * pause, LONGEST_PAUSE)
     raise AssertionError("unreachable")
+
+
+def _meant(error: Exception, name: str) -> Exception:
+    """Over http, fsspec says of every error that the file is not found."""
+    over_http = isinstance(error, FileNotFoundError) and scheme_of(name) in ("http", "https")
+    return error.__cause__ if over_http and isinstance(error.__cause__, Exception) else error
 
 
 def _final(error: Exception, name: str) -> LargedsError | None:

@@ -31,12 +31,8 @@ def with_exit_code(command: Callable[P, R]) -> Callable[P, R]:
         except KeyboardInterrupt as stop:
             print_error(str(stop) or "stopped")
             raise typer.Exit(INTERRUPTED) from None
-        except LargedsError as error:
+        except (LargedsError, OSError) as error:
             print_error(_one_line(error))
-            raise typer.Exit(FAILURE) from None
-        except OSError as error:
-            where = f"{error.filename}: " if error.filename else ""
-            print_error(f"{where}{error.strerror or error}")
             raise typer.Exit(FAILURE) from None
         except MemoryError as error:
             print_error(f"not enough memory: {error}")
@@ -77,7 +73,10 @@ def print_error(sentence: str) -> None:
 
 
 def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    said = str(error)
+    if isinstance(error, OSError) and error.strerror:  # without "[Errno 2] "
+        said = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return " ".join(said.split()) or type(error).__name__
 
 
 def silence(stream: object) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import os
 import sys
 from enum import Enum
@@ -10,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from largeds_native._internal.urls import is_url, local_path
+from largeds_native._internal.urls import is_url, local_path, without_credentials
 from largeds_native.cli.pack_parts import pack_part, part_from, show_store
 from largeds_native.cli.values import (
     CROP,
@@ -87,7 +86,7 @@ def pack(
         list[str],
         typer.Argument(
             help="A folder of images (flat, or one folder per class), a .csv or .parquet table, or .tar files; or "
-            "URLs of them, as s3://bucket/train."
+            "URLs of them, as s3://bucket/train. Patterns as 'train-*.tar' and 'train-{0000..0146}.tar' may be quoted."
         ),
     ],
     out: Annotated[str, typer.Argument(help="The store to write, usually named *.lds; or its URL.")],
@@ -201,6 +200,7 @@ def pack(
       largeds pack photos/train train.lds --resize 160 --crop 128 --threads 8
       largeds pack train.csv train.lds --path file --label species
       largeds pack shards/train-*.tar train.lds
+      largeds pack 's3://bucket/train-{0000..0146}.tar' train.lds
       largeds pack scans scans.lds --resize 512x384 --crop none --mode L
       largeds pack ct ct.lds --dtype uint16 --resize none --crop none
       largeds pack photos/train train.lds --resize none --crop none --resized-crop 176 --flip 0.5 --variants 4
@@ -218,21 +218,19 @@ def pack(
     from largeds_native.packing import commit, plan
     from largeds_native.packing.run import run
     from largeds_native.sources import table
-    from largeds_native.sources.resolve import TABLES
+    from largeds_native.sources.resolve import is_table
 
     augment = augment_from(flip, random_crop, padding, resized_crop, scale=numbers(scale), ratio=numbers(ratio))
     if (part is not None) + finish + (engine is not None) > 1:
         raise typer.BadParameter("expected one of --part, --finish and --engine, found several")
     if address is not None and engine is None:
         raise typer.BadParameter("--address is that of a Ray cluster: pass --engine ray too")
-    for given in source:
-        if not is_url(given) and not os.path.exists(local_path(given)) and not glob.glob(given):
-            raise PackError(f"{given} does not exist: expected a folder of images")
     chosen: Any = source[0] if len(source) == 1 else source
     if path is not None or label is not None:
-        if len(source) != 1 or not source[0].lower().endswith(TABLES):
+        if len(source) != 1 or not is_table(source[0]):
             raise PackError(
-                f"--path and --label name columns of a table: expected a .csv or .parquet file, found {source[0]}"
+                "--path and --label name columns of a table: expected one .csv or .parquet file, found "
+                + without_credentials(" and ".join(source[:2]))
             )
         further: dict[str, Any] = {"masks": _masks(masks), "pictures": _named("--pictures", pictures)}
         chosen = table(source[0], path=path, label=label, **further, ignore=ignore)

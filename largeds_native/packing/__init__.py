@@ -69,10 +69,10 @@ def pack(
     Source and store:
 
     source: a folder (one folder per class, by the rules of torchvision's ImageFolder, or flat), a CSV or Parquet
-        table, a tar file, a pattern or a list of them (WebDataset's convention), an (images, labels) pair of arrays, a
-        torch Dataset of (image, label), an iterable of (bytes of an image file, label), any source from
-        `largeds_native.sources`, or a store of uint8 images: JPEG rows become raw ones, and raw ones JPEG rows.
-        Folders, tables and tar files may be URLs, as s3://bucket/train.
+        table, a tar file, a list or a pattern of them (WebDataset's convention, "train-{0000..0146}.tar"), an
+        (images, labels) pair of arrays, a torch Dataset of (image, label), an iterable of (bytes of an image file,
+        label), any source from `largeds_native.sources`, or a store of uint8 images: JPEG rows become raw ones, and raw
+        ones JPEG rows. Folders, tables and tar files may be URLs, as s3://bucket/train.
     out: the store's folder, which is new, empty, or of the same pack; or its URL.
     classes: class names in the order of their numbers, or a store whose classes to use: for a validation folder that
         lacks a class. By default the source's names; if it has none, "0", "1", ... up to the highest label.

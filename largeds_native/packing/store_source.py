@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import bisect
+import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from largeds_native._internal.arrays import Array, FieldSpec, ValueSpec
-from largeds_native.errors import ArgumentError, StoreError
+from largeds_native._internal.urls import is_url, local_path
+from largeds_native.errors import ArgumentError, StorageError, StoreError
 from largeds_native.sources import FailedItem, IndexedSource, Item, Source, SourceBatch, as_source
 from largeds_native.sources.base import Indices
 from largeds_native.store import ConcatStore, JpegStore, PackedStore, Store
 from largeds_native.store.base import check_local
+from largeds_native.store.format.manifest import read_manifest
 
 BATCH_BYTES = 64 << 20
 
@@ -98,12 +102,21 @@ def source_of(
 ) -> Source:
     """The source for any argument of `pack`."""
     if not isinstance(source, Store):
+        _refuse_path_of_store(source)
         return as_source(source, masks, ignore, pictures)
     if masks is not None or pictures is not None or ignore is not None:
         raise ArgumentError(f"masks, pictures and ignore: those of {source.path} are taken as they are: leave them out")
     for store in source.stores if isinstance(source, ConcatStore) else [source]:
         _check_orientation(store, exif_orientation)
     return StoreSource(source)
+
+
+def _refuse_path_of_store(source: Any) -> None:
+    """A folder of images may have a manifest.json of its own, but none that can be read as a store's."""
+    if isinstance(source, (str, os.PathLike)) and not is_url(source):
+        with suppress(StoreError, StorageError):
+            read_manifest(Path(local_path(source)))
+            raise ArgumentError(f"{os.fspath(source)} is a store: pass lds.open(...) of it, or --from-store")
 
 
 def _check_orientation(store: Store, exif_orientation: bool) -> None:

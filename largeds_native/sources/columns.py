@@ -21,7 +21,9 @@ def choose(names: Sequence[str], given: str | None, known: Sequence[str], argume
         return given
     found = [name for name in known if name in names]
     if len(found) > 1 and found[0] != known[0]:
-        raise ArgumentError(f"{where}: columns {', '.join(map(repr, found))} may be meant: say {argument}={found[0]!r}")
+        raise ArgumentError(
+            f"{where}: columns {', '.join(map(repr, found))} may be meant: say {argument}={found[0]!r}, or --{argument}"
+        )
     return found[0] if found else None
 
 

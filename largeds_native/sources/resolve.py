@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import glob
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from largeds_native._internal.urls import is_url, local_path, split_query, without_credentials
+from largeds_native._internal.urls import is_url, split_query, without_credentials
 from largeds_native.errors import ArgumentError
 from largeds_native.sources.arrays import arrays
 from largeds_native.sources.base import Source
 from largeds_native.sources.datasets import dataset, encoded, hugging_face
 from largeds_native.sources.folder import folder
 from largeds_native.sources.folder_source import EXTENSIONS
+from largeds_native.sources.patterns import expand
 from largeds_native.sources.table import table
 from largeds_native.sources.tar import tar
 
 TABLES = (".csv", ".parquet")
+EXPECTED = "expected a folder of images, a .csv or .parquet table, or tar files"
 
 
 def as_source(
@@ -31,7 +32,7 @@ def as_source(
     further: dict[str, Any] = {"masks": masks, "pictures": pictures, "ignore": ignore}
     if isinstance(source, (str, os.PathLike)) and (Path(source).is_dir() or _is_folder_url(source)):
         return folder(source, **further)
-    if isinstance(source, (str, os.PathLike)) and Path(source).suffix.lower() in TABLES:
+    if is_table(source):
         return table(source, **further)
     if isinstance(source, tuple) and len(source) == 2 and not isinstance(source[0], (str, os.PathLike)):
         return arrays(*source, **further)
@@ -49,12 +50,11 @@ def as_source(
 def _as_source(source: Any) -> Source:
     if isinstance(source, Source):
         return source
-    if is_url(source):
-        return _from_url(source)
     if isinstance(source, (str, os.PathLike)):
-        return _from_path(Path(local_path(source)))
+        found = expand(source)
+        return _from_path(found[0]) if len(found) == 1 else _from_paths(found)
     if isinstance(source, (list, tuple)) and source and all(isinstance(item, (str, os.PathLike)) for item in source):
-        return _from_paths([item if is_url(item) else Path(local_path(item)) for item in source])
+        return _from_paths([found for item in source for found in expand(item)])
     if isinstance(source, tuple) and len(source) == 2:
         return arrays(*source)
     if isinstance(source, Mapping):
@@ -75,49 +75,60 @@ def _as_source(source: Any) -> Source:
     )
 
 
-def _ending(url: str) -> str:
-    return os.path.splitext(split_query(url)[0].rstrip("/"))[1].lower()
-
-
 def _is_folder_url(source: Any) -> bool:
-    return is_url(source) and _ending(source) not in (*TABLES, ".tar")
+    return is_url(source) and _kind(source) == "folder"
 
 
-def _from_url(url: str) -> Source:
-    if _is_folder_url(url):
-        return folder(url)
-    return tar(url) if _ending(url) == ".tar" else table(url)
+def is_table(source: Any) -> bool:
+    """Whether this is the path or URL of a table."""
+    return isinstance(source, (str, os.PathLike)) and _kind(os.fspath(source)) == "table"
 
 
-def _from_paths(paths: list[Any]) -> Source:
-    """Several files, or URLs of them: images, or tar shards."""
-    for path in paths:
-        if is_url(path):
-            if _ending(path) in TABLES:
-                shown = without_credentials(path)
-                raise ArgumentError(f"{shown}: several URLs are tar files, or images; tables are packed one at a time")
-            continue
-        if path.is_dir() or path.suffix.lower() in TABLES:
-            kind = "folders" if path.is_dir() else "tables"
-            raise ArgumentError(
-                f"{path}: several paths are tar files, or images; {kind} are packed one at a time"
-                + (": or put them, or links to them, into one folder, each a class" if path.is_dir() else "")
-            )
-    if all((_ending(path) if is_url(path) else path.suffix.lower()) in EXTENSIONS for path in paths):
-        return dataset([path if is_url(path) else Path(os.path.abspath(path)) for path in paths])
-    return tar(paths)
+def _kind(path: str) -> str:
+    """What a path or URL names: "folder", "table", "image" or "tar file"; of others, its ending."""
+    if not is_url(path) and os.path.isdir(path):
+        return "folder"
+    name = split_query(path)[0].rstrip("/")
+    ending = os.path.splitext(name)[1].lower()
+    if ending in TABLES:
+        return "table"
+    if ending in EXTENSIONS:
+        return "image"
+    if ending == ".tgz" or ".tar" in Path(name).suffixes:  # that a compressed one can't be read is said
+        return "tar file"
+    return "folder" if is_url(path) else ending
 
 
-def _from_path(path: Path) -> Source:
-    if path.is_dir():
+def _from_path(path: str) -> Source:
+    shown = without_credentials(path)
+    if not is_url(path) and not os.path.exists(path):
+        raise ArgumentError(f"{shown} does not exist: {EXPECTED}")
+    kind = _kind(path)
+    if kind == "folder":
         return folder(path)
-    if not path.exists():
-        if glob.glob(str(path)):
-            return tar(path)
-        raise ArgumentError(f"{path} does not exist: expected a folder of images, a manifest, or a tar file")
-    suffix = path.suffix.lower()
-    if suffix in TABLES:
+    if kind == "table":
         return table(path)
-    if suffix == ".tar" or ".tar" in path.suffixes or suffix == ".tgz":  # that a compressed one can't be read is said
+    if kind == "tar file":
         return tar(path)
-    raise ArgumentError(f"{path}: expected a folder of images, a .csv or .parquet manifest, or a .tar file")
+    raise ArgumentError(f"{shown}: {EXPECTED}")
+
+
+def _from_paths(paths: list[str]) -> Source:
+    """Several files, or URLs of them: images, or tar shards."""
+    kinds = list(map(_kind, paths))
+    for path, kind in zip(paths, kinds, strict=True):
+        if kind in ("folder", "table"):
+            raise ArgumentError(
+                f"{without_credentials(path)}: several paths are tar files, or images; {kind}s are packed one at a time"
+                + (": or put them, or links to them, into one folder, each a class" if kind == "folder" else "")
+            )
+    images = [path for path, kind in zip(paths, kinds, strict=True) if kind == "image"]
+    if len(images) == len(paths):
+        return dataset([path if is_url(path) else Path(os.path.abspath(path)) for path in paths])
+    if images:
+        other = next(path for path, kind in zip(paths, kinds, strict=True) if kind != "image")
+        raise ArgumentError(
+            f"expected tar files, or images, found both: {without_credentials(other)} and "
+            f"{without_credentials(images[0])}: pack them one after the other"
+        )
+    return tar(paths)

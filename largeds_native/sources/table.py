@@ -82,7 +82,9 @@ class TableSource(IndexedSource):
         names = _distinct([*found.column_names, *_embedded(parquet)], where)
         path = columns.choose(names, path, PATHS, "path", where)
         if path is None:
-            raise ArgumentError(f"{where}: expected a column 'path', found {', '.join(names)}: say path='...'")
+            raise ArgumentError(
+                f"{where}: expected a column 'path', found {', '.join(names)}: say path='...', or --path"
+            )
         label = columns.choose(names, label, LABELS, "label", where)
         if where.lower().endswith(".csv") and (_is_bytes(found, path) or _is_bytes(found, label)):
             _check_utf8(file, where)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import io
 import json
@@ -20,10 +19,11 @@ import numpy as np
 
 from largeds_native._internal.arrays import MASK, FieldSpec
 from largeds_native._internal.object_file import ObjectFile, state_of
-from largeds_native._internal.urls import hiding_credentials, is_url, local_path, without_credentials
+from largeds_native._internal.urls import hiding_credentials, is_url, without_credentials
 from largeds_native.errors import ArgumentError, PackError
 from largeds_native.sources.base import LABEL, FailedItem, IndexedSource, Indices, Item, Source, SourceBatch
 from largeds_native.sources.classes import with_classes
+from largeds_native.sources.patterns import expand
 from largeds_native.sources.pictures import beside, spec_of, spread
 
 IMAGES = ("jpg", "jpeg", "png", "webp", "ppm", "pgm", "bmp", "tif", "tiff")
@@ -39,7 +39,8 @@ def tar(
     pictures: Sequence[str] = (),
     ignore: int | None = None,
 ) -> Source:
-    """A source from uncompressed tar files, URLs of them, or patterns such as "train-*.tar".
+    """A source from uncompressed tar files, URLs of them, or patterns of either: "train-*.tar" for all that are there,
+    "train-{0000..0146}.tar" as WebDataset writes it.
 
     WebDataset's rule: members of one folder whose names agree up to their first dot are one sample, and what comes
     after that dot says what they are. `.jpg`, `.png`, `.webp` (or another of Pillow's formats) is its image, `.cls` its
@@ -57,16 +58,8 @@ def tar(
     files = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
     if not files:
         raise ArgumentError("expected tar files, found an empty list")
-    named = [name for path in files for name in _named(path)]
+    named = [name if is_url(name) else os.path.abspath(name) for path in files for name in expand(path)]
     return with_classes(TarSource(named, ignore, pictures), classes)
-
-
-def _named(path: str | os.PathLike[str]) -> list[str]:
-    """The file or URL, or the files that match a pattern, in the order of their names."""
-    if is_url(path):
-        return [str(path)]
-    local = os.path.abspath(local_path(path))
-    return [local] if os.path.lexists(local) else sorted(glob.glob(local)) or [local]
 
 
 def _roles(pictures: Sequence[str]) -> dict[str, str]:

@@ -1,0 +1,79 @@
+"""Patterns of paths and URLs: train-*.tar, and train-{0000..0146}.tar as WebDataset writes them."""
+
+from __future__ import annotations
+
+import fnmatch
+import glob
+import itertools
+import math
+import os
+import re
+from collections.abc import Sequence
+
+from largeds_native._internal.objects import ObjectFolder
+from largeds_native._internal.urls import is_url, join, local_path, scheme_of, split_query, without_credentials
+from largeds_native.errors import ArgumentError
+
+MOST = 1_000_000  # paths of one pattern
+_BRACES = re.compile(r"\{(\d{1,18}\.\.\d{1,18}|[^{},]*(?:,[^{},]*)+)\}")
+
+
+def expand(path: str | os.PathLike[str]) -> list[str]:
+    """The paths or URLs that a pattern stands for: of {0000..0146} and {a,b} all of them, in their order; of *, ? and
+    [abc] those that exist, sorted by name. What is no pattern stands for itself, and so does the name of a file that
+    exists.
+
+    Raises ArgumentError for a pattern with *, ? or [abc] that nothing matches.
+    """
+    text = str(path) if is_url(path) else local_path(path)
+    if not is_url(text) and os.path.lexists(text):
+        return [text]
+    return [found for one in _of_braces(text) for found in (_objects(one) if is_url(one) else _files(one))]
+
+
+def _of_braces(text: str) -> list[str]:
+    parts = _BRACES.split(text)  # texts, and between them what was in braces
+    choices = [_choices(part) if i % 2 else [part] for i, part in enumerate(parts)]
+    if math.prod(map(len, choices)) > MOST:
+        raise ArgumentError(f"{without_credentials(text)}: expected a pattern that stands for at most {MOST:,} paths")
+    return ["".join(chosen) for chosen in itertools.product(*choices)]
+
+
+def _choices(inside: str) -> Sequence[str]:
+    """Of a,b and of 08..11, which is 08, 09, 10, 11: as in bash, with zeros in front where an end has them."""
+    if "," in inside:
+        return inside.split(",")
+    ends = inside.split("..")
+    first, last = map(int, ends)
+    width = max(map(len, ends)) if any(len(end) > 1 and end[0] == "0" for end in ends) else 0
+    step = 1 if first <= last else -1
+    return [f"{number:0{width}}" for number in itertools.islice(range(first, last + step, step), MOST + 1)]
+
+
+def _files(text: str) -> list[str]:
+    if os.path.lexists(text) or not glob.has_magic(text):
+        return [text]
+    found = sorted(glob.glob(text))
+    if not found:
+        raise ArgumentError(f"{text}: no file has a name of this pattern: correct the path")
+    return found
+
+
+def _objects(url: str) -> list[str]:
+    """A pattern in the last part of a URL is looked for in a listing of the folder."""
+    base, _ = split_query(url)
+    folder, _, pattern = base.rpartition("/")
+    if not glob.has_magic(pattern):
+        return [url]
+    shown = without_credentials(url)
+    if scheme_of(url) in ("http", "https"):
+        if "*" not in pattern:
+            return [url]  # [ is a usual letter there
+        raise ArgumentError(
+            f"{shown}: files can't be listed over http: write numbers as {{0000..0146}}, or give each URL"
+        )
+    keys = [one.key for one in ObjectFolder(folder).children()[0]]
+    names = [pattern] if pattern in keys else [key for key in keys if fnmatch.fnmatchcase(key, pattern)]
+    if not names:
+        raise ArgumentError(f"{shown}: no object has a name of this pattern: correct the URL")
+    return [join(folder, name) for name in names]
