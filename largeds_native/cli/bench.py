@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from largeds_native.cli import completion
 from largeds_native.cli.output import Narrator, emit_json
 from largeds_native.cli.pictures import check_picture_path, write_picture
 from largeds_native.cli.values import JSON, THREADS
@@ -33,7 +34,9 @@ def bench(
         int, typer.Option("--images", "-n", min=2, help="Largest number of images, evenly spaced over SOURCE.")
     ] = 500,
     rounds: Annotated[int, typer.Option(min=1, help="Measured rounds, after one for warm-up.")] = 3,
-    model: Annotated[str, typer.Option(help="The torchvision classifier for the stage train.")] = "shufflenet_v2_x0_5",
+    model: Annotated[
+        str, typer.Option(help="The torchvision classifier for the stage train.", autocompletion=completion.models)
+    ] = "shufflenet_v2_x0_5",
     chart: Annotated[Path | None, typer.Option(help="Also draw a chart to this .png or .svg file.")] = None,
     work: Annotated[
         Path | None,

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from largeds_native.cli import completion
 from largeds_native.cli.output import console, emit_json, progress_line
 from largeds_native.cli.values import BATCH_SIZE, CROP, DEVICE, JSON, QUIET, RESIZE, THREADS, sizes_from
 
@@ -17,7 +18,10 @@ from largeds_native.cli.values import BATCH_SIZE, CROP, DEVICE, JSON, QUIET, RES
 def doctor(
     target: Annotated[Path, typer.Argument(help="A store; or images to pack: a folder, .csv, .parquet or .tar.")],
     model: Annotated[
-        str, typer.Option(help="Name of a torchvision classifier; none: measure the data alone.")
+        str,
+        typer.Option(
+            help="Name of a torchvision classifier; none: measure the data alone.", autocompletion=completion.models
+        ),
     ] = "resnet18",
     script: Annotated[
         str | None, typer.Option(help="Instead of --model: your training script, with its arguments.")

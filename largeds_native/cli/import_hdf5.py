@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from largeds_native.cli import completion
 from largeds_native.cli.info import describe
 from largeds_native.cli.output import console, emit_json
 from largeds_native.cli.values import JSON, QUIET, SHARD_BYTES, Layout, byte_count
@@ -24,9 +25,18 @@ def import_hdf5(
         list[Path], typer.Argument(help="An HDF5 file; or several exported ones, which are concatenated.")
     ],
     out: Annotated[Path, typer.Argument(help="The store to write, usually named *.lds.")],
-    images: Annotated[str, typer.Option(help="Name of the dataset of images, (N, C, H, W) or (N, H, W, C).")] = "data",
+    images: Annotated[
+        str,
+        typer.Option(
+            help="Name of the dataset of images, (N, C, H, W) or (N, H, W, C).", autocompletion=completion.DATASETS
+        ),
+    ] = "data",
     labels: Annotated[
-        str, typer.Option(help="Name of the dataset of labels, FILE:NAME for one of another file, or none.")
+        str,
+        typer.Option(
+            help="Name of the dataset of labels, FILE:NAME for one of another file, or none.",
+            autocompletion=completion.DATASETS,
+        ),
     ] = "labels",
     dtype: Annotated[FloatDtype | None, typer.Option(help="Convert float images to this dtype.")] = None,
     layout: Annotated[Layout | None, typer.Option(help="Layout of the images, if their shape fits both.")] = None,

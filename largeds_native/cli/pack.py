@@ -9,7 +9,9 @@ from typing import Annotated, Any
 
 import typer
 
+from largeds_native._internal.limits import MAX_PIXELS
 from largeds_native._internal.urls import is_url, local_path, without_credentials
+from largeds_native.cli import completion
 from largeds_native.cli.pack_parts import pack_part, part_from, show_store
 from largeds_native.cli.values import (
     CROP,
@@ -29,7 +31,6 @@ from largeds_native.cli.values import (
     numbers,
     sizes_from,
 )
-from largeds_native.transform.image_transform import MAX_PIXELS
 
 
 class Interpolation(str, Enum):
@@ -90,12 +91,18 @@ def pack(
         ),
     ],
     out: Annotated[str, typer.Argument(help="The store to write, usually named *.lds; or its URL.")],
-    path: Annotated[str | None, typer.Option(help="Of a table: the column of paths, or of images.")] = None,
-    label: Annotated[str | None, typer.Option(help="Of a table: the column of labels.")] = None,
+    path: Annotated[
+        str | None,
+        typer.Option(help="Of a table: the column of paths, or of images.", autocompletion=completion.COLUMNS),
+    ] = None,
+    label: Annotated[
+        str | None, typer.Option(help="Of a table: the column of labels.", autocompletion=completion.COLUMNS)
+    ] = None,
     masks: Annotated[
         list[str] | None,
         typer.Option(
-            help="Masks of the images: a folder with the same paths, or a table's column. NAME=WHERE for several."
+            help="Masks of the images: a folder with the same paths, or a table's column. NAME=WHERE for several.",
+            autocompletion=completion.COLUMNS,
         ),
     ] = None,
     pictures: Annotated[

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from largeds_native.errors import ArgumentError
-from largeds_native.interchange.new_file import storage_errors
-from largeds_native.store.format.files import atomic_write_bytes
 
 
 def check_picture_path(path: Path, suffixes: Sequence[str]) -> Path:
@@ -22,5 +20,8 @@ def check_picture_path(path: Path, suffixes: Sequence[str]) -> Path:
 
 
 def write_picture(path: Path, data: bytes) -> None:
+    from largeds_native.interchange.new_file import storage_errors  # here, as these import torch
+    from largeds_native.store.format.files import atomic_write_bytes
+
     with storage_errors(path):
         atomic_write_bytes(path, data)

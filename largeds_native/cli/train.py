@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from largeds_native.cli.completion import models
 from largeds_native.cli.output import emit_json, print_pairs
 from largeds_native.cli.stores import CACHE, CACHE_BYTES, place
 from largeds_native.cli.values import BATCH_SIZE, DEVICE, JSON, QUIET, SEED, THREADS
@@ -28,7 +29,7 @@ def train(
             help="The store to train on, or its URL, with class numbers in its field label.",
         ),
     ],
-    model: Annotated[str, typer.Option(help="Name of a torchvision classifier.")] = "resnet18",
+    model: Annotated[str, typer.Option(help="Name of a torchvision classifier.", autocompletion=models)] = "resnet18",
     epochs: Annotated[
         int, typer.Option("--epochs", "-e", min=1, help="Total number of epochs, including those before a resume.")
     ] = 10,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from largeds_native._internal.urls import is_url
+from largeds_native.cli import completion
 from largeds_native.cli.info import class_counts, each_image, failed_samples
 from largeds_native.cli.output import emit_json, size
 from largeds_native.cli.pictures import check_picture_path, write_picture
@@ -53,7 +54,10 @@ def view(
     ] = False,
     rows: ROWS = None,
     classes: Annotated[
-        list[str] | None, typer.Option("--class", help="Only this class, by name or number; can be repeated.")
+        list[str] | None,
+        typer.Option(
+            "--class", help="Only this class, by name or number; can be repeated.", autocompletion=completion.CLASSES
+        ),
     ] = None,
     failures: Annotated[bool, typer.Option("--failures", help="Show the images that failed, with the reason.")] = False,
     count: Annotated[int, typer.Option("--count", "-n", min=1, max=TILES, help="Largest number of images.")] = 32,

@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
+from largeds_native._internal.limits import MAX_PIXELS
 from largeds_native.errors import ArgumentError
 from largeds_native.packing.finish_store import commit
 from largeds_native.packing.options import QUALITY
@@ -17,7 +18,7 @@ from largeds_native.packing.shard_packer import pack_shard
 
 # imported here, not lazily, so that the name `verify_sources` is the function, not the module
 from largeds_native.packing.verify_sources import SourceVerification, verify_sources
-from largeds_native.transform.image_transform import CROP, MAX_PIXELS, RESIZE
+from largeds_native.transform.image_transform import CROP, RESIZE
 
 if TYPE_CHECKING:
     from largeds_native.store import PackedStore, Store

@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from largeds_native import _C
+from largeds_native._internal.limits import MAX_PIXELS
 from largeds_native._internal.machine import usable_threads
 from largeds_native.errors import ArgumentError, DecodeError
 from largeds_native.packing.sixteen_bit import REASON, SixteenBitError, is_wide, to_eight_bits
 from largeds_native.packing.unknown_format import HEAD, describe_unknown
 from largeds_native.transform import ImageTransform
-from largeds_native.transform.image_transform import CROP, MAX_PIXELS, RESIZE, Size, choice, integer
+from largeds_native.transform.image_transform import CROP, RESIZE, Size, choice, integer
 
 EncodedImage: TypeAlias = "str | os.PathLike[str] | bytes"
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from largeds_native._internal.limits import MAX_PIXELS
 from largeds_native.errors import ArgumentError
 
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ Size = int | Sequence[int] | None
 
 MODES = ("RGB", "L")
 INTERPOLATIONS = ("nearest", "box", "bilinear", "bicubic", "lanczos")
-MAX_PIXELS = 178_956_970  # per image; Pillow raises DecompressionBombError above this number
 MAX_SIDE = 1 << 16
 
 
