@@ -43,7 +43,7 @@ def verify(
 
     with open_stores(stores, cache, cache_bytes) as opened:
         packed = opened if isinstance(opened, ConcatStore) else as_packed(opened)
-        rows = packed.verify(threads=threads)
+        rows = packed.verify(threads=threads, progress=not json)
         source_check = verify_sources(opened, sample=sample, threads=threads) if sources else None
     store = ", ".join(map(str, stores))
     ok = rows.ok and (source_check is None or source_check.ok)

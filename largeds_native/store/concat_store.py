@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from largeds_native._internal.arrays import Array, FieldSpec
+from largeds_native._internal.progress_bar import ProgressCallback, progress_of
 from largeds_native.errors import ArgumentError, StoreError
 from largeds_native.store.base import RowFile, Store, check_decode
 from largeds_native.store.image_sequence import ImageSequence
@@ -237,17 +238,23 @@ class ConcatStore(Store):
             tables.append(table.append_column("store", pa.array([str(part.path)] * len(table), pa.string())))
         return pa.concat_tables(tables, promote_options="default")  # only JPEG stores have some of the columns
 
-    def verify(self, *, threads: int | None = None) -> Verification:
+    def verify(self, *, threads: int | None = None, progress: bool | ProgressCallback = True) -> Verification:
         """`PackedStore.verify` of each part; rows count in all of them together. StoreError if one was not packed."""
         for part in self.parts:
             as_packed(part)
         damaged: list[int] = []
         shards: list[str] = []
-        for part, start in zip(self.parts, self._starts.tolist(), strict=False):
-            found = as_packed(part).verify(threads=threads)
-            damaged += [start + row for row in found.damaged]
-            shards += [f"{part.path.name}/{name}" for name in found.damaged_shards]
+        with progress_of(progress, "verifying") as on_progress:
+            for part, start in zip(self.parts, self._starts.tolist(), strict=False):
+                of_part = partial(_shifted, on_progress, start, len(self))
+                found = as_packed(part).verify(threads=threads, progress=of_part)
+                damaged += [start + row for row in found.damaged]
+                shards += [f"{part.path.name}/{name}" for name in found.damaged_shards]
         return Verification(len(self), tuple(damaged), tuple(shards))
+
+
+def _shifted(on_progress: ProgressCallback, start: int, total: int, done: int, _: int) -> None:
+    on_progress(start + done, total)
 
 
 def parts_of(store: Store) -> tuple[Store, ...]:

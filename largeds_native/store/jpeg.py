@@ -14,6 +14,7 @@ import numpy as np
 
 from largeds_native._internal.arrays import Array
 from largeds_native._internal.machine import usable_threads
+from largeds_native._internal.progress_bar import ProgressCallback
 from largeds_native.errors import RowIndexError, StoreError
 from largeds_native.store.base import check_decode
 from largeds_native.store.concat_array import ConcatArray
@@ -213,9 +214,9 @@ class JpegStore(PackedStore):
     def _sums_of_row(self, row: int) -> Sums:
         return sums_of(self.decoded(row).reshape(1, -1), self.channels, self.layout == "CHW")
 
-    def verify(self, *, threads: int | None = None) -> Verification:
+    def verify(self, *, threads: int | None = None, progress: bool | ProgressCallback = True) -> Verification:
         """As `PackedStore.verify`; the manifest is damaged if its range of sizes is not that of the rows."""
-        found = super().verify(threads=threads)
+        found = super().verify(threads=threads, progress=progress)
         return replace(found, damaged_shards=(*found.damaged_shards, MANIFEST)) if self._damaged_manifest() else found
 
     def _damaged_manifest(self) -> bool:

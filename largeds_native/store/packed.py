@@ -16,6 +16,7 @@ import numpy as np
 
 from largeds_native._internal.arrays import Array
 from largeds_native._internal.machine import MAX_THREADS, usable_threads
+from largeds_native._internal.progress_bar import ProgressCallback, progress_of
 from largeds_native.errors import StoreError
 from largeds_native.store.base import IMPORT_HINT, RowFile, Store
 from largeds_native.store.format.manifest import Manifest, ShardEntry, read_manifest
@@ -136,22 +137,26 @@ class PackedStore(Store):
         """Counts, failures and speed of the pack; None if the store has no readable report.json."""
         return Report.read(self.path)
 
-    def verify(self, *, threads: int | None = None) -> Verification:
+    def verify(self, *, threads: int | None = None, progress: bool | ProgressCallback = True) -> Verification:
         """Compares every row and every field with their hashes from the pack; see `Verification`.
 
         threads: by default all that the process may use.
+        progress: a bar on stderr, if that is a terminal; or a function that is called with (rows done, all rows).
 
         `largeds_native.packing.verify_sources` compares the store with the images from which it was packed.
         """
         threads = usable_threads() if threads is None else integer("threads", threads, 1, MAX_THREADS)
         damaged: list[int] = []
         damaged_shards: list[str] = []
-        for index in range(len(self.shards)):
-            with self.using([index]):
-                rows, is_damaged = self._verify_shard(index, threads)
-            damaged += [self.shards[index].start + row for row in rows]
-            if is_damaged:
-                damaged_shards.append(self.shards[index].path.name)
+        with progress_of(progress, "verifying") as on_progress:
+            on_progress(0, len(self))
+            for index, shard in enumerate(self.shards):
+                with self.using([index]):
+                    rows, is_damaged = self._verify_shard(index, threads)
+                damaged += [shard.start + row for row in rows]
+                if is_damaged:
+                    damaged_shards.append(shard.path.name)
+                on_progress(shard.start + shard.rows, len(self))
         return Verification(len(self), tuple(damaged), tuple(damaged_shards))
 
     def _verify_shard(self, index: int, threads: int) -> tuple[list[int], bool]:

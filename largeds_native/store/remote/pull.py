@@ -52,7 +52,7 @@ def pull(
     source, target = ObjectFolder(url), Path(os.path.abspath(folder))
     manifest, data = fetch_manifest(source)
     with _writable(target, manifest):
-        with progress_of(progress, "pulling") as shown:
+        with progress_of(progress, "pulling", of_bytes=True) as shown:
             done = Total(sum(shard_bytes(manifest, entry) for entry in manifest.shards), shown)
 
             def bring(entry: ShardEntry, cancel: threading.Event) -> None:

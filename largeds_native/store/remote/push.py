@@ -50,7 +50,7 @@ def push(
     _check_place(target, manifest)
     there = {state.key: state for state in target.list()}
     total = sum(shard_bytes(manifest, entry) for entry in manifest.shards)
-    with progress_of(progress, "pushing") as shown:
+    with progress_of(progress, "pushing", of_bytes=True) as shown:
         done = Total(total, shown)
 
         def send(entry: ShardEntry, cancel: threading.Event) -> None:

@@ -50,7 +50,7 @@ def shard_bytes(manifest: Manifest, entry: ShardEntry) -> int:
 def check_shard(folder: Path, manifest: Manifest, entry: ShardEntry) -> None:
     """Compares the files of one shard in a folder with the manifest, and all its rows with their hashes. Raises
     StoreError if it is not the shard that the manifest means, is damaged, or incomplete."""
-    found = _alone(folder, manifest, entry).verify(threads=1)
+    found = _alone(folder, manifest, entry).verify(threads=1, progress=False)
     if not found.ok:
         raise StoreError(f"{folder / entry.name}: {found}")
 
