@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -81,7 +80,7 @@ def doctor(
         results = profile_path(config, target) if script is None else profile_script(config, target, script)
     if json:
         content = dataclasses.asdict(results) | summary.summary(results) | {"others_share": contention.share()}
-        emit_json(_without_nan(content))
+        emit_json(content)
         return
     if not quiet:
         console().print(summary.table(results))
@@ -91,12 +90,3 @@ def doctor(
         print(choice)
     if disturbed := warning(contention.share()):
         print(disturbed)
-
-
-def _without_nan(content: Any) -> Any:
-    """Replaces NaN, which JSON does not have, by None."""
-    if isinstance(content, dict):
-        return {key: _without_nan(value) for key, value in content.items()}
-    if isinstance(content, list):
-        return [_without_nan(value) for value in content]
-    return None if isinstance(content, float) and not math.isfinite(content) else content

@@ -40,7 +40,8 @@ def info(
         if classes or (json and (cache is not None or not opened.arriving)):  # labels are in the shards
             content["images per class"] = class_counts(opened)
         if failures or json:
-            content["failures"] = list(failed_samples(opened))
+            unknown = json and not failures and content["failed"] is None  # of a store that was not packed
+            content["failures"] = None if unknown else list(failed_samples(opened))
     if json:
         emit_json(content)
     elif classes:

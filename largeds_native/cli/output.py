@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -60,7 +61,16 @@ class Narrator:
 
 
 def emit_json(content: Any) -> None:
-    print(json.dumps(content, indent=2, default=str))
+    print(json.dumps(_without_nan(content), indent=2, default=str))
+
+
+def _without_nan(content: Any) -> Any:
+    """NaN and infinity, which JSON does not have, become null."""
+    if isinstance(content, dict):
+        return {key: _without_nan(value) for key, value in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [_without_nan(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 def print_pairs(pairs: dict[str, object]) -> None:

@@ -265,6 +265,14 @@ def test_import_of_any_file(largeds: Largeds, tmp_path: Path) -> None:
     assert lds.open(tmp_path / "y.lds").fields == ()
 
 
+def test_info_of_a_mapped_file_as_json(largeds: Largeds, store: Path, tmp_path: Path) -> None:
+    lds.open(store).to_hdf5(tmp_path / "s.h5", progress=False)
+    code, out, err = largeds("info", tmp_path / "s.h5", "--json")
+    assert (code, err) == (0, "")
+    assert (json.loads(out)["images"], json.loads(out)["failures"]) == (8, None)
+    assert "no list of samples" in largeds("info", tmp_path / "s.h5", "--json", "--failures")[2]
+
+
 def test_info_of_a_mapped_file(largeds: Largeds, store: Path, tmp_path: Path) -> None:
     largeds("export", store, tmp_path / "a.h5")
     code, out, _ = largeds("info", tmp_path / "a.h5")

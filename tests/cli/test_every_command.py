@@ -21,6 +21,7 @@ import typer
 
 import largeds_native as lds
 from largeds_native.cli.app import app
+from largeds_native.cli.output import emit_json
 from tests.cli.conftest import ROOT, start_process
 
 Largeds = Callable[..., tuple[int, str, str]]
@@ -125,6 +126,24 @@ def test_no_permission(inputs: dict[str, Path], tmp_path: Path, out: Path) -> No
         assert code == 1, (name, message)
         assert message.startswith("largeds: "), (name, message)
         assert message.count("\n") == 1, (name, message)
+
+
+# ---- JSON ------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("name", [*SHORT, "push", "pull"])
+def test_json_is_one_value_on_stdout(largeds: Largeds, inputs: dict[str, Path], out: Path, name: str) -> None:
+    if name == "pull":
+        lds.push(inputs["push"], "memory://every-json/o.lds", progress=False)
+    what: Any = "memory://every-json/o.lds" if name == "pull" else inputs[name]
+    code, text, err = largeds(name, *ARGUMENTS[name](what, out), "--json")
+    assert (code, err) == (0, "")
+    assert isinstance(json.loads(text, parse_constant=pytest.fail), dict)
+    missing = (*ARGUMENTS[name](Path("/absent/s.lds"), out / "other"), "--json")
+    sentence(largeds(name, *missing), 1)
+
+
+def test_json_has_no_nan(capsys: pytest.CaptureFixture[str]) -> None:
+    emit_json({"history": [{"loss": float("nan")}], "share": (float("inf"), 0.5)})
+    assert json.loads(capsys.readouterr().out) == {"history": [{"loss": None}], "share": [None, 0.5]}
 
 
 # ---- the surroundings ------------------------------------------------------------------------------------------
