@@ -150,7 +150,8 @@ def _contact_sheet(
     facts = f"{len(store):,} images, {each_image(store.metadata)}"
     summary = f"{len(rows):,} of {len(store):,}" if rows else ""
     if augment:
-        summary += f"; beside each, its variants in the first {variants} epochs of a Loader (seed {seed})"
+        epochs = f"{variants} epochs" if variants > 1 else "epoch"
+        summary += f"; beside each, its variants in the first {epochs} of a Loader (seed {seed})"
     elif store.variants > 1:
         summary += f"; beside each, {min(variants, store.variants)} of its {store.variants} stored variants"
     pictures = store.metadata.pictures.items()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from largeds_native._internal.arrays import Array
 from largeds_native.store import ConcatStore, PackedStore, parts_of
 from largeds_native.store.display import picture_of
 from largeds_native.view.choose import label_of
@@ -100,10 +101,18 @@ def _drawn(store: Store, rows: Sequence[int], augment: Augment, epochs: int, see
                 zip(*(part.numpy() for part in batch), strict=True) for batch in loader
             )
             for pictures, (image, *mask) in zip(drawn, samples, strict=True):
-                picture = picture_of(image, "CHW", store.mean, store.std)
+                picture = picture_of(_numbers_of(store, image), "CHW", store.mean, store.std)
                 ignore = store.metadata.pictures[masks[0]].ignore if masks else None
                 pictures.append(overlay(picture, mask[0], ignore) if mask else picture)
     return drawn
+
+
+def _numbers_of(store: Store, image: Array) -> Array:
+    """An image of a Loader as what the store has: of 16 bits in the numbers of 16 bits, which are shown stretched."""
+    if store.dtype.kind != "u" or store.dtype == np.uint8:
+        return image
+    numbers: Array = np.rint(image * np.iinfo(store.dtype).max).astype(store.dtype)
+    return numbers
 
 
 def report_of(store: Store) -> Report | None:

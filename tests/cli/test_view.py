@@ -115,6 +115,19 @@ def test_augmented_variants_are_the_loaders(largeds: Largeds, store: Path, tmp_p
     assert all(contains(picture, magnified(opened.images[row])) for row in (0, 7))
 
 
+def test_variants_of_16_bits_are_as_visible_as_their_images(largeds: Largeds, tmp_path: Path) -> None:
+    """A Loader gives x / 65535, which is nearly black for a tomogram."""
+    (tmp_path / "ct").mkdir()
+    ramp = 1000 + 7 * np.arange(256, dtype=np.uint16).reshape(16, 16)
+    Image.fromarray(ramp).save(tmp_path / "ct" / "0.png")
+    lds.pack(tmp_path / "ct", tmp_path / "s.lds", dtype="uint16", resize=None, crop=None, progress=False)
+    options = ("--flip", "1", "--variants", "1", "--json")
+    assert largeds("view", tmp_path / "s.lds", tmp_path / "a.png", *options)[0] == 0
+    shown = np.arange(256, dtype=np.uint8).reshape(1, 16, 16)
+    for image in (shown, shown[:, :, ::-1]):
+        assert contains(pixels(tmp_path / "a.png"), magnified(image))
+
+
 def test_jpeg_rows_of_many_sizes_are_shown_whole(
     largeds: Largeds, jpeg_stores: dict[str, Path], tmp_path: Path
 ) -> None:
