@@ -8,6 +8,10 @@ from contextlib import suppress
 from pathlib import Path
 
 MAX_THREADS = 1024
+REMOTE = {  # file systems whose files are on other machines
+    *("nfs", "nfs4", "cifs", "smb3", "lustre", "ceph", "gpfs", "beegfs", "afs"),
+    *(f"fuse.{name}" for name in ("sshfs", "s3fs", "gcsfuse", "juicefs", "rclone", "glusterfs", "ceph-fuse")),
+}
 CGROUP_ROOT = Path("/sys/fs/cgroup")
 
 
@@ -51,6 +55,20 @@ def usable_memory(root: Path = CGROUP_ROOT, meminfo: Path = Path("/proc/meminfo"
         with suppress(OSError, ValueError):  # "max" means that there is no limit
             available = min(available, int((root / name).read_text()))
     return available
+
+
+def remote_file_system(path: str | os.PathLike[str], mounts: Path = Path("/proc/self/mountinfo")) -> str:
+    """The kind of the file system of a path, as "nfs4", if its files are on another machine; else ""."""
+    try:
+        lines = [line.split() for line in mounts.read_text().splitlines()]
+    except OSError:
+        return ""
+    real, found, kind = Path(os.path.realpath(path)), "", ""
+    for line in lines:  # "36 35 98:0 / /mnt rw,noatime shared:1 - ext3 /dev/root rw"
+        point = line[4].replace(r"\040", " ")
+        if len(point) >= len(found) and real.is_relative_to(point):
+            found, kind = point, line[line.index("-") + 1]
+    return kind if kind in REMOTE else ""
 
 
 def _groups(root: Path, membership: Path) -> list[tuple[Path, str]]:

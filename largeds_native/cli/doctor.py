@@ -11,11 +11,17 @@ import typer
 
 from largeds_native.cli import completion
 from largeds_native.cli.output import console, emit_json, progress_line
+from largeds_native.cli.stores import place
 from largeds_native.cli.values import BATCH_SIZE, CROP, DEVICE, JSON, QUIET, RESIZE, THREADS, sizes_from
 
 
 def doctor(
-    target: Annotated[Path, typer.Argument(help="A store; or images to pack: a folder, .csv, .parquet or .tar.")],
+    target: Annotated[
+        Path,
+        typer.Argument(
+            parser=place, metavar="TARGET", help="A store; or images to pack: a folder, .csv, .parquet or .tar."
+        ),
+    ],
     model: Annotated[
         str,
         typer.Option(
@@ -50,7 +56,8 @@ def doctor(
     real training loop runs for some seconds, and its steady rate gives the time of an epoch. If the images are not
     packed, a sample of them is decoded by torchvision's transforms in DataLoader's workers, and packed into a temporary
     folder. Of images that are not packed, and of a JPEG store, raw and JPEG rows are both measured, and one is
-    recommended. A JPEG store is measured with resized crops of --crop.
+    recommended, also by what the disk of this folder has room for. A JPEG store is measured with resized crops of
+    --crop.
 
     With --script, your script runs unchanged in this folder until its loop is measured; then it is killed. Files that
     it writes until then are kept. It must iterate over a torch DataLoader or a largeds_native Loader.

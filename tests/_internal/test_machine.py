@@ -37,6 +37,18 @@ def test_processes_of_torchrun_share(monkeypatch: pytest.MonkeyPatch, processes:
     assert machine.usable_threads() == threads
 
 
+def test_the_file_system_of_other_machines(tmp_path: Path) -> None:
+    (tmp_path / "mounts").write_text(
+        "22 1 8:1 / / rw - ext4 /dev/sda rw\n"
+        "36 22 0:40 / /data\\040sets rw,noatime shared:1 - nfs4 host:/x rw\n"
+        "37 36 8:2 / /data\\040sets/local rw - xfs /dev/sdb rw\n"
+    )
+    kinds = {"/home": "", "/data sets": "nfs4", "/data sets/a/b.lds": "nfs4", "/data sets/local/b.lds": "", "/data": ""}
+    for path, kind in kinds.items():
+        assert machine.remote_file_system(path, tmp_path / "mounts") == kind
+    assert machine.remote_file_system("/", tmp_path / "none") == ""
+
+
 def test_cgroup_v2_takes_the_smallest_up_the_tree(tmp_path: Path) -> None:
     root, membership = tmp_path / "cgroup", tmp_path / "self"
     group(root, "", cpu__max="max 100000\n")

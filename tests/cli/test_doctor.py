@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -146,6 +148,28 @@ def test_a_script_without_a_loop(
     assert (code, out) == (1, "")
     assert expected in err
     assert err.count("\n") == 1
+
+
+def test_urls(largeds: Largeds, store: Path, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lds.push(store, "memory://doctor/s.lds", progress=False)
+    fits = largeds("doctor", "memory://doctor/s.lds")
+    assert fits[:2] == (1, "")
+    assert "memory://doctor/s.lds has 8 images, 6.1 kB, and the disk of this folder has" in fits[2]
+    assert "`largeds pull memory://doctor/s.lds STORE.lds`, and give the copy" in fits[2]
+    assert "copy a part of the images" in largeds("doctor", "memory://doctor/photos")[2]
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+    assert "order='block', block='shard'" in largeds("doctor", "memory://doctor/s.lds")[2]
+
+
+def test_a_disk_without_room(largeds: Largeds, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("largeds_native.profile.doctor.rows._has_room", lambda _, row_bytes: row_bytes < 3 * 200 * 200)
+    options = "--model none --resize 200x200 --crop none -b 4 --seconds 1 --threads 1 --json"
+    code, out, err = largeds("doctor", photos, *options.split())
+    assert (code, err) == (0, "")
+    found = json.loads(out)
+    assert [rows["has_room"] for rows in found["rows"]] == [False, True]
+    assert found["recommended_rows"] == "jpeg"
+    assert "that are free here" in found["rows_sentence"]
 
 
 def test_bad_input(largeds: Largeds, store: Path, photos: Path, tmp_path: Path) -> None:

@@ -110,6 +110,28 @@ def test_jpeg_rows_are_recommended_in_the_command() -> None:
     assert "--codec jpeg` (30.0 MB)" in summary.advice(dataclasses.replace(found, rows=[raw, jpeg]))
 
 
+def test_rows_that_the_disk_has_no_room_for() -> None:
+    found = results_of(baseline=10, packed=100, workers=10, loader=1000, step=120, disk=500)
+    raw = RowsRate("raw", 150_000, 40_000, 9000, True, has_room=False)
+    jpeg = RowsRate("jpeg", 30_000, 400, 45_000, True)
+    found = dataclasses.replace(found, rows=[raw, jpeg], free_bytes=100_000_000)
+    assert summary.summary(found)["recommended_rows"] == "jpeg"
+    assert "raw rows (150.0 kB an image, more than the 100.0 MB that are free here)" in summary.rows_sentence(found)
+    assert "free" not in summary.advice(found)
+    none = dataclasses.replace(found, rows=[raw, dataclasses.replace(jpeg, has_room=False)], free_bytes=10_000_000)
+    assert "--codec jpeg` (30.0 MB)" in summary.advice(none)
+    assert "The disk of this folder has 10.0 MB free: pack to another one, or to a bucket" in summary.advice(none)
+
+
+def test_a_store_on_another_machine() -> None:
+    found = dataclasses.replace(results_of(packed=90, loader=100, step=5000, disk=20), remote_files="nfs4")
+    assert "Copy" not in summary.advice(found)  # it fits into memory
+    large = dataclasses.replace(found, fits=False)
+    assert summary.advice(large) == (
+        "Copy the store to a local disk: it is larger than memory, and each epoch reads it by nfs4."
+    )
+
+
 def test_advice_about_jpeg_rows() -> None:
     found = dataclasses.replace(results_of(packed=90, loader=100, step=5000, disk=20), codec="jpeg")
     assert "more threads" in summary.advice(found)

@@ -21,13 +21,14 @@ class Part:
 @dataclass(frozen=True)
 class RowsRate:
     """A kind of rows: bytes of one image, images/s of the Loader alone and of reading them from the disk, and whether
-    all of them fit into memory."""
+    all of them fit into memory. has_room: whether they are on a disk already, or the current folder's has room."""
 
     codec: Codec
     image_bytes: int
     loader: float
     disk: float
     fits: bool
+    has_room: bool = True
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,9 @@ class LoopResult:
 class ProfileResults:
     """is_store: whether the target is a store. fits: whether the packed images fit into memory. codec: of the store, or
     of the packed sample. baseline: the loop over the source's files, or of the user's script. packed: the loop over the
-    store, or over a packed sample of the source. rows: both kinds of rows, if both were measured."""
+    store, or over a packed sample of the source. rows: both kinds of rows, if both were measured. free_bytes: of the
+    disk of the current folder. remote_files: the file system of the target if its files are on another machine, as
+    "nfs4", else ""."""
 
     target: str
     is_store: bool
@@ -68,6 +71,8 @@ class ProfileResults:
     script: str | None = None
     codec: Codec = "raw"
     rows: list[RowsRate] = field(default_factory=list)
+    free_bytes: int = 0
+    remote_files: str = ""
 
     @property
     def store_bytes(self) -> int:

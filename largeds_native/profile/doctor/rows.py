@@ -98,14 +98,20 @@ def _temporary(stack: ExitStack) -> Path:
 def _add_measured(results: ProfileResults, codec: Codec, row_bytes: int) -> None:
     """Adds the kind of rows that the parts were measured on."""
     disk, loader = (next(p.images_per_s for p in results.parts if p.kind == kind) for kind in ("disk", "loader"))
-    results.rows.append(RowsRate(codec, row_bytes, loader, disk, _fits(results, row_bytes)))
+    has_room = results.is_store or _has_room(results, row_bytes)
+    results.rows.append(RowsRate(codec, row_bytes, loader, disk, _fits(results, row_bytes), has_room))
 
 
 def _add_other(results: ProfileResults, codec: Codec, row_bytes: int, loader: float) -> None:
     """Adds the other kind of rows, as if the disk gave the same bytes a second."""
     measured = results.rows[0]
     disk = measured.disk * measured.image_bytes / row_bytes
-    results.rows.append(RowsRate(codec, row_bytes, loader, disk, _fits(results, row_bytes)))
+    fits, has_room = _fits(results, row_bytes), _has_room(results, row_bytes)
+    results.rows.append(RowsRate(codec, row_bytes, loader, disk, fits, has_room))
+
+
+def _has_room(results: ProfileResults, row_bytes: int) -> bool:
+    return results.images * row_bytes < results.free_bytes
 
 
 def _fits(results: ProfileResults, row_bytes: int) -> bool:

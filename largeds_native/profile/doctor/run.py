@@ -5,14 +5,17 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
+import shutil
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from largeds_native._internal.machine import usable_memory
-from largeds_native.errors import ArgumentError, PackError
+from largeds_native._internal.machine import remote_file_system, usable_memory
+from largeds_native._internal.units import size
+from largeds_native._internal.urls import is_url, without_credentials
+from largeds_native.errors import ArgumentError, PackError, StoreError
 from largeds_native.loading import Loader
 from largeds_native.opening import open_store
 from largeds_native.profile.classifier import normalization, number_of_classes, training_augment
@@ -47,8 +50,11 @@ STORE_TIMES = LoadingTimes(disk=2, loader=2.5, step=4, loop=12)
 SOURCE_TIMES = LoadingTimes(disk=0.7, loader=1.5, step=2, loop=5)
 
 
-def profile_path(config: ProfileConfig, target: Path) -> ProfileResults:
-    """Profiles an epoch over a store, or over a source that could be packed."""
+def profile_path(config: ProfileConfig, target: Path | str) -> ProfileResults:
+    """Profiles an epoch over a store, or over a source that could be packed. ArgumentError for a URL."""
+    if is_url(target):
+        raise ArgumentError(_about_url(str(target)))
+    target = Path(target)
     if not os.path.exists(target):
         raise PackError(f"{target} does not exist: expected a store, or images to pack")
     if (target / MANIFEST).exists() or target.suffix in (".h5", ".hdf5", ".npy"):
@@ -56,6 +62,24 @@ def profile_path(config: ProfileConfig, target: Path) -> ProfileResults:
             return profile_store(config, store)
     config.progress("listing the images")
     return profile_source(config, as_source(target), str(target))
+
+
+def _about_url(url: str) -> str:
+    """What to do with what lies at a URL: from here, only its size is known."""
+    shown = without_credentials(url)
+    try:
+        with open_store(url) as store:
+            bytes, images = store.nbytes, len(store)
+    except StoreError:
+        return f"{shown}: the doctor measures local files: copy a part of the images, and give that folder"
+    free = shutil.disk_usage(".").free
+    store_facts = f"{shown} has {images:,} images, {size(bytes)}, and the disk of this folder has {size(free)} free"
+    if bytes < free:
+        return f"{store_facts}: `largeds pull {shown} STORE.lds`, and give the copy"
+    return (
+        f"{store_facts}: where no disk has room, open it with cache= and cache_bytes=, and load it with order='block', "
+        "block='shard', which fetches each shard once an epoch"
+    )
 
 
 def profile_store(config: ProfileConfig, store: Store) -> ProfileResults:
@@ -108,7 +132,7 @@ def profile_source(config: ProfileConfig, source: Source, target: str) -> Profil
     return results
 
 
-def profile_script(config: ProfileConfig, target: Path, command: str) -> ProfileResults:
+def profile_script(config: ProfileConfig, target: Path | str, command: str) -> ProfileResults:
     """Profiles an epoch of a user's script. Its own loop is the baseline; `target` gives the speed of the Loader."""
     arguments = split_command(command)
     results = profile_path(config, target)
@@ -146,6 +170,8 @@ def _new_results(config: ProfileConfig, target: str, images: int, store: Store) 
         fits=images * image_bytes < 0.8 * usable_memory(),
         dtype=store.dtype.name,
         codec="raw" if store.metadata.sizes is None else "jpeg",
+        free_bytes=shutil.disk_usage(".").free,
+        remote_files=remote_file_system(target),
     )
 
 

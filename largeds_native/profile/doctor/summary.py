@@ -134,7 +134,13 @@ def advice(results: ProfileResults) -> str:
         store = f"STORE.lds` ({size(results.store_bytes)})"
         if best is not None and best.codec == "jpeg":
             store = f"STORE.lds --codec jpeg` ({size(results.images * best.image_bytes)})"
-        return f"Pack it: `largeds pack {results.target} {store}, and take the batches from lds.Loader."
+        room = ""
+        if best is not None and not best.has_room:
+            room = (
+                f" The disk of this folder has {size(results.free_bytes)} free: pack to another one, or to a bucket "
+                "(s3://...), of which lds.open(url, cache=, cache_bytes=) keeps a part here."
+            )
+        return f"Pack it: `largeds pack {results.target} {store}, and take the batches from lds.Loader.{room}"
     limit = packed_limit(results) if results.baseline is None else baseline_limit(results)
     kind = limit.kind if limit is not None else "loader"
     if kind == "step":
@@ -143,6 +149,9 @@ def advice(results: ProfileResults) -> str:
         return "Change nothing in loading: a larger batch, --precision bf16 or torch.compile make the step shorter."
     if results.dtype != "uint8":
         return "Pack as uint8 (`largeds pack ... --dtype uint8`): a quarter of float32's bytes; the loader normalises."
+    if kind == "disk" and results.is_store and results.remote_files:
+        where = results.remote_files
+        return f"Copy the store to a local disk: it is larger than memory, and each epoch reads it by {where}."
     if results.codec == "jpeg" and kind in ("disk", "loader"):
         more = "give the loader more threads" if kind == "loader" else "let it read in windows (order='block')"
         return f"Pack smaller images (`largeds pack ... --codec jpeg --resize 256`), or {more}."
@@ -168,13 +177,13 @@ def rows_epoch_seconds(results: ProfileResults, rows: RowsRate) -> float:
 
 
 def recommended_rows(results: ProfileResults) -> RowsRate | None:
-    """The kind of rows with the shorter epoch; the smaller one where they differ by less than a tenth. None unless both
-    were measured."""
+    """The kind of rows with the shorter epoch; the smaller one where they differ by less than a tenth, or the disk has
+    no room for the larger. None unless both were measured."""
     if len(results.rows) < 2:
         return None
     small, large = sorted(results.rows, key=lambda rows: rows.image_bytes)
     seconds, other = (rows_epoch_seconds(results, rows) for rows in (small, large))
-    return small if seconds < 1.1 * other else large
+    return small if seconds < 1.1 * other or not large.has_room else large
 
 
 def rows_sentence(results: ProfileResults) -> str:
@@ -184,10 +193,15 @@ def rows_sentence(results: ProfileResults) -> str:
         return ""
     kinds = [
         f"{ROWS_NAMES[rows.codec]} ({size(rows.image_bytes)} an image"
-        f"{'' if rows.fits else ', more than memory holds'}) takes {duration(rows_epoch_seconds(results, rows))}"
+        f"{_too_large(results, rows)}) takes {duration(rows_epoch_seconds(results, rows))}"
         for rows in sorted(results.rows, key=lambda rows: rows is not best)
     ]
     return f"Take {ROWS_NAMES[best.codec]}: an epoch over {kinds[0]}, over {kinds[1]}."
+
+
+def _too_large(results: ProfileResults, rows: RowsRate) -> str:
+    memory = "" if rows.fits else ", more than memory holds"
+    return memory + ("" if rows.has_room else f", more than the {size(results.free_bytes)} that are free here")
 
 
 def duration(seconds: float) -> str:
