@@ -32,16 +32,15 @@ def _measure(what: str, candidates: Sequence[Candidate], rounds: int, progress: 
 
 
 def joined_table(packing: Sequence[Measured], loading: Sequence[Measured]) -> Table:
-    """One table with both, and how many times as fast largeds_native is."""
+    """One table with both, and the ratios to largeds_native, as in the tables of `largeds bench`."""
     out = Table(title="images/s", title_justify="left")
     out.add_column("")
     for work in ("packing", "loading"):
         out.add_column(work, justify="right")
-        out.add_column("ours is", justify="right")
+        out.add_column(f"x {OURS}", justify="right")
     for pack, load in zip(packing, loading, strict=True):
         cells = []
         for one, results in ((pack, packing), (load, loading)):
-            times = results[0].median / one.median
-            cells += [f"{one.median:,.0f} ±{one.spread:.0%}", "" if one is results[0] else f"{times:.1f}x"]
+            cells += [f"{one.median:,.0f} ±{one.spread:.0%}", f"{one.median / results[0].median:.2f}"]
         out.add_row(pack.name, *cells, style="bold" if pack.role == "ours" else "")
     return out
