@@ -57,7 +57,10 @@ def train(
         ),
     ] = 0.1,
     checkpoint_dir: Annotated[
-        Path | None, typer.Option(help="Folder for checkpoints: the last two epochs, and best.pt.")
+        Path | None, typer.Option(help="Folder for checkpoints, written after each epoch: the last two, and best.pt.")
+    ] = None,
+    checkpoint_every: Annotated[
+        int | None, typer.Option(min=1, help="Also write one every so many optimizer steps; needs --checkpoint-dir.")
     ] = None,
     resume: Annotated[bool, typer.Option(help="Continue from the newest checkpoint.")] = True,
     stop_on_signal: Annotated[
@@ -77,19 +80,22 @@ def train(
       largeds train train.lds
       largeds train train.lds --model efficientnet_b0 --epochs 30 --val val.lds
       largeds train train.lds -b 64 --accumulate 4 --micro-batch auto --precision bf16
-      largeds train train.lds --checkpoint-dir runs/one
+      largeds train train.lds --checkpoint-dir runs/one --checkpoint-every 500
       largeds train train.lds --checkpoint-dir runs/one --stop-on-signal
       largeds train train.lds --epochs 1 --json
 
     Images of a JPEG store are cropped to 224 x 224, or to their own size if they are smaller.
 
-    With --checkpoint-dir, the same command continues an interrupted run, with the same result as without interruption.
+    With --checkpoint-dir, the same command continues an interrupted run from its newest checkpoint, with the same
+    result as without interruption.
     With --stop-on-signal, SIGTERM (from Slurm, or before preemption) costs no step: the exit code is 75.
     """
     from largeds_native.cli.training import TrainingConfig, train_classifier
 
     if stop_on_signal and checkpoint_dir is None:
         raise typer.BadParameter("--stop-on-signal saves the run before it stops: give --checkpoint-dir, too")
+    if checkpoint_every is not None and checkpoint_dir is None:
+        raise typer.BadParameter("--checkpoint-every: give --checkpoint-dir, the folder for them, too")
     config = TrainingConfig(
         store=store,
         model=model,
@@ -106,6 +112,7 @@ def train(
         cache_bytes=cache_bytes,
         val_split=val_split,
         checkpoint_dir=checkpoint_dir,
+        checkpoint_every=checkpoint_every,
         resume=resume,
         stop_on_signal=stop_on_signal,
         device=device,
@@ -116,12 +123,21 @@ def train(
     try:
         result = train_classifier(config)
     except KeyboardInterrupt:
-        rest = "the same command continues from the last checkpoint" if checkpoint_dir else "nothing was saved"
-        raise KeyboardInterrupt(f"stopped; {rest}") from None
+        raise KeyboardInterrupt(f"stopped; {_what_is_left(checkpoint_dir)}") from None
     if json:
         emit_json(result)
     elif not quiet:
         print_pairs(_human_readable(result))
+
+
+def _what_is_left(checkpoint_dir: Path | None) -> str:
+    """Of an interrupted run."""
+    if checkpoint_dir is None:
+        return "nothing was saved: that needs --checkpoint-dir"
+    newest = max(checkpoint_dir.glob("step-*.pt"), default=None)
+    if newest is None:
+        return f"no checkpoint was written to {checkpoint_dir} yet"
+    return f"the same command continues from {newest}"
 
 
 def _micro_batch(text: str | None) -> int | str | None:

@@ -53,6 +53,7 @@ class TrainingConfig:
     cache_bytes: str | None
     val_split: float
     checkpoint_dir: Path | None
+    checkpoint_every: int | None
     resume: bool
     stop_on_signal: bool
     device: str | None
@@ -107,6 +108,7 @@ def make_trainer(model: nn.Module, config: TrainingConfig, steps: int) -> Traine
         scheduler=cosine,
         scheduler_by="step",
         checkpoint_dir=config.checkpoint_dir,
+        checkpoint_every=config.checkpoint_every,
         monitor="val_loss" if config.val or config.val_split else "train_loss",
         metrics={"accuracy": accuracy},
         progress=config.progress,

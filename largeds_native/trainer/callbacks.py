@@ -6,6 +6,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
+    import os
+
     from torch import nn
     from torch.optim import Optimizer
 
@@ -44,6 +46,11 @@ class TrainingRun(Protocol):
     @property
     def history(self) -> list[dict[str, float]]:
         """The logs of each finished epoch."""
+
+    @property
+    def resumed_from(self) -> str | os.PathLike[str] | None:
+        """The checkpoint from which this fit goes on; None if it began anew, or goes on with the state of the one
+        before."""
 
     def speed(self) -> dict[str, float]:
         """In this epoch so far: `images_per_s`, and `data_share`, the share of the time spent waiting for data."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,8 @@ if TYPE_CHECKING:
 
 
 class ProgressBar(Callback):
-    """One bar per epoch on a terminal, else one line per epoch. Only rank 0 shows it."""
+    """One bar per epoch on a terminal, else one line per epoch; before these, the checkpoint from which a run goes on.
+    Only rank 0 shows them."""
 
     REFRESH = 0.1  # seconds between two updates; more would cost time, and nobody could read them
 
@@ -22,6 +24,12 @@ class ProgressBar(Callback):
         self._drawn = 0.0
         self._last: StepResult | None = None  # the last step whose numbers were there
         self._coming: StepResult | None = None
+
+    def on_fit_start(self, trainer: TrainingRun) -> None:
+        """Say from which checkpoint the run goes on."""
+        if trainer.ranks.rank == 0 and trainer.resumed_from is not None:
+            done = f"epochs done: {trainer.epoch}, steps done: {trainer.step}"
+            print(f"resumed from {trainer.resumed_from} ({done})", file=sys.stderr, flush=True)
 
     def on_epoch_start(self, trainer: TrainingRun) -> None:
         """Start the bar of the epoch."""
@@ -69,8 +77,6 @@ class ProgressBar(Callback):
         """Remove the bar, and print one line with the epoch's logs."""
         self.on_fit_end(trainer)
         if trainer.ranks.rank == 0:
-            import sys
-
             hidden = ("epoch", "step", "data_share")
             numbers = "  ".join(f"{name} {value:.4g}" for name, value in logs.items() if name not in hidden)
             print(f"epoch {trainer.epoch + 1}: {numbers}  data {logs['data_share']:.0%}", file=sys.stderr, flush=True)

@@ -109,7 +109,7 @@ class Trainer:
     metrics: name -> torchmetrics object, or a function of (outputs, targets) that returns a micro-batch's mean. The
         members of a MetricCollection keep its names.
     callbacks: instances of Callback, such as EMA, EarlyStopping, Freeze, CSVLogger and TensorBoardLogger.
-    progress: show a bar on a terminal, else one line per epoch.
+    progress: show a bar on a terminal, else one line per epoch; and the checkpoint from which the run goes on.
 
     Raises ArgumentError for an invalid argument; StateError for a checkpoint of another model or run.
     """
@@ -186,6 +186,7 @@ class Trainer:
         self._unsaved_best = False  # the last epoch was the best so far, and its checkpoint could not be written
         self.steps_per_epoch: int | None = None
         self.stopped = False
+        self.resumed_from: str | os.PathLike[str] | None = None
         self.totals = EpochTotals()
         self.position: Position | None = None
 
@@ -248,6 +249,7 @@ class Trainer:
         batches_per_epoch = self.ranks.longest(train_loader)
         self.steps_per_epoch = batches_per_epoch and math.ceil(batches_per_epoch / self.accumulator.accumulate)
         found = run_state.find_checkpoint(resume, self.checkpoints, self.step > 0, self.ranks)
+        self.resumed_from = None if found is None else found[1]
         if found is not None:
             self.load_state_dict(*found)
         if self.epoch < epochs:
@@ -267,7 +269,7 @@ class Trainer:
             finally:
                 self.callbacks.call("on_fit_end", self)
         if self.epoch == done and epochs > 0:
-            warn_of_nothing(self.epoch, epochs, "this trainer" if found is None else str(found[1]))
+            warn_of_nothing(self.epoch, epochs, str(self.resumed_from or "this trainer"))
         return self.history
 
     def _save_unsaved_best(self) -> None:

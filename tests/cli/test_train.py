@@ -93,6 +93,42 @@ def test_a_resumed_run_ends_like_an_uninterrupted_one(largeds: Largeds, bright_a
     assert "checkpoints of another run" in err
 
 
+@pytest.mark.parametrize(
+    ("options", "left"),
+    [
+        ((), "nothing was saved: that needs --checkpoint-dir"),
+        (("--checkpoint-dir", "run"), "no checkpoint was written to run yet"),
+        (("--checkpoint-dir", "run", "--checkpoint-every", "2"), "continues from run/step-0000000002.pt"),
+    ],
+)
+def test_ctrl_c_within_an_epoch(
+    largeds: Largeds,
+    bright_and_dark: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    options: tuple[str, ...],
+    left: str,
+) -> None:
+    """It says what was saved; and the same command says from where it goes on."""
+    monkeypatch.chdir(tmp_path)
+    calls: list[None] = []
+
+    def accuracy_and_ctrl_c(*arguments: Any) -> Any:
+        calls.append(None)
+        if len(calls) == 5:  # the first one was the trial of the validation
+            raise KeyboardInterrupt
+        return accuracy(*arguments)
+
+    command = ("train", bright_and_dark, *SMALL, "-b", "8", "-e", "1", *options)
+    with monkeypatch.context() as patched:
+        patched.setattr("largeds_native.cli.training.accuracy", accuracy_and_ctrl_c)
+        code, _, err = largeds(*command)
+    assert code == 130
+    assert left in err
+    if "--checkpoint-every" in options:
+        assert largeds(*command)[2].startswith("resumed from run/step-0000000002.pt (epochs done: 0, steps done: 2)\n")
+
+
 def test_sigterm_stops_between_two_steps(
     largeds: Largeds, bright_and_dark: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

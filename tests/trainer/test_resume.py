@@ -170,6 +170,18 @@ def test_resume_from_a_path_and_start_again(tmp_path):
         make_trainer(tmp_path).fit(make_loader("own state"), 2, resume=None)
 
 
+def test_a_resumed_run_says_so(tmp_path, capsys):
+    """And names its checkpoint; a run that begins anew says nothing."""
+    with pytest.raises(Stop):
+        make_trainer(tmp_path, [StopAt(5)], progress=True).fit(OwnState(), 3)
+    assert "resumed" not in capsys.readouterr().err
+    trainer = make_trainer(tmp_path, progress=True)
+    trainer.fit(OwnState(), 3)
+    saved = tmp_path / "step-0000000004.pt"
+    assert trainer.resumed_from == saved
+    assert capsys.readouterr().err.startswith(f"resumed from {saved} (epochs done: 1, steps done: 4)\n")
+
+
 def test_a_second_fit_continues(tmp_path):
     trainer, whole = make_trainer(tmp_path / "a"), make_trainer(tmp_path / "b")
     loader = make_loader("own state")
