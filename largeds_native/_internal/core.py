@@ -55,6 +55,12 @@ def _release(version: str) -> tuple[int, ...]:
 def _missing(folder: Path) -> str:
     """The reason why there is no core for this Python."""
     others = sorted(path.name for path in folder.glob("_C.*.so"))
+    if not others and (installed := _installed_beside(folder)):
+        return (
+            f"Python imports the sources in {folder}, where nothing was built, "
+            f"and not {installed}, which is installed.\n"
+            f"Run Python and your scripts outside of {folder.parent}   (or type there: make build)"
+        )
     if not others:
         return f"largeds_native's C++ core has not been built.\n{TYPE}"
     version = ".".join(map(str, sys.version_info[:2]))
@@ -62,3 +68,10 @@ def _missing(folder: Path) -> str:
         f"largeds_native's C++ core was built for another Python: found {', '.join(others)}, and Python {version} "
         f"loads _C{EXTENSION_SUFFIXES[0]}.\n{TYPE}"
     )
+
+
+def _installed_beside(folder: Path) -> Path | None:
+    """Another copy of this package that has a core for this Python. In a checkout, the sources come before it: Python
+    looks into the working folder, or that of the script, first."""
+    copies = (Path(entry, folder.name) for entry in sys.path)
+    return next((copy for copy in copies if copy != folder and (copy / f"_C{EXTENSION_SUFFIXES[0]}").exists()), None)

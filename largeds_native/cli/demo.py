@@ -14,6 +14,13 @@ from largeds_native.cli.output import Narrator, emit_json
 from largeds_native.cli.values import JSON, SEED, THREADS
 
 GOAL = 0.97
+NEXT = """\
+cd {folder}
+largeds view jpeg.lds --html     # writes jpeg.html: images, classes, failures
+largeds doctor photos/train      # what limits an epoch on this machine
+largeds train jpeg.lds --model shufflenet_v2_x0_5 --epochs 5 --checkpoint-dir shufflenet --checkpoint-every 5
+# Ctrl-C or kill it, and type the same command again: it goes on from its newest checkpoint
+# the script of README.md runs here, too: on photos/train and photos/val"""
 
 
 def demo(
@@ -34,7 +41,8 @@ def demo(
       largeds demo /tmp/demo --images 2000 --json
 
     The images are in the packages scikit-learn and scikit-image: nothing is downloaded. It takes about three minutes on
-    two cores.
+    two cores, and leaves photographs for your own trials, in one folder per class: demo/photos/train and
+    demo/photos/val.
     """
     from largeds_native._internal.machine import usable_threads
     from largeds_native._internal.measure import machine_facts
@@ -47,18 +55,18 @@ def demo(
     folder.mkdir(parents=True, exist_ok=True)
 
     out.step("1. Real images, from installed Python packages")
-    digits, jpegs = _corpora(folder, images, out)
+    digits, photos = _corpora(folder, images, out)
 
     out.step("2. Pack: decode, resize and crop once")
     digit_store = _pack(digits, folder / "digits.lds", threads, out, resize=None, crop=None, mode="L")
-    jpeg_store = _pack(jpegs, folder / "jpeg.lds", threads, out)
+    raw_store = _pack(photos, folder / "raw.lds", threads, out)
 
     out.step("3. The same photographs as JPEG rows, and two views of each")
-    rows = _pack(jpegs, folder / "rows.lds", threads, out, codec="jpeg", resize=256, quality=90)
-    _show_rows(jpeg_store, rows, out)
+    jpeg_store = _pack(photos, folder / "jpeg.lds", threads, out, codec="jpeg", resize=256, quality=90)
+    _show_rows(raw_store, jpeg_store, out)
 
     out.step("4. Train a small CNN on the digits in a process that is killed in the middle, and go on in this one")
-    run = folder / "run"
+    run = folder / "digits-run"
     shutil.rmtree(run, ignore_errors=True)
     kwargs: dict[str, Any] = {"epochs": epochs, "seed": seed, "threads": threads}
     killed = max(demo_digits.SAVED_EVERY + 1, epochs * demo_digits.steps_an_epoch(digit_store) // 2)
@@ -67,15 +75,15 @@ def demo(
     out.line(f"killed (SIGKILL) at step {killed}; {run / saved} is its newest checkpoint")
     trained = demo_digits.train(digit_store, run, progress=not json, **kwargs)
     verdict = f"{trained.accuracy:.2%} of {trained.images} held-out images, after {trained.seconds:.1f} s more"
-    out.line(f"validation accuracy: {verdict}, as of a run that nobody stopped")
+    out.line(f"validation accuracy: {verdict}; a run that nobody kills ends with the same weights")
 
     out.step("5. Export to HDF5, and read it back")
     equal = all(
-        _export(store, folder / f"{name}.h5", out) for name, store in (("digits", digit_store), ("jpeg", jpeg_store))
+        _export(store, folder / f"{name}.h5", out) for name, store in (("digits", digit_store), ("raw", raw_store))
     )
 
     out.step(f"6. Speed, with {threads} thread{'s' * (threads != 1)} or workers each (rounds in turn, medians)")
-    packing, loading = demo_speed.measure_speed(ImageSet(jpegs, folder / "speed", jpeg_store, threads), out.progress)
+    packing, loading = demo_speed.measure_speed(ImageSet(photos, folder / "speed", raw_store, threads), out.progress)
     facts = machine_facts()
     seconds = time.perf_counter() - start
     if json:
@@ -96,6 +104,9 @@ def demo(
         out.show(demo_speed.joined_table(packing, loading))
         out.line(", ".join(f"{name} {value}" for name, value in facts.items()))
         out.line(f"total time: {seconds:.0f} s")
+        out.step("Go on with the photographs:")
+        for line in NEXT.splitlines():
+            out.line(line.format(folder=folder))
     if trained.accuracy < GOAL or not equal:
         raise typer.Exit(FAILURE)
 
@@ -104,11 +115,15 @@ def _corpora(folder: Path, images: int, out: Narrator) -> tuple[Path, Path]:
     from largeds_native._internal.corpus import digits_tree, jpeg_corpus
 
     digits = digits_tree(folder / "digits")
-    jpegs = jpeg_corpus(folder / "jpeg", images)
-    sizes = [path.stat().st_size for path in jpegs.rglob("*.jpg")]
+    photos = jpeg_corpus(folder / "photos" / "train", images)
+    jpeg_corpus(folder / "photos" / "val", images // 10, seed=1)
+    sizes = [path.stat().st_size for path in photos.rglob("*.jpg")]
     out.line(f"{digits}: 1,797 digits as PNG, one folder per class")
-    out.line(f"{jpegs}: {len(sizes):,} JPEG files, {sum(sizes) / len(sizes) / 1000:.0f} kB on average")
-    return digits, jpegs
+    out.line(
+        f"{photos}: {len(sizes):,} photographs as JPEG, {sum(sizes) / len(sizes) / 1000:.0f} kB on average, one folder "
+        f"per class; photos/val: {images // 10:,} more"
+    )
+    return digits, photos
 
 
 def _pack(source: Path, store: Path, threads: int, out: Narrator, **options: Any) -> Any:

@@ -46,6 +46,19 @@ def test_never_built() -> None:
     assert "make build" in str(caught.value)
 
 
+def test_an_installed_package_hidden_by_the_sources(package_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where `pip install .` was typed, and Python is started there."""
+    checkout, site = package_folder / "checkout" / "largeds_native", package_folder / "site" / "largeds_native"
+    monkeypatch.setattr(core, "__file__", str(checkout / "_internal" / "core.py"))
+    site.mkdir(parents=True)
+    (site / f"_C{EXTENSION_SUFFIXES[0]}").touch()
+    monkeypatch.setattr(sys, "path", [str(checkout.parent), str(site.parent)])
+    with pytest.raises(
+        ImportError, match=f"the sources in {checkout}, where nothing was built, and not {site}, which is"
+    ):
+        core.load_core()
+
+
 @pytest.mark.usefixtures("package_folder")
 def test_never_built_seen_from_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
     """`from largeds_native import _C` raises the same message, not "cannot import name"."""
