@@ -86,8 +86,10 @@ def pack(
     source: Annotated[
         list[str],
         typer.Argument(
+            default_factory=list,  # without a SOURCE, `pack` says that OUT alone was found
+            show_default=False,
             help="A folder of images (flat, or one folder per class), a .csv or .parquet table, or .tar files; or "
-            "URLs of them, as s3://bucket/train. Patterns as 'train-*.tar' and 'train-{0000..0146}.tar' may be quoted."
+            "URLs of them, as s3://bucket/train. Patterns as 'train-*.tar' and 'train-{0000..0146}.tar' may be quoted.",
         ),
     ],
     out: Annotated[str, typer.Argument(help="The store to write, usually named *.lds; or its URL.")],
@@ -227,6 +229,8 @@ def pack(
     from largeds_native.sources import table
     from largeds_native.sources.resolve import is_table
 
+    if not source:
+        raise typer.BadParameter(f"expected the images, then the store to write, found only {out}: type both")
     augment = augment_from(flip, random_crop, padding, resized_crop, scale=numbers(scale), ratio=numbers(ratio))
     if (part is not None) + finish + (engine is not None) > 1:
         raise typer.BadParameter("expected one of --part, --finish and --engine, found several")

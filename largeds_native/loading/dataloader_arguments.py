@@ -1,4 +1,4 @@
-"""Arguments of torch's DataLoader that a Loader does not have, and what it has in their place."""
+"""Arguments of torch's DataLoader and Datasets that a Loader does not have, and what it has in their place."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ from largeds_native.errors import ArgumentError
 P = ParamSpec("P")
 
 THREADS = "threads=n is the number of the core's threads, by default what the process may use; there are no processes"
+OF_DATASETS = ("transform", "target_transform")
 IN_PLACE = {
+    "transform": "augment=Augment(...) crops and flips, color=ColorAugment(...) changes colours, mean= and std= "
+    "normalise; others are applied to the batches",
+    "target_transform": "apply it to the labels of the batches",
     "num_workers": THREADS,
     "persistent_workers": THREADS,
     "multiprocessing_context": THREADS,
@@ -28,13 +32,14 @@ IN_PLACE = {
 
 
 def explains_dataloader_arguments(init: Callable[P, None]) -> Callable[P, None]:
-    """An `__init__` that says what to type in place of an argument of DataLoader's."""
+    """An `__init__` that says what to type in place of an argument of a DataLoader or a Dataset."""
 
     @functools.wraps(init)
     def checked(*args: P.args, **kwargs: P.kwargs) -> None:
         for name in kwargs:
             if name in IN_PLACE:
-                raise ArgumentError(f"{name} is an argument of DataLoader, and Loader has none. Here: {IN_PLACE[name]}")
+                whose = "datasets" if name in OF_DATASETS else "DataLoader"
+                raise ArgumentError(f"{name} is an argument of {whose}, and Loader has none. Here: {IN_PLACE[name]}")
         init(*args, **kwargs)
 
     return checked

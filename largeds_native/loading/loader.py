@@ -302,6 +302,13 @@ class Loader:
         if self._spec is not None:
             self._spec = replace(self._spec, plan=self.plan)
 
+    def __getitem__(self, index: Any) -> Any:
+        # by a DataLoader, which takes whatever has a length as a Dataset
+        raise TypeError(
+            "a Loader gives batches in its own order, and can't be indexed. Iterate over it, as over a DataLoader; or "
+            "give a DataLoader a largeds_native.StoreDataset of the store"
+        )
+
     def __len__(self) -> int:
         """Number of batches in a whole epoch, for this rank."""
         self._find_ranks()

@@ -9,6 +9,7 @@ from largeds_native.errors import ArgumentError
 from largeds_native.transform import Augment
 
 MAX_VIEWS = 1024
+OTHERS = ". Transforms of other libraries are applied to the batches that the loader gives"
 Views = Augment | Sequence[Augment] | None  # a list gives each batch a list of views
 
 
@@ -42,14 +43,16 @@ class ViewSchedule:
     def _given(self, epoch: int) -> Any:
         if not callable(self._augment):
             return self._augment
+        name = getattr(self._augment, "__name__", type(self._augment).__name__)
+        expected = "augment: expected a function of the epoch that returns an Augment or a list of them, but "
         try:
-            return self._augment(epoch)
+            given = self._augment(epoch)
         except Exception as error:  # also of what is no function of the epoch, such as a ColorAugment
-            name = getattr(self._augment, "__name__", type(self._augment).__name__)
-            raise ArgumentError(
-                f"augment: expected a function of the epoch that returns an Augment or a list of them, but "
-                f"{name}({epoch}) raised {type(error).__name__}: {error}"
-            ) from error
+            raised = f"{name}({epoch}) raised {type(error).__name__}: {error}"
+            raise ArgumentError(f"{expected}{raised}{OTHERS}") from error
+        if not isinstance(given, Augment | Sequence | None):
+            raise ArgumentError(f"{expected}{name}({epoch}) returned {type(given).__name__}{OTHERS}")
+        return given
 
 
 def _checked(augment: Any) -> tuple[Augment, ...]:

@@ -29,7 +29,7 @@ def folder(
     its number. If no folder has an image, the images directly in `path` are taken, without labels. With `classes`,
     names or a store, labels are numbered by these: a folder that lacks some of them keeps the numbers.
     `store.report.notes` counts the images that are left out: those beside the folders of classes, and those of other
-    formats, as .gif.
+    formats, as .gif; and says so if there are no labels, or if the classes are "train" and "val".
 
     masks: a folder with a mask for each image, at the same path below it up to the ending (.png, .tif, .bmp, .gif,
         .pgm), as the field "mask"; or a mapping from names of fields to such folders. ignore: the number of a mask's

@@ -6,7 +6,7 @@ import hashlib
 import os
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,8 @@ from largeds_native.sources.listing import OTHERS
 # torchvision's IMG_EXTENSIONS. The extension selects files; their first bytes determine the format.
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 _OTHER = re.compile(rb"\.(%s)\0" % "|".join(ending[1:] for ending in OTHERS).encode(), re.IGNORECASE)
+# folders of these names have classes in them, and are none
+PARTS = frozenset(("train", "training", "val", "valid", "validation", "test", "testing"))
 
 
 class FolderSource(IndexedSource):
@@ -46,12 +48,15 @@ class FolderSource(IndexedSource):
             self.classes = tuple(classes[i] for i in keep)
             self._labels = np.repeat(np.arange(len(keep), dtype=np.int64), [counts[i] for i in keep])
             left_out["beside the folders of classes"] += flat.count(b"\0")
+            notes = _note_of_classes(self.classes)
         else:
             found = [flat]
+            notes = ["no labels: the images lie in the folder itself, not in one folder per class"]
         self._paths = b"".join(found)
         if left_out.total():
             words = ", ".join(f"{n:,} {what}" for what, n in left_out.most_common() if n)
-            self.notes = (f"images left out: {words}",)
+            notes.append(f"images left out: {words}")
+        self.notes = tuple(notes)
         self._ends = np.flatnonzero(np.frombuffer(self._paths, np.uint8) == 0) + 1
 
     @property
@@ -84,6 +89,13 @@ class FolderSource(IndexedSource):
         if self._labels is not None:
             digest.update(self._labels.tobytes())
         return digest.hexdigest()
+
+
+def _note_of_classes(classes: Sequence[str]) -> list[str]:
+    """A note if the folders are the parts of a data set, each with folders of classes."""
+    if not PARTS.issuperset(classes):
+        return []
+    return [f"the classes are {', '.join(classes)}: to pack one of these parts, give its folder"]
 
 
 def expected_images(left_out: Counter[str]) -> str:

@@ -158,7 +158,8 @@ def _per_channel(name: str, values: Sequence[float] | None, channels: int, defau
     except (TypeError, ValueError):
         raise ArgumentError(f"{name}: expected {channels} numbers, one per channel, found {values!r}") from None
     if len(numbers) != channels or not np.isfinite(numbers).all():
-        raise ArgumentError(f"{name}: expected {channels} finite numbers, one per channel, found {numbers}")
+        counted = "1 finite number" if channels == 1 else f"{channels} finite numbers"
+        raise ArgumentError(f"{name}: expected {counted}, one per channel, found {numbers}")
     return numbers
 
 

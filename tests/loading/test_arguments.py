@@ -127,6 +127,7 @@ def test_bad_arguments_of_augment(options: dict[str, Any], message: str) -> None
         ({"prefetch_factor": 2}, "prefetch=n"),
         ({"sampler": range(3)}, "order=sampler"),
         ({"collate_fn": list}, "fields="),
+        ({"transform": None}, "transform is an argument of datasets, .* augment=Augment"),
         ({"threads": 0}, "threads: expected 1 or more, or None, found 0. Unlike num_workers"),
         ({"order": True}, "order: expected 'block', 'weighted', a sampler .* found True"),
         ({"order": 5}, "found 5"),
@@ -135,6 +136,13 @@ def test_bad_arguments_of_augment(options: dict[str, Any], message: str) -> None
 def test_habits_of_dataloader_are_answered_with_our_words(store: Any, words: dict[str, Any], message: str) -> None:
     with pytest.raises(ArgumentError, match=message):
         lds.Loader(store, 4, **words)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_loader_in_a_dataloader(store: Any, workers: int) -> None:
+    batches = torch.utils.data.DataLoader(lds.Loader(store, 4), num_workers=workers)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"a Loader gives batches .* a largeds_native\.StoreDataset"):
+        next(iter(batches))
 
 
 def test_the_signature_is_still_the_loaders() -> None:

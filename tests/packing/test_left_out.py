@@ -154,6 +154,21 @@ def test_a_share_is_the_number_that_was_written() -> None:
     assert allowed_failures(np.float64(0.07), 100) == 7
 
 
+def test_folders_that_a_newcomer_packs(tmp_path: Path) -> None:
+    """A flat one has no labels, and one above the classes has the wrong ones; both are allowed, and noted."""
+    make_tree(tmp_path / "photos" / "train", 1, 2)
+    make_tree(tmp_path / "photos" / "val", 1, 2)
+    notes = {
+        name: lds.pack(tmp_path / name, tmp_path / f"out{i}", **SMALL).report.notes  # type: ignore[union-attr]
+        for i, name in enumerate(("photos", "photos/train", "photos/train/class0"))
+    }
+    assert notes == {
+        "photos": ("the classes are train, val: to pack one of these parts, give its folder",),
+        "photos/train": (),
+        "photos/train/class0": ("no labels: the images lie in the folder itself, not in one folder per class",),
+    }
+
+
 def test_images_beside_the_folders_of_classes_and_of_other_formats(tmp_path: Path) -> None:
     paths = make_tree(tmp_path / "tree", 1, 2)
     for name in ("2.png", "3.png", "class0/4.GIF", "class0/5.jfif", "class0/6.gif"):

@@ -244,6 +244,6 @@ def table(results: ProfileResults) -> Table:
         out.add_row(name, f"{rows.loader:,.0f}", duration(results.images / rows.loader))
     if results.packed is not None:
         first = max(packed_epoch_seconds(results), first_read_seconds(results))
-        name = "the first, from disk" if results.fits else "each, larger than memory"
+        name = "the first epoch, from disk" if results.fits else "each epoch, larger than memory"
         out.add_row(name, f"{results.images / first:,.0f}", duration(first))
     return out

@@ -142,7 +142,7 @@ def _missing_store(folder: Path) -> str:
             f"{folder} is an unfinished pack: run the same pack again, which continues from the finished shards, "
             "or says again why it can't end"
         )
-    return f"{folder} is not a store: it has no {NAME}"
+    return f"{folder} is not a store: it has no {NAME}; of a folder of images, `largeds pack` or lds.pack makes one"
 
 
 def parse_manifest(tree: object, where: str) -> Manifest:
