@@ -216,6 +216,8 @@ def gathered_sample(
         part = resized(part, (options.get("out_height", height), options.get("out_width", width)), options)
     if options.get("flip", 0.0) > 0 and draws.uniform() < options["flip"]:
         part = part[:, ::-1]
+    if options.get("vertical_flip", 0.0) > 0 and draws.uniform() < options["vertical_flip"]:
+        part = part[::-1]
     return np.ascontiguousarray(part.transpose(2, 0, 1))
 
 

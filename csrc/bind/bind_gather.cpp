@@ -97,7 +97,8 @@ void run(const Gather& gather, const Indices& indices, uint64_t seed, uint64_t e
   });
 }
 
-// (box, size of the resized box, part of it, flip) of a view of a sample: what a Gather draws, for images of one size.
+// (box, size of the resized box, part of it, flip, vertical flip) of a view of a sample: what a Gather draws, for
+// images of one size.
 py::tuple geometry(const AugmentSpec& augment, int height, int width, uint64_t seed, uint64_t epoch, uint64_t key,
                    uint32_t view) {
   check(augment, {height, width});
@@ -105,7 +106,7 @@ py::tuple geometry(const AugmentSpec& augment, int height, int width, uint64_t s
   const Geometry drawn = draw_geometry(augment, {height, width}, random);
   const auto corners = [](const IntBox& box) { return py::make_tuple(box.x0, box.y0, box.x1, box.y1); };
   return py::make_tuple(corners(drawn.box), py::make_tuple(drawn.resized.height, drawn.resized.width),
-                        corners(drawn.part), drawn.flip);
+                        corners(drawn.part), drawn.flip, drawn.vertical_flip);
 }
 
 Indices permute(int64_t n, uint64_t seed, uint64_t epoch, int64_t start, int64_t count) {

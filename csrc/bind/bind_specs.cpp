@@ -31,7 +31,7 @@ ReadSpec make_read(const ImageLayout& images, const std::string& codec, bool sca
 
 AugmentSpec make_augment(const std::string& crop, int height, int width, const std::array<int, 2>& resize, int padding,
                          const std::array<double, 2>& scale, const std::array<double, 2>& ratio, double flip,
-                         const std::string& filter) {
+                         double vertical_flip, const std::string& filter) {
   AugmentSpec spec;
   spec.crop = choice<CropMode>("crop",
                                {{"none", CropMode::none},
@@ -45,6 +45,7 @@ AugmentSpec make_augment(const std::string& crop, int height, int width, const s
   std::copy(scale.begin(), scale.end(), spec.scale);
   std::copy(ratio.begin(), ratio.end(), spec.ratio);
   spec.flip = flip;
+  spec.vertical_flip = vertical_flip;
   spec.filter = filter_named(filter);
   return spec;
 }
@@ -103,7 +104,7 @@ void register_specs(py::module_& m) {
            py::arg("width") = 0, py::arg("resize") = std::array<int, 2>{0, 0}, py::arg("padding") = 0,
            py::arg("scale") = std::array<double, 2>{augment.scale[0], augment.scale[1]},
            py::arg("ratio") = std::array<double, 2>{augment.ratio[0], augment.ratio[1]}, py::arg("flip") = 0.0,
-           py::arg("filter") = "bilinear")
+           py::arg("vertical_flip") = 0.0, py::arg("filter") = "bilinear")
       .def("output_size", &augmented_size, py::arg("height"), py::arg("width"));
   py::class_<OutputSpec>(m, "OutputSpec")
       .def(py::init(&make_output), py::kw_only(), py::arg("planar") = true, py::arg("dtype") = "float32",

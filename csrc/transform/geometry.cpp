@@ -14,6 +14,11 @@ constexpr int kMaxPadding = 1 << 24;  // small enough that sums of sizes never o
 
 Error value_error(const std::string& message) { return {Reason::value, message}; }
 
+void check_probability(const char* name, double value) {
+  if (value >= 0 && value <= 1) return;
+  throw value_error(std::string(name) + " is a probability, found " + std::to_string(value));
+}
+
 bool fits(ImageSize inner, ImageSize outer, int padding) noexcept {
   return inner.height <= outer.height + 2 * padding && inner.width <= outer.width + 2 * padding;
 }
@@ -105,8 +110,8 @@ void check(const AugmentSpec& spec, ImageSize image) {
     throw value_error("padding: expected 0 to " + std::to_string(kMaxPadding) + ", found " +
                       std::to_string(spec.padding));
   }
-  if (!(spec.flip >= 0 && spec.flip <= 1))
-    throw value_error("flip is a probability, found " + std::to_string(spec.flip));
+  check_probability("flip", spec.flip);
+  check_probability("vertical_flip", spec.vertical_flip);
   if (spec.crop == CropMode::none) return;
   if (spec.size.height < 1 || spec.size.width < 1) {
     throw value_error("expected a crop of at least 1x1, found " + size_text(spec.size));
@@ -150,6 +155,7 @@ IntBox Geometry::inside(ImageSize image) const noexcept {
 Geometry draw_geometry(const AugmentSpec& spec, ImageSize image, SampleRandom& random) {
   Geometry geometry = draw_crop(spec, image, random);
   geometry.flip = spec.flip > 0 && random.uniform() < spec.flip;
+  geometry.vertical_flip = spec.vertical_flip > 0 && random.uniform() < spec.vertical_flip;
   return geometry;
 }
 

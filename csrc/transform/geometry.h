@@ -25,7 +25,8 @@ struct AugmentSpec {
   int padding = 0;                                                   // CropMode::random
   double scale[2] = {0.08, 1.0}, ratio[2] = {3.0 / 4.0, 4.0 / 3.0};  // CropMode::random_resized
   double flip = 0.0;                                                 // probability of a horizontal flip
-  Filter filter = Filter::bilinear;                                  // for what is resized, with antialiasing
+  double vertical_flip = 0.0;
+  Filter filter = Filter::bilinear;  // for what is resized, with antialiasing
 };
 
 // torchvision's Resize: {s, 0} resizes the shorter side to s, {h, w} resizes to exactly that size, and {0, 0} keeps the
@@ -42,13 +43,14 @@ struct Geometry {
   IntBox box;         // the part of the image; pixels outside of the image (padding) are 0
   ImageSize resized;  // the size to which the box is resized; a box that is resized lies inside the image
   IntBox part;        // what the sample shows of the resized box; all of it where the box is not resized
-  bool flip = false;
+  bool flip = false;  // horizontally
+  bool vertical_flip = false;
 
   bool resizes() const noexcept { return box.size() != resized; }
   IntBox inside(ImageSize image) const noexcept;  // the part of the box that lies inside the image; may be empty
 };
 
-// Draws first the crop, then the flip.
+// Draws first the crop, then the flip, then the vertical flip; a probability of 0 draws nothing.
 Geometry draw_geometry(const AugmentSpec& spec, ImageSize image, SampleRandom& random);
 
 }  // namespace lds

@@ -61,7 +61,7 @@ void SampleWriter::write(ImageReader& image, ImageSize image_size, const Geometr
   if (geometry.resizes()) {
     const ConstImageView resized = resize(image, geometry, scratch);
     scratch.reader.begin(resized, {0, 0, size_.width, size_.height}, geometry.flip, output_.planar);
-    convert(scratch.reader, out, stream);
+    convert(scratch.reader, geometry.vertical_flip, out, stream);
     return;
   }
   const ConstImageView inside = image.read(geometry.inside(image_size));
@@ -70,7 +70,7 @@ void SampleWriter::write(ImageReader& image, ImageSize image_size, const Geometr
   const int top = std::min(geometry.box.y0, 0);
   const IntBox box{left, top, left + geometry.box.width(), top + geometry.box.height()};
   scratch.reader.begin(inside, box, geometry.flip, output_.planar, static_cast<uint8_t>(output_.padding));
-  convert(scratch.reader, out, stream);
+  convert(scratch.reader, geometry.vertical_flip, out, stream);
 }
 
 // Resizes the box. The part that the sample shows is in the scratch, in the layout of the output.
@@ -94,19 +94,20 @@ ConstImageView SampleWriter::resize(ImageReader& image, const Geometry& geometry
   return out;
 }
 
-void SampleWriter::convert(CropReader& reader, uint8_t* out, bool stream) const {
+void SampleWriter::convert(CropReader& reader, bool upside_down, uint8_t* out, bool stream) const {
   const ConvertKernels& kernels = convert_kernels();
   const bool planar = output_.planar || channels_ == 1;
   const int per_run = planar ? 1 : channels_;
-  const int64_t run_lines = reader.contiguous() ? size_.height : 1;
+  const int64_t run_lines = reader.contiguous() && !upside_down ? size_.height : 1;
   const int64_t pixels = run_lines * size_.width;
   const int64_t run_bytes = pixels * per_run * pixel_bytes(output_.type);
   const int64_t plane_bytes = int64_t{size_.height} * size_.width * pixel_bytes(output_.type);
   for (int y = 0; y < size_.height; y += static_cast<int>(run_lines)) {
+    const int line = upside_down ? size_.height - 1 - y : y;
     for (int c = 0; c < (planar ? channels_ : 1); ++c) {
       Scale scale = scale_;
       if (planar) scale = {{scale_.multiply[c], 0, 0, 0}, {scale_.add[c], 0, 0, 0}};
-      kernels.pixels(reader.line(y, c), pixels, per_run, scale, output_.type,
+      kernels.pixels(reader.line(line, c), pixels, per_run, scale, output_.type,
                      out + c * (planar ? plane_bytes : 0) + y / run_lines * run_bytes, stream);
     }
   }

@@ -43,7 +43,7 @@ class SampleWriter {
 
  private:
   ConstImageView resize(ImageReader& image, const Geometry& geometry, SampleScratch& scratch) const;
-  void convert(CropReader& reader, uint8_t* out, bool stream) const;
+  void convert(CropReader& reader, bool upside_down, uint8_t* out, bool stream) const;
 
   int channels_;
   ImageSize size_;

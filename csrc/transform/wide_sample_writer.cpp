@@ -129,14 +129,14 @@ void WideSampleWriter::write(const ConstImageView& pixels, const IntBox& inside,
     const int left = geometry.box.x0 - inside.x0;
     const int top = geometry.box.y0 - inside.y0;
     lines.begin(pixels, {left, top, left + size_.width, top + size_.height}, format);
-    write_lines(lines, image_type_, out);
+    write_lines(lines, image_type_, geometry.vertical_flip, out);
   } else if (filter_ == Filter::nearest) {
     set_nearest(pixels, geometry, format, scratch);
-    write_lines(lines, image_type_, out);
+    write_lines(lines, image_type_, geometry.vertical_flip, out);
   } else {
     format.value_bytes = pixel_bytes(PixelType::float32);
     lines.begin(resize(pixels, geometry, scratch), {0, 0, size_.width, size_.height}, format);
-    write_lines(lines, PixelType::float32, out);
+    write_lines(lines, PixelType::float32, geometry.vertical_flip, out);
   }
 }
 
@@ -171,15 +171,16 @@ void WideSampleWriter::set_nearest(const ConstImageView& box, const Geometry& ge
   scratch.lines.begin(box, scratch.columns, scratch.rows, format);
 }
 
-void WideSampleWriter::write_lines(ValueLines& lines, PixelType type, uint8_t* out) const {
-  const int64_t run_lines = lines.contiguous() ? size_.height : 1;
+void WideSampleWriter::write_lines(ValueLines& lines, PixelType type, bool upside_down, uint8_t* out) const {
+  const int64_t run_lines = lines.contiguous() && !upside_down ? size_.height : 1;
   const int64_t values = run_lines * size_.width * (planar_ ? 1 : channels_);
   const int64_t plane_values = int64_t{size_.height} * size_.width;
   const int64_t bytes = pixel_bytes(type_);
   for (int c = 0; c < (planar_ ? channels_ : 1); ++c) {
     for (int64_t y = 0; y < size_.height; y += run_lines) {
       const int64_t at = (planar_ ? c * plane_values : 0) + y / run_lines * values;
-      write_run(lines.line(static_cast<int>(y), c), type, values, c, out + at * bytes);
+      const int64_t line = upside_down ? size_.height - 1 - y : y;
+      write_run(lines.line(static_cast<int>(line), c), type, values, c, out + at * bytes);
     }
   }
 }

@@ -46,7 +46,7 @@ class WideSampleWriter {
   ConstImageView resize(const ConstImageView& box, const Geometry& geometry, WideScratch& scratch) const;
   void set_nearest(const ConstImageView& box, const Geometry& geometry, const ValueLines::Format& format,
                    WideScratch& scratch) const;
-  void write_lines(ValueLines& lines, PixelType type, uint8_t* out) const;
+  void write_lines(ValueLines& lines, PixelType type, bool upside_down, uint8_t* out) const;
   void write_run(const uint8_t* values, PixelType type, int64_t n, int channel, uint8_t* out) const;
 
   int channels_;

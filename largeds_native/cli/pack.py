@@ -25,6 +25,7 @@ from largeds_native.cli.values import (
     SEED,
     SHARD_BYTES,
     THREADS,
+    VERTICAL_FLIP,
     Layout,
     augment_from,
     byte_count,
@@ -153,6 +154,7 @@ def pack(
         str | None, typer.Option(help="For --resized-crop: width / height; default from 3/4 to 4/3.")
     ] = None,
     flip: FLIP = 0.0,
+    vertical_flip: VERTICAL_FLIP = 0.0,
     seed: SEED = 0,
     shuffle: Annotated[
         int | None,
@@ -231,7 +233,8 @@ def pack(
 
     if not source:
         raise typer.BadParameter(f"expected the images, then the store to write, found only {out}: type both")
-    augment = augment_from(flip, random_crop, padding, resized_crop, scale=numbers(scale), ratio=numbers(ratio))
+    area = {"scale": numbers(scale), "ratio": numbers(ratio)}
+    augment = augment_from(flip, vertical_flip, random_crop, padding, resized_crop, **area)
     if (part is not None) + finish + (engine is not None) > 1:
         raise typer.BadParameter("expected one of --part, --finish and --engine, found several")
     if address is not None and engine is None:

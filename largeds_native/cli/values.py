@@ -45,6 +45,9 @@ SHARD_BYTES = Annotated[str, typer.Option("--shard-bytes", help="Largest size of
 ROWS = Annotated[str | None, typer.Option("--rows", help="Only these, in this order: 0-99,200")]
 # the arguments of Augment
 FLIP = Annotated[float, typer.Option("--flip", min=0, max=1, help="Augment: probability of a horizontal flip.")]
+VERTICAL_FLIP = Annotated[
+    float, typer.Option("--vertical-flip", min=0, max=1, help="Augment: probability of a vertical flip.")
+]
 RANDOM_CROP = Annotated[
     str | None, typer.Option("--random-crop", help="Augment: random crop of this side, or height x width.")
 ]
@@ -59,7 +62,12 @@ SEED = Annotated[int, typer.Option("--seed", min=0, help="Random seed.")]
 
 
 def augment_from(
-    flip: float = 0.0, random_crop: str | None = None, padding: int = 0, resized_crop: str | None = None, **more: Any
+    flip: float = 0.0,
+    vertical_flip: float = 0.0,
+    random_crop: str | None = None,
+    padding: int = 0,
+    resized_crop: str | None = None,
+    **more: Any,
 ) -> Augment | None:
     """The Augment of these options, or None if there is nothing to do. `more`: other arguments of Augment, of which
     None is left out."""
@@ -68,9 +76,9 @@ def augment_from(
     sizes = {"random_crop": random_crop, "resized_crop": resized_crop}
     kwargs: dict[str, Any] = {name: side_or_size(text) for name, text in sizes.items() if text is not None}
     kwargs |= {name: value for name, value in more.items() if value is not None}
-    if not (flip or padding or kwargs):
+    if not (flip or vertical_flip or padding or kwargs):
         return None
-    return Augment(flip=flip, padding=padding, **kwargs)
+    return Augment(flip=flip, vertical_flip=vertical_flip, padding=padding, **kwargs)
 
 
 def sizes_from(resize: str | None, crop: str | None) -> dict[str, Any]:

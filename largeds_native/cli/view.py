@@ -23,6 +23,7 @@ from largeds_native.cli.values import (
     RESIZED_CROP,
     ROWS,
     SEED,
+    VERTICAL_FLIP,
     augment_from,
     row_numbers,
 )
@@ -63,6 +64,7 @@ def view(
     count: Annotated[int, typer.Option("--count", "-n", min=1, max=TILES, help="Largest number of images.")] = 32,
     variants: Annotated[int, typer.Option(min=1, max=16, help="Largest number of variants beside each image.")] = 4,
     flip: FLIP = 0.0,
+    vertical_flip: VERTICAL_FLIP = 0.0,
     random_crop: RANDOM_CROP = None,
     padding: PADDING = 0,
     resized_crop: RESIZED_CROP = None,
@@ -84,16 +86,16 @@ def view(
       largeds view train.lds page.html --html
       largeds view photos.lds drawings.lds both.png
 
-    Without --rows or --class, the images are evenly spaced over the store. With --flip, --random-crop or
-    --resized-crop, the variants are those that a Loader with this Augment and seed draws in its first epochs; without,
-    they are those that `pack` stored.
+    Without --rows or --class, the images are evenly spaced over the store. With --flip, --vertical-flip, --random-crop
+    or --resized-crop, the variants are those that a Loader with this Augment and seed draws in its first epochs;
+    without, they are those that `pack` stored.
     """
     from largeds_native._internal.progress_bar import progress_of
 
     if sum((rows is not None, bool(classes), failures)) > 1:
         raise typer.BadParameter("--rows, --class and --failures exclude each other: pass only one of them")
     stores, out = _stores_and_out(paths)
-    chosen, augment = row_numbers(rows), augment_from(flip, random_crop, padding, resized_crop)
+    chosen, augment = row_numbers(rows), augment_from(flip, vertical_flip, random_crop, padding, resized_crop)
     html = html or (out is not None and out.suffix.lower() in (".html", ".htm"))
     with open_stores(stores, cache, cache_bytes) as opened, progress_of(not (quiet or json), "drawing") as on_progress:
         name = opened.location.rstrip("/").rpartition("/")[2].removesuffix(".lds")

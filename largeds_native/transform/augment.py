@@ -22,7 +22,7 @@ INTERPOLATIONS = ("bilinear", "bicubic")
 
 @dataclass(frozen=True)
 class Augment:
-    """At most one of three crops, and a horizontal flip. Sizes are a side or (height, width) in pixels.
+    """At most one of three crops, and flips. Sizes are a side or (height, width) in pixels.
 
     For images of many sizes, `resized_crop`, or `resize` with `center_crop`, gives all samples one size.
 
@@ -34,7 +34,7 @@ class Augment:
         a number is the shorter side, (height, width) is exact and needs no crop.
     center_crop: size of a centre crop (torchvision's CenterCrop), for validation.
     interpolation: "bilinear" or "bicubic", for what is resized.
-    flip: probability of a horizontal flip, in [0, 1].
+    flip, vertical_flip: probabilities of a horizontal and of a vertical flip, in [0, 1], drawn one by one.
 
     The draws are a function of (seed, epoch, sample) alone (Philox 4x32-10), not of threads, ranks or restarts.
     Raises ArgumentError for sizes below 1, more than one crop, a `resize` that does not go with the crop, or invalid
@@ -50,6 +50,7 @@ class Augment:
     center_crop: Size | None = None
     resize: Size | None = None
     interpolation: str = "bilinear"
+    vertical_flip: float = 0.0
 
     def __post_init__(self) -> None:
         crops = {name: getattr(self, name) for name in ("random_crop", "resized_crop", "center_crop")}
@@ -68,8 +69,9 @@ class Augment:
             raise ArgumentError(f"scale: expected shares of the image's area, at most 1, found {scale}")
         object.__setattr__(self, "scale", scale)
         object.__setattr__(self, "ratio", ratio)
-        if not isinstance(self.flip, Real) or not 0 <= self.flip <= 1:
-            raise ArgumentError(f"flip: expected a probability in [0, 1], found {self.flip!r}")
+        for name, value in (("flip", self.flip), ("vertical_flip", self.vertical_flip)):
+            if not isinstance(value, Real) or not 0 <= value <= 1:
+                raise ArgumentError(f"{name}: expected a probability in [0, 1], found {value!r}")
 
     def _check_resize(self) -> None:
         if self.interpolation not in INTERPOLATIONS:
@@ -98,7 +100,7 @@ class Augment:
     def to_json(self) -> dict[str, Any]:
         """For a manifest, which lacks the options that came later where they have their defaults."""
         tree = dataclasses.asdict(self)
-        for name in ("resize", "interpolation"):
+        for name in ("resize", "interpolation", "vertical_flip"):
             if tree[name] == type(self).__dataclass_fields__[name].default:
                 del tree[name]
         return tree
@@ -119,6 +121,7 @@ class Augment:
             scale=self.scale,
             ratio=self.ratio,
             flip=float(self.flip),
+            vertical_flip=float(self.vertical_flip),
             filter=self.interpolation,
         )
 

@@ -46,7 +46,7 @@ def test_items_are_views_of_one_geometry(stores: dict[str, Any], kind: str) -> N
         assert label == store["label"][row]
         numbers = np.asarray(store["mask"][row])
         for view, (mask, augment) in enumerate(zip(masks, (LARGE, SMALL), strict=True)):
-            (x0, y0, x1, y1), _, _, flip = _C.geometry(augment.core(), *numbers.shape, seed, 0, row, view)
+            (x0, y0, x1, y1), _, _, flip, _ = _C.geometry(augment.core(), *numbers.shape, seed, 0, row, view)
             part = numbers[y0:y1, x0:x1]
             values = mask.numpy()[:, ::-1] if flip else mask.numpy()
             assert values[0, 0] == part[int((y1 - y0) / 2 / len(values)), int((x1 - x0) / 2 / values.shape[1])]

@@ -78,7 +78,7 @@ def test_equals_one_at_a_time(tmp_path_factory: pytest.TempPathFactory, data: st
         kwargs["out_height"] = draw(st.integers(1, height + 2 * padding))
         kwargs["out_width"] = draw(st.integers(1, width + 2 * padding))
     kwargs["planar_out"], kwargs["out_type"] = draw(st.booleans()), draw(st.sampled_from(sorted(DTYPES)))
-    kwargs["flip"] = draw(st.sampled_from([0.0, 0.5, 1.0]))
+    kwargs["flip"], kwargs["vertical_flip"] = draw(st.sampled_from([0.0, 0.5, 1.0])), draw(st.sampled_from([0, 0.5, 1]))
     planar, seed, epoch = draw(st.booleans()), draw(st.integers(0, 2**64 - 1)), draw(st.integers(0, 9))
 
     images = np.random.default_rng(height).integers(0, 256, (7, height, width, channels), dtype=np.uint8)
@@ -147,6 +147,7 @@ def small(tmp_path: Path, **kwargs: Any) -> _C.Gather:
         ({"crop": "somewhere"}, "found 'somewhere'"),
         ({"out_type": "int8"}, "found 'int8'"),
         ({"flip": 1.5}, "flip is a probability"),
+        ({"vertical_flip": -0.5}, "vertical_flip is a probability"),
         ({"multiply": (1.0, 1.0)}, "expected 3 numbers"),
         ({"multiply": (1.0,) * 20_000}, "expected 3 numbers"),
         ({"channels": 20_000, "multiply": (1.0,) * 20_000}, "1 to 32 channels"),

@@ -59,7 +59,7 @@ def reference(
     """The mask of a sample, cut out as `_C.geometry` says of its image."""
     numbers = np.asarray(store[name][row])
     spec = store.metadata.pictures[name]
-    box, resized, part, flip = _C.geometry(augment.core(), *numbers.shape, 7, epoch, row, view)
+    box, resized, part, flip, vertical_flip = _C.geometry(augment.core(), *numbers.shape, 7, epoch, row, view)
     x0, y0, x1, y1 = box
     if resized == (y1 - y0, x1 - x0):
         rows, columns = np.arange(y0, y1), np.arange(x0, x1)
@@ -68,7 +68,8 @@ def reference(
         out = np.where(inside, cut, spec.dtype.type(spec.ignore or 0))
     else:
         out = nearest(numbers[y0:y1, x0:x1], resized)[part[1] : part[3], part[0] : part[2]]
-    return out[:, ::-1] if flip else out
+    out = out[:, ::-1] if flip else out
+    return out[::-1] if vertical_flip else out
 
 
 def loader(store: Any, augment: Any = None, fields: Any = ("mask", "label"), **options: Any) -> lds.Loader:
@@ -112,13 +113,16 @@ def test_any_geometry(stores: dict[str, Any], data: st.DataObject) -> None:
     augment = data.draw(
         st.one_of(
             st.builds(
-                lambda h, w, low: lds.Augment(resized_crop=(h, w), scale=(low, 1.0), flip=0.5),
+                lambda h, w, low: lds.Augment(resized_crop=(h, w), scale=(low, 1.0), flip=0.5, vertical_flip=0.5),
                 side,
                 side,
                 st.floats(0.01, 1.0),
             ),
             st.builds(
-                lambda h, w, pad: lds.Augment(random_crop=(h, w), padding=pad, flip=0.5), side, side, st.integers(0, 9)
+                lambda h, w, pad: lds.Augment(random_crop=(h, w), padding=pad, vertical_flip=0.5),
+                side,
+                side,
+                st.integers(0, 9),
             ),
             st.builds(lambda h, w: lds.Augment(resize=(h, w)), side, side),
         )

@@ -65,6 +65,7 @@ def reference(store: Any, row: int, key: int, epoch: int, augment: lds.Augment, 
         "scale": augment.scale,
         "ratio": augment.ratio,
         "flip": augment.flip,
+        "vertical_flip": augment.vertical_flip,
         "resize": augment.resize,
         "filter": augment.interpolation,
     }
@@ -115,7 +116,7 @@ def test_any_views(stores: dict[str, Any], data: st.DataObject) -> None:
     side = st.integers(1, 24)
     view = st.one_of(
         st.builds(
-            lambda h, w, low, flip: lds.Augment(resized_crop=(h, w), scale=(low, 1.0), flip=flip),
+            lambda h, w, low, flip: lds.Augment(resized_crop=(h, w), scale=(low, 1.0), flip=flip, vertical_flip=0.5),
             side,
             side,
             st.floats(0.01, 1.0),

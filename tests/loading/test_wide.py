@@ -58,6 +58,8 @@ def sample(image: np.ndarray, index: int, seed: int, options: dict[str, Any], pa
         part = reference.interpolated(part, size, options["filter"]) if resize is None else resize
     if options["flip"] > 0 and draws.uniform() < options["flip"]:
         part = part[:, ::-1]
+    if options.get("vertical_flip", 0) > 0 and draws.uniform() < options["vertical_flip"]:
+        part = part[::-1]
     return part
 
 
@@ -84,7 +86,9 @@ def test_equals_one_at_a_time(tmp_path_factory: pytest.TempPathFactory, data: st
     channels = draw(st.integers(5, 32) if stored == "uint8" else st.integers(1, 32))
     crop = draw(st.sampled_from(["none", "center", "random", "random_resized"]))
     pad = draw(st.integers(0, 5)) if crop == "random" else 0
-    augment: dict[str, Any] = {"crop": crop, "padding": pad, "flip": draw(st.sampled_from([0.0, 0.5, 1.0]))}
+    probability = st.sampled_from([0.0, 0.5, 1.0])
+    augment: dict[str, Any] = {"crop": crop, "padding": pad, "flip": draw(probability)}
+    augment["vertical_flip"] = draw(probability)
     filters = ["nearest"] if indices_only else ["nearest", "bilinear", "bicubic"]
     augment["filter"] = draw(st.sampled_from(filters))
     if crop == "random_resized":

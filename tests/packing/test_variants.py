@@ -21,6 +21,7 @@ AUGMENTS = [
     lds.Augment(random_crop=12, padding=3, flip=0.5),
     lds.Augment(resized_crop=(9, 11), scale=(0.2, 1.0), flip=0.5),
     lds.Augment(center_crop=10),
+    lds.Augment(flip=0.5, vertical_flip=0.5),
 ]
 
 
@@ -42,7 +43,7 @@ def gathered(plain: Any, augment: lds.Augment, seed: int, variants: int) -> np.n
     return np.stack(found, 1)
 
 
-@pytest.mark.parametrize("augment", AUGMENTS, ids=["flip", "crop", "resized", "centre"])
+@pytest.mark.parametrize("augment", AUGMENTS, ids=["flip", "crop", "resized", "centre", "both flips"])
 @pytest.mark.parametrize(("layout", "mode"), [("CHW", "RGB"), ("HWC", "RGB"), ("HWC", "L")])
 def test_variants_are_those_of_the_loader(tmp_path: Path, augment: lds.Augment, layout: Any, mode: Any) -> None:
     make_tree(tmp_path / "tree")

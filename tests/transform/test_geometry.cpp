@@ -94,6 +94,25 @@ TEST_CASE("a whole image is resized before a center crop, as torchvision does") 
   CHECK_NOTHROW(draw_geometry(spec, {41, 90}, random));
 }
 
+TEST_CASE("the vertical flip is drawn last, and not at all where it can't happen") {
+  AugmentSpec spec = cropped(CropMode::random, {32, 48}, 4);
+  spec.flip = 0.5;
+  AugmentSpec both = spec;
+  both.vertical_flip = 0.5;
+  int flipped = 0;
+  for (uint64_t sample = 0; sample < 1000; ++sample) {
+    SampleRandom one(1, 2, sample), other(1, 2, sample);
+    const Geometry plain = draw_geometry(spec, kImage, one), found = draw_geometry(both, kImage, other);
+    CHECK(found.box == plain.box);
+    CHECK(found.flip == plain.flip);
+    CHECK(!plain.vertical_flip);
+    CHECK(found.vertical_flip == (one.uniform() < 0.5));
+    flipped += found.vertical_flip ? 1 : 0;
+  }
+  CHECK(flipped > 400);
+  CHECK(flipped < 600);
+}
+
 TEST_CASE("a box may be inside an image completely, partly, or not at all") {
   const auto inside = [](const IntBox& box, ImageSize image) { return Geometry{box, box.size(), {}}.inside(image); };
   CHECK(inside({1, 2, 5, 6}, {6, 5}) == IntBox{1, 2, 5, 6});
@@ -119,5 +138,8 @@ TEST_CASE("crops that do not fit and invalid numbers are errors") {
   CHECK_THROWS_AS(check(spec, kImage), Error);
   spec = {};
   spec.flip = 1.5;
+  CHECK_THROWS_AS(check(spec, kImage), Error);
+  spec = {};
+  spec.vertical_flip = -0.5;
   CHECK_THROWS_AS(check(spec, kImage), Error);
 }
