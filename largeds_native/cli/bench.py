@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 def bench(
     source: Annotated[
         Path | None,
-        typer.Argument(help="A folder of images, flat or with one folder per class. Default: built-in images."),
+        typer.Argument(
+            metavar="SOURCE", help="A folder of images, flat or with one folder per class. Default: built-in images."
+        ),
     ] = None,
     only: Annotated[list[Stage] | None, typer.Option(help="Only this stage; can be repeated. Default: all.")] = None,
     rows: Annotated[

@@ -24,9 +24,9 @@ largeds train jpeg.lds --model shufflenet_v2_x0_5 --epochs 5 --checkpoint-dir sh
 
 
 def demo(
-    folder: Annotated[Path, typer.Argument(help="Folder for images and stores; the next run reuses it.")] = Path(
-        "demo"
-    ),
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="Folder for images and stores; the next run reuses it.")
+    ] = Path("demo"),
     images: Annotated[int, typer.Option(min=300, help="Number of JPEG files for the speed table.")] = 1000,
     epochs: Annotated[int, typer.Option(min=1, help="Epochs of training on the digits.")] = 14,
     seed: SEED = 0,

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from largeds_native.cli.output import emit_json, size
+from largeds_native.cli.stores import place
 from largeds_native.cli.values import JSON, QUIET, ROWS, numbers, row_numbers, sizes_from
 
 
@@ -18,8 +19,8 @@ class FileLayout(str, Enum):
 
 
 def export(
-    store: Annotated[Path, typer.Argument(help="The store to read.")],
-    out: Annotated[Path, typer.Argument(help="The HDF5 file to write.")],
+    store: Annotated[Path, typer.Argument(parser=place, metavar="STORE", help="The store to read.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The HDF5 file to write.")],
     layout: Annotated[
         FileLayout, typer.Option(help="contiguous: one block, which can be memory-mapped.")
     ] = FileLayout.contiguous,

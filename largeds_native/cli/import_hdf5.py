@@ -22,9 +22,15 @@ class FloatDtype(str, Enum):
 
 def import_hdf5(
     files: Annotated[
-        list[Path], typer.Argument(help="An HDF5 file; or several exported ones, which are concatenated.")
-    ],
-    out: Annotated[Path, typer.Argument(help="The store to write, usually named *.lds.")],
+        list[Path] | None,
+        typer.Argument(
+            metavar="FILE",
+            show_default=False,
+            help="An HDF5 file; or several exported ones, which are concatenated.",
+        ),
+    ] = None,
+    *,
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The store to write, usually named *.lds.")],
     images: Annotated[
         str,
         typer.Option(
@@ -58,6 +64,8 @@ def import_hdf5(
     """
     from largeds_native.interchange import from_hdf5, join_hdf5
 
+    if not files:  # the last argument is OUT
+        raise typer.BadParameter(f"expected a file and the store to write, as: largeds import {out} train.lds")
     with tempfile.TemporaryDirectory(prefix="largeds-") as temporary:
         label = None if labels.lower() == "none" else labels
         joined = Path(temporary) / "joined.h5"

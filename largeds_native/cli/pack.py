@@ -85,15 +85,16 @@ class OnError(str, Enum):
 
 def pack(
     source: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
-            default_factory=list,  # without a SOURCE, `pack` says that OUT alone was found
+            metavar="SOURCE",
             show_default=False,
             help="A folder of images (flat, or one folder per class), a .csv or .parquet table, or .tar files; or "
             "URLs of them, as s3://bucket/train. Patterns as 'train-*.tar' and 'train-{0000..0146}.tar' may be quoted.",
         ),
-    ],
-    out: Annotated[str, typer.Argument(help="The store to write, usually named *.lds; or its URL.")],
+    ] = None,
+    *,
+    out: Annotated[str, typer.Argument(metavar="OUT", help="The store to write, usually named *.lds; or its URL.")],
     path: Annotated[
         str | None,
         typer.Option(help="Of a table: the column of paths, or of images.", autocompletion=completion.COLUMNS),
@@ -231,8 +232,8 @@ def pack(
     from largeds_native.sources import table
     from largeds_native.sources.resolve import is_table
 
-    if not source:
-        raise typer.BadParameter(f"expected the images, then the store to write, found only {out}: type both")
+    if not source:  # the last argument is OUT
+        raise typer.BadParameter(f"expected images and the store to write, as: largeds pack {out} train.lds")
     area = {"scale": numbers(scale), "ratio": numbers(ratio)}
     augment = augment_from(flip, vertical_flip, random_crop, padding, resized_crop, **area)
     if (part is not None) + finish + (engine is not None) > 1:

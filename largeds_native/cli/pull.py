@@ -13,7 +13,7 @@ from largeds_native.cli.values import JSON, QUIET
 
 def pull(
     url: Annotated[str, typer.Argument(metavar="URL", help="The store to copy: s3://bucket/train.lds")],
-    folder: Annotated[Path, typer.Argument(help="The new folder of the copy.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The new folder of the copy.")],
     quiet: QUIET = False,
     json: JSON = False,
 ) -> None:

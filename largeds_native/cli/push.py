@@ -8,11 +8,12 @@ from typing import Annotated
 import typer
 
 from largeds_native.cli.output import emit_json
+from largeds_native.cli.stores import place
 from largeds_native.cli.values import JSON, QUIET
 
 
 def push(
-    store: Annotated[Path, typer.Argument(help="The store to copy.")],
+    store: Annotated[Path, typer.Argument(parser=place, metavar="STORE", help="The store to copy.")],
     url: Annotated[str, typer.Argument(metavar="URL", help="Where to: s3://bucket/train.lds")],
     quiet: QUIET = False,
     json: JSON = False,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from enum import Enum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -17,7 +16,6 @@ class Layout(str, Enum):
     HWC = "HWC"
 
 
-STORE = Annotated[Path, typer.Argument(help="A store, or an HDF5 file with contiguous images.")]
 BATCH_SIZE = Annotated[int, typer.Option("--batch-size", "-b", min=1, help="Images in a batch.")]
 DEVICE = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; default: cuda if available.")]
 JSON = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on stdout.")]

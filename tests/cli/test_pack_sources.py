@@ -116,6 +116,14 @@ def test_what_is_wrong(largeds: Largeds, data: Path, store: Path, monkeypatch: p
     assert said(store) == f"{store} is a store: pass lds.open(...) of it, or --from-store"
 
 
+def test_a_missing_argument_is_named(largeds: Largeds) -> None:
+    """Of `largeds pack photos`, photos is not the store."""
+    for arguments in (("pack", "photos"), ("import", "x.h5")):
+        code, out, err = largeds(*arguments)
+        assert (code, out) == (2, "")
+        assert f"and the store to write, as: largeds {' '.join(arguments)} train.lds" in " ".join(err.split())
+
+
 def test_a_folder_of_images_with_a_manifest_of_its_own(packed: Callable[..., lds.Store], data: Path) -> None:
     (data / "tree" / "manifest.json").write_text('{"format": "theirs"}')
     assert len(packed("tree")) == 8

@@ -81,6 +81,8 @@ def test_there_and_back(make: Any, tmp_path: Path, bucket: Bucket) -> None:
         lds.pack(remote, tmp_path / "x.lds", progress=False)
     with pytest.raises(ArgumentError, match="is in object storage already"):
         lds.push(remote, f"{bucket.url}/b.lds")
+    with pytest.raises(ArgumentError, match=rf"store: {bucket.url}/.* is in object storage already"):
+        lds.push(remote.location, f"{bucket.url}/b.lds")
 
 
 def test_a_push_goes_on_where_it_was_cut_off(tmp_path: Path, bucket: Bucket) -> None:

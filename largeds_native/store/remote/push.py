@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from largeds_native._internal.objects import ObjectFolder, ObjectState
 from largeds_native._internal.progress_bar import ProgressCallback, progress_of
-from largeds_native._internal.urls import is_url
+from largeds_native._internal.urls import is_url, without_credentials
 from largeds_native.errors import ArgumentError, MissingObjectError, StoreError
 from largeds_native.store.base import Store
 from largeds_native.store.format.manifest import MAX_BYTES, Manifest, ShardEntry, manifest_of, read_manifest
@@ -43,8 +43,9 @@ def push(
     """
     if not is_url(url):
         raise ArgumentError(f"url: expected a URL such as s3://bucket/train.lds, found {url!r:.200}")
-    if isinstance(store, Store) and store.arriving:
-        raise ArgumentError(f"store: {store.location} is in object storage already; pull it first")
+    if is_url(store) or (isinstance(store, Store) and store.arriving):
+        where = store.location if isinstance(store, Store) else without_credentials(str(store))
+        raise ArgumentError(f"store: {where} is in object storage already; pull it first")
     folder = as_packed(store).path if isinstance(store, Store) else Path(store)
     manifest, target = read_manifest(folder), ObjectFolder(url)
     _check_place(target, manifest)
