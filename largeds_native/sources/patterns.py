@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 import glob
 import itertools
 import math
@@ -15,18 +14,19 @@ from largeds_native._internal.urls import is_url, join, local_path, scheme_of, s
 from largeds_native.errors import ArgumentError
 
 MOST = 1_000_000  # paths of one pattern
+_PATTERN = re.compile(r"[*?\[{]")
 _BRACES = re.compile(r"\{(\d{1,18}\.\.\d{1,18}|[^{},]*(?:,[^{},]*)+)\}")
 
 
 def expand(path: str | os.PathLike[str]) -> list[str]:
-    """The paths or URLs that a pattern stands for: of {0000..0146} and {a,b} all of them, in their order; of *, ? and
-    [abc] those that exist, sorted by name. What is no pattern stands for itself, and so does the name of a file that
-    exists.
+    """The paths or URLs that a pattern stands for: of {0000..0146} and {a,b} all of them, in their order; of *, and in
+    paths also ? and [abc], those that exist, sorted by name. What is no pattern stands for itself, and so does the name
+    of a file that exists.
 
     Raises ArgumentError for a pattern with *, ? or [abc] that nothing matches.
     """
     text = str(path) if is_url(path) else local_path(path)
-    if not is_url(text) and os.path.lexists(text):
+    if not _PATTERN.search(text) or (not is_url(text) and os.path.lexists(text)):
         return [text]
     return [found for one in _of_braces(text) for found in (_objects(one) if is_url(one) else _files(one))]
 
@@ -60,20 +60,18 @@ def _files(text: str) -> list[str]:
 
 
 def _objects(url: str) -> list[str]:
-    """A pattern in the last part of a URL is looked for in a listing of the folder."""
-    base, _ = split_query(url)
-    folder, _, pattern = base.rpartition("/")
-    if not glob.has_magic(pattern):
+    """A pattern in the last part of a URL is looked for in a listing of the folder. ? and [ are usual letters there."""
+    folder, _, pattern = split_query(url)[0].rpartition("/")
+    if "*" not in pattern:
         return [url]
     shown = without_credentials(url)
     if scheme_of(url) in ("http", "https"):
-        if "*" not in pattern:
-            return [url]  # [ is a usual letter there
         raise ArgumentError(
             f"{shown}: files can't be listed over http: write numbers as {{0000..0146}}, or give each URL"
         )
     keys = [one.key for one in ObjectFolder(folder).children()[0]]
-    names = [pattern] if pattern in keys else [key for key in keys if fnmatch.fnmatchcase(key, pattern)]
+    matching = re.compile(".*".join(map(re.escape, pattern.split("*"))), re.DOTALL)
+    names = [pattern] if pattern in keys else [key for key in keys if matching.fullmatch(key)]
     if not names:
         raise ArgumentError(f"{shown}: no object has a name of this pattern: correct the URL")
     return [join(folder, name) for name in names]

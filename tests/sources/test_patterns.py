@@ -46,10 +46,12 @@ def test_files_that_exist(tmp_path: Path) -> None:
 
 def test_objects_are_listed() -> None:
     folder = ObjectFolder("memory://patterns/shards")
-    for name in ("t-1.tar", "t-0.tar", "v.tar", "odd*.tar", "below/t-2.tar"):
+    for name in ("t-1.tar", "t-0.tar", "v.tar", "odd*.tar", "odd[1]a.tar", "below/t-2.tar"):
         folder.write(name, b"")
     assert expand("memory://patterns/shards/t-*.tar") == [f"memory://patterns/shards/t-{i}.tar" for i in (0, 1)]
     assert expand("memory://patterns/shards/odd*.tar") == ["memory://patterns/shards/odd*.tar"]
+    assert expand("memory://patterns/shards/odd[1]*.tar") == ["memory://patterns/shards/odd[1]a.tar"]
+    assert expand("memory://none/a[1]?.tar") == ["memory://none/a[1]?.tar"]  # no request
     with pytest.raises(ArgumentError, match="no object has a name of this pattern"):
         expand("memory://patterns/shards/x*.tar")
     with pytest.raises(MissingObjectError):

@@ -130,17 +130,7 @@ def advice(results: ProfileResults) -> str:
     if _saves(results, 0.1):
         if results.is_store:
             return "Let the script take its batches from lds.Loader(store, ...) instead."
-        best = recommended_rows(results)
-        store = f"STORE.lds` ({size(results.store_bytes)})"
-        if best is not None and best.codec == "jpeg":
-            store = f"STORE.lds --codec jpeg` ({size(results.images * best.image_bytes)})"
-        room = ""
-        if best is not None and not best.has_room:
-            room = (
-                f" The disk of this folder has {size(results.free_bytes)} free: pack to another one, or to a bucket "
-                "(s3://...), of which lds.open(url, cache=, cache_bytes=) keeps a part here."
-            )
-        return f"Pack it: `largeds pack {results.target} {store}, and take the batches from lds.Loader.{room}"
+        return _advice_to_pack(results)
     limit = packed_limit(results) if results.baseline is None else baseline_limit(results)
     kind = limit.kind if limit is not None else "loader"
     if kind == "step":
@@ -160,6 +150,20 @@ def advice(results: ProfileResults) -> str:
     if kind == "workers":
         return "Give DataLoader more workers where there are processors left, or pack the images."
     return "Ask the loader for half the bytes: lds.Loader(..., dtype=torch.bfloat16), or give it more threads."
+
+
+def _advice_to_pack(results: ProfileResults) -> str:
+    best = recommended_rows(results)
+    store = f"STORE.lds` ({size(results.store_bytes)})"
+    if best is not None and best.codec == "jpeg":
+        store = f"STORE.lds --codec jpeg` ({size(results.images * best.image_bytes)})"
+    text = f"Pack it: `largeds pack {results.target} {store}, and take the batches from lds.Loader."
+    if best is None or best.has_room:
+        return text
+    return (
+        f"{text} The disk of this folder has {size(results.free_bytes)} free: pack to another one, or to a bucket "
+        "(s3://...), of which lds.open(url, cache=, cache_bytes=) keeps a part here."
+    )
 
 
 ROWS_NAMES = {"raw": "raw rows", "jpeg": "JPEG rows"}
