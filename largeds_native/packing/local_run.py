@@ -116,4 +116,5 @@ class _LocalRun:
 
     def _show(self, done: int, failed: int) -> None:
         elapsed = max(time.perf_counter() - self._start, 1e-9)
-        self._bar.update(done, failed, (done - self._found) / elapsed)
+        read_rate = self.packer.clock.bytes_read / elapsed
+        self._bar.update(done, failed, (done - self._found) / elapsed, read_rate)

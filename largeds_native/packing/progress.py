@@ -1,10 +1,12 @@
-"""The progress bar of a pack: images/s, time left, failures. Hidden if stderr is not a terminal."""
+"""The progress bar of a pack: images/s, bytes/s of the source, time left, failures. Only on a terminal."""
 
 from __future__ import annotations
 
 import sys
 from types import TracebackType
 from typing import Any
+
+from largeds_native._internal.units import size
 
 
 class PackProgressBar:
@@ -27,10 +29,12 @@ class PackProgressBar:
         )
         self._task = self._bar.add_task("pack", total=total, rate="", failed="")
 
-    def update(self, done: int, failed: int, rate: float) -> None:
+    def update(self, done: int, failed: int, rate: float, read_rate: float = 0.0) -> None:
+        """rate: images/s. read_rate: bytes/s of files and objects that were read, 0 where there are none."""
         if self._bar is not None:
             failures = f"[red]{failed:,} failed" if failed else ""
-            self._bar.update(self._task, completed=done, rate=f"{rate:,.0f} images/s", failed=failures)
+            read = f", {size(read_rate)}/s" if read_rate else ""
+            self._bar.update(self._task, completed=done, rate=f"{rate:,.0f} images/s{read}", failed=failures)
 
     def __enter__(self) -> PackProgressBar:
         if self._bar is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import pty
+import re
 import subprocess
 import sys
 import time
@@ -107,5 +108,6 @@ def test_a_bar_and_the_table_on_a_terminal(tmp_path: Path) -> None:
         assert child.stdout is not None
         assert child.stdout.read() == b""
     os.close(ours)
+    assert re.search(rb"images/s, [\d.]+ [kM]B/s", seen)
     for expected in (b"packing", b"12/12", b"images/s", b"packed 12 of 12 images"):
         assert expected in seen
