@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterable
 from typing import Any
 
+import torch.distributed as dist
 from torch import nn
 
 from largeds_native.errors import ArgumentError, StorageError
@@ -45,6 +47,18 @@ def check_checkpoint_dir(folder: CheckpointFolder | None, ranks: Ranks) -> None:
     refused = ranks.first(refused)
     if refused is not None:
         raise StorageError(refused)
+
+
+def warn_of_processes_apart() -> None:
+    """torchrun's processes that do not know of each other train a model each, into the same folder."""
+    count = os.environ.get("WORLD_SIZE", "1")
+    if count != "1" and dist.is_available() and dist.is_torchelastic_launched() and not dist.is_initialized():
+        warnings.warn(
+            f"torchrun started {count} processes, and torch.distributed is not initialised: each of them trains a "
+            "model of its own, on all samples, and they write the same checkpoints. Call "
+            'torch.distributed.init_process_group("nccl") first, or "gloo" without GPUs',
+            stacklevel=3,
+        )
 
 
 def warn_of_nothing(done: int, epochs: int, where: str) -> None:

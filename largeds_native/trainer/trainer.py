@@ -29,7 +29,12 @@ from largeds_native.trainer.arguments import (
     check_parts,
     may_add_numbers,
 )
-from largeds_native.trainer.before_training import check_checkpoint_dir, check_loaders, warn_of_nothing
+from largeds_native.trainer.before_training import (
+    check_checkpoint_dir,
+    check_loaders,
+    warn_of_nothing,
+    warn_of_processes_apart,
+)
 from largeds_native.trainer.best import Best
 from largeds_native.trainer.callbacks import Callback, Callbacks
 from largeds_native.trainer.checkpoint_folder import CheckpointFolder
@@ -242,6 +247,7 @@ class Trainer:
         that no epoch has; for a metric that fails in the trial. StorageError if `checkpoint_dir` can't be written to.
         """
         check_epochs(epochs)
+        warn_of_processes_apart()
         check_loaders(train_loader, val_loader, self.model, self.loss, self.ranks)
         device_of(self.model, self.optimizer, self.device)  # it may have been moved since
         self.stopped = False

@@ -45,6 +45,16 @@ def make(model, reduction="mean", **options):
     return Trainer(model, optimizer, nn.CrossEntropyLoss(reduction=reduction), progress=False, **options)
 
 
+@pytest.mark.parametrize(("count", "warned"), [("2", 1), ("1", 0)])
+def test_processes_of_torchrun_that_are_not_joined(monkeypatch, recwarn, count, warned):
+    """Each would train on its own, and all of them write the same checkpoints."""
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    monkeypatch.setenv("WORLD_SIZE", count)
+    make(small_model()).fit(cut([4, 4], 0, *samples(8)), 1)
+    messages = [str(warning.message) for warning in recwarn]
+    assert sum("torch.distributed is not initialised" in message for message in messages) == warned, messages
+
+
 def count_all_reduces(model: DistributedDataParallel) -> list[int]:
     """Counts DDP's all-reduces by a hook."""
     counts = [0]
