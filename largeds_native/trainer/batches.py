@@ -17,8 +17,10 @@ from largeds_native.trainer import graphs
 def split_pair(batch: Any) -> tuple[Any, Any]:
     """`(inputs, targets)` of a loader's batch; with more than two members the targets are a tuple."""
     if not isinstance(batch, (tuple, list)) or len(batch) < 2:
-        found = f"{type(batch).__name__} of {len(batch)}" if isinstance(batch, (tuple, list)) else type(batch).__name__
-        if isinstance(batch, dict):
+        found = type(batch).__name__
+        if isinstance(batch, (tuple, list)):
+            found += f" of {len(batch)}: a Loader has no targets if its store has no labels, as of images in one folder"
+        elif isinstance(batch, dict):
             found += (
                 f" with {sorted(map(str, batch))}: let the DataLoader's collate_fn return (inputs, targets), and leave "
                 "out names= of a Loader or StoreDataset"

@@ -326,7 +326,9 @@ class Trainer:
                 self._steps.read()  # here, since the device has the work of this step now
                 self._count(group.step(norm=self.callbacks.read_norm(self.step + 1)))
         if not any(self.ranks.max(self.totals.samples)):
-            raise ArgumentError("the training loader is empty")
+            raise ArgumentError(
+                "the training loader is empty: with drop_last=True, a batch may be larger than the data"
+            )
         position.in_epoch = False
         self._progress.trained = self.speed()
         self.save()

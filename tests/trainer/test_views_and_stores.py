@@ -112,7 +112,7 @@ def test_a_model_of_views(stores: dict[str, Any]) -> None:
 
 
 def test_batches_without_targets_or_with_names(stores: dict[str, Any]) -> None:
-    for options, found in (({"names": {}}, "found dict with"), ({"fields": ()}, "found tuple of 1")):
+    for options, found in (({"names": {}}, "found dict with"), ({"fields": ()}, "found tuple of 1: .*no labels")):
         loader = lds.Loader(stores["raw"], 4, **options)
         with pytest.raises(ArgumentError, match=rf"expected the loader to yield \(inputs, targets\), {found}"):
             trainer_of(network()).fit(loader, 1)
