@@ -17,7 +17,7 @@ GOAL = 0.97
 NEXT = """\
 cd {folder}
 largeds view jpeg.lds --html     # writes jpeg.html: images, classes, failures
-largeds doctor photos/train      # what limits an epoch on this machine
+largeds doctor photos/train      # what limits an epoch on this machine; takes some minutes
 largeds train jpeg.lds --model shufflenet_v2_x0_5 --epochs 5 --checkpoint-dir shufflenet --checkpoint-every 5
 # Ctrl-C or kill it, and type the same command again: it goes on from its newest checkpoint
 # the script of README.md runs here, too: on photos/train and photos/val"""
