@@ -19,7 +19,7 @@ def doctor(
     target: Annotated[
         Path,
         typer.Argument(
-            parser=place, metavar="TARGET", help="A store; or images to pack: a folder, .csv, .parquet or .tar."
+            parser=place, metavar="TARGET", help="A store; or images to pack: a folder, .csv, .parquet or .tar files."
         ),
     ],
     model: Annotated[

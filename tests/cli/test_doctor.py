@@ -15,6 +15,7 @@ from PIL import Image
 
 import largeds_native as lds
 from largeds_native._internal.measure import contention
+from tests.sources.test_tar import make_tar
 
 Largeds = Callable[..., tuple[int, str, str]]
 PROGRAMS = Path(__file__).parents[1] / "programs"
@@ -102,6 +103,16 @@ def test_jpeg_rows(largeds: Largeds, jpeg_stores: dict[str, Path], sizes: str) -
     assert code == 0
     for expected in ("gather: decode, centre crop", "Loader alone, raw rows", "Take "):
         assert expected in out
+
+
+def test_tar_files_by_a_pattern(largeds: Largeds, photos: Path, tmp_path: Path) -> None:
+    for i in range(2):
+        images = {f"{i}{n}.jpg": file.read_bytes() for n, file in enumerate(sorted((photos / "b").iterdir())[i::2])}
+        make_tar(tmp_path / f"t-{i}.tar", images)
+    options = "--model none --resize 40 --crop 32 -b 4 --seconds 1 --threads 1 --quiet"
+    code, out, err = largeds("doctor", tmp_path / "t-{0..1}.tar", *options.split())
+    assert (code, err) == (0, "")
+    assert "An epoch of 6 images" in out
 
 
 def test_images_without_labels(largeds: Largeds, photos: Path) -> None:

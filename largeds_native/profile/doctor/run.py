@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import os
 import shutil
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,7 +14,7 @@ import numpy as np
 from largeds_native._internal.machine import remote_file_system, usable_memory
 from largeds_native._internal.units import size
 from largeds_native._internal.urls import is_url, without_credentials
-from largeds_native.errors import ArgumentError, PackError, StoreError
+from largeds_native.errors import ArgumentError, StoreError
 from largeds_native.loading import Loader
 from largeds_native.opening import open_store
 from largeds_native.profile.classifier import normalization, number_of_classes, training_augment
@@ -55,8 +54,6 @@ def profile_path(config: ProfileConfig, target: Path | str) -> ProfileResults:
     if is_url(target):
         raise ArgumentError(_about_url(str(target)))
     target = Path(target)
-    if not os.path.exists(target):
-        raise PackError(f"{target} does not exist: expected a store, or images to pack")
     if (target / MANIFEST).exists() or target.suffix in (".h5", ".hdf5", ".npy"):
         with open_store(target) as store:
             return profile_store(config, store)
