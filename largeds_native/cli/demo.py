@@ -79,7 +79,7 @@ def demo(
 
     out.step("5. Export to HDF5, and read it back")
     equal = all(
-        _export(store, folder / f"{name}.h5", out) for name, store in (("digits", digit_store), ("raw", raw_store))
+        _export(store, folder / f"{name}.h5", out) for name, store in (("digits", digit_store), ("photos", raw_store))
     )
 
     out.step(f"6. Speed, with {threads} thread{'s' * (threads != 1)} or workers each (rounds in turn, medians)")
