@@ -14,6 +14,7 @@ import typer
 from largeds_native.cli import completion
 from largeds_native.cli.output import Narrator, emit_json
 from largeds_native.cli.pictures import check_picture_path, write_picture
+from largeds_native.cli.stores import local
 from largeds_native.cli.values import JSON, THREADS
 from largeds_native.profile.bench.stage import Rows, Stage
 
@@ -25,7 +26,9 @@ def bench(
     source: Annotated[
         Path | None,
         typer.Argument(
-            metavar="SOURCE", help="A folder of images, flat or with one folder per class. Default: built-in images."
+            parser=local,
+            metavar="SOURCE",
+            help="A folder of images, flat or with one folder per class. Default: built-in images.",
         ),
     ] = None,
     only: Annotated[list[Stage] | None, typer.Option(help="Only this stage; can be repeated. Default: all.")] = None,

@@ -12,6 +12,7 @@ import typer
 from largeds_native.cli import completion
 from largeds_native.cli.info import describe
 from largeds_native.cli.output import console, emit_json
+from largeds_native.cli.stores import local
 from largeds_native.cli.values import JSON, QUIET, SHARD_BYTES, Layout, byte_count
 
 
@@ -24,6 +25,7 @@ def import_hdf5(
     files: Annotated[
         list[Path] | None,
         typer.Argument(
+            parser=local,
             metavar="FILE",
             show_default=False,
             help="An HDF5 file; or several exported ones, which are concatenated.",

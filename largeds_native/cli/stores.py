@@ -8,11 +8,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from largeds_native._internal.urls import is_url
+from largeds_native._internal.urls import is_url, local_path, without_credentials
 from largeds_native.cli.values import byte_count
 
 if TYPE_CHECKING:
     from largeds_native.store import Store
+
+
+def local(text: str) -> Path:
+    """A path, for commands that read local files alone."""
+    if is_url(text):
+        raise typer.BadParameter(
+            f"expected a local path, found the URL {without_credentials(text)}: copy it here first"
+        )
+    return Path(local_path(text))
 
 
 def place(text: str) -> Path | str:
