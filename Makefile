@@ -26,7 +26,7 @@ help:
 	@echo "make lint     ruff, mypy --strict, check-imports, clang-format, clang-tidy"
 	@echo "make build    the environment ($(VENV)) and the extension; other targets run it when needed"
 	@echo "make docs     the documentation with the reference, in build/docs/index.html"
-	@echo "make bench    all benchmarks, each with peers and a limit or a reference"
+	@echo "make bench    all benchmarks, each with peers and a limit or a reference; then the peers that are not installed"
 	@echo "make gpu-check    build, test and measure on a GPU within SECONDS=480, without a download; DEVICE=cpu tries it"
 	@echo "make fuzz     fuzz every codec (SECONDS=10 each)"
 	@echo "make test-aarch64   the core's kernels and codecs for 64-bit Arm, under qemu"
@@ -156,8 +156,10 @@ docs: $(VENV)/.demo $(VENV)/.dev
 	$(BIN)/python -m sphinx -q -W --keep-going -b html -d build/doctrees docs build/docs
 
 # ---- the rest --------------------------------------------------------------------------------------------------
-bench: $(VENV)/.demo
+bench: $(VENV)/.demo $(VENV)/.dev
+	$(BIN)/largeds bench
 	set -e; for question in benchmarks/bench_*.py; do $(BIN)/python $$question; done
+	@$(BIN)/python benchmarks/missing_peers.py
 
 # requirements to build the image libraries of a wheel, which are installed in build/image-libraries
 WHEEL_PACKAGES ?= cmake git nasm zlib1g-dev

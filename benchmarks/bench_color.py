@@ -17,11 +17,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from harness import options_parser, report
+from harness import console, options_parser, report
 from torch import Tensor
 
 import largeds_native as lds
 from largeds_native._internal.measure import Contender, take_turns
+from largeds_native.profile.bench.candidates import reason
 
 SIDE, KERNEL = 224, 23
 COLOR = lds.ColorAugment(0.8, 0.8, 0.8, 0.2, p=0.8, grayscale=0.2, blur=0.5, blur_kernel=KERNEL)
@@ -103,7 +104,8 @@ def whole_batch(images: Tensor, threads: int) -> Callable[[], int]:
 def kornia_peer(images: Tensor, threads: int) -> Callable[[], int] | None:
     try:
         from kornia import augmentation as K
-    except ImportError:
+    except ImportError as error:
+        console.print(f"not measured: kornia: {reason(error)}")
         return None
     transform = K.AugmentationSequential(
         K.ColorJitter(COLOR.brightness, COLOR.contrast, COLOR.saturation, COLOR.hue, p=COLOR.p),

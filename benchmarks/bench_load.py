@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 import largeds_native as lds
 from largeds_native._internal.measure import Contender, take_turns
 from largeds_native.profile import peers
+from largeds_native.profile.bench.candidates import reason
 from largeds_native.profile.bench.ffcv import ffcv_loader
 
 MEAN, STD = peers.MEAN, peers.STD
@@ -191,7 +192,7 @@ def ffcv(store: Any, o: Any, kind: str, crop: int | None = None) -> list[Contend
     try:
         batches = ffcv_loader(store, 256, o.threads, kind, MEAN, STD, crop)
     except ImportError as error:
-        console.print(f"FFCV is not measured: {error}")
+        console.print(f"not measured: FFCV: {reason(error)}")
         return []
     return [Contender(f"FFCV, {kind}" if crop else "FFCV", drained(batches))]
 

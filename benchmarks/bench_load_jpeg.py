@@ -28,6 +28,8 @@ import largeds_native as lds
 from largeds_native import _C
 from largeds_native._internal.measure import Contender, ratio, take_turns
 from largeds_native.profile import peers
+from largeds_native.profile.bench.candidates import reason
+from largeds_native.profile.bench.ffcv import jpeg_loader
 
 BATCH, SIDE = 256, 224
 TRAIN = lds.Augment(resized_crop=SIDE, flip=0.5)
@@ -119,12 +121,9 @@ def torchvision_peer(data: list[bytes], threads: int) -> Callable[[], int]:
 def ffcv_peer(store: Any, threads: int, max_resolution: int, quality: int) -> Callable[[], int] | None:
     """FFCV's JPEG mode, as its documentation recommends it; None if it is not installed."""
     try:
-        from largeds_native.profile.bench.ffcv import jpeg_loader
-    except ImportError:
-        return None
-    try:
         loader = jpeg_loader(store, BATCH, threads, SIDE, max_resolution, quality)
-    except ImportError:
+    except ImportError as error:
+        console.print(f"not measured: FFCV: {reason(error)}")
         return None
     return lambda: sum(len(images) for images, _ in loader)
 

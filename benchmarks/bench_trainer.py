@@ -36,6 +36,7 @@ from trainer_models import OnlyParameters, resnet18, sgd, small_cnn, trivial_mod
 
 from largeds_native._internal.measure import machine_facts, write_json
 from largeds_native._internal.measure.paired_timing import time_blocks, time_difference, time_ratio, wall_clock_on
+from largeds_native.profile.peer_packages import command_for
 from largeds_native.trainer import Accumulator, Trainer
 
 ACCUMULATE = 4
@@ -152,7 +153,7 @@ def peers(lightning: Callable[..., None], accelerate: Callable[..., None]) -> di
         if importlib.util.find_spec(module):
             found[name] = loop
         else:
-            console.print(f"not measured: {name} (pip install {module})")
+            console.print(f"not measured: {name} ({command_for(module)})")
     return found
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from largeds_native.profile.bench.candidates import reason
 from largeds_native.profile.bench.decoders import CROP, RESIZE, Run, dali_rows, opencv, threaded, torchvision
 
 __all__ = ["CROP", "available"]
@@ -82,5 +83,5 @@ def available(paths: list[str], threads: int, note: Callable[[str], object]) -> 
         try:
             found[name] = make(paths, threads)
         except (ImportError, OSError, RuntimeError) as error:  # noqa: PERF203
-            note(f"left out: {name} ({type(error).__name__}: {str(error).splitlines()[0][:90]})")
+            note(f"not measured: {name}: {reason(error)}")
     return found

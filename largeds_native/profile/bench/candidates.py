@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from largeds_native._internal.measure import Contender, Measured, Role, take_turns
+from largeds_native.profile.peer_packages import command_for
 
 Progress = Callable[[str], object]
 OURS = "largeds_native"
-PACKAGES = {"cv2": "opencv-python-headless", "nvidia": "nvidia-dali-cuda130", "streaming": "mosaicml-streaming"}
 FIRST: dict[Role, bool] = {"limit": True, "reference": True, "ours": False, "peer": False}
 
 
@@ -64,6 +64,5 @@ def reason(error: Exception) -> str:
     """The reason why a peer is not measured, in one line."""
     text = (str(error).strip() or type(error).__name__).splitlines()[0][:120]
     if isinstance(error, ModuleNotFoundError) and error.name:
-        package = error.name.partition(".")[0]
-        return f"not installed (pip install {PACKAGES.get(package, package)})"
+        return f"not installed ({command_for(error.name)})"
     return f"{type(error).__name__}: {text}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 import shutil
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,7 +15,7 @@ import numpy as np
 from largeds_native._internal.machine import remote_file_system, usable_memory
 from largeds_native._internal.units import size
 from largeds_native._internal.urls import is_url, without_credentials
-from largeds_native.errors import ArgumentError, StoreError
+from largeds_native.errors import ArgumentError, PackError, StoreError
 from largeds_native.loading import Loader
 from largeds_native.opening import open_store
 from largeds_native.profile.classifier import normalization, number_of_classes, training_augment
@@ -53,6 +54,8 @@ def profile_path(config: ProfileConfig, target: Path | str) -> ProfileResults:
     """Profiles an epoch over a store, or over a source that could be packed. ArgumentError for a URL."""
     if is_url(target):
         raise ArgumentError(_about_url(str(target)))
+    if not os.path.exists(target) and not set(str(target)) & set("*?[{"):  # no pattern of tar files
+        raise PackError(f"{target} does not exist: expected a store, or images to pack")
     target = Path(target)
     if (target / MANIFEST).exists() or target.suffix in (".h5", ".hdf5", ".npy"):
         with open_store(target) as store:
