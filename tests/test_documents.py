@@ -1,9 +1,8 @@
-"""Runs the code in the documents: the blocks of a document in order, in one namespace and one folder."""
+"""The code in the documents runs, their links lead somewhere, and the reference names all that is public."""
 
 from __future__ import annotations
 
 import inspect
-import os
 import re
 import runpy
 import subprocess
@@ -18,15 +17,9 @@ from PIL import Image
 
 import largeds_native as lds
 from largeds_native import errors
+from tests.builders.documents import BLOCK, ROOT, blocks, run_block
 
-ROOT = Path(__file__).parent.parent
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-BLOCK = re.compile(r"^```(\S+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
-
-
-def blocks(document: Path) -> list[tuple[str, str]]:
-    """(language, code) of each block."""
-    return BLOCK.findall(document.read_text())
 
 
 @pytest.fixture
@@ -42,25 +35,12 @@ def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             Image.fromarray(pixels).save(folder / f"{i}.jpg")
 
 
-def run_in_shell(code: str) -> None:
-    """Runs bash code with `largeds` of this checkout."""
-    largeds = f'largeds() {{ "{sys.executable}" -m largeds_native "$@"; }}\n'
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    done = subprocess.run(["bash", "-e"], input=largeds + code, text=True, capture_output=True, env=environment)
-    assert done.returncode == 0, f"{code}\n{done.stderr}"
-
-
 @pytest.mark.usefixtures("photos")
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_code_runs(document: Path) -> None:
     namespace = {"__name__": "__main__"}
     for number, (language, code) in enumerate(blocks(document), 1):
-        if language == "python":
-            exec(compile(code, f"{document.name}, block {number}", "exec"), namespace)
-        elif language == "bash":
-            run_in_shell(code)
-        else:
-            assert language in ("{toctree}", "{eval-rst}"), f"{document}: a block of {language} is not run"
+        run_block(language, code, f"{document.name}, block {number}", namespace)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))

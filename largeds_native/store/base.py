@@ -413,8 +413,9 @@ class Store(ABC):
         """(mean, std) per channel over all images, before normalisation, in the units of the loader's mean and std:
         x / 255 of uint8, x / 65535 of uint16, x / 32768 of int16, and floats as they are. Exact for integers.
 
-        A pack of uint8 computes them while it runs. For other stores, the first call reads all images once. Raises
-        StoreError for a store without images.
+        A pack of uint8 computes them while it runs. For other stores, the first call reads all images once, and of JPEG
+        rows at most 10,000; of a store in object storage, it fetches their shards. Raises StoreError for a store
+        without images.
         """
         known = self._metadata.statistics
         if known is not None:

@@ -199,7 +199,8 @@ class JpegStore(PackedStore):
     # ---- as a whole --------------------------------------------------------------------------------------------
     @cached_property
     def statistics(self) -> MeanStd:
-        """(mean, std) per channel in [0, 1] units. The first call decodes at most 10,000 rows, evenly spaced."""
+        """(mean, std) per channel in [0, 1] units. The first call decodes at most 10,000 rows, evenly spaced. In object
+        storage, that fetches their shards."""
         if not len(self):
             raise StoreError(f"{self.path} has no statistics: it has no images")
         rows = np.unique(np.linspace(0, len(self) - 1, min(len(self), STATISTICS_ROWS)).astype(np.int64))

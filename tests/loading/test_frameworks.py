@@ -28,8 +28,28 @@ def test_accelerate_leaves_a_loader_as_it_is(store: Any, tmp_path: Any) -> None:
     assert accelerator.prepare(model, torch.optim.SGD(model.parameters()), loader)[-1] is loader
     assert accelerator.prepare_data_loader(loader) is loader
     accelerator.save_state(tmp_path)
-    with pytest.raises((TypeError, ValueError)):  # load_state_dict is the way
+    with pytest.raises((TypeError, ValueError)):  # register_for_checkpointing is the way
         list(accelerate.skip_first_batches(loader, 2))
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
+def test_accelerate_saves_a_loaders_position(store: Any, tmp_path: Path) -> None:
+    accelerate = pytest.importorskip("accelerate")
+
+    def started() -> tuple[Any, lds.Loader]:
+        accelerator, loader = accelerate.Accelerator(cpu=True), lds.Loader(store, 16, shuffle=True)
+        accelerator.register_for_checkpointing(loader)
+        return accelerator, loader
+
+    accelerator, loader = started()
+    labels = []
+    for number, (_, batch) in enumerate(loader):
+        labels.append(batch.tolist())
+        if number == 2:
+            accelerator.save_state(str(tmp_path / "saved"))
+    accelerator, loader = started()
+    accelerator.load_state(str(tmp_path / "saved"))
+    assert [batch.tolist() for _, batch in loader] == labels[3:]
 
 
 @pytest.mark.parametrize("shuffle", [False, True])
