@@ -98,7 +98,7 @@ def question(folder: Path, name: str, n: int, side: int, batch: int, options: An
         return run
 
     contenders = [
-        Contender("pread, 32 at a time", pread_at_depth(path, offset, store.row_bytes, n), "limit", before=cold),
+        Contender("pread, 32 at a time", pread_at_depth(path, offset, store.row_bytes, n), "reference", before=cold),
         Contender("Loader", ours(shuffle=True), "ours", before=cold),
         Contender("Loader, block order", ours(order="block"), "ours", before=cold),
         Contender("np.memmap, fancy index", one_by_one(path, n), before=cold),
@@ -146,7 +146,7 @@ def jpeg_question(n: int, options: Any) -> None:
             return sum(len(batch) for (batch,) in loader)
 
     contenders = [
-        Contender("pread, 32 at a time", pread, "limit", before=cold),
+        Contender("pread, 32 at a time", pread, "reference", before=cold),
         Contender("Loader, rows in memory", ours, "limit"),
         Contender("Loader", ours, "ours", before=cold),
     ]

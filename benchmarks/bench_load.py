@@ -40,8 +40,10 @@ def drained(batches: Iterable[Any], epochs: int = 1) -> Callable[[], int]:
     return run
 
 
-def limit(store: Any, batch: int, threads: int, kind: str, epochs: int = 1) -> Callable[[], int]:
-    filler = Limit(store.images, batch, threads, kind, MEAN, STD)
+def limit(
+    store: Any, batch: int, threads: int, kind: str, epochs: int = 1, *, stream: bool = False
+) -> Callable[[], int]:
+    filler = Limit(store.images, batch, threads, kind, MEAN, STD, stream=stream)
 
     def run() -> int:
         for _ in range(epochs):
@@ -95,7 +97,8 @@ def ours(store: Any, threads: int, batch: int = 256, **kwargs: Any) -> Any:
 def uint8(store: Any, o: Any) -> None:
     results = take_turns(
         [
-            Contender("memcpy of the rows", limit(store, 256, o.threads, "uint8", 4), "limit"),
+            Contender("streaming copy of the rows", limit(store, 256, o.threads, "uint8", 4, stream=True), "limit"),
+            Contender("memcpy of the rows", limit(store, 256, o.threads, "uint8", 4), "reference"),
             Contender("Loader", drained(ours(store, o.threads, dtype=torch.uint8), 4), "ours"),
             *ffcv(store, o, "uint8"),
         ],
@@ -172,7 +175,7 @@ def small(folder: Path, o: Any) -> None:
     store = make_store(folder, 50_000, 32)
     results = take_turns(
         [
-            Contender("memcpy of the rows", limit(store, 512, o.threads, "uint8", 4), "limit"),
+            Contender("memcpy of the rows", limit(store, 512, o.threads, "uint8", 4), "reference"),
             Contender("Loader", drained(ours(store, o.threads, 512, dtype=torch.uint8), 4), "ours"),
         ],
         rounds=o.rounds,
