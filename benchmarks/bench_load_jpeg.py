@@ -47,7 +47,7 @@ def boxes(store: Any, augment: lds.Augment) -> list[tuple[int, int, int, int]]:
     """What each sample of epoch 0 needs, in the store's order."""
     found = []
     for row, (height, width) in enumerate(store.sizes[:].tolist()):
-        box, resized, part, _ = _C.geometry(augment.core(), height, width, 0, 0, row)
+        box, resized, part, *_ = _C.geometry(augment.core(), height, width, 0, 0, row)
         if part[2:] != resized[::-1]:  # a part of the resized image: the pixels that it depends on
             across, down = (box[2] - box[0]) / resized[1], (box[3] - box[1]) / resized[0]
             box = (
