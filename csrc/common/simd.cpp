@@ -59,8 +59,12 @@ std::vector<Simd> supported_simd() {
 
 bool has_avx512_bytes() noexcept {
 #if defined(__x86_64__)
-  constexpr unsigned kNeeded = bit_AVX512VBMI | bit_AVX512VNNI;
-  return has_avx512() && (cpuid(7).c & kNeeded) == kNeeded;
+  // asked once: in a virtual machine the host answers each cpuid, which takes longer than the line of an image
+  static const bool found = [] {
+    constexpr unsigned kNeeded = bit_AVX512VBMI | bit_AVX512VNNI;
+    return has_avx512() && (cpuid(7).c & kNeeded) == kNeeded;
+  }();
+  return found;
 #else
   return false;
 #endif
