@@ -20,6 +20,7 @@ import typer
 
 MANIFEST = "manifest.json"  # read as plain JSON, since the package of stores imports torch
 MAX_BYTES = 64 << 20
+MAX_LINE = 1 << 20
 MOST = 1000  # datasets of a file
 SPECIAL = re.compile(r"[^\w@%+=:,./-]")
 MODEL = re.compile(r"^@register_model\([^)\n]*\)\n(?:@.*\n)*def (\w+)\(", re.MULTILINE)
@@ -32,7 +33,7 @@ def proposing(names_in: Callable[[Path], Iterable[str]]) -> Callable[[typer.Cont
         names: list[str] = []
         for path in _given(ctx):
             with suppress(Exception):
-                names += names_in(path)
+                names += [name for name in names_in(path) if isinstance(name, str)]
         return _matching(names, incomplete)
 
     return complete
@@ -60,14 +61,16 @@ def _given(ctx: typer.Context) -> Iterator[Path]:
     without its value ends the parsing."""
     for value in (*ctx.params.values(), ctx.args):
         for one in value if isinstance(value, (list, tuple)) else [value]:
-            if isinstance(one, (str, Path)) and os.path.exists(one):
+            if isinstance(one, (str, Path)) and (os.path.isfile(one) or os.path.isdir(one)):
                 yield Path(one)
 
 
 def classes_in(store: Path) -> Iterable[str]:
+    if not (store / MANIFEST).is_file():  # a pipe would wait for its writer
+        return []
     with open(store / MANIFEST, "rb") as file:
-        names: list[str] = json.loads(file.read(MAX_BYTES))["classes"]
-    return names
+        names = json.loads(file.read(MAX_BYTES))["classes"]
+    return names if isinstance(names, list) else []
 
 
 def columns_in(file: Path) -> Iterable[str]:
@@ -78,7 +81,7 @@ def columns_in(file: Path) -> Iterable[str]:
         return names
     if file.suffix.lower() == ".csv":
         with open(file, encoding="utf-8-sig", newline="") as lines:
-            return [name.strip() for name in next(csv.reader(lines))]
+            return [name.strip() for name in next(csv.reader([lines.readline(MAX_LINE)]))]
     return []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 import subprocess
@@ -45,8 +46,14 @@ def test_classes(proposed: Proposed, tmp_path: Path) -> None:
     assert proposed("view", "s.lds", "--class", "g") == [r"great\ white"]
     assert proposed("view", "none.lds", "s3://bucket/s.lds", "--class", "") == []
     assert proposed("view", "--class", "") == []
-    (tmp_path / "s.lds" / "manifest.json").write_text("[")
-    assert proposed("view", "s.lds", "--class", "") == []
+    manifest = tmp_path / "s.lds" / "manifest.json"
+    for text, names in (("[", []), ('{"classes": [1, null, ["a"], "b"]}', ["b"]), ('{"classes": "abc"}', [])):
+        manifest.write_text(text)
+        assert proposed("view", "s.lds", "--class", "") == names
+    manifest.unlink()
+    os.mkfifo(manifest)  # nobody writes to it
+    os.mkfifo(tmp_path / "pipe.csv")
+    assert proposed("view", "s.lds", "--class", "") == proposed("pack", "pipe.csv", "--path", "") == []
 
 
 def test_columns_of_a_table(proposed: Proposed, tmp_path: Path) -> None:
