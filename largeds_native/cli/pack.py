@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import sys
 from enum import Enum
 from typing import Annotated, Any
 
 import typer
 
 from largeds_native._internal.limits import MAX_PIXELS
+from largeds_native._internal.terminal import on_terminal
 from largeds_native._internal.urls import is_url, local_path, without_credentials
 from largeds_native.cli import completion
 from largeds_native.cli.pack_parts import pack_part, part_from, show_store
@@ -230,6 +230,7 @@ def pack(
     from largeds_native.packing import commit, plan
     from largeds_native.packing.run import run
     from largeds_native.sources import table
+    from largeds_native.sources.patterns import expand
     from largeds_native.sources.resolve import is_table
 
     if not source:  # the last argument is OUT
@@ -240,7 +241,7 @@ def pack(
         raise typer.BadParameter("expected one of --part, --finish and --engine, found several")
     if address is not None and engine is None:
         raise typer.BadParameter("--address is that of a Ray cluster: pass --engine ray too")
-    chosen: Any = source[0] if len(source) == 1 else source
+    chosen: Any = source[0] if len(source) == 1 else [found for given in source for found in expand(given)]
     if path is not None or label is not None:
         if len(source) != 1 or not is_table(source[0]):
             raise PackError(
@@ -281,7 +282,7 @@ def pack(
         "ignore": ignore,
         "max_failures": _max_failures(max_failures),
     }
-    shown = sys.stderr.isatty() and not (quiet or json)
+    shown = on_terminal() and not (quiet or json)
     arguments |= {"threads": threads, "resume": resume}
     if part is not None:
         pack_part(chosen, out, arguments, part_from(part), shown, json=json, quiet=quiet)

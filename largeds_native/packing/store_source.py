@@ -17,6 +17,7 @@ from largeds_native.sources import FailedItem, IndexedSource, Item, Source, Sour
 from largeds_native.sources.base import Indices
 from largeds_native.store import ConcatStore, JpegStore, PackedStore, Store
 from largeds_native.store.base import check_local
+from largeds_native.store.format.manifest import NAME as MANIFEST
 from largeds_native.store.format.manifest import read_manifest
 
 BATCH_BYTES = 64 << 20
@@ -113,9 +114,12 @@ def source_of(
 
 def _refuse_path_of_store(source: Any) -> None:
     """A folder of images may have a manifest.json of its own, but none that can be read as a store's."""
-    if isinstance(source, (str, os.PathLike)) and not is_url(source):
+    if not isinstance(source, (str, os.PathLike)) or is_url(source):
+        return
+    path = Path(local_path(source))
+    if os.path.isfile(path / MANIFEST):
         with suppress(StoreError, StorageError):
-            read_manifest(Path(local_path(source)))
+            read_manifest(path)
             raise ArgumentError(f"{os.fspath(source)} is a store: pass lds.open(...) of it, or --from-store")
 
 

@@ -7,7 +7,6 @@ import itertools
 import math
 import os
 import re
-from collections.abc import Sequence
 
 from largeds_native._internal.objects import ObjectFolder
 from largeds_native._internal.urls import is_url, join, local_path, scheme_of, split_query, without_credentials
@@ -28,18 +27,28 @@ def expand(path: str | os.PathLike[str]) -> list[str]:
     text = str(path) if is_url(path) else local_path(path)
     if not _PATTERN.search(text) or (not is_url(text) and os.path.lexists(text)):
         return [text]
-    return [found for one in _of_braces(text) for found in (_objects(one) if is_url(one) else _files(one))]
+    if not is_url(text):
+        return [found for one in _of_braces(text) for found in _files(one)]
+    base, _ = split_query(text)
+    return [found for one in _of_braces(base) for found in _objects(one + text[len(base) :])]
 
 
 def _of_braces(text: str) -> list[str]:
     parts = _BRACES.split(text)  # texts, and between them what was in braces
-    choices = [_choices(part) if i % 2 else [part] for i, part in enumerate(parts)]
-    if math.prod(map(len, choices)) > MOST:
+    if math.prod(map(_count, parts[1::2])) > MOST:
         raise ArgumentError(f"{without_credentials(text)}: expected a pattern that stands for at most {MOST:,} paths")
+    choices = [_choices(part) if i % 2 else [part] for i, part in enumerate(parts)]
     return ["".join(chosen) for chosen in itertools.product(*choices)]
 
 
-def _choices(inside: str) -> Sequence[str]:
+def _count(inside: str) -> int:
+    if "," in inside:
+        return inside.count(",") + 1
+    first, last = map(int, inside.split(".."))
+    return abs(last - first) + 1
+
+
+def _choices(inside: str) -> list[str]:
     """Of a,b and of 08..11, which is 08, 09, 10, 11: as in bash, with zeros in front where an end has them."""
     if "," in inside:
         return inside.split(",")
@@ -47,7 +56,7 @@ def _choices(inside: str) -> Sequence[str]:
     first, last = map(int, ends)
     width = max(map(len, ends)) if any(len(end) > 1 and end[0] == "0" for end in ends) else 0
     step = 1 if first <= last else -1
-    return [f"{number:0{width}}" for number in itertools.islice(range(first, last + step, step), MOST + 1)]
+    return [f"{number:0{width}}" for number in range(first, last + step, step)]
 
 
 def _files(text: str) -> list[str]:

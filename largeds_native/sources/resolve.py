@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from largeds_native._internal.urls import is_url, split_query, without_credentials
+from largeds_native._internal.urls import is_url, local_path, split_query, without_credentials
 from largeds_native.errors import ArgumentError
 from largeds_native.sources.arrays import arrays
 from largeds_native.sources.base import Source
@@ -16,9 +16,10 @@ from largeds_native.sources.folder import folder
 from largeds_native.sources.folder_source import EXTENSIONS
 from largeds_native.sources.patterns import expand
 from largeds_native.sources.table import table
-from largeds_native.sources.tar import tar
+from largeds_native.sources.tar import TarSource
 
 TABLES = (".csv", ".parquet")
+COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".lz4")
 EXPECTED = "expected a folder of images, a .csv or .parquet table, or tar files"
 
 
@@ -52,9 +53,10 @@ def _as_source(source: Any) -> Source:
         return source
     if isinstance(source, (str, os.PathLike)):
         found = expand(source)
-        return _from_path(found[0]) if len(found) == 1 else _from_paths(found)
+        one_image = _kind(found[0]) == "image" and found[0] != os.fspath(source)  # that a pattern stands for
+        return _from_path(found[0]) if len(found) == 1 and not one_image else _from_paths(found)
     if isinstance(source, (list, tuple)) and source and all(isinstance(item, (str, os.PathLike)) for item in source):
-        return _from_paths([found for item in source for found in expand(item)])
+        return _from_paths([found for item in source for found in _of_list(item)])
     if isinstance(source, tuple) and len(source) == 2:
         return arrays(*source)
     if isinstance(source, Mapping):
@@ -75,6 +77,13 @@ def _as_source(source: Any) -> Source:
     )
 
 
+def _of_list(item: str | os.PathLike[str]) -> list[str]:
+    """Tar files may be named by patterns. An image has its own name, whatever is in it: it may be missing."""
+    if _kind(os.fspath(item)) == "tar file":
+        return expand(item)
+    return [str(item) if is_url(item) else local_path(item)]
+
+
 def _is_folder_url(source: Any) -> bool:
     return is_url(source) and _kind(source) == "folder"
 
@@ -89,12 +98,14 @@ def _kind(path: str) -> str:
     if not is_url(path) and os.path.isdir(path):
         return "folder"
     name = split_query(path)[0].rstrip("/")
-    ending = os.path.splitext(name)[1].lower()
+    endings = [ending.lower() for ending in Path(name).suffixes]
+    ending = endings[-1] if endings else ""
     if ending in TABLES:
         return "table"
     if ending in EXTENSIONS:
         return "image"
-    if ending == ".tgz" or ".tar" in Path(name).suffixes:  # that a compressed one can't be read is said
+    # that a compressed one can't be read is said when it is opened
+    if ending in (".tar", ".tgz") or (ending in COMPRESSED and endings[-2:-1] == [".tar"]):
         return "tar file"
     return "folder" if is_url(path) else ending
 
@@ -109,7 +120,7 @@ def _from_path(path: str) -> Source:
     if kind == "table":
         return table(path)
     if kind == "tar file":
-        return tar(path)
+        return _tar_files([path])
     raise ArgumentError(f"{shown}: {EXPECTED}")
 
 
@@ -131,4 +142,9 @@ def _from_paths(paths: list[str]) -> Source:
             f"expected tar files, or images, found both: {without_credentials(other)} and "
             f"{without_credentials(images[0])}: pack them one after the other"
         )
-    return tar(paths)
+    return _tar_files(paths)
+
+
+def _tar_files(paths: list[str]) -> Source:
+    """Of files, whose names are patterns no more."""
+    return TarSource([path if is_url(path) else os.path.abspath(path) for path in paths])

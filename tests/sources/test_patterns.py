@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+from PIL import Image
 
+import largeds_native as lds
 from largeds_native._internal.objects import ObjectFolder
 from largeds_native.errors import ArgumentError, MissingObjectError
 from largeds_native.sources import patterns
 from largeds_native.sources.patterns import expand
+from largeds_native.sources.resolve import _kind
 
 
 @pytest.mark.parametrize(
@@ -22,6 +26,7 @@ from largeds_native.sources.patterns import expand
         ("a{,b}", ["a", "ab"]),
         ("{a}{}{a..b}", ["{a}{}{a..b}"]),
         ("s3://bucket/t-{0..1}.tar", ["s3://bucket/t-0.tar", "s3://bucket/t-1.tar"]),
+        ("https://host/t.tar?policy={a,b}", ["https://host/t.tar?policy={a,b}"]),
         ("https://host/t-{0..1}.tar?sig=[x]", ["https://host/t-0.tar?sig=[x]", "https://host/t-1.tar?sig=[x]"]),
     ],
 )
@@ -69,3 +74,32 @@ def test_the_number_of_paths_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None
     for pattern in ("{0..999999999999999999}", "{0..9}{0..10}"):
         with pytest.raises(ArgumentError, match="at most 100 paths"):
             expand(pattern)
+
+
+def test_images_of_a_list_have_their_own_names(tmp_path: Path) -> None:
+    for number in range(3):
+        Image.new("RGB", (8, 8)).save(tmp_path / f"i{number}.png")
+    options: dict[str, Any] = {"resize": None, "crop": None, "progress": False, "max_failures": 1.0}
+    given = [tmp_path / "i0.png", str(tmp_path / "i[12].png"), tmp_path / "i{1,2}.png"]
+    store = lds.pack(given, tmp_path / "list.lds", **options)
+    assert (len(store), sum(store.report.failed.values())) == (1, 2)
+    assert len(lds.pack(tmp_path / "i*.png", tmp_path / "all.lds", **options)) == 3
+    assert len(lds.pack(tmp_path / "i0*.png", tmp_path / "one.lds", **options)) == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("a.TAR", "tar file"),
+        ("s3://b/X.TAR", "tar file"),
+        ("a.tar.gz", "tar file"),
+        ("a.TGZ", "tar file"),
+        ("s3://my.tar.bucket", "folder"),
+        ("s3://b/v.tar.d/", "folder"),
+        ("s3://b/a.tar.parquet", "table"),
+        ("a.b.Jpeg", "image"),
+        ("a.tar.d", ".d"),
+    ],
+)
+def test_what_a_name_says(path: str, kind: str) -> None:
+    assert _kind(path) == kind
