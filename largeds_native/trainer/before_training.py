@@ -55,7 +55,7 @@ def warn_of_processes_apart() -> None:
     if count != "1" and dist.is_available() and dist.is_torchelastic_launched() and not dist.is_initialized():
         warnings.warn(
             f"torchrun started {count} processes, and torch.distributed is not initialised: each of them trains a "
-            "model of its own, on all samples, and they write the same checkpoints. Call "
+            "model of its own, and would write the same checkpoints. Call "
             'torch.distributed.init_process_group("nccl") first, or "gloo" without GPUs',
             stacklevel=3,
         )

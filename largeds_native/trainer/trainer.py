@@ -191,7 +191,7 @@ class Trainer:
         self._unsaved_best = False  # the last epoch was the best so far, and its checkpoint could not be written
         self.steps_per_epoch: int | None = None
         self.stopped = False
-        self.resumed_from: str | os.PathLike[str] | None = None
+        self._resumed_from: str | os.PathLike[str] | None = None
         self.totals = EpochTotals()
         self.position: Position | None = None
 
@@ -214,6 +214,11 @@ class Trainer:
     def steps_in_epoch(self) -> int:
         """Number of optimizer steps in this epoch so far."""
         return self._progress.steps_in_epoch
+
+    @property
+    def resumed_from(self) -> str | os.PathLike[str] | None:
+        """The checkpoint that the last `fit` went on from; None where it began, or went on in this process."""
+        return self._resumed_from
 
     @property
     def history(self) -> list[dict[str, float]]:
@@ -255,9 +260,9 @@ class Trainer:
         batches_per_epoch = self.ranks.longest(train_loader)
         self.steps_per_epoch = batches_per_epoch and math.ceil(batches_per_epoch / self.accumulator.accumulate)
         found = run_state.find_checkpoint(resume, self.checkpoints, self.step > 0, self.ranks)
-        self.resumed_from = None if found is None else found[1]
         if found is not None:
             self.load_state_dict(*found)
+        self._resumed_from = None if found is None else found[1]
         if self.epoch < epochs:
             check_checkpoint_dir(self.checkpoints, self.ranks)
             self._check_before_training(val_loader)

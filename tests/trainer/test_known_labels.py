@@ -103,6 +103,14 @@ def test_the_device_is_not_asked(later: Any, tmp_path: Path) -> None:
     assert counts[0]["ne"] == 0
 
 
+class Masking(lds.Loader):
+    """Leaves out every other sample."""
+
+    def __iter__(self) -> Any:
+        for images, labels in super().__iter__():
+            yield images, labels.clone().index_fill_(0, torch.arange(0, len(labels), 2), -100)
+
+
 def test_labels_that_may_be_ignored(tmp_path: Path) -> None:
     store = make_store(tmp_path, np.arange(N) % 4)
     loader = lds.Loader(store, 8)
@@ -112,6 +120,7 @@ def test_labels_that_may_be_ignored(tmp_path: Path) -> None:
     assert no_label_is(-100, lds.Loader(lds.concat([store, store]), 8))
     assert not no_label_is(3, lds.Loader(lds.concat([store, store]), 8))
     assert not no_label_is(-100, list(loader))
+    assert not no_label_is(-100, Masking(store, 8))
     assert not no_label_is(-100, lds.Loader(store, 8, fields=("label", "label")))
     scores = make_random_store(tmp_path / "f.lds", fields={"label": np.zeros(7, np.float32)})
     assert not no_label_is(-100, lds.Loader(scores, 8))
