@@ -60,7 +60,7 @@ def usable_memory(root: Path = CGROUP_ROOT, meminfo: Path = Path("/proc/meminfo"
 def remote_file_system(path: str | os.PathLike[str], mounts: Path = Path("/proc/self/mountinfo")) -> str:
     """The kind of the file system of a path, as "nfs4", if its files are on another machine; else ""."""
     try:
-        lines = [line.split() for line in mounts.read_text().splitlines()]
+        lines = [line.split() for line in mounts.read_text(errors="surrogateescape").splitlines()]
     except OSError:
         return ""
     real, found, kind = Path(os.path.realpath(path)), "", ""

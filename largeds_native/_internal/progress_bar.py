@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+from largeds_native._internal.terminal import on_terminal
 
 ProgressCallback = Callable[[int, int], object]  # (done, total): rows, or bytes
 
@@ -18,7 +19,7 @@ def progress_of(
     if callable(progress):
         yield progress
         return
-    if not (progress and sys.stderr.isatty()):
+    if not (progress and on_terminal()):
         yield lambda done, total: None
         return
     from rich.console import Console

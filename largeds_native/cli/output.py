@@ -11,6 +11,7 @@ from typing import Any
 
 from rich.console import Console
 
+from largeds_native._internal.terminal import on_terminal
 from largeds_native._internal.units import size as size
 
 
@@ -56,7 +57,7 @@ class Narrator:
 
     def progress(self, text: str) -> None:
         """Shows the current work on one line of the terminal, which the next call overwrites."""
-        if not self.silent and sys.stderr.isatty():
+        if not self.silent and on_terminal():
             print(f"\r\033[K   {text}", end="" if text else "\r", file=sys.stderr, flush=True)
 
 

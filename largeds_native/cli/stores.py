@@ -26,7 +26,7 @@ def local(text: str) -> Path:
 
 def place(text: str) -> Path | str:
     """A path; or a URL, which a Path would spoil."""
-    return text if is_url(text) else Path(text)
+    return text if is_url(text) else Path(local_path(text))
 
 
 STORES = Annotated[

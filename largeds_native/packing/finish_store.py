@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
+from largeds_native._internal.terminal import on_terminal
 from largeds_native.errors import LargedsError, PackError
 from largeds_native.packing.class_names import numbered_classes
 from largeds_native.packing.failures import check_failures, check_finished
@@ -135,7 +135,7 @@ def _write_files(plan: Plan, records: Mapping[int, ShardRecord], report: Report)
 
 
 def _show(report: Report) -> None:
-    if sys.stderr.isatty():
+    if on_terminal():
         from rich.console import Console
 
         Console(stderr=True).print(report)

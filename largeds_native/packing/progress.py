@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from types import TracebackType
 from typing import Any
 
+from largeds_native._internal.terminal import on_terminal
 from largeds_native._internal.units import size
 
 
@@ -13,7 +13,7 @@ class PackProgressBar:
     def __init__(self, total: int | None, enabled: bool) -> None:
         self._bar: Any = None
         self._task: Any = None
-        if not (enabled and sys.stderr.isatty()):
+        if not (enabled and on_terminal()):
             return
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn

@@ -15,7 +15,7 @@ class Peer:
     def is_installed(self) -> bool:
         try:
             return find_spec(self.module) is not None
-        except ModuleNotFoundError:  # of the package that it is in
+        except (ImportError, ValueError):  # of the package that it is in, which is missing or broken
             return False
 
 
