@@ -2,7 +2,7 @@
 
 Files in the page cache. A pack scans, reads, keeps or decodes and encodes, hashes, writes samples.parquet, syncs, and
 writes the manifest. "copied" are the same files, copied by as many threads to files, or into one file that is synced as
-the store is, which is the limit of a pack that keeps them. Shrunk rows have a shorter side of at most 256, quality 90;
+the store is. Shrunk rows have a shorter side of at most 256, quality 90;
 the raw pack has its usual 256 and 224. "transcoded" writes the coefficients of every file again.
 
 python benchmarks/bench_pack_jpeg.py [--rounds 5] [--threads N] [--images 1000]
@@ -76,7 +76,7 @@ def contenders(folder: Path, paths: list[str], threads: int) -> list[Contender]:
         pack("transcoded", codec="jpeg", restarts=True),
         pack("raw, 256 and 224"),
         Contender("copied to files", lambda: copy_to_files(paths, threads), "reference", before=fresh),
-        Contender("copied into one file", lambda: copy_into_one(paths, offsets, threads), "limit", before=fresh),
+        Contender("copied into one file", lambda: copy_into_one(paths, offsets, threads), "reference", before=fresh),
     ]
 
 

@@ -57,7 +57,7 @@ def timed(page: Path) -> dict[str, Any]:
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     shutil.rmtree(folder)
     if done.returncode:
-        return {"failed": done.stderr.strip().splitlines()[-1]}
+        return {"failed": (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]}
     return json.loads(done.stdout.splitlines()[-1])  # type: ignore[no-any-return]
 
 
@@ -175,8 +175,10 @@ def main(pages: list[Path], write_pages: bool) -> None:
     others = contention.share()
     if others is not None and others > MUCH:
         console.print(
-            f"Other programs took {others:.0%} of the processors meanwhile: measure again on a quiet machine."
+            f"Other programs took {others:.0%} of the processors meanwhile, so nothing is written: measure again on a "
+            "quiet machine."
         )
+        return
     content = {"question": "How long does each recipe take?", "unit": "seconds", "machine": facts, "results": results}
     content["others_share"] = others
     if pages == PAGES:
@@ -195,4 +197,7 @@ if __name__ == "__main__":
     if options.in_this_folder:
         run_here(options.in_this_folder)
     else:
+        known = [page.stem for page in PAGES]
+        if unknown := set(options.names) - set(known):
+            parser.error(f"{', '.join(sorted(unknown))}: expected some of {', '.join(known)}")
         main([page for page in PAGES if page.stem in (options.names or [page.stem])], options.write_pages)

@@ -69,7 +69,7 @@ def test_a_peer_says_what_to_type(module: str, said: str) -> None:
 def test_the_list_is_the_end_of_make_bench() -> None:
     if not (ROOT / "benchmarks").is_dir():
         pytest.skip("the benchmarks are in a checkout")
-    command = ["make", "-n", "bench", f"PYTHON={sys.executable}"]
+    command = ["make", "--no-print-directory", "-n", "bench", f"PYTHON={sys.executable}"]
     steps = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
     assert steps[-1].endswith("benchmarks/missing_peers.py")
     program = "import sys; sys.modules['kornia'] = None; sys.path.insert(0, 'benchmarks'); import runpy; "
