@@ -24,6 +24,7 @@ from largeds_native.store.report import Report
 
 KEY_HINT = "a store that is packed with key='...', a name of yours for its data, is known again by that key"
 
+TRIES = 10  # to write a file beside processes that finish the store
 _BEFORE_A_JOB = (FOLDER,)  # what a pack may leave that is stopped before it wrote its job
 _SHARD = re.compile(r"shard-\d{5,9}")
 _FILE_OF_SHARD = re.compile(
@@ -117,7 +118,8 @@ def _write_job(plan: Plan, new: bool) -> None:
         publish(path, data)
         return
     temporary = plan.out / FOLDER / f"{path.name}.{secrets.token_hex(4)}"
-    temporary.parent.mkdir(exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        temporary.parent.mkdir()
     temporary.write_bytes(data)
     try:
         os.link(temporary, path)  # unlike a rename, it fails where the file exists
@@ -132,9 +134,18 @@ def _write_job(plan: Plan, new: bool) -> None:
 
 
 def publish(path: Path, data: bytes) -> None:
-    """Writes a file of the output folder, which other processes may be writing too, with the same contents."""
+    """Writes a file of the output folder, which other processes may be writing too, with the same contents. The first
+    one that finishes the store removes the folder of temporary files, and then another one makes it again."""
+    for _ in range(TRIES - 1):
+        with contextlib.suppress(FileNotFoundError):
+            return _publish(path, data)
+    return _publish(path, data)
+
+
+def _publish(path: Path, data: bytes) -> None:
     folder = path.parent / FOLDER
-    folder.mkdir(exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir()
     atomic_write_bytes(path, data, folder / f"{path.name}.{secrets.token_hex(4)}")
 
 

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 import largeds_native as lds
 from largeds_native import packing
 from largeds_native.errors import ArgumentError, DecodeError, PackError, StoreError
-from largeds_native.packing import planning, shard_packer
+from largeds_native.packing import planning, resume, shard_packer
 from largeds_native.packing.local_run import pack_here
 from tests.builders.masks import make_mask_tree
 from tests.builders.trees import make_tree
@@ -229,6 +229,22 @@ def test_processes_that_all_call_pack_share_the_shards(tmp_path: Path, processes
     assert [process.returncode for process in running] == [0] * processes
     assert outputs == {f"60 {whole.identity}\n"}
     assert files_of(tmp_path / "out") == files_of(whole.path)
+
+
+def test_another_process_removes_the_folder_of_temporary_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    original, removed = resume.atomic_write_bytes, []
+
+    def overtaken(path: Path, data: bytes, temporary: Path) -> None:
+        if len(removed) < 3:
+            removed.append(temporary.parent.rmdir())
+        original(path, data, temporary)
+
+    monkeypatch.setattr(resume, "atomic_write_bytes", overtaken)
+    resume.publish(tmp_path / "report.json", b"{}")
+    assert (tmp_path / "report.json").read_bytes() == b"{}"
+    monkeypatch.setattr(resume, "TRIES", 2)
+    with pytest.raises(FileNotFoundError):  # the store itself is gone
+        resume.publish(tmp_path / "gone" / "report.json", b"{}")
 
 
 def test_killed_in_a_shard(tmp_path: Path) -> None:
