@@ -94,7 +94,7 @@ class Case:
 
 def on_store(store: lds.Store, make: Callable[..., nn.Module], batch: int, options: Any) -> Case:
     def predict() -> tuple[float, float]:
-        loop = profile_store(config_of(lambda classes, _: make(classes), batch, options), store).packed
+        loop = profile_store(config_of(lambda classes, *_: make(classes), batch, options), store).packed
         assert loop is not None
         return loop.epoch_seconds, loop.spread
 
@@ -108,7 +108,7 @@ def on_store(store: lds.Store, make: Callable[..., nn.Module], batch: int, optio
 
 def on_folder(folder: Path, options: Any, as_packed: bool) -> Case:
     def predict() -> tuple[float, float]:
-        config = config_of(lambda classes, _: trivial(classes), 64, options)
+        config = config_of(lambda classes, *_: trivial(classes), 64, options)
         found = profile_source(config, as_source(folder), str(folder))
         assert found.baseline is not None
         assert found.packed is not None
