@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.builders.stores import make_labelled_store
+from tests.builders.terminal import read_to_the_end
 from tests.cli.conftest import start_process
 
 
@@ -28,15 +29,7 @@ def test_on_a_terminal(commands: str) -> None:
     program = ("0", "shown", commands)
     with start_process(*program, module="tests.programs.run_commands", stderr=theirs, env=environment) as process:
         os.close(theirs)
-        seen = b""
-        while True:
-            try:
-                part = os.read(ours, 65536)
-            except OSError:  # the other end is closed
-                break
-            if not part:
-                break
-            seen += part
+        seen = read_to_the_end(ours)
         out, _ = process.communicate(timeout=100)
     os.close(ours)
     assert {code for code, _ in json.loads(out.partition("FOUND")[2]).values()} == {0}

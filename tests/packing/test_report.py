@@ -18,6 +18,7 @@ from PIL import Image
 from rich.console import Console
 
 import largeds_native as lds
+from tests.builders.terminal import read_to_the_end
 from tests.builders.trees import make_tree
 
 SMALL: dict[str, Any] = {"resize": 16, "crop": 12, "progress": False}
@@ -95,15 +96,7 @@ def test_a_bar_and_the_table_on_a_terminal(tmp_path: Path) -> None:
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "120"}
     with subprocess.Popen(command, cwd=ROOT, stderr=theirs, stdout=subprocess.PIPE, env=environment) as child:
         os.close(theirs)
-        seen = b""
-        while True:
-            try:
-                part = os.read(ours, 4096)
-            except OSError:  # the other end is closed
-                break
-            if not part:
-                break
-            seen += part
+        seen = read_to_the_end(ours)
         assert child.wait(100) == 0
         assert child.stdout is not None
         assert child.stdout.read() == b""
