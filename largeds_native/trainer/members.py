@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from largeds_native.errors import ArgumentError
 from largeds_native.loading import Loader
 from largeds_native.loading.fetching import remote_parts
-from largeds_native.trainer import batches
+from largeds_native.trainer import batches, readback
 from largeds_native.trainer.ranks import unwrap
 from largeds_native.trainer.weights import Loss, is_torchs, of_class_numbers
 
@@ -49,10 +49,12 @@ def check_members(name: str, loader: Any, model: nn.Module, loss: Loss) -> None:
 
 
 def no_label_is(number: int, loader: Any) -> bool:
-    """Whether the targets are labels of a local store, one for each image, and none of them is this number. It reads
-    them all: 30 million take a tenth of a second."""
+    """Whether the targets are labels of a local store, one for each image, on a device, and none of them is this
+    number. It reads them all: 30 million take a tenth of a second. On the CPU it is not worth that, and not asked."""
     # a subclass may change the labels on their way
     if type(loader) is not Loader or loader.fields != ("label",) or remote_parts(loader.store):
+        return False
+    if not readback.defers(loader.device):
         return False
     labels = loader.store.field("label")
     if len(labels.shape) != 1 or labels.dtype.kind not in "iu":

@@ -111,7 +111,11 @@ class Masking(lds.Loader):
             yield images, labels.clone().index_fill_(0, torch.arange(0, len(labels), 2), -100)
 
 
-def test_labels_that_may_be_ignored(tmp_path: Path) -> None:
+def test_on_the_cpu_they_are_counted(tmp_path: Path) -> None:
+    assert not no_label_is(-100, lds.Loader(make_store(tmp_path, np.arange(N) % 4), 8))
+
+
+def test_labels_that_may_be_ignored(later: Any, tmp_path: Path) -> None:
     store = make_store(tmp_path, np.arange(N) % 4)
     loader = lds.Loader(store, 8)
     assert no_label_is(-100, loader)
