@@ -1,10 +1,11 @@
 """How fast do batches come to the device, and to what does that compare?
 
-Rows of 256x256 in the page cache, batches of 256. The limits: a copy of one pinned batch to the device again and again,
-and the same while the Loader's threads fill batches that nobody copies (the copy and the threads share the memory's
-bandwidth). Then the Loader: uint8 as it is, bfloat16 normalised on the device, float32 on the CPU, random resized crops
-of 224 with all threads and one, from raw rows and from JPEG rows whose shorter side is 256. "ready" is the Loader's
-rate without a device. Then the kernels alone, in their share of the device's copy.
+Rows of 256x256 in the page cache, batches of 256. The limits: a copy of one pinned batch to the device again and again
+(which may stay in the processor's caches), of sixteen in turn, and of one while the Loader's threads fill batches that
+nobody copies (the copy and the threads share the memory's bandwidth). Then the Loader: uint8 as it is, bfloat16
+normalised on the device, both also from pinned rows (`pin_rows`), which the device copies itself; crops of 224 with
+flips; float32 on the CPU; random resized crops of 224 with all threads and one, from raw rows and from JPEG rows whose
+shorter side is 256. Then the kernels alone, in their share of the device's copy.
 
 python benchmarks/bench_gpu_load.py [--device cuda] [--rounds 3] [--threads N] [--images 2048] [--batch 256]
 """
@@ -30,8 +31,8 @@ from largeds_native.loading.normalise import DeviceFormat, Normalise
 SIDE = 224
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 NORMAL: dict[str, Any] = {"mean": MEAN, "std": STD, "dtype": torch.bfloat16}
-CROP = lds.Augment(resized_crop=SIDE, flip=0.5)
-COPY, BESIDE = "copy of a pinned batch", "the same beside busy threads"
+CROP, PART = lds.Augment(resized_crop=SIDE, flip=0.5), lds.Augment(random_crop=SIDE, flip=0.5)
+COPY, TURNS, BESIDE = "copy of a pinned batch", "copies of sixteen in turn", "copy of a batch beside busy threads"
 
 
 def stores(images: int) -> tuple[Any, Any]:
@@ -71,14 +72,14 @@ class Endless:
         return sum(len(images) for images, *_ in itertools.islice(self._batches, batches))
 
 
-def copies(device: torch.device, batch: int, batches: int) -> Callable[[], int]:
-    pinned = torch.randint(0, 256, (batch, 3, 256, 256), dtype=torch.uint8)
-    pinned = pinned.pin_memory() if device.type == "cuda" else pinned
-    there = [torch.empty_like(pinned, device=device) for _ in range(2)]
+def copies(device: torch.device, batch: int, batches: int, different: int = 1) -> Callable[[], int]:
+    images = torch.randint(0, 256, (batch, 3, 256, 256), dtype=torch.uint8)
+    pinned = [images.pin_memory() if device.type == "cuda" else images.clone() for _ in range(different)]
+    there = [torch.empty_like(images, device=device) for _ in range(2)]
 
     def run() -> int:
         for i in range(batches):
-            there[i % 2].copy_(pinned, non_blocking=True)
+            there[i % 2].copy_(pinned[i % different], non_blocking=True)
         synchronize(device)
         return batches * batch
 
@@ -123,20 +124,30 @@ def loading(raw: Any, jpeg: Any, device: torch.device, options: Any) -> list[Con
     uint8: dict[str, Any] = {"dtype": torch.uint8}
     busy = Busy(lds.Loader(raw, batch, threads=threads, **long(raw), **uint8))
     copy = copies(device, batch, batches)
-    return [
+    pinned_rows: dict[str, Any] = {"pin_rows": True}
+    found = [
         Contender(COPY, copy, "reference"),
+        Contender(TURNS, copies(device, batch, batches, 16), "reference"),
         Contender(BESIDE, copy, "reference", busy.start, busy.stop),
         of("uint8, in CPU memory", raw, **uint8 | {"device": "cpu"}),
         of("uint8", raw, **uint8),
         of("uint8, channels_last", raw, **uint8, channels_last=True),
         of("bfloat16, normalised", raw, **NORMAL),
         of("bfloat16, normalised, channels_last", raw, **NORMAL, channels_last=True),
+        of("crops of 224 and flips", raw, **NORMAL, augment=PART, channels_last=True),
         of("float32, in CPU memory", raw, 0.5, **NORMAL | {"device": "cpu", "dtype": torch.float32}),
         of("random resized crops", raw, 0.3, **NORMAL, augment=CROP),
         of("random resized crops, one thread", raw, 0.04, **NORMAL | {"threads": 1}, augment=CROP),
         of("crops of JPEG rows", jpeg, 0.15, **NORMAL, augment=CROP),
         of("crops of JPEG rows, one thread", jpeg, 0.015, **NORMAL | {"threads": 1}, augment=CROP),
     ]
+    if device.type == "cuda":
+        found += [
+            of("uint8, rows pinned", raw, **uint8 | pinned_rows),
+            of("bfloat16, normalised, rows pinned", raw, **NORMAL | pinned_rows),
+            of("crops of 224 and flips, rows pinned", raw, **NORMAL | pinned_rows, augment=PART, channels_last=True),
+        ]
+    return found
 
 
 def normalising(device: torch.device, batch: int, batches: int) -> list[Contender]:
@@ -145,7 +156,7 @@ def normalising(device: torch.device, batch: int, batches: int) -> list[Contende
     scale = ([1 / 255 / std for std in STD], [-mean / std for mean, std in zip(MEAN, STD, strict=True)])
     multiply, add = (torch.tensor(values, device=device).view(1, 3, 1, 1) for values in scale)
     ours, plain = (Normalise(DeviceFormat(torch.bfloat16, *scale), device) for _ in range(2))
-    plain._launch = None
+    plain.triton.launch = None
 
     def of(name: str, work: Callable[[Tensor], Tensor], last: bool = False) -> Contender:
         inputs = [one.contiguous(memory_format=torch.channels_last) if last else one for one in images]
@@ -182,7 +193,8 @@ def main() -> None:
         # what was done is seen if the time runs out
         results = take_turns(loading(raw, jpeg, device, options), rounds=options.rounds, progress=print)
         facts = {"device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"}
-        ratios = {one: ratio(results, one, COPY) for one in ("uint8", "bfloat16, normalised")}
+        ours = [f"{one}{rows}" for one in ("uint8", "bfloat16, normalised") for rows in ("", ", rows pinned")]
+        ratios = {one: ratio(results, one, COPY) for one in ours if one in {result.name for result in results}}
         for threads in ("random resized crops", "crops of JPEG rows"):
             ratios[f"{threads}: {options.threads} threads to one"] = ratio(results, threads, f"{threads}, one thread")
         report("gpu_load", f"Batches to {facts['device']}", results, relative_to=COPY, extra=facts | {"ratios": ratios})

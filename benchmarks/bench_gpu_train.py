@@ -1,11 +1,12 @@
 """Does training wait for data? ResNets in bfloat16, random resized crops of 224, batches of 256.
 
 "model alone" trains on one batch that stays on the device. The Loader's batches come from raw rows of 256x256 and from
-JPEG rows with a shorter side of 256; ImageFolder and DataLoader decode the same JPEG files with as many workers as
-there are threads. All take the same step by hand. Then the waits of our Trainer: how often a step reads a value of the
-device, by torch's profiler.
+JPEG rows with a shorter side of 256; "pinned rows" are the raw ones, which the device copies itself, and crops and
+flips without resizing. ImageFolder and DataLoader decode the same JPEG files with as many workers as there are threads;
+what they have decoded before their turn is not counted. All take the same step by hand. Then the waits of our Trainer:
+how often a step reads a value of the device, by torch's profiler.
 
-python benchmarks/bench_gpu_train.py [--device cuda] [--models resnet18 resnet50] [--rounds 3] [--threads N]
+python benchmarks/bench_gpu_train.py [--device cuda] [--models resnet18 resnet50] [--rounds 3] [--threads N] [--ours]
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from largeds_native._internal.measure import Contender, ratio, take_turns, write
 from largeds_native.trainer import Callback
 
 ALONE, RAW, JPEG, FOLDER = "model alone", "Loader, raw rows", "Loader, JPEG rows", "ImageFolder and DataLoader"
+PINNED = "Loader, pinned rows"
 WAITS = (
     "aten::item",
     "aten::_local_scalar_dense",
@@ -63,7 +65,7 @@ def folder_batches(options: Any, device: torch.device) -> Iterator[Any]:
     )
     loader = DataLoader(
         datasets.ImageFolder(str(jpegs(options.images)), crop), options.batch, shuffle=True, drop_last=True,
-        num_workers=options.threads,
+        num_workers=options.threads, prefetch_factor=1,
         pin_memory=device.type == "cuda", persistent_workers=True,
     )  # fmt: skip
     for _ in itertools.count():
@@ -92,7 +94,12 @@ def contenders(name: str, options: Any, device: torch.device, rows: tuple[Any, A
     loaders = [Endless(lds.Loader(store, options.batch, **kwargs, **long(store))) for store in rows]
     fixed = next(iter(loaders[0].loader))
     sources = {ALONE: itertools.repeat(fixed), RAW: loaders[0]._batches, JPEG: loaders[1]._batches}
-    sources[FOLDER] = folder_batches(options, device)
+    if device.type == "cuda":
+        part = lds.Augment(random_crop=options.side, flip=0.5)
+        pinned = lds.Loader(rows[0], options.batch, **kwargs | {"augment": part}, pin_rows=True, **long(rows[0]))
+        sources[PINNED] = Endless(pinned)._batches
+    if not options.ours:
+        sources[FOLDER] = folder_batches(options, device)
 
     def of(contender: str, source: Iterator[Any]) -> Contender:
         steps = options.steps if contender != FOLDER else max(options.steps // 10, 2)
@@ -103,9 +110,12 @@ def contenders(name: str, options: Any, device: torch.device, rows: tuple[Any, A
             synchronize(device)
             return steps * options.batch
 
-        return Contender(
-            contender, run, "peer" if contender == FOLDER else "reference" if contender == ALONE else "ours"
-        )
+        def drain() -> None:
+            for _ in range(options.threads if contender == FOLDER else 0):
+                next(source)
+
+        role: Any = "peer" if contender == FOLDER else "reference" if contender == ALONE else "ours"
+        return Contender(contender, run, role, drain)
 
     return [of(contender, source) for contender, source in sources.items()]
 
@@ -159,6 +169,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--side", type=int, default=224, help="of the crops (224)")
     parser.add_argument("--counted", type=int, default=20, help="steps in which waits are counted (20)")
+    parser.add_argument("--ours", action="store_true", help="without ImageFolder and DataLoader")
     parser.add_argument("--steps", type=int, default=60, help="steps a round (60)")
     options = parser.parse_args()
     device = torch.device(options.device)

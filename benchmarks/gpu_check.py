@@ -28,8 +28,8 @@ from typing import Any
 
 ROOT = Path(__file__).parent.parent
 TESTS = (
-    "tests/loading/test_cuda.py", "tests/loading/test_color.py", "tests/trainer/test_cuda.py",
-    "tests/trainer/test_sharding_cuda.py",
+    "tests/loading/test_cuda.py", "tests/loading/test_pinned_rows.py", "tests/loading/test_color.py",
+    "tests/trainer/test_cuda.py", "tests/trainer/test_sharding_cuda.py",
     "tests/bind/test_tensors.py", "tests/common/test_simd.py", "tests/loading/test_gather.py",
     "tests/loading/test_loader.py", "tests/loading/test_dataset.py",
 )  # fmt: skip

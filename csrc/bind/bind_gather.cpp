@@ -109,6 +109,28 @@ py::tuple geometry(const AugmentSpec& augment, int height, int width, uint64_t s
                         corners(drawn.part), drawn.flip, drawn.vertical_flip);
 }
 
+// (x, y, flip, vertical flip) of the box that each sample of a view shows, where nothing is resized: what a Gather
+// draws for these keys. Error(Reason::value) where something is.
+py::array_t<int32_t> boxes(const AugmentSpec& augment, int height, int width, uint64_t seed, uint64_t epoch,
+                           const Indices& keys, uint32_t view) {
+  check(augment, {height, width});
+  py::array_t<int32_t> out({static_cast<py::ssize_t>(keys.size()), py::ssize_t{4}});
+  int32_t* box = out.mutable_data();
+  const SampleList samples{keys.data(), nullptr, keys.size(), seed, epoch};
+  without_gil([&] {
+    for (int64_t i = 0; i < samples.n; ++i, box += 4) {
+      SampleRandom random = samples.random(i, view);
+      const Geometry drawn = draw_geometry(augment, {height, width}, random);
+      if (drawn.resizes()) throw Error(Reason::value, "the box of a sample is resized");
+      box[0] = drawn.box.x0;
+      box[1] = drawn.box.y0;
+      box[2] = drawn.flip ? 1 : 0;
+      box[3] = drawn.vertical_flip ? 1 : 0;
+    }
+  });
+  return out;
+}
+
 Indices permute(int64_t n, uint64_t seed, uint64_t epoch, int64_t start, int64_t count) {
   if (start < 0 || count < 0 || start > n || count > n - start) {
     throw Error(Reason::value, "positions " + std::to_string(start) + " to " + std::to_string(start + count) +
@@ -164,6 +186,8 @@ void register_gather(py::module_& m) {
       .def("run", &run, py::arg("indices"), py::arg("seed"), py::arg("epoch"), py::arg("out"), py::arg("pool"));
   m.def("geometry", &geometry, py::arg("augment"), py::arg("height"), py::arg("width"), py::arg("seed"),
         py::arg("epoch"), py::arg("key"), py::arg("view") = 0);
+  m.def("boxes", &boxes, py::arg("augment"), py::arg("height"), py::arg("width"), py::arg("seed"), py::arg("epoch"),
+        py::arg("keys"), py::arg("view") = 0);
   m.def("permute", &permute, py::arg("n"), py::arg("seed"), py::arg("epoch"), py::arg("start"), py::arg("count"));
   m.def("philox", &philox4x32, py::arg("counter"), py::arg("key"), py::call_guard<py::gil_scoped_release>());
   m.def("color_uniforms", &color_uniforms_of, py::arg("seed"), py::arg("epoch"), py::arg("view"), py::arg("samples"),

@@ -67,6 +67,27 @@ py::array_t<uint8_t> read_rows(const FixedRows& rows, const Indices& indices) {
   return out;
 }
 
+// (address, bytes) of the memory in which each file is mapped, up to the end of its rows.
+std::vector<std::pair<uintptr_t, int64_t>> mapped(const FixedRows& rows) {
+  std::vector<std::pair<uintptr_t, int64_t>> found;
+  const py::gil_scoped_release nogil;
+  for (const auto& [data, bytes] : rows.mapped()) found.emplace_back(reinterpret_cast<uintptr_t>(data), bytes);
+  return found;
+}
+
+// The address of each of these rows.
+py::array_t<uintptr_t> addresses(const FixedRows& rows, const Indices& indices) {
+  py::array_t<uintptr_t> out(indices.size());
+  const int64_t* values = indices.data();
+  uintptr_t* found = out.mutable_data();
+  const int64_t n = indices.size();
+  {
+    const py::gil_scoped_release nogil;
+    for (int64_t i = 0; i < n; ++i) found[i] = reinterpret_cast<uintptr_t>(rows.row(values[i]).data);
+  }
+  return out;
+}
+
 std::shared_ptr<EncodedRows> make_jpeg_rows(const std::vector<EncodedShardTuple>& files, int64_t array_offset,
                                             bool arriving) {
   std::vector<EncodedShardFiles> shards;
@@ -183,7 +204,9 @@ void register_store(py::module_& m) {
   py::class_<FixedRows, RowSource, std::shared_ptr<FixedRows>>(m, "Rows")
       .def(py::init(&make_rows), py::arg("shards"), py::arg("row_bytes"), py::arg("arriving") = false)
       .def_property_readonly("row_bytes", &FixedRows::row_bytes)
-      .def("read", &read_rows, py::arg("indices"));
+      .def("read", &read_rows, py::arg("indices"))
+      .def("mapped", &mapped)
+      .def("addresses", &addresses, py::arg("indices"));
   py::class_<LabelRows, FixedRows, std::shared_ptr<LabelRows>>(m, "LabelRows")
       .def(py::init(&make_label_rows), py::arg("shards"), py::arg("row_bytes"), py::arg("signed"), py::arg("parts"),
            py::arg("arriving") = false);

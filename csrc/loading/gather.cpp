@@ -24,7 +24,7 @@ constexpr int kMaxReplacements = 1000;
 
 Gather::Gather(std::vector<Picture> pictures, GatherSpec spec)
     : pictures_(std::move(pictures)), spec_(std::move(spec)) {
-  if (pictures_.empty() || spec_.views.empty()) throw Error(Reason::value, "expected at least one view of a picture");
+  if (pictures_.empty()) throw Error(Reason::value, "expected at least one picture");
   const int64_t rows = pictures_.front().rows->size();
   for (const Picture& picture : pictures_) {
     make_image_reader(picture.read);  // checks the spec
@@ -90,6 +90,7 @@ int64_t Gather::row_of(int64_t index, uint64_t epoch, SampleRandom& random) cons
 }
 
 int64_t Gather::read_ahead(const SampleList& samples) const noexcept {
+  if (writers_.empty()) return 0;
   const auto row = [&](int64_t i) {
     SampleRandom random = samples.random(i);
     return row_of(samples.indices[i], samples.epoch, random);
@@ -229,6 +230,7 @@ Gather::BatchWriter::BatchWriter(const Gather& gather, const SampleList& samples
 }
 
 void Gather::BatchWriter::write(int64_t begin, int64_t end, int worker) {
+  if (gather_.writers_.empty()) return;
   auto scratch = gather_.acquire_scratch(worker);
   for (int64_t i = begin; i < end; ++i) {
     std::string damage;

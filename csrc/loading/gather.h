@@ -60,7 +60,8 @@ struct Replacement {
 
 // Writes a batch in parts: for each view one part for each picture, which are cropped and flipped alike. Part
 // `view * pictures + picture` has its images one after another. A row is read, and a JPEG row decoded, once for all
-// views. Immutable after construction and thread-safe.
+// views. Without views a batch has no parts, and only its samples' numbers are checked: the rows are read elsewhere.
+// Immutable after construction and thread-safe.
 class Gather {
  public:
   class BatchWriter;

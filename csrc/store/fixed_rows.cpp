@@ -74,6 +74,16 @@ Extent FixedRows::row(int64_t index) const {
   return {map(row.shard).data() + row.offset, row_bytes_};
 }
 
+std::vector<std::pair<const uint8_t*, int64_t>> FixedRows::mapped() const {
+  std::vector<std::pair<const uint8_t*, int64_t>> found;
+  found.reserve(shards_.size());
+  for (const auto& shard : shards_) {
+    const ShardFile& file = shard->file;
+    found.emplace_back(map(*shard).data(), file.offset + file.rows * row_bytes_);
+  }
+  return found;
+}
+
 void FixedRows::copy(int64_t index, uint8_t* out) const {
   std::memcpy(out, row(index).data, static_cast<size_t>(row_bytes_));
   convert(index, out);

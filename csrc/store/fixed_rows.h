@@ -6,6 +6,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "common/fork_local.h"
@@ -38,6 +39,9 @@ class FixedRows : public RowSource {
   int64_t will_need(const int64_t* indices, int64_t n) const noexcept override;
   void release(int64_t index) const noexcept override;
   bool resident(int64_t index) const noexcept override;  // checks the page in the middle of the row
+
+  // The memory in which each file is mapped, up to the end of its rows, in bytes: all files are mapped.
+  std::vector<std::pair<const uint8_t*, int64_t>> mapped() const;
 
   // Copies a value of a field into `out`.
   void copy(int64_t index, uint8_t* out) const;

@@ -46,15 +46,23 @@ def cgroup_quota(root: Path = CGROUP_ROOT, membership: Path = Path("/proc/self/c
 def usable_memory(root: Path = CGROUP_ROOT, meminfo: Path = Path("/proc/meminfo")) -> int:
     """Bytes that this process and its files in the page cache may use: the system's available memory, or the limit of
     the cgroup if that is smaller."""
+    limit = memory_limit(root)
     try:
         lines = dict(line.split(":", 1) for line in meminfo.read_text().splitlines() if ":" in line)
-        available = int(lines["MemAvailable"].split()[0]) * 1024
+        return min(limit, int(lines["MemAvailable"].split()[0]) * 1024)
     except (OSError, KeyError, ValueError):
-        available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    for name in ("memory.max", "memory/memory.limit_in_bytes"):
-        with suppress(OSError, ValueError):  # "max" means that there is no limit
-            available = min(available, int((root / name).read_text()))
-    return available
+        return limit
+
+
+def memory_limit(root: Path = CGROUP_ROOT, membership: Path = Path("/proc/self/cgroup")) -> int:
+    """Bytes of the system's memory, or the smallest limit of this process's cgroup and its parents if that is less."""
+    limit = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for mount, group in _groups(root, membership, "memory"):
+        for folder in (mount / group, *(mount / group).parents):
+            for name in ("memory.max", "memory.limit_in_bytes") if folder.is_relative_to(mount) else ():
+                with suppress(OSError, ValueError):  # "max" means that there is no limit
+                    limit = min(limit, int((folder / name).read_text()))
+    return limit
 
 
 def remote_file_system(path: str | os.PathLike[str], mounts: Path = Path("/proc/self/mountinfo")) -> str:
@@ -71,12 +79,12 @@ def remote_file_system(path: str | os.PathLike[str], mounts: Path = Path("/proc/
     return kind if kind in REMOTE else ""
 
 
-def _groups(root: Path, membership: Path) -> list[tuple[Path, str]]:
-    """(mount point, group below it) for the unified hierarchy (v2) and the cpu controller of v1.
+def _groups(root: Path, membership: Path, controller: str = "cpu") -> list[tuple[Path, str]]:
+    """(mount point, group below it) for the unified hierarchy (v2) and this controller of v1.
 
     Inside a container the group's path may be that of the host and not exist; then the mount point itself is our group.
     """
-    found = [(root, ""), (root / "cpu", ""), (root / "cpu,cpuacct", "")]
+    found = [(root, ""), (root / controller, ""), (root / "cpu,cpuacct", "")]
     try:
         lines = membership.read_text().splitlines()
     except OSError:
@@ -88,8 +96,8 @@ def _groups(root: Path, membership: Path) -> list[tuple[Path, str]]:
             continue
         if not controllers:
             found += [(root, group), (root / "unified", group)]
-        elif "cpu" in controllers.split(","):
-            found += [(root / "cpu", group), (root / controllers, group)]
+        elif controller in controllers.split(","):
+            found += [(root / controller, group), (root / controllers, group)]
     return found
 
 

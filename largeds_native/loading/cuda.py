@@ -1,5 +1,7 @@
 """Batches on a CUDA device: copied from pinned memory on a side stream, ahead, and normalised in the caller's stream.
 
+The pinned memory is the host's batches; or, of the images, the rows of the store themselves.
+
 Note [Streams]
 A batch is copied into a slot of device memory that belongs to the side stream alone, so a copy waits for nothing but
 the last reader of its slot. When the batch is delivered, one kernel in the caller's stream reads the slot and writes
@@ -11,6 +13,7 @@ from __future__ import annotations
 
 import weakref
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +24,7 @@ from largeds_native.loading.coloring import Coloring
 from largeds_native.loading.cursor import Cursor, Progress
 from largeds_native.loading.iterator import HostIterator, Parts, PositionedParts
 from largeds_native.loading.normalise import Normalise
+from largeds_native.loading.pinned_rows import RowImages
 
 # Batches that are copied, or being copied, behind the delivered one: so that the copies run without a gap.
 AHEAD = 2
@@ -38,13 +42,21 @@ class _Slot:
     copied: Any = None  # event of the side stream: the parts are there
     read: Any = None  # event of the caller's stream: the parts were read
 
+    def fit(self, like: Sequence[Tensor], device: torch.device) -> list[Tensor]:
+        """The memory, of tensors like these."""
+        if [(one.shape, one.stride()) for one in self.memory] != [(one.shape, one.stride()) for one in like]:
+            self.parts, self.memory = (), []  # freed before the new memory is asked for
+            with torch.inference_mode(False):  # the iterator may go on outside of the mode in which it began
+                self.memory = [torch.empty_like(one, device=device) for one in like]
+        return self.memory
+
 
 class DeviceIterator:
     """A BatchSource that copies the host's batches to the device while the caller works on the ones before.
 
     A pinned slot is held until its copy is done. A delivered batch is ready for the stream that is current then. With
-    `normalise` and `coloring` None, images are not changed. An error of the host is raised in the place of its batch.
-    See Note [Streams].
+    `normalise` and `coloring` None, images are not changed. With `rows`, the host's batches have no images, which come
+    from the rows. An error of the host is raised in the place of its batch. See Note [Streams].
     """
 
     def __init__(
@@ -55,13 +67,16 @@ class DeviceIterator:
         normalise: Normalise | None,
         coloring: Coloring | None,
         stream: Any,
+        rows: RowImages | None = None,
     ) -> None:
         self._host, self.device, self._normalise, self._coloring = host, device, normalise, coloring
         self._epoch, self._after = cursor.at  # the progress of the caller
+        self._rows = rows
         self._stream = stream  # for copies; of the loader, so that the next iteration finds the memory of this one
         self._slots: list[_Slot] = []
         self._sent: deque[tuple[_Slot, Progress]] = deque()  # copied or being copied, and not delivered
-        self._copying: deque[tuple[Any, Parts]] = deque()  # pinned memory whose copy may still be running
+        # pinned memory whose copy may still be running
+        self._copying: deque[tuple[Any, tuple[Parts, RowImages | None]]] = deque()
         # the ring would fill the memory again while the device still reads it
         weakref.finalize(self, _wait_for_copies, self._copying)
         self._copies, self._waits = _Stopwatch(), _Stopwatch()
@@ -86,7 +101,7 @@ class DeviceIterator:
             "copied_bytes": self._copied_bytes,
             "copy_seconds": self._copies.seconds(),
             "device_waiting_seconds": self._waits.seconds(),
-            "device_kernel": self._normalise.kernel if self._normalise is not None else None,
+            "device_kernel": next((one.kernel for one in (self._normalise, self._rows) if one is not None), None),
         }
 
     def _send(self) -> None:
@@ -110,21 +125,26 @@ class DeviceIterator:
             self._copying[0][0].synchronize()
 
     def _copy(self, batch: Parts, progress: Progress) -> None:
-        slot = self._idle_slot()
+        slot, rows, samples = self._idle_slot(), self._rows, self._host.samples
+        sources = [] if rows is None else rows.sources(samples, self._host.keys, self._epoch)
         with torch.cuda.stream(self._stream):
             if slot.read is not None:
                 self._stream.wait_event(slot.read)
-            if [(part.shape, part.stride()) for part in slot.memory] != [(part.shape, part.stride()) for part in batch]:
-                slot.parts, slot.memory = (), []  # freed before the new memory is asked for
-                slot.memory = [torch.empty_like(part, device=self.device) for part in batch]
+            memory = slot.fit([*sources, *batch], self.device)
+            copied, images = memory[len(sources) :], []
             with self._copies.measure(self._stream):
-                for memory, part in zip(slot.memory, batch, strict=True):
-                    memory.copy_(part, non_blocking=True)
-            self._copying.append((self._copies.end, batch))
-            slot.parts = tuple(self._colored(i, part) for i, part in enumerate(slot.memory))
-            slot.copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
-            slot.copied.record(self._stream)
-        self._copied_bytes += sum(part.nbytes for part in batch)
+                # at once, since an error may come when a part of it is being copied
+                self._copying.append((self._copies.end, (batch, rows)))
+                if rows is not None:
+                    images = rows.fill(memory[: len(sources)], sources, samples, self._stream)
+                for part, there in zip(batch, copied, strict=True):
+                    there.copy_(part, non_blocking=True)
+            slot.copied, slot.parts = self._copies.end, (*images, *copied)
+            if self._coloring is not None:
+                slot.parts = tuple(self._colored(i, part) for i, part in enumerate(slot.parts))
+                slot.copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
+                slot.copied.record(self._stream)
+        self._copied_bytes += sum(part.nbytes for part in batch) + (rows.row_bytes * len(samples) if rows else 0)
         self._sent.append((slot, progress))
 
     def _idle_slot(self) -> _Slot:
@@ -155,7 +175,7 @@ class DeviceIterator:
         for part in slot.parts:
             part.record_stream(current)  # if this iterator ends, its memory is not free before it was read
         parts = tuple(self._converted(i, part) for i, part in enumerate(slot.parts))
-        slot.read = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        slot.read = slot.read or torch.cuda.Event()  # type: ignore[no-untyped-call]
         slot.read.record(current)
         return parts
 
@@ -165,7 +185,7 @@ class DeviceIterator:
         return self._normalise(part)
 
 
-def _wait_for_copies(copying: deque[tuple[Any, Parts]]) -> None:
+def _wait_for_copies(copying: deque[tuple[Any, Any]]) -> None:
     while copying:
         copying[0][0].synchronize()
         del copying[0]

@@ -53,6 +53,7 @@ class EpochSpec:
     prefetch: int
     plan: OrderPlan | SamplerPlan
     structure: BatchStructure
+    image_bytes: int  # of a sample
     skips_damaged: bool = False
     to_fetch: ShardNumbers | None = None  # of a store in object storage
     at_once: int = 0  # batches filled at the same time; 0: as many as keep the pool's threads busy
@@ -76,7 +77,7 @@ class HostIterator:
 
         # don't keep the spec: it holds the pool, whose threads end when nothing refers to it any more
         self._plan, self._seed, self._prefetch = spec.plan, spec.seed, spec.prefetch
-        self._sample_bytes = spec.gather.sample_bytes
+        self._sample_bytes = spec.image_bytes
         self._epoch, self._submitted = cursor.at  # the progress after the last batch that was submitted
         self._core = _C.Prefetcher(spec.gather, spec.fields, spec.ring, spec.pool, spec.at_once)
         self._batches = iter(self._core.next, None)
@@ -139,6 +140,11 @@ class HostIterator:
     def has_ready(self) -> bool:
         """Whether a batch behind the one that `take` returned last is filled, so that `take` would not wait."""
         return bool(self._core.stats()["ready"])
+
+    @property
+    def samples(self) -> NDArray[np.int64]:
+        """The rows of the batch that `take` returned last."""
+        return self._pending[0].samples
 
     @property
     def keys(self) -> NDArray[np.int64]:

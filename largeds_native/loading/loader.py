@@ -23,6 +23,7 @@ from largeds_native.loading.color_iterator import ColorIterator
 from largeds_native.loading.coloring import Colors, check_shapes, coloring_of
 from largeds_native.loading.cuda import DeviceIterator
 from largeds_native.loading.cursor import Cursor
+from largeds_native.loading.cut import Cut
 from largeds_native.loading.dataloader_arguments import THREADS, explains_dataloader_arguments
 from largeds_native.loading.fetching import shards_to_fetch
 from largeds_native.loading.fields import check_fields, check_pictures, core_field, field_names
@@ -31,6 +32,7 @@ from largeds_native.loading.names import keys_of
 from largeds_native.loading.normalise import DeviceFormat, Normalise
 from largeds_native.loading.order import Sequential, check_seed
 from largeds_native.loading.partition import Partition
+from largeds_native.loading.pinned_rows import PinnedRows, RowImages, check_pin_rows, without_images
 from largeds_native.loading.plan import OrderPlan, SamplerPlan
 from largeds_native.loading.state import MAX_EPOCH, Identity, cursor_of, state_of
 from largeds_native.loading.views import Views, ViewSchedule
@@ -103,6 +105,10 @@ class Loader:
     device: "cpu", or a CUDA device: uint8 is then copied from pinned memory on a side stream, up to two batches
         ahead, and normalised in the current stream by one kernel.
 
+    pin_rows: True keeps all rows of the store in memory, pinned, from the first iteration on, and a CUDA device copies
+        them itself: no thread gathers, and the copies run at the device's limit. Of raw rows in files, where `augment`
+        resizes nothing: it crops and flips on the device. For rows of 50 kB or more; it needs CUDA 12.8 or newer.
+
     Decoding and threads:
 
     decode: of a JPEG store, "exact" equals Pillow's pixels; "scaled" decodes at a smaller scale where an image is
@@ -154,6 +160,7 @@ class Loader:
         dtype: torch.dtype = torch.float32,
         channels_last: bool = False,
         device: str | torch.device = "cpu",
+        pin_rows: bool = False,
         decode: Literal["exact", "scaled"] = "exact",
         on_damage: Literal["raise", "skip"] = "raise",
         prefetch: int = 3,
@@ -179,6 +186,9 @@ class Loader:
         self._skips_damaged = on_damage == "skip"
         self._to_fetch = shards_to_fetch(store, self.plan, self._skips_damaged)
         self._dtype, self._mean_std, self._color = dtype, (mean, std), color
+        self._pin_rows = flag("pin_rows", pin_rows)
+        self._pinned: PinnedRows | None = None  # from the first iteration on
+        self._cut = Cut()
         self._batch_options: dict[str, Any] = {
             "channels_last": flag("channels_last", channels_last),
             "variant": variant,
@@ -228,7 +238,10 @@ class Loader:
         self._host_format, self._device_format = self._formats(views)
         check_shapes(self._coloring, self._host_format.image_shapes)
         check_pictures(self.store, self.fields, views)
-        gather = self._host_format.gather
+        gather, image_bytes = self._host_format.gather, self._host_format.gather.sample_bytes
+        if self._pin_rows:
+            self._check_pin_rows(views)
+            gather = without_images(self.store)
         fields = [core_field(self.store, name) for name in self.fields if name not in self._pictures]
         sample_bytes = gather.sample_bytes + sum(rows.row_bytes for rows, _, _ in fields)
         slot_bytes = min(self.batch_size or 0, len(self.store)) * sample_bytes + 64 * (
@@ -251,9 +264,18 @@ class Loader:
             self.prefetch,
             self.plan,
             structure,
+            image_bytes,
             self._skips_damaged,
             self._to_fetch,
         )
+
+    def _check_pin_rows(self, views: tuple[Augment, ...]) -> None:
+        if self.device.type != "cuda":
+            raise ArgumentError("pin_rows: rows are pinned for a CUDA device, and device is 'cpu'")
+        given = self._mean_std != (None, None)
+        stored = torch.from_numpy(np.empty(0, self.store.dtype)).dtype
+        converted = self._host_format.dtype is not stored or (given and self._device_format is None)
+        check_pin_rows(self.store, views, tuple(self._pictures), converted)
 
     def _begin_epoch(self, epoch: int) -> EpochSpec:
         if self._spec is None:
@@ -262,6 +284,10 @@ class Loader:
         views = self._schedule.at(epoch)
         if views != self._views:
             self._spec, self._views = self._epoch_spec(views), views
+        if self._pin_rows and self._pinned is None:
+            rows: Any = self.store.rows
+            with torch.cuda.device(self.device):
+                self._pinned = PinnedRows(rows, self.store.location)
         return self._spec
 
     def empty_batch(self) -> Batch:
@@ -352,10 +378,17 @@ class Loader:
                 self._stream = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
             if self._device_format is not None and self._normalise is None:
                 self._normalise = Normalise(self._device_format, self.device)
-            return DeviceIterator(host, cursor, self.device, self._normalise, self._coloring, self._stream)
+            rows = None if self._pinned is None else self._row_images(self._pinned)
+            return DeviceIterator(host, cursor, self.device, self._normalise, self._coloring, self._stream, rows)
         if self._coloring is None:
             return host
         return ColorIterator(host, cursor.epoch, self._coloring, self._device_format, self._color_ring)
+
+    def _row_images(self, pinned: PinnedRows) -> RowImages:
+        format = self._host_format
+        return RowImages(
+            self.store, pinned, self._views, format.image_shapes, format.channels_last, self.seed, self._cut
+        )
 
     def set_epoch(self, epoch: int) -> None:
         """The next iteration is this epoch, from its start."""
@@ -405,20 +438,23 @@ class Loader:
         fetch_waiting_seconds: time in which `next()` waited for shards.
 
         And on a CUDA device, of the work that is done there:
-        copied_bytes, copy_seconds: of the copies to the device, which run beside the caller's work.
+        copied_bytes, copy_seconds: of the copies to the device, which run beside the caller's work; with `pin_rows`,
+            seconds of cutting out, too.
         device_waiting_seconds: time that the device stood still because a batch was not copied yet.
-        device_kernel: what normalises, "triton", or "torch" where Triton can't; None if nothing is normalised.
+        device_kernel: what normalises, or cuts out, "triton", or "torch" where Triton can't; None if nothing does.
         """
         latest = self._latest() if self._latest is not None else None
         return (latest.stats() if latest is not None else self._final_stats) | self._ring.stats()
 
     def close(self) -> None:
-        """Ends all iterations and frees the memory of idle slots. Batches that the caller holds stay valid."""
+        """Ends all iterations and frees the memory of idle slots. Batches that the caller holds stay valid. Rows are
+        pinned until the iterators are gone, too, and all other loaders of the store that pinned them."""
         self._spec = None
         for iterator in list(self._iterators):
             iterator.close()
         self._ring.trim()
         self._color_ring.trim()
+        self._pinned = None
 
     def __enter__(self) -> Loader:
         return self

@@ -29,29 +29,46 @@ class Normalise:
     """
 
     def __init__(self, format: DeviceFormat, device: torch.device) -> None:
-        self.format, self.kernel = format, "torch"
+        self.format = format
         self._multiply, self._add = (
             torch.tensor(values, dtype=torch.float32, device=device).view(1, -1, 1, 1)
             for values in (format.multiply, format.add)
         )
-        self._launch = triton_launcher() if device.type == "cuda" else None
+        self.triton = TritonKernel(triton_launcher() if device.type == "cuda" else None)
+
+    @property
+    def kernel(self) -> str:
+        return "triton" if self.triton.used else "torch"
 
     def __call__(self, images: Tensor) -> Tensor:
         out = torch.empty_like(images, dtype=self.format.dtype)
-        if self._launch is not None and out.stride() == images.stride():
-            try:
-                self._launch(images, out, self.format)
-                self.kernel = "triton"
-                return out
-            except Exception:  # no C compiler, a home that can't be written to, another Triton
-                if self.kernel == "triton":
-                    raise
-                self._launch = None
+        if out.stride() == images.stride() and self.triton(images, out, self.format):
+            return out
         return torch.addcmul(self._add, images, self._multiply, out=out)
 
 
-Launch = Callable[[Tensor, Tensor, DeviceFormat], None]
+Launch = Callable[..., None]
 BLOCK = 4096
+
+
+class TritonKernel:
+    """A kernel of Triton's, unless `launch` is None: if the first launch fails, it is not tried again."""
+
+    def __init__(self, launch: Launch | None) -> None:
+        self.launch, self.used = launch, False
+
+    def __call__(self, *arguments: Any) -> bool:
+        """Whether it was launched; otherwise somebody else has to do the work."""
+        if self.launch is None:
+            return False
+        try:
+            self.launch(*arguments)
+            self.used = True
+        except Exception:  # no C compiler, a home that can't be written to, another Triton
+            if self.used:
+                raise
+            self.launch = None
+        return self.used
 
 
 @functools.cache

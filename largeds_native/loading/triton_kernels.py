@@ -1,4 +1,4 @@
-"""Triton's kernels for batches of uint8. Imported only where Triton is there.
+"""Triton's kernels for batches of images. Imported only where Triton is there.
 
 Triton's compiler reads the source of these functions, and takes no annotations but its own.
 """
@@ -66,3 +66,40 @@ def normalise_interleaved(
     inside = start + at < size
     values = tl.load(images + start + at, mask=inside, other=0).to(tl.float32) * multiply + add
     tl.store(out + start + at, values.to(out.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def cut(
+    images,
+    boxes,
+    out,
+    height,
+    width,
+    out_height,
+    out_width,
+    blocks,
+    FROM_PLANES: tl.constexpr,
+    TO_PLANES: tl.constexpr,
+    WIDE: tl.constexpr,
+    CHANNELS: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """Part program_id(0) % blocks of what image program_id(0) // blocks shows: boxes has (x, y, flip, vertical flip)
+    for each image. WIDE: an image has too many values for offsets of 32 bits."""
+    image = tl.program_id(0) // blocks
+    left, top = tl.load(boxes + 4 * image), tl.load(boxes + 4 * image + 1)
+    flip, vertical_flip = tl.load(boxes + 4 * image + 2), tl.load(boxes + 4 * image + 3)
+    one = tl.full((), 1, tl.int64 if WIDE else tl.int32)
+    source_pixels, target_pixels = one * height * width, one * out_height * out_width
+    pixel = one * (tl.program_id(0) % blocks) * BLOCK + tl.arange(0, BLOCK)
+    there = pixel < target_pixels
+    x, y = pixel % out_width, pixel // out_width
+    x = left + tl.where(flip != 0, out_width - 1 - x, x)
+    y = top + tl.where(vertical_flip != 0, out_height - 1 - y, y)
+    inside = there & (x >= 0) & (x < width) & (y >= 0) & (y < height)
+    read = images + image.to(tl.int64) * source_pixels * CHANNELS
+    written = out + image.to(tl.int64) * target_pixels * CHANNELS
+    for channel in tl.static_range(CHANNELS):
+        source = channel * source_pixels + y * width + x if FROM_PLANES else (y * width + x) * CHANNELS + channel
+        target = channel * target_pixels + pixel if TO_PLANES else pixel * CHANNELS + channel
+        tl.store(written + target, tl.load(read + source, mask=inside, other=0), mask=there)

@@ -72,3 +72,19 @@ def test_cgroup_v1(tmp_path: Path) -> None:
 def test_invalid_quotas_are_ignored(tmp_path: Path, text: str) -> None:
     group(tmp_path, "", cpu__max=text)
     assert machine.cgroup_quota(tmp_path, tmp_path / "missing") is None
+
+
+def test_the_memory_of_a_cgroup_is_the_smallest_up_the_tree(tmp_path: Path) -> None:
+    root, membership, meminfo = tmp_path / "cgroup", tmp_path / "self", tmp_path / "meminfo"
+    group(root, "", memory__max="max\n")
+    group(root, "a", memory__max="5000000\n")
+    group(root, "a/b", memory__max="7000000\n")
+    group(root, "memory/job", memory__limit_in_bytes="4000000")
+    membership.write_text("0::/a/b\n")
+    assert machine.memory_limit(root, membership) == 5000000
+    membership.write_text("4:memory:/job\n0::/\n")
+    assert machine.memory_limit(root, membership) == 4000000
+    whole = machine.memory_limit(tmp_path, tmp_path / "none")
+    assert whole == os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    meminfo.write_text("MemTotal: 9 kB\nMemAvailable: 3 kB\n")
+    assert machine.usable_memory(tmp_path, meminfo) == 3072

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import os
 import subprocess
@@ -20,45 +19,17 @@ from largeds_native.loading import cuda
 from largeds_native.loading.cursor import NOTHING, Cursor
 from largeds_native.loading.iterator import HostIterator
 from largeds_native.loading.normalise import DeviceFormat, Normalise, triton_launcher
+from tests.builders.pretended_cuda import Done, pretend_streams
 from tests.loading.epochs import MEAN, STD
 
 AUGMENT = lds.Augment(random_crop=6, flip=0.5)
 NORMAL: dict[str, Any] = {"shuffle": True, "mean": MEAN, "std": STD, "seed": 3, "augment": AUGMENT}
 
 
-class Done:
-    """A stream or an event whose work is done."""
-
-    def __init__(self, *_: Any, enable_timing: bool = False) -> None:
-        pass
-
-    def query(self) -> bool:
-        return True
-
-    def record(self, *_: Any) -> None:
-        pass
-
-    wait_event = synchronize = record
-
-    def elapsed_time(self, _: Any) -> float:
-        return 2.0  # milliseconds
-
-    def __enter__(self) -> Done:
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        pass
-
-
 @pytest.fixture
 def pretended(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Makes Loader(device="cpu") behave as for a CUDA device: it copies uint8 and normalises there."""
-    for name in ("Stream", "Event"):
-        monkeypatch.setattr(torch.cuda, name, Done)
-    monkeypatch.setattr(torch.cuda, "current_stream", Done)
-    monkeypatch.setattr(torch.cuda, "stream", lambda stream: stream)
-    monkeypatch.setattr(torch.cuda, "device", lambda _: contextlib.nullcontext())
-    monkeypatch.setattr(torch.Tensor, "record_stream", Done.record)
+    pretend_streams(monkeypatch)
 
     def loader(store: Any, size: int, *, dtype: torch.dtype = torch.float32, **kwargs: Any) -> Any:
         made = lds.Loader(store, size, dtype=dtype, **kwargs)
@@ -174,6 +145,15 @@ def test_slots_are_used_again_and_never_while_a_batch_is_undelivered(store: Any,
         assert len(set().union(*memory)) == sum(map(len, memory))
         assert images.data_ptr() not in set().union(*memory)  # a batch may be kept
         assert len(source._slots) <= 1 + cuda.AHEAD
+
+
+def test_an_iteration_may_leave_the_inference_mode(store: Any, pretended: Any) -> None:
+    iterator = iter(pretended(store, 10))
+    with torch.inference_mode():
+        first = next(iterator)[1]
+    assert [labels.tolist() for labels in (first, *(labels for _, labels in iterator))] == [
+        list(range(start, start + 10)) for start in range(0, 100, 10)
+    ]
 
 
 def test_an_iterator_that_ends_early_waits_for_its_copies(

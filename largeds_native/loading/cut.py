@@ -1,0 +1,78 @@
+"""Crops and flips of batches on a device, where nothing is resized."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from largeds_native.loading.normalise import Launch, TritonKernel
+
+BLOCK = 1024
+
+
+class Cut:
+    """Cuts a box out of each image of a batch, flips it, and lays it out.
+
+    On a CUDA device Triton's kernel does it in one pass; where Triton is missing or can't compile, torch's indexing.
+    """
+
+    def __init__(self) -> None:
+        self.triton = TritonKernel(None)
+        self._looked = False
+
+    @property
+    def kernel(self) -> str:
+        return "triton" if self.triton.used else "torch"
+
+    def __call__(self, images: Tensor, boxes: Tensor, out: Tensor) -> None:
+        """Writes to `out`, (n, C, h, w), the boxes of `images`, (n, C, H, W); both contiguous or channels_last.
+
+        `boxes` has (x, y, flip, vertical flip) for each, int32: the place of its upper left pixel, and whether it is
+        flipped then. What is outside of the image is 0.
+        """
+        if images.element_size() == 2:  # not all operators know uint16
+            images, out = images.view(torch.int16), out.view(torch.int16)
+        if images.is_cuda and not self._looked:
+            self.triton, self._looked = TritonKernel(triton_launcher()), True
+        if out.numel() and not self.triton(images, boxes, out):
+            out.copy_(_indexed(images, boxes, *out.shape[2:]))
+
+
+def _indexed(images: Tensor, boxes: Tensor, height: int, width: int) -> Tensor:
+    """The same by torch's operators."""
+    x, y, flip, vertical_flip = (column.unsqueeze(1) for column in boxes.long().unbind(1))
+    columns, rows = (torch.arange(size, device=images.device) for size in (width, height))
+    columns = x + torch.where(flip > 0, width - 1 - columns, columns)
+    rows = y + torch.where(vertical_flip > 0, height - 1 - rows, rows)
+    inside = ((rows >= 0) & (rows < images.shape[2]))[:, :, None] & ((columns >= 0) & (columns < images.shape[3]))[
+        :, None
+    ]
+    rows, columns = rows.clamp(0, images.shape[2] - 1), columns.clamp(0, images.shape[3] - 1)
+    number = torch.arange(len(images), device=images.device)[:, None, None, None]
+    channel = torch.arange(images.shape[1], device=images.device)[:, None, None]
+    found = images[number, channel, rows[:, None, :, None], columns[:, None, None, :]]
+    return found.masked_fill_(~inside[:, None], 0)
+
+
+@functools.cache
+def triton_launcher() -> Launch | None:
+    """Triton's kernel; None where Triton is missing. Compiled at the first launch, for some hundred milliseconds."""
+    try:
+        import triton
+
+        from largeds_native.loading.triton_kernels import cut
+    except Exception:
+        return None
+
+    def launch(images: Tensor, boxes: Tensor, out: Tensor, wide: bool = False) -> None:
+        n, channels, height, width = images.shape
+        blocks = triton.cdiv(out.shape[2] * out.shape[3], BLOCK)
+        grid: Any = (n * blocks,)
+        planes = [one.is_contiguous() for one in (images, out)]
+        wide = wide or max(channels * height * width, out[0].numel()) >= 1 << 31
+        cut[grid](images, boxes, out, height, width, *out.shape[2:], blocks, *planes, wide, channels, BLOCK)
+
+    return launch
