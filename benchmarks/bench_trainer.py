@@ -12,7 +12,8 @@ difference measured between equal loops. Peers that are not installed are skippe
 asks the same on a GPU (resnet18, 64x64, batch 64, accumulate 1 and 4, float32), in wall-clock time with a
 synchronisation at the ends of each block. There the hand-written loop is the shortest that there is: it has a mean
 loss, divided by `accumulate`, does nothing else, and is right since all batches have one size. "Trainer with a Loader"
-knows of the labels what it would look up in those of a store: that none is left out. `--device cpu` runs that in small.
+knows of the labels what it would look up in those of a store: that none is left out; the same "always guarded" does not
+ask whether the gradients are checked already (optimizer_step.POLLS). `--device cpu` runs that in small.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import logging
 import os
 import statistics
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -37,7 +38,7 @@ from trainer_models import OnlyParameters, resnet18, sgd, small_cnn, trivial_mod
 from largeds_native._internal.measure import machine_facts, write_json
 from largeds_native._internal.measure.paired_timing import time_blocks, time_difference, time_ratio, wall_clock_on
 from largeds_native.profile.peer_packages import command_for
-from largeds_native.trainer import Accumulator, Trainer
+from largeds_native.trainer import Accumulator, Trainer, optimizer_step
 
 ACCUMULATE = 4
 
@@ -94,6 +95,24 @@ def by_trainer_with_loader(model: nn.Module, loader: Any, accumulate: int = ACCU
     weighting: Any = trainer.accumulator.weighting
     weighting.weight.none_ignored, weighting.of_loader = True, lambda loader: contextlib.nullcontext()
     trainer.fit(loader, 1)
+
+
+def by_guarding_trainer(model: nn.Module, loader: Any, accumulate: int = ACCUMULATE) -> None:
+    by_trainer_with_loader(model, _Polls(loader, 0), accumulate)
+
+
+class _Polls:
+    """A loader of a contender that takes turns with others, for whose steps POLLS is another number."""
+
+    def __init__(self, loader: Any, polls: int) -> None:
+        self._loader, self._polls = loader, polls
+
+    def __iter__(self) -> Iterator[Any]:
+        default = optimizer_step.POLLS
+        for batch in self._loader:  # it is another contender's turn while this waits
+            optimizer_step.POLLS = self._polls
+            yield batch
+            optimizer_step.POLLS = default
 
 
 def by_lightning(model: nn.Module, loader: Any, accumulate: int = ACCUMULATE, accelerator: str = "cpu") -> None:
@@ -164,12 +183,13 @@ def on_device(device: str, rounds: int | None) -> None:
     batch = (torch.randn((4, 3, 32, 32) if small else (64, 3, 64, 64)), torch.randint(10, (4 if small else 64,)))
     batch = tuple(member.to(device) for member in batch)
     title = "resnet18, 32x32, batch 4" if small else "resnet18, 64x64, batch 64"
-    for accumulate, steps in ((1, 2), (4, 1)) if small else ((1, 24), (4, 8)):
+    for accumulate, steps in ((1, 2), (4, 1)) if small else ((1, 4), (4, 1)):
         contenders: dict[str, Callable[..., None]] = {
             "by hand": shortest_by_hand,
             "by hand, again": shortest_by_hand,
             "Trainer": by_trainer,
             "Trainer with a Loader": by_trainer_with_loader,
+            "the same, always guarded": by_guarding_trainer,
             **peers(
                 functools.partial(by_lightning, accelerator="gpu" if cuda else "cpu"),
                 functools.partial(by_accelerate, cpu=not cuda),
@@ -180,7 +200,9 @@ def on_device(device: str, rounds: int | None) -> None:
             for name, loop in contenders.items()
         }
         clock = wall_clock_on(device)
-        seconds = time_blocks(made, batch, block=steps * accumulate, rounds=rounds or 15, clock=clock)
+        seconds = time_blocks(
+            made, batch, block=steps * accumulate, rounds=rounds or (15 if small else 80), clock=clock
+        )
         content = measure(title, seconds, steps, accumulate, "wall-clock time")
         content |= {"machine": machine_facts(), "device": torch.cuda.get_device_name() if cuda else device}
         content |= {"unit": "wall-clock time", "date": datetime.date.today().isoformat()}

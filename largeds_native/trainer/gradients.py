@@ -5,7 +5,8 @@ Where the numbers of a step are read later (readback.py), the optimizer is calle
 gradients are finite. A flag on the device, 0.0 or 1.0, keeps the weights whole until then. torch's fused optimizers
 take it as `found_inf`, as from a GradScaler, and change nothing where it is 1. For any other optimizer the bits of the
 gradients are multiplied by 0, as integers, so that NaN becomes 0, too: one call for all gradients, while torch.where
-would be a call for each.
+would be a call for each. That takes Python time for each gradient, and is left out where the device was so fast that
+the flag is known already: then the device waits for Python, and only then does Python's time count.
 """
 
 from __future__ import annotations
@@ -72,14 +73,19 @@ def _or_nonfinite(flag: Tensor, tensors: list[Tensor], one: Tensor) -> Tensor:
 
 def zero_if(flag: Tensor, gradients: list[Tensor]) -> None:
     """Set the gradients to 0 where the flag is 1; see Note [Guard]."""
-    for dtype, same in _by_dtype(gradients).items():
+    values = [gradient._values() if gradient.is_sparse else gradient for gradient in gradients]
+    for dtype, same in _by_dtype(values).items():
         integer = INTEGERS.get(dtype.itemsize)
-        if integer is None or any(gradient.layout is not torch.strided for gradient in same):
+        try:
+            views = None if integer is None else [gradient.view(integer) for gradient in same]
+        except RuntimeError:  # of another layout
+            views = None
+        if views is None:
             for gradient in same:
                 gradient.copy_(torch.where(flag.bool(), torch.zeros_like(gradient), gradient))
         else:
             keep = torch.eq(flag, 0, out=torch.empty((), dtype=integer, device=flag.device))
-            torch._foreach_mul_([gradient.view(integer) for gradient in same], keep)
+            torch._foreach_mul_(views, keep)
 
 
 def can_skip_by_flag(optimizer: Optimizer) -> bool:

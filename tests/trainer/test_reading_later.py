@@ -6,6 +6,7 @@ read. The device "meta", which has no values at all, shows that nothing else rea
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -242,6 +243,51 @@ def test_a_loop_by_hand_gets_the_error_when_the_loader_ends(later):
     assert [result.stepped for result in seen] == [True, True, False]
     assert "loss=nan" in repr(seen[2])
     assert seen[0] == seen[0] != seen[1]
+
+
+@pytest.mark.parametrize("optimizer", ["SGD", "RMSprop", "AdamW fused"])
+@pytest.mark.parametrize("bad", [[], [3]])
+def test_no_guard_is_needed_where_the_device_has_checked_the_gradients_already(later, monkeypatch, bad, optimizer):
+    guards: list[Tensor] = []
+    guard = gradients.zero_if
+    monkeypatch.setattr(gradients, "zero_if", lambda flag, found: (guards.append(flag), guard(flag, found)))
+
+    def run(ready: bool) -> Tensor:
+        monkeypatch.setattr(readback.Readback, "ready", property(lambda _: ready))
+        trainer = make(optimizer)
+        with pytest.raises(NonFiniteError) if bad else contextlib.nullcontext():
+            trainer.fit(loader_of([4] * 6, bad), 1)
+        return parameters_of(trainer.model)
+
+    waiting = run(ready=False)
+    assert len(guards) == (0 if optimizer == "AdamW fused" else 4 if bad else 6)
+    guards.clear()
+    assert_same(run(ready=True), waiting)
+    assert waiting.isfinite().all()
+    assert len(guards) == (0 if optimizer == "AdamW fused" else len(bad))
+
+
+@pytest.mark.parametrize("ready", [False, True])
+def test_sparse_gradients_are_guarded_too(later, monkeypatch, ready):
+    monkeypatch.setattr(readback.Readback, "ready", property(lambda _: ready))
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Embedding(5, 3, sparse=True), nn.Flatten(), nn.Linear(6, 2))
+    accumulator = Accumulator(model, torch.optim.SGD(model.parameters(), 0.1))
+    numbers, targets = torch.tensor([[1, 2], [2, 4]]), torch.tensor([0, 1])
+    before = parameters_of(model)
+
+    def train() -> None:
+        for step, group in enumerate(accumulator.groups([(numbers, targets)] * 3)):
+            for inputs, wanted in group:
+                loss = nn.functional.cross_entropy(model(inputs), wanted)
+                group.backward(loss * (math.nan if step == 1 else 1))
+            group.step()
+
+    with pytest.raises(NonFiniteError):
+        train()
+    changed = (parameters_of(model)[:15] != before[:15]).view(5, 3).all(1)
+    assert changed.tolist() == [False, True, True, False, True]
+    assert parameters_of(model).isfinite().all()
 
 
 @pytest.mark.parametrize("error", [Stop(), KeyboardInterrupt()])
