@@ -168,10 +168,11 @@ class DeviceIterator:
         return self._coloring.apply(part, view, self._epoch, self._host.keys)
 
     def _delivered(self, slot: _Slot) -> Parts:
-        """The batch in tensors of the current stream, which waits for its copy."""
+        """The batch in tensors of the current stream, which waits for its copy if that is not done."""
         current = torch.cuda.current_stream(self.device)
-        with self._waits.measure(current):
-            current.wait_event(slot.copied)
+        if not slot.copied.query():
+            with self._waits.measure(current):
+                current.wait_event(slot.copied)
         for part in slot.parts:
             part.record_stream(current)  # if this iterator ends, its memory is not free before it was read
         parts = tuple(self._converted(i, part) for i, part in enumerate(slot.parts))
