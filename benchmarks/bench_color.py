@@ -90,7 +90,7 @@ def whole_batch(images: Tensor, threads: int) -> Callable[[], int]:
     jitter = v2.RandomApply([v2.ColorJitter(COLOR.brightness, COLOR.contrast, COLOR.saturation, COLOR.hue)], COLOR.p)
     blur = v2.RandomApply([v2.GaussianBlur(KERNEL, COLOR.blur_sigma)], COLOR.blur)
     transform = v2.Compose([jitter, v2.RandomGrayscale(COLOR.grayscale), blur])
-    parts = images.split(max(len(images) // 8, 1))  # so that the draws of a round are not all or nothing
+    parts = torch.split(images, max(len(images) // 8, 1))  # so that the draws of a round are not all or nothing
 
     def run() -> int:
         torch.set_num_threads(threads)

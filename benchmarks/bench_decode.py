@@ -41,7 +41,7 @@ def core(paths: list[str], threads: int) -> dict[str, Callable[[], int]]:
     exact, scaled = _C.RowSpec(), _C.RowSpec(scaled=True)
     out = np.lib.format.open_memmap(ROOT / "decoded.npy", "w+", np.uint8, (len(paths), exact.row_bytes))
 
-    def counted(results: list[tuple[str, str, int, int, str]]) -> int:
+    def counted(results: list[tuple[str, str, int, int]]) -> int:
         assert all(status == "ok" for status, *_ in results), results
         return len(results)
 

@@ -147,7 +147,8 @@ def cases(options: Any, where: Path) -> dict[str, Callable[[], Case]]:
     def resnet18(classes: int) -> nn.Module:
         from torchvision import models
 
-        return models.resnet18(num_classes=classes)
+        model: nn.Module = models.resnet18(num_classes=classes)
+        return model
 
     def small() -> Case:
         store = packed(digits(), "doctor-digits.lds", resize=None, crop=None, mode="L")

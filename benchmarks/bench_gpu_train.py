@@ -108,7 +108,7 @@ def contenders(name: str, options: Any, device: torch.device, rows: tuple[Any, A
             for images, labels in itertools.islice(source, steps):
                 step(images, labels)
             synchronize(device)
-            return steps * options.batch
+            return int(steps * options.batch)
 
         def drain() -> None:
             for _ in range(options.threads if contender == FOLDER else 0):

@@ -154,7 +154,7 @@ def main(o: argparse.Namespace) -> None:
         sets = {name: stack.enter_context(Set(name, path, o.seconds)) for name in o.sets}
         for case in CASES:
             for threads in (1, 2):
-                results = measured(sets, store.images, case, threads, o)
+                results = measured(sets, np.asarray(store.images), case, threads, o)
                 found = {one.name: f"{one.median:,.0f}" for one in results}
                 share = ratio(results, o.sets[-1], results[0].name)
                 shown.add_row(case, str(threads), *(found.get(name, "") for name in columns), f"{share:.2f}")

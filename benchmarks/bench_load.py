@@ -109,7 +109,7 @@ def uint8(store: Any, o: Any) -> None:
 
 
 def float32(store: Any, o: Any) -> None:
-    normal = {"mean": MEAN, "std": STD}
+    normal: dict[str, Any] = {"mean": MEAN, "std": STD}
     results = take_turns(
         [
             Contender("streaming stores, no loader", limit(store, 256, o.threads, "float32", 2), "limit"),
@@ -126,7 +126,7 @@ def float32(store: Any, o: Any) -> None:
 
 
 def halves(store: Any, o: Any) -> None:
-    kwargs = {"mean": MEAN, "std": STD}
+    kwargs: dict[str, Any] = {"mean": MEAN, "std": STD}
     results = take_turns(
         [
             Contender(name, drained(ours(store, o.threads, dtype=getattr(torch, name), **kwargs), 4), "ours")
@@ -145,8 +145,8 @@ def halves(store: Any, o: Any) -> None:
 
 
 def augmented(store: Any, o: Any) -> None:
-    kwargs = {"augment": lds.Augment(resized_crop=192, flip=0.5)}
-    normal = {"mean": MEAN, "std": STD}
+    kwargs: dict[str, Any] = {"augment": lds.Augment(resized_crop=192, flip=0.5)}
+    normal: dict[str, Any] = {"mean": MEAN, "std": STD}
     results = take_turns(
         [
             Contender("Loader, uint8", drained(ours(store, o.threads, dtype=torch.uint8, **kwargs)), "ours"),
@@ -185,7 +185,7 @@ def small(folder: Path, o: Any) -> None:
 
 
 def exported(store: Any) -> Path:
-    path = store.path.with_suffix(".h5")
+    path: Path = store.path.with_suffix(".h5")
     if not path.exists():
         store.to_hdf5(path, layout="chunked", progress=False)
     return path

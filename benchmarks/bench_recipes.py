@@ -116,7 +116,7 @@ def run_here(page: Path) -> None:
     clock = Clock()
     lds.pack = clock.call("packing", lds.pack)
     for loader in (lds.Loader, DataLoader):
-        loader.__iter__ = clock.loop(loader.__iter__)  # type: ignore[method-assign,assignment]
+        loader.__iter__ = clock.loop(loader.__iter__)  # type: ignore[method-assign]
     namespace = {"__name__": "__main__"}
     start = time.perf_counter()
     for number, (language, code) in enumerate(blocks(page), 1):
@@ -179,7 +179,12 @@ def main(pages: list[Path], write_pages: bool) -> None:
             "quiet machine."
         )
         return
-    content = {"question": "How long does each recipe take?", "unit": "seconds", "machine": facts, "results": results}
+    content: dict[str, Any] = {
+        "question": "How long does each recipe take?",
+        "unit": "seconds",
+        "machine": facts,
+        "results": results,
+    }
     content["others_share"] = others
     if pages == PAGES:
         write_json(RESULTS / "recipes.json", content | {"date": datetime.date.today().isoformat()})

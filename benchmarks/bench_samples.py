@@ -68,7 +68,7 @@ def samples(batch: Any) -> int:
 
 
 def kilobytes(batch: Any) -> int:
-    return sum(part.numel() for part in batch) // 1000
+    return int(sum(part.numel() for part in batch)) // 1000
 
 
 def measure(name: str, store: Any, options: Any) -> None:

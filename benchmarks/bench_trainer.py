@@ -124,7 +124,8 @@ def by_lightning(model: nn.Module, loader: Any, accumulate: int = ACCUMULATE, ac
             self.model, self.loss = model, nn.CrossEntropyLoss()
 
         def training_step(self, batch: Any, index: int) -> torch.Tensor:
-            return self.loss(self.model(batch[0]), batch[1])
+            loss: torch.Tensor = self.loss(self.model(batch[0]), batch[1])
+            return loss
 
         def configure_optimizers(self) -> torch.optim.Optimizer:
             return sgd(self.model)
@@ -180,8 +181,8 @@ def on_device(device: str, rounds: int | None) -> None:
     """The question on a GPU; on the CPU the same in small, to try it."""
     small = device == "cpu"
     cuda = device.startswith("cuda")
-    batch = (torch.randn((4, 3, 32, 32) if small else (64, 3, 64, 64)), torch.randint(10, (4 if small else 64,)))
-    batch = tuple(member.to(device) for member in batch)
+    images, labels = torch.randn((4, 3, 32, 32) if small else (64, 3, 64, 64)), torch.randint(10, (4 if small else 64,))
+    batch = (images.to(device), labels.to(device))
     title = "resnet18, 32x32, batch 4" if small else "resnet18, 64x64, batch 64"
     for accumulate, steps in ((1, 2), (4, 1)) if small else ((1, 4), (4, 1)):
         contenders: dict[str, Callable[..., None]] = {
@@ -195,7 +196,7 @@ def on_device(device: str, rounds: int | None) -> None:
                 functools.partial(by_accelerate, cpu=not cuda),
             ),
         }
-        made = {
+        made: dict[str, Callable[[Any], None]] = {
             name: functools.partial(loop, resnet18().to(device), accumulate=accumulate)
             for name, loop in contenders.items()
         }

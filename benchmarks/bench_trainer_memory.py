@@ -32,7 +32,8 @@ def plain_step(model: nn.Module, batches: Any, optimizer: torch.optim.Optimizer,
     if keep_gradients:
         allocate_gradients(model)
     for inputs, targets in batches:
-        nn.functional.cross_entropy(model(inputs), targets).backward()
+        loss: Any = nn.functional.cross_entropy(model(inputs), targets)
+        loss.backward()
         optimizer.step()
         optimizer.zero_grad()
 

@@ -52,11 +52,11 @@ def cpu_as_a_gpu() -> Iterator[None]:
         readback.DEFERRED = before
 
 
-class Counter(TorchDispatchMode):
+class Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts the calls of operators, without views, which launch nothing."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.calls: collections.Counter[str] = collections.Counter()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -79,7 +79,7 @@ def measure(accumulate: int, rounds: int) -> dict[str, Any]:
     """Print a table, and return the content of the JSON file."""
     batch = (torch.randn(4, 4), torch.randint(4, (4,)))
     counts = {name: calls_of_a_step(loop, batch, accumulate) for name, loop in CONTENDERS.items()}
-    loops = {
+    loops: dict[str, Callable[[Any], None]] = {
         name: functools.partial(loop, ManyParameters(), accumulate=accumulate) for name, loop in CONTENDERS.items()
     }
     seconds = time_blocks(loops, batch, block=STEPS * accumulate, rounds=rounds)

@@ -47,7 +47,7 @@ def growth(decodes: int, *, report: bool = False) -> int:
             with contextlib.suppress(ValueError):
                 _C.decode_image(data, max_pixels=100_000)
         out = np.empty((len(batch), spec.row_bytes), np.uint8)
-        _C.decode_to_rows(batch, out, spec, 2)
+        _C.decode_to_rows([*batch], out, spec, 2)
         done += 2 * len(batch)
         if done >= decodes // 10 and not before:
             gc.collect()

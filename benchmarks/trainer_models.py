@@ -21,7 +21,8 @@ def resnet18() -> nn.Module:
     import torchvision
 
     torch.manual_seed(0)
-    return torchvision.models.resnet18(num_classes=10)
+    model: nn.Module = torchvision.models.resnet18(num_classes=10)
+    return model
 
 
 class OnlyParameters(nn.Module):
@@ -32,7 +33,8 @@ class OnlyParameters(nn.Module):
         self.layer, self.rest = trivial_model(), nn.ParameterList(resnet18().parameters())
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.layer(x) + 1e-3 * torch.stack([p.flatten()[0] for p in self.rest]).sum()
+        out: torch.Tensor = self.layer(x)
+        return out + 1e-3 * torch.stack([p.flatten()[0] for p in self.rest]).sum()
 
 
 class ManyParameters(nn.Module):
@@ -45,7 +47,8 @@ class ManyParameters(nn.Module):
         self._list = list(self.rest)  # a ParameterList is slow
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.layer(x) + torch.stack(self._list).sum()
+        out: torch.Tensor = self.layer(x)
+        return out + torch.stack(self._list).sum()
 
 
 def sgd(model: nn.Module) -> torch.optim.Optimizer:

@@ -21,7 +21,8 @@ def pixels(height: int, width: int, channels: int = 3, seed: int = 0) -> Pixels:
     waves = 96 * np.sin(x / (5.0 + c) + seed) + 96 * np.cos(y / 7.0 + 2 * c)
     edges = np.where((x // 11 + y // 13) % 3 == 0, 60, 0)
     noise = random.normal(0, 12, (height, width, channels))
-    return np.clip(128 + waves + edges + noise, 0, 255).astype(np.uint8)
+    image: Pixels = np.clip(128 + waves + edges + noise, 0, 255).astype(np.uint8)
+    return image
 
 
 def encode(image: Image.Image | Pixels, form: str = "JPEG", **options: Any) -> bytes:
