@@ -62,7 +62,11 @@ def _choices(inside: str) -> list[str]:
 def _files(text: str) -> list[str]:
     if os.path.lexists(text) or not glob.has_magic(text):
         return [text]
-    found = sorted(glob.glob(text))
+    folder = os.path.dirname(text)
+    while folder and not os.path.isdir(folder):
+        folder = os.path.dirname(folder)
+    # the folders that exist stand for themselves, as /data[1] does in /data[1]/train-*.tar
+    found = sorted(glob.glob(glob.escape(folder) + text[len(folder) :]))
     if not found:
         raise ArgumentError(f"{text}: no file has a name of this pattern: correct the path")
     return found

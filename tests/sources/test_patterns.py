@@ -49,6 +49,18 @@ def test_files_that_exist(tmp_path: Path) -> None:
         expand(tmp_path / "c*")
 
 
+def test_folders_that_exist_stand_for_themselves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("run[1]/a*b/x-0.tar", "run[1]/a*b/x-1.tar", "run1/x-0.tar", "run[1]/acb/x-0.tar"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert expand("run[1]/a*b/x-*.tar") == ["run[1]/a*b/x-0.tar", "run[1]/a*b/x-1.tar"]
+    assert expand(tmp_path / "run[1]" / "a?b" / "x-*.tar") == [
+        str(tmp_path / name) for name in ("run[1]/a*b/x-0.tar", "run[1]/a*b/x-1.tar", "run[1]/acb/x-0.tar")
+    ]
+    assert expand("ru[n]1/x-*.tar") == ["run1/x-0.tar"]
+
+
 def test_objects_are_listed() -> None:
     folder = ObjectFolder("memory://patterns/shards")
     for name in ("t-1.tar", "t-0.tar", "v.tar", "odd*.tar", "odd[1]a.tar", "below/t-2.tar"):
