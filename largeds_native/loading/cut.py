@@ -47,14 +47,12 @@ def _indexed(images: Tensor, boxes: Tensor, height: int, width: int) -> Tensor:
     columns, rows = (torch.arange(size, device=images.device) for size in (width, height))
     columns = x + torch.where(flip > 0, width - 1 - columns, columns)
     rows = y + torch.where(vertical_flip > 0, height - 1 - rows, rows)
-    inside = ((rows >= 0) & (rows < images.shape[2]))[:, :, None] & ((columns >= 0) & (columns < images.shape[3]))[
-        :, None
-    ]
+    rows, columns = rows[:, None, :, None], columns[:, None, None, :]
+    outside = (rows < 0) | (rows >= images.shape[2]) | (columns < 0) | (columns >= images.shape[3])
     rows, columns = rows.clamp(0, images.shape[2] - 1), columns.clamp(0, images.shape[3] - 1)
     number = torch.arange(len(images), device=images.device)[:, None, None, None]
     channel = torch.arange(images.shape[1], device=images.device)[:, None, None]
-    found = images[number, channel, rows[:, None, :, None], columns[:, None, None, :]]
-    return found.masked_fill_(~inside[:, None], 0)
+    return images[number, channel, rows, columns].masked_fill_(outside, 0)
 
 
 @functools.cache

@@ -104,7 +104,6 @@ class Loader:
     channels_last: images in torch.channels_last memory format.
     device: "cpu", or a CUDA device: uint8 is then copied from pinned memory on a side stream, up to two batches
         ahead, and normalised in the current stream by one kernel.
-
     pin_rows: True keeps all rows of the store in memory, pinned, from the first iteration on, and a CUDA device copies
         them itself: no thread gathers, and the copies run at the device's limit. Of raw rows in files, where `augment`
         resizes nothing: it crops and flips on the device. For rows of 50 kB or more; it needs CUDA 12.8 or newer.

@@ -43,21 +43,20 @@ class PinnedRows:
 
     def __init__(self, rows: _C.Rows, location: str) -> None:
         self._rows, self._copy_all = rows, copy_function()
-        pins = [pin for pin in rows.mapped() if pin[1]]
-        check_room(pins, location)
-        try:
-            for i, (address, size) in enumerate(pins):
-                if code := PINNED.pin(address, size):
-                    del pins[i:]
-                    raise DeviceError(
-                        f"pin_rows: {size_text(size)} of {location} could not be pinned: {error_text(code)}. Use "
-                        "pin_rows=False, or make room in memory"
-                    )
-        except DeviceError:
-            PINNED.release(os.getpid(), pins, rows)
-            raise
+        mapped = [pin for pin in rows.mapped() if pin[1]]
+        check_room(mapped, location)
+        pinned: list[Pin] = []
         # with `rows`, which keep the files mapped until then; at the end of the process the driver unpins
-        weakref.finalize(self, PINNED.release, os.getpid(), pins, rows).atexit = False
+        release = weakref.finalize(self, PINNED.release, os.getpid(), pinned, rows)
+        release.atexit = False
+        for address, size in mapped:
+            if code := PINNED.pin(address, size):
+                release()
+                raise DeviceError(
+                    f"pin_rows: {size_text(size)} of {location} could not be pinned: {error_text(code)}. Use "
+                    "pin_rows=False, or make room in memory"
+                )
+            pinned.append((address, size))
 
     def copy(self, samples: NDArray[np.int64], out: Tensor, stream: Any) -> None:
         """Starts to copy the rows of these samples to `out`, device memory of as many rows, in the stream."""
