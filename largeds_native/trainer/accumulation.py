@@ -30,7 +30,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from largeds_native.errors import ArgumentError
-from largeds_native.trainer import batches, gradients
+from largeds_native.trainer import batches, gradients, graphs
 from largeds_native.trainer.counts import check_count
 from largeds_native.trainer.group import Group, Shared
 from largeds_native.trainer.lockstep import Lockstep
@@ -110,6 +110,7 @@ class Accumulator:
         self.ranks = ranks or Ranks()
         self.sync = gradient_sync(model, optimizer, self.ranks, sync)
         check_needs_no_closure(optimizer)
+        graphs.look_at(model)
         self._known = {id(p) for p in self.parameters}
         self._steps = OptimizerSteps(optimizer, self.weighting, self.sync, self.ranks, clip_grad_norm, on_nonfinite)
         self._shared = Shared(model, device, hold, micro_batch, self.weighting, self.sync, self._steps)

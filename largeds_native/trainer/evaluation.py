@@ -77,6 +77,8 @@ def mean_loss(
 
 def _times(loss: Tensor, weight: float | Tensor) -> Tensor:
     """In float64, the loss times its weight; the loss of a micro-batch of weight 0 is 0 / 0, and doesn't count."""
+    if isinstance(weight, Tensor):  # of a batch that may come from another device
+        weight = weight.to(loss.device, non_blocking=True)
     product = loss.double() * weight
     if isinstance(weight, Tensor):
         return torch.where(weight != 0, product, 0)

@@ -1,4 +1,5 @@
-"""CUDA graphs, as `torch.compile(mode="reduce-overhead")` makes them: each run overwrites the outputs of the last.
+"""CUDA graphs, as `torch.compile(mode="reduce-overhead")` and `torch.cuda.make_graphed_callables` make them: each run
+overwrites the outputs of the last.
 
 Note [Gradients of a graph]
 Gradients are outputs of the backward's graph, and autograd takes a parameter's first gradient as it is, without a copy.
@@ -9,6 +10,7 @@ get memory of their own.
 from __future__ import annotations
 
 import sys
+import weakref
 from collections.abc import Iterable
 from typing import Any
 
@@ -18,9 +20,19 @@ from torch import nn
 _TREES = "torch._inductor.cudagraph_trees"
 
 
+_GRAPHED: weakref.WeakSet[nn.Module] = weakref.WeakSet()
+
+
+def look_at(model: nn.Module) -> None:
+    """Notices what `torch.cuda.make_graphed_callables` made of the model or its parts: it gives them a forward."""
+    forwards = (vars(module).get("forward") for module in model.modules())
+    if any("make_graphed_callables" in getattr(forward, "__qualname__", "") for forward in forwards):
+        _GRAPHED.add(model)
+
+
 def in_use() -> bool:
-    """Whether something was compiled to CUDA graphs in this process: outputs that are kept must be copies."""
-    return _TREES in sys.modules
+    """Whether there are CUDA graphs in this process: outputs that are kept must be copies."""
+    return _TREES in sys.modules or bool(_GRAPHED)
 
 
 class OwnGradients:

@@ -29,7 +29,8 @@ class StepCounts:
         return self._progress.skipped + (unread is not None and not unread.stepped)
 
     def count(self, result: StepResult, totals: EpochTotals) -> None:
-        """A step was made. Its numbers are read now if they are there, else by `read` before the next one."""
+        """A step was made. Its numbers are read now if they are there, else by `read` before the next one. An error
+        comes in `read` on all ranks: on one rank the numbers may be there, and the others would wait for it."""
         self._progress.step += 1
         self._progress.steps_in_epoch += 1
         self._totals = totals
@@ -37,7 +38,7 @@ class StepCounts:
         self._unread, self._scheduled = result, result.steps_or_raises
         if self._scheduled:
             self._schedule.after_step(stepped=True)
-        if result.ready:
+        if result.ready and (self._accumulator.ranks.world_size == 1 or not result.may_raise):
             self.read()
 
     def read(self) -> None:

@@ -49,6 +49,11 @@ class StepResult:
         return self._unread is None or self._unread.ready
 
     @property
+    def may_raise(self) -> bool:
+        """Whether its numbers are still on the device, and settling it raises if one of them is not finite."""
+        return self._unread is not None and self.steps_or_raises
+
+    @property
     def loss(self) -> float:
         return self._all()[0]
 

@@ -347,7 +347,7 @@ class Trainer:
     def _advice(self) -> str:
         """For a lack of memory."""
         if self.accumulator.hold:
-            return ""  # it was repeated until one sample was too much, which the error says
+            return ""  # what can be repeated was, until one sample was too much, which the error says
         return 'Trainer(micro_batch="auto") repeats a step in smaller micro-batches, with the same result'
 
     def _count(self, result: StepResult) -> None:

@@ -24,6 +24,9 @@ class UnreadStep:
     norm: float | None  # where it is known at once: 0.0 without a gradient, NaN if it was not computed
     skips: bool  # a wrong step is no error
 
+    def __post_init__(self) -> None:
+        self._losses = len(self.group.losses)
+
     @property
     def ready(self) -> bool:
         """Whether the numbers are there."""
@@ -37,14 +40,15 @@ class UnreadStep:
         return loss, weight, norm, not wrong and not overflown
 
     def check(self) -> None:
-        """Raises NonFiniteError if this step's numbers, which are read now, are wrong and it was not to be skipped."""
+        """Raises NonFiniteError if this step's numbers, which are read now, are wrong and it was not to be skipped.
+        Otherwise nothing of the step stays on the device."""
         losses, weights, norm, wrong = self._read()
         if wrong and not self.skips:
             known = norm if self.norm is None else None
             raise NonFiniteError(self.group.describe(losses, weights, known, self.number))
+        self.group.losses.clear()
 
     def _read(self) -> tuple[list[float], list[float], float, bool]:
         *values, wrong = self.numbers.read()
-        count = len(self.group.losses)
-        losses, norm = values[:count], values[count] if self.norm is None else self.norm
+        losses, norm = values[: self._losses], values[self._losses] if self.norm is None else self.norm
         return losses, [float(weight) for weight in self.group.weights], norm, bool(wrong)

@@ -78,7 +78,8 @@ class Weighting:
         """The gradient passed to `loss.backward()`: the micro-batch's weight / the nominal one."""
         nominal = self.nominal or 1.0
         if isinstance(weight, Tensor) and self.reduction == "mean":
-            # divided as float64, and rounded by the same call
+            # a batch may come from another device; divided as float64, and rounded by the same call
+            weight = weight.to(loss.device, non_blocking=True)
             rounded = torch.empty(weight.shape, dtype=loss.dtype, device=weight.device)
             gradient = torch.div(weight, nominal, out=rounded).reshape(loss.shape)
         else:

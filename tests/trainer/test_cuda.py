@@ -6,6 +6,7 @@ from __future__ import annotations
 import copy
 import math
 import shutil
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,7 +16,7 @@ import torch
 from torch import nn
 
 from largeds_native.errors import NonFiniteError
-from largeds_native.trainer import EMA, Accumulator, Callback, StepResult, Trainer, graphs, readback
+from largeds_native.trainer import EMA, Accumulator, Callback, StepResult, Trainer, graphs, optimizer_step, readback
 from tests.trainer.helpers import numbers, parameters_of, samples, small_model
 
 HAS_CUDA = torch.cuda.is_available()
@@ -27,6 +28,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype"),
     pytest.mark.filterwarnings("ignore:`torch.jit"),
     pytest.mark.filterwarnings("ignore:TensorFloat32 tensor cores"),  # torch 2.11, when it compiles
+    pytest.mark.filterwarnings("ignore:Please use the new API settings"),  # torch 2.9, the same
     pytest.mark.filterwarnings("ignore:Warning. Profiler clears events"),
 ]
 
@@ -200,9 +202,12 @@ def test_a_loss_whose_memory_the_next_forward_overwrites():
     assert torch.equal(weights, expected_weights)
 
 
-def test_gradients_whose_memory_the_next_backward_overwrites(monkeypatch):
+@pytest.mark.parametrize("made_by", ["compile", "make_graphed_callables"])
+def test_gradients_whose_memory_the_next_backward_overwrites(monkeypatch, made_by):
     """As a CUDA graph does it: autograd takes a first gradient as it is, without a copy."""
-    monkeypatch.setattr(graphs, "in_use", lambda: True)
+    if made_by == "compile":
+        monkeypatch.setattr(graphs, "in_use", lambda: True)
+    monkeypatch.setattr(graphs, "_GRAPHED", weakref.WeakSet())
     memory = np.zeros((3, 6), np.float32)
 
     class Linear(torch.autograd.Function):
@@ -218,7 +223,14 @@ def test_gradients_whose_memory_the_next_backward_overwrites(monkeypatch):
 
     def run(forward: Any) -> torch.Tensor:
         weight = nn.Parameter(torch.ones(3, 6))
-        accumulator = Accumulator(nn.ParameterList([weight]), torch.optim.SGD([weight], 0.1), accumulate=3)
+        model = nn.Sequential(nn.ParameterList([weight]))
+        if made_by != "compile":
+
+            def new_forward() -> None: ...
+
+            new_forward.__qualname__ = f"{torch.cuda.make_graphed_callables.__name__}.<locals>.new_fwd"
+            model[0].forward = new_forward
+        accumulator = Accumulator(model, torch.optim.SGD([weight], 0.1), accumulate=3)
         for group in accumulator.groups(batches(9)):
             for inputs, targets in group:
                 group.backward(nn.functional.cross_entropy(forward(inputs, weight), targets))
@@ -230,6 +242,7 @@ def test_gradients_whose_memory_the_next_backward_overwrites(monkeypatch):
 
 CONFIGURATIONS: dict[str, dict[str, Any]] = {
     "SGD": {"fused": False},
+    "SGD, guarded": {"fused": False, "polls": 0},
     "SGD, accumulate": {"fused": False, "accumulate": 3, "micro_batch": 4, "clip_grad_norm": 0.1},
     "fused": {"clip_grad_norm": 0.1},
     "fused, skip": {"on_nonfinite": "skip", "accumulate": 2},
@@ -251,9 +264,10 @@ class Errors(Callback):
 
 @pytest.mark.parametrize("name", CONFIGURATIONS)
 @pytest.mark.parametrize("on_device", [False, True])
-def test_no_step_synchronises(name, on_device):
+def test_no_step_synchronises(name, on_device, monkeypatch):
     """With batches in pinned memory, and with batches on the device."""
     options = copy.deepcopy(CONFIGURATIONS[name])
+    monkeypatch.setattr(optimizer_step, "POLLS", options.pop("polls", optimizer_step.POLLS))
     if options.get("loss"):
         options["loss"] = nn.CrossEntropyLoss(weight=torch.tensor([0.5, 1.0, 2.0], device=DEVICE))
     options["callbacks"] = [*options.get("callbacks", []), Errors()]
@@ -282,15 +296,18 @@ class Loud:
             torch.cuda.set_sync_debug_mode("default")
 
 
-def test_a_step_is_read_while_the_next_one_runs():
+def test_a_step_is_read_while_the_next_one_runs(monkeypatch):
     """The result of a step is not there when its call returns, where the device has work, and is there later."""
     model = model_on()
+    with monkeypatch.context() as patched:  # the first launch of a kernel may wait for the device
+        patched.setattr(optimizer_step, "POLLS", 0)
+        make(model, fused=False).fit(batches(2), 1)
     accumulator = Accumulator(model, torch.optim.SGD(model.parameters(), 0.1), device=torch.device(DEVICE))
     before = None
     for group in accumulator.groups(batches(4)):
         for inputs, targets in group:
             if HAS_CUDA:
-                torch.cuda._sleep(50_000_000)  # some 30 ms of work
+                torch.cuda._sleep(150_000_000)  # some 90 ms of work
             group.backward(nn.functional.cross_entropy(model(inputs), targets))
         result = group.step()
         assert not result.ready
@@ -348,8 +365,10 @@ def test_memory_runs_out():
 
 
 @needs_cuda
-def test_the_profile_has_no_synchronisation():
+@pytest.mark.parametrize("polls", [0, optimizer_step.POLLS])
+def test_the_profile_has_no_synchronisation(polls, monkeypatch):
     """Between two steps, the CUDA runtime is asked for events alone."""
+    monkeypatch.setattr(optimizer_step, "POLLS", polls)
     trainer = make(model_on(norm=True), fused=False, accumulate=2)
     loader = [(x.pin_memory(), y.pin_memory()) for x, y in batches(20)]
     trainer.fit(loader, 1)

@@ -145,6 +145,22 @@ def check_reading_later(rank: int, folder: Path) -> None:
     assert trainer.step == 2
 
 
+def check_numbers_that_one_rank_has_first(rank: int, folder: Path) -> None:
+    """The error comes at the same place on both: otherwise the other rank would wait for this one."""
+    readback.DEFERRED = frozenset({"cpu"})
+    readback.Readback.ready = property(lambda _: rank == 0)  # type: ignore[assignment, method-assign]
+    inputs, targets = samples(48)
+    batches = cut([4] * 6, rank * 24, inputs, targets)
+    batches[2][0][0] = float("nan")
+    trainer = make(small_model())
+    with pytest.raises(NonFiniteError, match="at step 2, samples 8 to 11"):
+        trainer.fit(batches, 1)
+    assert trainer.ranks.sum(100.0) == [200.0]  # whatever comes next, they do it together
+    trainer = make(small_model(), on_nonfinite="skip")
+    trainer.fit(batches, 1)
+    assert (trainer.skipped, trainer.step) == (1, 6)
+
+
 def check_memory(rank: int, folder: Path) -> None:
     """If one rank runs out of memory, both continue with half, with the result of starting with half."""
     inputs, targets = samples(32)
@@ -413,6 +429,7 @@ CHECKS = [
     check_gradients,
     check_ignored,
     check_reading_later,
+    check_numbers_that_one_rank_has_first,
     check_memory,
     check_resume,
     check_loader,

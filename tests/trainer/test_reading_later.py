@@ -267,6 +267,14 @@ def test_no_guard_is_needed_where_the_device_has_checked_the_gradients_already(l
     assert len(guards) == (0 if optimizer == "AdamW fused" else len(bad))
 
 
+def test_a_result_that_nobody_reads_keeps_no_losses(later):
+    results = Losses()
+    trainer = make(callbacks=[results])
+    trainer.fit(loader_of([4] * 5, []), 1)
+    assert not any(result._unread.group.losses for result in results.results if result._unread is not None)
+    assert all(math.isfinite(result.loss) for result in results.results)
+
+
 @pytest.mark.parametrize("ready", [False, True])
 def test_sparse_gradients_are_guarded_too(later, monkeypatch, ready):
     monkeypatch.setattr(readback.Readback, "ready", property(lambda _: ready))
