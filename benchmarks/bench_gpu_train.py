@@ -111,11 +111,12 @@ def contenders(name: str, options: Any, device: torch.device, rows: tuple[Any, A
             return int(steps * options.batch)
 
         def drain() -> None:
-            for _ in range(options.threads if contender == FOLDER else 0):
+            for _ in range(options.threads):
                 next(source)
 
-        role: Any = "peer" if contender == FOLDER else "reference" if contender == ALONE else "ours"
-        return Contender(contender, run, role, drain)
+        if contender == FOLDER:
+            return Contender(contender, run, "peer", drain)
+        return Contender(contender, run, "reference" if contender == ALONE else "ours")
 
     return [of(contender, source) for contender, source in sources.items()]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -34,12 +35,8 @@ def local_processes() -> int:
 
 def cgroup_quota(root: Path = CGROUP_ROOT, membership: Path = Path("/proc/self/cgroup")) -> float | None:
     """The smallest CPU quota, in processors, of this process's cgroup and its parents; None if there is no quota."""
-    quotas = [
-        quota
-        for mount, group in _groups(root, membership)
-        for folder in (mount / group, *(mount / group).parents)
-        if folder.is_relative_to(mount) and (quota := _quota_of(folder)) is not None
-    ]
+    folders = _groups(root, membership, "cpu", "cpu,cpuacct")
+    quotas = [quota for folder in folders if (quota := _quota_of(folder)) is not None]
     return min(quotas, default=None)
 
 
@@ -57,11 +54,10 @@ def usable_memory(root: Path = CGROUP_ROOT, meminfo: Path = Path("/proc/meminfo"
 def memory_limit(root: Path = CGROUP_ROOT, membership: Path = Path("/proc/self/cgroup")) -> int:
     """Bytes of the system's memory, or the smallest limit of this process's cgroup and its parents if that is less."""
     limit = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    for mount, group in _groups(root, membership, "memory"):
-        for folder in (mount / group, *(mount / group).parents):
-            for name in ("memory.max", "memory.limit_in_bytes") if folder.is_relative_to(mount) else ():
-                with suppress(OSError, ValueError):  # "max" means that there is no limit
-                    limit = min(limit, int((folder / name).read_text()))
+    for folder in _groups(root, membership, "memory"):
+        for name in ("memory.max", "memory.limit_in_bytes"):
+            with suppress(OSError, ValueError):  # "max" means that there is no limit
+                limit = min(limit, int((folder / name).read_text()))
     return limit
 
 
@@ -79,26 +75,28 @@ def remote_file_system(path: str | os.PathLike[str], mounts: Path = Path("/proc/
     return kind if kind in REMOTE else ""
 
 
-def _groups(root: Path, membership: Path, controller: str = "cpu") -> list[tuple[Path, str]]:
-    """(mount point, group below it) for the unified hierarchy (v2) and this controller of v1.
+def _groups(root: Path, membership: Path, *controllers: str) -> Iterator[Path]:
+    """The folders of this process's cgroup and its parents, in the unified hierarchy (v2) and in v1's of the first of
+    these controllers, which may be mounted by each of these names.
 
     Inside a container the group's path may be that of the host and not exist; then the mount point itself is our group.
     """
-    found = [(root, ""), (root / controller, ""), (root / "cpu,cpuacct", "")]
+    found = [(root / mount, "") for mount in ("", *controllers)]
     try:
         lines = membership.read_text().splitlines()
     except OSError:
-        return found
+        lines = []
     for line in lines:
-        _, controllers, group = [*line.split(":", 2), "", ""][:3]
+        _, named, group = [*line.split(":", 2), "", ""][:3]
         group = group.strip().lstrip("/")
         if ".." in group.split("/"):
             continue
-        if not controllers:
+        if not named:
             found += [(root, group), (root / "unified", group)]
-        elif controller in controllers.split(","):
-            found += [(root / controller, group), (root / controllers, group)]
-    return found
+        elif controllers[0] in named.split(","):
+            found += [(root / controllers[0], group), (root / named, group)]
+    for mount, group in found:
+        yield from (folder for folder in (mount / group, *(mount / group).parents) if folder.is_relative_to(mount))
 
 
 def _quota_of(folder: Path) -> float | None:

@@ -12,7 +12,6 @@ from typing import Any
 
 import h5py
 import numpy as np
-import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -33,7 +32,7 @@ from largeds_native.interchange.hdf5_file import (
 from largeds_native.interchange.hdf5_import import unreadable
 from largeds_native.loading.collate import samples_of, values_of
 from largeds_native.loading.shared import BatchMemory
-from largeds_native.store.gather import dataset_rows
+from largeds_native.store.gather import dataset_rows, torch_dtype
 from largeds_native.store.metadata import Metadata
 
 
@@ -104,7 +103,7 @@ class _Reader:
             self.labels: Array | None = None if values is None else field_values(values).reshape(label_shape(values))
         self._metadata = metadata
         native = self._data.dtype.newbyteorder("=")
-        self._dtype = torch.from_numpy(np.empty(0, native)).dtype
+        self._dtype = torch_dtype(native)
         self._row = native.itemsize * int(np.prod(self._data.shape[1:], dtype=np.int64))
         self._chunks = _chunk_layout(self._data)
         # not the file that was opened where that has an external link

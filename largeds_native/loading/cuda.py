@@ -140,8 +140,8 @@ class DeviceIterator:
                 for part, there in zip(batch, copied, strict=True):
                     there.copy_(part, non_blocking=True)
             slot.copied, slot.parts = self._copies.end, (*images, *copied)
-            if self._coloring is not None:
-                slot.parts = tuple(self._colored(i, part) for i, part in enumerate(slot.parts))
+            if (coloring := self._coloring) is not None:
+                slot.parts = tuple(self._colored(coloring, i, part) for i, part in enumerate(slot.parts))
                 slot.copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
                 slot.copied.record(self._stream)
         self._copied_bytes += sum(part.nbytes for part in batch) + (rows.row_bytes * len(samples) if rows else 0)
@@ -160,12 +160,10 @@ class DeviceIterator:
             f"caller: make batch_size smaller, or leave more memory free. {error}"
         )
 
-    def _colored(self, number: int, part: Tensor) -> Tensor:
+    def _colored(self, coloring: Coloring, number: int, part: Tensor) -> Tensor:
         """The part of a batch with this number, in colour if it has images."""
         view = self._host.structure.view_of(number)
-        if view is None or self._coloring is None:
-            return part
-        return self._coloring.apply(part, view, self._epoch, self._host.keys)
+        return part if view is None else coloring.apply(part, view, self._epoch, self._host.keys)
 
     def _delivered(self, slot: _Slot) -> Parts:
         """The batch in tensors of the current stream, which waits for its copy if that is not done."""

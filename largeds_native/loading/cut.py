@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import functools
-from typing import Any
-
 import torch
 from torch import Tensor
 
-from largeds_native.loading.normalise import Launch, TritonKernel
-
-BLOCK = 1024
+from largeds_native.loading.device_kernel import DeviceKernel
 
 
 class Cut:
@@ -19,13 +14,12 @@ class Cut:
     On a CUDA device Triton's kernel does it in one pass; where Triton is missing or can't compile, torch's indexing.
     """
 
-    def __init__(self) -> None:
-        self.triton = TritonKernel(None)
-        self._looked = False
+    def __init__(self, device: torch.device) -> None:
+        self._kernel = DeviceKernel("launch_cut", device)
 
     @property
     def kernel(self) -> str:
-        return "triton" if self.triton.used else "torch"
+        return self._kernel.name
 
     def __call__(self, images: Tensor, boxes: Tensor, out: Tensor) -> None:
         """Writes to `out`, (n, C, h, w), the boxes of `images`, (n, C, H, W); both contiguous or channels_last.
@@ -35,9 +29,7 @@ class Cut:
         """
         if images.element_size() == 2:  # not all operators know uint16
             images, out = images.view(torch.int16), out.view(torch.int16)
-        if images.is_cuda and not self._looked:
-            self.triton, self._looked = TritonKernel(triton_launcher()), True
-        if out.numel() and not self.triton(images, boxes, out):
+        if out.numel() and not self._kernel(images, boxes, out):
             out.copy_(_indexed(images, boxes, *out.shape[2:]))
 
 
@@ -53,24 +45,3 @@ def _indexed(images: Tensor, boxes: Tensor, height: int, width: int) -> Tensor:
     number = torch.arange(len(images), device=images.device)[:, None, None, None]
     channel = torch.arange(images.shape[1], device=images.device)[:, None, None]
     return images[number, channel, rows, columns].masked_fill_(outside, 0)
-
-
-@functools.cache
-def triton_launcher() -> Launch | None:
-    """Triton's kernel; None where Triton is missing. Compiled at the first launch, for some hundred milliseconds."""
-    try:
-        import triton
-
-        from largeds_native.loading.triton_kernels import cut
-    except Exception:
-        return None
-
-    def launch(images: Tensor, boxes: Tensor, out: Tensor, wide: bool = False) -> None:
-        n, channels, height, width = images.shape
-        blocks = triton.cdiv(out.shape[2] * out.shape[3], BLOCK)
-        grid: Any = (n * blocks,)
-        planes = [one.is_contiguous() for one in (images, out)]
-        wide = wide or max(channels * height * width, out[0].numel()) >= 1 << 31
-        cut[grid](images, boxes, out, height, width, *out.shape[2:], blocks, *planes, wide, channels, BLOCK)
-
-    return launch

@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-import torch
-
 from largeds_native._internal.arrays import has_shape_of
 from largeds_native.errors import ArgumentError
 from largeds_native.store import Store
-from largeds_native.store.gather import dtype_name
+from largeds_native.store.gather import dtype_name, torch_dtype
 from largeds_native.transform import Augment
 
 if TYPE_CHECKING:
@@ -58,7 +55,7 @@ def check_fields(store: Store, fields: Sequence[str]) -> None:
 def core_field(store: Store, name: str) -> CoreField:
     values = store.field(name)
     try:
-        dtype = torch.from_numpy(np.empty(0, values.dtype)).dtype
+        dtype = torch_dtype(values.dtype)
     except TypeError:
         raise ArgumentError(f"fields: {name!r} has dtype {values.dtype}, which torch does not support") from None
     return store.field_rows(name), dtype_name(dtype), list(values.shape[1:])

@@ -37,7 +37,7 @@ from largeds_native.loading.plan import OrderPlan, SamplerPlan
 from largeds_native.loading.state import MAX_EPOCH, Identity, cursor_of, state_of
 from largeds_native.loading.views import Views, ViewSchedule
 from largeds_native.store import Store
-from largeds_native.store.gather import BatchFormat, default_threads
+from largeds_native.store.gather import BatchFormat, default_threads, torch_dtype
 from largeds_native.transform import Augment
 from largeds_native.transform.image_transform import flag
 
@@ -187,7 +187,7 @@ class Loader:
         self._dtype, self._mean_std, self._color = dtype, (mean, std), color
         self._pin_rows = flag("pin_rows", pin_rows)
         self._pinned: PinnedRows | None = None  # from the first iteration on
-        self._cut = Cut()
+        self._cut = Cut(self.device)
         self._batch_options: dict[str, Any] = {
             "channels_last": flag("channels_last", channels_last),
             "variant": variant,
@@ -272,7 +272,7 @@ class Loader:
         if self.device.type != "cuda":
             raise ArgumentError("pin_rows: rows are pinned for a CUDA device, and device is 'cpu'")
         given = self._mean_std != (None, None)
-        stored = torch.from_numpy(np.empty(0, self.store.dtype)).dtype
+        stored = torch_dtype(self.store.dtype)
         converted = self._host_format.dtype is not stored or (given and self._device_format is None)
         check_pin_rows(self.store, views, tuple(self._pictures), converted)
 
@@ -284,9 +284,8 @@ class Loader:
         if views != self._views:
             self._spec, self._views = self._epoch_spec(views), views
         if self._pin_rows and self._pinned is None:
-            rows: Any = self.store.rows
             with torch.cuda.device(self.device):
-                self._pinned = PinnedRows(rows, self.store.location)
+                self._pinned = PinnedRows(self.store)
         return self._spec
 
     def empty_batch(self) -> Batch:

@@ -36,7 +36,7 @@ class PinnedMemory:
         self._runtime = runtime
         self._lock = threading.Lock()
         self._counts: dict[Pin, int] = {}
-        self._released: deque[tuple[int, Sequence[Pin], object]] = deque()
+        self._released: deque[tuple[Sequence[Pin], object]] = deque()
 
     def bytes_beside(self, pins: Sequence[Pin]) -> int:
         """Of what is pinned but not among these."""
@@ -58,13 +58,13 @@ class PinnedMemory:
     def release(self, process: int, pins: Sequence[Pin], owner: object) -> None:
         """Undo each `pin`, in the process that made them. `owner` keeps the memory mapped until then."""
         if process == os.getpid():
-            self._released.append((process, pins, owner))
+            self._released.append((pins, owner))
             self._unpin_released()
 
     def _unpin_released(self) -> None:
         while self._released and self._lock.acquire(blocking=False):
             try:
-                _, pins, _owner = self._released.popleft()
+                pins, _owner = self._released.popleft()
                 for pin in pins:
                     self._counts[pin] -= 1
                     if not self._counts[pin]:

@@ -23,6 +23,7 @@ from largeds_native.loading.cut import Cut
 from largeds_native.loading.pinned_memory import PINNED, Pin, copy_function, error_text
 from largeds_native.store import Store
 from largeds_native.store.base import check_local
+from largeds_native.store.gather import torch_dtype
 from largeds_native.transform import Augment
 
 if TYPE_CHECKING:
@@ -41,10 +42,11 @@ class PinnedRows:
     them.
     """
 
-    def __init__(self, rows: _C.Rows, location: str) -> None:
+    def __init__(self, store: Store) -> None:
+        rows: Any = store.rows
         self._rows, self._copy_all = rows, copy_function()
         mapped = [pin for pin in rows.mapped() if pin[1]]
-        check_room(mapped, location)
+        check_room(mapped, store.location)
         pinned: list[Pin] = []
         # with `rows`, which keep the files mapped until then; at the end of the process the driver unpins
         release = weakref.finalize(self, PINNED.release, os.getpid(), pinned, rows)
@@ -53,7 +55,7 @@ class PinnedRows:
             if code := PINNED.pin(address, size):
                 release()
                 raise DeviceError(
-                    f"pin_rows: {size_text(size)} of {location} could not be pinned: {error_text(code)}. Use "
+                    f"pin_rows: {size_text(size)} of {store.location} could not be pinned: {error_text(code)}. Use "
                     "pin_rows=False, or make room in memory"
                 )
             pinned.append((address, size))
@@ -105,7 +107,7 @@ class RowImages:
     ) -> None:
         self._pinned, self._seed = pinned, seed
         self._shape, self._planar = (store.channels, *store.image_size), store.layout == "CHW"
-        self._dtype = torch.from_numpy(np.empty(0, store.dtype)).dtype
+        self._dtype = torch_dtype(store.dtype)
         self.row_bytes = store.row_bytes
         self._format = torch.channels_last if channels_last else torch.contiguous_format
         whole = self._planar != channels_last  # the rows have the batches' layout
@@ -118,13 +120,16 @@ class RowImages:
         return self._cut.kernel if any(self._cores) else None
 
     def sources(self, samples: NDArray[np.int64], keys: NDArray[np.int64], epoch: int) -> list[Tensor]:
-        """Tensors like all those on the device that `fill` needs; those that have no values here are meta tensors."""
+        """Tensors like all those on the device that `fill` needs: the rows, and of each view that is cut out the boxes
+        and the images. Those that have no values here are meta tensors."""
+        from largeds_native import _C
+
         n, (channels, height, width) = len(samples), self._shape
         row = (channels, height, width) if self._planar else (height, width, channels)
         found = [torch.empty((n, *row), dtype=self._dtype, device="meta")]
         for view, core in enumerate(self._cores):
             if core is not None:
-                found.append(torch.from_numpy(_boxes(core, self._shape, self._seed, epoch, keys, view)))
+                found.append(torch.from_numpy(_C.boxes(core, height, width, self._seed, epoch, keys, view)))
                 shape = (n, *self._shapes[view])
                 found.append(torch.empty(shape, dtype=self._dtype, device="meta", memory_format=self._format))
         return found
@@ -133,28 +138,13 @@ class RowImages:
         self, memory: Sequence[Tensor], sources: Sequence[Tensor], samples: NDArray[np.int64], stream: Any
     ) -> list[Tensor]:
         """The images of each view, (n, C, H, W), in this memory, once the stream is there: it must be current."""
-        rows, *others = memory
-        self._pinned.copy(samples, rows, stream)
-        images = rows if self._planar else rows.permute(0, 3, 1, 2)
-        found, at = [], 0
-        for core in self._cores:
-            if core is None:
-                found.append(images)
-                continue
-            boxes, out = others[at : at + 2]
-            boxes.copy_(sources[at + 1], non_blocking=True)
+        self._pinned.copy(samples, memory[0], stream)
+        images = memory[0] if self._planar else memory[0].permute(0, 3, 1, 2)
+        for boxes, drawn, out in zip(memory[1::2], sources[1::2], memory[2::2], strict=True):
+            boxes.copy_(drawn, non_blocking=True)
             self._cut(images, boxes, out)
-            found.append(out)
-            at += 2
-        return found
-
-
-def _boxes(
-    core: _C.AugmentSpec, shape: tuple[int, int, int], seed: int, epoch: int, keys: NDArray[np.int64], view: int
-) -> NDArray[np.int32]:
-    from largeds_native import _C
-
-    return _C.boxes(core, *shape[1:], seed, epoch, keys, view)
+        cut_out = iter(memory[2::2])
+        return [images if core is None else next(cut_out) for core in self._cores]
 
 
 def check_pin_rows(store: Store, views: Sequence[Augment], pictures: Sequence[str], converted: bool) -> None:

@@ -1,11 +1,17 @@
 """Triton's kernels for batches of images. Imported only where Triton is there.
 
-Triton's compiler reads the source of these functions, and takes no annotations but its own.
+Triton's compiler reads the source of the kernels, and takes no annotations but its own. Of each kernel, a function
+without that launches it.
 """
 # mypy: disable-error-code="no-untyped-def,untyped-decorator"
 
+from collections.abc import Sequence
+
 import triton
 import triton.language as tl
+from torch import Tensor
+
+NORMALISED, CUT = 4096, 1024  # values, and pixels, of a program
 
 
 @triton.jit
@@ -68,6 +74,21 @@ def normalise_interleaved(
     tl.store(out + start + at, values.to(out.dtype.element_ty), mask=inside)
 
 
+def launch_normalise(images: Tensor, out: Tensor, multiply: Sequence[float], add: Sequence[float]) -> None:
+    n, channels, height, width = images.shape
+    if not images.numel():
+        return
+    scale = [*multiply, *[0.0] * (4 - channels), *add, *[0.0] * (4 - channels)]
+    if images.is_contiguous():
+        pixels = height * width
+        normalise_planes[n * channels, triton.cdiv(pixels, NORMALISED)](
+            images, out, pixels, *scale, channels, NORMALISED
+        )
+    else:
+        size = images.numel()
+        normalise_interleaved[(triton.cdiv(size, NORMALISED),)](images, out, size, *scale, channels, NORMALISED)
+
+
 @triton.jit
 def cut(
     images,
@@ -103,3 +124,11 @@ def cut(
         source = channel * source_pixels + y * width + x if FROM_PLANES else (y * width + x) * CHANNELS + channel
         target = channel * target_pixels + pixel if TO_PLANES else pixel * CHANNELS + channel
         tl.store(written + target, tl.load(read + source, mask=inside, other=0), mask=there)
+
+
+def launch_cut(images: Tensor, boxes: Tensor, out: Tensor, wide: bool = False) -> None:
+    n, channels, height, width = images.shape
+    blocks = triton.cdiv(out.shape[2] * out.shape[3], CUT)
+    planes = [one.is_contiguous() for one in (images, out)]
+    wide = wide or max(channels * height * width, out[0].numel()) >= 1 << 31
+    cut[(n * blocks,)](images, boxes, out, height, width, *out.shape[2:], blocks, *planes, wide, channels, CUT)

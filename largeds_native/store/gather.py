@@ -87,7 +87,7 @@ class BatchFormat:
         )
         self.image_shapes = self.gather.sample_shapes[:: 1 + len(pictures)]
         self.pictures = [stored.pictures[name] for name in pictures]
-        self.picture_dtypes = [torch.from_numpy(np.empty(0, spec.dtype)).dtype for spec in self.pictures]
+        self.picture_dtypes = [torch_dtype(spec.dtype) for spec in self.pictures]
 
     def empty(self, n: int) -> torch.Tensor:
         """An uninitialised batch of n images of the first view, (n, C, H, W)."""
@@ -115,7 +115,7 @@ def _check_one_size(store: Gatherable, view: Augment) -> None:
 
 
 def _batch_dtype(store: Gatherable, dtype: torch.dtype | None, normalise: bool) -> torch.dtype:
-    stored = torch.from_numpy(np.empty(0, store.metadata.dtype)).dtype
+    stored = torch_dtype(store.metadata.dtype)
     if dtype is None:
         return torch.float32 if normalise and stored not in FLOATS else stored
     if stored not in FLOATS:
@@ -172,6 +172,11 @@ def _refuse_units(means: list[float], stds: list[float], top: int) -> None:
                 f"{name}: expected numbers in [0, 1] units, as for torchvision's Normalize, found {values}. "
                 f"If these are in 0-{top} units, pass {name}=({divided})"
             )
+
+
+def torch_dtype(dtype: np.dtype[Any]) -> torch.dtype:
+    """TypeError for one that torch does not have."""
+    return torch.from_numpy(np.empty(0, dtype)).dtype
 
 
 def dtype_name(dtype: torch.dtype) -> str:

@@ -77,12 +77,10 @@ def mean_loss(
 
 def _times(loss: Tensor, weight: float | Tensor) -> Tensor:
     """In float64, the loss times its weight; the loss of a micro-batch of weight 0 is 0 / 0, and doesn't count."""
-    if isinstance(weight, Tensor):  # of a batch that may come from another device
-        weight = weight.to(loss.device, non_blocking=True)
-    product = loss.double() * weight
     if isinstance(weight, Tensor):
-        return torch.where(weight != 0, product, 0)
-    return product if weight else torch.zeros_like(product)
+        weight = weight.to(loss.device, non_blocking=True)  # the batch may come from another device
+        return torch.where(weight != 0, loss.double() * weight, 0)
+    return loss.double() * weight if weight else torch.zeros_like(loss, dtype=torch.float64)
 
 
 def _micro_batches(loader: Iterable[Any], accumulator: Accumulator) -> Iterator[tuple[Pair, bool]]:

@@ -73,19 +73,21 @@ def _or_nonfinite(flag: Tensor, tensors: list[Tensor], one: Tensor) -> Tensor:
 
 def zero_if(flag: Tensor, gradients: list[Tensor]) -> None:
     """Set the gradients to 0 where the flag is 1; see Note [Guard]."""
-    values = [gradient._values() if gradient.is_sparse else gradient for gradient in gradients]
-    for dtype, same in _by_dtype(values).items():
+    for dtype, same in _by_dtype(gradients).items():
         integer = INTEGERS.get(dtype.itemsize)
-        try:
-            views = None if integer is None else [gradient.view(integer) for gradient in same]
-        except RuntimeError:  # of another layout
-            views = None
-        if views is None:
+        if integer is None:
             for gradient in same:
                 gradient.copy_(torch.where(flag.bool(), torch.zeros_like(gradient), gradient))
         else:
             keep = torch.eq(flag, 0, out=torch.empty((), dtype=integer, device=flag.device))
-            torch._foreach_mul_(views, keep)
+            torch._foreach_mul_(_as_integers(same, integer), keep)
+
+
+def _as_integers(gradients: list[Tensor], integer: torch.dtype) -> list[Tensor]:
+    try:
+        return [gradient.view(integer) for gradient in gradients]
+    except RuntimeError:  # one is sparse
+        return [(gradient._values() if gradient.is_sparse else gradient).view(integer) for gradient in gradients]
 
 
 def can_skip_by_flag(optimizer: Optimizer) -> bool:

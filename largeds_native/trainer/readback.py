@@ -43,7 +43,7 @@ class PinnedBuffers:
 class Readback:
     """The values of a tensor of one dimension, copied to the host now, without waiting."""
 
-    __slots__ = ("_arrived", "_buffer", "_buffers", "_event", "_numbers")
+    __slots__ = ("_buffer", "_buffers", "_event", "_numbers")
 
     def __init__(self, values: Tensor, buffers: PinnedBuffers) -> None:
         self._buffers = buffers
@@ -51,7 +51,6 @@ class Readback:
         self._buffer = buffers.take(values)
         self._buffer.copy_(values, non_blocking=True)
         self._event: Any = None
-        self._arrived = False  # known by the event
         if values.device.type == "cuda":
             self._event = torch.cuda.Event()  # type: ignore[no-untyped-call]
             self._event.record(torch.cuda.current_stream(values.device))
@@ -59,15 +58,19 @@ class Readback:
     @property
     def ready(self) -> bool:
         """Whether `read` does not wait."""
-        if self._numbers is None and not self._arrived and self._event is not None:
-            self._arrived = bool(self._event.query())
-        return self._numbers is not None or self._arrived
+        if self._numbers is None and self._event is not None and self._event.query():
+            self._take()
+        return self._numbers is not None
 
     def read(self) -> list[float]:
         """The values; waits for what the device had been given before this object was made."""
         if self._numbers is None:
-            if self._event is not None and not self._arrived:
+            if self._event is not None:
                 self._event.synchronize()
-            self._numbers = self._buffer.tolist()
-            self._buffers.give_back(self._buffer)
+            self._take()
+        assert self._numbers is not None
         return self._numbers
+
+    def _take(self) -> None:
+        self._numbers = self._buffer.tolist()
+        self._buffers.give_back(self._buffer)

@@ -24,9 +24,6 @@ class UnreadStep:
     norm: float | None  # where it is known at once: 0.0 without a gradient, NaN if it was not computed
     skips: bool  # a wrong step is no error
 
-    def __post_init__(self) -> None:
-        self._losses = len(self.group.losses)
-
     @property
     def ready(self) -> bool:
         """Whether the numbers are there."""
@@ -50,5 +47,6 @@ class UnreadStep:
 
     def _read(self) -> tuple[list[float], list[float], float, bool]:
         *values, wrong = self.numbers.read()
-        losses, norm = values[: self._losses], values[self._losses] if self.norm is None else self.norm
-        return losses, [float(weight) for weight in self.group.weights], norm, bool(wrong)
+        weights = [float(weight) for weight in self.group.weights]  # one for each loss
+        norm = values[len(weights)] if self.norm is None else self.norm
+        return values[: len(weights)], weights, norm, bool(wrong)

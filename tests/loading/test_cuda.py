@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import functools
-import os
-import subprocess
+import importlib.util
 import sys
-from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,8 +17,8 @@ from largeds_native.errors import ArgumentError, RowIndexError
 from largeds_native.loading import cuda
 from largeds_native.loading.cursor import NOTHING, Cursor
 from largeds_native.loading.iterator import HostIterator
-from largeds_native.loading.normalise import DeviceFormat, Normalise, triton_launcher
-from tests.builders.pretended_cuda import Done, pretend_streams
+from largeds_native.loading.normalise import DeviceFormat, Normalise
+from tests.builders.pretended_cuda import Done, pretend_streams, pretended_loader, run_interpreted
 from tests.loading.epochs import MEAN, STD
 
 AUGMENT = lds.Augment(random_crop=6, flip=0.5)
@@ -28,25 +27,8 @@ NORMAL: dict[str, Any] = {"shuffle": True, "mean": MEAN, "std": STD, "seed": 3, 
 
 @pytest.fixture
 def pretended(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Makes Loader(device="cpu") behave as for a CUDA device: it copies uint8 and normalises there."""
     pretend_streams(monkeypatch)
-
-    def loader(store: Any, size: int, *, dtype: torch.dtype = torch.float32, **kwargs: Any) -> Any:
-        made = lds.Loader(store, size, dtype=dtype, **kwargs)
-        sent = lds.Loader(
-            store, size, dtype=torch.uint8, **{k: v for k, v in kwargs.items() if k not in ("mean", "std")}
-        )
-        normalise = None
-        if dtype is not torch.uint8:
-            format = DeviceFormat(made._host_format.dtype, *made._host_format.scale)
-            # with colours, the CPU's batches are uint8 too
-            normalise = Normalise(made._device_format or format, sent.device)
-        sent._source = lambda host, cursor: cuda.DeviceIterator(
-            host, cursor, sent.device, normalise, sent._coloring, torch.cuda.Stream()
-        )
-        return sent
-
-    return loader
+    return pretended_loader
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -208,10 +190,10 @@ def test_stats_tell_of_the_device(store: Any, pretended: Any, monkeypatch: pytes
 
 INTERPRETED = """
 import torch
-from largeds_native.loading.normalise import DeviceFormat, Normalise, triton_launcher
+from largeds_native.loading.normalise import DeviceFormat, Normalise
+from largeds_native.loading.triton_kernels import launch_normalise
 
 torch.manual_seed(0)
-launch = triton_launcher()
 for shape in ((3, 3, 7, 5), (2, 1, 100, 90), (1, 4, 3, 3), (5, 3, 64, 64), (2, 2, 9, 9), (0, 3, 4, 4), (1, 3, 1, 1)):
     for memory_format in (torch.contiguous_format, torch.channels_last):
         for dtype in (torch.float32, torch.float16, torch.bfloat16):
@@ -222,7 +204,7 @@ for shape in ((3, 3, 7, 5), (2, 1, 100, 90), (1, 4, 3, 3), (5, 3, 64, 64), (2, 2
             one_pass = Normalise(format, torch.device("cpu"))(images)
             assert torch.equal(one_pass, expected) and one_pass.stride() == images.stride()
             out = torch.full_like(expected, torch.nan)
-            launch(images, out, format)
+            launch_normalise(images, out, format.multiply, format.add)
             torch.testing.assert_close(out, expected, rtol={torch.bfloat16: 1e-2}.get(dtype, 1e-3), atol=1e-2)
             if dtype is torch.float32:
                 torch.testing.assert_close(out, expected, rtol=1e-6, atol=1e-6)
@@ -231,23 +213,24 @@ for shape in ((3, 3, 7, 5), (2, 1, 100, 90), (1, 4, 3, 3), (5, 3, 64, 64), (2, 2
 
 def test_the_kernels_equal_the_plain_formula() -> None:
     """Triton's kernels in its interpreter, which needs no device, and torch's one pass."""
-    pytest.importorskip("triton")
-    result = subprocess.run(
-        [sys.executable, "-c", INTERPRETED], env={**os.environ, "TRITON_INTERPRET": "1"}, cwd=Path(__file__).parents[2],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert result.returncode == 0, result.stderr
+    run_interpreted(INTERPRETED)
 
 
 def test_a_kernel_that_can_not_be_compiled_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[Any] = []
+
     def fails(*_: Any) -> None:
+        tried.append(1)
         raise RuntimeError("no C compiler")
 
-    monkeypatch.setattr("largeds_native.loading.normalise.triton_launcher", lambda: fails)
+    kernels = SimpleNamespace(launch_normalise=fails)
+    monkeypatch.setitem(sys.modules, "largeds_native.loading.triton_kernels", kernels)
     monkeypatch.setattr(torch, "tensor", functools.partial(_on_the_cpu, torch.tensor))
     normalise = Normalise(DeviceFormat(torch.float16, [1.0], [0.5]), torch.device("cuda"))
-    assert normalise(torch.full((2, 1, 2, 2), 3, dtype=torch.uint8)).eq(3.5).all()
+    for _ in range(2):
+        assert normalise(torch.full((2, 1, 2, 2), 3, dtype=torch.uint8)).eq(3.5).all()
     assert normalise.kernel == "torch"
+    assert len(tried) == 1
 
 
 def _on_the_cpu(function: Any, *arguments: Any, device: Any, **options: Any) -> Any:
@@ -284,7 +267,7 @@ def test_on_a_device(store: Any, dtype: torch.dtype, channels_last: bool) -> Non
             torch.testing.assert_close(images.cpu(), wanted, rtol=tolerance, atol=1e-5)
             assert torch.equal(labels.cpu(), wanted_labels)
     if dtype is not torch.uint8:
-        assert loader.stats()["device_kernel"] == ("triton" if triton_launcher() else "torch")
+        assert loader.stats()["device_kernel"] == ("triton" if importlib.util.find_spec("triton") else "torch")
 
 
 @on_cuda
@@ -315,8 +298,9 @@ def test_an_abandoned_iteration_leaves_the_next_one_right(store: Any) -> None:
 
 
 @on_cuda
-def test_the_device_needs_no_new_memory_from_epoch_to_epoch(store: Any) -> None:
-    loader = lds.Loader(store, 16, device="cuda", **NORMAL)
+@pytest.mark.parametrize("pin_rows", [False, True])
+def test_the_device_needs_no_new_memory_from_epoch_to_epoch(store: Any, pin_rows: bool) -> None:
+    loader = lds.Loader(store, 16, device="cuda", pin_rows=pin_rows, **NORMAL)
     for epoch in range(8):
         for images, _ in loader:
             images.sum()

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import gc
 import os
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +19,10 @@ from hypothesis import strategies as st
 import largeds_native as lds
 from largeds_native import _C
 from largeds_native.errors import ArgumentError, DeviceError, RowIndexError
-from largeds_native.loading import cuda, pinned_memory, pinned_rows
+from largeds_native.loading import pinned_memory, pinned_rows
 from largeds_native.loading.cut import Cut
-from largeds_native.loading.normalise import DeviceFormat, Normalise
-from largeds_native.loading.pinned_rows import check_pin_rows, without_images
-from tests.builders.pretended_cuda import Done, pretend_streams
+from largeds_native.loading.pinned_rows import check_pin_rows
+from tests.builders.pretended_cuda import Done, pretend_streams, pretended_loader, run_interpreted
 from tests.builders.stores import make_jpeg_store, make_labelled_store, make_random_store
 from tests.loading.epochs import MEAN, STD
 
@@ -78,20 +75,7 @@ def runtime(monkeypatch: pytest.MonkeyPatch) -> Runtime:
     return runtime
 
 
-def pretended(store: Any, size: int, **kwargs: Any) -> Any:
-    """Loader(pin_rows=True) whose device is the CPU."""
-    final = lds.Loader(store, size, **kwargs)
-    stored = {k: v for k, v in kwargs.items() if k not in ("mean", "std")}
-    loader = lds.Loader(store, size, **stored | {"dtype": torch.from_numpy(np.empty(0, store.dtype)).dtype})
-    normalise = None
-    if final._host_format.dtype is not loader._host_format.dtype:
-        format = DeviceFormat(final._host_format.dtype, *final._host_format.scale)
-        normalise = Normalise(format, torch.device("cpu"))
-    loader._spec, loader._pin_rows = replace(loader._spec, gather=without_images(store)), True
-    loader._source = lambda host, cursor: cuda.DeviceIterator(
-        host, cursor, loader.device, normalise, None, torch.cuda.Stream(), loader._row_images(loader._pinned)
-    )
-    return loader
+pretended = functools.partial(pretended_loader, pin_rows=True)
 
 
 def flat(batch: Any) -> list[torch.Tensor]:
@@ -323,7 +307,7 @@ def test_cutting_equals_the_slow_way(data: st.DataObject) -> None:
     ).view(n, 4)
     given_images = torch.empty_like(images, memory_format=data.draw(size)).copy_(images)
     out = torch.empty((n, channels, height, width), dtype=dtype, memory_format=data.draw(size))
-    Cut()(given_images, boxes, out)
+    Cut(torch.device("cpu"))(given_images, boxes, out)
     expected = slow_cut(images, boxes, height, width)
     assert torch.equal(out.signbit(), expected.signbit())
     torch.testing.assert_close(out, expected, rtol=0, atol=0, equal_nan=True)
@@ -331,10 +315,10 @@ def test_cutting_equals_the_slow_way(data: st.DataObject) -> None:
 
 INTERPRETED = """
 import torch
-from largeds_native.loading.cut import Cut, triton_launcher
+from largeds_native.loading.cut import Cut
+from largeds_native.loading.triton_kernels import launch_cut
 
 torch.manual_seed(0)
-launch = triton_launcher()
 formats = (torch.contiguous_format, torch.channels_last)
 for shape, size in (((3, 3, 7, 5), (4, 4)), ((2, 1, 40, 50), (40, 50)), ((1, 4, 3, 3), (5, 2)), ((2, 2, 9, 9), (1, 1))):
     for given in formats:
@@ -344,22 +328,17 @@ for shape, size in (((3, 3, 7, 5), (4, 4)), ((2, 1, 40, 50), (40, 50)), ((1, 4, 
                 boxes = torch.randint(-2, 4, (shape[0], 4), dtype=torch.int32)
                 boxes[:, 2:] %= 2
                 out, expected = (torch.empty((*shape[:2], *size), dtype=dtype, memory_format=wanted) for _ in range(2))
-                Cut()(images, boxes, expected)
-                launch(images, boxes, out)
+                Cut(torch.device("cpu"))(images, boxes, expected)
+                launch_cut(images, boxes, out)
                 assert torch.equal(out, expected)
-                launch(images, boxes, out.zero_(), wide=True)
+                launch_cut(images, boxes, out.zero_(), wide=True)
                 assert torch.equal(out, expected)
 """
 
 
 def test_the_kernel_equals_torch() -> None:
     """Triton's kernel in its interpreter, which needs no device."""
-    pytest.importorskip("triton")
-    result = subprocess.run(
-        [sys.executable, "-c", INTERPRETED], env={**os.environ, "TRITON_INTERPRET": "1"}, cwd=Path(__file__).parents[2],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert result.returncode == 0, result.stderr
+    run_interpreted(INTERPRETED)
 
 
 @on_cuda
@@ -394,18 +373,6 @@ def test_colours_on_a_device(tmp_path: Path) -> None:
     assert_same([flat(b) for b in lds.Loader(store, 16, pin_rows=True, **kwargs)], [
         [one.cpu() for one in flat(b)] for b in lds.Loader(store, 16, **kwargs)
     ])  # fmt: skip
-
-
-@on_cuda
-def test_no_memory_is_needed_from_epoch_to_epoch(store: Any) -> None:
-    loader = lds.Loader(store, 16, device="cuda", pin_rows=True, augment=lds.Augment(random_crop=6))
-    for epoch in range(8):
-        for images, _ in loader:
-            images.sum()
-        if epoch == 1:
-            torch.cuda.synchronize()
-            reserved = torch.cuda.memory_reserved()
-    assert torch.cuda.memory_reserved() == reserved
 
 
 @on_cuda
