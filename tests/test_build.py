@@ -8,12 +8,15 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from largeds_native import _C
 
 ROOT = Path(__file__).parent.parent
+JPEG_HEADERS = ("jpeglib.h", "jconfig.h", "jmorecfg.h")
+TEXT: dict[str, Any] = {"capture_output": True, "text": True, "timeout": 120}
 
 
 def script(path: Path, body: str) -> Path:
@@ -77,6 +80,28 @@ def test_a_wheel_needs_the_libjpeg_turbo_of_pillow(tmp_path: Path) -> None:
     compiler = script(tmp_path / "c++", GOOD.format(jpeg="2.1.5"))
     said = build(tmp_path, compiler, LARGEDS_WHEEL="1")
     assert "a wheel carries libjpeg-turbo 3 or newer, as Pillow's wheels do; found 2.1.5.\nType: make wheel" in said
+
+
+def test_the_codecs_compile_for_the_abi_of_libjpeg_8(tmp_path: Path) -> None:
+    """Ubuntu's libjpeg-turbo has it. Its error codes are other numbers, and its structs have other fields."""
+    find = subprocess.run(["c++", "-M", "-xc++", "-"], input="#include <cstdio>\n#include <jpeglib.h>", **TEXT)
+    headers = {name: Path(path) for path in find.stdout.split() if (name := Path(path).name) in JPEG_HEADERS}
+    for name, path in {**headers, "jerror.h": headers["jpeglib.h"].with_name("jerror.h")}.items():
+        version = re.sub(r"(#define\s+JPEG_LIB_VERSION)\s+\d+", r"\1 80", path.read_text())
+        (tmp_path / name).write_text(version)
+    sources = sorted(path for path in (ROOT / "csrc" / "codec").glob("*.cpp") if path.name.startswith(("jpeg", "huff")))
+    command = ["c++", "-std=c++20", "-fsyntax-only", "-Wall", "-Werror", f"-I{tmp_path}", f"-I{ROOT / 'csrc'}"]
+    assert subprocess.run([*command, *map(str, sources)], **TEXT).stderr == ""
+    check = '#include "codec/libjpeg.h"\nstatic_assert(JPEG_LIB_VERSION == 80 && JERR_OUT_OF_MEMORY == 56);'
+    assert subprocess.run([*command, "-xc++", "-"], input=check, **TEXT).stderr == ""
+    including = [path.name for path in (ROOT / "csrc").rglob("*.*") if "#include <jerror.h>" in path.read_text()]
+    assert including == ["libjpeg.h"]  # elsewhere it may come before the version is known
+
+
+def test_the_core_has_no_streams() -> None:
+    """With two C++ runtimes in a process, where a compiler links its own statically, one that prints a number ends it:
+    the runtimes share the identities of the parts of a locale."""
+    assert not re.findall(rb"_ZNS[oi]\w*|_ZSt\w*stream\w*|_ZNSt6locale\w*", Path(_C.__file__).read_bytes())
 
 
 def test_a_loaded_library_of_the_same_name_is_not_used(tmp_path: Path) -> None:

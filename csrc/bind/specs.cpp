@@ -1,6 +1,6 @@
 #include "bind/specs.h"
 
-#include <sstream>
+#include <string>
 
 #include "bind/choice.h"
 #include "common/error.h"
@@ -8,12 +8,12 @@
 namespace lds {
 namespace {
 
+// Without a stream, as everywhere in the core: in a process with two C++ runtimes, where a compiler links its own
+// statically, a stream of one finds the locale of the other, and printing a number ends the process.
 std::string shape_text(const std::vector<int64_t>& numbers) {
-  std::ostringstream out;
-  out << '(';
-  for (size_t i = 0; i < numbers.size(); ++i) out << (i == 0 ? "" : ", ") << numbers[i];
-  out << ')';
-  return out.str();
+  std::string text = "(";
+  for (size_t i = 0; i < numbers.size(); ++i) text += (i == 0 ? "" : ", ") + std::to_string(numbers[i]);
+  return text + ")";
 }
 
 }  // namespace

@@ -1,7 +1,5 @@
 #include "codec/huffman_scan.h"
 
-#include <jerror.h>
-
 #include <cstdlib>
 
 #include "common/simd.h"

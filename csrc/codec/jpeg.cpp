@@ -1,7 +1,5 @@
 #include "codec/jpeg.h"
 
-#include <jerror.h>
-
 #include <algorithm>
 #include <array>
 #include <cstring>

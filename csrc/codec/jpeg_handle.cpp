@@ -1,7 +1,5 @@
 #include "codec/jpeg_handle.h"
 
-#include <jerror.h>
-
 #include <new>
 
 namespace lds {
@@ -20,7 +18,9 @@ JpegHandle* handle_of(j_decompress_ptr info) { return static_cast<JpegHandle*>(i
 
 [[noreturn]] void error_exit(j_common_ptr info) {
   switch (info->err->msg_code) {
+#if JPEG_LIB_VERSION < 70  // later ones have arithmetic coding
     case JERR_ARITH_NOTIMPL:
+#endif
     case JERR_BAD_PRECISION:
     case JERR_COMPONENT_COUNT:
     case JERR_CONVERSION_NOTIMPL:

@@ -1,7 +1,5 @@
 #include "codec/jpeg_transcode.h"
 
-#include <jerror.h>
-
 #include <array>
 #include <new>
 #include <string>

@@ -1,7 +1,5 @@
 #include "codec/jpeg_write_handle.h"
 
-#include <jerror.h>
-
 #include <algorithm>
 #include <cstdlib>
 #include <new>

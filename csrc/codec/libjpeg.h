@@ -2,9 +2,11 @@
 #pragma once
 
 #include <cstddef>
-// clang-format off: jpeglib.h needs what <cstdio> declares
+// clang-format off: jpeglib.h needs what <cstdio> declares, and jerror.h needs JPEG_LIB_VERSION: the error codes of a
+// libjpeg-turbo with the ABI of libjpeg 8, as Ubuntu's, are other numbers
 #include <cstdio>
 #include <jpeglib.h>
+#include <jerror.h>
 // clang-format on
 
 #ifndef LIBJPEG_TURBO_VERSION
