@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import operator
 from collections.abc import Iterable, Iterator
 from numbers import Real
 from typing import Any
@@ -111,7 +112,7 @@ class Accumulator:
         self.sync = gradient_sync(model, optimizer, self.ranks, sync)
         check_needs_no_closure(optimizer)
         graphs.look_at(model)
-        self._known = {id(p) for p in self.parameters}
+        self._known = self.parameters  # those of the last group
         self._steps = OptimizerSteps(optimizer, self.weighting, self.sync, self.ranks, clip_grad_norm, on_nonfinite)
         self._shared = Shared(model, device, hold, micro_batch, self.weighting, self.sync, self._steps)
 
@@ -196,10 +197,12 @@ class Accumulator:
         """Parameters that came to the optimizer since the last step: they may hold gradients of earlier groups, and
         may not be among those that are synced."""
         parameters = self.parameters
-        new = [p for p in parameters if id(p) not in self._known]
-        for parameter in new:
-            parameter.grad = None
-        self._known.update(id(p) for p in new)
+        if len(parameters) != len(self._known) or not all(map(operator.is_, parameters, self._known)):
+            known = set(map(id, self._known))
+            for parameter in parameters:
+                if id(parameter) not in known:
+                    parameter.grad = None
+            self._known = parameters
         self.sync.check(parameters)
 
     def state_dict(self) -> dict[str, Any]:

@@ -29,8 +29,16 @@ def norm(gradients: list[Tensor]) -> Tensor | None:
     """The norm of the whole gradient; None if there is none."""
     if not gradients:
         return None
-    whole: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+    whole: Tensor = torch.linalg.vector_norm(torch.stack(_norms(gradients)))
     return whole
+
+
+def _norms(tensors: list[Tensor]) -> list[Tensor]:
+    """That of each tensor."""
+    try:
+        return list(torch._foreach_norm(tensors))
+    except NotImplementedError:  # one is sparse: torch 2.11 and older
+        return list(torch._foreach_norm([one.coalesce().values() if one.is_sparse else one for one in tensors]))
 
 
 def clip(gradients: list[Tensor], whole: float | Tensor, largest: float) -> None:
@@ -66,7 +74,7 @@ def _or_nonfinite(flag: Tensor, tensors: list[Tensor], one: Tensor) -> Tensor:
         # the check of a GradScaler, whose scale is 1 here: one call for all tensors, whatever their sizes
         torch._amp_foreach_non_finite_check_and_unscale_(tensors, flag, one)
     except (AttributeError, NotImplementedError, RuntimeError):  # a device, dtype or layout that it does not know
-        norms = torch.stack(torch._foreach_norm(tensors))
+        norms = torch.stack(_norms(tensors))
         return torch.maximum(flag, (norms * 0).sum().ne(0).float())  # NaN differs from all numbers
     return flag
 

@@ -43,9 +43,8 @@ class OwnGradients:
 
     @torch.no_grad()
     def keep(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Before another micro-batch: copy what was not copied before. What follows is added to the copies."""
-        if not in_use():
-            return
+        """Before another micro-batch, where graphs are in use: copy what was not copied before. What follows is added
+        to the copies."""
         for parameter in parameters:
             if parameter.grad is not None and self._own.get(id(parameter)) is not parameter.grad:
                 parameter.grad = parameter.grad.clone()

@@ -91,7 +91,7 @@ class Group:
                 self._done.expect(weight, shared.steps.pinned)
                 self._current = (weight, taken)
                 self._done.samples += taken
-                if self._done.losses:
+                if self._done.losses and graphs.in_use():
                     self._own_gradients.keep(shared.steps.parameters)
                 graphs.begin()
                 yield batches.to_device(part, shared.device)

@@ -31,7 +31,8 @@ from largeds_native.trainer.unread_step import UnreadStep
 from largeds_native.trainer.weighting import Weighting
 
 # How often a step asks whether the device has checked its gradients, before it guards the weights against them. To ask
-# takes a microsecond or two, and the guard about a hundred.
+# takes half a microsecond, and to guard 62 gradients 190 (H100). A device that waits for Python has mostly checked
+# them at the first question, and one that is busy has not at the last.
 POLLS = 20
 
 
@@ -82,7 +83,7 @@ class OptimizerSteps:
         parameters = self.parameters
         if reduce_after:
             self.ranks.sum_gradients(parameters)
-        found = self.sync.local(grad for p in parameters if (grad := p.grad) is not None)
+        found = self.sync.local([grad for p in parameters if (grad := p.grad) is not None])
         scaler = self.weighting.scaler if found else None  # a GradScaler refuses a step without gradients
         if scaler is not None:
             scaler.unscale_(self.optimizer)

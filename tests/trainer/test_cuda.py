@@ -30,6 +30,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:TensorFloat32 tensor cores"),  # torch 2.11, when it compiles
     pytest.mark.filterwarnings("ignore:Please use the new API settings"),  # torch 2.9, the same
     pytest.mark.filterwarnings("ignore:Warning. Profiler clears events"),
+    pytest.mark.filterwarnings("ignore:The CUDA Graph is empty"),  # torch 2.11, which hides that
 ]
 
 

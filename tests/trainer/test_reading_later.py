@@ -275,6 +275,24 @@ def test_a_result_that_nobody_reads_keeps_no_losses(later):
     assert all(math.isfinite(result.loss) for result in results.results)
 
 
+@pytest.mark.parametrize("torch_can", [False, True])
+def test_the_norm_of_a_sparse_gradient_is_that_of_the_dense_one(monkeypatch, torch_can):
+    """Also where a row is in it twice. torch 2.11 has no such norm."""
+    indices, values = torch.tensor([[0, 1, 1]]), torch.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
+    sparse, other = torch.sparse_coo_tensor(indices, values, (4, 2), check_invariants=True), torch.tensor([7.0])
+    original = torch._foreach_norm
+
+    def of_dense(tensors):
+        if any(one.is_sparse for one in tensors):
+            raise NotImplementedError
+        return original(tensors)
+
+    if not torch_can:
+        monkeypatch.setattr(torch, "_foreach_norm", of_dense)
+    expected = torch.cat([sparse.to_dense().flatten(), other]).norm()
+    torch.testing.assert_close(gradients.norm([sparse, other]), expected)
+
+
 @pytest.mark.parametrize("ready", [False, True])
 def test_sparse_gradients_are_guarded_too(later, monkeypatch, ready):
     monkeypatch.setattr(readback.Readback, "ready", property(lambda _: ready))
