@@ -59,8 +59,8 @@ def stages(device: str) -> list[Stage]:
         Stage("build", [sys.executable, "setup.py", "-q", "build_ext", "--inplace"], 0, 600),
         Stage("tests", [*pytest, *(["-n", "8"] if device != "cpu" else ["-n", "2", "-k", "cuda or device"])], 60, 150),
         Stage("load", bench("bench_gpu_load", *on, small=(*on, *rows, "--batches", "4")), 45, 100),
-        Stage("train", bench("bench_gpu_train", *on, "--models", "resnet18", small=(*few, "resnet18")), 45, 90),
-        Stage("trainer", bench("bench_trainer", *on, small=("--only", "nothing", "--rounds", "2")), 30, 80),
+        Stage("train", bench("bench_gpu_train", *on, "--models", "resnet18", small=(*few, "resnet18")), 45, 110),
+        Stage("trainer", bench("bench_trainer", *on, small=("--only", "nothing", "--rounds", "2")), 60, 130),
         Stage("kernels", bench("bench_kernels"), 25, 70),
         Stage("threads", bench("bench_threads"), 25, 70),
         Stage(

@@ -75,6 +75,15 @@ def test_the_interval_of_a_median() -> None:
     assert 4.0 <= high <= 100.0
 
 
+def test_the_ratio_of_the_fast_blocks() -> None:
+    """By the tenth fastest of a hundred, whatever the slow ones are."""
+    ordered = [float(i) for i in range(1, 12)]
+    seconds = {"a": [2 * value for value in ordered], "b": [value if value < 6 else 100.0 for value in ordered]}
+    ratio, low, high = paired_timing.fast_ratio(seconds, "a", "b")
+    assert ratio == 2.0
+    assert low <= 2.0 <= high
+
+
 def test_training_loops_take_turns_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(paired_timing, "use_one_heap", lambda: None)  # it is for the whole process
     seen: list[str] = []
