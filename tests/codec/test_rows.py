@@ -16,6 +16,7 @@ from torchvision.transforms import functional as torchvision
 from largeds_native import _C
 from largeds_native.errors import DecodeError
 from tests.builders.images import Pixels, encode, pixels
+from tests.reference import needs_pillow_of_rows_first
 
 FILTERS = ["nearest", "box", "bilinear", "bicubic", "lanczos"]
 
@@ -35,6 +36,7 @@ def reference(
         image.draft(None, resize[::-1])
     image = ImageOps.exif_transpose(image).convert(mode)
     if resize != (0, 0):
+        needs_pillow_of_rows_first()
         size = list(resize) if resize[1] else resize[0]
         image = torchvision.resize(image, size, InterpolationMode(filter))
     if crop != (0, 0):

@@ -12,6 +12,7 @@ from PIL import Image
 
 from largeds_native import _C
 from largeds_native.errors import ArgumentError
+from tests.reference import needs_pillow_of_rows_first
 
 FILTERS = {
     "nearest": Image.Resampling.NEAREST,
@@ -35,6 +36,7 @@ def noise(height: int, width: int, channels: int, seed: int = 0) -> Pixels:
 
 def pillow(pixels: Pixels, out_h: int, out_w: int, box: Box | None, name: str) -> Pixels:
     """Resizes channel by channel as mode L, since Pillow premultiplies RGBA by alpha."""
+    needs_pillow_of_rows_first()
     channels = [
         np.asarray(Image.fromarray(pixels[:, :, c]).resize((out_w, out_h), FILTERS[name], box))
         for c in range(pixels.shape[2])
@@ -70,6 +72,7 @@ def test_equals_pillow(name: str, channels: int, height: int, width: int, out_h:
 @pytest.mark.parametrize("name", FILTERS)
 @pytest.mark.parametrize(("mode", "channels"), [("L", 1), ("RGB", 3), ("CMYK", 4), ("RGBX", 4)])
 def test_equals_pillow_in_its_own_modes(name: str, mode: str, channels: int) -> None:
+    needs_pillow_of_rows_first()
     pixels = noise(71, 53, channels)
     image = Image.frombytes(mode, (53, 71), pixels.tobytes())
     resized = image.resize((31, 29), FILTERS[name])
