@@ -28,7 +28,7 @@ int block_size(const jpeg_decompress_struct& info) { return info.min_DCT_scaled_
 bool HuffmanScan::begin(j_decompress_ptr info, bool jump) {
   const bool sequential = info->Ss == 0 && info->Se == DCTSIZE2 - 1 && info->Ah == 0 && info->Al == 0;
   if (!sequential || info->progressive_mode || info->arith_code || info->data_precision != 8 ||
-      info->comps_in_scan != info->num_components) {
+      info->comps_in_scan != info->num_components || info->input_scan_number != 1) {
     return false;
   }
   block_count_ = info->blocks_in_MCU;

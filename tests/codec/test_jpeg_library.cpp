@@ -1,6 +1,7 @@
 // Tests what the core relies on in the libjpeg that it is linked to.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <thread>
 #include <vector>
 
@@ -46,6 +47,27 @@ TEST_CASE("several threads may run the check concurrently") {
 TEST_CASE("the samples of the check have restart markers, and have none") {
   check_sample(lds::kPlainSample, sizeof lds::kPlainSample, 0);
   check_sample(lds::kRestartSample, sizeof lds::kRestartSample, 3);
+}
+
+TEST_CASE("files that libjpeg reads itself: of several scans, or with a scan of part of the coefficients") {
+  const std::vector<uint8_t> sample(lds::kPlainSample, lds::kPlainSample + sizeof lds::kPlainSample);
+  const std::vector<uint8_t> marker = {0xFF, 0xDA};
+  const auto scan = std::search(sample.begin(), sample.end(), marker.begin(), marker.end()) - sample.begin();
+  // a scan of the first component before that of all: 63 blocks of four bits, the codes of no difference and of the end
+  std::vector<uint8_t> first = {0xFF, 0xDA, 0, 8, 1, 1, 0, 0, 63, 0};
+  first.resize(first.size() + 31);
+  first.push_back(0x0F);
+  std::vector<uint8_t> several = sample, part = sample;
+  several.insert(several.begin() + scan, first.begin(), first.end());
+  part[static_cast<size_t>(scan) + 11] = 3;  // from the fourth coefficient on
+  for (const std::vector<uint8_t>& file : {several, part}) {
+    lds::JpegHandle jpeg;
+    jpeg.max_pixels = 1 << 20;
+    REQUIRE(jpeg.read_header(file.data(), file.size()));
+    jpeg.huffman_reader = lds::HuffmanReader::ours;
+    REQUIRE(jpeg.start());
+    CHECK_FALSE(jpeg.scan_is_ours);
+  }
 }
 
 TEST_CASE("tables that libjpeg allocated elsewhere are not reused twice, and the number of spare tables is bounded") {
