@@ -241,8 +241,8 @@ def measure(
         more = tuple(1e6 * value / steps for value in time_difference(seconds, name, "by hand"))
         columns = (interval(times, 3), interval(fast, 3), interval(more, 0), interval(ours, 3))
         table.add_row(name, f"{step:.3f}", f"{1000 / step:.1f}", *columns)
-        rows.append({"name": name, "ms": step, "to_by_hand": times, "fast_blocks": fast})
-        rows[-1] |= {"us_more": more, "trainer_to_it": ours}
+        ratios = {"to_by_hand": times, "fast_blocks": fast, "us_more": more, "trainer_to_it": ours}
+        rows.append({"name": name, "ms": step, **ratios})
     console.print(table)
     return {"name": title, "steps": steps, "results": rows}
 

@@ -3,7 +3,7 @@ DistributedDataParallel (`DDPSync`), and FSDP2 (`ShardedSync`, in sharding.py)."
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
@@ -65,9 +65,9 @@ class GradientSync:
     def forget(self) -> None:
         """Drop what an unfinished group left beside `parameter.grad`."""
 
-    def local(self, tensors: Iterable[Tensor]) -> list[Tensor]:
+    def local(self, tensors: list[Tensor]) -> list[Tensor]:
         """This rank's parts, with the memory of the given tensors."""
-        return list(tensors)
+        return tensors
 
     def norm(self, found: list[Tensor]) -> Tensor | None:
         """The norm of the whole gradient, of which `found` are this rank's parts; None: there are none."""

@@ -12,7 +12,7 @@ FSDP divides by the number of ranks, as DDP does, and the step undoes it (`divis
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -230,7 +230,7 @@ class ShardedSync(GradientSync):
                 f"forward (reset_iter_state, as in torch 2.14), found torch {torch.__version__}: give a number"
             )
 
-    def local(self, tensors: Iterable[Tensor]) -> list[Tensor]:
+    def local(self, tensors: list[Tensor]) -> list[Tensor]:
         with torch.no_grad():
             return [local_part(tensor) for tensor in tensors]
 
